@@ -1,0 +1,45 @@
+/*
+ * check.h - the findings of `check`, and the parts that find them
+ */
+#ifndef OUTBOX_CHECK_H
+#define OUTBOX_CHECK_H
+
+#include "config.h"
+
+#include <libpq-fe.h>
+#include <stddef.h>
+
+enum check_level { CHECK_OK, CHECK_WARN, CHECK_ERROR };
+
+struct finding {
+	enum check_level level;
+	char *what;	    /* owned */
+	const char *remedy; /* constant text; NULL when all is well */
+};
+
+/* Zero it before use. */
+struct check {
+	struct finding *items; /* owned */
+	size_t count;
+};
+
+void check_add(struct check *check, enum check_level level, const char *remedy, const char *format,
+	       ...) __attribute__((format(printf, 4, 5)));
+
+#define check_ok(check, ...)		(check_add(check, CHECK_OK, NULL, __VA_ARGS__))
+#define check_warn(check, remedy, ...)	(check_add(check, CHECK_WARN, remedy, __VA_ARGS__))
+#define check_error(check, remedy, ...) (check_add(check, CHECK_ERROR, remedy, __VA_ARGS__))
+
+/* The server and the way to it. The connection for the other parts, or NULL. */
+PGconn *check_server(struct check *check, const struct config *config);
+
+/* Schema, table, columns, rights, bell, ids, vacuum. */
+void check_outbox(struct check *check, const struct config *config, PGconn *conn);
+
+/* The column behind a template's field, which is a role's name or a column's own. */
+const char *check_column_of(const struct config_columns *columns, const char *field);
+
+/* Brokers and topics; conn, which may be NULL, tells which topics the waiting events go to. */
+void check_kafka(struct check *check, const struct config *config, PGconn *conn);
+
+#endif

@@ -1,0 +1,15 @@
+/*
+ * clock.h - the two clocks, in microseconds
+ */
+#ifndef OUTBOX_CLOCK_H
+#define OUTBOX_CLOCK_H
+
+#include <stdint.h>
+
+/* CLOCK_MONOTONIC: for every timer and interval. */
+int64_t clock_monotonic_us(void);
+
+/* CLOCK_REALTIME, since 1970: for log lines and for the age of events only. */
+int64_t clock_realtime_us(void);
+
+#endif

@@ -1,0 +1,28 @@
+/*
+ * cmd_adopt.h - the facts about an existing table that adoption is planned on
+ */
+#ifndef OUTBOX_CMD_ADOPT_H
+#define OUTBOX_CMD_ADOPT_H
+
+#include "adopt.h"
+
+#include <libpq-fe.h>
+#include <stdint.h>
+
+struct adopt_table {
+	struct adopt_facts facts;
+	bool exists;
+	bool is_table;	      /* not a view or a foreign table */
+	bool has_children;    /* partitions, or tables that inherit from it */
+	int64_t bytes;	      /* with toast */
+	bool update_triggers; /* of somebody else's: the backfill would fire them */
+};
+
+/* Reads the catalog; facts.table must be set. Free with adopt_table_free also after false. */
+bool adopt_table_read(PGconn *conn, struct adopt_table *table, struct error *err);
+void adopt_table_free(struct adopt_table *table);
+
+/* Tells on stderr what the plan does to the table, and to those who use it meanwhile. */
+void adopt_explain(const struct adopt_table *table, const struct adopt_plan *plan);
+
+#endif

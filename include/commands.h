@@ -1,0 +1,30 @@
+/*
+ * commands.h - the commands besides run, and what they share
+ *
+ * Each gets argc and argv from its own name on, parses its options, prints data on stdout and words
+ * on stderr, and returns the exit status.
+ */
+#ifndef OUTBOX_COMMANDS_H
+#define OUTBOX_COMMANDS_H
+
+#include "config.h"
+
+#define COMMAND_CONFIG_FILE "/etc/outbox-relay/outbox-relay.conf"
+
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+int cmd_check(int argc, char **argv);
+int cmd_migrate(int argc, char **argv);
+int cmd_status(int argc, char **argv);
+
+/* Parses the options of a command that knows -c, --json and --help only. The exit status if the
+ * command has nothing more to do, -1 to go on. */
+int command_options(int argc, char **argv, const char *help, const char **path, bool *json);
+
+/* Loads the file, or prints all that is wrong with it on stderr and returns NULL. */
+struct config *command_config(const char *path);
+
+/* Says on stderr why a command failed and returns EXIT_FAILED. */
+int command_failed(const char *command, const struct error *err);
+
+#endif

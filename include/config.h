@@ -1,0 +1,119 @@
+/*
+ * config.h - the configuration, read once and then constant
+ *
+ * Every option stands once, in the table of config_table.c, which yields the parser, the defaults,
+ * the checks, `check`'s listing and the lint that holds docs/configuration.md and conf/ to it.
+ */
+#ifndef OUTBOX_CONFIG_H
+#define OUTBOX_CONFIG_H
+
+#include "error.h"
+#include "log.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum config_ordering { ORDERING_KEY, ORDERING_NONE };
+enum config_settle { SETTLE_DELETE, SETTLE_MARK };
+enum config_on_reject { ON_REJECT_HALT, ON_REJECT_DEAD_LETTER, ON_REJECT_PARK };
+enum config_delivery { AT_LEAST_ONCE, EXACTLY_ONCE };
+
+struct config_strings {
+	char **items; /* owned, each too */
+	size_t count;
+};
+
+/* The columns of the outbox table by the role they play. Names are as in the catalog, unquoted.
+ * headers and created_at may be "" where the table has none; the others may not. */
+struct config_columns {
+	char *id;
+	char *event_id;
+	char *aggregate_type;
+	char *aggregate_id;
+	char *event_type;
+	char *payload;
+	char *headers;
+	char *created_at;
+};
+
+struct config {
+	struct {
+		char *dsn; /* secret: never logged, never printed */
+	} database;
+	struct {
+		char *table; /* "name" or "schema.name"; parts may be double-quoted as in SQL */
+		struct config_columns columns;
+		int ordering; /* enum config_ordering */
+		int settle;   /* enum config_settle */
+		int64_t retention_ms;
+		int64_t shards;
+		int64_t claim_rows;
+		int64_t batch_rows;
+		int64_t batch_bytes;
+		int64_t poll_interval_ms;
+		int64_t sweep_interval_ms;
+		int64_t stall_timeout_ms;
+		int on_reject; /* enum config_on_reject */
+	} outbox;
+	struct {
+		char *bootstrap_servers;
+		int delivery; /* enum config_delivery */
+		char *ledger_topic;
+		bool embedded;
+		struct config_strings
+		    properties; /* "name=value", checked against the denied ones */
+	} kafka;
+	struct {
+		char *topic;
+		char *key;
+		struct config_strings headers; /* "name=template" */
+	} route;
+	struct {
+		char *listen; /* "" = off, "host:port" ("[::1]:port"), "unix:/path" */
+	} http;
+	struct {
+		int level;  /* enum log_level */
+		int format; /* enum log_format */
+	} log;
+};
+
+struct config_problem {
+	char *text; /* "FILE:LINE: what is wrong; what to do" */
+};
+
+/* All that is wrong with a file, not only the first thing. */
+struct config_problems {
+	struct config_problem *items; /* owned */
+	size_t count;
+};
+
+/* Reads path into a new configuration; the caller frees it with config_free. NULL when anything is
+ * wrong, and then problems lists everything found, in the order of the file. problems must be
+ * zeroed by the caller and is freed with config_problems_free either way. */
+struct config *config_load(const char *path, struct config_problems *problems);
+
+/* Frees and sets the pointer to NULL; secrets are overwritten first. */
+void config_free(struct config **config);
+void config_problems_free(struct config_problems *problems);
+
+/* Takes the options that may change while the relay runs from fresh into live (dsn included: it is
+ * used at the next connect), and calls changed(path, applied, arg) for each option that differs;
+ * applied is false where the change waits for a restart. */
+void config_reload(struct config *live, struct config *fresh,
+		   void (*changed)(const char *path, bool applied, void *arg), void *arg);
+
+/* Calls each(path, value, default_value, reloadable, help, arg) for every option in table order;
+ * config may be NULL (value is then NULL), and default_value is NULL where a value is required.
+ * Lists are shown with ", " between the items. Secrets are shown as "***". */
+void config_each(const struct config *config,
+		 void (*each)(const char *path, const char *value, const char *default_value,
+			      bool reloadable, const char *help, void *arg),
+		 void *arg);
+
+/* Why kafka.properties may not set the librdkafka property of this name, because the relay sets it
+ * itself or a guarantee hangs on it; NULL if it may. Pure. Whether such a property exists is
+ * librdkafka's to say. */
+const char *config_property_denied(const char *name);
+
+#endif

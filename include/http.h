@@ -1,0 +1,37 @@
+/*
+ * http.h - /metrics, /healthz, /readyz and /status over evhttp; and the client `status` uses
+ */
+#ifndef OUTBOX_HTTP_H
+#define OUTBOX_HTTP_H
+
+#include "error.h"
+#include "loop.h"
+
+#include <stddef.h>
+
+struct http;
+
+/* One page: fills *body (malloc'd, the server frees it) and returns the HTTP status code. */
+typedef int (*http_page_fn)(void *arg, char **body, size_t *len);
+
+struct http_page {
+	const char *path;	  /* "/metrics" */
+	const char *content_type; /* "text/plain; version=0.0.4" */
+	http_page_fn page;
+};
+
+/* Listens on "host:port", "[v6]:port" (port 0 picks a free one) or "unix:/path" (an old socket
+ * there is replaced). pages ends with a NULL path and must outlive the server. Only GET and HEAD;
+ * anything else is 405, another path 404. */
+struct http *http_new(struct loop *loop, const char *listen, const struct http_page *pages,
+		      void *arg, struct error *err);
+void http_free(struct http **http);
+
+/* The address it really listens on, e.g. "127.0.0.1:40123"; for the log. */
+const char *http_address(const struct http *http);
+
+/* Blocking GET for command-line use: body malloc'd. The status code, or -1 with err. */
+int http_get(const char *listen, const char *path, int timeout_ms, char **body, size_t *len,
+	     struct error *err);
+
+#endif

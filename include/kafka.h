@@ -1,0 +1,81 @@
+/*
+ * kafka.h - the Kafka sink: makes a struct sink over a librdkafka producer
+ *
+ * Thread: loop only, except kafka_probe, which blocks and needs no loop.
+ */
+#ifndef OUTBOX_KAFKA_H
+#define OUTBOX_KAFKA_H
+
+#include "config.h"
+#include "error.h"
+#include "loop.h"
+#include "metrics.h"
+#include "sink.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Borrowed for the life of the sink. */
+struct kafka_options {
+	const char *bootstrap_servers; /* ignored when embedded */
+	bool embedded;		       /* run librdkafka's in-process broker and use that */
+	const struct config_strings *properties; /* may be NULL; on top of our own settings */
+	struct metrics *metrics;
+};
+
+/* Never blocks, brokers may be away; ready() is told from the loop. NULL and err when a property is
+ * unknown or does not go with the others: err names it and never holds its value. */
+struct sink *kafka_sink_new(struct loop *loop, const struct kafka_options *options,
+			    const struct sink_events *events, void *owner, struct error *err);
+
+/* Ends, after about patience_ms at the latest. What is outstanding is given up and nothing more is
+ * told; the events may be freed once this returns (if patience ran out, only exit may follow). Not
+ * from inside a callback of the sink. */
+void kafka_sink_free(struct sink **sink, int64_t patience_ms);
+
+/* The address clients connect to: the configured one, or that of the embedded broker. */
+const char *kafka_bootstrap(const struct sink *sink);
+
+/* Payloads over this cannot be sent by this client whatever the topic allows: claims withhold them.
+ */
+size_t kafka_sink_max_bytes(const struct sink *sink);
+
+/* librdkafka's, as it runs. */
+const char *kafka_version(void);
+
+/* What a probe learns about the brokers as a whole. */
+struct kafka_probe_cluster {
+	int brokers;		    /* in the cluster's metadata */
+	int controller;		    /* broker id, or -1 */
+	const char *id;		    /* the cluster's, or NULL */
+	const char *broker_version; /* what a broker says of its protocol version, or NULL */
+	int auto_create;     /* 1: brokers make unknown topics, 0: they do not, -1: not told */
+	const char *problem; /* why something above is missing, or NULL */
+};
+
+/* What a probe learns about one topic. */
+struct kafka_probe_topic {
+	const char *name;
+	bool exists;
+	int partitions;		    /* 0: not told */
+	int replication;	    /* of the partition with the fewest replicas; 0: not told */
+	int min_insync_replicas;    /* -1: not told */
+	int64_t max_message_bytes;  /* -1: not told */
+	const char *cleanup_policy; /* "delete", "compact", ...; NULL: not told */
+	const char *problem; /* why something above is missing, e.g. no right to see it; or NULL */
+};
+
+struct kafka_probe_events {
+	void (*cluster)(void *arg, const struct kafka_probe_cluster *cluster);
+	void (*topic)(void *arg, const struct kafka_probe_topic *topic);
+};
+
+/* Connects and looks, creating nothing: tells cluster() once, then topic() for each of topics in
+ * order. False and err when no broker answered in timeout_ms (the last reason a broker gave is in
+ * err) or the options are wrong. */
+bool kafka_probe(const struct kafka_options *options, const char *const *topics, size_t count,
+		 int timeout_ms, const struct kafka_probe_events *events, void *arg,
+		 struct error *err);
+
+#endif

@@ -1,0 +1,43 @@
+/*
+ * loop.h - the event loop: descriptors, timers and signals (libevent behind it)
+ *
+ * One loop per process, used by one thread. Callbacks run from loop_run only. Objects are owned by
+ * who made them and freed with the matching _free, which also NULLs the pointer; freeing from
+ * inside the own callback is allowed.
+ */
+#ifndef OUTBOX_LOOP_H
+#define OUTBOX_LOOP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct loop;
+struct loop_io;
+struct loop_timer;
+struct loop_signal;
+struct event_base; /* libevent's, for http.c */
+
+enum { LOOP_READ = 1, LOOP_WRITE = 2 };
+
+struct loop *loop_new(void);
+void loop_free(struct loop **loop);
+void loop_run(struct loop *loop);  /* until loop_stop */
+void loop_stop(struct loop *loop); /* leaves loop_run after the current callback */
+struct event_base *loop_base(struct loop *loop);
+
+/* Watches fd for what; persistent. */
+struct loop_io *loop_io_new(struct loop *loop, int fd, int what, void (*ready)(int what, void *arg),
+			    void *arg);
+void loop_io_free(struct loop_io **io);
+
+/* A one-shot timer, at first not set. Setting it again replaces the time. */
+struct loop_timer *loop_timer_new(struct loop *loop, void (*fire)(void *arg), void *arg);
+void loop_timer_set(struct loop_timer *timer, int64_t microseconds);
+void loop_timer_stop(struct loop_timer *timer);
+void loop_timer_free(struct loop_timer **timer);
+
+struct loop_signal *loop_signal_new(struct loop *loop, int signo,
+				    void (*caught)(int signo, void *arg), void *arg);
+void loop_signal_free(struct loop_signal **signal);
+
+#endif

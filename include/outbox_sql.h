@@ -1,0 +1,76 @@
+/*
+ * outbox_sql.h - the statements of the outbox source, made to the table's shape
+ *
+ * Pure: text in, text out. Every statement's text is malloc'd and the caller's.
+ */
+#ifndef OUTBOX_OUTBOX_SQL_H
+#define OUTBOX_OUTBOX_SQL_H
+
+#include "config.h"
+#include "error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Type oids as in pg_type.dat: they never change. */
+enum {
+	TYPE_BYTEA = 17,
+	TYPE_INT8 = 20,
+	TYPE_INT2 = 21,
+	TYPE_INT4 = 23,
+	TYPE_TEXT = 25,
+	TYPE_JSON = 114,
+	TYPE_VARCHAR = 1043,
+	TYPE_TIMESTAMP = 1114,
+	TYPE_TIMESTAMPTZ = 1184,
+	TYPE_UUID = 2950,
+	TYPE_JSONB = 3802
+};
+
+struct outbox_column {
+	char *name; /* owned; as in the catalog */
+	uint32_t type;
+};
+
+/* What the catalog says of the table. */
+struct outbox_shape {
+	char *table; /* owned; quoted, with schema */
+	uint32_t oid, database, sequence /* 0: none */, bell /* 0: none */;
+	bool mark;
+	size_t withhold_bytes;
+	struct outbox_column *columns; /* owned */
+	size_t column_count;
+	const struct config_columns *names; /* borrowed */
+	const char *const *fields;	    /* borrowed: column names to fetch, in order */
+	size_t field_count;
+};
+
+/* The columns of a claim's result. */
+enum { CLAIM_ID, CLAIM_CREATED, CLAIM_PAYLOAD, CLAIM_WITHHELD, CLAIM_HEADERS, CLAIM_FIELDS };
+
+void outbox_shape_free(struct outbox_shape *shape);
+const struct outbox_column *outbox_shape_column(const struct outbox_shape *shape, const char *name);
+
+/* Whether every mapped column is there and of a type the relay can publish. */
+bool outbox_shape_check(const struct outbox_shape *shape, struct error *err);
+
+/* True if a field of this type is fetched in binary and made text by the relay. */
+bool outbox_type_is_native(uint32_t type);
+
+char *outbox_sql_claim(const struct outbox_shape *shape); /* $1 floor, $2 rows, $3 bytes */
+/* An int8 that may be NULL, and whether the table's name still means the same table. */
+char *outbox_sql_drawn(const struct outbox_shape *shape);
+char *outbox_sql_writers(const struct outbox_shape *shape);  /* rows of virtualtransaction */
+char *outbox_sql_bell(const struct outbox_shape *shape);     /* $1 armed; outside a transaction */
+char *outbox_sql_bell_off(const struct outbox_shape *shape); /* inside one too */
+char *outbox_sql_settle(const struct outbox_shape *shape); /* $1 int8[] ids, $2 text[] event ids */
+/* $1, $2 as above, $3 text[] reasons, $4 text[] errors */
+char *outbox_sql_set_aside(const struct outbox_shape *shape);
+char *outbox_sql_gauges(const struct outbox_shape *shape); /* $1 floor */
+char *outbox_sql_purge(const struct outbox_shape *shape, int64_t retention_ms);
+
+/* The gauges count so far; beyond it depth is an estimate. */
+enum { GAUGE_CAP = 10000, PURGE_ROWS = 5000 };
+
+#endif

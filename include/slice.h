@@ -1,0 +1,31 @@
+/*
+ * slice.h - bytes somewhere else, never copied: a pointer and a length
+ *
+ * data == NULL stands for SQL NULL; an empty string has a data pointer and len 0.
+ */
+#ifndef OUTBOX_SLICE_H
+#define OUTBOX_SLICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+
+struct slice {
+	const char *data; /* borrowed */
+	size_t len;
+};
+
+#define SLICE_NULL ((struct slice){NULL, 0})
+
+static inline struct slice slice_of(const char *s)
+{
+	return (struct slice){s, s ? strlen(s) : 0};
+}
+
+static inline bool slice_equal(struct slice a, struct slice b)
+{
+	return a.len == b.len && (a.data == NULL) == (b.data == NULL) &&
+	       (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+}
+
+#endif

@@ -1,0 +1,94 @@
+/*
+ * source.h - where events come from: a small table of functions
+ *
+ * A source serves one shard through one session. Everything is asynchronous and on the loop thread:
+ * asks are queued, answers come in the order of the asks, and never from inside a function of the
+ * source. After lost() no answer to an earlier ask will come. outbox.c is the source; the simulator
+ * has another; a logical-replication source will be one.
+ */
+#ifndef OUTBOX_SOURCE_H
+#define OUTBOX_SOURCE_H
+
+#include "batch.h"
+#include "event.h"
+#include "writers.h"
+
+struct claim {
+	bool opens;    /* begins the transaction */
+	bool observes; /* answer observed() before claimed() */
+	int64_t floor; /* take events whose id is greater; 0 takes all */
+	int64_t rows;  /* at most so many, > 0 */
+	int64_t bytes; /* stop after about so many, but take one at least */
+};
+
+/* What is known of the waiting events without scanning them. */
+struct gauges {
+	double depth;
+	double oldest_age_seconds; /* 0 when nothing waits */
+	double dead_letters;
+	bool unfinished; /* there is more housekeeping to do soon */
+};
+
+struct source_events {
+	/* The session is open and the shard is ours. Nothing of an earlier session holds. */
+	void (*acquired)(void *owner);
+	/* The session is open, another relay owns the shard. */
+	void (*busy)(void *owner);
+	/* The session is gone, and with it the transaction and the shard. */
+	void (*lost)(void *owner, const char *why);
+	/* As lost, and trying again is no use before somebody mends something. */
+	void (*refused)(void *owner, const char *why);
+	/* A claim's events, in order of id; the owner's from now on. chunk->count may be 0. */
+	void (*claimed)(void *owner, struct chunk *chunk);
+	/* The transaction is committed. */
+	void (*settled)(void *owner);
+	/* The transaction is rolled back. */
+	void (*withdrawn)(void *owner);
+	/* The detached batch is settled. */
+	void (*recovered)(void *owner);
+	/* Ids up to drawn have been given out (-1: not known), and these transactions may yet add
+	 * events. */
+	void (*observed)(void *owner, int64_t drawn, const struct writers *writers);
+	/* Somebody rang the bell. */
+	void (*rung)(void *owner);
+	void (*gauged)(void *owner, const struct gauges *gauges);
+	/* After close(): everything asked for has been done and the session is closed. */
+	void (*closed)(void *owner);
+};
+
+struct source;
+
+struct source_ops {
+	/* Opens the session if there is none and tries to get the shard: acquired, busy or lost. */
+	void (*acquire)(struct source *source);
+	void (*claim)(struct source *source, const struct claim *claim);
+	/* Commits the open transaction, whose events are those of batch; settled. more: a backlog
+	 * waits, so the source need not wait until this very commit is durable, if it remembers the
+	 * batch and settles it again should it come back. */
+	void (*settle)(struct source *source, const struct batch *batch, bool more);
+	/* Ends a transaction that claimed nothing; no answer. */
+	void (*end)(struct source *source);
+	/* Rolls the open transaction back; withdrawn. */
+	void (*withdraw)(struct source *source);
+	/* Settles, in a transaction of its own, the delivered events of a detached batch by their
+	 * exact identity and, if set_aside, moves the rejected ones to the dead letters; recovered.
+	 * Events that are gone already are no error. */
+	void (*recover)(struct source *source, const struct batch *batch, bool set_aside);
+	/* Lets writers ring (outside a transaction only), or not. No answer. */
+	void (*bell)(struct source *source, bool armed);
+	/* Gauges and old published rows; outside a transaction only; gauged. */
+	void (*housekeep)(struct source *source, int64_t floor);
+	/* Does what was asked, then closes the session: closed. */
+	void (*close)(struct source *source);
+	/* Closes the session at once; no answer. */
+	void (*drop)(struct source *source);
+};
+
+struct source {
+	const struct source_ops *ops;
+	const struct source_events *events;
+	void *owner;   /* passed back to events */
+	bool has_bell; /* known once acquired */
+};
+
+#endif

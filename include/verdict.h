@@ -1,0 +1,18 @@
+/*
+ * verdict.h - whose fault a broker's error is: the event's, or the environment's
+ *
+ * An error of the event makes it a reject: sent again, it would fail again. An error of the
+ * environment says nothing of the event: it is published again later, for as long as it takes. A
+ * name that is not known counts as the environment's, so that nothing is ever set aside by mistake.
+ * Pure.
+ */
+#ifndef OUTBOX_VERDICT_H
+#define OUTBOX_VERDICT_H
+
+#include "event.h"
+
+/* The reject an error stands for, by the protocol's name of it ("MSG_SIZE_TOO_LARGE"); REJECT_NONE
+ * for an error of the environment. */
+enum reject_reason verdict_of(const char *error_name);
+
+#endif

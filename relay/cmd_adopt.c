@@ -1,0 +1,113 @@
+/*
+ * cmd_adopt.c - the facts about an existing table that adoption is planned on
+ */
+#include "cmd_adopt.h"
+
+#include "pgsync.h"
+#include "xalloc.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char TABLE_SQL[] =
+    "SELECT c.relkind IN ('r', 'p') AS is_table, c.relkind = 'p' AS partitioned,"
+    " EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid) AS has_children,"
+    " pg_table_size(c.oid) AS bytes,"
+    " EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal"
+    "  AND t.tgenabled <> 'D' AND t.tgtype & 16 <> 0) AS update_triggers"
+    " FROM pg_class c WHERE c.oid = to_regclass($1)";
+
+static const char COLUMNS_SQL[] =
+    "SELECT a.attname, t.typname, a.attidentity <> '' AS identity,"
+    " a.attidentity <> '' OR coalesce(pg_get_expr(d.adbin, d.adrelid) LIKE '%nextval(%', false)"
+    "  AS from_sequence,"
+    " a.attnotnull AND EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid"
+    "  AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indnkeyatts = 1"
+    "  AND i.indkey[0] = a.attnum) AS is_unique"
+    " FROM pg_attribute a JOIN pg_type bt ON bt.oid = a.atttypid"
+    " JOIN pg_type t ON t.oid = CASE bt.typtype WHEN 'd' THEN bt.typbasetype ELSE bt.oid END"
+    " LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum"
+    " WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped"
+    " ORDER BY a.attnum";
+
+static void copy_name(char *out, const char *name)
+{
+	snprintf(out, PGNAME_SIZE, "%s", name);
+}
+
+static bool read_columns(PGconn *conn, struct adopt_facts *facts, const char *name,
+			 struct error *err)
+{
+	PGresult *result =
+	    pgsync_query(conn, "reading the table's columns", COLUMNS_SQL, 1, &name, err);
+	struct adopt_column *column;
+	int row;
+
+	if (!result)
+		return false;
+	facts->columns = xcalloc((size_t)PQntuples(result) + 1, sizeof(*facts->columns));
+	for (row = 0; row < PQntuples(result); row++) {
+		column = &facts->columns[facts->count++];
+		copy_name(column->name, pgsync_text(result, row, "attname"));
+		copy_name(column->type, pgsync_text(result, row, "typname"));
+		column->unique = pgsync_bool(result, row, "is_unique");
+		column->identity = pgsync_bool(result, row, "identity");
+		column->from_sequence = pgsync_bool(result, row, "from_sequence");
+	}
+	PQclear(result);
+	return true;
+}
+
+bool adopt_table_read(PGconn *conn, struct adopt_table *table, struct error *err)
+{
+	char name[PGNAME_FULL_SIZE];
+	const char *params[] = {name};
+	PGresult *result;
+
+	pgname_print(&table->facts.table, name);
+	result = pgsync_query(conn, "looking for the table", TABLE_SQL, 1, params, err);
+	if (!result)
+		return false;
+	table->exists = PQntuples(result) > 0;
+	if (table->exists) {
+		table->is_table = pgsync_bool(result, 0, "is_table");
+		table->facts.partitioned = pgsync_bool(result, 0, "partitioned");
+		table->has_children = pgsync_bool(result, 0, "has_children");
+		table->bytes = pgsync_number(result, 0, "bytes");
+		table->update_triggers = pgsync_bool(result, 0, "update_triggers");
+	}
+	PQclear(result);
+	return read_columns(conn, &table->facts, name, err);
+}
+
+void adopt_table_free(struct adopt_table *table)
+{
+	free(table->facts.columns);
+	table->facts.columns = NULL;
+}
+
+void adopt_explain(const struct adopt_table *table, const struct adopt_plan *plan)
+{
+	char name[PGNAME_FULL_SIZE];
+
+	pgname_show(&table->facts.table, name);
+	fprintf(stderr, "adopting %s: rows that are in the table now count as not yet published\n",
+		name);
+	if (*plan->sql)
+		fprintf(stderr,
+			"adopting %s: all rows (about %" PRId64
+			" MiB) are rewritten in one transaction under an ACCESS EXCLUSIVE lock; "
+			"until it ends nobody else reads or writes the table. The lock is waited "
+			"for at most 10 s; if it does not come, nothing has changed\n",
+			name, (table->bytes + 1048575) >> 20);
+	else
+		fprintf(stderr, "adopting %s: no column has to be added, rows are not touched\n",
+			name);
+	if (plan->numbers && table->update_triggers)
+		fprintf(stderr,
+			"adopting %s: the table has UPDATE triggers of its own, which fire while "
+			"rows are numbered\n",
+			name);
+}

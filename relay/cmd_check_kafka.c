@@ -1,0 +1,289 @@
+/*
+ * cmd_check_kafka.c - `check`: the client library, the brokers, and the topics events go to
+ */
+#include "check.h"
+#include "kafka.h"
+#include "pgname.h"
+#include "pgsync.h"
+#include "route.h"
+#include "template.h"
+#include "xalloc.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TOPICS_MAX = 20, LOOK_ROWS = 1000, FIELDS_MAX = 64, TIMEOUT_MS = 10000 };
+
+struct topics {
+	char *names[TOPICS_MAX + 1]; /* owned; the ledger comes on top */
+	size_t count;
+	char *fields[FIELDS_MAX]; /* owned: of the topic's template */
+	size_t field_count;
+};
+
+struct probe {
+	struct check *check;
+	int auto_create;
+};
+
+static void check_library(struct check *check)
+{
+	int major = 0, minor = 0, patch = 0;
+	int number;
+
+	sscanf(kafka_version(), "%d.%d.%d", &major, &minor, &patch);
+	number = major * 10000 + minor * 100 + patch;
+	if (number == 20500 || number == 21000)
+		check_error(check, "use 2.12.1 or later",
+			    "librdkafka %s is a release with grave errors", kafka_version());
+	else if (number < 20300)
+		check_warn(check, "use 2.12.1 or later if you can",
+			   "librdkafka %s now and then reports a fatal error after a lost "
+			   "connection; the relay recovers, events may be repeated",
+			   kafka_version());
+	else
+		check_ok(check, "librdkafka %s", kafka_version());
+}
+
+static int field_index(const char *name, void *arg)
+{
+	struct topics *topics = arg;
+	size_t i;
+
+	for (i = 0; i < topics->field_count; i++) {
+		if (strcmp(topics->fields[i], name) == 0)
+			return (int)i;
+	}
+	return -1;
+}
+
+static void add_field(const char *name, void *arg)
+{
+	struct topics *topics = arg;
+
+	if (field_index(name, arg) < 0 && topics->field_count < FIELDS_MAX)
+		topics->fields[topics->field_count++] = xstrdup(name);
+}
+
+static void add_topic(struct check *check, struct topics *topics, const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < topics->count; i++) {
+		if (strcmp(topics->names[i], name) == 0)
+			return;
+	}
+	if (topics->count >= TOPICS_MAX)
+		return;
+	if (route_topic_is_legal(slice_of(name)))
+		topics->names[topics->count++] = xstrdup(name);
+	else
+		check_error(check, "mend route.topic, or the events",
+			    "waiting events are routed to \"%s\", which is no legal topic name",
+			    name);
+}
+
+/* The different values of the topic's fields among the first events that wait. */
+static char *look_sql(const struct config *config, const struct topics *topics)
+{
+	char *inner = xstrdup(""), *outer = xstrdup(""), *longer, *sql;
+	char table[PGNAME_FULL_SIZE], column[PGNAME_QUOTED_SIZE];
+	struct pgname name;
+	struct error err;
+	size_t i;
+
+	for (i = 0; i < topics->field_count; i++) {
+		pgname_quote(check_column_of(&config->outbox.columns, topics->fields[i]), column);
+		longer = xasprintf("%s%s%s::text AS f%zu", inner, i ? ", " : "", column, i);
+		free(inner);
+		inner = longer;
+		longer = xasprintf("%s%sf%zu", outer, i ? ", " : "", i);
+		free(outer);
+		outer = longer;
+	}
+	if (!pgname_parse(config->outbox.table, &name, &err))
+		abort(); /* check_outbox has parsed it */
+	pgname_print(&name, table);
+	pgname_quote(config->outbox.columns.id, column);
+	sql = xasprintf("SELECT DISTINCT %s FROM (SELECT %s FROM %s%s ORDER BY %s LIMIT %d) AS "
+			"waiting LIMIT %d",
+			outer, inner, table,
+			config->outbox.settle == SETTLE_MARK ? " WHERE published_at IS NULL" : "",
+			column, LOOK_ROWS, TOPICS_MAX);
+	free(inner);
+	free(outer);
+	return sql;
+}
+
+static void render(struct check *check, struct topics *topics, const struct template *tpl,
+		   const PGresult *rows, int row)
+{
+	struct slice values[FIELDS_MAX];
+	const char *null_field;
+	size_t length, i;
+	char *name;
+
+	for (i = 0; i < topics->field_count; i++)
+		values[i] = PQgetisnull(rows, row, (int)i)
+				? SLICE_NULL
+				: slice_of(PQgetvalue(rows, row, (int)i));
+	if (!template_measure(tpl, values, &length, &null_field)) {
+		check_error(check, "mend route.topic, or the events",
+			    "waiting events have no %s, which route.topic names", null_field);
+		return;
+	}
+	name = xmalloc(length + 1);
+	*template_write(tpl, values, name) = '\0';
+	add_topic(check, topics, name);
+	free(name);
+}
+
+static void topics_of_waiting(struct check *check, const struct config *config, PGconn *conn,
+			      struct topics *topics, const struct template *tpl)
+{
+	char *sql = look_sql(config, topics);
+	struct error err;
+	PGresult *rows = pgsync_query(conn, "looking at waiting events", sql, 0, NULL, &err);
+	int row;
+
+	free(sql);
+	if (!rows) {
+		check_warn(check, "see what is said about the table above",
+			   "topics are not looked at: %s", err.text);
+		return;
+	}
+	for (row = 0; row < PQntuples(rows); row++)
+		render(check, topics, tpl, rows, row);
+	if (PQntuples(rows) == 0)
+		check_ok(check,
+			 "no event waits; run check again when some do, to look at their topics");
+	PQclear(rows);
+}
+
+static void find_topics(struct check *check, const struct config *config, PGconn *conn,
+			struct topics *topics)
+{
+	struct config_strings none = {NULL, 0};
+	struct template *tpl = NULL;
+	struct error err;
+
+	/* The key's place takes the topic again: only the topic's fields are wanted. */
+	if (route_fields(config->route.topic, config->route.topic, &none, add_field, topics, &err))
+		tpl = template_new(config->route.topic, field_index, topics, &err);
+	if (!tpl)
+		check_error(check, "mend route.topic", "%s", err.text);
+	else if (topics->field_count == 0)
+		add_topic(check, topics, config->route.topic);
+	else if (conn)
+		topics_of_waiting(check, config, conn, topics, tpl);
+	template_free(&tpl);
+	if (config->kafka.delivery == EXACTLY_ONCE)
+		topics->names[topics->count++] = xstrdup(config->kafka.ledger_topic);
+}
+
+static void on_cluster(void *arg, const struct kafka_probe_cluster *cluster)
+{
+	struct probe *probe = arg;
+
+	probe->auto_create = cluster->auto_create;
+	check_ok(probe->check, "%d broker%s, %s", cluster->brokers,
+		 cluster->brokers == 1 ? "" : "s",
+		 cluster->broker_version ? cluster->broker_version : "version not told");
+	if (cluster->problem)
+		check_warn(probe->check,
+			   "grant the relay DESCRIBE and DESCRIBE_CONFIGS to have it "
+			   "checked",
+			   "the brokers do not tell all: %s", cluster->problem);
+}
+
+static void absent_topic(const struct probe *probe, const struct kafka_probe_topic *topic)
+{
+	if (probe->auto_create == 1)
+		check_warn(probe->check, "create it yourself to choose partitions and replicas",
+			   "topic %s does not exist yet; the brokers will make it", topic->name);
+	else if (probe->auto_create == 0)
+		check_error(probe->check, "create it: the brokers do not make topics by themselves",
+			    "topic %s does not exist", topic->name);
+	else
+		check_warn(probe->check, "create it, unless the brokers do it by themselves",
+			   "topic %s does not exist", topic->name);
+}
+
+static void check_durability(const struct probe *probe, const struct kafka_probe_topic *topic)
+{
+	if (topic->replication == 1)
+		check_warn(probe->check, "give it 3 replicas",
+			   "topic %s has one replica; events are lost with its disk", topic->name);
+	else if (topic->replication > 1 && topic->min_insync_replicas == 1)
+		check_warn(probe->check, "set its min.insync.replicas to 2",
+			   "topic %s has min.insync.replicas 1; an acknowledged event may be on "
+			   "one disk only",
+			   topic->name);
+	else if (topic->replication > 1 && topic->min_insync_replicas >= topic->replication)
+		check_warn(probe->check, "set its min.insync.replicas to one less",
+			   "topic %s stops taking events when any of its %d replicas is away",
+			   topic->name, topic->replication);
+}
+
+static void on_topic(void *arg, const struct kafka_probe_topic *topic)
+{
+	const struct probe *probe = arg;
+
+	if (!topic->exists && !topic->problem) {
+		absent_topic(probe, topic);
+		return;
+	}
+	if (topic->exists && topic->max_message_bytes >= 0)
+		check_ok(probe->check, "topic %s: %d partitions, messages up to %" PRId64 " bytes",
+			 topic->name, topic->partitions, topic->max_message_bytes);
+	else if (topic->exists)
+		check_ok(probe->check, "topic %s: %d partitions", topic->name, topic->partitions);
+	if (topic->problem)
+		check_warn(probe->check,
+			   "grant the relay WRITE, DESCRIBE and DESCRIBE_CONFIGS on it",
+			   "topic %s: %s", topic->name, topic->problem);
+	check_durability(probe, topic);
+	if (topic->cleanup_policy && strstr(topic->cleanup_policy, "compact"))
+		check_warn(probe->check, "use cleanup.policy=delete unless that is meant",
+			   "topic %s is compacted; of the events of a key only the last is kept",
+			   topic->name);
+}
+
+static void probe_brokers(struct check *check, const struct config *config,
+			  const struct topics *topics)
+{
+	static const struct kafka_probe_events events = {on_cluster, on_topic};
+	struct kafka_options options = {.bootstrap_servers = config->kafka.bootstrap_servers,
+					.embedded = config->kafka.embedded,
+					.properties = &config->kafka.properties};
+	struct probe probe = {check, -1};
+	struct error err;
+
+	if (config->kafka.embedded) {
+		check_warn(check, "set kafka.embedded = false for anything but trying things out",
+			   "the embedded broker keeps events in memory only");
+		return;
+	}
+	if (!kafka_probe(&options, (const char *const *)topics->names, topics->count, TIMEOUT_MS,
+			 &events, &probe, &err))
+		check_error(check,
+			    "see kafka.bootstrap_servers and kafka.properties, and that a "
+			    "broker runs there",
+			    "%s", err.text);
+}
+
+void check_kafka(struct check *check, const struct config *config, PGconn *conn)
+{
+	struct topics topics = {.count = 0};
+	size_t i;
+
+	check_library(check);
+	find_topics(check, config, conn, &topics);
+	probe_brokers(check, config, &topics);
+	for (i = 0; i < topics.count; i++)
+		free(topics.names[i]);
+	for (i = 0; i < topics.field_count; i++)
+		free(topics.fields[i]);
+}

@@ -1,0 +1,54 @@
+/*
+ * cmd_common.c - what the commands share: options, loading the configuration, saying why something
+ * failed
+ */
+#include "commands.h"
+
+#include <getopt.h>
+#include <stdio.h>
+
+int command_options(int argc, char **argv, const char *help, const char **path, bool *json)
+{
+	static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+						{"json", no_argument, NULL, 'j'},
+						{"help", no_argument, NULL, 'h'},
+						{NULL, 0, NULL, 0}};
+	int option;
+
+	optind = 1;
+	while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+		if (option == 'c') {
+			*path = optarg;
+		} else if (option == 'j') {
+			*json = true;
+		} else if (option == 'h') {
+			fputs(help, stdout);
+			return EXIT_DONE;
+		} else {
+			fprintf(stderr, "try: outbox-relay %s --help\n", argv[0]);
+			return EXIT_USAGE;
+		}
+	}
+	if (optind == argc)
+		return -1;
+	fprintf(stderr, "outbox-relay %s: takes options only; see --help\n", argv[0]);
+	return EXIT_USAGE;
+}
+
+struct config *command_config(const char *path)
+{
+	struct config_problems problems = {NULL, 0};
+	struct config *config = config_load(path, &problems);
+	size_t i;
+
+	for (i = 0; i < problems.count; i++)
+		fprintf(stderr, "%s\n", problems.items[i].text);
+	config_problems_free(&problems);
+	return config;
+}
+
+int command_failed(const char *command, const struct error *err)
+{
+	fprintf(stderr, "outbox-relay %s: %s\n", command, err->text);
+	return EXIT_FAILED;
+}

@@ -1,0 +1,390 @@
+/*
+ * cmd_migrate.c - the command `migrate`: applies or prints the SQL, and adopts existing tables
+ */
+#include "cmd_adopt.h"
+#include "commands.h"
+#include "migrate.h"
+#include "pgsync.h"
+#include "sql_files.h"
+#include "xalloc.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char HELP[] =
+    "Usage: outbox-relay migrate [-c FILE] [options]\n"
+    "\n"
+    "Makes what the relay needs in the database: the schema outbox_relay, the outbox table if "
+    "there\n"
+    "is none, the bell, roles and grants. May be run at any time; what is there is left as it is.\n"
+    "All of it is one transaction under a lock.\n"
+    "\n"
+    "  -c, --config FILE   configuration (default " COMMAND_CONFIG_FILE ")\n"
+    "      --dsn DSN       connect with this instead of database.dsn: as the owner of the table\n"
+    "                      (the relay's own role must not own anything). A password is better\n"
+    "                      kept out of it: libpq also reads ~/.pgpass and PGPASSFILE\n"
+    "      --table TABLE   this table instead of outbox.table\n"
+    "      --print         write the SQL to stdout as one script and connect to nothing\n"
+    "      --uninstall     with --print: the script that takes the relay out again. It drops the\n"
+    "                      relay's own objects and keeps the outbox table\n"
+    "      --adopt         make an existing outbox table one the relay can use, and print the\n"
+    "                      block for the configuration. With --print it connects to look at the\n"
+    "                      table, and writes what it would do\n"
+    "      --help          this text\n"
+    "\n"
+    "Without a file, --table and --dsn (or --print) are enough.\n"
+    "\n"
+    "Locks: making the trigger waits for transactions that have written to the table, and writers\n"
+    "wait meanwhile; it is done once. --adopt of a table that the database does not number adds a\n"
+    "column, numbers the rows by created_at and indexes it: the table is under an ACCESS "
+    "EXCLUSIVE\n"
+    "lock from the start to the end of that. Any lock is waited for at most 10 seconds, and if it\n"
+    "does not come, nothing has changed.\n";
+
+/* One number for all databases and tables: "outbox" in hex. */
+#define MIGRATE_LOCK "122550254464888"
+
+struct request {
+	struct config *config; /* owned; NULL when there is no file */
+	const char *path;      /* NULL: the default one */
+	const char *dsn, *table;
+	bool print, uninstall, adopt;
+	struct config_columns columns;
+	struct migrate_target target;
+};
+
+static char standard_names[ADOPT_ROLES][PGNAME_SIZE] = {
+    "id",	  "event_id", "aggregate_type", "aggregate_id",
+    "event_type", "payload",  "headers",	"created_at"};
+static const struct config_columns standard_columns = {
+    standard_names[0], standard_names[1], standard_names[2], standard_names[3],
+    standard_names[4], standard_names[5], standard_names[6], standard_names[7]};
+
+static int parse_options(int argc, char **argv, struct request *request)
+{
+	enum { DSN = 256, TABLE, PRINT, UNINSTALL, ADOPT, HELP_OPTION };
+	static const struct option options[] = {
+	    {"config", required_argument, NULL, 'c'},	 {"dsn", required_argument, NULL, DSN},
+	    {"table", required_argument, NULL, TABLE},	 {"print", no_argument, NULL, PRINT},
+	    {"uninstall", no_argument, NULL, UNINSTALL}, {"adopt", no_argument, NULL, ADOPT},
+	    {"help", no_argument, NULL, HELP_OPTION},	 {NULL, 0, NULL, 0}};
+	int option;
+
+	optind = 1;
+	while ((option = getopt_long(argc, argv, "c:", options, NULL)) != -1) {
+		switch (option) {
+		case 'c':
+			request->path = optarg;
+			break;
+		case DSN:
+			request->dsn = optarg;
+			break;
+		case TABLE:
+			request->table = optarg;
+			break;
+		case PRINT:
+			request->print = true;
+			break;
+		case UNINSTALL:
+			request->uninstall = true;
+			break;
+		case ADOPT:
+			request->adopt = true;
+			break;
+		case HELP_OPTION:
+			fputs(HELP, stdout);
+			return EXIT_DONE;
+		default:
+			fputs("try: outbox-relay migrate --help\n", stderr);
+			return EXIT_USAGE;
+		}
+	}
+	return -1;
+}
+
+static int usage(const char *text)
+{
+	fprintf(stderr, "outbox-relay migrate: %s\n", text);
+	return EXIT_USAGE;
+}
+
+/* Fills in what the options leave to the configuration; -1 to go on. */
+static int complete(struct request *request)
+{
+	bool connects = !request->print || request->adopt;
+	bool enough = request->table && (request->dsn || !connects);
+	struct error err;
+
+	request->columns = standard_columns;
+	if (request->path || !enough || access(COMMAND_CONFIG_FILE, F_OK) == 0) {
+		request->config =
+		    command_config(request->path ? request->path : COMMAND_CONFIG_FILE);
+		if (!request->config)
+			return EXIT_USAGE;
+		request->columns = request->config->outbox.columns;
+		request->target.mark = request->config->outbox.settle == SETTLE_MARK;
+		if (!request->dsn)
+			request->dsn = request->config->database.dsn;
+		if (!request->table)
+			request->table = request->config->outbox.table;
+	}
+	if (!pgname_parse(request->table, &request->target.outbox, &err))
+		return usage(err.text);
+	request->target.id = request->columns.id;
+	return -1;
+}
+
+static int print_script(char *script, const struct error *err)
+{
+	if (!script)
+		return command_failed("migrate", err);
+	fputs(script, stdout);
+	free(script);
+	return EXIT_DONE;
+}
+
+/* The configuration block as the head of a printed script. */
+static void print_commented(const char *text)
+{
+	const char *end;
+
+	fputs("-- For the configuration file:\n--\n", stdout);
+	for (; *text; text = *end ? end + 1 : end) {
+		end = strchrnul(text, '\n');
+		printf("--     %.*s\n", (int)(end - text), text);
+	}
+	fputs("\n", stdout);
+}
+
+static bool is_standard(const struct config_columns *columns)
+{
+	int role;
+
+	for (role = 0; role < ADOPT_ROLES; role++) {
+		if (strcmp(adopt_configured(columns, (enum adopt_role)role),
+			   standard_names[role]) != 0)
+			return false;
+	}
+	return true;
+}
+
+static bool id_is_usable(const struct adopt_facts *facts, const char *id)
+{
+	size_t i;
+
+	for (i = 0; i < facts->count; i++) {
+		if (strcmp(facts->columns[i].name, id) == 0)
+			return adopt_type_fits(ADOPT_ID, facts->columns[i].type);
+	}
+	return false;
+}
+
+/* Whether the scripts will do with what is there. */
+static bool fits(const struct request *request, const struct adopt_table *table, struct error *err)
+{
+	char name[PGNAME_FULL_SIZE];
+
+	pgname_show(&table->facts.table, name);
+	if (table->exists && !table->is_table)
+		return error_set(err, "%s is not a table; name a table in outbox.table", name);
+	if (!table->exists && request->adopt)
+		return error_set(err, "table %s does not exist; name it with --table", name);
+	if (!table->exists && !is_standard(&request->columns))
+		return error_set(err,
+				 "table %s does not exist, and outbox.columns gives columns other "
+				 "names than a new table would have; create the table first, or "
+				 "take outbox.columns out",
+				 name);
+	if (table->exists && !request->adopt && !id_is_usable(&table->facts, request->columns.id))
+		return error_set(err,
+				 "table %s has no column %s of type %s; name one in "
+				 "outbox.columns.id, or use --adopt to have one added",
+				 name, request->columns.id, adopt_types(ADOPT_ID));
+	return true;
+}
+
+/* The version in the database, 0 if none; -1 and err if it is unknown or newer than we are. */
+static int present_version(PGconn *conn, struct error *err)
+{
+	PGresult *result = pgsync_query(
+	    conn, "looking for the relay's schema",
+	    "SELECT FROM pg_class WHERE oid = to_regclass('outbox_relay.schema_version')", 0, NULL,
+	    err);
+	int version;
+
+	if (result && PQntuples(result) == 0) {
+		PQclear(result);
+		return 0;
+	}
+	PQclear(result);
+	if (!result)
+		return -1;
+	result = pgsync_query(conn, "reading the schema version",
+			      "SELECT max(version) AS version FROM outbox_relay.schema_version", 0,
+			      NULL, err);
+	if (!result)
+		return -1;
+	version = (int)pgsync_number(result, 0, "version");
+	PQclear(result);
+	if (version <= migrate_latest())
+		return version;
+	error_set(
+	    err,
+	    "the database has schema version %d, made by a newer outbox-relay; this one knows "
+	    "%d: use the newer one",
+	    version, migrate_latest());
+	return -1;
+}
+
+static bool run_files(PGconn *conn, const struct migrate_target *target, struct error *err)
+{
+	const struct sql_file *file;
+	char what[128];
+	char *sql;
+	bool good;
+
+	for (file = sql_files; file->name; file++) {
+		if (migrate_number(file->name) == 0)
+			continue;
+		sql = migrate_fill(file->text, target, err);
+		if (!sql)
+			return false;
+		snprintf(what, sizeof(what), "applying %s", file->name);
+		good = pgsync_script(conn, what, sql, err);
+		free(sql);
+		if (!good)
+			return false;
+	}
+	return true;
+}
+
+static void tell(const struct request *request, int before)
+{
+	const struct sql_file *file;
+	char name[PGNAME_FULL_SIZE];
+	int number;
+
+	for (file = sql_files; file->name; file++) {
+		number = migrate_number(file->name);
+		if (number > 0)
+			fprintf(stderr, "%-8s %s\n", number > before ? "applied" : "again",
+				file->name);
+	}
+	pgname_show(&request->target.outbox, name);
+	fprintf(stderr, "%s is ready, settle = %s\n", name,
+		request->target.mark ? "mark" : "delete");
+}
+
+/* All inside the transaction. plan is NULL unless a table is adopted. */
+static bool apply(PGconn *conn, struct request *request, const struct adopt_plan *plan, int *before,
+		  struct error *err)
+{
+	*before = present_version(conn, err);
+	if (*before < 0)
+		return false;
+	if (plan && !pgsync_script(conn, "adopting the table", plan->sql, err))
+		return false;
+	return run_files(conn, &request->target, err) &&
+	       pgsync_script(conn, "COMMIT", "COMMIT", err);
+}
+
+/* What to do about the commonest refusals of the database. */
+static void hint(void)
+{
+	const char *state = pgsync_sqlstate();
+
+	if (strcmp(state, "55P03") == 0)
+		fputs("somebody holds a lock on it; nothing has changed, try again when no long "
+		      "transaction is open\n",
+		      stderr);
+	if (strcmp(state, "42501") == 0)
+		fputs("nothing has changed; give with --dsn the owner of the table, who may also "
+		      "create schemas in this database and roles\n",
+		      stderr);
+}
+
+static int apply_or_print(PGconn *conn, struct request *request, struct adopt_table *table,
+			  struct error *err)
+{
+	struct adopt_plan plan = {.sql = NULL};
+	const char *configured_id = request->target.id;
+	char *config = NULL;
+	int status, before;
+
+	if (!fits(request, table, err))
+		return command_failed("migrate", err);
+	if (request->adopt) {
+		if (!adopt_plan(&table->facts, &request->columns, &plan, err))
+			return command_failed("migrate", err);
+		request->target.id = plan.columns[ADOPT_ID];
+		config = adopt_config(&table->facts, &plan, request->target.mark);
+		adopt_explain(table, &plan);
+	}
+	if (request->print) {
+		print_commented(config);
+		status = print_script(migrate_print(&request->target, plan.sql, err), err);
+	} else if (apply(conn, request, request->adopt ? &plan : NULL, &before, err)) {
+		tell(request, before);
+		fputs(config ? config : "", stdout);
+		status = EXIT_DONE;
+	} else {
+		status = command_failed("migrate", err);
+		hint();
+	}
+	free(config);
+	request->target.id = configured_id; /* the plan's goes with the plan */
+	adopt_plan_free(&plan);
+	return status;
+}
+
+static int with_connection(struct request *request)
+{
+	struct adopt_table table = {.facts = {.table = request->target.outbox}};
+	struct error err;
+	PGconn *conn = pgsync_connect(request->dsn, "outbox-relay migrate", &err);
+	int status;
+
+	if (!conn)
+		return command_failed("migrate", &err);
+	/* Another migration may be under way: whatever is read must be what it leaves. */
+	if (pgsync_script(conn, "waiting for another migration to end",
+			  "BEGIN; SELECT set_config('lock_timeout', '10s', true),"
+			  " set_config('client_min_messages', 'warning', true);"
+			  " SELECT pg_advisory_xact_lock(" MIGRATE_LOCK ")",
+			  &err) &&
+	    adopt_table_read(conn, &table, &err))
+		status = apply_or_print(conn, request, &table, &err);
+	else
+		status = command_failed("migrate", &err);
+	adopt_table_free(&table);
+	PQfinish(conn);
+	return status;
+}
+
+int cmd_migrate(int argc, char **argv)
+{
+	struct request request = {.path = NULL};
+	struct error err;
+	int status = parse_options(argc, argv, &request);
+
+	if (status >= 0)
+		return status;
+	if (optind < argc)
+		return usage("takes options only; see --help");
+	if (request.uninstall && (!request.print || request.adopt))
+		return usage("--uninstall goes with --print only: it is run by hand");
+	status = complete(&request);
+	if (status >= 0)
+		return status;
+	if (request.uninstall)
+		status = print_script(migrate_print_uninstall(&request.target, &err), &err);
+	else if (request.print && !request.adopt)
+		status = print_script(migrate_print(&request.target, NULL, &err), &err);
+	else
+		status = with_connection(&request);
+	config_free(&request.config);
+	return status;
+}

@@ -1,0 +1,579 @@
+/*
+ * engine.c - what a shard does next: a pure state machine, event in, actions out
+ *
+ * Read engine.h first. Each event has one handler; which state may follow which, engine_states.c
+ * says.
+ */
+#include "engine.h"
+
+#include "backoff.h"
+
+#include <assert.h>
+#include <string.h>
+
+enum { STANDBY_US = 500 * 1000, HOLDING_US = 1000 * 1000 };
+
+void engine_init(struct engine *engine, const struct engine_options *options,
+		 const struct batch *batch, uint64_t seed)
+{
+	memset(engine, 0, sizeof(*engine));
+	engine->options = *options;
+	engine->batch = batch;
+	engine->state = ENGINE_OFFLINE;
+	claims_init(&engine->claims);
+	engine->random = seed;
+}
+
+bool engine_waits_for_sink(const struct engine *engine)
+{
+	bool attached = engine->state == ENGINE_CLAIMING || engine->state == ENGINE_PUBLISHING;
+	return attached && (engine->batch->outstanding > 0 || engine->sink_blocked);
+}
+
+/* ---- small words the handlers are written in ---- */
+
+/* One step's surroundings. */
+struct step {
+	struct engine *engine;
+	const struct engine_input *input;
+	struct engine_actions *actions;
+};
+
+static struct engine_action *act(struct step *s, enum engine_do kind)
+{
+	assert(s->actions->count < ENGINE_ACTIONS_MAX);
+	struct engine_action *action = &s->actions->items[s->actions->count++];
+	memset(action, 0, sizeof(*action));
+	action->kind = kind;
+	return action;
+}
+
+static void enter(struct engine *engine, enum engine_state state)
+{
+	if (state == engine->state)
+		return;
+	assert(engine_may_go(engine->state, state));
+	engine->state = state;
+}
+
+static void set_timer(struct step *s, int64_t after_us)
+{
+	act(s, DO_TIMER)->after_us = after_us;
+}
+
+static bool finishing(const struct engine *engine)
+{
+	return engine->stopping || engine->halting;
+}
+
+static bool sink_usable(const struct engine *engine)
+{
+	return engine->sink_ready && engine->sink_reachable && !engine->sink_broken &&
+	       !engine->sink_blocked;
+}
+
+static bool must_halt(const struct engine *engine)
+{
+	return engine->batch->rejected > 0 && !engine->options.set_aside;
+}
+
+static bool needs_recovery(const struct engine *engine)
+{
+	const struct batch *batch = engine->batch;
+	return batch->delivered > 0 || (batch->rejected > 0 && engine->options.set_aside);
+}
+
+/* Nothing was published that is not settled: the shard may be left. */
+static bool owes_nothing(const struct engine *engine)
+{
+	return engine->batch->outstanding == 0 && !needs_recovery(engine);
+}
+
+static void stopped(struct step *s)
+{
+	enter(s->engine, ENGINE_STOPPED);
+	act(s, DO_STOPPED);
+}
+
+static void close_session(struct step *s)
+{
+	/* A bell left armed with nobody to hear it would make every insert notify. */
+	if (s->engine->waker.armed)
+		act(s, DO_BELL_OFF);
+	act(s, DO_CLOSE);
+	enter(s->engine, ENGINE_CLOSING);
+}
+
+/* ---- claiming ---- */
+
+/* Sends a claim for a batch that holds events and bytes so far. */
+static void claim(struct step *s, size_t events, size_t bytes, struct claim claim)
+{
+	struct engine *engine = s->engine;
+	claims_next(&engine->claims, &engine->options.limits, events, bytes, &claim);
+	claim.observes = claim.observes || horizon_wants(&engine->horizon, s->input->now_us);
+	claim.floor = engine->sweeping ? 0 : engine->horizon.floor;
+	act(s, DO_CLAIM)->claim = claim;
+}
+
+static void claim_first(struct step *s, bool observes)
+{
+	claims_begin(&s->engine->claims);
+	claim(s, 0, 0, (struct claim){.opens = true, .observes = observes});
+}
+
+static void begin_sweep_if_due(struct step *s)
+{
+	struct engine *engine = s->engine;
+	if (s->input->now_us < engine->sweep_at_us)
+		return;
+	engine->sweep_at_us = s->input->now_us + engine->options.sweep_us;
+	engine->sweeping = true;
+}
+
+static void housekeep_if_due(struct step *s)
+{
+	struct engine *engine = s->engine;
+	if (s->input->now_us < engine->housekeep_at_us)
+		return;
+	engine->housekeep_at_us = s->input->now_us + engine->options.housekeep_us;
+	act(s, DO_HOUSEKEEP);
+}
+
+static void open_batch(struct step *s, bool observes)
+{
+	housekeep_if_due(s);
+	begin_sweep_if_due(s);
+	enter(s->engine, ENGINE_CLAIMING);
+	claim_first(s, observes);
+}
+
+/* Nobody will answer the bell for as long as this lasts, and writers would pay for it. */
+static void hold(struct step *s)
+{
+	if (waker_found(&s->engine->waker))
+		act(s, DO_BELL_OFF);
+	enter(s->engine, ENGINE_HOLDING);
+	set_timer(s, HOLDING_US);
+}
+
+/* The session is ours and no transaction is open: what now? The one place that decides it. */
+static void resume(struct step *s, bool observes)
+{
+	struct engine *engine = s->engine;
+	/* The reject may have been reported of a batch that was detached already. */
+	if (must_halt(engine))
+		engine->halting = true;
+	if (engine->batch->outstanding > 0) {
+		hold(s);
+		return;
+	}
+	if (needs_recovery(engine)) {
+		enter(engine, ENGINE_RECOVERING);
+		act(s, DO_RECOVER)->set_aside = engine->options.set_aside;
+		return;
+	}
+	act(s, DO_CLEAR);
+	if (finishing(engine)) {
+		close_session(s);
+		return;
+	}
+	if (engine->sink_broken && !engine->rebuilding) {
+		engine->rebuilding = true;
+		act(s, DO_REBUILD);
+	}
+	if (sink_usable(engine))
+		open_batch(s, observes);
+	else
+		hold(s);
+}
+
+/* Gives the transaction up; what the sink holds is settled later, by identity. */
+static void withdraw(struct step *s)
+{
+	act(s, DO_SKIP_UNSENT);
+	act(s, DO_WITHDRAW);
+	horizon_reset(&s->engine->horizon);
+	enter(s->engine, ENGINE_WITHDRAWING);
+}
+
+/* ---- publishing and settling ---- */
+
+static bool all_reported(const struct batch *batch)
+{
+	return batch->outstanding == 0 && batch_next(batch) == NULL;
+}
+
+static void settle(struct step *s)
+{
+	struct engine *engine = s->engine;
+	enter(engine, ENGINE_SETTLING);
+	act(s, DO_SETTLE)->more = engine->full && !finishing(engine);
+	engine->ahead =
+	    !finishing(engine) && sink_usable(engine) && s->input->now_us < engine->housekeep_at_us;
+	if (!engine->ahead)
+		return;
+	begin_sweep_if_due(s);
+	claim_first(s, false);
+}
+
+static void publish_on(struct step *s)
+{
+	struct engine *engine = s->engine;
+	const struct batch *batch = engine->batch;
+	bool done = engine->state == ENGINE_PUBLISHING && all_reported(batch);
+	/* Rejected and returned events must not go with the commit. */
+	bool unfit = batch->rejected > 0 || batch->returned > 0;
+	if (must_halt(engine) || (done && unfit))
+		withdraw(s);
+	else if (done)
+		settle(s);
+}
+
+static void on_progress(struct step *s)
+{
+	switch (s->engine->state) {
+	case ENGINE_CLAIMING:
+	case ENGINE_PUBLISHING:
+		publish_on(s);
+		break;
+	case ENGINE_HOLDING:
+		resume(s, false);
+		break;
+	default:
+		break;
+	}
+}
+
+static void on_settled(struct step *s)
+{
+	struct engine *engine = s->engine;
+	if (engine->ahead) {
+		engine->ahead = false;
+		enter(engine, ENGINE_CLAIMING);
+		return;
+	}
+	resume(s, false);
+}
+
+/* ---- answers of the source ---- */
+
+static void on_acquired(struct step *s)
+{
+	struct engine *engine = s->engine;
+	engine->ahead = engine->sweeping = false;
+	engine->sweep_at_us = s->input->now_us + engine->options.sweep_us;
+	horizon_reset(&engine->horizon);
+	waker_reset(&engine->waker, s->input->has_bell, engine->options.poll_us);
+	/* Whoever had the shard before may have left it armed. */
+	if (s->input->has_bell)
+		act(s, DO_BELL_OFF);
+	resume(s, false);
+}
+
+static void on_busy(struct step *s)
+{
+	struct engine *engine = s->engine;
+	engine->failures = 0;
+	/* It may be our own lost session that still has the shard. */
+	if (finishing(engine) && owes_nothing(engine)) {
+		close_session(s);
+		return;
+	}
+	enter(engine, ENGINE_STANDBY);
+	set_timer(s, STANDBY_US);
+}
+
+static void on_lost(struct step *s)
+{
+	struct engine *engine = s->engine;
+	if (engine->state == ENGINE_CLOSING) {
+		stopped(s);
+		return;
+	}
+	act(s, DO_SKIP_UNSENT);
+	horizon_reset(&engine->horizon);
+	waker_reset(&engine->waker, false, engine->options.poll_us);
+	enter(engine, ENGINE_OFFLINE);
+	if (finishing(engine) && owes_nothing(engine)) {
+		stopped(s);
+		return;
+	}
+	set_timer(s, backoff_us(engine->failures++, &engine->random));
+}
+
+static void dry(struct step *s)
+{
+	struct engine *engine = s->engine;
+	act(s, DO_END);
+	if (finishing(engine)) {
+		close_session(s);
+		return;
+	}
+	struct waker_rest rest = waker_dry(&engine->waker);
+	if (engine->heard)
+		rest.after_us = 0;
+	engine->heard = false;
+	if (rest.arm)
+		act(s, DO_BELL_ON);
+	enter(engine, ENGINE_RESTING);
+	engine->cause = CAUSE_NONE;
+	/* A look that is due at once goes out in the same breath, behind the arming. */
+	if (rest.after_us == 0 && sink_usable(engine))
+		open_batch(s, rest.observe);
+	else
+		set_timer(s, rest.after_us);
+}
+
+static void found(struct step *s, int64_t floor)
+{
+	struct engine *engine = s->engine;
+	if (waker_found(&engine->waker))
+		act(s, DO_BELL_OFF);
+	if (engine->sweeping && s->input->first <= floor)
+		engine->cause = CAUSE_SWEEP;
+	if (engine->cause != CAUSE_NONE)
+		act(s, DO_WOKEN)->cause = engine->cause;
+	engine->cause = CAUSE_NONE;
+}
+
+static bool claim_more(struct step *s)
+{
+	struct engine *engine = s->engine;
+	const struct batch *batch = engine->batch;
+	if (finishing(engine) || engine->sink_broken ||
+	    !claims_want(&engine->claims, &engine->options.limits, batch->events, batch->bytes))
+		return false;
+	claim(s, batch->events, batch->bytes, (struct claim){.opens = false});
+	return true;
+}
+
+/* The next claims go out before this one's events are produced: the database works meanwhile. */
+static void claim_on_or_publish(struct step *s, bool full)
+{
+	struct engine *engine = s->engine;
+	while (claim_more(s))
+		;
+	if (engine->claims.under_way == 0) {
+		engine->full = full;
+		enter(engine, ENGINE_PUBLISHING);
+	}
+	act(s, DO_PRODUCE);
+}
+
+static void on_claimed(struct step *s)
+{
+	struct engine *engine = s->engine;
+	const struct engine_input *input = s->input;
+	const struct batch *batch = engine->batch;
+	bool full = claims_answered(&engine->claims, input->count);
+	if (engine->state != ENGINE_CLAIMING) {
+		act(s, DO_SKIP_UNSENT); /* withdrawn meanwhile */
+		return;
+	}
+	int64_t floor = engine->horizon.floor;
+	/* Not sooner: a session that opens and fails at its first claim is no success. */
+	engine->failures = 0;
+	horizon_claimed(&engine->horizon, input->count, input->last);
+	claims_learn(&engine->claims, batch->events, batch->bytes);
+	if (input->count > 0)
+		found(s, floor);
+	/* A sweep is over once a claim from 0 has got past the floor: nothing is left below. */
+	if (!full || input->last > floor)
+		engine->sweeping = false;
+	bool unusable = finishing(engine) || engine->sink_broken;
+	if (input->count > 0 && batch->sent == 0 && unusable)
+		withdraw(s);
+	else if (batch->events == 0)
+		dry(s);
+	else
+		claim_on_or_publish(s, full);
+}
+
+static void on_observed(struct step *s)
+{
+	horizon_observed(&s->engine->horizon, s->input->drawn, s->input->writers, s->input->now_us);
+	waker_observed(&s->engine->waker, s->input->writers);
+}
+
+/* ---- the sink, the timer, the operator ---- */
+
+static void on_broken(struct step *s)
+{
+	struct engine *engine = s->engine;
+	engine->sink_broken = true;
+	engine->sink_ready = false;
+	if (engine->state == ENGINE_CLAIMING || engine->state == ENGINE_PUBLISHING)
+		withdraw(s);
+	else if (engine->state == ENGINE_HOLDING || engine->state == ENGINE_RESTING)
+		resume(s, false);
+}
+
+static void on_ready(struct step *s)
+{
+	struct engine *engine = s->engine;
+	engine->sink_ready = true;
+	engine->sink_broken = engine->rebuilding = engine->sink_blocked = false;
+	if (engine->state == ENGINE_HOLDING)
+		resume(s, false);
+}
+
+static void on_reachable(struct step *s, bool yes)
+{
+	s->engine->sink_reachable = yes;
+	if (yes && s->engine->state == ENGINE_HOLDING)
+		resume(s, false);
+}
+
+static void on_writable(struct step *s)
+{
+	struct engine *engine = s->engine;
+	engine->sink_blocked = false;
+	if (engine->state == ENGINE_CLAIMING || engine->state == ENGINE_PUBLISHING)
+		act(s, DO_PRODUCE);
+	else if (engine->state == ENGINE_HOLDING)
+		resume(s, false);
+}
+
+static void on_stalled(struct step *s)
+{
+	if (engine_waits_for_sink(s->engine))
+		withdraw(s);
+}
+
+static void on_timer(struct step *s)
+{
+	struct engine *engine = s->engine;
+	switch (engine->state) {
+	case ENGINE_OFFLINE:
+	case ENGINE_STANDBY:
+		enter(engine, ENGINE_ACQUIRING);
+		act(s, DO_ACQUIRE);
+		break;
+	case ENGINE_RESTING:
+		if (engine->waker.state == WAKER_ASLEEP)
+			engine->cause = CAUSE_POLL;
+		resume(s, engine->waker.state == WAKER_WATCHING);
+		break;
+	case ENGINE_HOLDING:
+		housekeep_if_due(s);
+		resume(s, false);
+		break;
+	default:
+		break;
+	}
+}
+
+static void on_rung(struct step *s)
+{
+	struct engine *engine = s->engine;
+	if (engine->state != ENGINE_RESTING || !engine->waker.armed) {
+		/* The look under way may have begun before the commit that rings. */
+		engine->heard = engine->waker.armed;
+		return;
+	}
+	engine->cause = CAUSE_BELL;
+	resume(s, engine->waker.state == WAKER_WATCHING);
+}
+
+static void on_stop(struct step *s)
+{
+	struct engine *engine = s->engine;
+	engine->stopping = true;
+	switch (engine->state) {
+	case ENGINE_OFFLINE:
+		if (owes_nothing(engine))
+			stopped(s);
+		break;
+	case ENGINE_STANDBY:
+		if (owes_nothing(engine))
+			close_session(s);
+		break;
+	case ENGINE_RESTING:
+	case ENGINE_HOLDING:
+		resume(s, false);
+		break;
+	default:
+		break; /* what is under way comes to its end first */
+	}
+}
+
+static void on_stop_now(struct step *s)
+{
+	if (s->engine->state == ENGINE_STOPPED)
+		return;
+	s->engine->stopping = true;
+	act(s, DO_DROP);
+	stopped(s);
+}
+
+void engine_step(struct engine *engine, const struct engine_input *input,
+		 struct engine_actions *actions)
+{
+	struct step s = {engine, input, actions};
+	actions->count = 0;
+	switch (input->event) {
+	case ON_START:
+		set_timer(&s, 0);
+		break;
+	case ON_ACQUIRED:
+		on_acquired(&s);
+		break;
+	case ON_BUSY:
+		on_busy(&s);
+		break;
+	case ON_LOST:
+		on_lost(&s);
+		break;
+	case ON_CLAIMED:
+		on_claimed(&s);
+		break;
+	case ON_SETTLED:
+		on_settled(&s);
+		break;
+	case ON_WITHDRAWN:
+	case ON_RECOVERED:
+		resume(&s, false);
+		break;
+	case ON_OBSERVED:
+		on_observed(&s);
+		break;
+	case ON_RUNG:
+		on_rung(&s);
+		break;
+	case ON_CLOSED:
+		stopped(&s);
+		break;
+	case ON_PROGRESS:
+		on_progress(&s);
+		break;
+	case ON_BLOCKED:
+		engine->sink_blocked = true;
+		break;
+	case ON_WRITABLE:
+		on_writable(&s);
+		break;
+	case ON_BROKEN:
+		on_broken(&s);
+		break;
+	case ON_READY:
+		on_ready(&s);
+		break;
+	case ON_REACHABLE:
+	case ON_UNREACHABLE:
+		on_reachable(&s, input->event == ON_REACHABLE);
+		break;
+	case ON_STALLED:
+		on_stalled(&s);
+		break;
+	case ON_TIMER:
+		on_timer(&s);
+		break;
+	case ON_STOP:
+		on_stop(&s);
+		break;
+	case ON_STOP_NOW:
+		on_stop_now(&s);
+		break;
+	}
+}

@@ -1,0 +1,68 @@
+/*
+ * horizon.c - the floor: an id under which a claim need not look
+ */
+#include "horizon.h"
+
+#include <string.h>
+
+/* A reading costs about as much as walking a few thousand dead index entries. */
+enum { PAYS_WALKED = 2000, PAYS_SOONEST_US = 50 * 1000, PAYS_LATEST_US = 1000 * 1000 };
+
+static int64_t min64(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+static int64_t max64(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
+
+void horizon_reset(struct horizon *horizon)
+{
+	memset(horizon, 0, sizeof(*horizon));
+}
+
+static void start(struct horizon *horizon, int64_t drawn, const struct writers *writers)
+{
+	horizon->ceiling = drawn < 0 ? horizon->last : drawn;
+	horizon->writers = *writers;
+	horizon->walked = 0;
+}
+
+void horizon_observed(struct horizon *horizon, int64_t drawn, const struct writers *writers,
+		      int64_t now_us)
+{
+	/* The ids have been set back (TRUNCATE ... RESTART IDENTITY): all that was known is void.
+	 */
+	if (drawn >= 0 && drawn < horizon->floor)
+		horizon_reset(horizon);
+	horizon->read_us = now_us;
+	if (horizon->stage == HORIZON_WAITING)
+		writers_keep(&horizon->writers, writers);
+	else
+		start(horizon, drawn, writers);
+	horizon->stage = writers_none(&horizon->writers) ? HORIZON_OPEN : HORIZON_WAITING;
+}
+
+void horizon_claimed(struct horizon *horizon, int64_t count, int64_t last)
+{
+	if (count > 0)
+		horizon->last = max64(horizon->last, last);
+	if (horizon->stage == HORIZON_OPEN) {
+		int64_t covered = count > 0 ? last : horizon->ceiling;
+		horizon->floor = max64(horizon->floor, min64(covered, horizon->ceiling));
+	}
+	if (horizon->stage != HORIZON_OPEN || last > horizon->ceiling)
+		horizon->walked += count;
+}
+
+bool horizon_wants(const struct horizon *horizon, int64_t now_us)
+{
+	int64_t since = now_us - horizon->read_us;
+	if (horizon->stage == HORIZON_NONE)
+		return true;
+	if (horizon->walked >= PAYS_WALKED)
+		return since >= PAYS_SOONEST_US;
+	return horizon->walked > 0 && since >= PAYS_LATEST_US;
+}

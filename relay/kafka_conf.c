@@ -1,0 +1,150 @@
+/*
+ * kafka_conf.c - the producer's configuration: our tuning, the user's properties, our guarantees
+ */
+#include "kafka_internal.h"
+#include "xalloc.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+/* A lone event waits for no company. Under load batches fill up anyway, since records gather while
+ * requests wait for their turn: measured, a linger of 5 ms drains no faster. */
+#define KAFKA_LINGER_MS "0"
+
+struct setting {
+	const char *name, *value;
+};
+
+/* The user's properties may change these. */
+static const struct setting tuning[] = {
+    {"client.id", "outbox-relay"},
+    {"linger.ms", KAFKA_LINGER_MS},
+    {"batch.num.messages", "10000"},
+    /* Never reached: what is in flight is bounded by the batch. */
+    {"queue.buffering.max.messages", "1000000"},
+    {"queue.buffering.max.kbytes", "2097151"},
+    {"socket.nagle.disable", "true"},
+    {"socket.keepalive.enable", "true"},
+    /* Also how long the requests to a lost leader hold up its partitions. */
+    {"socket.timeout.ms", "10000"},
+    {"reconnect.backoff.ms", "100"},
+    {"reconnect.backoff.max.ms", "2000"},
+    {"topic.metadata.refresh.interval.ms", "60000"},
+    {"log.connection.close", "false"},
+};
+
+/* What delivery, order and the event loop rest on; the user's properties cannot undo it. */
+static const struct setting guarantees[] = {
+    {"enable.idempotence", "true"},
+    {"acks", "all"},
+    /* A record that fails must not be overtaken by the next of its key. */
+    {"enable.gapless.guarantee", "true"},
+    /* gapless does not cover expiry. */
+    {"message.timeout.ms", "0"},
+    /* Where Java's producers put a key, and not librdkafka's default. */
+    {"partitioner", "murmur2_random"},
+    {"delivery.report.only.error", "false"},
+    {"log.queue", "true"},
+};
+
+/* Newer libraries only. */
+static const struct setting if_known[] = {
+    {"enable.metrics.push", "false"},
+};
+
+/* Replaces what in text with "***", in place as far as it fits. */
+static void redact(char *text, size_t size, const char *what)
+{
+	size_t len = strlen(what);
+
+	if (len == 0)
+		return;
+	for (char *at = strstr(text, what); at != NULL; at = strstr(at + 3, what)) {
+		size_t rest = strlen(at + len) + 1;
+
+		if ((size_t)(at - text) + 3 + rest > size) {
+			*at = '\0';
+			return;
+		}
+		memmove(at + 3, at + len, rest);
+		memcpy(at, "***", 3);
+	}
+}
+
+static bool set_property(rd_kafka_conf_t *conf, const char *property, struct error *err)
+{
+	const char *equals = strchr(property, '=');
+	char *name = xstrdup(property);
+	char words[512] = "";
+	rd_kafka_conf_res_t result = RD_KAFKA_CONF_INVALID;
+
+	if (equals != NULL && equals != property) {
+		name[equals - property] = '\0';
+		result = rd_kafka_conf_set(conf, name, equals + 1, words, sizeof(words));
+	}
+	if (equals == NULL || equals == property)
+		error_set(err, "kafka.properties: a property is not of the form name=value");
+	else if (result == RD_KAFKA_CONF_UNKNOWN)
+		error_set(err, "kafka.properties: librdkafka %s has no property \"%s\"",
+			  rd_kafka_version_str(), name);
+	else if (result != RD_KAFKA_CONF_OK) {
+		redact(words, sizeof(words), equals + 1);
+		error_set(err, "kafka.properties: \"%s\" is refused by librdkafka: %s", name,
+			  words);
+	}
+	free(name);
+	return result == RD_KAFKA_CONF_OK;
+}
+
+void kafka_conf_must_set(rd_kafka_conf_t *conf, const char *name, const char *value)
+{
+	char words[512];
+
+	if (rd_kafka_conf_set(conf, name, value, words, sizeof(words)) != RD_KAFKA_CONF_OK) {
+		/* Our own table is wrong, or the library is not one we build with. */
+		fprintf(stderr, "librdkafka refuses %s: %s\n", name, words);
+		abort();
+	}
+}
+
+static void must_set_all(rd_kafka_conf_t *conf, const struct setting *settings, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		kafka_conf_must_set(conf, settings[i].name, settings[i].value);
+}
+
+bool kafka_conf_get_size(const rd_kafka_conf_t *conf, const char *name, size_t *value)
+{
+	char text[64];
+	size_t size = sizeof(text);
+
+	if (rd_kafka_conf_get(conf, name, text, &size) != RD_KAFKA_CONF_OK)
+		return false;
+	*value = (size_t)strtoull(text, NULL, 10);
+	return true;
+}
+
+rd_kafka_conf_t *kafka_conf_new(const struct kafka_options *options, const char *bootstrap,
+				struct error *err)
+{
+	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+	char batch_bytes[32], words[512];
+	bool ok = true;
+
+	must_set_all(conf, tuning, sizeof(tuning) / sizeof(tuning[0]));
+	snprintf(batch_bytes, sizeof(batch_bytes), "%d", KAFKA_BATCH_BYTES);
+	kafka_conf_must_set(conf, "batch.size", batch_bytes);
+	for (size_t i = 0; ok && options->properties != NULL && i < options->properties->count; i++)
+		ok = set_property(conf, options->properties->items[i], err);
+	must_set_all(conf, guarantees, sizeof(guarantees) / sizeof(guarantees[0]));
+	for (size_t i = 0; i < sizeof(if_known) / sizeof(if_known[0]); i++)
+		rd_kafka_conf_set(conf, if_known[i].name, if_known[i].value, words, sizeof(words));
+	if (ok && rd_kafka_conf_set(conf, "bootstrap.servers", bootstrap, words, sizeof(words)) !=
+		      RD_KAFKA_CONF_OK)
+		ok = error_set(err, "kafka.bootstrap_servers: %s", words);
+	if (!ok) {
+		rd_kafka_conf_destroy(conf);
+		return NULL;
+	}
+	return conf;
+}

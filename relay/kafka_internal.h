@@ -1,0 +1,154 @@
+/*
+ * kafka_internal.h - what the files of the Kafka layer share; nothing else includes it
+ *
+ * kafka.c makes, serves and ends producers; kafka_conf.c configures them; kafka_sink.c takes events
+ * and turns delivery reports into verdicts; kafka_topic.c knows the topics and their limits;
+ * kafka_log.c passes on what librdkafka says; kafka_probe.c looks at a cluster for `check`.
+ */
+#ifndef OUTBOX_KAFKA_INTERNAL_H
+#define OUTBOX_KAFKA_INTERNAL_H
+
+#include "kafka.h"
+
+#include <librdkafka/rdkafka.h>
+#include <pthread.h>
+
+typedef struct rd_kafka_mock_cluster_s rd_kafka_mock_cluster_t;
+
+/* An upper bound of what the protocol adds to one record sent alone: the batch's header, the
+ * record's own fields at their widest, and two lengths for each header. */
+enum { KAFKA_RECORD_OVERHEAD = 61 + 36, KAFKA_HEADER_OVERHEAD = 10 };
+
+/* Of a batch of several: under the brokers' default limit (1048588), since librdkafka never splits
+ * a batch that a broker finds too large. */
+enum { KAFKA_BATCH_BYTES = 900 * 1024 };
+
+enum kafka_state {
+	KAFKA_STARTING,	  /* ready() has not been told yet */
+	KAFKA_READY,	  /* events are taken */
+	KAFKA_DRAINING,	  /* broken() has been told; reports still come */
+	KAFKA_REBUILDING, /* rebuild() has been called; the restart timer runs */
+};
+
+enum topic_state {
+	TOPIC_UNKNOWN, /* to be asked for at ask_at_us; no event is taken */
+	TOPIC_KNOWN,   /* likewise, to look whether its limit has changed */
+};
+
+struct topic {
+	char *name;
+	size_t len;
+	uint32_t hash;
+	enum topic_state state;
+	bool asking;		       /* an answer of the current producer's is awaited */
+	rd_kafka_topic_t *handle;      /* of the current producer; NULL: not made yet */
+	struct topic_metrics *metrics; /* borrowed */
+	size_t max_bytes;	       /* the broker's max.message.bytes; SIZE_MAX: not told */
+	int64_t ask_at_us;
+	int64_t trouble_since_us; /* 0: none */
+	int64_t warned_us;
+	unsigned failures; /* asks in a row without a use */
+};
+
+struct topics {
+	struct topic **slots; /* open addressing; a power of two */
+	size_t capacity, count;
+	struct topic *last; /* the one asked for last: events come in runs */
+	int64_t due_us;	    /* no topic is to be asked for before */
+	size_t smallest;    /* of all max_bytes */
+};
+
+/* An event whose fault an incident may be, until it is known which one's it is. */
+struct suspect {
+	struct event *event;
+	enum reject_reason reason;
+	rd_kafka_resp_err_t code;
+};
+
+/* A producer's destruction under way on a thread of its own, since it may block. */
+struct grave {
+	pthread_t thread;
+	rd_kafka_t *rk;
+	struct grave *next;
+};
+
+struct kafka {
+	struct sink sink; /* first: a struct sink * is a struct kafka * */
+	struct kafka_options options;
+	char *bootstrap;
+	rd_kafka_t *mock_handle; /* embedded only; both live as long as the sink */
+	rd_kafka_mock_cluster_t *mock;
+
+	rd_kafka_t *rk;
+	rd_kafka_queue_t *main_queue, *admin_queue;
+	int wake_fd; /* eventfd: librdkafka writes it when a queue is no longer empty */
+	struct loop_io *io;
+	struct loop_timer *tick, *restart, *purge;
+	struct grave *graves;
+
+	enum kafka_state state;
+	bool closing; /* kafka_sink_free: nothing is told any more */
+	bool reachable;
+	bool full;    /* SINK_LATER was answered because the queue is full */
+	bool blocked; /* SINK_LATER was answered because of a topic */
+	bool hard;    /* the incident lost the producer; otherwise it is only drained */
+	bool blamed;  /* it was an event's fault: no reason to wait before going on */
+	bool pulsing; /* a sign of life has been asked for */
+	int64_t pulse_at_us;
+	unsigned pulse_failures;
+	size_t outstanding;
+	int64_t give_up_at_us; /* what is in flight is purged too */
+	unsigned failures;     /* rebuilds without an event settled in between */
+	uint64_t random;
+
+	size_t max_bytes;	     /* message.max.bytes */
+	size_t batch_bytes;	     /* batch.size as wished for */
+	size_t producer_batch_bytes; /* batch.size of the current producer */
+	bool solo;		     /* the current producer sends one record a batch */
+	size_t solo_left;	     /* events to be settled that way */
+	struct suspect *suspects;
+	size_t suspects_count, suspects_capacity;
+	size_t incident_returned;
+
+	struct topics topics;
+};
+
+/* kafka.c */
+void kafka_restart_in(struct kafka *kafka, int64_t us);
+void kafka_purge(struct kafka *kafka);
+void kafka_tick_at(struct kafka *kafka, int64_t at_us);
+void kafka_set_reachable(struct kafka *kafka, bool yes);
+
+/* kafka_conf.c */
+rd_kafka_conf_t *kafka_conf_new(const struct kafka_options *options, const char *bootstrap,
+				struct error *err);
+bool kafka_conf_get_size(const rd_kafka_conf_t *conf, const char *name, size_t *value);
+void kafka_conf_must_set(rd_kafka_conf_t *conf, const char *name, const char *value);
+
+/* kafka_embedded.c */
+rd_kafka_mock_cluster_t *kafka_embedded_new(rd_kafka_t **handle, char **bootstrap,
+					    struct error *err);
+void kafka_embedded_free(rd_kafka_mock_cluster_t *cluster, rd_kafka_t *handle);
+
+/* kafka_log.c */
+void kafka_log(const rd_kafka_t *rk, int level, const char *facility, const char *text);
+
+/* kafka_sink.c */
+extern const struct sink_ops kafka_sink_ops;
+void kafka_on_report(rd_kafka_t *rk, const rd_kafka_message_t *report, void *opaque);
+void kafka_break(struct kafka *kafka, const char *why);
+void kafka_drain(struct kafka *kafka, const char *why);
+bool kafka_wants_solo(const struct kafka *kafka);
+
+/* kafka_topic.c */
+struct topic *kafka_topic(struct kafka *kafka, struct slice name);
+bool kafka_topic_usable(struct kafka *kafka, struct topic *topic);
+void kafka_topic_failed(struct kafka *kafka, struct topic *topic, rd_kafka_resp_err_t code);
+void kafka_topic_doubt_limit(struct kafka *kafka, struct topic *topic);
+void kafka_topics_tick(struct kafka *kafka, int64_t now_us);
+void kafka_topics_answer(struct kafka *kafka, rd_kafka_event_t *event);
+void kafka_topics_forget_producer(struct kafka *kafka);
+void kafka_topics_free(struct kafka *kafka);
+void kafka_pulse(struct kafka *kafka);
+
+#endif

@@ -1,0 +1,65 @@
+/*
+ * main.c - outbox-relay COMMAND: finds the command and runs it
+ */
+#include "commands.h"
+#include "daemon.h"
+#include "kafka.h"
+#include "outbox.h"
+
+#include <malloc.h>
+#include <stdio.h>
+#include <string.h>
+
+struct command {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *help;
+};
+
+static const struct command commands[] = {
+    {"run", cmd_run, "the relay, in the foreground"},
+    {"check", cmd_check, "looks over configuration, database and brokers"},
+    {"migrate", cmd_migrate, "brings the database what the relay needs"},
+    {"status", cmd_status, "what waits, who publishes, how fast"},
+};
+enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
+
+static void print_help(FILE *out)
+{
+	fputs("usage: outbox-relay COMMAND [-c FILE] [options]\n\n"
+	      "Publishes the rows of a Postgres outbox table to Kafka.\n\n",
+	      out);
+	for (size_t i = 0; i < COMMANDS; i++)
+		fprintf(out, "  %-9s %s\n", commands[i].name, commands[i].help);
+	fputs("\noutbox-relay COMMAND --help tells more of each; outbox-relay --version.\n", out);
+}
+
+static int print_version(void)
+{
+	printf("outbox-relay %s (librdkafka %s, libpq %s)\n", OUTBOX_RELAY_VERSION, kafka_version(),
+	       outbox_libpq_version());
+	return EXIT_DONE;
+}
+
+int main(int argc, char **argv)
+{
+	/* librdkafka's threads would otherwise get an arena each, of which little is ever given
+	 * back. */
+	mallopt(M_ARENA_MAX, 2);
+	if (argc < 2) {
+		print_help(stderr);
+		return EXIT_USAGE;
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+		print_help(stdout);
+		return EXIT_DONE;
+	}
+	if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)
+		return print_version();
+	for (size_t i = 0; i < COMMANDS; i++)
+		if (strcmp(argv[1], commands[i].name) == 0)
+			return commands[i].run(argc - 1, argv + 1);
+	fprintf(stderr, "outbox-relay: there is no command \"%s\"\n", argv[1]);
+	print_help(stderr);
+	return EXIT_USAGE;
+}

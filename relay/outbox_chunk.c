@@ -1,0 +1,175 @@
+/*
+ * outbox_chunk.c - a claim's result as events, without copying the payloads
+ *
+ * Payload, headers and text fields point into the PGresult; uuids and integers are made text in one
+ * arena per chunk.
+ */
+#include "outbox_chunk.h"
+
+#include "pg.h"
+#include "xalloc.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { UUID_TEXT = 36, INTEGER_TEXT = 21 };
+
+/* 2000-01-01 in microseconds since 1970: where Postgres' binary timestamps begin. */
+static const int64_t postgres_epoch_us = 946684800000000;
+
+struct outbox_chunk {
+	struct chunk chunk;   /* first: the rest of the program sees only this */
+	PGresult *result;     /* owned */
+	struct slice *fields; /* owned; field_count per row */
+	char *arena, *unused; /* owned; texts of uuids and integers */
+};
+
+static void chunk_free(struct chunk *chunk)
+{
+	struct outbox_chunk *own = (struct outbox_chunk *)chunk;
+	free(chunk->events);
+	free(own->fields);
+	free(own->arena);
+	PQclear(own->result);
+	free(own);
+}
+
+static struct slice cell(const PGresult *result, int row, int column)
+{
+	if (PQgetisnull(result, row, column))
+		return SLICE_NULL;
+	return (struct slice){PQgetvalue(result, row, column),
+			      (size_t)PQgetlength(result, row, column)};
+}
+
+/* jsonb's binary form is a version byte, always 1, and the text (jsonb_send). */
+static struct slice without_version(struct slice value, uint32_t type)
+{
+	if (type != TYPE_JSONB || value.data == NULL || value.len == 0)
+		return value;
+	return (struct slice){value.data + 1, value.len - 1};
+}
+
+static size_t text_room(uint32_t type)
+{
+	if (type == TYPE_UUID)
+		return UUID_TEXT;
+	return type == TYPE_INT2 || type == TYPE_INT4 || type == TYPE_INT8 ? INTEGER_TEXT : 0;
+}
+
+static size_t print_uuid(const char *raw, char *out)
+{
+	static const char digits[] = "0123456789abcdef";
+	char *at = out;
+	for (int i = 0; i < 16; i++) {
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			*at++ = '-';
+		*at++ = digits[(unsigned char)raw[i] >> 4];
+		*at++ = digits[(unsigned char)raw[i] & 15];
+	}
+	return (size_t)(at - out);
+}
+
+static int64_t integer(const char *raw, uint32_t type)
+{
+	if (type == TYPE_INT8)
+		return pg_get_int8(raw);
+	return type == TYPE_INT4 ? pg_get_int4(raw) : pg_get_int2(raw);
+}
+
+static struct slice field_text(struct outbox_chunk *own, struct slice raw, uint32_t type)
+{
+	if (raw.data == NULL || text_room(type) == 0)
+		return raw;
+	char *out = own->unused;
+	size_t len = type == TYPE_UUID ? print_uuid(raw.data, out)
+				       : (size_t)snprintf(out, INTEGER_TEXT, "%lld",
+							  (long long)integer(raw.data, type));
+	own->unused += text_room(type);
+	return (struct slice){out, len};
+}
+
+/* Infinity is the largest number and minus infinity the smallest: no time that an age could be
+ * told from. */
+static int64_t unix_time(struct slice raw)
+{
+	if (raw.data == NULL)
+		return 0;
+	int64_t time = pg_get_int8(raw.data);
+	return time == INT64_MAX || time == INT64_MIN ? 0 : time + postgres_epoch_us;
+}
+
+struct types {
+	uint32_t payload, headers;
+	uint32_t *fields; /* owned */
+};
+
+static void learn_types(const struct outbox_shape *shape, struct types *types)
+{
+	const struct outbox_column *headers = outbox_shape_column(shape, shape->names->headers);
+	types->payload = outbox_shape_column(shape, shape->names->payload)->type;
+	types->headers = headers ? headers->type : TYPE_TEXT;
+	types->fields = xcalloc(shape->field_count, sizeof(*types->fields));
+	for (size_t i = 0; i < shape->field_count; i++)
+		types->fields[i] = outbox_shape_column(shape, shape->fields[i])->type;
+}
+
+static void read_row(struct outbox_chunk *own, int row, struct event *event,
+		     const struct types *types, size_t field_count)
+{
+	const PGresult *result = own->result;
+	struct slice *fields = own->fields + (size_t)row * field_count;
+	struct slice withheld = cell(result, row, CLAIM_WITHHELD);
+	for (size_t i = 0; i < field_count; i++)
+		fields[i] =
+		    field_text(own, cell(result, row, CLAIM_FIELDS + (int)i), types->fields[i]);
+	event->id = pg_get_int8(PQgetvalue(result, row, CLAIM_ID));
+	event->fields = fields;
+	event->identity = fields[0];
+	event->payload = without_version(cell(result, row, CLAIM_PAYLOAD), types->payload);
+	event->headers = without_version(cell(result, row, CLAIM_HEADERS), types->headers);
+	event->created_us = unix_time(cell(result, row, CLAIM_CREATED));
+	event->withheld = withheld.data != NULL;
+	event->payload_bytes =
+	    withheld.data ? pg_get_int8(withheld.data) : (int64_t)event->payload.len;
+	event->chunk = &own->chunk;
+}
+
+static int by_id(const void *a, const void *b)
+{
+	int64_t x = ((const struct event *)a)->id, y = ((const struct event *)b)->id;
+	return (x > y) - (x < y);
+}
+
+static void sort(struct chunk *chunk)
+{
+	for (size_t i = 1; i < chunk->count; i++)
+		if (chunk->events[i - 1].id > chunk->events[i].id) {
+			qsort(chunk->events, chunk->count, sizeof(struct event), by_id);
+			return;
+		}
+}
+
+struct chunk *outbox_chunk_new(PGresult *result, const struct outbox_shape *shape)
+{
+	struct outbox_chunk *own = xcalloc(1, sizeof(*own));
+	struct chunk *chunk = &own->chunk;
+	size_t rows = (size_t)PQntuples(result), arena = 0;
+	struct types types;
+	learn_types(shape, &types);
+	for (size_t i = 0; i < shape->field_count; i++)
+		arena += text_room(types.fields[i]);
+	own->result = result;
+	own->fields = xcalloc(rows * shape->field_count + 1, sizeof(*own->fields));
+	own->arena = own->unused = xmalloc(rows * arena + 1);
+	chunk->events = xcalloc(rows + 1, sizeof(*chunk->events));
+	chunk->count = rows;
+	chunk->free = chunk_free;
+	for (size_t i = 0; i < rows; i++)
+		read_row(own, (int)i, &chunk->events[i], &types, shape->field_count);
+	free(types.fields);
+	sort(chunk);
+	chunk->bytes = PQresultMemorySize(result) + rows * arena +
+		       rows * (sizeof(struct event) + shape->field_count * sizeof(struct slice));
+	return chunk;
+}

@@ -1,0 +1,123 @@
+/*
+ * outbox_ids.c - the events of a batch as array parameters
+ */
+#include "outbox_ids.h"
+
+#include "xalloc.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A growing array literal. */
+struct literal {
+	char *text;
+	size_t len, capacity;
+};
+
+static void put(struct literal *literal, const char *bytes, size_t len)
+{
+	while (literal->len + len + 1 > literal->capacity) {
+		literal->capacity = literal->capacity ? literal->capacity * 2 : 256;
+		literal->text = xrealloc(literal->text, literal->capacity);
+	}
+	memcpy(literal->text + literal->len, bytes, len);
+	literal->len += len;
+	literal->text[literal->len] = '\0';
+}
+
+static void separate(struct literal *literal)
+{
+	put(literal, literal->len == 0 ? "{" : ",", 1);
+}
+
+static void add_number(struct literal *literal, int64_t value)
+{
+	char digits[24];
+	int len = snprintf(digits, sizeof(digits), "%lld", (long long)value);
+	separate(literal);
+	put(literal, digits, (size_t)len);
+}
+
+static bool needs_escape(char c)
+{
+	return c == '"' || c == '\\';
+}
+
+static void add_text(struct literal *literal, struct slice text)
+{
+	size_t from = 0;
+	separate(literal);
+	put(literal, "\"", 1);
+	for (size_t i = 0; i < text.len; i++) {
+		if (!needs_escape(text.data[i]))
+			continue;
+		put(literal, text.data + from, i - from);
+		put(literal, "\\", 1);
+		from = i;
+	}
+	put(literal, text.data + from, text.len - from);
+	put(literal, "\"", 1);
+}
+
+/* A table of somebody else's may hold rows without an identity: NULL, which no text is. */
+static void add_identity(struct literal *literal, struct slice identity)
+{
+	if (identity.data != NULL) {
+		add_text(literal, identity);
+		return;
+	}
+	separate(literal);
+	put(literal, "NULL", 4);
+}
+
+/* Words may have been cut in the middle of a character, or hold one that the database's encoding
+ * lacks; the server would refuse the whole statement, time and again. */
+static void add_words(struct literal *literal, const char *words)
+{
+	char *plain = xstrdup(words != NULL ? words : "");
+	for (char *c = plain; *c != '\0'; c++)
+		if (*c & 0x80)
+			*c = '?';
+	add_text(literal, slice_of(plain));
+	free(plain);
+}
+
+static char *finish(struct literal *literal)
+{
+	if (literal->len == 0)
+		put(literal, "{", 1);
+	put(literal, "}", 1);
+	return literal->text;
+}
+
+void outbox_ids_collect(struct outbox_ids *ids, const struct batch *batch, enum event_state state)
+{
+	struct literal numbers = {0}, identities = {0}, reasons = {0}, errors = {0};
+	struct batch_walk walk;
+	ids->count = 0;
+	for (struct event *e = batch_first(batch, &walk); e != NULL; e = batch_following(&walk)) {
+		if (e->state != state)
+			continue;
+		ids->count++;
+		add_number(&numbers, e->id);
+		add_identity(&identities, e->identity);
+		if (state != EVENT_REJECTED)
+			continue;
+		add_text(&reasons, slice_of(reject_reason_name(e->reason)));
+		add_words(&errors, e->why);
+	}
+	ids->ids = finish(&numbers);
+	ids->identities = finish(&identities);
+	ids->reasons = finish(&reasons);
+	ids->errors = finish(&errors);
+}
+
+void outbox_ids_free(struct outbox_ids *ids)
+{
+	free(ids->ids);
+	free(ids->identities);
+	free(ids->reasons);
+	free(ids->errors);
+	memset(ids, 0, sizeof(*ids));
+}

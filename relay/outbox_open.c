@@ -1,0 +1,322 @@
+/*
+ * outbox_open.c - from a connection to a session that serves: look, refuse or prepare
+ *
+ * First the facts and the columns are read and nothing is set, so that a pooler's shared session is
+ * left as it was; then the session is set up, the statements are made to the table's shape, and the
+ * shard's lock is asked for.
+ */
+#include "outbox.h"
+
+#include "log.h"
+#include "migrate.h"
+#include "outbox_internal.h"
+#include "xalloc.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- opening a session
+ * ------------------------------------------------------------------------------- */
+
+/* Statements of ours must walk the id index whatever the statistics say of a table that is empty
+ * one second and a million rows the next, must wait for no lock for long, and must see each other's
+ * commits. Whatever the role or the database has by default, a COMMIT that was answered must
+ * survive a crash: its events are not remembered. A database without an encoding (SQL_ASCII) may
+ * hold bytes that are not UTF-8, and asked for UTF-8 would refuse to give the row. A relay whose
+ * host has vanished must not keep the lock: keepalives find out within some ten seconds, and over a
+ * unix socket, where no host can vanish, they do nothing. What this version of Postgres does not
+ * know is left out, and so is client_connection_check_interval where it may be refused (manual: it
+ * rests on poll(2) extensions of Linux). */
+static const char settings[] =
+    "SELECT set_config(name, value, false) FROM (VALUES "
+    "('search_path', 'pg_catalog, pg_temp'), ('plan_cache_mode', 'force_generic_plan'), "
+    "('enable_seqscan', 'off'), ('enable_bitmapscan', 'off'), ('enable_hashjoin', 'off'), "
+    "('enable_mergejoin', 'off'), ('jit', 'off'), ('max_parallel_workers_per_gather', '0'), "
+    "('default_transaction_isolation', 'read committed'), ('default_transaction_read_only', "
+    "'off'), "
+    "('statement_timeout', '0'), ('transaction_timeout', '0'), ('lock_timeout', '5s'), "
+    "('idle_session_timeout', '0'), ('idle_in_transaction_session_timeout', $1), "
+    "('synchronous_commit', coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'on')), "
+    "('tcp_keepalives_idle', '5'), ('tcp_keepalives_interval', '2'), ('tcp_keepalives_count', "
+    "'3'), "
+    "('tcp_user_timeout', '10000'), "
+    "(CASE WHEN version() ~ 'linux' THEN 'client_connection_check_interval' END, '5s'), "
+    "('client_encoding', CASE current_setting('server_encoding') WHEN 'SQL_ASCII' "
+    "THEN 'SQL_ASCII' ELSE 'UTF8' END)) AS settings (name, value) "
+    "WHERE current_setting(name, true) IS NOT NULL";
+
+static const char facts[] =
+    "SELECT pg_backend_pid(), pg_is_in_recovery(), current_setting('server_version_num')::int, "
+    "c.oid::int8, (SELECT oid::int8 FROM pg_database WHERE datname = current_database()), "
+    "CASE WHEN c.oid IS NOT NULL AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid AND "
+    "attname = $2 AND NOT attisdropped) THEN pg_get_serial_sequence($1, $2)::regclass::oid::int8 "
+    "END, "
+    "EXISTS (SELECT FROM pg_class r JOIN pg_namespace n ON n.oid = r.relnamespace WHERE "
+    "n.nspname = 'outbox_relay' AND r.relname = 'outboxes'), has_table_privilege(c.oid, 'SELECT'), "
+    "has_table_privilege(c.oid, 'DELETE') AND has_any_column_privilege(c.oid, 'UPDATE'), "
+    "current_user, EXISTS (SELECT FROM pg_class r WHERE r.oid = c.oid AND r.relkind <> 'r') OR "
+    "EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid) "
+    "FROM (SELECT to_regclass($1)::oid AS oid) AS c";
+
+/* A domain may rest on a domain. */
+static const char columns[] =
+    "SELECT a.attname, (WITH RECURSIVE base (oid, below) AS ("
+    "SELECT t.oid, t.typbasetype FROM pg_type AS t WHERE t.oid = a.atttypid UNION ALL "
+    "SELECT t.oid, t.typbasetype FROM base JOIN pg_type AS t ON t.oid = base.below) "
+    "SELECT oid::int8 FROM base WHERE below = 0) FROM pg_attribute AS a "
+    "WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 "
+    "AND NOT a.attisdropped ORDER BY a.attnum";
+
+/* $1 the table, $2 the sequence of its ids or 0, $3 whether rows are marked. */
+static const char registry[] =
+    "SELECT bell::oid::int8, (SELECT max(version) FROM outbox_relay.schema_version), settle, "
+    "current_user, concat_ws(', ', "
+    "CASE WHEN has_sequence_privilege(bell::oid, 'UPDATE') IS NOT TRUE THEN 'UPDATE on ' || bell "
+    "END, CASE WHEN NOT has_sequence_privilege($2::oid, 'SELECT') THEN 'SELECT on ' || "
+    "$2::oid::regclass END, "
+    "CASE WHEN $3 AND NOT has_column_privilege(outbox, 'published_at', 'UPDATE') "
+    "THEN 'UPDATE (published_at) on ' || outbox END, "
+    "CASE WHEN NOT (has_table_privilege(letters, 'SELECT') AND has_table_privilege(letters, "
+    "'INSERT') AND has_any_column_privilege(letters, 'UPDATE')) "
+    "THEN 'SELECT, INSERT and UPDATE on ' || letters END) "
+    "FROM outbox_relay.outboxes, CAST('outbox_relay.dead_letters' AS regclass) AS letters "
+    "WHERE outbox = $1::oid::regclass";
+
+void outbox_open_connected(struct outbox *outbox)
+{
+	char table[PGNAME_FULL_SIZE];
+	pgname_print(&outbox->name, table);
+	struct pg_param params[] = {pg_param_text(table),
+				    pg_param_text(outbox->config->outbox.columns.id)};
+	outbox_shape_free(&outbox->shape);
+	outbox->shape.table = xstrdup(table);
+	pg_ask(outbox->pg, TAG_FACTS, facts, params, 2, false);
+	pg_ask(outbox->pg, TAG_COLUMNS, columns, params, 1, false);
+	pg_sync(outbox->pg);
+}
+
+static void set_up(struct outbox *outbox)
+{
+	char timeout[32];
+	snprintf(timeout, sizeof(timeout), "%lldms",
+		 (long long)outbox->config->outbox.stall_timeout_ms + 30000);
+	struct pg_param param = pg_param_text(timeout);
+	pg_ask(outbox->pg, TAG_IGNORE, settings, &param, 1, false);
+	pg_sync(outbox->pg);
+}
+
+static uint32_t oid_at(const PGresult *result, int column)
+{
+	return (uint32_t)strtoul(PQgetvalue(result, 0, column), NULL, 10);
+}
+
+static bool is_true(const PGresult *result, int column)
+{
+	return PQgetvalue(result, 0, column)[0] == 't';
+}
+
+enum {
+	FACT_PID,
+	FACT_STANDBY,
+	FACT_VERSION,
+	FACT_TABLE,
+	FACT_DATABASE,
+	FACT_SEQUENCE,
+	FACT_MIGRATED,
+	FACT_MAY_READ,
+	FACT_MAY_TAKE,
+	FACT_USER,
+	FACT_NOT_PLAIN
+};
+
+/* Why this server, database or table cannot be used; true if it can. *permanent: waiting is no use.
+ */
+static bool check_facts(const struct outbox *outbox, const PGresult *result, bool *permanent,
+			struct error *err)
+{
+	const char *table = outbox->shape.table, *user = PQgetvalue(result, 0, FACT_USER);
+	*permanent = true;
+	if (atoi(PQgetvalue(result, 0, FACT_PID)) != pg_backend(outbox->pg))
+		return error_set(err,
+				 "there is a connection pooler between the relay and Postgres; "
+				 "the relay needs a session of its own (its lock and LISTEN live "
+				 "there): point database.dsn at Postgres itself");
+	if (atoi(PQgetvalue(result, 0, FACT_VERSION)) < 140000)
+		return error_set(err, "Postgres 14 or later is needed, this is %s",
+				 PQgetvalue(result, 0, FACT_VERSION));
+	*permanent = false;
+	if (is_true(result, FACT_STANDBY))
+		return error_set(err,
+				 "this server is a standby and takes no writes; point database.dsn "
+				 "at the primary, or list all hosts with "
+				 "target_session_attrs=read-write");
+	*permanent = true;
+	if (PQgetisnull(result, 0, FACT_TABLE))
+		return error_set(err,
+				 "table %s does not exist in this database; run outbox-relay "
+				 "migrate, or mend outbox.table",
+				 table);
+	/* A claim tells rows by ctid, which is unique within one table only. */
+	if (is_true(result, FACT_NOT_PLAIN))
+		return error_set(err,
+				 "table %s is partitioned, has tables that inherit from it, or is "
+				 "no table at all; partitions come in a later release, use a plain "
+				 "table",
+				 table);
+	if (!is_true(result, FACT_MIGRATED))
+		return error_set(err, "schema outbox_relay is not complete in this database; run "
+				      "outbox-relay migrate");
+	if (!is_true(result, FACT_MAY_READ) || !is_true(result, FACT_MAY_TAKE))
+		return error_set(err,
+				 "role %s may not SELECT, DELETE and UPDATE on table %s; run "
+				 "outbox-relay migrate, and connect as the role outbox_relay or a "
+				 "member of it",
+				 user, table);
+	return true;
+}
+
+static void on_facts(struct outbox *outbox, PGresult *result)
+{
+	struct error err;
+	bool permanent;
+	if (!check_facts(outbox, result, &permanent, &err)) {
+		PQclear(result);
+		outbox_give_up(outbox, permanent, err.text);
+		return;
+	}
+	struct outbox_shape *shape = &outbox->shape;
+	shape->oid = oid_at(result, FACT_TABLE);
+	shape->database = oid_at(result, FACT_DATABASE);
+	shape->sequence = oid_at(result, FACT_SEQUENCE);
+	PQclear(result);
+}
+
+void outbox_ask_for_lock(struct outbox *outbox)
+{
+	char sql[128];
+	snprintf(sql, sizeof(sql), "SELECT pg_try_advisory_lock(%d, %d)", (int)outbox->shape.oid,
+		 OUTBOX_LOCK);
+	pg_ask(outbox->pg, TAG_LOCK, sql, NULL, 0, false);
+	pg_sync(outbox->pg);
+}
+
+static void ask_registry(struct outbox *outbox)
+{
+	const struct outbox_shape *shape = &outbox->shape;
+	char table[16], sequence[16];
+	snprintf(table, sizeof(table), "%u", shape->oid);
+	snprintf(sequence, sizeof(sequence), "%u", shape->sequence);
+	struct pg_param params[] = {pg_param_text(table), pg_param_text(sequence),
+				    pg_param_text(shape->mark ? "true" : "false")};
+	pg_ask(outbox->pg, TAG_REGISTRY, registry, params, 3, false);
+	pg_sync(outbox->pg);
+}
+
+static void on_columns(struct outbox *outbox, PGresult *result)
+{
+	struct outbox_shape *shape = &outbox->shape;
+	struct error err;
+	shape->mark = outbox->config->outbox.settle == SETTLE_MARK;
+	shape->withhold_bytes = outbox->withhold_bytes;
+	shape->names = &outbox->config->outbox.columns;
+	shape->fields = outbox->fields;
+	shape->field_count = outbox->field_count;
+	shape->column_count = (size_t)PQntuples(result);
+	shape->columns = xcalloc(shape->column_count + 1, sizeof(*shape->columns));
+	for (int i = 0; i < PQntuples(result); i++) {
+		shape->columns[i].name = xstrdup(PQgetvalue(result, i, 0));
+		shape->columns[i].type = (uint32_t)strtoul(PQgetvalue(result, i, 1), NULL, 10);
+	}
+	PQclear(result);
+	if (!outbox_shape_check(shape, &err)) {
+		outbox_give_up(outbox, true, err.text);
+		return;
+	}
+	ask_registry(outbox);
+}
+
+/* Prepares a statement under a name and frees its text. */
+static void prepare(struct outbox *outbox, const char *name, char *sql)
+{
+	log_debug("statement %s: %s", name, sql);
+	pg_prepare(outbox->pg, TAG_IGNORE, name, sql);
+	free(sql);
+}
+
+enum { REGISTRY_BELL, REGISTRY_VERSION, REGISTRY_SETTLE, REGISTRY_USER, REGISTRY_LACKS };
+
+static bool check_registry(const struct outbox *outbox, const PGresult *result, struct error *err)
+{
+	const char *settle = outbox->shape.mark ? "mark" : "delete";
+	if (PQntuples(result) != 1)
+		return error_set(
+		    err, "table %s is not known to schema outbox_relay; run outbox-relay migrate",
+		    outbox->shape.table);
+	int version = atoi(PQgetvalue(result, 0, REGISTRY_VERSION)), ours = migrate_latest();
+	if (version < ours)
+		return error_set(err,
+				 "schema outbox_relay has version %d, this relay needs %d; run "
+				 "outbox-relay migrate",
+				 version, ours);
+	/* In delete mode a claim takes the published rows that mark mode has kept, too. */
+	if (strcmp(PQgetvalue(result, 0, REGISTRY_SETTLE), settle) != 0)
+		return error_set(err,
+				 "table %s was migrated for outbox.settle = \"%s\", the "
+				 "configuration says \"%s\"; delete the published rows that must "
+				 "not be published again, then run outbox-relay migrate",
+				 outbox->shape.table, PQgetvalue(result, 0, REGISTRY_SETTLE),
+				 settle);
+	if (PQgetvalue(result, 0, REGISTRY_LACKS)[0] != '\0')
+		return error_set(err,
+				 "role %s lacks the right to %s; run outbox-relay migrate, and "
+				 "connect as the role outbox_relay or a member of it",
+				 PQgetvalue(result, 0, REGISTRY_USER),
+				 PQgetvalue(result, 0, REGISTRY_LACKS));
+	if (version > ours)
+		log_info("schema outbox_relay has version %d, this relay knows %d", version, ours);
+	return true;
+}
+
+static void on_registry(struct outbox *outbox, PGresult *result)
+{
+	struct outbox_shape *shape = &outbox->shape;
+	struct error err;
+	if (!check_registry(outbox, result, &err)) {
+		PQclear(result);
+		outbox_give_up(outbox, true, err.text);
+		return;
+	}
+	shape->bell = oid_at(result, REGISTRY_BELL);
+	PQclear(result);
+	outbox->source.has_bell = true;
+	set_up(outbox);
+	prepare(outbox, "claim", outbox_sql_claim(shape));
+	prepare(outbox, "drawn", outbox_sql_drawn(shape));
+	prepare(outbox, "writers", outbox_sql_writers(shape));
+	prepare(outbox, "bell", outbox_sql_bell(shape));
+	prepare(outbox, "bell_off", outbox_sql_bell_off(shape));
+	prepare(outbox, "settle", outbox_sql_settle(shape));
+	prepare(outbox, "set_aside", outbox_sql_set_aside(shape));
+	prepare(outbox, "gauges", outbox_sql_gauges(shape));
+	if (shape->mark)
+		prepare(outbox, "purge",
+			outbox_sql_purge(shape, outbox->config->outbox.retention_ms));
+	prepare(outbox, "begin", xstrdup("BEGIN"));
+	prepare(outbox, "commit", xstrdup("COMMIT"));
+	prepare(outbox, "lazily", xstrdup("SELECT set_config('synchronous_commit', 'off', true)"));
+	prepare(outbox, "write",
+		xstrdup("SELECT pg_logical_emit_message(true, 'outbox-relay', '')"));
+	pg_ask(outbox->pg, TAG_IGNORE, "LISTEN outbox_relay", NULL, 0, false);
+	outbox_ask_for_lock(outbox);
+}
+
+void outbox_open_answered(struct outbox *outbox, enum tag tag, PGresult *result)
+{
+	if (tag == TAG_FACTS)
+		on_facts(outbox, result);
+	else if (tag == TAG_COLUMNS)
+		on_columns(outbox, result);
+	else
+		on_registry(outbox, result);
+}

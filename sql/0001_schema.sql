@@ -1,0 +1,51 @@
+-- outbox-relay 1: the schema with the relay's own objects. No event passes through here but those set
+-- aside; the events themselves stay in the outbox table.
+--
+-- All files of this directory may be run again at any time: what is there already is left as it is.
+-- `outbox-relay migrate` runs them in order, under a lock, in one transaction, and
+-- `outbox-relay migrate --print` writes them as one script with the names filled in. By hand:
+--
+--     psql -1 -v ON_ERROR_STOP=1 -v outbox_schema=public -v outbox_table=outbox_events \
+--          -v outbox_id=id -v settle=delete -f 0001_schema.sql -f 0002_outbox.sql \
+--          -f 0003_bell.sql -f 0004_roles.sql
+--
+-- outbox_id is the column with the ascending number; settle is "delete" or "mark".
+
+CREATE SCHEMA IF NOT EXISTS outbox_relay;
+
+-- Which of these files have been applied. The relay compares the highest number with its own.
+CREATE TABLE IF NOT EXISTS outbox_relay.schema_version (
+    version    integer     PRIMARY KEY,
+    script     text        NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- The outbox tables of this database, and the bell (0003) of each.
+CREATE TABLE IF NOT EXISTS outbox_relay.outboxes (
+    outbox regclass PRIMARY KEY,
+    bell   regclass NOT NULL,
+    settle text     NOT NULL CHECK (settle IN ('delete', 'mark'))
+);
+
+-- Events that Kafka can never accept, set aside so that the others may pass: the whole row, and why.
+CREATE TABLE IF NOT EXISTS outbox_relay.dead_letters (
+    outbox         regclass    NOT NULL,
+    id             bigint      NOT NULL,
+    event_id       text        NOT NULL,
+    aggregate_type text,
+    aggregate_id   text,
+    event_type     text,
+    payload        bytea,                -- the bytes that would have been the value; NULL: a tombstone
+    payload_type   text,                 -- the type of the payload column, to put it back
+    headers        text,
+    created_at     timestamptz,
+    extra          jsonb,                -- the other columns of the row
+    error          text,                 -- what was wrong, in words
+    reason         text,                 -- ... and in one: too_large, topic, headers, route, broker
+    attempts       integer     NOT NULL DEFAULT 1,
+    dead_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (outbox, id, event_id)
+);
+
+INSERT INTO outbox_relay.schema_version (version, script)
+VALUES (1, '0001_schema.sql') ON CONFLICT DO NOTHING;

@@ -1,0 +1,61 @@
+-- outbox-relay 3: the bell, by which an insert wakes a sleeping relay.
+--
+-- NOTIFY takes a lock of the whole cluster at commit, so a trigger that notifies at every insert slows
+-- down all writers. Here it notifies only while the relay sleeps: the relay arms the bell, a sequence
+-- used as a switch that everybody sees at once, before it goes to sleep, and disarms it when it wakes.
+-- Disarmed, the trigger's WHEN is false and nothing of ours runs. Nothing depends on the bell but how
+-- soon an event is seen: the relay also looks on a timer. (An insert straight into a partition does not
+-- ring: the trigger belongs to the table as a whole.)
+
+SELECT set_config('outbox_relay.outbox', format('%I.%I', :'outbox_schema', :'outbox_table'), false),
+       set_config('outbox_relay.settle', :'settle', false);
+
+CREATE OR REPLACE FUNCTION outbox_relay.ring() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM pg_catalog.pg_notify('outbox_relay', TG_RELID::text);
+    RETURN NULL;
+END $$;
+REVOKE ALL ON FUNCTION outbox_relay.ring() FROM PUBLIC;
+
+-- Tables that were dropped since.
+DELETE FROM outbox_relay.outboxes o
+ WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = o.outbox);
+
+-- The bell of public.outbox_events is outbox_relay."bell_public.outbox_events". Everybody may read it:
+-- the trigger's WHEN is evaluated with the rights of whoever inserts.
+DO $$
+DECLARE
+    box  regclass := current_setting('outbox_relay.outbox');
+    seq  regclass;
+    name text;
+BEGIN
+    SELECT o.bell INTO seq FROM outbox_relay.outboxes o JOIN pg_class c ON c.oid = o.bell
+     WHERE o.outbox = box;
+    IF seq IS NULL THEN
+        SELECT CASE WHEN octet_length(nspname || relname) > 57 OR nspname || relname LIKE '%.%'
+                    THEN 'bell_' || md5(format('%I.%I', nspname, relname))
+                    ELSE 'bell_' || nspname || '.' || relname END
+          INTO name
+          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = box;
+        EXECUTE format('CREATE SEQUENCE IF NOT EXISTS outbox_relay.%I', name);
+        seq := format('outbox_relay.%I', name);
+    END IF;
+    EXECUTE format('GRANT SELECT ON SEQUENCE %s TO PUBLIC', seq);
+
+    INSERT INTO outbox_relay.outboxes (outbox, bell, settle)
+    VALUES (box, seq, current_setting('outbox_relay.settle'))
+    ON CONFLICT (outbox) DO UPDATE SET bell = excluded.bell, settle = excluded.settle;
+
+    IF NOT EXISTS (SELECT FROM pg_trigger t
+                     JOIN pg_depend d ON d.classid = 'pg_trigger'::regclass AND d.objid = t.oid
+                    WHERE t.tgrelid = box AND t.tgname = 'outbox_relay_bell'
+                      AND d.refclassid = 'pg_class'::regclass AND d.refobjid = seq) THEN
+        EXECUTE format('CREATE OR REPLACE TRIGGER outbox_relay_bell AFTER INSERT ON %s '
+                       'FOR EACH STATEMENT WHEN (pg_catalog.pg_sequence_last_value(%L::regclass) IS NOT NULL) '
+                       'EXECUTE FUNCTION outbox_relay.ring()', box, seq);
+    END IF;
+END $$;
+
+INSERT INTO outbox_relay.schema_version (version, script)
+VALUES (3, '0003_bell.sql') ON CONFLICT DO NOTHING;

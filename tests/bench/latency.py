@@ -1,0 +1,83 @@
+"""Section latency: from an application's COMMIT to a consumer's hands, at a steady rate."""
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import outbox
+from report import Table, percentile
+from rig import HERE, run, stop
+from topics import PARTITIONS, Topic
+
+WARM_UP_SECONDS = 2  # not counted
+SHARES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
+
+
+def connections(rate):
+    """Enough that one commit's wait for the disk does not hold up the next event."""
+    return max(1, min(16, rate // 100))
+
+
+@contextmanager
+def _consumer(rig, topic, events, seconds):
+    """Connected and waiting; ended with the block, whatever happens."""
+    consumer = subprocess.Popen(
+        [sys.executable, os.path.join(HERE, "latency_consumer.py"), rig.kafka.bootstrap, topic.name,
+         str(PARTITIONS), str(events), str(seconds)], stdout=subprocess.PIPE, text=True)
+    try:
+        if consumer.stdout.readline() != "ready\n":
+            raise RuntimeError("the consumer did not start")
+        yield consumer
+    finally:
+        consumer.kill()
+        consumer.wait()
+
+
+def _numbers(text):
+    return {n: rest for n, *rest in (map(int, line.split()) for line in text.splitlines())}
+
+
+def observe(rig, plan, rate):
+    """(commits {n: [before, after]}, arrivals {n: [when]}), in microseconds."""
+    seconds = plan.latency_seconds + WARM_UP_SECONDS
+    events = rate * seconds
+    outbox.empty(rig)
+    outbox.tidy(rig)
+    with Topic(rig.kafka) as topic:
+        relay = rig.relay(topic.name).start()
+        with _consumer(rig, topic, events, seconds + 30) as consumer:
+            commits = run([rig.build("paced_writer"), rig.dsn, rate, seconds, connections(rate), plan.keys],
+                          timeout=seconds * 3)
+            arrivals, _ = consumer.communicate(timeout=seconds + 60)
+        stop(relay)
+    return _numbers(commits), _numbers(arrivals)
+
+
+def figures(commits, arrivals, rate):
+    """Latencies in ms, from COMMIT's return and from just before it was sent."""
+    counted = [n for n in commits if n >= rate * WARM_UP_SECONDS]
+    missing = [n for n in counted if n not in arrivals]
+    if missing:
+        raise RuntimeError(f"{len(missing)} of {len(counted)} events did not arrive")
+    after = sorted((arrivals[n][0] - commits[n][1]) / 1000 for n in counted)
+    before = sorted((arrivals[n][0] - commits[n][0]) / 1000 for n in counted)
+    span = (max(commits[n][1] for n in counted) - min(commits[n][1] for n in counted)) / 1e6
+    return {"reached": (len(counted) - 1) / span,
+            **{name: percentile(after, share) for name, share in SHARES.items()},
+            "worst": after[-1],
+            **{f"before_{name}": percentile(before, share) for name, share in SHARES.items()}}
+
+
+def measure(rig, plan, with_relay, say):
+    table = Table("latency", "ms from commit to consumer,"
+                  f" medians of {plan.rounds} x {plan.latency_seconds} s", {
+        "reached": "commits/s", "p50": "p50", "p95": "p95", "p99": "p99", "worst": "max",
+        "before_p50": "from before COMMIT: p50", "before_p95": "p95", "before_p99": "p99"})
+    if not with_relay:
+        return table
+    for number in range(plan.rounds):
+        for rate in plan.rates:
+            say(f"latency, round {number + 1}: {rate} events/s")
+            table.add(f"{rate} events/s", **figures(*observe(rig, plan, rate), rate))
+    table.note("from just after COMMIT returned to the writer; the last three from just before it was sent")
+    return table

@@ -1,0 +1,67 @@
+"""The outbox tables of the bench and how they are filled: the same state for every contender."""
+import os
+
+from rig import HERE, program_of_postgres, run
+
+SCRIPTS = ["0001_schema.sql", "0002_outbox.sql", "0003_bell.sql", "0004_roles.sql"]
+SQL = os.path.join(HERE, "..", "..", "sql")
+PAYLOAD_BYTES = 300
+PAD_BYTES = PAYLOAD_BYTES - len('{"n": "0123456789", "t": ""}')
+CHUNK = 100_000
+
+# The payload is {"n": "<n, ten digits>", "t": "..."}: n tells the event to whoever reads it.
+FILL = f"""
+INSERT INTO {{table}} (aggregate_type, aggregate_id, event_type, payload)
+SELECT 'bench', 'key-' || lpad(((hashint8extended(n, %(seed)s) & 2147483647) %% %(keys)s)::text, 5, '0'),
+       'BenchEvent',
+       jsonb_build_object('n', lpad(n::text, 10, '0'), 't', left(repeat(md5(n::text), 9), {PAD_BYTES}))
+  FROM generate_series(%(first)s::bigint, %(last)s::bigint) AS n
+"""
+
+
+def migrate(rig, table, settle):
+    """As an app team that runs the scripts itself."""
+    names = {"outbox_schema": "public", "outbox_table": table, "outbox_id": "id", "settle": settle}
+    argv = [program_of_postgres("psql"), rig.dsn, "-X", "-q", "-1", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null"]
+    for name, value in names.items():
+        argv += ["-v", f"{name}={value}"]
+    for script in SCRIPTS:
+        argv += ["-f", os.path.join(SQL, script)]
+    run(argv, timeout=60, PGOPTIONS="-c client_min_messages=warning")
+
+
+def empty(rig, table="outbox_events"):
+    """Without rows, dead or alive, and with the bell at rest."""
+    rig.sql(f"TRUNCATE {table}")
+    rig.sql("SELECT setval(bell, 1, false) FROM outbox_relay.outboxes WHERE outbox = %s::regclass", table)
+
+
+def fill(rig, plan, count, table="outbox_events"):
+    """One transaction."""
+    with rig.database.session() as cursor:
+        cursor.execute(FILL.format(table=table),
+                       {"seed": plan.seed, "keys": plan.keys, "first": 1, "last": count})
+
+
+def fill_in_chunks(rig, plan, count, table="outbox_events"):
+    while count > 0:
+        fill(rig, plan, min(count, CHUNK), table)
+        count -= CHUNK
+
+
+def tidy(rig, table="outbox_events"):
+    """So that no contender pays for what was before it."""
+    rig.sql(f"VACUUM ANALYZE {table}")
+    rig.sql("CHECKPOINT")
+
+
+def prepare(rig, plan, table="outbox_events"):
+    empty(rig, table)
+    fill(rig, plan, plan.events, table)
+    tidy(rig, table)
+
+
+def waiting(rig, table="outbox_events", settle="delete"):
+    """How many events are still to be published."""
+    return rig.value(f"SELECT count(*) FROM {table}"
+                     + (" WHERE published_at IS NULL" if settle == "mark" else ""))

@@ -1,0 +1,59 @@
+#!/usr/bin/python3
+"""Every metric is documented, and nothing else is: docs, alerts and the dashboard against the table in metrics.c."""
+import json
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROW = re.compile(r'^\s*\{\s*"([a-z_]+)",\s*(GAUGE|COUNTER|HISTOGRAM),', re.M)
+DOCUMENTED = re.compile(r"^\|\s*`((?:outbox_relay|process)_[a-z_]+)`", re.M)
+MENTIONED = re.compile(r"\b(?:outbox_relay|process)_[a-z_]+\b")
+
+
+def declared():
+    """Name -> kind, from the table METRICS."""
+    source = (ROOT / "relay/metrics.c").read_text()
+    table = source[source.index("METRICS[] = {"):]
+    return dict(ROW.findall(table[:table.index("\n};")]))
+
+
+def series(metrics):
+    """The names that a query may use."""
+    names = set()
+    for name, kind in metrics.items():
+        names |= {name + end for end in ("_bucket", "_sum", "_count")} if kind == "HISTOGRAM" else {name}
+    return names
+
+
+def expressions(path):
+    """What is handed to Prometheus: the expr of rules and panels."""
+    if path.suffix == ".json":
+        panels = json.loads(path.read_text())["panels"]
+        return [target["expr"] for panel in panels for target in panel.get("targets", [])]
+    return re.findall(r"^\s*(?:- )?expr:\s*(?:[|>]-?\s*\n)?((?:.*\n)(?:(?!\s*(?:for|labels|annotations):).*\n)*)",
+                      path.read_text(), re.M)
+
+
+def main():
+    metrics = declared()
+    if len(metrics) < 10:
+        sys.exit("metrics: the table in relay/metrics.c was not understood")
+    page = ROOT / "docs/operations.md"
+    documented = DOCUMENTED.findall(page.read_text()) if page.exists() else []
+    problems = [f"docs/operations.md: {name} is not documented" for name in metrics if name not in documented]
+    problems += [f"docs/operations.md: {name} does not exist" for name in documented if name not in metrics]
+    problems += [f"docs/operations.md: {name} is there twice" for name in set(documented) if documented.count(name) > 1]
+    for path in (ROOT / "conf/alerts.yml", ROOT / "conf/dashboard.json"):
+        used = [name for expr in expressions(path) for name in MENTIONED.findall(expr)]
+        if not used:
+            problems.append(f"{path.relative_to(ROOT)}: no metric is used there")
+        problems += [f"{path.relative_to(ROOT)}: {name} does not exist" for name in used if name not in series(metrics)]
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    print(f"metrics: {len(metrics)} metrics, {len(problems)} problems")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

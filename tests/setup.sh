@@ -1,0 +1,94 @@
+#!/bin/bash
+# Installs what the build, the demo and the tests need.
+#
+#   tests/setup.sh packages GROUP...   the Debian packages of these groups in packages.txt
+#   tests/setup.sh kafka               the jars of a Kafka broker; prints the directory they are in
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+
+installed() {
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+# Of "a|b", the one that is installed, or else the one apt can get.
+choose() {
+    local candidate
+    for candidate in ${1//|/ }; do
+        if installed "$candidate"; then return; fi
+    done
+    for candidate in ${1//|/ }; do
+        if [ "$candidate" = "$1" ] || apt-cache show "$candidate" >/dev/null 2>&1; then
+            echo "$candidate"
+            return
+        fi
+    done
+    echo "none of $1 is known to apt; is this Debian 12 or later?" >&2
+    return 1
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+list() {
+    local group=$1 member package
+    while read -r member package; do
+        [ "$member" = "$group" ] && echo "$package"
+    done <"$here/packages.txt" || true
+}
+
+packages() {
+    local group package updated= missing=()
+    for group in "$@"; do
+        for package in $(list "$group"); do
+            [ -n "$(missing_of "$package")" ] || continue
+            if [ -z "$updated" ]; then
+                echo "installing packages (apt)" >&2
+                as_root apt-get update -q >&2
+                updated=1
+            fi
+            missing+=("$(choose "$package")")
+        done
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -q -y --no-install-recommends "${missing[@]}" >&2
+}
+
+# The entry itself unless one of its alternatives is installed.
+missing_of() {
+    local candidate
+    for candidate in ${1//|/ }; do
+        if installed "$candidate"; then return; fi
+    done
+    echo "$1"
+}
+
+# The jars go into a cache outside the checkout, under a name that is only there when all are.
+kafka() {
+    local version cache part
+    version=$(sed -n 's,.*<version>\(.*\)</version>.*,\1,p' "$here/system/kafka/pom.xml" | head -n 1)
+    cache=${XDG_CACHE_HOME:-$HOME/.cache}/outbox-relay/kafka-$version
+    if [ ! -d "$cache" ]; then
+        echo "getting Kafka $version (Maven)" >&2
+        mkdir -p "$(dirname "$cache")"
+        part=$(mktemp -d "$cache.XXXXXX")
+        mvn -B -q -Dstyle.color=never -f "$here/system/kafka/pom.xml" dependency:copy-dependencies \
+            -DincludeScope=runtime -DoutputDirectory="$part" >&2
+        chmod 755 "$part"
+        mv -T "$part" "$cache" 2>/dev/null || rm -rf "$part" # somebody else was faster
+    fi
+    echo "$cache"
+}
+
+case ${1-} in
+packages)
+    shift
+    packages "$@"
+    ;;
+kafka) kafka ;;
+*)
+    sed -n '2,/^set/s/^# \{0,1\}//p' "$0" | sed '$d' >&2
+    exit 2
+    ;;
+esac

@@ -1,0 +1,331 @@
+/*
+ * broker.c - the model of Kafka, and the sink over it
+ *
+ * An idempotent producer: per partition, records are appended and acknowledged in the order of
+ * produce. When it breaks, each record is reported in the end: those that the broker has may be
+ * reported as delivered or returned (possibly persisted), and never one behind a gap.
+ */
+#include "sim.h"
+
+#include <assert.h>
+#include <string.h>
+
+bool broker_is_up(const struct sim *sim)
+{
+	return sim->now_us >= sim->broker.down_until_us;
+}
+
+static void push_report(struct producer *producer, enum report_kind kind, unsigned row,
+			struct event *event)
+{
+	assert(producer->report_count < sizeof(producer->reports) / sizeof(producer->reports[0]));
+	producer->reports[producer->report_count++] = (struct report){kind, row, event};
+}
+
+static void remove_flight(struct producer *producer, unsigned partition, unsigned index)
+{
+	struct flight *flights = producer->flights[partition];
+	unsigned after = --producer->flight_count[partition] - index;
+
+	memmove(&flights[index], &flights[index + 1], after * sizeof(*flights));
+}
+
+static void note_rejected(struct sim *sim, unsigned row)
+{
+	struct process *process = &sim->process;
+
+	if (!process->options.set_aside && (process->rejected & ROW_BIT(row)))
+		violated(sim, "goes on instead of halting", "row %u is rejected again", row);
+	process->rejected |= ROW_BIT(row);
+}
+
+/* ---- the sink's functions ---- */
+
+static enum sink_answer later(struct sim *sim)
+{
+	struct producer *producer = &sim->producer;
+
+	/* Sooner or later something changes that is worth another try; it need not help. */
+	if (!producer->blocked)
+		producer->writable_us = sim->now_us + (int64_t)sim_below(sim, 400) * MS;
+	producer->blocked = true;
+	return SINK_LATER;
+}
+
+static enum sink_answer op_produce(struct sink *sink, struct event *event,
+				   const struct message *message, enum reject_reason *reason,
+				   struct error *err)
+{
+	struct producer *producer = (struct producer *)sink;
+	struct sim *sim = producer->sim;
+	unsigned row = event_row(event), partition = sim->db.rows[row].partition;
+
+	if (producer->state != PRODUCER_READY)
+		return SINK_LATER;
+	if (message->key.data[1] - '0' != (int)sim->db.rows[row].key)
+		violated(sim, "routes to another key", "row %u", row);
+	if (sim->now_us < sim->broker.topic_away_until_us)
+		return later(sim);
+	if (sim->db.rows[row].kind == KIND_TOO_LARGE) {
+		note_rejected(sim, row);
+		*reason = REJECT_TOO_LARGE;
+		error_set(err, "row %u is too large", row);
+		return SINK_REFUSED;
+	}
+	struct flight *flight = &producer->flights[partition][producer->flight_count[partition]++];
+	assert(producer->flight_count[partition] <= ROWS_MAX);
+	*flight = (struct flight){.row = row, .event = event};
+	producer->outstanding++;
+	return SINK_TAKEN;
+}
+
+static void op_flush(struct sink *sink)
+{
+	(void)sink;
+}
+
+static void op_rebuild(struct sink *sink)
+{
+	struct producer *producer = (struct producer *)sink;
+	struct sim *sim = producer->sim;
+
+	if (producer->outstanding > 0)
+		violated(sim, "rebuilds too soon", "%u events are with the sink",
+			 producer->outstanding);
+	producer->state = PRODUCER_REBUILDING;
+	producer->blocked = false;
+	producer->ready_us = sim->now_us + (int64_t)sim_below(sim, 800) * MS;
+}
+
+static const struct sink_ops ops = {op_produce, op_flush, op_rebuild};
+
+void producer_init(struct sim *sim)
+{
+	struct producer *producer = &sim->producer;
+
+	memset(producer->flight_count, 0, sizeof(producer->flight_count));
+	producer->report_count = producer->outstanding = 0;
+	producer->sim = sim;
+	producer->sink.ops = &ops;
+	producer->sink.events = &shard_sink_events;
+	producer->sink.owner = sim->process.shard;
+	producer->state = PRODUCER_STARTING;
+	producer->blocked = producer->told_reachable = false;
+	producer->ready_us = sim->now_us + (int64_t)sim_below(sim, 50) * MS;
+	producer->tell_reachable_us = sim->now_us + (int64_t)sim_below(sim, 50) * MS;
+}
+
+/* ---- appending ---- */
+
+static unsigned first_unappended(const struct producer *producer, unsigned partition)
+{
+	unsigned i = 0;
+
+	while (i < producer->flight_count[partition] && producer->flights[partition][i].appended)
+		i++;
+	return i;
+}
+
+bool broker_can_append(const struct sim *sim, unsigned partition)
+{
+	const struct producer *producer = &sim->producer;
+
+	return broker_is_up(sim) &&
+	       first_unappended(producer, partition) < producer->flight_count[partition];
+}
+
+/* The record is refused for good; the partition's later ones come back undelivered. */
+static void refuse(struct sim *sim, unsigned partition, unsigned at)
+{
+	struct producer *producer = &sim->producer;
+	struct flight poison = producer->flights[partition][at];
+	bool broken_first = sim_chance(sim, 500);
+
+	if (broken_first && producer->state == PRODUCER_READY)
+		push_report(producer, REPORT_BROKEN, 0, NULL);
+	push_report(producer, REPORT_REJECTED, poison.row, poison.event);
+	for (unsigned i = at + 1; i < producer->flight_count[partition]; i++) {
+		const struct flight *flight = &producer->flights[partition][i];
+		push_report(producer, REPORT_RETURNED, flight->row, flight->event);
+	}
+	producer->flight_count[partition] = at;
+	if (!broken_first && producer->state == PRODUCER_READY)
+		push_report(producer, REPORT_BROKEN, 0, NULL);
+	producer->state = PRODUCER_DRAINING;
+	producer->blocked = false;
+}
+
+void broker_append_next(struct sim *sim, unsigned partition)
+{
+	struct producer *producer = &sim->producer;
+	unsigned at = first_unappended(producer, partition);
+
+	if (sim->plant == PLANT_PARTITION_SWAPS && at + 1 < producer->flight_count[partition] &&
+	    sim_chance(sim, 300)) {
+		struct flight first = producer->flights[partition][at];
+		producer->flights[partition][at] = producer->flights[partition][at + 1];
+		producer->flights[partition][at + 1] = first;
+	}
+	struct flight *flight = &producer->flights[partition][at];
+	trace(sim, "broker: partition %u row %u", partition, flight->row);
+	if (sim->db.rows[flight->row].kind != KIND_POISON) {
+		flight->appended = true;
+		check_appended(sim, flight->row);
+	} else if (sim->plant == PLANT_POISON_DELIVERED) {
+		push_report(producer, REPORT_DELIVERED, flight->row, flight->event);
+		remove_flight(producer, partition, at);
+	} else {
+		refuse(sim, partition, at);
+	}
+}
+
+void broker_append_ghost(struct sim *sim, unsigned partition)
+{
+	struct broker *broker = &sim->broker;
+	unsigned row = broker->ghosts[partition][0];
+
+	memmove(&broker->ghosts[partition][0], &broker->ghosts[partition][1],
+		--broker->ghost_count[partition] * sizeof(row));
+	trace(sim, "broker: late request, partition %u row %u", partition, row);
+	sim->lines_excused = true;
+	check_appended(sim, row);
+}
+
+/* ---- acknowledging ---- */
+
+bool broker_can_acknowledge(const struct sim *sim, unsigned partition)
+{
+	const struct producer *producer = &sim->producer;
+
+	if (!broker_is_up(sim) || producer->flight_count[partition] == 0)
+		return false;
+	return producer->flights[partition][0].appended ||
+	       (sim->plant == PLANT_ACKS_TOO_SOON && !producer->flights[partition][0].acknowledged);
+}
+
+static void report(struct sim *sim, const struct report *report)
+{
+	const struct sink_events *events = &shard_sink_events;
+	struct shard *shard = sim->process.shard;
+
+	trace(sim, "report %d row %u", (int)report->kind, report->row);
+	if (report->kind == REPORT_BROKEN) {
+		events->broken(shard, "broken");
+		return;
+	}
+	sim->producer.outstanding--;
+	sim->process.progress_us = sim->now_us;
+	if (report->kind == REPORT_DELIVERED) {
+		events->delivered(shard, report->event);
+	} else if (report->kind == REPORT_RETURNED) {
+		events->returned(shard, report->event);
+	} else {
+		note_rejected(sim, report->row);
+		events->rejected(shard, report->event, REJECT_BROKER, "poison");
+	}
+}
+
+void broker_acknowledge_next(struct sim *sim, unsigned partition)
+{
+	struct producer *producer = &sim->producer;
+	struct flight flight = producer->flights[partition][0];
+
+	remove_flight(producer, partition, 0);
+	report(sim, &(struct report){REPORT_DELIVERED, flight.row, flight.event});
+}
+
+void producer_tell_report(struct sim *sim)
+{
+	struct producer *producer = &sim->producer;
+	struct report first = producer->reports[0];
+
+	memmove(&producer->reports[0], &producer->reports[1],
+		--producer->report_count * sizeof(first));
+	report(sim, &first);
+}
+
+/* ---- the end of a producer ---- */
+
+/* Sent, and the broker will have it, though nobody waits for the answer: now or late. */
+static void leave_behind(struct sim *sim, unsigned row, bool late)
+{
+	struct broker *broker = &sim->broker;
+	unsigned partition = sim->db.rows[row].partition;
+
+	if (sim->plant != PLANT_RETURNED_TOO_SOON)
+		allow_repeats(sim, ROW_BIT(row));
+	if (late || broker->ghost_count[partition] > 0) {
+		assert(broker->ghost_count[partition] < GHOSTS_MAX);
+		broker->ghosts[partition][broker->ghost_count[partition]++] = row;
+	} else {
+		check_appended(sim, row);
+	}
+}
+
+/* Leaves behind the first of a partition's unappended records. */
+static void leave_some(struct sim *sim, unsigned partition, unsigned some)
+{
+	struct producer *producer = &sim->producer;
+	unsigned from = first_unappended(producer, partition);
+	bool late = sim->plan.late_requests && sim_chance(sim, 500);
+
+	for (unsigned i = from; i < producer->flight_count[partition] && i < from + some; i++) {
+		unsigned row = producer->flights[partition][i].row;
+		if (sim->db.rows[row].kind == KIND_POISON)
+			break;
+		leave_behind(sim, row, late);
+	}
+}
+
+static void give_back(struct sim *sim, unsigned partition, unsigned some)
+{
+	struct producer *producer = &sim->producer;
+	unsigned acknowledged = sim_below(sim, first_unappended(producer, partition) + 1);
+	unsigned gap = first_unappended(producer, partition);
+
+	leave_some(sim, partition, some);
+	for (unsigned i = 0; i < producer->flight_count[partition]; i++) {
+		struct flight *flight = &producer->flights[partition][i];
+		bool past_gap = sim->plant == PLANT_NO_GAPLESS && i > gap &&
+				sim->db.rows[flight->row].kind != KIND_POISON;
+		if (past_gap)
+			check_appended(sim, flight->row);
+		if (flight->appended && i >= acknowledged)
+			allow_repeats(sim, ROW_BIT(flight->row));
+		push_report(producer,
+			    i < acknowledged || past_gap ? REPORT_DELIVERED : REPORT_RETURNED,
+			    flight->row, flight->event);
+	}
+	producer->flight_count[partition] = 0;
+}
+
+void producer_break(struct sim *sim, bool hard, unsigned variant)
+{
+	struct producer *producer = &sim->producer;
+	bool broken_first = variant % 2 == 0;
+
+	if (producer->state != PRODUCER_READY)
+		return;
+	producer->state = PRODUCER_DRAINING;
+	producer->blocked = false;
+	if (broken_first || !hard)
+		push_report(producer, REPORT_BROKEN, 0, NULL);
+	if (!hard)
+		return;
+	allow_jumps(sim);
+	for (unsigned p = 0; p < PARTITIONS; p++)
+		give_back(sim, p, variant / 2);
+	if (!broken_first)
+		push_report(producer, REPORT_BROKEN, 0, NULL);
+}
+
+void producer_crash(struct sim *sim, unsigned appended)
+{
+	struct producer *producer = &sim->producer;
+
+	allow_jumps(sim);
+	for (unsigned p = 0; p < PARTITIONS; p++)
+		leave_some(sim, p, appended);
+	producer->report_count = producer->outstanding = 0;
+	memset(producer->flight_count, 0, sizeof(producer->flight_count));
+}

@@ -1,0 +1,111 @@
+/*
+ * chunk.c - rows of the model as a source's events, and the route they take
+ */
+#include "sim.h"
+
+#include "xalloc.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FIELD_KEY, FIELD_TOPIC, FIELDS };
+
+struct sim_event {
+	struct slice fields[FIELDS];
+	uint64_t identity; /* the row; its place in the array tells it from all others */
+};
+
+struct sim_chunk {
+	struct chunk chunk; /* first */
+	struct sim_event *more;
+};
+
+static void free_chunk(struct chunk *chunk)
+{
+	free(chunk);
+}
+
+static void fill(struct event *event, struct sim_event *more, const struct sim *sim, unsigned index)
+{
+	static const char *const keys[KEYS_MAX] = {"k0", "k1", "k2", "k3"};
+	const struct row *row = &sim->db.rows[index];
+
+	more->identity = index;
+	more->fields[FIELD_KEY] = slice_of(keys[row->key]);
+	more->fields[FIELD_TOPIC] = row->kind == KIND_UNROUTABLE ? SLICE_NULL : slice_of("events");
+	event->id = row->id;
+	event->fields = more->fields;
+	event->identity = (struct slice){(const char *)&more->identity, sizeof(more->identity)};
+	event->payload = event->identity;
+	event->payload_bytes = sizeof(more->identity);
+	event->created_us = row->visible_us + 1;
+}
+
+/* In order of id, as a claim's answer is. */
+static unsigned in_order(const struct sim *sim, uint64_t rows, unsigned *order)
+{
+	bool backwards = sim->plant == PLANT_UNORDERED_CLAIM;
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < sim->db.row_count; i++) {
+		unsigned at = count;
+		if (!(rows & ROW_BIT(i)))
+			continue;
+		while (at > 0 &&
+		       (sim->db.rows[order[at - 1]].id > sim->db.rows[i].id) != backwards) {
+			order[at] = order[at - 1];
+			at--;
+		}
+		order[at] = i;
+		count++;
+	}
+	return count;
+}
+
+struct chunk *chunk_of_rows(const struct sim *sim, uint64_t rows)
+{
+	unsigned order[ROWS_MAX], count = in_order(sim, rows, order);
+	size_t size =
+	    sizeof(struct sim_chunk) + count * (sizeof(struct event) + sizeof(struct sim_event));
+	struct sim_chunk *made = xcalloc(1, size);
+	struct chunk *chunk = &made->chunk;
+
+	chunk->events = (struct event *)(made + 1);
+	made->more = (struct sim_event *)(chunk->events + count);
+	chunk->count = count;
+	chunk->bytes = count * 100;
+	chunk->free = free_chunk;
+	for (unsigned i = 0; i < count; i++) {
+		chunk->events[i].chunk = chunk;
+		fill(&chunk->events[i], &made->more[i], sim, order[i]);
+	}
+	return chunk;
+}
+
+unsigned event_row(const struct event *event)
+{
+	uint64_t row;
+
+	memcpy(&row, event->identity.data, sizeof(row));
+	return (unsigned)row;
+}
+
+static int field(const char *name, void *arg)
+{
+	(void)arg;
+	return strcmp(name, "key") == 0 ? FIELD_KEY : FIELD_TOPIC;
+}
+
+/* One for all runs: nothing of it outlives the call that routes an event. */
+struct route *sim_route(void)
+{
+	static struct route *route;
+	static const struct config_strings none;
+	struct error err;
+
+	if (route == NULL)
+		route = route_new("sim-${topic}", "${key}", &none, field, NULL, &err);
+	assert(route != NULL);
+	return route;
+}

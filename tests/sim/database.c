@@ -1,0 +1,330 @@
+/*
+ * database.c - the model of Postgres: rows, writers, backends, the shard's lock, the bell
+ *
+ * READ COMMITTED: each statement sees what was committed when it ran. Writers of one key take
+ * turns.
+ */
+#include "sim.h"
+
+#include <assert.h>
+#include <string.h>
+
+/* ---- what will be written ---- */
+
+static enum row_kind plan_kind(struct sim *sim, uint32_t bad_permille)
+{
+	if (!sim_chance(sim, bad_permille))
+		return KIND_GOOD;
+	return (enum row_kind)(1 + sim_below(sim, 3));
+}
+
+static void plan_txn(struct sim *sim, struct txn *txn, uint32_t bad_permille)
+{
+	struct database *db = &sim->db;
+
+	txn->first_row = db->row_count;
+	txn->rows = sim->plan.exhaustive ? 1 : 1 + sim_below(sim, TXN_ROWS_MAX);
+	txn->aborts = !sim->plan.exhaustive && sim_chance(sim, 120);
+	for (unsigned i = 0; i < txn->rows; i++) {
+		struct row *row = &db->rows[db->row_count++];
+		row->key = sim_below(sim, sim->plan.keys);
+		row->partition = row->key % PARTITIONS;
+		row->kind = plan_kind(sim, bad_permille);
+	}
+}
+
+/* Most writers come in a rush; some wait for seconds. */
+static int64_t pause_before(struct sim *sim)
+{
+	if (sim->plan.exhaustive || !sim_chance(sim, 150))
+		return 0;
+	return sim->now_us + (int64_t)sim_below(sim, sim_chance(sim, 300) ? 4000 : 30) * MS;
+}
+
+void database_plan(struct sim *sim)
+{
+	struct database *db = &sim->db;
+	uint32_t bad = sim_chance(sim, 250) ? 60 : 0;
+	unsigned txns = sim->plan.exhaustive ? 3 : 1 + sim_below(sim, 16);
+
+	for (unsigned i = 0; i < txns && i < TXNS_MAX; i++) {
+		if (db->row_count + TXN_ROWS_MAX > ROWS_MAX)
+			break;
+		plan_txn(sim, &db->txns[db->txn_count], bad);
+		db->txns[db->txn_count++].next_us = pause_before(sim);
+	}
+	/* Two keys and three events, two of them of one key. */
+	for (unsigned i = 0; sim->plan.exhaustive && i < db->row_count; i++) {
+		db->rows[i].key = i == 1;
+		db->rows[i].partition = i == 1;
+		db->rows[i].kind = KIND_GOOD;
+	}
+}
+
+bool database_is_down(const struct sim *sim)
+{
+	return sim->now_us < sim->db.down_until_us;
+}
+
+/* ---- writers ---- */
+
+static bool is_active(const struct txn *txn)
+{
+	return txn->phase != TXN_WAITING && txn->phase != TXN_ENDED;
+}
+
+static uint32_t keys_of(const struct sim *sim, const struct txn *txn)
+{
+	uint32_t keys = 0;
+
+	for (unsigned i = 0; i < txn->rows; i++)
+		keys |= 1u << sim->db.rows[txn->first_row + i].key;
+	return keys;
+}
+
+static bool keys_are_free(const struct sim *sim, const struct txn *txn)
+{
+	for (unsigned i = 0; i < sim->db.txn_count; i++)
+		if (is_active(&sim->db.txns[i]) &&
+		    (keys_of(sim, &sim->db.txns[i]) & keys_of(sim, txn)))
+			return false;
+	return true;
+}
+
+bool txn_can_step(const struct sim *sim, const struct txn *txn)
+{
+	if (txn->phase == TXN_ENDED || txn->next_us > sim->now_us || database_is_down(sim))
+		return false;
+	return txn->phase != TXN_WAITING || keys_are_free(sim, txn);
+}
+
+static void commit_txn(struct sim *sim, struct txn *txn)
+{
+	struct database *db = &sim->db;
+	struct commit *commit = &db->commits[db->commit_count++];
+
+	assert(db->commit_count <= COMMITS_MAX);
+	*commit = (struct commit){0};
+	database_flush(sim);
+	for (unsigned i = 0; i < txn->rows; i++) {
+		struct row *row = &db->rows[txn->first_row + i];
+		row->state = ROW_VISIBLE;
+		row->visible_us = sim->now_us;
+		row->number = db->key_numbers[row->key]++;
+		commit->inserted |= ROW_BIT(txn->first_row + i);
+	}
+	for (unsigned b = 0; b < BACKENDS_MAX; b++)
+		if (txn->rings && db->backends[b].used)
+			db->backends[b].rings++;
+}
+
+static void end_txn(struct sim *sim, struct txn *txn)
+{
+	txn->phase = TXN_ENDED;
+	if (!txn->aborts) {
+		commit_txn(sim, txn);
+		return;
+	}
+	for (unsigned i = 0; i < txn->rows; i++)
+		sim->db.rows[txn->first_row + i].state = ROW_ABORTED;
+}
+
+static void draw(struct sim *sim, struct txn *txn)
+{
+	struct row *row = &sim->db.rows[txn->first_row + txn->inserted];
+
+	row->id = ++sim->db.sequence;
+	row->state = ROW_DRAWN;
+	txn->phase = TXN_DRAWN;
+}
+
+void txn_step(struct sim *sim, struct txn *txn)
+{
+	trace(sim, "writer %d: step %d", (int)(txn - sim->db.txns), (int)txn->phase);
+	switch (txn->phase) {
+	case TXN_WAITING:
+	case TXN_KEYED:
+		txn->phase++;
+		break;
+	case TXN_LOCKED:
+		draw(sim, txn);
+		break;
+	case TXN_DRAWN:
+		/* The statement's end: the trigger looks at the bell. */
+		txn->rings = txn->rings || sim->db.bell;
+		txn->inserted++;
+		txn->phase = txn->inserted < txn->rows ? TXN_LOCKED : TXN_INSERTED;
+		break;
+	case TXN_INSERTED:
+		end_txn(sim, txn);
+		break;
+	case TXN_ENDED:
+		break;
+	}
+	if (!sim->healed && is_active(txn))
+		txn->next_us = pause_before(sim);
+}
+
+/* Who holds RowExclusiveLock on the table, by transaction; our own old backends come after. */
+uint32_t txn_writers(const struct sim *sim)
+{
+	uint32_t writers = 0;
+
+	for (unsigned i = 0; i < sim->db.txn_count; i++)
+		if (sim->db.txns[i].phase >= TXN_LOCKED && sim->db.txns[i].phase < TXN_ENDED)
+			writers |= 1u << i;
+	for (unsigned b = 0; b < BACKENDS_MAX; b++)
+		if (sim->db.backends[b].ghost && sim->db.backends[b].deleted != 0)
+			writers |= 1u << (TXNS_MAX + b);
+	return writers;
+}
+
+/* ---- backends ---- */
+
+struct backend *backend_new(struct sim *sim)
+{
+	for (unsigned b = 0; b < BACKENDS_MAX; b++) {
+		struct backend *backend = &sim->db.backends[b];
+		if (backend->used)
+			continue;
+		memset(backend, 0, offsetof(struct backend, asks));
+		backend->ask_count = 0;
+		backend->used = true;
+		return backend;
+	}
+	return NULL;
+}
+
+static void end_transaction(struct sim *sim, struct backend *backend)
+{
+	for (unsigned i = 0; i < sim->db.row_count; i++)
+		if (sim->db.rows[i].taken_by == (unsigned)(backend - sim->db.backends) + 1)
+			sim->db.rows[i].taken_by = 0;
+	backend->in_transaction = false;
+	backend->deleted = backend->set_aside = 0;
+}
+
+void backend_abort(struct sim *sim, struct backend *backend)
+{
+	for (unsigned i = 0; i < sim->db.row_count; i++)
+		if (backend->deleted & ROW_BIT(i))
+			sim->db.rows[i].visible_us = sim->now_us;
+	end_transaction(sim, backend);
+}
+
+/* What a synchronous commit does for all before it. */
+void database_flush(struct sim *sim)
+{
+	for (unsigned i = 0; i < sim->db.commit_count; i++)
+		sim->db.commits[i].lazy = false;
+}
+
+void backend_commit(struct sim *sim, struct backend *backend, bool lazily)
+{
+	struct database *db = &sim->db;
+
+	check_deleted(sim, backend->deleted, backend->set_aside);
+	for (unsigned i = 0; i < db->row_count; i++)
+		if (backend->deleted & ROW_BIT(i)) {
+			db->rows[i].state = ROW_GONE;
+			db->rows[i].dead_letter = (backend->set_aside & ROW_BIT(i)) != 0;
+		}
+	if (backend->deleted != 0) {
+		assert(db->commit_count < COMMITS_MAX);
+		db->commits[db->commit_count++] = (struct commit){
+		    .deleted = backend->deleted, .set_aside = backend->set_aside, .lazy = lazily};
+		if (!lazily)
+			database_flush(sim);
+	}
+	end_transaction(sim, backend);
+}
+
+/* The transaction is aborted before the shard's lock is given up. */
+void backend_end(struct sim *sim, struct backend *backend)
+{
+	backend_abort(sim, backend);
+	if (sim->db.lock_owner == (unsigned)(backend - sim->db.backends) + 1)
+		sim->db.lock_owner = 0;
+	backend->used = backend->ghost = false;
+	backend->ask_count = 0;
+}
+
+/* ---- restart and failover ---- */
+
+static void abort_writers(struct sim *sim)
+{
+	for (unsigned t = 0; t < sim->db.txn_count; t++) {
+		struct txn *txn = &sim->db.txns[t];
+		if (!is_active(txn))
+			continue;
+		txn->phase = TXN_ENDED;
+		for (unsigned i = 0; i < txn->rows; i++)
+			sim->db.rows[txn->first_row + i].state = ROW_ABORTED;
+	}
+}
+
+/* The last commit never reached the disk, or the server that is the primary now. */
+static void forget_commit(struct sim *sim)
+{
+	struct database *db = &sim->db;
+	struct commit commit = db->commits[--db->commit_count];
+
+	for (unsigned i = 0; i < db->row_count; i++) {
+		struct row *row = &db->rows[i];
+		if (commit.inserted & ROW_BIT(i))
+			row->state = ROW_FORGOTTEN;
+		if (!(commit.deleted & ROW_BIT(i)))
+			continue;
+		row->state = ROW_VISIBLE;
+		row->dead_letter = false;
+		row->visible_us = sim->now_us;
+	}
+}
+
+/* Ids that only forgotten rows had are given out again. */
+static void rewind_sequence(struct sim *sim)
+{
+	sim->db.sequence = 0;
+	for (unsigned i = 0; i < sim->db.row_count; i++) {
+		const struct row *row = &sim->db.rows[i];
+		bool counts = row->state == ROW_VISIBLE || row->state == ROW_GONE;
+		if (counts && row->id > sim->db.sequence)
+			sim->db.sequence = row->id;
+	}
+}
+
+void database_restart(struct sim *sim, bool failover, unsigned lost)
+{
+	struct database *db = &sim->db;
+
+	for (unsigned b = 0; b < BACKENDS_MAX; b++)
+		if (db->backends[b].used)
+			backend_end(sim, &db->backends[b]);
+	abort_writers(sim);
+	db->rival_until_us = 0;
+	if (!failover) {
+		while (lost-- > 0 && db->commit_count > 0 &&
+		       db->commits[db->commit_count - 1].lazy) {
+			/* Nobody remembers: its process is dead. */
+			if (db->commits[db->commit_count - 1].deleted & ~sim->session.debt)
+				sim->lines_excused = true;
+			forget_commit(sim);
+		}
+		database_flush(sim);
+		return;
+	}
+	for (unsigned i = 0; i < lost && db->commit_count > 0; i++) {
+		allow_repeats(sim, db->commits[db->commit_count - 1].deleted);
+		forget_commit(sim);
+	}
+	if (lost > 0) {
+		rewind_sequence(sim);
+		sim->lines_excused = true;
+	}
+}
+
+bool row_is_free(const struct sim *sim, const struct row *row)
+{
+	return row->state == ROW_VISIBLE && row->taken_by == 0 &&
+	       row->foreign_until_us <= sim->now_us;
+}

@@ -1,0 +1,173 @@
+/*
+ * faults.c - what may go wrong at any step, and how it ends
+ */
+#include "sim.h"
+
+#include <string.h>
+
+/* How many ways there are of each; a variant is one of them. */
+static const struct {
+	const char *name;
+	unsigned variants;
+} faults[FAULTS] = {
+    [FAULT_CUT_SERVER] = {"cut by server", 3},
+    [FAULT_CUT_CLIENT] = {"cut by client", 5},
+    [FAULT_RESTART] = {"database restart", 4},
+    [FAULT_FAILOVER] = {"failover", 4},
+    [FAULT_BROKER_DOWN] = {"broker down", 2},
+    [FAULT_BREAK] = {"producer breaks", 6},
+    [FAULT_DRAIN] = {"producer drains", 1},
+    [FAULT_BLOCK] = {"topic away", 2},
+    [FAULT_CRASH] = {"crash", 6},
+    [FAULT_STOP] = {"stop", 1},
+    [FAULT_STOP_NOW] = {"stop at once", 1},
+    [FAULT_PAUSE] = {"pause", 2},
+    [FAULT_ROW_LOCK] = {"foreign row lock", 1},
+    [FAULT_RIVAL] = {"rival relay", 1},
+    [FAULT_RELOAD] = {"reload", 1},
+};
+
+unsigned fault_variants(enum fault fault)
+{
+	return faults[fault].variants;
+}
+
+const char *fault_name(enum fault fault)
+{
+	return faults[fault].name;
+}
+
+/* Short, or long enough for the stall timer. */
+static int64_t outage(struct sim *sim, unsigned variant)
+{
+	int64_t most = variant % 2 == 0 ? 200 * MS : sim->plan.stall_us * 3;
+
+	return sim->now_us + (int64_t)sim_below(sim, (uint32_t)most);
+}
+
+static void lose_database(struct sim *sim, bool failover, unsigned variant)
+{
+	session_cut(sim, true, 0, variant);
+	database_restart(sim, failover, variant);
+	sim->db.down_until_us = outage(sim, variant);
+}
+
+static void ask_to_stop(struct sim *sim, bool now)
+{
+	struct process *process = &sim->process;
+
+	if (!process_runs(sim))
+		return;
+	if (!process->asked_to_stop)
+		process->stop_us = sim->now_us;
+	process->asked_to_stop = true;
+	shard_stop(process->shard, now);
+}
+
+static void lock_row(struct sim *sim)
+{
+	struct row *row = &sim->db.rows[sim_below(sim, sim->db.row_count)];
+
+	if (!row_is_free(sim, row))
+		return;
+	row->foreign_until_us = sim->now_us + (int64_t)sim_below(sim, 3000) * MS;
+	row->sweep_only = true;
+	sim->key_unordered[row->key] = true;
+}
+
+static void rival(struct sim *sim)
+{
+	session_cut(sim, true, 0, 0);
+	if (sim->db.lock_owner == 0)
+		sim->db.rival_until_us = sim->now_us + (int64_t)sim_below(sim, 4000) * MS;
+}
+
+static void reload(struct sim *sim)
+{
+	struct engine_options old = sim->process.options;
+
+	process_options(sim);
+	/* A sleep that has begun goes on for as long as it was meant to. */
+	sim->process.options.poll_us = old.poll_us;
+	sim->process.options.sweep_us = old.sweep_us;
+	if (process_runs(sim))
+		shard_reload(sim->process.shard, &sim->process.options, sim->plan.stall_us);
+}
+
+void fault_strike(struct sim *sim, enum fault fault, unsigned variant)
+{
+	trace(sim, "FAULT: %s, variant %u", faults[fault].name, variant);
+	sim->faults++;
+	switch (fault) {
+	case FAULT_CUT_SERVER:
+		session_cut(sim, true, 0, variant);
+		break;
+	case FAULT_CUT_CLIENT:
+		session_cut(sim, false, variant, variant % 2);
+		break;
+	case FAULT_RESTART:
+	case FAULT_FAILOVER:
+		lose_database(sim, fault == FAULT_FAILOVER, variant);
+		break;
+	case FAULT_BROKER_DOWN:
+		sim->broker.down_until_us = outage(sim, variant);
+		sim->producer.tell_reachable_us = sim->now_us + (int64_t)sim_below(sim, 3000) * MS;
+		break;
+	case FAULT_BREAK:
+	case FAULT_DRAIN:
+		if (process_runs(sim))
+			producer_break(sim, fault == FAULT_BREAK, variant);
+		break;
+	case FAULT_BLOCK:
+		sim->broker.topic_away_until_us = outage(sim, variant);
+		break;
+	case FAULT_CRASH:
+		process_kill(sim, variant % 3, variant / 2);
+		break;
+	case FAULT_STOP:
+	case FAULT_STOP_NOW:
+		ask_to_stop(sim, fault == FAULT_STOP_NOW);
+		break;
+	case FAULT_PAUSE:
+		sim->process.paused_until_us = outage(sim, variant);
+		break;
+	case FAULT_ROW_LOCK:
+		lock_row(sim);
+		break;
+	case FAULT_RIVAL:
+		rival(sim);
+		break;
+	case FAULT_RELOAD:
+		reload(sim);
+		break;
+	case FAULTS:
+		break;
+	}
+}
+
+static int64_t at_most(int64_t time, int64_t now)
+{
+	return time < now ? time : now;
+}
+
+/* From now on nothing goes wrong, and what was wrong is mended. */
+void heal(struct sim *sim)
+{
+	int64_t now = sim->now_us;
+
+	trace(sim, "healed");
+	sim->healed = true;
+	sim->healed_us = now;
+	sim->db.down_until_us = at_most(sim->db.down_until_us, now);
+	sim->db.rival_until_us = at_most(sim->db.rival_until_us, now);
+	sim->broker.topic_away_until_us = at_most(sim->broker.topic_away_until_us, now);
+	sim->process.paused_until_us = at_most(sim->process.paused_until_us, now);
+	if (sim->broker.down_until_us > now) {
+		sim->broker.down_until_us = now;
+		sim->producer.tell_reachable_us = now + 50 * MS;
+	}
+	for (unsigned i = 0; i < sim->db.row_count; i++)
+		sim->db.rows[i].foreign_until_us = at_most(sim->db.rows[i].foreign_until_us, now);
+	for (unsigned i = 0; i < sim->db.txn_count; i++)
+		sim->db.txns[i].next_us = at_most(sim->db.txns[i].next_us, now);
+}

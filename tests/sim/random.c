@@ -1,0 +1,23 @@
+/*
+ * random.c - every choice of a run comes from its seed
+ */
+#include "sim.h"
+
+/* splitmix64 */
+static uint64_t next(uint64_t *state)
+{
+	uint64_t z = *state += 0x9e3779b97f4a7c15u;
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+	return z ^ (z >> 31);
+}
+
+uint32_t sim_below(struct sim *sim, uint32_t bound)
+{
+	return (uint32_t)((next(&sim->random) >> 32) * bound >> 32);
+}
+
+bool sim_chance(struct sim *sim, uint32_t permille)
+{
+	return sim_below(sim, 1000) < permille;
+}

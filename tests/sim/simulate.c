@@ -1,0 +1,271 @@
+/*
+ * simulate.c - the program: random runs, the exhaustive ones, and the planted errors
+ */
+#include "sim.h"
+
+#include "xalloc.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { DEFAULT_SEEDS = 10000, PLANT_SEEDS = 20000, EXHAUSTIVE_SEEDS = 1 };
+
+struct totals {
+	size_t steps, claims, faults, crashes, repeats;
+};
+
+/* ---- one run ---- */
+
+struct sim *sim_new(void)
+{
+	struct sim *sim = xcalloc(1, sizeof(*sim));
+
+	sim->metrics = xcalloc(1, sizeof(*sim->metrics));
+	metrics_init(sim->metrics);
+	return sim;
+}
+
+void sim_free(struct sim **sim)
+{
+	metrics_fini((*sim)->metrics);
+	free((*sim)->metrics);
+	free(*sim);
+	*sim = NULL;
+}
+
+static void draw_plan(struct sim *sim)
+{
+	static const uint16_t permilles[] = {3, 10, 30, 100};
+	struct plan *plan = &sim->plan;
+
+	plan->keys = 1 + sim_below(sim, KEYS_MAX);
+	plan->set_aside = sim_chance(sim, 500);
+	plan->has_bell = sim_chance(sim, 700);
+	plan->rings_lossy = plan->has_bell && sim_chance(sim, 200);
+	plan->late_requests = sim_chance(sim, 300);
+	plan->stall_us = (int64_t)(300 + sim_below(sim, 2000)) * MS;
+	plan->fault_permille = permilles[sim_below(sim, 4)];
+	plan->faults_left = sim_chance(sim, 200) ? 0 : sim_below(sim, 8);
+	plan->fault_kinds = sim_chance(sim, 300)
+				? 1u << sim_below(sim, FAULTS) | 1u << sim_below(sim, FAULTS)
+				: ~0u;
+	/* These two excuse a good deal. */
+	if (!sim_chance(sim, 250))
+		plan->fault_kinds &= ~(1u << FAULT_FAILOVER);
+	if (!sim_chance(sim, 250))
+		plan->fault_kinds &= ~(1u << FAULT_ROW_LOCK);
+}
+
+void sim_reset(struct sim *sim, uint64_t seed, enum plant plant)
+{
+	struct metrics *metrics = sim->metrics;
+	struct states *states = sim->states;
+	bool verbose = sim->verbose;
+
+	memset(sim, 0, sizeof(*sim));
+	sim->metrics = metrics;
+	sim->states = states;
+	sim->verbose = verbose;
+	sim->seed = seed;
+	sim->random = seed * 0x9e3779b97f4a7c15u + 1;
+	sim->now_us = SECOND;
+	sim->plant = plant;
+}
+
+static void run_seed(struct sim *sim, uint64_t seed, enum plant plant, struct totals *totals)
+{
+	sim_reset(sim, seed, plant);
+	draw_plan(sim);
+	sim_run(sim);
+	totals->steps += sim->steps;
+	totals->claims += sim->claims;
+	totals->faults += sim->faults;
+	totals->crashes += sim->crashes;
+	totals->repeats += sim->repeats;
+}
+
+/* ---- many ---- */
+
+static double clock_seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static void tell_failure(struct sim *sim, enum plant plant)
+{
+	struct totals ignored = {0};
+	uint64_t seed = sim->seed;
+
+	printf(
+	    "seed %llu: VIOLATED: %s: %s\n  replay: simulate --seed %llu --seeds 1 --verbose%s%s\n",
+	    (unsigned long long)seed, sim->violation, sim->detail, (unsigned long long)seed,
+	    plant == PLANT_NONE ? "" : " --plant ", plant == PLANT_NONE ? "" : plants[plant].name);
+	if (sim->verbose)
+		return;
+	sim->verbose = true;
+	run_seed(sim, seed, plant, &ignored);
+	sim->verbose = false;
+}
+
+static bool run_random(struct sim *sim, uint64_t first, uint64_t seeds)
+{
+	struct totals totals = {0};
+	double began = clock_seconds();
+
+	for (uint64_t seed = first; seed < first + seeds; seed++) {
+		run_seed(sim, seed, PLANT_NONE, &totals);
+		if (sim->violation != NULL) {
+			tell_failure(sim, PLANT_NONE);
+			return false;
+		}
+	}
+	printf(
+	    "random: %llu seeds, %zu steps, %zu claims, %zu faults, %zu crashes, %zu repeats, %.0f "
+	    "seeds/s: holds\n",
+	    (unsigned long long)seeds, totals.steps, totals.claims, totals.faults, totals.crashes,
+	    totals.repeats, (double)seeds / (clock_seconds() - began));
+	return true;
+}
+
+static bool run_plant(struct sim *sim, enum plant plant, uint64_t first, uint64_t seeds)
+{
+	struct totals totals = {0};
+	unsigned others = 0;
+
+	for (uint64_t seed = first; seed < first + seeds; seed++) {
+		run_seed(sim, seed, plant, &totals);
+		if (sim->violation == NULL)
+			continue;
+		if (sim->verbose)
+			tell_failure(sim, plant);
+		if (strcmp(sim->violation, plants[plant].expects) == 0) {
+			printf("planted: %-24s found after %5llu seeds: %s (%u others)\n",
+			       plants[plant].name, (unsigned long long)(seed - first + 1),
+			       sim->violation, others);
+			return true;
+		}
+		others++;
+	}
+	printf("planted: %-24s NOT FOUND in %llu seeds (%u others)\n", plants[plant].name,
+	       (unsigned long long)seeds, others);
+	return false;
+}
+
+static bool run_plants(struct sim *sim)
+{
+	bool ok = true;
+
+	for (int plant = PLANT_NONE + 1; plant < PLANTS; plant++)
+		ok = run_plant(sim, (enum plant)plant, 1, PLANT_SEEDS) && ok;
+	return ok;
+}
+
+/* ---- the command line ---- */
+
+struct arguments {
+	uint64_t seed, seeds;
+	const char *plant, *path;
+	unsigned exhaustive; /* seeds; 0: not asked for */
+	bool verbose, all;
+};
+
+static const char help[] =
+    "usage: simulate [options]\n"
+    "\n"
+    "Without options: random runs, the exhaustive ones, and every planted error.\n"
+    "\n"
+    "  --seeds N        so many random runs\n"
+    "  --seed S         the first of them\n"
+    "  --plant NAME     with a planted error (\"list\" names them); must find it\n"
+    "  --exhaustive N   any one and two faults at any step of N small runs\n"
+    "  --path PATH      one of these again\n"
+    "  --verbose        every step\n";
+
+static bool parse(int argc, char **argv, struct arguments *args)
+{
+	static const struct option options[] = {{"seeds", required_argument, NULL, 'n'},
+						{"seed", required_argument, NULL, 's'},
+						{"plant", required_argument, NULL, 'p'},
+						{"path", required_argument, NULL, 'r'},
+						{"exhaustive", required_argument, NULL, 'e'},
+						{"verbose", no_argument, NULL, 'v'},
+						{"help", no_argument, NULL, 'h'},
+						{0}};
+	int option;
+
+	*args = (struct arguments){.seed = 1, .seeds = 0, .all = argc == 1};
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (option) {
+		case 'n':
+			args->seeds = strtoull(optarg, NULL, 10);
+			break;
+		case 's':
+			args->seed = strtoull(optarg, NULL, 10);
+			break;
+		case 'p':
+			args->plant = optarg;
+			break;
+		case 'r':
+			args->path = optarg;
+			break;
+		case 'e':
+			args->exhaustive = (unsigned)strtoul(optarg, NULL, 10);
+			break;
+		case 'v':
+			args->verbose = true;
+			break;
+		default:
+			fputs(help, option == 'h' ? stdout : stderr);
+			return false;
+		}
+	}
+	return optind == argc;
+}
+
+static int plant_of(const char *name)
+{
+	for (int plant = PLANT_NONE + 1; plant < PLANTS; plant++)
+		if (strcmp(plants[plant].name, name) == 0)
+			return plant;
+	for (int plant = PLANT_NONE + 1; plant < PLANTS; plant++)
+		printf("%-24s %s\n", plants[plant].name, plants[plant].expects);
+	return -1;
+}
+
+static bool run_as_asked(struct sim *sim, const struct arguments *args)
+{
+	uint64_t seeds = args->seeds > 0 ? args->seeds : DEFAULT_SEEDS;
+
+	if (args->all) {
+		bool random = run_random(sim, 1, seeds);
+		bool exhaustive = exhaustive_run(sim, EXHAUSTIVE_SEEDS);
+		return run_plants(sim) && random && exhaustive;
+	}
+	if (args->path != NULL)
+		return exhaustive_replay(sim, args->path);
+	if (args->exhaustive > 0)
+		return exhaustive_run(sim, args->exhaustive);
+	if (args->plant == NULL)
+		return run_random(sim, args->seed, seeds);
+	int plant = plant_of(args->plant);
+	return plant > 0 && run_plant(sim, (enum plant)plant, args->seed, seeds);
+}
+
+int main(int argc, char **argv)
+{
+	struct arguments args;
+
+	if (!parse(argc, argv, &args))
+		return 2;
+	struct sim *sim = sim_new();
+	sim->verbose = args.verbose;
+	bool ok = run_as_asked(sim, &args);
+	sim_free(&sim);
+	return ok ? 0 : 1;
+}

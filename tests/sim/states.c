@@ -1,0 +1,103 @@
+/*
+ * states.c - how many different states were seen: a set of hashes
+ */
+#include "sim.h"
+
+#include "xalloc.h"
+
+#include <stdlib.h>
+
+enum { SLOTS = 1 << 23 };
+
+struct states {
+	uint64_t *slots; /* owned; 0 is free */
+	size_t count;
+};
+
+struct states *states_new(void)
+{
+	struct states *states = xcalloc(1, sizeof(*states));
+
+	states->slots = xcalloc(SLOTS, sizeof(*states->slots));
+	return states;
+}
+
+void states_free(struct states **states)
+{
+	if (*states == NULL)
+		return;
+	free((*states)->slots);
+	free(*states);
+	*states = NULL;
+}
+
+static uint64_t mix(uint64_t hash, uint64_t value)
+{
+	hash = (hash ^ value) * 0xff51afd7ed558ccdu;
+	return hash ^ hash >> 32;
+}
+
+static uint64_t hash_rows(uint64_t hash, const struct sim *sim)
+{
+	for (unsigned i = 0; i < sim->db.row_count; i++) {
+		const struct row *row = &sim->db.rows[i];
+		hash = mix(hash, (uint64_t)row->id << 20 | row->appended << 8 | row->taken_by << 4 |
+				     row->state);
+	}
+	for (unsigned i = 0; i < sim->db.txn_count; i++)
+		hash = mix(hash, sim->db.txns[i].phase);
+	return hash;
+}
+
+static uint64_t hash_sessions(uint64_t hash, const struct sim *sim)
+{
+	for (unsigned b = 0; b < BACKENDS_MAX; b++) {
+		const struct backend *backend = &sim->db.backends[b];
+		if (!backend->used)
+			continue;
+		hash = mix(hash, b << 4 | (unsigned)backend->ghost << 1 | backend->in_transaction);
+		for (unsigned i = 0; i < backend->ask_count; i++)
+			hash = mix(hash, backend->asks[i].kind);
+	}
+	for (unsigned i = 0; i < sim->session.answer_count; i++)
+		hash = mix(hash, sim->session.answers[i].rows << 4 | sim->session.answers[i].kind);
+	return mix(hash, sim->db.lock_owner << 1 | sim->db.bell);
+}
+
+static uint64_t hash_producer(uint64_t hash, const struct sim *sim)
+{
+	const struct producer *producer = &sim->producer;
+
+	for (unsigned p = 0; p < PARTITIONS; p++)
+		for (unsigned i = 0; i < producer->flight_count[p]; i++)
+			hash = mix(hash, producer->flights[p][i].row << 1 |
+					     producer->flights[p][i].appended);
+	for (unsigned i = 0; i < producer->report_count; i++)
+		hash = mix(hash, producer->reports[i].row << 4 | producer->reports[i].kind);
+	return mix(hash, producer->state << 4 | producer->outstanding << 1 | producer->blocked);
+}
+
+void states_note(struct states *states, const struct sim *sim)
+{
+	struct shard_status status = {0};
+	uint64_t hash = hash_producer(hash_sessions(hash_rows(1, sim), sim), sim);
+
+	if (sim->process.shard != NULL)
+		shard_status(sim->process.shard, &status);
+	hash = mix(hash, (uint64_t)(uintptr_t)status.state);
+	hash = mix(hash,
+		   (uint64_t)status.floor << 32 | status.batch_events << 16 | status.outstanding);
+	hash |= 1;
+	size_t slot = hash >> 20 & (SLOTS - 1);
+	while (states->slots[slot] != 0 && states->slots[slot] != hash)
+		slot = (slot + 1) & (SLOTS - 1);
+	if (states->slots[slot] == hash || states->count > SLOTS / 4 * 3)
+		return;
+	states->slots[slot] = hash;
+	states->count++;
+}
+
+size_t states_count(const struct states *states)
+{
+	return states->count;
+}

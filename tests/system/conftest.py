@@ -1,0 +1,177 @@
+"""What the tests stand on: one Postgres and one Kafka for all, and for each a database, topics, relays."""
+import itertools
+import os
+import shutil
+import signal
+import tempfile
+
+import pytest
+
+from harness import process
+from harness.consumer import Reader
+from harness.kafka import Kafka
+from harness.postgres import Database, Postgres
+from harness.relay import BINARY, Relay, merge
+
+_count = itertools.count(1)
+
+
+def pytest_configure():
+    if not os.access(BINARY, os.X_OK):
+        pytest.exit(f"no {BINARY}: build it, or name another with OUTBOX_RELAY", returncode=1)
+    # So that fixtures are taken down when test.sh is told to stop.
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("told to stop", returncode=1))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A failed test shows the end of every log."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.when == "call" and report.failed:
+        for started in process.everyone:
+            lines = started.log().splitlines()[-60:]
+            report.sections.append((f"log of {started.name}", "\n".join(lines)))
+
+
+@pytest.fixture(scope="session")
+def world():
+    """A directory for the servers, open to the user they run as."""
+    directory = tempfile.mkdtemp(prefix="outbox-relay-test-")
+    os.chmod(directory, 0o755)
+    yield directory
+    for started in process.everyone:
+        started.kill()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def shared_postgres(world):
+    return Postgres(os.path.join(world, "postgres")).create()
+
+
+@pytest.fixture(scope="session")
+def shared_kafka(world):
+    return Kafka(os.path.join(world, "kafka")).create()
+
+
+@pytest.fixture
+def postgres(shared_postgres):
+    """The shared server, running whatever the test before did to it."""
+    return shared_postgres.start()
+
+
+@pytest.fixture
+def kafka(shared_kafka):
+    """The shared broker, likewise."""
+    if shared_kafka.process.alive:
+        shared_kafka.resume()
+    yield shared_kafka.start()
+    if shared_kafka.process.alive:
+        shared_kafka.resume()
+
+
+@pytest.fixture
+def number():
+    """Another one for every test, to name what must not be shared."""
+    return next(_count)
+
+
+@pytest.fixture
+def directory(world, number):
+    """For the files of one test, open to the user servers run as."""
+    path = os.path.join(world, f"test{number}")
+    os.mkdir(path)
+    os.chmod(path, 0o755)
+    return path
+
+
+@pytest.fixture
+def empty_database(postgres, number):
+    """A database of this test's own, without any table."""
+    database = Database(postgres, f"test{number}").create()
+    yield database
+    database.server.start()
+    database.drop()
+
+
+@pytest.fixture
+def prefix(number):
+    """The topics of this test begin so."""
+    return f"test{number}."
+
+
+@pytest.fixture
+def settings(empty_database, kafka, prefix):
+    """A configuration that works, for a test to build upon."""
+    return {
+        "database": {"dsn": empty_database.dsn("outbox_relay")},
+        "kafka": {"bootstrap_servers": kafka.bootstrap},
+        "route": {"topic": prefix + "${aggregate_type}"},
+        "http": {"listen": "127.0.0.1:0"},
+    }
+
+
+@pytest.fixture
+def migrate(settings, empty_database, directory):
+    """migrate(*options, **changes): runs the migrations as the owner."""
+    def run(*options, **changes):
+        relay = Relay(directory, merge(settings, changes), "migrate")
+        done = relay.command("migrate", "--dsn", empty_database.dsn(), *options)
+        assert done.returncode == 0, done.stderr
+        return done
+    return run
+
+
+@pytest.fixture
+def database(empty_database, migrate):
+    """A database with the outbox table."""
+    migrate()
+    return empty_database
+
+
+@pytest.fixture
+def new_relay(settings, directory):
+    """new_relay(**changes): a relay on this test's configuration with these changes; not yet started."""
+    made = []
+
+    def make(**changes):
+        made.append(Relay(directory, merge(settings, changes), f"relay{len(made) + 1}"))
+        return made[-1]
+    yield make
+    stopped = [relay.process.end(timeout=20) for relay in made]
+    for relay in made:
+        relay.process.forget()
+    assert all(stopped), "a relay did not stop when it was told to"
+    for relay in made:
+        found = relay.broken()
+        assert not found, f"{relay.name} said:\n{found}"
+
+
+@pytest.fixture
+def relay(database, new_relay):
+    """A relay with the plain configuration on a migrated database, running."""
+    return new_relay().start()
+
+
+@pytest.fixture
+def reader(kafka, prefix):
+    """reader("thing", ...): a consumer of this test's topics for these aggregate types."""
+    made = []
+
+    def make(*types, bootstrap=None):
+        topics = [prefix + name for name in types or ("thing",)]
+        made.append(Reader(bootstrap or kafka.bootstrap, *topics))
+        return made[-1]
+    yield make
+    for consumer in made:
+        consumer.close()
+
+
+@pytest.fixture
+def topic(kafka, prefix):
+    """topic("thing", partitions=4, **config): creates one of this test's topics; its name."""
+    def create(name="thing", partitions=4, **config):
+        kafka.create_topic(prefix + name, partitions, **config)
+        return prefix + name
+    return create

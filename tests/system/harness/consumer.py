@@ -1,0 +1,98 @@
+"""An independent consumer: what really is in the topics, in the order it is there."""
+import json
+import time
+from typing import NamedTuple, Optional
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from harness.waiting import TimedOut
+
+
+class Record(NamedTuple):
+    topic: str
+    partition: int
+    offset: int
+    key: Optional[bytes]
+    value: Optional[bytes]
+    headers: list  # of (name, bytes or None), in order
+
+    @property
+    def event_id(self):
+        return self.header("id")
+
+    @property
+    def json(self):
+        return json.loads(self.value)
+
+    def header(self, name):
+        """The first of that name, as text."""
+        for other, value in self.headers:
+            if other == name:
+                return None if value is None else value.decode()
+        raise AssertionError(f"no header {name} in {self.headers}")
+
+
+def _record(message):
+    return Record(message.topic(), message.partition(), message.offset(), message.key(),
+                  message.value(), message.headers() or [])
+
+
+class Reader:
+    """Reads topics from their beginning. Partitions arrive in any order, each in its own."""
+
+    def __init__(self, bootstrap, *topics):
+        self.topics = topics
+        self.consumer = Consumer({
+            "bootstrap.servers": bootstrap, "group.id": "reader", "enable.auto.commit": False,
+            "auto.offset.reset": "earliest", "isolation.level": "read_committed",
+            "fetch.wait.max.ms": 20, "reconnect.backoff.max.ms": 500, "log_level": 2,
+            "fetch.message.max.bytes": 16 << 20})
+        self.partitions = None
+
+    def close(self):
+        self.consumer.close()
+
+    def _assign(self, timeout):
+        """Waits until the topics are there."""
+        end = time.monotonic() + timeout
+        while self.partitions is None:
+            try:
+                known = self.consumer.list_topics(timeout=5).topics
+            except KafkaException:
+                known = {}
+            missing = [t for t in self.topics if t not in known or not known[t].partitions]
+            if not missing:
+                self.partitions = [TopicPartition(topic, number, 0)
+                                   for topic in self.topics for number in known[topic].partitions]
+                self.consumer.assign(self.partitions)
+            elif time.monotonic() > end:
+                raise TimedOut(f"waited {timeout} s in vain for topic {missing}")
+            else:
+                time.sleep(0.02)
+
+    def take(self, count, timeout=30):
+        """Exactly count more records."""
+        self._assign(timeout)
+        end = time.monotonic() + timeout
+        taken = []
+        while len(taken) < count:
+            for message in self.consumer.consume(min(count - len(taken), 10_000), timeout=0.05):
+                if message.error() is None:
+                    taken.append(_record(message))
+            if time.monotonic() > end and len(taken) < count:
+                raise TimedOut(f"waited {timeout} s for {count} records, got {len(taken)}")
+        return taken
+
+    def rest(self, timeout=30):
+        """All that is there now and was not taken yet."""
+        self._assign(timeout)
+        ends = {}
+        for part in self.partitions:
+            _, high = self.consumer.get_watermark_offsets(part, timeout=10)
+            ends[part.topic, part.partition] = high
+        waiting = sum(end - self._next(*place) for place, end in ends.items())
+        return self.take(waiting, timeout)
+
+    def _next(self, topic, partition):
+        position = self.consumer.position([TopicPartition(topic, partition)])[0].offset
+        return max(position, 0)

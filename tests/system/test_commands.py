@@ -1,0 +1,215 @@
+"""The commands beside `run`: migrate, check, status, and what they answer to a user who asks wrongly."""
+import json
+import os
+import re
+import signal
+import subprocess
+
+import pytest
+
+from harness.postgres import bindir
+from harness.relay import libconfig, run_relay
+from harness.writers import insert
+
+COMMANDS = ["run", "check", "migrate", "status"]
+
+
+def psql(database, script):
+    """Runs a script in one transaction, as an app team would; what psql said."""
+    return subprocess.run([os.path.join(bindir(), "psql"), "-X", "-1", "-v", "ON_ERROR_STOP=1", "-q",
+                           database.dsn()], input=script, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True)
+
+
+def schema(database):
+    """All that migrations make, as text to compare."""
+    return database.rows(
+        "SELECT table_schema, table_name, column_name, data_type, column_default, is_nullable::text"
+        " FROM information_schema.columns WHERE table_schema IN ('public', 'outbox_relay')"
+        " UNION ALL SELECT nspname, relname, relkind::text, relacl::text, reloptions::text, ''"
+        " FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace"
+        " WHERE nspname IN ('public', 'outbox_relay')"
+        " UNION ALL SELECT tgname, pg_get_triggerdef(oid), '', '', '', '' FROM pg_trigger ORDER BY 1, 2, 3")
+
+
+def test_help_and_version():
+    """--help and --version go to stdout with status 0, for each command."""
+    for argv in [["--help"]] + [[command, "--help"] for command in COMMANDS]:
+        done = run_relay(*argv)
+        assert done.returncode == 0 and "usage" in done.stdout.lower() and done.stderr == "", argv
+    done = run_relay("--version")
+    assert done.returncode == 0 and re.match(r"outbox-relay \d+\.\d+\.\d+", done.stdout)
+
+
+@pytest.mark.parametrize("argv", [[], ["dance"], ["run", "--no-such-option"], ["check", "-c"],
+                                  ["migrate", "--no-such-option"], ["status", "surplus"]])
+def test_wrong_usage(argv):
+    """Status 2, words on stderr, nothing on stdout."""
+    done = run_relay(*argv)
+    assert done.returncode == 2 and done.stderr and done.stdout == ""
+
+
+def test_migrate_may_be_repeated(empty_database, migrate):
+    """Again and again, with no change after the first time."""
+    migrate()
+    first = schema(empty_database)
+    migrate()
+    migrate()
+    assert schema(empty_database) == first
+
+
+def test_migrate_print_is_the_same_for_ones_own_tool(empty_database, migrate, new_relay, reader):
+    """What --print writes does, run by psql, what migrate does."""
+    script = migrate("--print").stdout
+    for _ in range(2):
+        done = psql(empty_database, script)
+        assert done.returncode == 0, done.stdout
+    printed = schema(empty_database)
+    migrate()
+    assert schema(empty_database) == printed
+    new_relay().start()
+    insert(empty_database, 1)
+    reader().take(1)
+
+
+def test_migrate_another_table(empty_database, migrate, new_relay, reader):
+    """--table makes a second outbox beside the first; a relay on it works."""
+    migrate()
+    empty_database.execute("CREATE SCHEMA billing")
+    migrate("--table", "billing.outbox")
+    new_relay(outbox={"table": "billing.outbox"}).start()
+    empty_database.execute("INSERT INTO billing.outbox (aggregate_type, aggregate_id, event_type)"
+                           " VALUES ('thing', 'k', 'Billed')")
+    assert reader().take(1)[0].header("type") == "Billed"
+
+
+def test_migrate_without_rights_says_so(empty_database, settings, new_relay):
+    """The relay's own role may not migrate, and the message says what to do."""
+    empty_database.execute("DO $$ BEGIN CREATE ROLE outbox_relay LOGIN;"
+                           " EXCEPTION WHEN duplicate_object THEN NULL; END $$")
+    done = new_relay().command("migrate")
+    assert done.returncode == 1 and "permission denied" in done.stderr and "--dsn" in done.stderr
+
+
+def test_concurrent_migrations(empty_database, new_relay):
+    """Four at once: all succeed."""
+    relay = new_relay()
+    argv = [relay.process.argv[0], "migrate", "-c", relay.config, "--dsn", empty_database.dsn()]
+    running = [subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+               for _ in range(4)]
+    for child in running:
+        said = child.communicate(timeout=30)[0]
+        assert child.returncode == 0, said
+
+
+def test_uninstall(empty_database, migrate):
+    """--print --uninstall takes out what migrate brought and leaves the table and its events."""
+    migrate()
+    insert(empty_database, 3)
+    done = psql(empty_database, migrate("--print", "--uninstall").stdout)
+    assert done.returncode == 0, done.stdout
+    assert empty_database.value("SELECT to_regnamespace('outbox_relay') IS NULL")
+    assert empty_database.value("SELECT count(*) FROM outbox_events") == 3
+    insert(empty_database, 1)
+
+
+def test_adopt_a_table_with_a_uuid_id(empty_database, new_relay, reader, topic, settings):
+    """An outbox as many teams have it: a uuid as the id, a time, no number. --adopt adds what is missing and
+    prints the configuration for it; with that the old events come in the order of their times, then the
+    new ones, which the application writes as ever."""
+    topic("order")
+    empty_database.execute(
+        "CREATE TABLE outbox (id uuid PRIMARY KEY, aggregatetype varchar(255) NOT NULL,"
+        " aggregateid varchar(255) NOT NULL, type varchar(255) NOT NULL, payload jsonb,"
+        " created_at timestamptz NOT NULL DEFAULT now())")
+    write = ("INSERT INTO outbox SELECT gen_random_uuid(), 'order', 'o-1', %s || n, '{}',"
+             " now() - make_interval(secs => 1000 - n) FROM generate_series(1, 50) n")
+    empty_database.execute(write.replace("generate_series(1, 50) n", "generate_series(50, 1, -1) n"), "old")
+    outbox = {"table": "outbox", "columns": {
+        "aggregate_type": "aggregatetype", "aggregate_id": "aggregateid", "event_type": "type"}}
+    done = new_relay(outbox=outbox).command("migrate", "--adopt", "--dsn", empty_database.dsn())
+    assert done.returncode == 0, done.stderr
+
+    relay = new_relay(outbox=outbox)
+    with open(relay.config, "w") as config:
+        rest = {name: value for name, value in settings.items() if name != "outbox"}
+        config.write(libconfig(rest) + done.stdout)
+    again = relay.command("migrate", "--dsn", empty_database.dsn())
+    assert again.returncode == 0, again.stderr
+    relay.start()
+    consumer = reader("order")
+    assert [r.header("type") for r in consumer.take(50)] == [f"old{n}" for n in range(1, 51)]
+    for n in range(1, 4):
+        empty_database.execute("INSERT INTO outbox (id, aggregatetype, aggregateid, type, payload)"
+                               " VALUES (gen_random_uuid(), 'order', 'o-1', %s, '{}')", f"new{n}")
+    assert [r.header("type") for r in consumer.take(3)] == ["new1", "new2", "new3"]
+    empty_database.wait_empty("outbox")
+
+
+def test_check_finds_nothing_wrong(database, new_relay, kafka, topic):
+    """On a sound set-up: status 0 and no error."""
+    topic()
+    done = new_relay().command("check")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_check_as_json(database, new_relay, kafka):
+    done = new_relay().command("check", "--json")
+    assert done.returncode == 0, done.stderr
+    json.loads(done.stdout)
+
+
+def test_check_finds_what_is_missing(empty_database, new_relay, kafka):
+    """Nothing migrated: status 1, and the remedy."""
+    empty_database.execute("DO $$ BEGIN CREATE ROLE outbox_relay LOGIN;"
+                           " EXCEPTION WHEN duplicate_object THEN NULL; END $$")
+    done = new_relay().command("check")
+    assert done.returncode == 1
+    assert "outbox-relay migrate" in done.stdout + done.stderr
+
+
+def test_check_warns_of_what_breaks_order(database, new_relay, kafka):
+    """A cache on the sequence of ids, and a missing trigger."""
+    database.execute("ALTER TABLE outbox_events ALTER COLUMN id SET CACHE 20")
+    database.execute("DROP TRIGGER outbox_relay_bell ON outbox_events")
+    done = new_relay().command("check")
+    said = (done.stdout + done.stderr).lower()
+    assert "cache" in said and ("bell" in said or "trigger" in said)
+
+
+def test_check_and_status_without_their_peers(database, new_relay):
+    """A database that is not there: status 1 and words, soon."""
+    nowhere = "host=127.0.0.1 port=1 dbname=nowhere user=outbox_relay"
+    relay = new_relay(database={"dsn": nowhere})
+    for command in ("check", "status"):
+        done = relay.command(command)
+        assert done.returncode == 1 and done.stderr + done.stdout
+
+
+def test_status(database, new_relay, reader):
+    """How much waits and for how long, as JSON and as words; with the relay at work and without."""
+    relay = new_relay()
+    insert(database, 7)
+    status = relay.status()
+    assert status["depth"] == 7
+    assert 0 <= status["oldest_age_seconds"] < 60
+    words = relay.command("status")
+    assert words.returncode == 0 and "7" in words.stdout
+    assert "http.listen has port 0: its address is in the log" in words.stdout
+    relay.start()
+    reader().take(7)
+    database.wait_empty()
+    assert relay.status()["depth"] == 0
+
+
+def test_the_password_is_in_no_output(database, new_relay, settings):
+    """Nor in a log, nor in an error."""
+    secret = "s3cr3t-pa55word"
+    relay = new_relay(database={"dsn": settings["database"]["dsn"] + f" password={secret}"}).start()
+    relay.process.send(signal.SIGUSR1)
+    relay.wait_log("status")
+    outputs = [relay.log(), relay.get("/metrics")[1], relay.get("/status")[1]]
+    for command in ("check", "status"):
+        done = relay.command(command)
+        outputs += [done.stdout, done.stderr]
+    assert all(secret not in output for output in outputs)

@@ -1,0 +1,69 @@
+"""Settling: what was published is deleted, or marked and kept for a while."""
+from harness.checker import problems
+from harness.writers import Writers, arrivals, insert
+
+MARK = {"settle": "mark"}
+
+
+def test_delete_leaves_nothing(relay, database, reader):
+    insert(database, 5000)
+    assert len(reader().take(5000)) == 5000
+    database.wait_empty()
+
+
+def test_mark_keeps_the_rows(empty_database, migrate, new_relay, reader):
+    """Marked rows stay, each with the time of its publication, and are not published again."""
+    migrate(outbox=MARK)
+    relay = new_relay(outbox=MARK).start()
+    insert(empty_database, 3000)
+    consumer = reader()
+    assert len(consumer.take(3000)) == 3000
+    empty_database.wait("SELECT count(*) = 0 FROM outbox_events WHERE published_at IS NULL")
+    assert empty_database.rows("SELECT count(*), count(*) FILTER (WHERE published_at >= created_at)"
+                               " FROM outbox_events") == [(3000, 3000)]
+    assert relay.stop() == 0
+    relay.start()
+    insert(empty_database, 1)
+    consumer.take(1)
+    empty_database.wait("SELECT count(*) = 0 FROM outbox_events WHERE published_at IS NULL")
+    assert consumer.rest() == []
+
+
+def test_mark_keeps_the_order(empty_database, migrate, new_relay, reader, topic):
+    topic()
+    migrate(outbox=MARK)
+    new_relay(outbox=MARK).start()
+    with Writers(empty_database) as writers:
+        writers.wait_committed(1000)
+    empty_database.wait("SELECT count(*) = 0 FROM outbox_events WHERE published_at IS NULL")
+    assert problems(writers.truth(), arrivals(reader().rest())) == []
+
+
+def test_retention_takes_old_marked_rows_only(empty_database, migrate, new_relay, reader):
+    """Rows published longer ago than `retention` go; younger ones, and those not yet published, stay."""
+    migrate(outbox=MARK)
+    insert(empty_database, 1000)
+    empty_database.execute("UPDATE outbox_events SET published_at = clock_timestamp()"
+                           " - CASE WHEN id <= 600 THEN interval '2 hours' ELSE interval '1 minute' END")
+    insert(empty_database, 5, aggregate_type="fresh")
+    new_relay(outbox=dict(MARK, retention="1h")).start()
+    assert len(reader("fresh").take(5)) == 5
+    empty_database.wait("SELECT count(*) = 405 FROM outbox_events", timeout=90)
+    assert empty_database.value("SELECT min(id) FROM outbox_events") == 601
+
+
+def test_an_event_is_settled_only_when_it_is_acknowledged(relay, database, kafka, reader, topic):
+    """While the broker does not answer, the row stays."""
+    topic()
+    insert(database, 1)
+    consumer = reader()
+    consumer.take(1)
+    database.wait_empty()
+    kafka.pause()
+    insert(database, 10)
+    database.wait("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE usename = 'outbox_relay'"
+                  " AND datname = current_database() AND state = 'idle in transaction')")
+    assert database.value("SELECT count(*) FROM outbox_events") == 10
+    kafka.resume()
+    assert len(consumer.take(10)) == 10
+    database.wait_empty()

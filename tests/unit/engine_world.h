@@ -1,0 +1,253 @@
+/*
+ * engine_world.h - an engine with a batch, told by a test what happens; its actions in words
+ */
+#ifndef OUTBOX_TESTS_ENGINE_WORLD_H
+#define OUTBOX_TESTS_ENGINE_WORLD_H
+
+#include "engine.h"
+#include "xalloc.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { MS = 1000, SECOND = 1000 * 1000 };
+
+struct world {
+	struct engine engine;
+	struct batch batch;
+	struct engine_actions actions;
+	struct writers writers;
+	int64_t now_us, next_id;
+	char did[400];
+};
+
+/* ---- telling the engine, and what it did in words ---- */
+
+static const char *const words[] = {
+    [DO_ACQUIRE] = "acquire",	  [DO_CLAIM] = "claim",	    [DO_PRODUCE] = "produce",
+    [DO_SETTLE] = "settle",	  [DO_END] = "end",	    [DO_WITHDRAW] = "withdraw",
+    [DO_RECOVER] = "recover",	  [DO_BELL_ON] = "bell-on", [DO_BELL_OFF] = "bell-off",
+    [DO_HOUSEKEEP] = "housekeep", [DO_TIMER] = "timer",	    [DO_REBUILD] = "rebuild",
+    [DO_SKIP_UNSENT] = "skip",	  [DO_CLEAR] = "clear",	    [DO_WOKEN] = "woken",
+    [DO_CLOSE] = "close",	  [DO_DROP] = "drop",	    [DO_STOPPED] = "stopped",
+};
+
+static inline void add_words(struct world *w, const struct engine_action *action)
+{
+	static const char *const causes[] = {"", ":bell", ":poll", ":sweep"};
+	size_t len = strlen(w->did);
+
+	snprintf(w->did + len, sizeof(w->did) - len, "%s%s%s%s%s%s%s", len > 0 ? " " : "",
+		 words[action->kind], action->claim.opens ? ":opens" : "",
+		 action->claim.observes ? ":observes" : "", action->set_aside ? ":aside" : "",
+		 action->more ? ":more" : "",
+		 action->kind == DO_WOKEN ? causes[action->cause] : "");
+}
+
+static inline void step(struct world *w, struct engine_input input)
+{
+	input.now_us = w->now_us;
+	engine_step(&w->engine, &input, &w->actions);
+	w->did[0] = '\0';
+	for (unsigned i = 0; i < w->actions.count; i++) {
+		add_words(w, &w->actions.items[i]);
+		if (w->actions.items[i].kind == DO_SKIP_UNSENT)
+			batch_skip_unsent(&w->batch);
+		if (w->actions.items[i].kind == DO_CLEAR)
+			batch_clear(&w->batch);
+	}
+}
+
+static inline void tell(struct world *w, enum engine_event event)
+{
+	step(w, (struct engine_input){.event = event});
+}
+
+static inline void assert_is(const struct world *w, enum engine_state state, const char *did)
+{
+	assert_string_equal(engine_state_name(w->engine.state), engine_state_name(state));
+	assert_string_equal(w->did, did);
+}
+
+static inline const struct engine_action *find(const struct world *w, enum engine_do kind)
+{
+	for (unsigned i = 0; i < w->actions.count; i++)
+		if (w->actions.items[i].kind == kind)
+			return &w->actions.items[i];
+	fail_msg("did %s", w->did);
+	return NULL;
+}
+
+/* ---- the world around it ---- */
+
+static inline void free_chunk(struct chunk *chunk)
+{
+	free(chunk->events);
+	free(chunk);
+}
+
+/* Some events; as many as are asked for when count < 0. */
+static inline void claimed(struct world *w, int64_t count)
+{
+	struct engine_input input = {.event = ON_CLAIMED,
+				     .count = count < 0 ? w->engine.claims.asked[0] : count,
+				     .first = w->next_id};
+
+	if (input.count > 0) {
+		struct chunk *chunk = xcalloc(1, sizeof(*chunk));
+		chunk->events = xcalloc((size_t)input.count, sizeof(*chunk->events));
+		chunk->count = (size_t)input.count;
+		chunk->bytes = chunk->count * 100;
+		chunk->free = free_chunk;
+		for (size_t i = 0; i < chunk->count; i++)
+			chunk->events[i].id = w->next_id++;
+		input.last = w->next_id - 1;
+		batch_add(&w->batch, chunk);
+	}
+	step(w, input);
+}
+
+static inline void observed(struct world *w, int64_t drawn)
+{
+	step(w,
+	     (struct engine_input){.event = ON_OBSERVED, .drawn = drawn, .writers = &w->writers});
+}
+
+static inline void send_all(struct world *w)
+{
+	struct event *event;
+
+	while ((event = batch_next(&w->batch)) != NULL)
+		batch_sent(&w->batch, event);
+}
+
+/* All that is with the sink is reported. */
+static inline void report_all(struct world *w, enum event_state verdict)
+{
+	struct batch_walk walk;
+
+	for (struct event *e = batch_first(&w->batch, &walk); e; e = batch_following(&walk)) {
+		if (e->state != EVENT_SENT)
+			continue;
+		if (verdict == EVENT_DELIVERED)
+			batch_delivered(&w->batch, e);
+		else if (verdict == EVENT_RETURNED)
+			batch_returned(&w->batch, e);
+		else
+			batch_reject(&w->batch, e, REJECT_BROKER, "no");
+	}
+	tell(w, ON_PROGRESS);
+}
+
+static inline void settled(struct world *w, enum engine_event event)
+{
+	batch_clear(&w->batch);
+	tell(w, event);
+}
+
+static inline void acquired(struct world *w)
+{
+	step(w, (struct engine_input){.event = ON_ACQUIRED, .has_bell = true});
+}
+
+/* ---- the way to each state ---- */
+
+static inline void begin(struct world *w)
+{
+	static const struct engine_options options = {
+	    .limits = {.claim_rows = 4, .batch_rows = 8, .batch_bytes = 1000000},
+	    .poll_us = SECOND,
+	    .sweep_us = 10 * SECOND,
+	    .housekeep_us = 1000 * SECOND};
+
+	memset(w, 0, sizeof(*w));
+	w->now_us = SECOND;
+	w->next_id = 1;
+	engine_init(&w->engine, &options, &w->batch, 1);
+	tell(w, ON_START);
+	tell(w, ON_READY);
+	tell(w, ON_REACHABLE);
+}
+
+static inline void reach_acquiring(struct world *w)
+{
+	begin(w);
+	tell(w, ON_TIMER);
+}
+
+static inline void reach_standby(struct world *w)
+{
+	reach_acquiring(w);
+	tell(w, ON_BUSY);
+}
+
+static inline void reach_claiming(struct world *w)
+{
+	reach_acquiring(w);
+	acquired(w);
+}
+
+static inline void reach_publishing(struct world *w)
+{
+	reach_claiming(w);
+	observed(w, 100);
+	claimed(w, 2);
+	send_all(w);
+}
+
+static inline void reach_settling(struct world *w)
+{
+	reach_publishing(w);
+	report_all(w, EVENT_DELIVERED);
+}
+
+static inline void reach_resting(struct world *w)
+{
+	reach_claiming(w);
+	observed(w, 0);
+	claimed(w, 0);
+}
+
+static inline void reach_withdrawing(struct world *w)
+{
+	reach_publishing(w);
+	tell(w, ON_STALLED);
+}
+
+static inline void reach_holding(struct world *w)
+{
+	reach_withdrawing(w);
+	tell(w, ON_WITHDRAWN);
+}
+
+static inline void reach_recovering(struct world *w)
+{
+	reach_holding(w);
+	report_all(w, EVENT_DELIVERED);
+}
+
+static inline void reach_closing(struct world *w)
+{
+	reach_resting(w);
+	tell(w, ON_STOP);
+}
+
+static inline void reach_stopped(struct world *w)
+{
+	reach_closing(w);
+	tell(w, ON_CLOSED);
+}
+
+static inline void finish(struct world *w)
+{
+	w->batch.outstanding = 0;
+	batch_clear(&w->batch);
+}
+
+#endif

@@ -1,0 +1,120 @@
+/*
+ * test_claims.c - how many events to ask for, and how many asks to have under way
+ */
+#include "claims.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+static const struct claims_limits limits = {
+    .claim_rows = 2500, .batch_rows = 10000, .batch_bytes = 16 << 20};
+
+static struct claim ask(struct claims *claims, size_t events, size_t bytes)
+{
+	struct claim claim = {0};
+	claims_next(claims, &limits, events, bytes, &claim);
+	return claim;
+}
+
+static void test_a_batch_is_never_overfilled(void **state)
+{
+	struct claims claims;
+	size_t events = 0;
+	int64_t smallest = limits.claim_rows;
+	(void)state;
+	claims_init(&claims);
+	claims_begin(&claims);
+	ask(&claims, 0, 0);
+	while (claims.under_way > 0) {
+		int64_t rows = claims.asked[0];
+		smallest = rows < smallest ? rows : smallest;
+		assert_true(claims_answered(&claims, rows));
+		events += (size_t)rows;
+		while (claims_want(&claims, &limits, events, events * 100))
+			ask(&claims, events, events * 100);
+	}
+	assert_int_equal(events, limits.batch_rows);
+	/* The last ones are small: what is produced after them holds up the commit. */
+	assert_true(smallest <= 400);
+}
+
+static void test_a_short_answer_ends_the_batch(void **state)
+{
+	struct claims claims;
+	(void)state;
+	claims_init(&claims);
+	claims_begin(&claims);
+	ask(&claims, 0, 0);
+	assert_false(claims_answered(&claims, 7));
+	assert_false(claims_want(&claims, &limits, 7, 700));
+	claims_begin(&claims);
+	assert_true(claims_want(&claims, &limits, 0, 0));
+}
+
+static void test_no_more_than_two_are_under_way(void **state)
+{
+	struct claims claims;
+	(void)state;
+	claims_init(&claims);
+	claims_begin(&claims);
+	ask(&claims, 0, 0);
+	assert_true(claims_want(&claims, &limits, 0, 0));
+	ask(&claims, 0, 0);
+	assert_false(claims_want(&claims, &limits, 0, 0));
+}
+
+static void test_large_events_are_asked_for_in_small_numbers(void **state)
+{
+	struct claims claims;
+	(void)state;
+	claims_init(&claims);
+	claims_learn(&claims, 10, 10 << 20);
+	claims_begin(&claims);
+	struct claim first = ask(&claims, 0, 0);
+	assert_true(first.rows <= 16);
+	assert_int_equal(first.bytes, limits.batch_bytes);
+	/* What the first may bring is no longer to be had by the second. */
+	struct claim second = ask(&claims, 0, 0);
+	assert_true(second.rows * (1 << 20) <=
+		    limits.batch_bytes - first.rows * (1 << 20) + (2 << 20));
+	assert_true(second.bytes <= limits.batch_bytes - first.rows * (1 << 20));
+}
+
+static void test_the_average_rises_at_once_and_falls_slowly(void **state)
+{
+	struct claims claims;
+	(void)state;
+	claims_init(&claims);
+	claims_learn(&claims, 1, 100000);
+	assert_int_equal(claims.event_bytes, 100001);
+	claims_learn(&claims, 100, 10000);
+	assert_in_range(claims.event_bytes, 80000, 100000);
+	claims_learn(&claims, 0, 0);
+	assert_in_range(claims.event_bytes, 80000, 100000);
+}
+
+static void test_one_event_is_always_asked_for(void **state)
+{
+	struct claims claims;
+	(void)state;
+	claims_init(&claims);
+	claims_learn(&claims, 1, 100 << 20);
+	claims_begin(&claims);
+	assert_int_equal(ask(&claims, 0, 0).rows, 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_a_batch_is_never_overfilled),
+	    cmocka_unit_test(test_a_short_answer_ends_the_batch),
+	    cmocka_unit_test(test_no_more_than_two_are_under_way),
+	    cmocka_unit_test(test_large_events_are_asked_for_in_small_numbers),
+	    cmocka_unit_test(test_the_average_rises_at_once_and_falls_slowly),
+	    cmocka_unit_test(test_one_event_is_always_asked_for),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,298 @@
+/*
+ * test_config.c - the configuration: defaults, secrets, reload, listing
+ */
+#include "config_files.h"
+
+#include <string.h>
+
+static void test_defaults(void **state)
+{
+	struct config *c = load("t.conf", REQUIRED);
+
+	(void)state;
+	assert_string_equal(c->database.dsn, "dbname=shop");
+	assert_string_equal(c->outbox.table, "outbox_events");
+	assert_string_equal(c->outbox.columns.id, "id");
+	assert_string_equal(c->outbox.columns.event_id, "event_id");
+	assert_string_equal(c->outbox.columns.aggregate_type, "aggregate_type");
+	assert_string_equal(c->outbox.columns.aggregate_id, "aggregate_id");
+	assert_string_equal(c->outbox.columns.event_type, "event_type");
+	assert_string_equal(c->outbox.columns.payload, "payload");
+	assert_string_equal(c->outbox.columns.headers, "headers");
+	assert_string_equal(c->outbox.columns.created_at, "created_at");
+	assert_int_equal(c->outbox.ordering, ORDERING_KEY);
+	assert_int_equal(c->outbox.settle, SETTLE_DELETE);
+	assert_int_equal(c->outbox.retention_ms, 7 * 24 * 3600 * 1000);
+	assert_int_equal(c->outbox.shards, 1);
+	assert_int_equal(c->outbox.claim_rows, 2500);
+	assert_int_equal(c->outbox.batch_rows, 10000);
+	assert_int_equal(c->outbox.batch_bytes, 16 << 20);
+	assert_int_equal(c->outbox.poll_interval_ms, 1000);
+	assert_int_equal(c->outbox.sweep_interval_ms, 10000);
+	assert_int_equal(c->outbox.stall_timeout_ms, 30000);
+	assert_int_equal(c->outbox.on_reject, ON_REJECT_HALT);
+	assert_string_equal(c->kafka.bootstrap_servers, "b:9092");
+	assert_int_equal(c->kafka.delivery, AT_LEAST_ONCE);
+	assert_string_equal(c->kafka.ledger_topic, "outbox-relay-ledger");
+	assert_false(c->kafka.embedded);
+	assert_int_equal(c->kafka.properties.count, 1);
+	assert_string_equal(c->kafka.properties.items[0], "compression.codec=lz4");
+	assert_string_equal(c->route.topic, "events.${aggregate_type}");
+	assert_string_equal(c->route.key, "${aggregate_id}");
+	assert_int_equal(c->route.headers.count, 2);
+	assert_string_equal(c->route.headers.items[0], "id=${event_id}");
+	assert_string_equal(c->route.headers.items[1], "type=${event_type}");
+	assert_string_equal(c->http.listen, "127.0.0.1:9464");
+	assert_int_equal(c->log.level, LOG_INFO);
+	assert_int_equal(c->log.format, LOG_TEXT);
+	config_free(&c);
+	assert_null(c);
+	config_free(&c);
+}
+
+static void test_every_value_can_be_set(void **state)
+{
+	struct config *c = load(
+	    "t.conf",
+	    "database = { dsn = \"d\"; };"
+	    "outbox = { table = \"\\\"My Schema\\\".t\"; ordering = \"key\"; settle = \"mark\";"
+	    " columns = { id = \"i\"; event_id = \"e\"; aggregate_type = \"at\"; aggregate_id = "
+	    "\"ai\";"
+	    "  event_type = \"et\"; payload = \"p\"; headers = \"\"; created_at = \"\"; };"
+	    " retention = \"1h\"; shards = 1; claim_rows = 7; batch_rows = 7; batch_bytes = "
+	    "\"64KiB\";"
+	    " poll_interval = \"10ms\"; sweep_interval = \"100ms\"; stall_timeout = \"1s\";"
+	    " on_reject = \"dead-letter\"; };"
+	    "kafka = { bootstrap_servers = \"x:1\"; delivery = \"at-least-once\"; ledger_topic = "
+	    "\"l\";"
+	    " embedded = true; properties = [ \"a.b=c=d\", \"e=\" ]; };"
+	    "route = { topic = \"t$$\"; key = \"k\"; headers = ( ); };"
+	    "http = { listen = \"\"; }; log = { level = \"debug\"; format = \"json\"; };");
+
+	(void)state;
+	assert_string_equal(c->outbox.table, "\"My Schema\".t");
+	assert_string_equal(c->outbox.columns.id, "i");
+	assert_string_equal(c->outbox.columns.event_id, "e");
+	assert_string_equal(c->outbox.columns.aggregate_type, "at");
+	assert_string_equal(c->outbox.columns.aggregate_id, "ai");
+	assert_string_equal(c->outbox.columns.event_type, "et");
+	assert_string_equal(c->outbox.columns.payload, "p");
+	assert_string_equal(c->outbox.columns.headers, "");
+	assert_string_equal(c->outbox.columns.created_at, "");
+	assert_int_equal(c->outbox.settle, SETTLE_MARK);
+	assert_int_equal(c->outbox.retention_ms, 3600000);
+	assert_int_equal(c->outbox.claim_rows, 7);
+	assert_int_equal(c->outbox.batch_rows, 7);
+	assert_int_equal(c->outbox.batch_bytes, 65536);
+	assert_int_equal(c->outbox.poll_interval_ms, 10);
+	assert_int_equal(c->outbox.sweep_interval_ms, 100);
+	assert_int_equal(c->outbox.stall_timeout_ms, 1000);
+	assert_int_equal(c->outbox.on_reject, ON_REJECT_DEAD_LETTER);
+	assert_true(c->kafka.embedded);
+	assert_string_equal(c->kafka.ledger_topic, "l");
+	assert_int_equal(c->kafka.properties.count, 2);
+	assert_string_equal(c->kafka.properties.items[0], "a.b=c=d");
+	assert_string_equal(c->kafka.properties.items[1], "e=");
+	assert_string_equal(c->route.topic, "t$$");
+	assert_int_equal(c->route.headers.count, 0);
+	assert_string_equal(c->http.listen, "");
+	assert_int_equal(c->log.level, LOG_DEBUG);
+	assert_int_equal(c->log.format, LOG_JSON);
+	config_free(&c);
+}
+
+static void test_values_from_elsewhere(void **state)
+{
+	struct config *c;
+
+	(void)state;
+	write_file("secret", "s3cret\n\n");
+	c = load("t.conf", "database = { dsn = \"a=${env:TEST_CONFIG} b='${file:secret}'$${c}\"; };"
+			   "kafka = { bootstrap_servers = \"b:1\"; properties = ("
+			   "\"sasl.password=${file:secret}\", \"client.id=${env:TEST_CONFIG}\"); };"
+			   "route = { topic = \"${env:TEST_CONFIG}.${aggregate_type}${\";"
+			   " headers = ( \"a=${ENV:X}${environment}${file}\" ); };");
+	assert_string_equal(c->database.dsn, "a=from-env b='s3cret\n'$${c}");
+	assert_string_equal(c->kafka.properties.items[0], "sasl.password=s3cret\n");
+	assert_string_equal(c->kafka.properties.items[1], "client.id=from-env");
+	assert_string_equal(c->route.topic, "from-env.${aggregate_type}${");
+	assert_string_equal(c->route.headers.items[0], "a=${ENV:X}${environment}${file}");
+	config_free(&c);
+
+	/* What is put in is not looked at again. */
+	setenv("TEST_CONFIG", "${env:TEST_CONFIG}", 1);
+	c = load("t.conf", KAFKA "database = { dsn = \"${env:TEST_CONFIG}\"; };");
+	assert_string_equal(c->database.dsn, "${env:TEST_CONFIG}");
+	config_free(&c);
+
+	setenv("TEST_CONFIG", "250ms", 1);
+	c = load("t.conf", REQUIRED "outbox = { poll_interval = \"${env:TEST_CONFIG}\"; };");
+	assert_int_equal(c->outbox.poll_interval_ms, 250);
+	config_free(&c);
+}
+
+struct collected {
+	char text[4096];
+};
+
+static void collect_change(const char *path, bool applied, void *arg)
+{
+	struct collected *collected = arg;
+	size_t used = strlen(collected->text);
+
+	snprintf(collected->text + used, sizeof(collected->text) - used, "%s%s ", path,
+		 applied ? "+" : "-");
+}
+
+static void test_reload(void **state)
+{
+	struct config *live = load("t.conf", REQUIRED);
+	struct config *fresh =
+	    load("two.conf",
+		 "database = { dsn = \"new\"; };"
+		 "outbox = { table = \"t\"; columns = { id = \"i\"; }; settle = \"mark\";"
+		 " retention = \"1h\"; claim_rows = 7; batch_rows = 8; batch_bytes = \"1MiB\";"
+		 " poll_interval = \"2s\"; sweep_interval = \"3s\"; stall_timeout = \"4s\";"
+		 " on_reject = \"dead-letter\"; };"
+		 "kafka = { bootstrap_servers = \"x:1\"; ledger_topic = \"l\"; embedded = true;"
+		 " properties = ( \"compression.codec=zstd\" ); };"
+		 "route = { topic = \"t\"; key = \"k\"; headers = ( \"id=${event_id}\" ); };"
+		 "http = { listen = \"\"; }; log = { level = \"debug\"; format = \"json\"; };");
+	struct collected changes = {""};
+
+	(void)state;
+	config_reload(live, fresh, collect_change, &changes);
+	assert_string_equal(
+	    changes.text,
+	    "database.dsn+ outbox.table- outbox.columns.id- outbox.settle- outbox.retention- "
+	    "outbox.claim_rows+ outbox.batch_rows+ outbox.batch_bytes+ outbox.poll_interval+ "
+	    "outbox.sweep_interval+ outbox.stall_timeout+ outbox.on_reject- "
+	    "kafka.bootstrap_servers- kafka.ledger_topic- kafka.embedded- kafka.properties- "
+	    "route.topic- route.key- route.headers- http.listen- log.level+ log.format+ ");
+	assert_string_equal(live->database.dsn, "new");
+	assert_int_equal(live->outbox.claim_rows, 7);
+	assert_int_equal(live->outbox.batch_rows, 8);
+	assert_int_equal(live->outbox.batch_bytes, 1 << 20);
+	assert_int_equal(live->outbox.poll_interval_ms, 2000);
+	assert_int_equal(live->outbox.sweep_interval_ms, 3000);
+	assert_int_equal(live->outbox.stall_timeout_ms, 4000);
+	assert_int_equal(live->log.level, LOG_DEBUG);
+	assert_int_equal(live->log.format, LOG_JSON);
+	assert_string_equal(live->outbox.table, "outbox_events");
+	assert_int_equal(live->outbox.settle, SETTLE_DELETE);
+	assert_string_equal(live->kafka.properties.items[0], "compression.codec=lz4");
+	config_free(&fresh);
+
+	/* Nothing more to tell about the same file once it is applied. */
+	fresh = load("t.conf", REQUIRED);
+	changes.text[0] = '\0';
+	config_reload(live, fresh, collect_change, &changes);
+	config_free(&fresh);
+	fresh = load("t.conf", REQUIRED);
+	changes.text[0] = '\0';
+	config_reload(live, fresh, collect_change, &changes);
+	assert_string_equal(changes.text, "");
+	assert_string_equal(live->database.dsn, "dbname=shop");
+	config_free(&fresh);
+	config_free(&live);
+}
+
+static void collect_value(const char *path, const char *value, const char *default_value,
+			  bool reloadable, const char *help, void *arg)
+{
+	struct collected *collected = arg;
+	size_t used = strlen(collected->text);
+
+	assert_true(strlen(help) > 5);
+	snprintf(collected->text + used, sizeof(collected->text) - used, "%s|%s|%s|%d\n", path,
+		 value != NULL ? value : "(null)", default_value != NULL ? default_value : "(null)",
+		 reloadable);
+}
+
+static void expect_line(const struct collected *collected, const char *line)
+{
+	if (strstr(collected->text, line) == NULL)
+		fail_msg("no line %s in\n%s", line, collected->text);
+}
+
+static void test_each_masks_secrets(void **state)
+{
+	struct config *config = load(
+	    "t.conf", "database = { dsn = \"password=hunter2\"; };"
+		      "kafka = { bootstrap_servers = \"b:1\"; properties = ("
+		      "\"sasl.username=joe\", \"sasl.password=hunter2\", \"ssl.key.pem=hunter2\","
+		      "\"sasl.oauthbearer.client.secret=hunter2=\", \"ssl.key.password=hunter2\", "
+		      "\"ssl.key.location=hunter2\"); };"
+		      "outbox = { poll_interval = \"1500ms\"; stall_timeout = \"120s\"; };");
+	struct collected all = {""};
+
+	(void)state;
+	config_each(config, collect_value, &all);
+	assert_null(strstr(all.text, "hunter2"));
+	expect_line(&all, "database.dsn|***|(null)|1\n");
+	expect_line(&all, "kafka.properties|sasl.username=joe, sasl.password=***, "
+			  "ssl.key.pem=***, sasl.oauthbearer.client.secret=***, "
+			  "ssl.key.password=***, ssl.key.location=***|compression.codec=lz4|0\n");
+	expect_line(&all, "kafka.bootstrap_servers|b:1|(null)|0\n");
+	expect_line(&all, "outbox.poll_interval|1500ms|1s|1\n");
+	expect_line(&all, "outbox.stall_timeout|2m|30s|1\n");
+	expect_line(&all, "outbox.batch_bytes|16MiB|16MiB|1\n");
+	expect_line(&all, "outbox.on_reject|halt|halt|0\n");
+	expect_line(&all, "kafka.embedded|false|false|0\n");
+	expect_line(&all, "route.headers|id=${event_id}, type=${event_type}|id=${event_id}, "
+			  "type=${event_type}|0\n");
+	config_free(&config);
+}
+
+static void test_each_without_a_configuration(void **state)
+{
+	struct collected all = {""};
+
+	(void)state;
+	config_each(NULL, collect_value, &all);
+	expect_line(&all, "database.dsn|(null)|(null)|1\n");
+	expect_line(&all, "outbox.retention|(null)|7d|0\n");
+}
+
+static void expect_default(const char *path, const char *value, const char *default_value,
+			   bool reloadable, const char *help, void *arg)
+{
+	(void)reloadable;
+	(void)help;
+	(void)arg;
+	if (default_value != NULL && strcmp(value, default_value) != 0)
+		fail_msg("%s is %s in the sample, and %s by default", path, value, default_value);
+}
+
+static void test_the_samples_load_and_show_the_defaults(void **state)
+{
+	static const char *const samples[] = {SOURCE_DIR "/conf/outbox-relay.conf",
+					      SOURCE_DIR "/conf/minimal.conf"};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(samples); i++) {
+		struct config_problems problems = {NULL, 0};
+		struct config *config = config_load(samples[i], &problems);
+
+		if (config == NULL)
+			fail_msg("%s", problems.items[0].text);
+		config_each(config, expect_default, NULL);
+		config_free(&config);
+		config_problems_free(&problems);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    IN_DIRECTORY(test_defaults),
+	    IN_DIRECTORY(test_every_value_can_be_set),
+	    IN_DIRECTORY(test_values_from_elsewhere),
+	    IN_DIRECTORY(test_reload),
+	    IN_DIRECTORY(test_each_masks_secrets),
+	    cmocka_unit_test(test_each_without_a_configuration),
+	    cmocka_unit_test(test_the_samples_load_and_show_the_defaults),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,430 @@
+/*
+ * test_horizon.c - explores every interleaving of small cases of writers, readings, claims and
+ * rollbacks through the real horizon.c
+ *
+ * Writers of one key take turns (the key's lock); each takes the table's lock, draws an id, then
+ * commits or aborts. The relay reads and claims as the source does: the ids drawn, then the
+ * writers, then the rows. Checked in every state: no row that is visible lies unclaimed at or under
+ * the floor, and no row is taken before an earlier one of its key. Planted errors must be found.
+ */
+#include "explored.h"
+#include "horizon.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+enum { WRITERS = 4 };
+enum phase { IDLE, KEY_LOCKED, TABLE_LOCKED, ID_DRAWN, COMMITTED, ABORTED };
+
+/* Where the relay is between two of its statements. */
+enum at { AT_REST, AT_DRAWN, AT_READ, AT_UNTOLD, AT_UNTOLD_DRAWN };
+
+enum plant {
+	PLANT_NONE,
+	PLANT_WRITERS_FIRST,	/* the ids drawn are read after the writers */
+	PLANT_NOT_WAITING,	/* the floor follows the claims while writers are awaited */
+	PLANT_NO_CLAIM,		/* the floor moves once the writers are gone, without a claim */
+	PLANT_OLD_CLAIM,	/* a reading is told before the claim that ran before it */
+	PLANT_ABOVE_LAST,	/* a claim starts above the last id claimed */
+	PLANT_NO_RESET,		/* nothing is forgotten at a rollback */
+	PLANT_CEILING_FORGOTTEN /* the floor follows the claims past the ceiling */
+};
+
+struct state {
+	uint8_t phase[WRITERS], id[WRITERS];
+	uint8_t drawn; /* highest id given out */
+	uint8_t taken; /* rows in our open transaction, by writer */
+	uint8_t done;  /* rows in those that committed */
+	uint8_t at;
+	uint8_t read_drawn; /* the reading under way */
+	uint8_t read_writers;
+	uint8_t untold_count, untold_last; /* a claim's answer not yet told (PLANT_OLD_CLAIM) */
+	uint8_t withdrawing;		   /* the rollback is queued behind a claim */
+	uint8_t stage, floor, ceiling, last, awaited; /* struct horizon */
+};
+
+struct model {
+	const char *keys;
+	unsigned writers, limit;
+	enum plant plant;
+	bool drawn_known;
+	struct explored set;
+	const char *verdict;
+};
+
+/* ---- the horizon in a state's few bytes ---- */
+
+static void set_of(struct writers *writers, unsigned mask)
+{
+	writers_clear(writers);
+	for (unsigned w = 0; w < WRITERS; w++)
+		if (mask & 1u << w)
+			writers_add(writers, w + 1);
+}
+
+static void load(const struct state *s, struct horizon *horizon)
+{
+	horizon_reset(horizon);
+	horizon->stage = (enum horizon_stage)s->stage;
+	horizon->floor = s->floor;
+	horizon->ceiling = s->ceiling;
+	horizon->last = s->last;
+	set_of(&horizon->writers, s->awaited);
+}
+
+static void save(struct state *s, const struct horizon *horizon)
+{
+	s->stage = (uint8_t)horizon->stage;
+	s->floor = (uint8_t)horizon->floor;
+	s->ceiling = (uint8_t)horizon->ceiling;
+	s->last = (uint8_t)horizon->last;
+	s->awaited = 0;
+	for (size_t i = 0; i < horizon->writers.count; i++)
+		s->awaited |= (uint8_t)(1u << (horizon->writers.items[i] - 1));
+}
+
+static void tell_observed(const struct model *m, struct state *s)
+{
+	struct horizon horizon;
+	struct writers now;
+
+	load(s, &horizon);
+	set_of(&now, s->read_writers);
+	horizon_observed(&horizon, m->drawn_known ? s->read_drawn : -1, &now, 0);
+	if (m->plant == PLANT_NO_CLAIM && horizon.stage == HORIZON_OPEN)
+		horizon.floor = horizon.ceiling;
+	save(s, &horizon);
+	s->read_drawn = s->read_writers = 0;
+}
+
+static void tell_claimed(const struct model *m, struct state *s, unsigned count, unsigned last)
+{
+	struct horizon horizon;
+
+	load(s, &horizon);
+	horizon_claimed(&horizon, count, last);
+	if (m->plant == PLANT_NOT_WAITING && horizon.stage == HORIZON_WAITING && count > 0)
+		horizon.floor = last < horizon.ceiling ? last : horizon.ceiling;
+	if (m->plant == PLANT_CEILING_FORGOTTEN && horizon.stage == HORIZON_OPEN && count > 0)
+		horizon.floor = last;
+	if (m->plant == PLANT_ABOVE_LAST)
+		horizon.floor = 0; /* this mistake alone */
+	save(s, &horizon);
+}
+
+static void forget(const struct model *m, struct state *s)
+{
+	struct horizon horizon;
+
+	if (m->plant == PLANT_NO_RESET)
+		return;
+	horizon_reset(&horizon);
+	save(s, &horizon);
+}
+
+/* ---- what is checked ---- */
+
+static bool is_visible(const struct state *s, unsigned w)
+{
+	return s->phase[w] == COMMITTED && !((s->taken | s->done) & 1u << w);
+}
+
+static void check_nothing_lost(struct model *m, const struct state *s)
+{
+	for (unsigned w = 0; w < m->writers; w++)
+		if (is_visible(s, w) && s->id[w] <= s->floor)
+			m->verdict = "loses a row";
+}
+
+/* Writers of a key take turns, so the order of its ids is the order of its commits. */
+static void check_order(struct model *m, const struct state *s, unsigned taken)
+{
+	for (unsigned w = 0; w < m->writers; w++)
+		if (w != taken && is_visible(s, w) && m->keys[w] == m->keys[taken] &&
+		    s->id[w] < s->id[taken])
+			m->verdict = "reorders";
+}
+
+/* ---- steps ---- */
+
+static unsigned holders(const struct model *m, const struct state *s)
+{
+	unsigned mask = 0;
+
+	for (unsigned w = 0; w < m->writers; w++)
+		if (s->phase[w] == TABLE_LOCKED || s->phase[w] == ID_DRAWN)
+			mask |= 1u << w;
+	return mask;
+}
+
+static bool key_is_free(const struct model *m, const struct state *s, unsigned w)
+{
+	for (unsigned x = 0; x < m->writers; x++)
+		if (m->keys[x] == m->keys[w] && s->phase[x] >= KEY_LOCKED &&
+		    s->phase[x] <= ID_DRAWN)
+			return false;
+	return true;
+}
+
+static void step_writer(struct model *m, const struct state *from, unsigned w)
+{
+	struct state to = *from;
+
+	if (from->phase[w] >= COMMITTED || (from->phase[w] == IDLE && !key_is_free(m, from, w)))
+		return;
+	to.phase[w]++;
+	if (to.phase[w] == ID_DRAWN)
+		to.id[w] = ++to.drawn;
+	explored_add(&m->set, &to);
+	if (to.phase[w] == COMMITTED) {
+		to.phase[w] = ABORTED;
+		explored_add(&m->set, &to);
+	}
+}
+
+/* Takes what is visible above the floor in order of id; the number taken and the last id. */
+static unsigned take(struct model *m, struct state *s, unsigned *last)
+{
+	unsigned above = m->plant == PLANT_ABOVE_LAST && s->last > s->floor ? s->last : s->floor;
+	unsigned count = 0;
+
+	*last = 0;
+	for (unsigned id = above + 1; id <= s->drawn && count < m->limit; id++)
+		for (unsigned w = 0; w < m->writers; w++)
+			if (s->id[w] == id && is_visible(s, w)) {
+				check_order(m, s, w);
+				s->taken |= (uint8_t)(1u << w);
+				*last = id;
+				count++;
+			}
+	return count;
+}
+
+static void step_claim(struct model *m, const struct state *from)
+{
+	struct state to = *from;
+	unsigned last, count = take(m, &to, &last);
+
+	to.at = AT_REST;
+	if (from->withdrawing) {
+		/* Its answer is not told: the rollback behind it gives the rows back. */
+		to.withdrawing = 0;
+		to.taken = 0;
+	} else if (m->plant == PLANT_OLD_CLAIM) {
+		to.untold_count = (uint8_t)count;
+		to.untold_last = (uint8_t)last;
+		to.at = AT_UNTOLD;
+	} else {
+		tell_claimed(m, &to, count, last);
+	}
+	explored_add(&m->set, &to);
+}
+
+static void step_read(struct model *m, const struct state *from)
+{
+	struct state to = *from;
+	bool first = from->at == AT_REST || from->at == AT_UNTOLD;
+
+	if (first == (m->plant != PLANT_WRITERS_FIRST))
+		to.read_drawn = from->drawn;
+	else
+		to.read_writers = (uint8_t)holders(m, from);
+	if (from->at == AT_REST) {
+		to.at = AT_DRAWN;
+	} else if (from->at == AT_UNTOLD) {
+		to.at = AT_UNTOLD_DRAWN;
+	} else if (from->at == AT_DRAWN) {
+		tell_observed(m, &to);
+		to.at = AT_READ;
+	} else {
+		tell_observed(m, &to);
+		tell_claimed(m, &to, from->untold_count, from->untold_last);
+		to.untold_count = to.untold_last = 0;
+		to.at = AT_REST;
+	}
+	explored_add(&m->set, &to);
+}
+
+/* A rollback is asked for between two claims, or while a claim (and its reading) is under way. */
+static void step_end(struct model *m, const struct state *from)
+{
+	struct state to = *from;
+
+	if (from->at == AT_REST && !from->withdrawing && from->taken) {
+		to.done |= from->taken;
+		to.taken = 0;
+		explored_add(&m->set, &to);
+		to = *from;
+		to.taken = 0;
+		forget(m, &to);
+		explored_add(&m->set, &to);
+	}
+	to = *from;
+	if (!from->withdrawing && from->at <= AT_READ) {
+		to.withdrawing = 1;
+		forget(m, &to);
+		explored_add(&m->set, &to);
+	}
+}
+
+static void step_all(struct model *m, const struct state *s)
+{
+	for (unsigned w = 0; w < m->writers; w++)
+		step_writer(m, s, w);
+	if (s->at == AT_REST || s->at == AT_READ)
+		step_claim(m, s);
+	if (s->at != AT_READ)
+		step_read(m, s);
+	step_end(m, s);
+}
+
+static const char *explore(const char *keys, unsigned limit, enum plant plant, bool drawn_known,
+			   size_t *states)
+{
+	struct model m = {.keys = keys,
+			  .writers = (unsigned)strlen(keys),
+			  .limit = limit,
+			  .plant = plant,
+			  .drawn_known = drawn_known,
+			  .set = {.size = sizeof(struct state)},
+			  .verdict = "holds"};
+	struct state s = {0}, start = {0};
+
+	explored_add(&m.set, &start);
+	while (strcmp(m.verdict, "holds") == 0 && explored_take(&m.set, &s)) {
+		check_nothing_lost(&m, &s);
+		step_all(&m, &s);
+	}
+	*states = m.set.count;
+	explored_free(&m.set);
+	return m.verdict;
+}
+
+static const struct scope {
+	const char *keys;
+	unsigned limit;
+} scopes[] = {{"aab", 1}, {"aab", 2}, {"aab", 9}, {"abba", 1}, {"abba", 9}};
+enum { SCOPES = sizeof(scopes) / sizeof(scopes[0]) };
+
+static void explore_all(const char *name, enum plant plant, bool drawn_known, const char *want)
+{
+	for (size_t i = 0; i < SCOPES; i++) {
+		size_t states;
+		const char *got =
+		    explore(scopes[i].keys, scopes[i].limit, plant, drawn_known, &states);
+
+		printf("keys %-4s limit %u: %s: %s (%zu states)\n", scopes[i].keys, scopes[i].limit,
+		       name, got, states);
+		assert_string_equal(got, want);
+	}
+}
+
+static void test_protocol_holds(void **state)
+{
+	(void)state;
+	explore_all("protocol", PLANT_NONE, true, "holds");
+	explore_all("protocol, ids drawn not known", PLANT_NONE, false, "holds");
+}
+
+static void test_planted_errors_are_found(void **state)
+{
+	(void)state;
+	explore_all("ids read after the writers", PLANT_WRITERS_FIRST, true, "loses a row");
+	explore_all("floor moved while waiting", PLANT_NOT_WAITING, true, "loses a row");
+	explore_all("floor without a claim", PLANT_NO_CLAIM, true, "loses a row");
+	explore_all("reading told before an older claim", PLANT_OLD_CLAIM, true, "loses a row");
+	explore_all("claim above the last id", PLANT_ABOVE_LAST, true, "reorders");
+	explore_all("nothing forgotten at a rollback", PLANT_NO_RESET, true, "loses a row");
+	explore_all("floor past the ceiling", PLANT_CEILING_FORGOTTEN, true, "loses a row");
+}
+
+/* ---- when another reading pays ---- */
+
+static void test_a_reading_is_wanted_first_and_while_it_pays(void **state)
+{
+	struct horizon horizon;
+	struct writers nobody;
+
+	(void)state;
+	horizon_reset(&horizon);
+	writers_clear(&nobody);
+	assert_true(horizon_wants(&horizon, 0));
+	horizon_observed(&horizon, 100, &nobody, 0);
+	assert_false(horizon_wants(&horizon, 10 * 1000000));
+	horizon_claimed(&horizon, 100, 100);
+	assert_int_equal(horizon.floor, 100);
+	assert_false(horizon_wants(&horizon, 10 * 1000000));
+	horizon_claimed(&horizon, 1, 101);
+	assert_int_equal(horizon.floor, 100);
+	assert_false(horizon_wants(&horizon, 999 * 1000));
+	assert_true(horizon_wants(&horizon, 1000 * 1000));
+	horizon_claimed(&horizon, 5000, 5101);
+	assert_false(horizon_wants(&horizon, 49 * 1000));
+	assert_true(horizon_wants(&horizon, 50 * 1000));
+}
+
+static void test_an_empty_claim_moves_the_floor_to_the_ceiling(void **state)
+{
+	struct horizon horizon;
+	struct writers nobody;
+
+	(void)state;
+	horizon_reset(&horizon);
+	writers_clear(&nobody);
+	horizon_observed(&horizon, 70, &nobody, 0);
+	assert_int_equal(horizon.floor, 0);
+	horizon_claimed(&horizon, 0, 0);
+	assert_int_equal(horizon.floor, 70);
+}
+
+static void test_the_floor_never_falls(void **state)
+{
+	struct horizon horizon;
+	struct writers nobody;
+
+	(void)state;
+	horizon_reset(&horizon);
+	writers_clear(&nobody);
+	horizon_observed(&horizon, 70, &nobody, 0);
+	horizon_claimed(&horizon, 1, 60);
+	assert_int_equal(horizon.floor, 60);
+	horizon_claimed(&horizon, 1, 3); /* a sweep found it */
+	assert_int_equal(horizon.floor, 60);
+	assert_int_equal(horizon.last, 60);
+}
+
+/* TRUNCATE ... RESTART IDENTITY, ALTER SEQUENCE ... RESTART. */
+static void test_ids_set_back_void_the_floor(void **state)
+{
+	struct horizon horizon;
+	struct writers nobody;
+
+	(void)state;
+	horizon_reset(&horizon);
+	writers_clear(&nobody);
+	horizon_observed(&horizon, 70, &nobody, 0);
+	horizon_claimed(&horizon, 0, 0);
+	horizon_observed(&horizon, 69, &nobody, 1);
+	assert_int_equal(horizon.floor, 0);
+	assert_int_equal(horizon.ceiling, 69);
+	horizon_claimed(&horizon, 0, 0);
+	horizon_observed(&horizon, -1, &nobody, 2); /* not known is not set back */
+	assert_int_equal(horizon.floor, 69);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_protocol_holds),
+	    cmocka_unit_test(test_planted_errors_are_found),
+	    cmocka_unit_test(test_a_reading_is_wanted_first_and_while_it_pays),
+	    cmocka_unit_test(test_an_empty_claim_moves_the_floor_to_the_ceiling),
+	    cmocka_unit_test(test_the_floor_never_falls),
+	    cmocka_unit_test(test_ids_set_back_void_the_floor),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,366 @@
+/*
+ * test_kafka_sink.c - the sink on the embedded broker, with the real loop
+ */
+#include "kafka_rig.h"
+
+static void a_record_arrives_as_it_was_sent(void **state)
+{
+	struct rig *rig = *state;
+	const struct header headers[] = {{{"idXX", 2}, {"4711XX", 4}},
+					 {slice_of("none"), SLICE_NULL},
+					 {slice_of("empty"), {"", 0}}};
+	const rd_kafka_message_t *got;
+	struct message *message;
+	struct arrivals arrivals;
+
+	message = add(rig, "t", slice_of("order-1"), slice_of("{\"a\": 1}"));
+	message->headers = headers;
+	message->header_count = 3;
+	add(rig, "t", slice_of("gone"), SLICE_NULL);
+	add(rig, "t", slice_of("blank"), slice_of(""));
+	add(rig, "t", (struct slice){"", 0}, slice_of("empty key"));
+	add(rig, "t", SLICE_NULL, slice_of("no key"));
+	connect_sink(rig);
+	run_until(rig, all_settled);
+	assert_int_equal(rig->delivered, 5);
+	assert_int_equal(rig->broken, 0);
+	assert_true(rig->reachable);
+	assert_true(rig->metrics.connected[PEER_KAFKA]);
+	assert_int_equal(metrics_topic(&rig->metrics, slice_of("t"))->published, 5);
+
+	arrivals = consume(rig, "t");
+	assert_int_equal(arrivals.count, 5);
+	got = with_key(&arrivals, "order-1");
+	assert_int_equal(got->len, 8);
+	assert_memory_equal(got->payload, "{\"a\": 1}", 8);
+	assert_header(got, 0, "id", "4711");
+	assert_header(got, 1, "none", NULL);
+	assert_header(got, 2, "empty", "");
+	assert_null(with_key(&arrivals, "gone")->payload);
+	assert_non_null(with_key(&arrivals, "blank")->payload);
+	assert_int_equal(with_key(&arrivals, "blank")->len, 0);
+	assert_int_equal(with_key(&arrivals, "")->len, strlen("empty key"));
+	arrivals_free(&arrivals);
+}
+
+/* org.apache.kafka.common.utils.Utils.murmur2 */
+static int32_t java_murmur2(const char *data, size_t length)
+{
+	const uint32_t m = 0x5bd1e995;
+	const unsigned char *bytes = (const unsigned char *)data;
+	uint32_t h = 0x9747b28cu ^ (uint32_t)length;
+	size_t i = 0;
+
+	for (; i + 4 <= length; i += 4) {
+		uint32_t k = (uint32_t)bytes[i] | (uint32_t)bytes[i + 1] << 8 |
+			     (uint32_t)bytes[i + 2] << 16 | (uint32_t)bytes[i + 3] << 24;
+
+		k *= m;
+		k ^= k >> 24;
+		h = h * m ^ k * m;
+	}
+	if (length - i > 2)
+		h ^= (uint32_t)bytes[i + 2] << 16;
+	if (length - i > 1)
+		h ^= (uint32_t)bytes[i + 1] << 8;
+	if (length - i > 0)
+		h = (h ^ bytes[i]) * m;
+	h = (h ^ h >> 13) * m;
+	return (int32_t)(h ^ h >> 15);
+}
+
+static void keys_go_where_java_puts_them(void **state)
+{
+	struct rig *rig = *state;
+	static const char *const keys[] = {"21",
+					   "foobar",
+					   "a-little-bit-long-string",
+					   "a-little-bit-longer-string",
+					   "lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8",
+					   "abc",
+					   "\xc3\xa4\xc3\xb6\xc3\xbc",
+					   "order-1",
+					   ""};
+	enum { KEYS = sizeof(keys) / sizeof(keys[0]) };
+	struct arrivals arrivals;
+
+	/* From Kafka's own UtilsTest. */
+	assert_int_equal(java_murmur2("21", 2), -973932308);
+	assert_int_equal(java_murmur2("foobar", 6), -790332482);
+	assert_int_equal(java_murmur2("abc", 3), 479470107);
+	assert_int_equal(java_murmur2(keys[2], strlen(keys[2])), -985981536);
+	assert_int_equal(java_murmur2(keys[3], strlen(keys[3])), -1486304829);
+	assert_int_equal(java_murmur2(keys[4], strlen(keys[4])), -58897971);
+	for (size_t i = 0; i < KEYS; i++)
+		add(rig, "t", slice_of(keys[i]), slice_of("x"));
+	connect_sink(rig);
+	run_until(rig, all_settled);
+	arrivals = consume(rig, "t");
+	assert_int_equal(arrivals.count, KEYS);
+	for (size_t i = 0; i < KEYS; i++)
+		assert_int_equal(with_key(&arrivals, keys[i])->partition,
+				 (java_murmur2(keys[i], strlen(keys[i])) & 0x7fffffff) %
+				     PARTITIONS);
+	arrivals_free(&arrivals);
+}
+
+static void each_keys_events_stay_in_order(void **state)
+{
+	struct rig *rig = *state;
+	enum { COUNT = 10000, KEYS = 100 };
+	char(*text)[16] = xcalloc(COUNT, sizeof(*text));
+
+	add_many(rig, "t", COUNT, KEYS, text);
+	connect_sink(rig);
+	run_until(rig, all_settled);
+	assert_complete_and_ordered(rig, "t", COUNT, KEYS);
+	free(text);
+}
+
+static void a_refused_record_is_rejected_and_the_rest_goes_on(void **state)
+{
+	struct rig *rig = *state;
+
+	connect_sink(rig);
+	run_until(rig, told_ready);
+	rd_kafka_mock_push_request_errors(rig->mock, PRODUCE, 1,
+					  RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE);
+	add(rig, "t", slice_of("k"), slice_of("poison"));
+	pump(rig);
+	run_until(rig, all_settled);
+	assert_int_equal(rig->rejected, 1);
+	assert_int_equal(rig->broken, 1);
+	assert_int_equal(rig->reason, REJECT_TOO_LARGE);
+	assert_non_null(strstr(rig->reject, "MSG_SIZE_TOO_LARGE"));
+	assert_non_null(strstr(rig->reject, "topic t"));
+
+	add(rig, "t", slice_of("k"), slice_of("fine"));
+	pump(rig);
+	run_until(rig, all_settled);
+	assert_int_equal(rig->delivered, 1);
+	assert_int_equal(rig->metrics.retries[PEER_KAFKA], 1);
+}
+
+/* The broker fails a whole batch for one record: its mates must not be rejected with it. The second
+ * refusal meets the first event again, alone. */
+static void the_mates_of_a_refused_record_are_not_rejected(void **state)
+{
+	struct rig *rig = *state;
+	enum { COUNT = 50 };
+	char text[COUNT][16];
+	char *property[] = {"linger.ms=50"}; /* one batch */
+	const struct config_strings properties = {property, 1};
+
+	add(rig, "t", slice_of("warm"), slice_of("up"));
+	rig->options.properties = &properties;
+	connect_sink(rig);
+	run_until(rig, all_settled);
+	rd_kafka_mock_push_request_errors(rig->mock, PRODUCE, 2, RD_KAFKA_RESP_ERR_INVALID_RECORD,
+					  RD_KAFKA_RESP_ERR_INVALID_RECORD);
+	add_many(rig, "t", COUNT, 1, text);
+	pump(rig);
+	run_until(rig, all_settled);
+	assert_int_equal(rig->rejected, 1);
+	assert_int_equal(rig->events[1].state, EVENT_REJECTED);
+	assert_int_equal(rig->reason, REJECT_BROKER);
+	assert_int_equal(rig->delivered, COUNT);
+	assert_true(rig->returned >= COUNT);
+}
+
+static void an_error_of_the_environment_returns_events(void **state)
+{
+	struct rig *rig = *state;
+	enum { COUNT = 1000 };
+	char(*text)[16] = xcalloc(COUNT, sizeof(*text));
+
+	add_many(rig, "t", COUNT, 1, text);
+	connect_sink(rig);
+	rd_kafka_mock_push_request_errors(rig->mock, PRODUCE, 1,
+					  RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+	run_until(rig, all_settled);
+	assert_true(rig->returned > 0);
+	assert_int_equal(rig->rejected, 0);
+	assert_int_equal(rig->broken, 1);
+	assert_int_equal(rig->ready, 2);
+	assert_non_null(strstr(rig->why, "uthoriz"));
+	assert_complete_and_ordered(rig, "t", COUNT, 1);
+	free(text);
+}
+
+static void a_broker_that_is_away_for_a_while_loses_and_repeats_nothing(void **state)
+{
+	struct rig *rig = *state;
+	enum { COUNT = 500 };
+	char text[COUNT][16];
+
+	add(rig, "other", slice_of("warm"), slice_of("up"));
+	connect_sink(rig);
+	run_until(rig, all_settled);
+	rd_kafka_mock_broker_set_down(rig->mock, 1);
+	add_many(rig, "other", 1, 1, text);
+	add_many(rig, "t", COUNT, 10, text);
+	pump(rig);
+	run_until(rig, told_unreachable);
+	assert_false(rig->metrics.connected[PEER_KAFKA]);
+	rd_kafka_mock_broker_set_up(rig->mock, 1);
+	run_until(rig, all_settled);
+	assert_true(rig->reachable);
+	assert_int_equal(rig->broken, 0);
+	assert_complete_and_ordered(rig, "t", COUNT, 10);
+}
+
+static void a_broker_may_be_away_at_the_start(void **state)
+{
+	struct rig *rig = *state;
+	char text[10][16];
+
+	add_many(rig, "t", 10, 10, text);
+	connect_sink(rig);
+	rd_kafka_mock_broker_set_down(rig->mock, 1);
+	run_until(rig, told_unreachable);
+	assert_int_equal(rig->delivered, 0);
+	rd_kafka_mock_broker_set_up(rig->mock, 1);
+	run_until(rig, all_settled);
+	assert_true(rig->reachable);
+	assert_complete_and_ordered(rig, "t", 10, 10);
+}
+
+static void what_is_too_large_is_refused_before_it_is_sent(void **state)
+{
+	struct rig *rig = *state;
+	char *property[] = {(char *)(uintptr_t) "message.max.bytes=2000"};
+	const struct config_strings properties = {property, 1};
+	static char payload[2000];
+
+	memset(payload, 'x', sizeof(payload));
+	rig->options.properties = &properties;
+	add(rig, "t", slice_of("k"), (struct slice){payload, 1500});
+	add(rig, "t", slice_of("k"), (struct slice){payload, sizeof(payload)});
+	add(rig, "t", slice_of("k"), (struct slice){payload, 1800});
+	connect_sink(rig);
+	assert_int_equal(kafka_sink_max_bytes(rig->sink), 2000);
+	run_until(rig, all_settled);
+	assert_int_equal(rig->refused, 1);
+	assert_int_equal(rig->events[1].state, EVENT_REJECTED);
+	assert_int_equal(rig->reason, REJECT_TOO_LARGE);
+	assert_non_null(strstr(rig->reject, "2000 bytes"));
+	assert_non_null(strstr(rig->reject, "topic t"));
+	assert_int_equal(rig->delivered, 2);
+	assert_int_equal(rig->broken, 0);
+}
+
+static void a_withheld_payload_is_refused_and_not_sent_as_a_tombstone(void **state)
+{
+	struct rig *rig = *state;
+
+	add(rig, "t", slice_of("k"), SLICE_NULL);
+	rig->events[0].withheld = true;
+	rig->events[0].payload_bytes = 100 * 1000 * 1000;
+	connect_sink(rig);
+	run_until(rig, all_settled);
+	assert_int_equal(rig->refused, 1);
+	assert_int_equal(rig->reason, REJECT_TOO_LARGE);
+	assert_non_null(strstr(rig->reject, "100000000 bytes"));
+}
+
+static void a_full_queue_makes_events_wait(void **state)
+{
+	struct rig *rig = *state;
+	char *property[] = {(char *)(uintptr_t) "queue.buffering.max.messages=7"};
+	const struct config_strings properties = {property, 1};
+	enum { COUNT = 200 };
+	char text[COUNT][16];
+
+	rig->options.properties = &properties;
+	add_many(rig, "t", COUNT, 1, text);
+	connect_sink(rig);
+	run_until(rig, all_settled);
+	assert_complete_and_ordered(rig, "t", COUNT, 1);
+}
+
+static void wrong_properties_are_named_but_not_shown(void **state)
+{
+	static const struct {
+		const char *property, *name;
+	} wrong[] = {
+	    {"no.such.property=hunter2", "no.such.property"},
+	    {"linger.ms=hunter2", "linger.ms"},
+	    {"linger.ms=99999999", "linger.ms"},
+	    {"security.protocol=hunter2", "security.protocol"},
+	    {"hunter2", "name=value"},
+	    {"=hunter2", "name=value"},
+	};
+	struct rig *rig = *state;
+
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		char *property[] = {(char *)(uintptr_t)wrong[i].property};
+		const struct config_strings properties = {property, 1};
+		struct error err = {""};
+
+		rig->options.properties = &properties;
+		assert_null(kafka_sink_new(rig->loop, &rig->options, &rig_events, rig, &err));
+		assert_non_null(strstr(err.text, wrong[i].name));
+		assert_null(strstr(err.text, "hunter2"));
+		assert_null(strstr(err.text, "99999999"));
+	}
+}
+
+static void the_embedded_broker_serves_and_survives_a_rebuild(void **state)
+{
+	struct rig *rig = *state;
+	char address[128];
+
+	add(rig, "t", slice_of("k"), slice_of("1"));
+	connect_sink(rig);
+	run_until(rig, all_settled);
+	snprintf(address, sizeof(address), "%s", kafka_bootstrap(rig->sink));
+	rig->down = true;
+	rig->sink->ops->rebuild(rig->sink);
+	add(rig, "t", slice_of("k"), slice_of("2"));
+	run_until(rig, all_settled);
+	assert_int_equal(rig->ready, 2);
+	assert_string_equal(kafka_bootstrap(rig->sink), address);
+	assert_complete_and_ordered(rig, "t", 2, 1);
+}
+
+static void it_ends_in_time_with_events_outstanding(void **state)
+{
+	struct rig *rig = *state;
+	enum { COUNT = 100 };
+	char text[COUNT][16];
+
+	add(rig, "t", slice_of("warm"), slice_of("up"));
+	connect_sink(rig);
+	run_until(rig, one_delivered);
+	rd_kafka_mock_broker_set_down(rig->mock, 1);
+	add_many(rig, "t", COUNT, 1, text);
+	pump(rig);
+	assert_int_equal(rig->outstanding, COUNT);
+	rig->in_call = true; /* nothing may be told any more */
+	kafka_sink_free(&rig->sink, 5000);
+	assert_null(rig->sink);
+}
+
+#define STORY(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    STORY(a_record_arrives_as_it_was_sent),
+	    STORY(keys_go_where_java_puts_them),
+	    STORY(each_keys_events_stay_in_order),
+	    STORY(a_refused_record_is_rejected_and_the_rest_goes_on),
+	    STORY(the_mates_of_a_refused_record_are_not_rejected),
+	    STORY(an_error_of_the_environment_returns_events),
+	    STORY(a_broker_that_is_away_for_a_while_loses_and_repeats_nothing),
+	    STORY(a_broker_may_be_away_at_the_start),
+	    STORY(what_is_too_large_is_refused_before_it_is_sent),
+	    STORY(a_withheld_payload_is_refused_and_not_sent_as_a_tombstone),
+	    STORY(a_full_queue_makes_events_wait),
+	    STORY(wrong_properties_are_named_but_not_shown),
+	    STORY(the_embedded_broker_serves_and_survives_a_rebuild),
+	    STORY(it_ends_in_time_with_events_outstanding),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

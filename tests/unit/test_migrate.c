@@ -1,0 +1,142 @@
+/*
+ * test_migrate.c - variables in the scripts are replaced where psql replaces them, and nowhere else
+ */
+#include "migrate.h"
+#include "sql_files.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const struct migrate_target odd = {{"S x", "it's \"T\""}, "Id", true};
+
+static void fills(const char *text, const char *expected)
+{
+	struct error err;
+	char *out = migrate_fill(text, &odd, &err);
+
+	assert_non_null(out);
+	assert_string_equal(out, expected);
+	free(out);
+}
+
+static void test_variables(void **state)
+{
+	(void)state;
+	fills("", "");
+	fills(":\"outbox_schema\".:\"outbox_table\"", "\"S x\".\"it's \"\"T\"\"\"");
+	fills("f(:'outbox_table', :'settle')", "f('it''s \"T\"', 'mark')");
+	fills(":\"outbox_id\"", "\"Id\"");
+}
+
+static void test_left_alone(void **state)
+{
+	static const char *const texts[] = {
+	    "'x'::text",
+	    "a := 1",
+	    "':\"settle\"'",
+	    "'it''s :\"settle\"'",
+	    "\":'settle'\"",
+	    "-- :'settle'\n",
+	    "-- no end of line :'settle'",
+	    "/* :'settle' */",
+	    "$$ :'settle' $$",
+	    "$do$ $$ :'settle' $$ $do$",
+	    "a[1::int]",
+	    ":settle",
+	    "$1",
+	    ":\"no end",
+	    "unended '",
+	    "unended $$ :'settle'",
+	};
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+		fills(texts[i], texts[i]);
+	fills("-- it's\n:'settle'", "-- it's\n'mark'");
+	fills("$$ ' $$ :'settle'", "$$ ' $$ 'mark'");
+	fills("a$b$:'settle'", "a$b$'mark'");
+}
+
+static void test_unknown_variable(void **state)
+{
+	struct error err;
+
+	(void)state;
+	assert_null(migrate_fill("SELECT :'nobody'", &odd, &err));
+	assert_non_null(strstr(err.text, ":'nobody'"));
+}
+
+static void test_numbers(void **state)
+{
+	(void)state;
+	assert_int_equal(migrate_number("0003_bell.sql"), 3);
+	assert_int_equal(migrate_number("0010_x.sql"), 10);
+	assert_int_equal(migrate_number("uninstall.sql"), 0);
+}
+
+/* Every migration records its own number, the numbers have no gap, and all variables are known. */
+static void test_embedded_files(void **state)
+{
+	const struct sql_file *file;
+	struct error err;
+	char wanted[128];
+	int number = 0;
+	char *filled;
+
+	(void)state;
+	for (file = sql_files; file->name; file++) {
+		filled = migrate_fill(file->text, &odd, &err);
+		assert_non_null(filled);
+		free(filled);
+		if (migrate_number(file->name) == 0)
+			continue;
+		assert_int_equal(migrate_number(file->name), ++number);
+		snprintf(wanted, sizeof(wanted), "VALUES (%d, '%s') ON CONFLICT DO NOTHING", number,
+			 file->name);
+		assert_non_null(strstr(file->text, wanted));
+	}
+	assert_true(number >= 4);
+	assert_int_equal(migrate_latest(), number);
+}
+
+/* The printed script is for any tool: no psql variables or commands may be left in it. */
+static void test_print(void **state)
+{
+	struct error err;
+	char *out = migrate_print(&odd, "SELECT 'before';\n", &err);
+	char *line;
+
+	(void)state;
+	assert_non_null(out);
+	assert_non_null(strstr(out, "SELECT 'before'"));
+	assert_null(strstr(out, ":'settle'"));
+	assert_null(strstr(out, ":\"outbox"));
+	assert_non_null(strstr(out, "CREATE TABLE IF NOT EXISTS \"S x\".\"it's \"\"T\"\"\" ("));
+	assert_null(strstr(out, "DROP SCHEMA"));
+	for (line = out; line; line = strchr(line + 1, '\n'))
+		assert_int_not_equal(line[line != out], '\\');
+	free(out);
+
+	out = migrate_print_uninstall(&odd, &err);
+	assert_non_null(strstr(out, "DROP SCHEMA outbox_relay CASCADE;"));
+	free(out);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_variables),	     cmocka_unit_test(test_left_alone),
+	    cmocka_unit_test(test_unknown_variable), cmocka_unit_test(test_numbers),
+	    cmocka_unit_test(test_embedded_files),   cmocka_unit_test(test_print),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,137 @@
+/*
+ * test_outbox_ids.c - the events of a batch as Postgres array literals
+ */
+#include "outbox_ids.h"
+#include "xalloc.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+static void free_chunk(struct chunk *chunk)
+{
+	free(chunk->events);
+	free(chunk);
+}
+
+static struct batch batch;
+
+/* A batch of events with these identities and the ids -1, 0, 1 ..., all sent. */
+static void given(size_t count, const struct slice *identities)
+{
+	struct chunk *chunk = xcalloc(1, sizeof(*chunk));
+	chunk->events = xcalloc(count, sizeof(struct event));
+	chunk->count = count;
+	chunk->free = free_chunk;
+	for (size_t i = 0; i < count; i++) {
+		chunk->events[i].id = (int64_t)i - 1;
+		chunk->events[i].identity = identities[i];
+	}
+	batch_add(&batch, chunk);
+	for (size_t i = 0; i < count; i++)
+		batch_sent(&batch, &chunk->events[i]);
+}
+
+static struct event *event(size_t index)
+{
+	return &batch.first->events[index];
+}
+
+static int clear(void **state)
+{
+	(void)state;
+	batch_clear(&batch);
+	return 0;
+}
+
+static void test_those_in_the_state_only(void **state)
+{
+	const struct slice identities[] = {slice_of("a"), slice_of("b"), slice_of("c")};
+	struct outbox_ids ids;
+	(void)state;
+	given(3, identities);
+	batch_delivered(&batch, event(0));
+	batch_returned(&batch, event(1));
+	batch_delivered(&batch, event(2));
+	outbox_ids_collect(&ids, &batch, EVENT_DELIVERED);
+	assert_int_equal(ids.count, 2);
+	assert_string_equal(ids.ids, "{-1,1}");
+	assert_string_equal(ids.identities, "{\"a\",\"c\"}");
+	outbox_ids_free(&ids);
+	assert_null(ids.ids);
+}
+
+static void test_none(void **state)
+{
+	struct outbox_ids ids;
+	(void)state;
+	outbox_ids_collect(&ids, &batch, EVENT_DELIVERED);
+	assert_int_equal(ids.count, 0);
+	assert_string_equal(ids.ids, "{}");
+	assert_string_equal(ids.identities, "{}");
+	outbox_ids_free(&ids);
+}
+
+/* Quotes, backslashes, separators, emptiness, the word NULL, and no identity at all. */
+static void test_hostile_identities(void **state)
+{
+	const struct slice identities[] = {slice_of("a\"b"), slice_of("\\x00"), slice_of("},{"),
+					   slice_of(""),     slice_of("NULL"),	SLICE_NULL};
+	struct outbox_ids ids;
+	(void)state;
+	given(6, identities);
+	for (size_t i = 0; i < 6; i++)
+		batch_delivered(&batch, event(i));
+	outbox_ids_collect(&ids, &batch, EVENT_DELIVERED);
+	assert_string_equal(ids.identities, "{\"a\\\"b\",\"\\\\x00\",\"},{\",\"\",\"NULL\",NULL}");
+	outbox_ids_free(&ids);
+}
+
+/* The server would refuse words that were cut in the middle of a character. */
+static void test_reasons_and_words(void **state)
+{
+	const struct slice identities[] = {slice_of("a"), slice_of("b")};
+	struct outbox_ids ids;
+	(void)state;
+	given(2, identities);
+	batch_reject(&batch, event(0), REJECT_HEADERS, "member \"\xc3\xa9\xc3\" is no \\text");
+	batch_reject(&batch, event(1), REJECT_TOO_LARGE, NULL);
+	outbox_ids_collect(&ids, &batch, EVENT_REJECTED);
+	assert_string_equal(ids.reasons, "{\"headers\",\"too_large\"}");
+	assert_string_equal(ids.errors, "{\"member \\\"???\\\" is no \\\\text\",\"\"}");
+	outbox_ids_free(&ids);
+}
+
+static void test_a_large_batch(void **state)
+{
+	enum { MANY = 10000 };
+	struct slice *identities = xcalloc(MANY, sizeof(*identities));
+	struct outbox_ids ids;
+	(void)state;
+	for (size_t i = 0; i < MANY; i++)
+		identities[i] = slice_of("12345678-1234-1234-1234-123456789012");
+	given(MANY, identities);
+	for (size_t i = 0; i < MANY; i++)
+		batch_delivered(&batch, event(i));
+	outbox_ids_collect(&ids, &batch, EVENT_DELIVERED);
+	assert_int_equal(ids.count, MANY);
+	assert_int_equal(strlen(ids.identities), MANY * (36 + 2 + 1) + 1);
+	assert_string_equal(ids.ids + strlen(ids.ids) - 6, ",9998}");
+	outbox_ids_free(&ids);
+	free(identities);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_teardown(test_those_in_the_state_only, clear),
+	    cmocka_unit_test_teardown(test_none, clear),
+	    cmocka_unit_test_teardown(test_hostile_identities, clear),
+	    cmocka_unit_test_teardown(test_reasons_and_words, clear),
+	    cmocka_unit_test_teardown(test_a_large_batch, clear),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,441 @@
+/*
+ * test_outbox_sql.c - which tables are accepted, and what the statements must have whatever the
+ * table's shape
+ */
+#include "outbox_sql.h"
+
+#include "xalloc.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { OID = 16385, SEQUENCE = 16384, BELL = 16390, DATABASE = 5, WITHHOLD = 1000000 };
+
+static struct config_columns names;
+static const char *fields[8];
+static struct outbox_column columns[80];
+static struct outbox_shape shape;
+
+static void add(const char *name, uint32_t type)
+{
+	columns[shape.column_count].name = (char *)(uintptr_t)name;
+	columns[shape.column_count++].type = type;
+}
+
+#define TEXT(s) ((char *)(uintptr_t)(s))
+
+static int usual(void **state)
+{
+	(void)state;
+	names = (struct config_columns){
+	    TEXT("id"),		TEXT("event_id"), TEXT("aggregate_type"), TEXT("aggregate_id"),
+	    TEXT("event_type"), TEXT("payload"),  TEXT("headers"),	  TEXT("created_at")};
+	fields[0] = "event_id";
+	fields[1] = "aggregate_id";
+	shape = (struct outbox_shape){.table = TEXT("\"public\".\"outbox_events\""),
+				      .oid = OID,
+				      .database = DATABASE,
+				      .sequence = SEQUENCE,
+				      .bell = BELL,
+				      .withhold_bytes = WITHHOLD,
+				      .columns = columns,
+				      .names = &names,
+				      .fields = fields,
+				      .field_count = 2};
+	add("id", TYPE_INT8);
+	add("event_id", TYPE_UUID);
+	add("aggregate_type", TYPE_TEXT);
+	add("aggregate_id", TYPE_TEXT);
+	add("event_type", TYPE_TEXT);
+	add("payload", TYPE_JSONB);
+	add("headers", TYPE_JSONB);
+	add("created_at", TYPE_TIMESTAMPTZ);
+	return 0;
+}
+
+static int usual_marked(void **state)
+{
+	usual(state);
+	shape.mark = true;
+	add("published_at", TYPE_TIMESTAMPTZ);
+	return 0;
+}
+
+static void retype(const char *name, uint32_t type)
+{
+	for (size_t i = 0; i < shape.column_count; i++)
+		if (strcmp(columns[i].name, name) == 0)
+			columns[i].type = type;
+}
+
+/* ---- the shape ---- */
+
+static void refused(const char *const *words)
+{
+	struct error err;
+	assert_false(outbox_shape_check(&shape, &err));
+	for (; *words != NULL; words++)
+		if (strstr(err.text, *words) == NULL)
+			fail_msg("\"%s\" lacks \"%s\"", err.text, *words);
+}
+
+#define assert_refused(...) refused((const char *const[]){__VA_ARGS__, NULL})
+
+static void assert_accepted(void)
+{
+	struct error err;
+	if (!outbox_shape_check(&shape, &err))
+		fail_msg("%s", err.text);
+}
+
+static void test_the_usual_shape(void **state)
+{
+	(void)state;
+	assert_accepted();
+	retype("id", TYPE_INT4);
+	retype("created_at", TYPE_TIMESTAMP);
+	assert_accepted();
+	names.headers = names.created_at = TEXT("");
+	assert_accepted();
+}
+
+static void test_every_payload_type(void **state)
+{
+	static const uint32_t types[] = {TYPE_JSONB, TYPE_JSON, TYPE_TEXT, TYPE_VARCHAR,
+					 TYPE_BYTEA};
+	(void)state;
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+		retype("payload", types[i]);
+		assert_accepted();
+	}
+}
+
+static void test_types_that_cannot_be(void **state)
+{
+	static const struct {
+		const char *column, *wanted;
+	} cases[] = {{"id", "bigint or integer"},
+		     {"payload", "jsonb, json, text, varchar or bytea"},
+		     {"headers", "jsonb, json or text"},
+		     {"created_at", "timestamptz or timestamp"}};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		usual(state);
+		retype(cases[i].column, TYPE_UUID);
+		assert_refused(cases[i].column, "outbox.columns.", "must be", cases[i].wanted,
+			       "outbox_events");
+	}
+}
+
+static void test_columns_that_are_not_there(void **state)
+{
+	char **const roles[] = {&names.id,	     &names.event_id,	&names.aggregate_type,
+				&names.aggregate_id, &names.event_type, &names.payload,
+				&names.headers,	     &names.created_at};
+	for (size_t i = 0; i < sizeof(roles) / sizeof(roles[0]); i++) {
+		usual(state);
+		char *role = *roles[i];
+		*roles[i] = TEXT("absent");
+		assert_refused("no column \"absent\"", role, "outbox_events", "add it");
+	}
+}
+
+static void test_a_template_names_a_column_that_is_not_there(void **state)
+{
+	(void)state;
+	fields[1] = "tenant";
+	assert_refused("no column \"tenant\"", "template");
+}
+
+static void test_marking_needs_its_column(void **state)
+{
+	(void)state;
+	shape.mark = true;
+	assert_refused("published_at", "\"mark\"", "outbox-relay migrate");
+	add("published_at", TYPE_TIMESTAMPTZ);
+	assert_accepted();
+}
+
+/* ---- the statements ---- */
+
+struct statements {
+	char *items[9];
+	size_t count;
+};
+
+static void make(struct statements *all)
+{
+	*all = (struct statements){
+	    {outbox_sql_claim(&shape), outbox_sql_settle(&shape), outbox_sql_set_aside(&shape),
+	     outbox_sql_gauges(&shape), outbox_sql_purge(&shape, 1000), outbox_sql_drawn(&shape),
+	     outbox_sql_writers(&shape), outbox_sql_bell(&shape), outbox_sql_bell_off(&shape)},
+	    9};
+}
+
+static void drop(struct statements *all)
+{
+	for (size_t i = 0; i < all->count; i++)
+		free(all->items[i]);
+}
+
+static void assert_has(const char *sql, const char *words)
+{
+	if (strstr(sql, words) == NULL)
+		fail_msg("\"%s\" is not in: %s", words, sql);
+}
+
+static void assert_lacks(const char *sql, const char *words)
+{
+	if (strstr(sql, words) != NULL)
+		fail_msg("\"%s\" is in: %s", words, sql);
+}
+
+/* Reads over a quoted part from its opening quote to its closing one. */
+static const char *over_quoted(const char *at)
+{
+	char quote = *at++;
+	for (; *at != '\0'; at++)
+		if (*at == quote && *++at != quote)
+			return at;
+	return NULL;
+}
+
+/* Quotes are closed, parentheses match outside of them, and it is one statement. */
+static void assert_balanced(const char *sql)
+{
+	int depth = 0;
+	for (const char *at = sql; *at != '\0';) {
+		if (*at == '"' || *at == '\'') {
+			at = over_quoted(at);
+			if (at == NULL)
+				fail_msg("a quote is open in: %s", sql);
+			continue;
+		}
+		depth += (*at == '(') - (*at == ')');
+		if (depth < 0 || *at == ';')
+			fail_msg("at %s in: %s", at, sql);
+		at++;
+	}
+	assert_int_equal(depth, 0);
+}
+
+static void assert_all_balanced(void)
+{
+	struct statements all;
+	make(&all);
+	for (size_t i = 0; i < all.count; i++)
+		assert_balanced(all.items[i]);
+	drop(&all);
+}
+
+static void test_every_shape_gives_whole_statements(void **state)
+{
+	static const uint32_t payloads[] = {TYPE_JSONB, TYPE_TEXT, TYPE_BYTEA};
+	for (unsigned bits = 0; bits < 24; bits++) {
+		(bits & 1 ? usual_marked : usual)(state);
+		if (bits & 2)
+			names.headers = TEXT("");
+		if (bits & 4)
+			names.created_at = TEXT("");
+		retype("payload", payloads[bits / 8]);
+		assert_all_balanced();
+	}
+	usual(state);
+	shape.sequence = 0;
+	assert_all_balanced();
+}
+
+static void test_hostile_names(void **state)
+{
+	(void)state;
+	static char evil[] = "a\"); DROP TABLE x; --'\\";
+	static const char quoted[] = "\"a\"\"); DROP TABLE x; --'\\\"";
+	names.payload = names.id = names.event_id = names.headers = evil;
+	names.created_at = names.aggregate_id = names.aggregate_type = names.event_type = evil;
+	fields[0] = evil;
+	shape.field_count = 1;
+	add(evil, TYPE_TEXT);
+	add("c'd", TYPE_TEXT); /* a key of the extra columns: a literal, and an identifier */
+	shape.table = TEXT("\"s'\"\".x\".\"t\"\"; --\"");
+	struct statements all;
+	make(&all);
+	for (size_t i = 0; i < 5; i++) {
+		assert_balanced(all.items[i]);
+		assert_has(all.items[i], quoted);
+		assert_has(all.items[i], shape.table);
+	}
+	assert_has(all.items[2], "c''d");
+	assert_has(all.items[2], "gone.\"c'd\"");
+	drop(&all);
+}
+
+static void test_the_claim(void **state)
+{
+	char *sql = outbox_sql_claim(&shape);
+	(void)state;
+	assert_ptr_equal(strstr(sql, "DELETE FROM \"public\".\"outbox_events\" WHERE"), sql);
+	assert_has(sql, "ctid = ANY (ARRAY(");
+	assert_has(sql, "ORDER BY \"id\" LIMIT $2::int8 FOR UPDATE SKIP LOCKED");
+	assert_has(sql, "\"id\" > $1::int8");
+	assert_has(sql, "size <= $3::int8 OR n = 1");
+	assert_has(sql, "tableoid = 16385::oid");
+	assert_has(sql, "1000000");
+	assert_lacks(sql, "published_at");
+	/* in the order of CLAIM_* and the fields */
+	assert_has(sql, "RETURNING \"id\"::int8, \"created_at\"::timestamptz, ");
+	assert_string_equal(sql + strlen(sql) - 28, ", \"event_id\", \"aggregate_id\"");
+	free(sql);
+}
+
+static void test_the_claim_that_marks(void **state)
+{
+	char *sql = outbox_sql_claim(&shape);
+	(void)state;
+	assert_ptr_equal(strstr(sql, "UPDATE \"public\".\"outbox_events\" SET published_at"), sql);
+	assert_has(sql, "AND published_at IS NULL AND tableoid"); /* else not the partial index */
+	assert_lacks(sql, "DELETE");
+	free(sql);
+}
+
+static void test_fields_that_are_no_text_are_cast(void **state)
+{
+	(void)state;
+	retype("aggregate_id", 1700 /* numeric */);
+	char *sql = outbox_sql_claim(&shape);
+	assert_has(sql, "\"aggregate_id\"::text");
+	free(sql);
+	retype("aggregate_id", TYPE_TEXT);
+	sql = outbox_sql_claim(&shape);
+	assert_lacks(sql, "\"aggregate_id\"::text");
+	free(sql);
+}
+
+/* Each id must be looked up in the index, whatever was known of the table when this was planned. */
+static void test_recovery_looks_each_id_up(void **state)
+{
+	for (int mark = 0; mark < 2; mark++) {
+		(mark ? usual_marked : usual)(state);
+		char *settle = outbox_sql_settle(&shape), *aside = outbox_sql_set_aside(&shape);
+		assert_has(settle, "LATERAL (SELECT t.ctid");
+		assert_has(settle, "OFFSET 0)");
+		assert_has(settle, "IS NOT DISTINCT FROM given.event_id");
+		assert_has(settle, mark ? "UPDATE" : "DELETE FROM");
+		assert_int_equal(strstr(settle, "published_at IS NULL") != NULL, mark);
+		assert_has(aside, "LATERAL (SELECT t.ctid");
+		assert_has(aside, "DELETE FROM");
+		assert_has(aside, "ON CONFLICT (outbox, id, event_id) DO UPDATE");
+		free(settle);
+		free(aside);
+	}
+}
+
+static void test_what_is_set_aside_is_the_bytes(void **state)
+{
+	(void)state;
+	char *sql = outbox_sql_set_aside(&shape);
+	assert_has(sql, "convert_to(gone.\"payload\"::text, ");
+	free(sql);
+	retype("payload", TYPE_BYTEA);
+	sql = outbox_sql_set_aside(&shape);
+	assert_lacks(sql, "convert_to(");
+	free(sql);
+}
+
+/* A function takes 100 arguments at most; the mapped columns have places of their own. */
+static void test_many_extra_columns(void **state)
+{
+	static char extra[60][8];
+	(void)state;
+	char *sql = outbox_sql_set_aside(&shape);
+	assert_has(sql, "NULL::jsonb");
+	free(sql);
+	for (int i = 0; i < 60; i++) {
+		snprintf(extra[i], sizeof(extra[i]), "x%d", i);
+		add(extra[i], TYPE_TEXT);
+	}
+	sql = outbox_sql_set_aside(&shape);
+	const char *second = strstr(sql, ") || jsonb_build_object(");
+	assert_non_null(second);
+	assert_true(strstr(sql, "gone.\"x49\"") < second);
+	assert_true(strstr(sql, "gone.\"x50\"") > second);
+	assert_lacks(sql, "'payload'");
+	assert_balanced(sql);
+	free(sql);
+}
+
+static void test_bell_and_horizon(void **state)
+{
+	struct statements all;
+	(void)state;
+	make(&all);
+	assert_has(all.items[5], "pg_sequence_last_value(16384::oid::regclass)");
+	assert_has(all.items[5], "to_regclass");
+	assert_has(all.items[6], "relation = 16385::oid");
+	assert_has(all.items[6], "database = 5::oid");
+	assert_has(all.items[6], "'RowExclusiveLock'");
+	assert_has(all.items[6], "IS DISTINCT FROM pg_backend_pid()");
+	assert_has(all.items[7], "setval(16390::oid::regclass, 1, $1::boolean)");
+	assert_has(all.items[7], "'synchronous_commit', 'off', true");
+	assert_has(all.items[8], "setval(16390::oid::regclass, 1, false)");
+	drop(&all);
+	shape.sequence = 0;
+	char *drawn = outbox_sql_drawn(&shape);
+	assert_has(drawn, "NULL::int8");
+	free(drawn);
+}
+
+static void test_the_purge_waits_for_nobody(void **state)
+{
+	(void)state;
+	char *sql = outbox_sql_purge(&shape, INT64_C(604800000));
+	assert_has(sql, "604800000 * interval '1 millisecond'");
+	assert_has(sql, "FOR UPDATE SKIP LOCKED");
+	assert_has(sql, "LIMIT 5000");
+	free(sql);
+}
+
+static void test_shapes_are_freed(void **state)
+{
+	struct outbox_shape own = {.table = xstrdup("t"), .column_count = 1};
+	(void)state;
+	own.columns = xcalloc(1, sizeof(*own.columns));
+	own.columns[0].name = xstrdup("c");
+	assert_non_null(outbox_shape_column(&own, "c"));
+	assert_null(outbox_shape_column(&own, "C"));
+	outbox_shape_free(&own);
+	assert_null(own.table);
+	assert_int_equal(own.column_count, 0);
+	outbox_shape_free(&own);
+}
+
+#define on_usual(test)	cmocka_unit_test_setup(test, usual)
+#define on_marked(test) cmocka_unit_test_setup(test, usual_marked)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    on_usual(test_the_usual_shape),
+	    on_usual(test_every_payload_type),
+	    on_usual(test_types_that_cannot_be),
+	    on_usual(test_columns_that_are_not_there),
+	    on_usual(test_a_template_names_a_column_that_is_not_there),
+	    on_usual(test_marking_needs_its_column),
+	    on_usual(test_every_shape_gives_whole_statements),
+	    on_usual(test_hostile_names),
+	    on_usual(test_the_claim),
+	    on_marked(test_the_claim_that_marks),
+	    on_usual(test_fields_that_are_no_text_are_cast),
+	    on_usual(test_recovery_looks_each_id_up),
+	    on_usual(test_what_is_set_aside_is_the_bytes),
+	    on_usual(test_many_extra_columns),
+	    on_usual(test_bell_and_horizon),
+	    on_marked(test_the_purge_waits_for_nobody),
+	    on_usual(test_shapes_are_freed),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -88,10 +88,23 @@ static void fail(struct pg *pg, bool permanent, const struct error *why)
 	loop_timer_set(pg->timer, 0);
 }
 
+/* Where in the server's source an error is raised: no word for our log. */
+static void drop_locations(char *text)
+{
+	static const char label[] = "\nLOCATION:";
+	char *at, *end;
+
+	while ((at = strstr(text, label)) != NULL) {
+		end = at + 1 + strcspn(at + 1, "\n");
+		memmove(at, end, strlen(end) + 1);
+	}
+}
+
 /* libpq's message is several lines: one or more for each host while connecting, and hints after. */
 static void connection_error(const struct pg *pg, struct error *err)
 {
 	error_set(err, "%s", PQerrorMessage(pg->conn));
+	drop_locations(err->text);
 	if (pg->state != PG_CONNECTING)
 		err->text[strcspn(err->text, "\n")] = '\0';
 	size_t len = strlen(err->text);
@@ -104,26 +117,44 @@ static void connection_error(const struct pg *pg, struct error *err)
 		error_set(err, "the server closed the connection");
 }
 
-static bool says(const struct error *err, const char *words)
+/* Whether one attempt's words, up to its line's end, say what cannot be waited out. The server's
+ * are in its own language (lc_messages), so they are told by their SQLSTATE: "...: FATAL:  28P01:
+ * ...". libpq's own are English, since no locale is set, and so are a pooler's, which has one state
+ * for all. */
+static bool attempt_is_for_good(const char *words)
 {
-	return strstr(err->text, words) != NULL;
+	size_t len = strcspn(words, "\n");
+	const char *colon = memmem(words, len, ":  ", 3);
+	char state[6] = "";
+
+	if (colon != NULL)
+		snprintf(state, sizeof(state), "%s", colon + 3);
+	return pg_state_is_permanent(state) ||
+	       memmem(words, len, "no password supplied", 20) != NULL ||
+	       memmem(words, len, "unsupported startup parameter", 29) != NULL;
 }
 
-/* libpq gives no SQLSTATE for a connection that did not come about (PQresultErrorField needs a
- * result), so what cannot be waited out is told by the server's words. */
-static bool refused_for_good(const struct error *err)
+/* libpq gives no result for a connection that did not come about, only the words of all attempts:
+ * for several hosts, for several addresses of a host, with and without encryption. A server that
+ * refuses for good ends them; but if one before it was only away, it may be back the next time. */
+static bool refused_for_good(const PGconn *conn)
 {
-	return says(err, "authentication failed") || says(err, "no password supplied") ||
-	       says(err, "no pg_hba.conf entry") || says(err, "unsupported startup parameter") ||
-	       (says(err, "FATAL") && says(err, "does not exist")) ||
-	       says(err, "permission denied for database");
+	static const char attempt[] = "connection to server ";
+	const char *at = PQerrorMessage(conn);
+
+	if (strncmp(at, attempt, strlen(attempt)) != 0)
+		return false;
+	for (; at != NULL; at = strstr(at + 1, attempt))
+		if (!attempt_is_for_good(at))
+			return false;
+	return true;
 }
 
 static void fail_connection(struct pg *pg)
 {
 	struct error err, told;
 	connection_error(pg, &err);
-	bool permanent = pg->state == PG_CONNECTING && refused_for_good(&err);
+	bool permanent = pg->state == PG_CONNECTING && refused_for_good(pg->conn);
 	if (pg->state == PG_CONNECTING)
 		error_set(&told, "cannot connect to the database: %s", err.text);
 	else
@@ -397,6 +428,7 @@ struct pg *pg_open(struct loop *loop, const char *dsn, const struct pg_events *e
 	if (pg->conn == NULL)
 		abort(); /* out of memory */
 	PQsetNoticeReceiver(pg->conn, on_notice, pg);
+	PQsetErrorVerbosity(pg->conn, PQERRORS_VERBOSE); /* refused_for_good reads the SQLSTATE */
 	if (PQstatus(pg->conn) == CONNECTION_BAD) {
 		fail_connection(pg);
 		return pg;

@@ -180,8 +180,8 @@ static void fake_rows(int fd, unsigned rows, uint32_t bytes)
 static void fake_error(int fd, const char *severity, const char *state, const char *message)
 {
 	char body[256];
-	int len = snprintf(body, sizeof(body), "S%s%cV%s%cC%s%cM%s%c", severity, 0, severity, 0,
-			   state, 0, message, 0);
+	int len = snprintf(body, sizeof(body), "S%s%cV%s%cC%s%cM%s%cFfake.c%cL1%cRfake_error%c",
+			   severity, 0, severity, 0, state, 0, message, 0, 0, 0, 0);
 	fake_say(fd, 'E', body, (size_t)len + 1);
 }
 

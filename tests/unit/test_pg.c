@@ -78,6 +78,52 @@ static void test_a_wrong_password_is_for_good(void **state)
 	assert_non_null(strstr(why, "cannot connect to the database: "));
 	assert_non_null(strstr(why, "password authentication failed"));
 	assert_null(strchr(why, '\n'));
+	assert_null(strstr(why, "fake.c"));
+}
+
+/* lc_messages = 'ru_RU.UTF-8' */
+static void refuse_password_in_russian(int fd)
+{
+	fake_message(fd, 0);
+	fake_error(fd, "ВАЖНО", "28P01",
+		   "пользователь \"u\" не прошёл проверку подлинности (по паролю)");
+}
+
+static void test_a_wrong_password_is_for_good_in_any_language(void **state)
+{
+	(void)state;
+	converse(refuse_password_in_russian, "failed");
+	assert_true(permanent);
+	assert_non_null(strstr(why, "28P01: пользователь"));
+}
+
+static void ask_for_a_password(int fd)
+{
+	fake_message(fd, 0);
+	fake_say(fd, 'R', "\0\0\0\3", 4);
+	fake_await(fd, 'X');
+}
+
+static void test_a_missing_password_is_for_good(void **state)
+{
+	(void)state;
+	converse(ask_for_a_password, "failed");
+	assert_string_equal(told, "failed");
+	assert_true(permanent);
+}
+
+/* Words of English say nothing. */
+static void lack_a_file_for_now(int fd)
+{
+	fake_message(fd, 0);
+	fake_error(fd, "FATAL", "58P01", "file \"base/1/PG_VERSION\" does not exist");
+}
+
+static void test_a_damage_may_be_mended(void **state)
+{
+	(void)state;
+	converse(lack_a_file_for_now, "failed");
+	assert_false(permanent);
 }
 
 static void refuse_for_now(int fd)
@@ -114,6 +160,42 @@ static void test_a_string_that_does_not_parse(void **state)
 	converse_with("nonsense=1", "failed");
 	assert_string_equal(told, "failed");
 	pg_close(&pg);
+}
+
+/* What the second host refuses the first one, which is away, may accept when it is back. */
+static void test_a_refusal_behind_a_host_that_is_away_is_not_for_good(void **state)
+{
+	struct fake refusing;
+	int listener, port = fake_port(&listener);
+	char where[96];
+	(void)state;
+	fake_start(&refusing, refuse_password);
+	snprintf(where, sizeof(where), "host=127.0.0.1,127.0.0.1 port=%d,%d", port, refusing.port);
+	converse_with(where, "failed");
+	assert_string_equal(told, "failed");
+	assert_false(permanent);
+	assert_non_null(strstr(why, "Connection refused"));
+	assert_non_null(strstr(why, "password authentication failed"));
+	pg_close(&pg);
+	fake_stop(&refusing);
+	close(listener);
+}
+
+/* libpq asks no further then. */
+static void test_a_refusal_of_the_first_host_is_for_good(void **state)
+{
+	struct fake refusing;
+	int listener, port = fake_port(&listener);
+	char where[96];
+	(void)state;
+	fake_start(&refusing, refuse_password);
+	snprintf(where, sizeof(where), "host=127.0.0.1,127.0.0.1 port=%d,%d", refusing.port, port);
+	converse_with(where, "failed");
+	assert_string_equal(told, "failed");
+	assert_true(permanent);
+	pg_close(&pg);
+	fake_stop(&refusing);
+	close(listener);
 }
 
 /* The first host accepts and says nothing of use; the second one serves. */
@@ -468,9 +550,14 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    with_loop(test_connects),
 	    with_loop(test_a_wrong_password_is_for_good),
+	    with_loop(test_a_wrong_password_is_for_good_in_any_language),
+	    with_loop(test_a_missing_password_is_for_good),
+	    with_loop(test_a_damage_may_be_mended),
 	    with_loop(test_a_server_that_starts_up_is_waited_for),
 	    with_loop(test_a_dead_port),
 	    with_loop(test_a_string_that_does_not_parse),
+	    with_loop(test_a_refusal_behind_a_host_that_is_away_is_not_for_good),
+	    with_loop(test_a_refusal_of_the_first_host_is_for_good),
 	    with_loop(test_the_next_host_is_tried),
 	    with_loop(test_a_host_that_does_not_answer_is_passed_over),
 	    with_loop(test_answers_come_in_the_order_of_the_asks),

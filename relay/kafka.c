@@ -277,11 +277,11 @@ void kafka_purge(struct kafka *kafka)
 
 static void kafka_free(struct kafka *kafka, const struct timespec *deadline)
 {
+	producer_free(kafka); /* may set the tick */
 	loop_io_free(&kafka->io);
 	loop_timer_free(&kafka->tick);
 	loop_timer_free(&kafka->restart);
 	loop_timer_free(&kafka->purge);
-	producer_free(kafka);
 	collect_graves(kafka, deadline);
 	kafka_embedded_free(kafka->mock, kafka->mock_handle);
 	kafka_topics_free(kafka);

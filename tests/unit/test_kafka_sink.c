@@ -341,6 +341,24 @@ static void it_ends_in_time_with_events_outstanding(void **state)
 	assert_null(rig->sink);
 }
 
+/* A broker that answered a moment ago is asked for a topic, and no answer comes before the end. */
+static void it_ends_with_a_question_open(void **state)
+{
+	struct rig *rig = *state;
+	struct kafka *kafka;
+
+	rig->options.embedded = false;
+	rig->options.bootstrap_servers = "127.0.0.1:9";
+	connect_sink(rig);
+	kafka = (struct kafka *)rig->sink;
+	kafka_set_reachable(kafka, true);
+	kafka_topic(kafka, slice_of("t"));
+	kafka_topics_tick(kafka, INT64_MAX);
+	assert_true(kafka->topics.last->asking);
+	kafka_sink_free(&rig->sink, 5000);
+	assert_null(rig->sink);
+}
+
 #define STORY(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -360,6 +378,7 @@ int main(void)
 	    STORY(wrong_properties_are_named_but_not_shown),
 	    STORY(the_embedded_broker_serves_and_survives_a_rebuild),
 	    STORY(it_ends_in_time_with_events_outstanding),
+	    STORY(it_ends_with_a_question_open),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

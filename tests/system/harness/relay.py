@@ -17,6 +17,7 @@ READY = re.compile(r"ready: publishing .+ to (\S+)")
 LISTENS = re.compile(r"http listens on (\S+)")
 # What the sanitizers print; none of it may ever be in a log.
 BROKEN = re.compile(r"AddressSanitizer|LeakSanitizer|runtime error:|Assertion .* failed")
+CRASHED = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
 SAMPLE = re.compile(r"^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? (\S+)$")
 
 
@@ -108,11 +109,14 @@ class Relay:
         return re.search(pattern, self.log()) is not None
 
     def broken(self):
-        """What a sanitizer or an assertion said, ever, with some of what is around it; or None."""
+        """What a sanitizer or an assertion said, ever, with some of what is around it, or how it crashed; or
+        None."""
         if self.process.child is None:
             return None
         log = self.process.log(whole=True)
         found = BROKEN.search(log)
+        if not found and -(self.process.child.returncode or 0) in CRASHED:
+            return f"nothing, and died of signal {-self.process.child.returncode}"
         return found and log[max(0, found.start() - 500):found.start() + 3000]
 
     @property

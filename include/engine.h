@@ -80,6 +80,7 @@ struct engine_input {
 	int64_t drawn;
 	const struct writers *writers;
 	bool has_bell; /* with ON_ACQUIRED */
+	bool owes;     /* the source remembers removals that may not be durable yet */
 };
 
 enum engine_do {
@@ -134,9 +135,10 @@ struct engine {
 	struct horizon horizon;
 	struct waker waker;
 	bool sink_ready, sink_reachable, sink_broken, sink_blocked, rebuilding;
+	bool probing; /* one claim, to see whether a blocked sink would take its events now */
+	int64_t probe_at_us;
 	bool stopping; /* asked to stop */
 	bool halting;  /* an event was rejected and the policy is to halt */
-	bool heard;    /* the bell rang while a look was under way */
 	bool ahead;    /* a claim has been sent behind the COMMIT */
 	bool full;     /* the batch ended because it was full: a backlog waits */
 	bool sweeping; /* claims start at 0 until one comes back short */
@@ -156,5 +158,8 @@ void engine_step(struct engine *engine, const struct engine_input *input,
 
 /* True while a transaction is open and waits for the sink: the stall timer must run. */
 bool engine_waits_for_sink(const struct engine *engine);
+
+/* True while the sink takes nothing, though its peer answers: it waits for a topic. */
+bool engine_is_blocked(const struct engine *engine);
 
 #endif

@@ -80,6 +80,9 @@ struct source_ops {
 	void (*housekeep)(struct source *source, int64_t floor);
 	/* Does what was asked, then closes the session: closed. */
 	void (*close)(struct source *source);
+	/* Whether removals were committed that a crash of the source's peer may still undo. The
+	 * source settles them again when it has the shard again, before acquired. */
+	bool (*owes)(const struct source *source);
 	/* Closes the session at once; no answer. */
 	void (*drop)(struct source *source);
 };

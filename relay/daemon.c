@@ -110,8 +110,11 @@ static void on_changed(void *arg)
 static void on_patience(void *arg)
 {
 	struct daemon *daemon = arg;
-	log_warning("Kafka has not acknowledged everything in %d s; what it has not is published "
-		    "again at the next start",
+	struct shard_status status;
+	shard_status(daemon->shard, &status);
+	log_warning("%s in %d s; what is not settled is published again at the next start",
+		    status.outstanding > 0 ? "Kafka has not acknowledged everything"
+					   : "the database has not settled everything",
 		    STOP_PATIENCE_US / 1000000);
 	shard_stop(daemon->shard, true);
 }

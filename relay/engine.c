@@ -11,7 +11,7 @@
 #include <assert.h>
 #include <string.h>
 
-enum { STANDBY_US = 500 * 1000, HOLDING_US = 1000 * 1000 };
+enum { STANDBY_US = 500 * 1000, HOLDING_US = 1000 * 1000, PROBE_US = 5000 * 1000 };
 
 void engine_init(struct engine *engine, const struct engine_options *options,
 		 const struct batch *batch, uint64_t seed)
@@ -28,6 +28,11 @@ bool engine_waits_for_sink(const struct engine *engine)
 {
 	bool attached = engine->state == ENGINE_CLAIMING || engine->state == ENGINE_PUBLISHING;
 	return attached && (engine->batch->outstanding > 0 || engine->sink_blocked);
+}
+
+bool engine_is_blocked(const struct engine *engine)
+{
+	return engine->sink_blocked || engine->probing;
 }
 
 /* ---- small words the handlers are written in ---- */
@@ -84,9 +89,10 @@ static bool needs_recovery(const struct engine *engine)
 }
 
 /* Nothing was published that is not settled: the shard may be left. */
-static bool owes_nothing(const struct engine *engine)
+static bool owes_nothing(const struct step *s)
 {
-	return engine->batch->outstanding == 0 && !needs_recovery(engine);
+	const struct engine *engine = s->engine;
+	return engine->batch->outstanding == 0 && !needs_recovery(engine) && !s->input->owes;
 }
 
 static void stopped(struct step *s)
@@ -188,6 +194,22 @@ static void resume(struct step *s, bool observes)
 		hold(s);
 }
 
+/* What the sink would not take may be gone or mended by now, and nobody tells: see from time to
+ * time, without waiting for the sink with a transaction open. */
+static void probe_if_due(struct step *s)
+{
+	struct engine *engine = s->engine;
+	if (!engine->sink_blocked || s->input->now_us < engine->probe_at_us)
+		return;
+	engine->sink_blocked = false;
+	engine->probing = true;
+}
+
+static void probed(struct engine *engine)
+{
+	engine->sink_blocked = engine->probing = false;
+}
+
 /* Gives the transaction up; what the sink holds is settled later, by identity. */
 static void withdraw(struct step *s)
 {
@@ -209,6 +231,7 @@ static void settle(struct step *s)
 	struct engine *engine = s->engine;
 	enter(engine, ENGINE_SETTLING);
 	act(s, DO_SETTLE)->more = engine->full && !finishing(engine);
+	engine->probing = false;
 	engine->ahead =
 	    !finishing(engine) && sink_usable(engine) && s->input->now_us < engine->housekeep_at_us;
 	if (!engine->ahead)
@@ -224,7 +247,8 @@ static void publish_on(struct step *s)
 	bool done = engine->state == ENGINE_PUBLISHING && all_reported(batch);
 	/* Rejected and returned events must not go with the commit. */
 	bool unfit = batch->rejected > 0 || batch->returned > 0;
-	if (must_halt(engine) || (done && unfit))
+	bool in_vain = engine->probing && engine->sink_blocked && batch->outstanding == 0;
+	if (must_halt(engine) || in_vain || (done && unfit))
 		withdraw(s);
 	else if (done)
 		settle(s);
@@ -276,7 +300,7 @@ static void on_busy(struct step *s)
 	struct engine *engine = s->engine;
 	engine->failures = 0;
 	/* It may be our own lost session that still has the shard. */
-	if (finishing(engine) && owes_nothing(engine)) {
+	if (finishing(engine) && owes_nothing(s)) {
 		close_session(s);
 		return;
 	}
@@ -287,7 +311,7 @@ static void on_busy(struct step *s)
 static void on_lost(struct step *s)
 {
 	struct engine *engine = s->engine;
-	if (engine->state == ENGINE_CLOSING) {
+	if (engine->state == ENGINE_CLOSING && owes_nothing(s)) {
 		stopped(s);
 		return;
 	}
@@ -295,7 +319,7 @@ static void on_lost(struct step *s)
 	horizon_reset(&engine->horizon);
 	waker_reset(&engine->waker, false, engine->options.poll_us);
 	enter(engine, ENGINE_OFFLINE);
-	if (finishing(engine) && owes_nothing(engine)) {
+	if (finishing(engine) && owes_nothing(s)) {
 		stopped(s);
 		return;
 	}
@@ -306,14 +330,12 @@ static void dry(struct step *s)
 {
 	struct engine *engine = s->engine;
 	act(s, DO_END);
+	engine->probing = false;
 	if (finishing(engine)) {
 		close_session(s);
 		return;
 	}
 	struct waker_rest rest = waker_dry(&engine->waker);
-	if (engine->heard)
-		rest.after_us = 0;
-	engine->heard = false;
 	if (rest.arm)
 		act(s, DO_BELL_ON);
 	enter(engine, ENGINE_RESTING);
@@ -341,7 +363,7 @@ static bool claim_more(struct step *s)
 {
 	struct engine *engine = s->engine;
 	const struct batch *batch = engine->batch;
-	if (finishing(engine) || engine->sink_broken ||
+	if (finishing(engine) || engine->sink_broken || engine->probing ||
 	    !claims_want(&engine->claims, &engine->options.limits, batch->events, batch->bytes))
 		return false;
 	claim(s, batch->events, batch->bytes, (struct claim){.opens = false});
@@ -413,7 +435,8 @@ static void on_ready(struct step *s)
 {
 	struct engine *engine = s->engine;
 	engine->sink_ready = true;
-	engine->sink_broken = engine->rebuilding = engine->sink_blocked = false;
+	engine->sink_broken = engine->rebuilding = false;
+	probed(engine);
 	if (engine->state == ENGINE_HOLDING)
 		resume(s, false);
 }
@@ -428,7 +451,7 @@ static void on_reachable(struct step *s, bool yes)
 static void on_writable(struct step *s)
 {
 	struct engine *engine = s->engine;
-	engine->sink_blocked = false;
+	probed(engine);
 	if (engine->state == ENGINE_CLAIMING || engine->state == ENGINE_PUBLISHING)
 		act(s, DO_PRODUCE);
 	else if (engine->state == ENGINE_HOLDING)
@@ -456,6 +479,7 @@ static void on_timer(struct step *s)
 		resume(s, engine->waker.state == WAKER_WATCHING);
 		break;
 	case ENGINE_HOLDING:
+		probe_if_due(s);
 		housekeep_if_due(s);
 		resume(s, false);
 		break;
@@ -467,11 +491,10 @@ static void on_timer(struct step *s)
 static void on_rung(struct step *s)
 {
 	struct engine *engine = s->engine;
-	if (engine->state != ENGINE_RESTING || !engine->waker.armed) {
-		/* The look under way may have begun before the commit that rings. */
-		engine->heard = engine->waker.armed;
+	/* A look under way began after the commit that rings: sessions hear outside transactions.
+	 */
+	if (engine->state != ENGINE_RESTING || !engine->waker.armed)
 		return;
-	}
 	engine->cause = CAUSE_BELL;
 	resume(s, engine->waker.state == WAKER_WATCHING);
 }
@@ -482,11 +505,11 @@ static void on_stop(struct step *s)
 	engine->stopping = true;
 	switch (engine->state) {
 	case ENGINE_OFFLINE:
-		if (owes_nothing(engine))
+		if (owes_nothing(s))
 			stopped(s);
 		break;
 	case ENGINE_STANDBY:
-		if (owes_nothing(engine))
+		if (owes_nothing(s))
 			close_session(s);
 		break;
 	case ENGINE_RESTING:
@@ -549,6 +572,7 @@ void engine_step(struct engine *engine, const struct engine_input *input,
 		break;
 	case ON_BLOCKED:
 		engine->sink_blocked = true;
+		engine->probe_at_us = input->now_us + PROBE_US;
 		break;
 	case ON_WRITABLE:
 		on_writable(&s);

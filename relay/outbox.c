@@ -340,6 +340,11 @@ static void close_when_done(struct source *source)
 	ask_alone(outbox, TAG_CLOSE, "SELECT");
 }
 
+static bool owes(const struct source *source)
+{
+	return ((const struct outbox *)source)->debt.count > 0;
+}
+
 static void drop(struct source *source)
 {
 	pg_close(&outbox_of(source)->pg);
@@ -355,6 +360,7 @@ static const struct source_ops ops = {
     .bell = bell,
     .housekeep = housekeep,
     .close = close_when_done,
+    .owes = owes,
     .drop = drop,
 };
 

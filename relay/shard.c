@@ -227,11 +227,12 @@ static void step_once(struct shard *shard, struct engine_input input)
 	struct engine_actions actions;
 	enum engine_state before = shard->engine.state;
 	input.now_us = now_us(shard);
+	input.owes = shard->source->ops->owes(shard->source);
 	engine_step(&shard->engine, &input, &actions);
 	if (before != shard->engine.state)
 		log_debug("shard 0: %s -> %s", engine_state_name(before),
 			  engine_state_name(shard->engine.state));
-	if (!shard->engine.sink_blocked)
+	if (!engine_is_blocked(&shard->engine))
 		shard->blocked_us = 0;
 	else if (shard->blocked_us == 0)
 		shard->blocked_us = input.now_us;
@@ -550,7 +551,7 @@ static bool is_working(enum engine_state state)
 void shard_status(const struct shard *shard, struct shard_status *status)
 {
 	int64_t since = shard->moved_us > shard->waiting_us ? shard->moved_us : shard->waiting_us;
-	bool blocked = shard->engine.sink_blocked && !shard->engine.sink_broken &&
+	bool blocked = engine_is_blocked(&shard->engine) && !shard->engine.sink_broken &&
 		       shard->batch.outstanding == 0;
 	*status = (struct shard_status){
 	    .state = engine_state_name(shard->engine.state),

@@ -7,7 +7,7 @@
 static const int64_t linger_us[] = {500, 1000, 1000, 2000, 4000};
 enum { LINGERS = sizeof(linger_us) / sizeof(linger_us[0]) };
 
-enum { WATCH_FIRST_US = 1000, WATCH_LAST_US = 100 * 1000 };
+enum { WATCH_FIRST_US = 1000, WATCH_DOUBLINGS = 20 };
 
 void waker_reset(struct waker *waker, bool has_bell, int64_t poll_us)
 {
@@ -45,10 +45,10 @@ static struct waker_rest watch_on(struct waker *waker)
 {
 	if (waker->read && writers_none(&waker->writers))
 		return sleep_on(waker);
-	int64_t after = (int64_t)WATCH_FIRST_US << (waker->step < 7 ? waker->step : 7);
-	waker->step++;
-	if (after > WATCH_LAST_US)
-		after = WATCH_LAST_US;
+	/* Doubling: an event comes late by no more than its transaction has taken already. */
+	int64_t after = (int64_t)WATCH_FIRST_US << waker->step;
+	if (waker->step < WATCH_DOUBLINGS)
+		waker->step++;
 	if (after > waker->poll_us)
 		after = waker->poll_us;
 	return (struct waker_rest){.observe = true, .after_us = after};

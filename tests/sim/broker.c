@@ -66,6 +66,8 @@ static enum sink_answer op_produce(struct sink *sink, struct event *event,
 		violated(sim, "routes to another key", "row %u", row);
 	if (sim->now_us < sim->broker.topic_away_until_us)
 		return later(sim);
+	if (sim->now_us < sim->db.rows[row].topic_away_until_us)
+		return SINK_LATER;
 	if (sim->db.rows[row].kind == KIND_TOO_LARGE) {
 		note_rejected(sim, row);
 		*reason = REJECT_TOO_LARGE;

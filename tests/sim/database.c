@@ -110,6 +110,7 @@ static void commit_txn(struct sim *sim, struct txn *txn)
 		struct row *row = &db->rows[txn->first_row + i];
 		row->state = ROW_VISIBLE;
 		row->visible_us = sim->now_us;
+		row->took_us = sim->now_us - txn->locked_us;
 		row->number = db->key_numbers[row->key]++;
 		commit->inserted |= ROW_BIT(txn->first_row + i);
 	}
@@ -143,8 +144,11 @@ void txn_step(struct sim *sim, struct txn *txn)
 	trace(sim, "writer %d: step %d", (int)(txn - sim->db.txns), (int)txn->phase);
 	switch (txn->phase) {
 	case TXN_WAITING:
+		txn->phase = TXN_KEYED;
+		break;
 	case TXN_KEYED:
-		txn->phase++;
+		txn->phase = TXN_LOCKED;
+		txn->locked_us = sim->now_us;
 		break;
 	case TXN_LOCKED:
 		draw(sim, txn);

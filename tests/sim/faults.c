@@ -18,6 +18,7 @@ static const struct {
     [FAULT_BREAK] = {"producer breaks", 6},
     [FAULT_DRAIN] = {"producer drains", 1},
     [FAULT_BLOCK] = {"topic away", 2},
+    [FAULT_MISROUTE] = {"row without a topic", 2},
     [FAULT_CRASH] = {"crash", 6},
     [FAULT_STOP] = {"stop", 1},
     [FAULT_STOP_NOW] = {"stop at once", 1},
@@ -75,6 +76,13 @@ static void lock_row(struct sim *sim)
 	sim->key_unordered[row->key] = true;
 }
 
+static void misroute(struct sim *sim, unsigned variant)
+{
+	struct row *row = &sim->db.rows[sim_below(sim, sim->db.row_count)];
+
+	row->topic_away_until_us = outage(sim, variant);
+}
+
 static void rival(struct sim *sim)
 {
 	session_cut(sim, true, 0, 0);
@@ -121,6 +129,9 @@ void fault_strike(struct sim *sim, enum fault fault, unsigned variant)
 	case FAULT_BLOCK:
 		sim->broker.topic_away_until_us = outage(sim, variant);
 		break;
+	case FAULT_MISROUTE:
+		misroute(sim, variant);
+		break;
 	case FAULT_CRASH:
 		process_kill(sim, variant % 3, variant / 2);
 		break;
@@ -166,8 +177,11 @@ void heal(struct sim *sim)
 		sim->broker.down_until_us = now;
 		sim->producer.tell_reachable_us = now + 50 * MS;
 	}
-	for (unsigned i = 0; i < sim->db.row_count; i++)
-		sim->db.rows[i].foreign_until_us = at_most(sim->db.rows[i].foreign_until_us, now);
+	for (unsigned i = 0; i < sim->db.row_count; i++) {
+		struct row *row = &sim->db.rows[i];
+		row->foreign_until_us = at_most(row->foreign_until_us, now);
+		row->topic_away_until_us = at_most(row->topic_away_until_us, now);
+	}
 	for (unsigned i = 0; i < sim->db.txn_count; i++)
 		sim->db.txns[i].next_us = at_most(sim->db.txns[i].next_us, now);
 }

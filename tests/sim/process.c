@@ -135,12 +135,8 @@ void process_reap(struct sim *sim)
 		violated(sim, "stops unasked", "%s", "");
 	if (process->failed)
 		mend(sim);
-	if (sim->session.debt != 0) {
-		/* What it still owed, it can no longer settle again. */
-		allow_unsettled(sim);
-		allow_undurable(sim);
-		allow_jumps(sim);
-	}
+	if (sim->session.debt != 0)
+		violated(sim, "stops in debt", "rows %llx", (unsigned long long)sim->session.debt);
 	if (sim->producer.outstanding > 0) {
 		allow_unsettled(sim);
 		producer_crash(sim, sim_below(sim, 4));

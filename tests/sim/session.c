@@ -142,7 +142,16 @@ static void op_housekeep(struct source *source, int64_t floor)
 
 static void op_close(struct source *source)
 {
+	if (session_of(source)->debt != 0) {
+		ask(session_of(source), ASK_BEGIN);
+		op_end(source);
+	}
 	ask(session_of(source), ASK_CLOSE);
+}
+
+static bool op_owes(const struct source *source)
+{
+	return ((const struct session *)source)->debt != 0;
 }
 
 static void op_drop(struct source *source)
@@ -154,6 +163,7 @@ static void op_drop(struct source *source)
 	allow_jumps(session->sim);
 	session_cut(session->sim, false, sim_below(session->sim, 4), 0);
 	session->answer_count = 0;
+	session->debt = 0;
 }
 
 static const struct source_ops ops = {
@@ -166,6 +176,7 @@ static const struct source_ops ops = {
     .bell = op_bell,
     .housekeep = op_housekeep,
     .close = op_close,
+    .owes = op_owes,
     .drop = op_drop,
 };
 

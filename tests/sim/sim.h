@@ -48,13 +48,15 @@ struct row {
 	unsigned partition;
 	enum row_kind kind;
 	enum row_state state;
-	unsigned taken_by;	  /* backend + 1 whose open transaction has deleted it */
-	int64_t visible_us;	  /* since when it can be claimed */
-	int64_t foreign_until_us; /* somebody else holds its lock */
-	bool sweep_only;	  /* it may lie under the floor */
-	bool dead_letter;	  /* it was moved there */
-	unsigned appended;	  /* times it stands in the log */
-	unsigned repeats_allowed; /* for reasons that allow it */
+	unsigned taken_by;	     /* backend + 1 whose open transaction has deleted it */
+	int64_t visible_us;	     /* since when it can be claimed */
+	int64_t took_us;	     /* its transaction, from the table's lock to the commit */
+	int64_t foreign_until_us;    /* somebody else holds its lock */
+	int64_t topic_away_until_us; /* its topic is missing until it is mended, and nobody tells */
+	bool sweep_only;	     /* it may lie under the floor */
+	bool dead_letter;	     /* it was moved there */
+	unsigned appended;	     /* times it stands in the log */
+	unsigned repeats_allowed;    /* for reasons that allow it */
 };
 
 enum txn_phase { TXN_WAITING, TXN_KEYED, TXN_LOCKED, TXN_DRAWN, TXN_INSERTED, TXN_ENDED };
@@ -65,6 +67,7 @@ struct txn {
 	unsigned first_row, rows, inserted;
 	bool aborts, rings;
 	int64_t next_us; /* it sleeps until then */
+	int64_t locked_us;
 };
 
 enum ask_kind {
@@ -235,6 +238,7 @@ enum fault {
 	FAULT_BREAK,
 	FAULT_DRAIN,
 	FAULT_BLOCK,
+	FAULT_MISROUTE,
 	FAULT_CRASH,
 	FAULT_STOP,
 	FAULT_STOP_NOW,

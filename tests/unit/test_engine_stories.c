@@ -279,6 +279,65 @@ static void test_a_blocked_sink_is_tried_again_when_writable(void **state)
 	finish(&w);
 }
 
+/* Nobody tells when the row that waited for its topic is mended or gone. */
+static void test_a_blocked_sink_is_probed_with_no_transaction_left_open(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_claiming(&w);
+	claimed(&w, 2);
+	tell(&w, ON_BLOCKED);
+	tell(&w, ON_STALLED);
+	tell(&w, ON_WITHDRAWN);
+	w.now_us += 4 * 1000 * 1000;
+	tell(&w, ON_TIMER);
+	assert_is(&w, ENGINE_HOLDING, "clear timer");
+	w.now_us += 1000 * 1000;
+	tell(&w, ON_TIMER);
+	assert_is(&w, ENGINE_CLAIMING, "clear claim:opens:observes");
+	assert_true(engine_is_blocked(&w.engine));
+	claimed(&w, 2);
+	assert_is(&w, ENGINE_PUBLISHING, "produce");
+	tell(&w, ON_BLOCKED);
+	tell(&w, ON_PROGRESS);
+	assert_is(&w, ENGINE_WITHDRAWING, "skip withdraw");
+	finish(&w);
+}
+
+static void test_a_probe_that_goes_through_ends_the_block(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_claiming(&w);
+	claimed(&w, 2);
+	tell(&w, ON_BLOCKED);
+	tell(&w, ON_STALLED);
+	tell(&w, ON_WITHDRAWN);
+	w.now_us += 5 * 1000 * 1000;
+	tell(&w, ON_TIMER);
+	claimed(&w, 2);
+	send_all(&w);
+	report_all(&w, EVENT_DELIVERED);
+	assert_is(&w, ENGINE_SETTLING, "settle claim:opens:observes");
+	assert_false(engine_is_blocked(&w.engine));
+	finish(&w);
+}
+
+static void test_what_is_owed_outlives_a_lost_close(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_closing(&w);
+	step(&w, (struct engine_input){.event = ON_LOST, .owes = true});
+	assert_is(&w, ENGINE_OFFLINE, "skip timer");
+	tell(&w, ON_TIMER);
+	assert_is(&w, ENGINE_ACQUIRING, "acquire");
+	finish(&w);
+}
+
 static void test_nothing_is_claimed_while_kafka_is_away(void **state)
 {
 	struct world w;
@@ -325,23 +384,6 @@ static void test_the_bell_is_armed_and_the_next_look_goes_with_it(void **state)
 	assert_is(&w, ENGINE_CLAIMING, "clear claim:opens");
 	claimed(&w, 1);
 	assert_is(&w, ENGINE_PUBLISHING, "bell-off woken:bell produce");
-	finish(&w);
-}
-
-static void test_a_ring_during_a_look_brings_another_look(void **state)
-{
-	struct world w;
-
-	(void)state;
-	reach_resting(&w);
-	rest_until(&w, WAKER_ASLEEP);
-	tell(&w, ON_TIMER);
-	tell(&w, ON_RUNG);
-	assert_is(&w, ENGINE_CLAIMING, "");
-	claimed(&w, 0);
-	assert_is(&w, ENGINE_CLAIMING, "end claim:opens");
-	claimed(&w, 0);
-	assert_is(&w, ENGINE_RESTING, "end timer");
 	finish(&w);
 }
 
@@ -477,9 +519,11 @@ int main(void)
 	    cmocka_unit_test(test_the_last_batch_is_not_committed_lazily),
 	    cmocka_unit_test(test_a_stop_waits_for_the_shard_while_something_is_owed),
 	    cmocka_unit_test(test_a_blocked_sink_is_tried_again_when_writable),
+	    cmocka_unit_test(test_a_blocked_sink_is_probed_with_no_transaction_left_open),
+	    cmocka_unit_test(test_a_probe_that_goes_through_ends_the_block),
+	    cmocka_unit_test(test_what_is_owed_outlives_a_lost_close),
 	    cmocka_unit_test(test_nothing_is_claimed_while_kafka_is_away),
 	    cmocka_unit_test(test_the_bell_is_armed_and_the_next_look_goes_with_it),
-	    cmocka_unit_test(test_a_ring_during_a_look_brings_another_look),
 	    cmocka_unit_test(test_the_poll_is_told_as_the_cause),
 	    cmocka_unit_test(test_the_bell_rests_while_holding_and_at_the_end),
 	    cmocka_unit_test(test_a_sweep_ends_past_the_floor),

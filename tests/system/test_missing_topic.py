@@ -1,0 +1,52 @@
+"""A topic that does not exist, on a broker that makes none by itself."""
+import os
+
+import pytest
+
+from harness.consumer import Reader
+from harness.kafka import Kafka
+from harness.waiting import holds, until
+from harness.writers import insert
+
+
+@pytest.fixture
+def strict(world, number):
+    kafka = Kafka(os.path.join(world, f"kafka{number}"), auto_create_topics_enable="false").create().start()
+    yield kafka
+    kafka.remove()
+
+
+@pytest.fixture
+def waiting(database, new_relay, strict):
+    """A relay whose first event waits for the topic "absent", with one for "present" behind it."""
+    strict.create_topic("present")
+    relay = new_relay(kafka={"bootstrap_servers": strict.bootstrap}, route={"topic": "${aggregate_type}"},
+                      outbox={"stall_timeout": "1s"})
+    insert(database, 1, aggregate_type="absent")
+    insert(database, 1, aggregate_type="present")
+    relay.start(wait=False)
+    relay.wait_log('topic "absent" does not exist', timeout=40)
+    until(lambda: relay.get("/readyz") == (503, "waiting for a topic, see the log\n"), 10, "readyz to say so")
+    return relay
+
+
+@pytest.mark.parametrize("mend", ["UPDATE outbox_events SET aggregate_type = 'present' WHERE aggregate_type = 'absent'",
+                                  "DELETE FROM outbox_events WHERE aggregate_type = 'absent'"],
+                         ids=["mended", "deleted"])
+def test_the_row_is_mended_instead_of_the_topic_made(database, strict, waiting, mend):
+    """Nothing tells the relay of it: it looks from time to time, and goes on."""
+    database.execute(mend)
+    consumer = Reader(strict.bootstrap, "present")
+    assert len(consumer.take(2 if mend.startswith("UPDATE") else 1, timeout=40)) > 0
+    consumer.close()
+    database.wait_empty()
+    until(lambda: waiting.get("/readyz")[0] == 200, 10, "readyz to be well again")
+
+
+def test_no_transaction_stays_open_meanwhile(database, waiting):
+    """It would hold up vacuum in the whole database for as long as the topic is missing."""
+    open_for_a_second = ("SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name LIKE 'outbox-relay%'"
+                         " AND xact_start < clock_timestamp() - interval '900 ms'")
+    until(lambda: database.value(open_for_a_second), 10, "the first transaction to be given up")
+    holds(lambda: database.value(open_for_a_second), 12, "no long transaction")
+    assert waiting.get("/healthz")[0] == 200

@@ -17,6 +17,8 @@
 enum {
 	/* A wake-up that got lost would be found after this. */
 	TICK_US = 250 * 1000,
+	/* How often to look whether Kafka is back. */
+	LOOK_US = 50 * 1000,
 	/* How long a failed producer's requests may take to be answered. */
 	GRACE_US = 5 * 1000 * 1000,
 	PURGE_US = 20 * 1000,
@@ -44,8 +46,6 @@ void kafka_set_reachable(struct kafka *kafka, bool yes)
 	if (kafka->reachable == yes || kafka->closing)
 		return;
 	kafka->reachable = yes;
-	kafka->pulse_failures = 0;
-	kafka->pulse_at_us = 0;
 	kafka->options.metrics->connected[PEER_KAFKA] = yes;
 	kafka->sink.events->reachable(kafka->sink.owner, yes);
 }
@@ -124,7 +124,6 @@ static void producer_free(struct kafka *kafka)
 	if (kafka->rk == NULL)
 		return;
 	kafka_topics_forget_producer(kafka);
-	kafka->pulsing = false;
 	rd_kafka_queue_io_event_enable(kafka->main_queue, -1, NULL, 0);
 	rd_kafka_queue_io_event_enable(kafka->admin_queue, -1, NULL, 0);
 	rd_kafka_queue_destroy(kafka->main_queue);
@@ -212,6 +211,20 @@ void kafka_tick_at(struct kafka *kafka, int64_t at_us)
 	loop_timer_set(kafka->tick, at_us - now < TICK_US ? at_us - now : TICK_US);
 }
 
+/* Whether a broker is connected, has let us in and speaks. librdkafka connects again by itself and
+ * tells when the last broker is lost, but not when one is back. A question that may not wait tells:
+ * without a connection it is refused at once; with one it is sent, and its answer is not awaited.
+ */
+static bool is_connected(rd_kafka_t *rk)
+{
+	const struct rd_kafka_metadata *metadata = NULL;
+	rd_kafka_resp_err_t code = rd_kafka_metadata(rk, 0, NULL, &metadata, 0);
+
+	if (metadata != NULL)
+		rd_kafka_metadata_destroy(metadata);
+	return code != RD_KAFKA_RESP_ERR__TRANSPORT;
+}
+
 static void on_tick(void *arg)
 {
 	struct kafka *kafka = arg;
@@ -219,11 +232,12 @@ static void on_tick(void *arg)
 	serve(kafka);
 	collect_graves(kafka, NULL);
 	if (kafka->rk != NULL) {
-		if (!kafka->reachable && clock_monotonic_us() >= kafka->pulse_at_us)
-			kafka_pulse(kafka);
+		if (!kafka->reachable && is_connected(kafka->rk))
+			kafka_set_reachable(kafka, true);
 		kafka_topics_tick(kafka, clock_monotonic_us());
 	}
-	kafka_tick_at(kafka, kafka->topics.due_us);
+	kafka_tick_at(kafka,
+		      kafka->reachable ? kafka->topics.due_us : clock_monotonic_us() + LOOK_US);
 }
 
 void kafka_restart_in(struct kafka *kafka, int64_t us)

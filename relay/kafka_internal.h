@@ -45,7 +45,7 @@ struct topic {
 	struct topic_metrics *metrics; /* borrowed */
 	size_t max_bytes;	       /* the broker's max.message.bytes; SIZE_MAX: not told */
 	int64_t ask_at_us;
-	int64_t trouble_since_us; /* 0: none */
+	int64_t trouble_since_us; /* no event is taken since; 0: they are */
 	int64_t warned_us;
 	unsigned failures; /* asks in a row without a use */
 };
@@ -93,9 +93,6 @@ struct kafka {
 	bool blocked; /* SINK_LATER was answered because of a topic */
 	bool hard;    /* the incident lost the producer; otherwise it is only drained */
 	bool blamed;  /* it was an event's fault: no reason to wait before going on */
-	bool pulsing; /* a sign of life has been asked for */
-	int64_t pulse_at_us;
-	unsigned pulse_failures;
 	size_t outstanding;
 	int64_t give_up_at_us; /* what is in flight is purged too */
 	unsigned failures;     /* rebuilds without an event settled in between */
@@ -149,6 +146,5 @@ void kafka_topics_tick(struct kafka *kafka, int64_t now_us);
 void kafka_topics_answer(struct kafka *kafka, rd_kafka_event_t *event);
 void kafka_topics_forget_producer(struct kafka *kafka);
 void kafka_topics_free(struct kafka *kafka);
-void kafka_pulse(struct kafka *kafka);
 
 #endif

@@ -12,9 +12,7 @@
 
 #include <stdlib.h>
 
-enum { SLOTS_AT_FIRST = 64, ASK_TIMEOUT_MS = 5000, PULSE_TIMEOUT_MS = 250 };
-
-enum { PULSE_LATEST_US = 2 * 1000 * 1000 };
+enum { SLOTS_AT_FIRST = 64, ASK_TIMEOUT_MS = 5000 };
 
 static const int64_t refresh_us = 5 * 60 * INT64_C(1000000);
 static const int64_t warn_after_us = 3 * INT64_C(1000000);
@@ -67,38 +65,24 @@ static bool make_handle(struct kafka *kafka, struct topic *topic)
 	return topic->handle != NULL;
 }
 
-/* Asks a broker for the topic's settings; topic NULL: for any answer at all. */
-static void describe(struct kafka *kafka, const char *name, struct topic *topic, int timeout_ms)
+/* Asks a broker for the topic's settings. */
+static void ask(struct kafka *kafka, struct topic *topic)
 {
 	rd_kafka_AdminOptions_t *options =
 	    rd_kafka_AdminOptions_new(kafka->rk, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
 	rd_kafka_ConfigResource_t *resource =
-	    rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, name);
+	    rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic->name);
 	char words[128];
 
-	rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms, words, sizeof(words));
+	make_handle(kafka, topic);
+	topic->asking = true;
+	if (topic->state == TOPIC_UNKNOWN && topic->trouble_since_us == 0)
+		topic->trouble_since_us = clock_monotonic_us();
+	rd_kafka_AdminOptions_set_request_timeout(options, ASK_TIMEOUT_MS, words, sizeof(words));
 	rd_kafka_AdminOptions_set_opaque(options, topic);
 	rd_kafka_DescribeConfigs(kafka->rk, &resource, 1, options, kafka->admin_queue);
 	rd_kafka_ConfigResource_destroy(resource);
 	rd_kafka_AdminOptions_destroy(options);
-}
-
-static void ask(struct kafka *kafka, struct topic *topic)
-{
-	make_handle(kafka, topic);
-	topic->asking = true;
-	describe(kafka, topic->name, topic, ASK_TIMEOUT_MS);
-}
-
-/* There is no request that every client may send and that changes nothing, except this one. */
-void kafka_pulse(struct kafka *kafka)
-{
-	if (kafka->pulsing || kafka->mock != NULL)
-		return;
-	kafka->pulsing = true;
-	/* Now and then a long one, for brokers that are far away or slow to wake. */
-	describe(kafka, kafka->topics.last != NULL ? kafka->topics.last->name : "outbox-relay",
-		 NULL, kafka->pulse_failures % 8 == 7 ? ASK_TIMEOUT_MS : PULSE_TIMEOUT_MS);
 }
 
 static void ask_at(struct kafka *kafka, struct topic *topic, int64_t at_us)
@@ -235,17 +219,34 @@ static bool is_no_answer(rd_kafka_resp_err_t code)
 	return code == RD_KAFKA_RESP_ERR__TIMED_OUT || code == RD_KAFKA_RESP_ERR__TRANSPORT ||
 	       code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || code == RD_KAFKA_RESP_ERR__DESTROY ||
 	       code == RD_KAFKA_RESP_ERR__STATE || code == RD_KAFKA_RESP_ERR__TIMED_OUT_QUEUE ||
-	       code == RD_KAFKA_RESP_ERR__SSL || code == RD_KAFKA_RESP_ERR__AUTHENTICATION;
+	       code == RD_KAFKA_RESP_ERR__SSL || code == RD_KAFKA_RESP_ERR__AUTHENTICATION ||
+	       code == RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT ||
+	       code == RD_KAFKA_RESP_ERR_NOT_CONTROLLER;
+}
+
+/* The question goes to the controller, which may be away while other brokers serve. */
+static void unanswered(struct kafka *kafka, struct topic *topic, const char *why)
+{
+	char what[400];
+
+	if (topic->state == TOPIC_KNOWN || !kafka->reachable) {
+		ask_at(kafka, topic,
+		       clock_monotonic_us() + backoff_us(topic->failures++, &kafka->random));
+		return;
+	}
+	snprintf(what, sizeof(what),
+		 "is not usable yet: the cluster's controller does not tell its settings (%s); see "
+		 "that it runs, and that the address it advertises can be reached from here",
+		 why);
+	trouble(kafka, topic, what);
 }
 
 static void answered(struct kafka *kafka, struct topic *topic, rd_kafka_resp_err_t code,
-		     const rd_kafka_ConfigResource_t *resource)
+		     const rd_kafka_ConfigResource_t *resource, const char *why)
 {
 	topic->asking = false;
-	if (is_no_answer(code) || code == RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT ||
-	    code == RD_KAFKA_RESP_ERR_NOT_CONTROLLER) {
-		ask_at(kafka, topic,
-		       clock_monotonic_us() + backoff_us(topic->failures++, &kafka->random));
+	if (is_no_answer(code)) {
+		unanswered(kafka, topic, why);
 	} else if (code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) {
 		absent(kafka, topic);
 	} else if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
@@ -261,33 +262,22 @@ static void answered(struct kafka *kafka, struct topic *topic, rd_kafka_resp_err
 	}
 }
 
-static void pulse_answered(struct kafka *kafka)
-{
-	int64_t wait = backoff_us(kafka->pulse_failures++, &kafka->random);
-
-	kafka->pulsing = false;
-	kafka->pulse_at_us =
-	    clock_monotonic_us() + (wait < PULSE_LATEST_US ? wait : PULSE_LATEST_US);
-}
-
 void kafka_topics_answer(struct kafka *kafka, rd_kafka_event_t *event)
 {
 	struct topic *topic = rd_kafka_event_opaque(event);
 	rd_kafka_resp_err_t code = rd_kafka_event_error(event);
+	const char *why = rd_kafka_event_error_string(event);
 	const rd_kafka_ConfigResource_t **resources = NULL;
 	size_t count = 0;
 
 	if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
 		resources = rd_kafka_DescribeConfigs_result_resources(
 		    rd_kafka_event_DescribeConfigs_result(event), &count);
-	if (count > 0)
+	if (count > 0) {
 		code = rd_kafka_ConfigResource_error(resources[0]);
-	if (!is_no_answer(code))
-		kafka_set_reachable(kafka, true);
-	if (topic == NULL)
-		pulse_answered(kafka);
-	else
-		answered(kafka, topic, code, count > 0 ? resources[0] : NULL);
+		why = rd_kafka_ConfigResource_error_string(resources[0]);
+	}
+	answered(kafka, topic, code, count > 0 ? resources[0] : NULL, why);
 }
 
 static int64_t earlier(int64_t a, int64_t b)
@@ -299,8 +289,7 @@ void kafka_topics_tick(struct kafka *kafka, int64_t now_us)
 {
 	struct topics *topics = &kafka->topics;
 
-	/* While a request waits for a broker that is away, librdkafka (2.0.2) connects without a
-	 * pause and keeps a core busy: only the short pulse is sent then. */
+	/* While a request waits for a broker that is away, librdkafka (2.0.2) keeps a core busy. */
 	if (now_us < topics->due_us || (!kafka->reachable && kafka->mock == NULL))
 		return;
 	topics->due_us = INT64_MAX;

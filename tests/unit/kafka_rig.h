@@ -23,7 +23,7 @@ enum { PARTITIONS = 4, PATIENCE_US = 10 * 1000 * 1000, PRODUCE = 0 /* the protoc
 
 struct rig {
 	struct loop *loop;
-	struct loop_timer *guard;
+	struct loop_timer *guard, *poll;
 	rd_kafka_mock_cluster_t *mock; /* the sink's */
 	struct metrics metrics;
 	struct kafka_options options;

@@ -3,6 +3,11 @@
  */
 #include "kafka_rig.h"
 
+#include <arpa/inet.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 static void a_record_arrives_as_it_was_sent(void **state)
 {
 	struct rig *rig = *state;
@@ -359,6 +364,99 @@ static void it_ends_with_a_question_open(void **state)
 	assert_null(rig->sink);
 }
 
+static bool told_of_the_topic(const struct rig *rig)
+{
+	const struct kafka *kafka = (const struct kafka *)rig->sink;
+
+	return kafka->topics.last != NULL && kafka->topics.last->warned_us != 0;
+}
+
+static void look_again(void *arg)
+{
+	struct rig *rig = arg;
+
+	loop_timer_set(rig->poll, 20 * 1000);
+	check(rig);
+}
+
+/* A socket on a free port of the loopback, named in where; listened on or (dead) not. */
+static int local_port(char where[32], bool listened_on)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET,
+				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(address);
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, len), 0);
+	if (listened_on)
+		assert_int_equal(listen(fd, 16), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &len), 0);
+	snprintf(where, 32, "127.0.0.1:%d", ntohs(address.sin_port));
+	return fd;
+}
+
+static double cpu_seconds(void)
+{
+	struct timespec used;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+	return (double)used.tv_sec + (double)used.tv_nsec / 1e9;
+}
+
+static void enough(void *arg)
+{
+	loop_stop(((struct rig *)arg)->loop);
+}
+
+/* While Kafka is away and a topic waits for it, neither the loop nor librdkafka keeps a core busy.
+ */
+static void waiting_for_kafka_costs_little(void **state)
+{
+	struct rig *rig = *state;
+	char where[32];
+	int nobody = local_port(where, false);
+	double used = cpu_seconds();
+
+	rig->options.embedded = false;
+	rig->options.bootstrap_servers = where;
+	add(rig, "t", slice_of("k"), slice_of("v"));
+	connect_sink(rig);
+	rig->poll = loop_timer_new(rig->loop, enough, rig);
+	loop_timer_set(rig->poll, 2 * 1000 * 1000);
+	loop_run(rig->loop);
+	loop_timer_free(&rig->poll);
+	assert_true(cpu_seconds() - used < 0.4);
+	close(nobody);
+}
+
+/* It has only ever one broker to ask, which takes connections and is silent. */
+static void a_controller_that_does_not_answer_is_told_of(void **state)
+{
+	struct rig *rig = *state;
+	char where[32], words[4096] = "";
+	int silent = local_port(where, true), log = memfd_create("log", 0);
+	int real_stderr = dup(STDERR_FILENO);
+
+	rig->options.embedded = false;
+	rig->options.bootstrap_servers = where;
+	add(rig, "orders", slice_of("k"), slice_of("v"));
+	dup2(log, STDERR_FILENO);
+	connect_sink(rig);
+	kafka_set_reachable((struct kafka *)rig->sink, true);
+	rig->poll = loop_timer_new(rig->loop, look_again, rig);
+	look_again(rig);
+	run_until(rig, told_of_the_topic);
+	loop_timer_free(&rig->poll);
+	dup2(real_stderr, STDERR_FILENO);
+	assert_true(pread(log, words, sizeof(words) - 1, 0) > 0);
+	assert_non_null(strstr(words, "topic \"orders\" is not usable yet: "));
+	assert_non_null(strstr(words, "controller"));
+	assert_non_null(strstr(words, "; its events wait"));
+	close(real_stderr);
+	close(log);
+	close(silent);
+}
+
 #define STORY(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -379,6 +477,8 @@ int main(void)
 	    STORY(the_embedded_broker_serves_and_survives_a_rebuild),
 	    STORY(it_ends_in_time_with_events_outstanding),
 	    STORY(it_ends_with_a_question_open),
+	    STORY(waiting_for_kafka_costs_little),
+	    STORY(a_controller_that_does_not_answer_is_told_of),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

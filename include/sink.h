@@ -2,7 +2,7 @@
  * sink.h - where events go: a small table of functions
  *
  * Everything is asynchronous and on the loop thread. A sink never calls back from inside one of its
- * own functions. The order of produce calls is the order of delivery per key. sink_kafka.c is the
+ * own functions. The order of produce calls is the order of delivery per key. kafka_sink.c is the
  * sink; the simulator has another.
  */
 #ifndef OUTBOX_SINK_H
@@ -48,8 +48,6 @@ struct sink_ops {
 	enum sink_answer (*produce)(struct sink *sink, struct event *event,
 				    const struct message *message, enum reject_reason *reason,
 				    struct error *err);
-	/* All of a batch has been produced: do not wait for more. */
-	void (*flush)(struct sink *sink);
 	/* Throws the producer away and makes a new one. No event may be outstanding. */
 	void (*rebuild)(struct sink *sink);
 };

@@ -257,13 +257,6 @@ static enum sink_answer produce(struct sink *sink, struct event *event,
 	return SINK_TAKEN;
 }
 
-/* librdkafka can only be told to hurry by a call that blocks and calls back; the linger is set so
- * short that there is nothing to hurry. */
-static void flush(struct sink *sink)
-{
-	(void)sink;
-}
-
 static void rebuild(struct sink *sink)
 {
 	struct kafka *kafka = (struct kafka *)sink;
@@ -279,4 +272,4 @@ static void rebuild(struct sink *sink)
 	kafka_restart_in(kafka, wait ? backoff_us(kafka->failures++, &kafka->random) : 0);
 }
 
-const struct sink_ops kafka_sink_ops = {produce, flush, rebuild};
+const struct sink_ops kafka_sink_ops = {produce, rebuild};

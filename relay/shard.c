@@ -106,7 +106,6 @@ static void produce(struct shard *shard)
 	while ((event = batch_next(&shard->batch)) != NULL)
 		if (!produce_one(shard, event))
 			break;
-	shard->sink->ops->flush(shard->sink);
 	shard->tell_progress = true;
 }
 

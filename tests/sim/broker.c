@@ -81,11 +81,6 @@ static enum sink_answer op_produce(struct sink *sink, struct event *event,
 	return SINK_TAKEN;
 }
 
-static void op_flush(struct sink *sink)
-{
-	(void)sink;
-}
-
 static void op_rebuild(struct sink *sink)
 {
 	struct producer *producer = (struct producer *)sink;
@@ -99,7 +94,7 @@ static void op_rebuild(struct sink *sink)
 	producer->ready_us = sim->now_us + (int64_t)sim_below(sim, 800) * MS;
 }
 
-static const struct sink_ops ops = {op_produce, op_flush, op_rebuild};
+static const struct sink_ops ops = {op_produce, op_rebuild};
 
 void producer_init(struct sim *sim)
 {

@@ -85,9 +85,6 @@ static void pump(struct rig *rig)
 		event->state = EVENT_SENT;
 		rig->outstanding++;
 	}
-	rig->in_call = true;
-	rig->sink->ops->flush(rig->sink);
-	rig->in_call = false;
 }
 
 static void reported(struct rig *rig, struct event *event, enum event_state state)

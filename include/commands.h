@@ -17,6 +17,10 @@ int cmd_check(int argc, char **argv);
 int cmd_migrate(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 
+/* config_load, with every part of the relay asked for what it knows of a value: also for a reload.
+ */
+struct config *command_load(const char *path, struct config_problems *problems);
+
 /* Parses the options of a command that knows -c, --json and --help only. The exit status if the
  * command has nothing more to do, -1 to go on. */
 int command_options(int argc, char **argv, const char *help, const char **path, bool *json);

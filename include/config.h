@@ -2,7 +2,7 @@
  * config.h - the configuration, read once and then constant
  *
  * Every option stands once, in the table of config_table.c, which yields the parser, the defaults,
- * the checks, `check`'s listing and the lint that holds docs/configuration.md and conf/ to it.
+ * the checks and the lint that holds docs/configuration.md and conf/ to it.
  */
 #ifndef OUTBOX_CONFIG_H
 #define OUTBOX_CONFIG_H
@@ -88,10 +88,18 @@ struct config_problems {
 	size_t count;
 };
 
+/* Says what only other parts of the relay know of a value: asked for each string and each item of a
+ * list that stands in the file and is right in itself, once the whole file is read. False and err,
+ * which names the option. */
+typedef bool (*config_judge_fn)(const struct config *config, const char *option, const char *text,
+				struct error *err);
+
 /* Reads path into a new configuration; the caller frees it with config_free. NULL when anything is
  * wrong, and then problems lists everything found, in the order of the file. problems must be
- * zeroed by the caller and is freed with config_problems_free either way. */
-struct config *config_load(const char *path, struct config_problems *problems);
+ * zeroed by the caller and is freed with config_problems_free either way. judge may be NULL; the
+ * commands have command_load. */
+struct config *config_load(const char *path, config_judge_fn judge,
+			   struct config_problems *problems);
 
 /* Frees and sets the pointer to NULL; secrets are overwritten first. */
 void config_free(struct config **config);
@@ -102,14 +110,6 @@ void config_problems_free(struct config_problems *problems);
  * applied is false where the change waits for a restart. */
 void config_reload(struct config *live, struct config *fresh,
 		   void (*changed)(const char *path, bool applied, void *arg), void *arg);
-
-/* Calls each(path, value, default_value, reloadable, help, arg) for every option in table order;
- * config may be NULL (value is then NULL), and default_value is NULL where a value is required.
- * Lists are shown with ", " between the items. Secrets are shown as "***". */
-void config_each(const struct config *config,
-		 void (*each)(const char *path, const char *value, const char *default_value,
-			      bool reloadable, const char *help, void *arg),
-		 void *arg);
 
 /* Why kafka.properties may not set the librdkafka property of this name, because the relay sets it
  * itself or a guarantee hangs on it; NULL if it may. Pure. Whether such a property exists is

@@ -24,6 +24,10 @@ struct kafka_options {
 	struct metrics *metrics;
 };
 
+/* Whether librdkafka takes one "name=value" of kafka.properties. False and err, which names the
+ * property and never holds its value. */
+bool kafka_check_property(const char *property, struct error *err);
+
 /* Never blocks, brokers may be away; ready() is told from the loop. NULL and err when a property is
  * unknown or does not go with the others: err names it and never holds its value. */
 struct sink *kafka_sink_new(struct loop *loop, const struct kafka_options *options,

@@ -13,6 +13,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Whether libpq can read database.dsn; nothing of it is in err. */
+bool pgsync_check_dsn(const char *dsn, struct error *err);
+
 /* Connects with search_path = pg_catalog, pg_temp and UTF-8, whatever else the dsn's own options
  * say; as start-up options and not by SET, which would stay behind in a pooler's session. NULL and
  * err. */

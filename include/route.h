@@ -35,6 +35,15 @@ struct message {
 
 struct route;
 
+/* The column that a field stands for: that of a part, or the one of this name. NULL for what is no
+ * field: payload, headers, and a part that the table has no column for. */
+const char *route_column(const struct config_columns *columns, const char *field);
+
+/* Whether a value of an option of this group ("route.topic", "route.key", an item of
+ * "route.headers") is right as far as can be told without the table. */
+bool route_check(const char *option, const char *text, const struct config_columns *columns,
+		 struct error *err);
+
 /* Looks a field up by name; -1 if there is none. The source's. */
 typedef int (*route_field_fn)(const char *name, void *arg);
 

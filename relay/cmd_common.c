@@ -3,9 +3,13 @@
  * failed
  */
 #include "commands.h"
+#include "kafka.h"
+#include "pgsync.h"
+#include "route.h"
 
 #include <getopt.h>
 #include <stdio.h>
+#include <string.h>
 
 int command_options(int argc, char **argv, const char *help, const char **path, bool *json)
 {
@@ -31,14 +35,33 @@ int command_options(int argc, char **argv, const char *help, const char **path, 
 	}
 	if (optind == argc)
 		return -1;
-	fprintf(stderr, "outbox-relay %s: takes options only; see --help\n", argv[0]);
+	fprintf(stderr,
+		"outbox-relay %s: unexpected argument \"%s\"; try: outbox-relay %s --help\n",
+		argv[0], argv[optind], argv[0]);
 	return EXIT_USAGE;
+}
+
+static bool judge(const struct config *config, const char *option, const char *text,
+		  struct error *err)
+{
+	if (strcmp(option, "database.dsn") == 0)
+		return pgsync_check_dsn(text, err);
+	if (strcmp(option, "kafka.properties") == 0)
+		return kafka_check_property(text, err);
+	if (strncmp(option, "route.", 6) == 0)
+		return route_check(option, text, &config->outbox.columns, err);
+	return true;
+}
+
+struct config *command_load(const char *path, struct config_problems *problems)
+{
+	return config_load(path, judge, problems);
 }
 
 struct config *command_config(const char *path)
 {
 	struct config_problems problems = {NULL, 0};
-	struct config *config = config_load(path, &problems);
+	struct config *config = command_load(path, &problems);
 	size_t i;
 
 	for (i = 0; i < problems.count; i++)

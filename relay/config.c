@@ -1,5 +1,5 @@
 /*
- * config.c - the life of a configuration: loaded, shown, reloaded, freed
+ * config.c - the life of a configuration: loaded, reloaded, freed
  */
 #include "config.h"
 
@@ -8,11 +8,12 @@
 
 #include <stdlib.h>
 
-struct config *config_load(const char *path, struct config_problems *problems)
+struct config *config_load(const char *path, config_judge_fn judge,
+			   struct config_problems *problems)
 {
 	struct config *config = xcalloc(1, sizeof(*config));
 
-	if (!config_read_into(config, path, problems))
+	if (!config_read_into(config, path, judge, problems))
 		config_free(&config);
 	return config;
 }
@@ -45,26 +46,4 @@ void config_reload(struct config *live, struct config *fresh,
 			option_swap(&options[i], live, fresh);
 		changed(options[i].path, options[i].reloadable, arg);
 	}
-}
-
-void config_each(const struct config *config,
-		 void (*each)(const char *path, const char *value, const char *default_value,
-			      bool reloadable, const char *help, void *arg),
-		 void *arg)
-{
-	struct config *defaults = xcalloc(1, sizeof(*defaults));
-
-	for (size_t i = 0; i < option_count; i++) {
-		const struct option *option = &options[i];
-		char *value = config != NULL ? option_print(option, config) : NULL;
-		char *fallback = NULL;
-
-		option_set_default(option, defaults);
-		if (option->fallback != NULL)
-			fallback = option_print(option, defaults);
-		each(option->path, value, fallback, option->reloadable, option->help, arg);
-		free(value);
-		free(fallback);
-	}
-	config_free(&defaults);
 }

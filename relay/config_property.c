@@ -1,6 +1,5 @@
 /*
- * config_property.c - the librdkafka properties that are not for the configuration, and those that
- * are secret
+ * config_property.c - the librdkafka properties that are not for the configuration
  */
 #include "config_table.h"
 
@@ -80,16 +79,4 @@ const char *config_property_denied(const char *name)
 	if (why == NULL && strncmp(name, "topic.", 6) == 0)
 		why = find_denial(name + 6);
 	return why;
-}
-
-bool config_property_is_secret(const char *property)
-{
-	static const char *const parts[] = {"password", "secret", "key.pem", "ssl.key", "ssl_key"};
-	size_t name_len = strcspn(property, "=");
-
-	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
-		if (memmem(property, name_len, parts[i], strlen(parts[i])) != NULL)
-			return true;
-	}
-	return false;
 }

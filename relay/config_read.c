@@ -21,6 +21,13 @@ struct place {
 	size_t rank;
 };
 
+/* A string that is right in itself. */
+struct reading {
+	const struct option *option;
+	const char *text; /* borrowed from the configuration */
+	struct place place;
+};
+
 struct reader {
 	const char *path;
 	char *directory; /* owned; of path */
@@ -29,7 +36,9 @@ struct reader {
 	size_t *ranks;	      /* owned; of the problems */
 	struct place *places; /* owned; of each option, with line 0 where it is not in the file */
 	struct place *homes;  /* owned; of each option, the group it belongs to, likewise */
-	size_t rank;	      /* of the last setting visited */
+	struct reading *readings; /* owned; what is to be judged once all is read */
+	size_t reading_count;
+	size_t rank; /* of the last setting visited */
 };
 
 static bool check_includes(struct reader *reader, const char *included, const char *text,
@@ -146,18 +155,30 @@ static void wrong_type(struct reader *reader, const struct option *option,
 			   : "\"");
 }
 
+static void note_reading(struct reader *reader, const struct option *option, struct place place)
+{
+	struct reading reading = {option, option_string(option, reader->config), place};
+
+	reader->readings =
+	    xrealloc(reader->readings, (reader->reading_count + 1) * sizeof(reader->readings[0]));
+	reader->readings[reader->reading_count++] = reading;
+}
+
 /* A string as it is written, made into the option's value. */
 static void read_string(struct reader *reader, const struct option *option,
 			const config_setting_t *setting)
 {
 	const char *written = config_setting_get_string(setting);
+	struct place place = place_of(reader, setting);
 	struct error err;
 	char *text = config_expand(written, reader->directory, &err);
 
 	if (text == NULL)
-		add_problem(reader, place_of(reader, setting), "%s: %s", option->path, err.text);
+		add_problem(reader, place, "%s: %s", option->path, err.text);
 	else if (!option_set(option, reader->config, text, written, &err))
-		add_problem(reader, place_of(reader, setting), "%s", err.text);
+		add_problem(reader, place, "%s", err.text);
+	else if (option->type == OPTION_STRING || option->type == OPTION_STRINGS)
+		note_reading(reader, option, place);
 	config_wipe(&text);
 }
 
@@ -167,6 +188,7 @@ static void read_list(struct reader *reader, const struct option *option,
 	for (unsigned i = 0; i < (unsigned)config_setting_length(list); i++) {
 		const config_setting_t *item = config_setting_get_elem(list, i);
 
+		reader->rank++;
 		if (config_setting_type(item) == CONFIG_TYPE_STRING)
 			read_string(reader, option, item);
 		else
@@ -282,7 +304,8 @@ static struct place *place_in(struct reader *reader, const void *member)
 	return &reader->places[i];
 }
 
-/* What the file leaves out. */
+/* What the file leaves out. A string that could not be read gets its default too: others may look
+ * at it while they judge the rest. */
 static void fill_in(struct reader *reader)
 {
 	struct config *config = reader->config;
@@ -292,8 +315,12 @@ static void fill_in(struct reader *reader)
 		    options[i].offset != offsetof(struct config, kafka.bootstrap_servers) ||
 		    !config->kafka.embedded;
 
-		if (reader->places[i].line > 0)
+		if (reader->places[i].line > 0) {
+			if (options[i].type == OPTION_STRING &&
+			    option_string(&options[i], config) == NULL)
+				option_set_default(&options[i], config);
 			continue;
+		}
 		option_set_default(&options[i], config);
 		if (options[i].fallback == NULL && needed)
 			add_problem(reader,
@@ -318,6 +345,19 @@ static void check_together(struct reader *reader)
 		    "outbox.claim_rows is %lld, more than outbox.batch_rows, which is %lld; "
 		    "a claim is part of a batch, so lower the one or raise the other",
 		    (long long)config->outbox.claim_rows, (long long)config->outbox.batch_rows);
+}
+
+/* What other parts of the relay say of the strings. */
+static void judge_all(struct reader *reader, config_judge_fn judge)
+{
+	struct error err;
+
+	for (size_t i = 0; i < reader->reading_count; i++) {
+		const struct reading *reading = &reader->readings[i];
+
+		if (!judge(reader->config, reading->option->path, reading->text, &err))
+			add_problem(reader, reading->place, "%s", err.text);
+	}
 }
 
 /* What @include names on this line, up to the closing quote; NULL if the line has none. */
@@ -409,7 +449,7 @@ static const char *remedy(const char *what)
 	return "look for a missing quote, bracket or = on this line and before it";
 }
 
-static void read_text(struct reader *reader, const char *text)
+static void read_text(struct reader *reader, const char *text, config_judge_fn judge)
 {
 	int left = INCLUDES_MAX;
 	config_t file;
@@ -423,6 +463,8 @@ static void read_text(struct reader *reader, const char *text)
 		reader->rank++;
 		fill_in(reader);
 		check_together(reader);
+		if (judge != NULL)
+			judge_all(reader, judge);
 	} else {
 		add_problem(
 		    reader,
@@ -441,7 +483,8 @@ static char *directory_of(const char *path)
 	return xasprintf("%.*s", slash == path ? 1 : (int)(slash - path), path);
 }
 
-bool config_read_into(struct config *config, const char *path, struct config_problems *problems)
+bool config_read_into(struct config *config, const char *path, config_judge_fn judge,
+		      struct config_problems *problems)
 {
 	struct reader reader = {.path = path, .config = config, .problems = problems};
 	struct error err;
@@ -451,7 +494,7 @@ bool config_read_into(struct config *config, const char *path, struct config_pro
 	reader.places = xcalloc(option_count, sizeof(reader.places[0]));
 	reader.homes = xcalloc(option_count, sizeof(reader.homes[0]));
 	if (text != NULL)
-		read_text(&reader, text);
+		read_text(&reader, text, judge);
 	else
 		insert_problem(&reader, 0,
 			       xasprintf("cannot read %s: %s; name the configuration with -c FILE",
@@ -460,6 +503,7 @@ bool config_read_into(struct config *config, const char *path, struct config_pro
 	free(reader.directory);
 	free(reader.places);
 	free(reader.homes);
+	free(reader.readings);
 	free(reader.ranks);
 	return problems->count == 0;
 }

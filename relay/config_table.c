@@ -51,18 +51,15 @@ static const struct option_choice format_choices[] = {
 const struct option options[] = {
     {
 	.path = "database.dsn",
-	.help = "where the outbox is: a libpq connection string or URI",
 	.type = OPTION_STRING,
 	.offset = AT(database.dsn),
 	.example = "host=127.0.0.1 dbname=shop user=outbox_relay",
 	.min = 1,
 	.max = 8192,
 	.reloadable = true,
-	.secret = true,
     },
     {
 	.path = "outbox.table",
-	.help = "the outbox table, with its schema unless that is public",
 	.type = OPTION_STRING,
 	.offset = AT(outbox.table),
 	.fallback = "outbox_events",
@@ -72,7 +69,6 @@ const struct option options[] = {
     },
     {
 	.path = "outbox.columns.id",
-	.help = "column of the position in the outbox",
 	.type = OPTION_STRING,
 	.offset = AT(outbox.columns.id),
 	.fallback = "id",
@@ -81,7 +77,6 @@ const struct option options[] = {
     },
     {
 	.path = "outbox.columns.event_id",
-	.help = "column of the event's own identity",
 	.type = OPTION_STRING,
 	.offset = AT(outbox.columns.event_id),
 	.fallback = "event_id",
@@ -90,7 +85,6 @@ const struct option options[] = {
     },
     {
 	.path = "outbox.columns.aggregate_type",
-	.help = "column of the kind of thing the event is about",
 	.type = OPTION_STRING,
 	.offset = AT(outbox.columns.aggregate_type),
 	.fallback = "aggregate_type",
@@ -99,7 +93,6 @@ const struct option options[] = {
     },
     {
 	.path = "outbox.columns.aggregate_id",
-	.help = "column of the key: what order is kept by",
 	.type = OPTION_STRING,
 	.offset = AT(outbox.columns.aggregate_id),
 	.fallback = "aggregate_id",
@@ -108,7 +101,6 @@ const struct option options[] = {
     },
     {
 	.path = "outbox.columns.event_type",
-	.help = "column of the kind of event",
 	.type = OPTION_STRING,
 	.offset = AT(outbox.columns.event_type),
 	.fallback = "event_type",
@@ -117,7 +109,6 @@ const struct option options[] = {
     },
     {
 	.path = "outbox.columns.payload",
-	.help = "column of the record's value",
 	.type = OPTION_STRING,
 	.offset = AT(outbox.columns.payload),
 	.fallback = "payload",
@@ -126,7 +117,6 @@ const struct option options[] = {
     },
     {
 	.path = "outbox.columns.headers",
-	.help = "column of a flat JSON object of headers; empty if there is none",
 	.type = OPTION_STRING,
 	.offset = AT(outbox.columns.headers),
 	.fallback = "headers",
@@ -135,7 +125,6 @@ const struct option options[] = {
     },
     {
 	.path = "outbox.columns.created_at",
-	.help = "column of the time of insertion; empty if there is none",
 	.type = OPTION_STRING,
 	.offset = AT(outbox.columns.created_at),
 	.fallback = "created_at",
@@ -144,7 +133,6 @@ const struct option options[] = {
     },
     {
 	.path = "outbox.ordering",
-	.help = "what order is kept",
 	.type = OPTION_ENUM,
 	.offset = AT(outbox.ordering),
 	.fallback = "key",
@@ -152,7 +140,6 @@ const struct option options[] = {
     },
     {
 	.path = "outbox.settle",
-	.help = "what becomes of a published row",
 	.type = OPTION_ENUM,
 	.offset = AT(outbox.settle),
 	.fallback = "delete",
@@ -160,7 +147,6 @@ const struct option options[] = {
     },
     {
 	.path = "outbox.retention",
-	.help = "how long a marked row is kept",
 	.type = OPTION_DURATION,
 	.offset = AT(outbox.retention_ms),
 	.fallback = "7d",
@@ -169,7 +155,6 @@ const struct option options[] = {
     },
     {
 	.path = "outbox.shards",
-	.help = "into how many parts the keys are divided",
 	.type = OPTION_INT,
 	.offset = AT(outbox.shards),
 	.fallback = "1",
@@ -179,7 +164,6 @@ const struct option options[] = {
     },
     {
 	.path = "outbox.claim_rows",
-	.help = "rows taken by one statement at most",
 	.type = OPTION_INT,
 	.offset = AT(outbox.claim_rows),
 	.fallback = "2500",
@@ -189,7 +173,6 @@ const struct option options[] = {
     },
     {
 	.path = "outbox.batch_rows",
-	.help = "rows settled by one transaction at most",
 	.type = OPTION_INT,
 	.offset = AT(outbox.batch_rows),
 	.fallback = "10000",
@@ -199,7 +182,6 @@ const struct option options[] = {
     },
     {
 	.path = "outbox.batch_bytes",
-	.help = "memory that the events of one batch may take",
 	.type = OPTION_SIZE,
 	.offset = AT(outbox.batch_bytes),
 	.fallback = "16MiB",
@@ -209,7 +191,6 @@ const struct option options[] = {
     },
     {
 	.path = "outbox.poll_interval",
-	.help = "how often an idle relay looks although no bell rang",
 	.type = OPTION_DURATION,
 	.offset = AT(outbox.poll_interval_ms),
 	.fallback = "1s",
@@ -219,7 +200,6 @@ const struct option options[] = {
     },
     {
 	.path = "outbox.sweep_interval",
-	.help = "how often the whole table is looked at, not only above the floor",
 	.type = OPTION_DURATION,
 	.offset = AT(outbox.sweep_interval_ms),
 	.fallback = "10s",
@@ -229,7 +209,6 @@ const struct option options[] = {
     },
     {
 	.path = "outbox.stall_timeout",
-	.help = "how long a transaction may wait for Kafka before it is rolled back",
 	.type = OPTION_DURATION,
 	.offset = AT(outbox.stall_timeout_ms),
 	.fallback = "30s",
@@ -239,7 +218,6 @@ const struct option options[] = {
     },
     {
 	.path = "outbox.on_reject",
-	.help = "what to do with an event that Kafka can never accept",
 	.type = OPTION_ENUM,
 	.offset = AT(outbox.on_reject),
 	.fallback = "halt",
@@ -247,7 +225,6 @@ const struct option options[] = {
     },
     {
 	.path = "kafka.bootstrap_servers",
-	.help = "brokers to ask first, host:port with commas between",
 	.type = OPTION_STRING,
 	.offset = AT(kafka.bootstrap_servers),
 	.example = "127.0.0.1:9092",
@@ -256,7 +233,6 @@ const struct option options[] = {
     },
     {
 	.path = "kafka.delivery",
-	.help = "the promise about repeats",
 	.type = OPTION_ENUM,
 	.offset = AT(kafka.delivery),
 	.fallback = "at-least-once",
@@ -264,7 +240,6 @@ const struct option options[] = {
     },
     {
 	.path = "kafka.ledger_topic",
-	.help = "topic of the record of exactly-once delivery",
 	.type = OPTION_STRING,
 	.offset = AT(kafka.ledger_topic),
 	.fallback = "outbox-relay-ledger",
@@ -273,25 +248,21 @@ const struct option options[] = {
     },
     {
 	.path = "kafka.embedded",
-	.help = "publish to an in-process broker, for trying things out",
 	.type = OPTION_BOOL,
 	.offset = AT(kafka.embedded),
 	.fallback = "false",
     },
     {
 	.path = "kafka.properties",
-	.help = "librdkafka properties, name=value",
 	.type = OPTION_STRINGS,
 	.offset = AT(kafka.properties),
 	.fallback = "compression.codec=lz4",
 	.min = 1,
 	.max = 65536,
 	.check = config_check_property,
-	.secret = true,
     },
     {
 	.path = "route.topic",
-	.help = "template of the topic",
 	.type = OPTION_STRING,
 	.offset = AT(route.topic),
 	.fallback = "events.${aggregate_type}",
@@ -300,7 +271,6 @@ const struct option options[] = {
     },
     {
 	.path = "route.key",
-	.help = "template of the record's key",
 	.type = OPTION_STRING,
 	.offset = AT(route.key),
 	.fallback = "${aggregate_id}",
@@ -309,7 +279,6 @@ const struct option options[] = {
     },
     {
 	.path = "route.headers",
-	.help = "templates of headers, name=template",
 	.type = OPTION_STRINGS,
 	.offset = AT(route.headers),
 	.fallback = "id=${event_id}\ntype=${event_type}",
@@ -320,7 +289,6 @@ const struct option options[] = {
     },
     {
 	.path = "http.listen",
-	.help = "address of /metrics, /healthz and /readyz; empty turns it off",
 	.type = OPTION_STRING,
 	.offset = AT(http.listen),
 	.fallback = "127.0.0.1:9464",
@@ -330,7 +298,6 @@ const struct option options[] = {
     },
     {
 	.path = "log.level",
-	.help = "least important lines to be written",
 	.type = OPTION_ENUM,
 	.offset = AT(log.level),
 	.fallback = "info",
@@ -339,7 +306,6 @@ const struct option options[] = {
     },
     {
 	.path = "log.format",
-	.help = "how a line is written",
 	.type = OPTION_ENUM,
 	.offset = AT(log.format),
 	.fallback = "text",

@@ -2,7 +2,7 @@
  * config_table.h - what an option is: private to relay/config*.c
  *
  * The table of config_table.c says all there is to say about an option; config_value.c turns text
- * into values and back by it, config.c walks a file by it.
+ * into values by it, config_read.c walks a file by it.
  */
 #ifndef OUTBOX_CONFIG_TABLE_H
 #define OUTBOX_CONFIG_TABLE_H
@@ -27,7 +27,6 @@ struct option_choice {
 
 struct option {
 	const char *path; /* "group.name" */
-	const char *help;
 	enum option_type type;
 	size_t offset;	      /* in struct config */
 	const char *fallback; /* the default as text, the items of a list by '\n'; NULL: required */
@@ -37,7 +36,6 @@ struct option {
 	const struct option_choice *choices;		    /* of an enum, or NULL */
 	bool (*check)(const char *text, struct error *err); /* of each item, or NULL */
 	bool reloadable;
-	bool secret; /* of a list: some of the items (config_property_is_secret) */
 };
 
 extern const struct option options[];
@@ -45,7 +43,8 @@ extern const size_t option_count;
 
 /* config_read.c. Reads the file into config, which holds nothing yet; what the file leaves out gets
  * its default. False if there are problems. */
-bool config_read_into(struct config *config, const char *path, struct config_problems *problems);
+bool config_read_into(struct config *config, const char *path, config_judge_fn judge,
+		      struct config_problems *problems);
 
 /* config_value.c. Sets the option from text; of a list, appends an item. shown is the text as it
  * was written, before secrets were put in: what a message may quote. False and err, which names the
@@ -54,8 +53,8 @@ bool option_set(const struct option *option, struct config *config, const char *
 		const char *shown, struct error *err);
 void option_set_default(const struct option *option, struct config *config);
 
-/* The value in words, secrets masked; the caller frees it. */
-char *option_print(const struct option *option, const struct config *config);
+/* The string, or the last item of the list; NULL if there is none yet. */
+const char *option_string(const struct option *option, const struct config *config);
 bool option_equal(const struct option *option, const struct config *a, const struct config *b);
 void option_swap(const struct option *option, struct config *a, struct config *b);
 
@@ -67,9 +66,6 @@ bool config_check_table(const char *text, struct error *err);
 bool config_check_listen(const char *text, struct error *err);
 bool config_check_header(const char *text, struct error *err);
 bool config_check_property(const char *text, struct error *err);
-
-/* config_property.c: whether the value of "name=value" must not be shown. */
-bool config_property_is_secret(const char *property);
 
 /* config_expand.c. Puts in what ${env:NAME} and ${file:PATH} stand for, once, and leaves every
  * other

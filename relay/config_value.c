@@ -1,5 +1,5 @@
 /*
- * config_value.c - the value of an option: from text, back to text, compared, exchanged, freed
+ * config_value.c - the value of an option: from text, compared, exchanged, freed
  */
 #include "config_table.h"
 #include "units.h"
@@ -216,56 +216,13 @@ void option_set_default(const struct option *option, struct config *config)
 	}
 }
 
-static char *print_strings(const struct option *option, const struct config_strings *strings)
-{
-	char *all = xstrdup("");
-
-	for (size_t i = 0; i < strings->count; i++) {
-		const char *item = strings->items[i];
-		bool masked = option->secret && config_property_is_secret(item);
-		int len = (int)(masked ? strcspn(item, "=") : strlen(item));
-		char *more = xasprintf("%s%s%.*s%s", all, i > 0 ? ", " : "", len, item,
-				       masked ? "=***" : "");
-
-		free(all);
-		all = more;
-	}
-	return all;
-}
-
-static const char *choice_name(const struct option *option, int value)
-{
-	const struct option_choice *choice = option->choices;
-
-	while (choice->value != value)
-		choice++;
-	return choice->name;
-}
-
-char *option_print(const struct option *option, const struct config *config)
+const char *option_string(const struct option *option, const struct config *config)
 {
 	union value value = value_in(option, config);
-	char text[32];
 
-	switch (option->type) {
-	case OPTION_STRING:
-		return xstrdup(option->secret && **value.string != '\0' ? "***" : *value.string);
-	case OPTION_STRINGS:
-		return print_strings(option, value.strings);
-	case OPTION_ENUM:
-		return xstrdup(choice_name(option, *value.choice));
-	case OPTION_BOOL:
-		return xstrdup(*value.truth ? "true" : "false");
-	case OPTION_INT:
-		return xasprintf("%" PRId64, *value.number);
-	case OPTION_DURATION:
-		units_print_duration(*value.number, text, sizeof(text));
-		break;
-	case OPTION_SIZE:
-		units_print_size(*value.number, text, sizeof(text));
-		break;
-	}
-	return xstrdup(text);
+	if (option->type == OPTION_STRING)
+		return *value.string;
+	return value.strings->count > 0 ? value.strings->items[value.strings->count - 1] : NULL;
 }
 
 static bool strings_equal(const struct config_strings *a, const struct config_strings *b)

@@ -157,7 +157,7 @@ static void on_option_changed(const char *path, bool applied, void *arg)
 static void reload(struct daemon *daemon)
 {
 	struct config_problems problems = {0};
-	struct config *fresh = config_load(daemon->config_path, &problems);
+	struct config *fresh = command_load(daemon->config_path, &problems);
 	for (size_t i = 0; i < problems.count; i++)
 		log_error("reload: %s", problems.items[i].text);
 	config_problems_free(&problems);

@@ -4,6 +4,7 @@
 #include "kafka_internal.h"
 #include "xalloc.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -52,22 +53,33 @@ static const struct setting if_known[] = {
     {"enable.metrics.push", "false"},
 };
 
-/* Replaces what in text with "***", in place as far as it fits. */
+static bool is_within_word(const char *text, const char *at, size_t len)
+{
+	return (at > text && isalnum((unsigned char)at[-1])) || isalnum((unsigned char)at[len]);
+}
+
+/* Replaces what in text with "***", in place as far as it fits: where it stands by itself, since a
+ * value of a letter or a digit is in every other word. */
 static void redact(char *text, size_t size, const char *what)
 {
 	size_t len = strlen(what);
 
 	if (len == 0)
 		return;
-	for (char *at = strstr(text, what); at != NULL; at = strstr(at + 3, what)) {
+	for (char *at = strstr(text, what); at != NULL; at = strstr(at, what)) {
 		size_t rest = strlen(at + len) + 1;
 
+		if (is_within_word(text, at, len)) {
+			at++;
+			continue;
+		}
 		if ((size_t)(at - text) + 3 + rest > size) {
 			*at = '\0';
 			return;
 		}
 		memmove(at + 3, at + len, rest);
 		memcpy(at, "***", 3);
+		at += 3;
 	}
 }
 
@@ -85,15 +97,27 @@ static bool set_property(rd_kafka_conf_t *conf, const char *property, struct err
 	if (equals == NULL || equals == property)
 		error_set(err, "kafka.properties: a property is not of the form name=value");
 	else if (result == RD_KAFKA_CONF_UNKNOWN)
-		error_set(err, "kafka.properties: librdkafka %s has no property \"%s\"",
+		error_set(err,
+			  "kafka.properties: librdkafka %s has no property \"%s\"; see its "
+			  "CONFIGURATION.md",
 			  rd_kafka_version_str(), name);
 	else if (result != RD_KAFKA_CONF_OK) {
+		words[strcspn(words, "\n")] = '\0';
 		redact(words, sizeof(words), equals + 1);
 		error_set(err, "kafka.properties: \"%s\" is refused by librdkafka: %s", name,
 			  words);
 	}
 	free(name);
 	return result == RD_KAFKA_CONF_OK;
+}
+
+bool kafka_check_property(const char *property, struct error *err)
+{
+	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+	bool ok = set_property(conf, property, err);
+
+	rd_kafka_conf_destroy(conf);
+	return ok;
 }
 
 void kafka_conf_must_set(rd_kafka_conf_t *conf, const char *name, const char *value)

@@ -10,6 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* libpq's words would quote parts of the dsn, which may be the password's. */
+#define DSN_REFUSED                                                                                \
+	"does not parse as a connection string; write key=value pairs, with single quotes around " \
+	"a value that has blanks, or a postgresql:// URI"
+
 #define SESSION_OPTIONS "-c search_path=pg_catalog,pg_temp"
 
 static char last_sqlstate[6];
@@ -82,6 +87,16 @@ static PGconn *connect_somehow(const char *dsn, const char *own, const char *tim
 	return connect_with(dsn, own, timeout, application_name);
 }
 
+bool pgsync_check_dsn(const char *dsn, struct error *err)
+{
+	PQconninfoOption *parsed = PQconninfoParse(dsn, NULL);
+
+	if (!parsed)
+		return error_set(err, "database.dsn " DSN_REFUSED);
+	PQconninfoFree(parsed);
+	return true;
+}
+
 PGconn *pgsync_connect(const char *dsn, const char *application_name, struct error *err)
 {
 	PQconninfoOption *parsed = PQconninfoParse(dsn, NULL);
@@ -89,10 +104,8 @@ PGconn *pgsync_connect(const char *dsn, const char *application_name, struct err
 	char *own, *timeout;
 	PGconn *conn;
 
-	/* libpq's words would quote parts of the dsn, which may be the password's. */
 	if (!parsed) {
-		error_set(err, "the connection string does not parse; write it as key=value pairs "
-			       "or as a postgresql:// URI");
+		error_set(err, "the dsn " DSN_REFUSED);
 		return NULL;
 	}
 	own = own_setting(parsed, "options");

@@ -165,6 +165,54 @@ void route_free(struct route **route)
 	*route = NULL;
 }
 
+/* ---- checking ---- */
+
+const char *route_column(const struct config_columns *columns, const char *field)
+{
+	const struct {
+		const char *part, *column;
+	} parts[] = {
+	    {"id", columns->id},
+	    {"event_id", columns->event_id},
+	    {"aggregate_type", columns->aggregate_type},
+	    {"aggregate_id", columns->aggregate_id},
+	    {"event_type", columns->event_type},
+	    {"created_at", columns->created_at},
+	    {"payload", ""},
+	    {"headers", ""},
+	};
+
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+		if (strcmp(parts[i].part, field) == 0)
+			return *parts[i].column != '\0' ? parts[i].column : NULL;
+	return field;
+}
+
+/* A route_field_fn that knows every field there may be. */
+static int any_column(const char *name, void *arg)
+{
+	const struct config_columns *const *columns = arg;
+
+	return route_column(*columns, name) != NULL ? 0 : -1;
+}
+
+bool route_check(const char *option, const char *text, const struct config_columns *columns,
+		 struct error *err)
+{
+	struct route *route = xcalloc(1, sizeof(*route));
+	bool ok;
+
+	route->named = xcalloc(1, sizeof(*route->named));
+	if (strcmp(option, "route.topic") == 0)
+		ok = compile_topic(route, text, any_column, &columns, err);
+	else if (strcmp(option, "route.key") == 0)
+		ok = compile_key(route, text, any_column, &columns, err);
+	else
+		ok = compile_header(route, text, any_column, &columns, err);
+	route_free(&route);
+	return ok;
+}
+
 /* ---- which fields ---- */
 
 struct collector {

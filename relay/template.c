@@ -66,7 +66,11 @@ static const char *append_field(struct template *tpl, const char *text, route_fi
 	part->name = xasprintf("%.*s", (int)len, begin);
 	part->field = field(part->name, arg);
 	if (part->field < 0) {
-		error_set(err, "there is no field \"%s\"; check its spelling", part->name);
+		error_set(
+		    err,
+		    "there is no field \"%s\"; name a column by its part or its name, but not "
+		    "payload, headers, or a part that the table has no column for",
+		    part->name);
 		return NULL;
 	}
 	tpl->field_count++;

@@ -66,7 +66,7 @@ static inline struct config *load(const char *name, const char *text)
 	struct config *config;
 
 	write_file(name, text);
-	config = config_load(name, &problems);
+	config = config_load(name, NULL, &problems);
 	if (config == NULL)
 		fail_msg("%s", problems.items[0].text);
 	config_problems_free(&problems);

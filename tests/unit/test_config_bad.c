@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* All problems of a text, one per line; NULL if there are none. The caller frees it. */
-static char *complaints(const char *text)
+static char *complaints(const char *text, config_judge_fn judge)
 {
 	struct config_problems problems = {NULL, 0};
 	struct config *config;
@@ -15,7 +15,7 @@ static char *complaints(const char *text)
 	FILE *out;
 
 	write_file("t.conf", text);
-	config = config_load("t.conf", &problems);
+	config = config_load("t.conf", judge, &problems);
 	assert_true((config == NULL) == (problems.count > 0));
 	if (config == NULL) {
 		out = open_memstream(&all, &len);
@@ -37,7 +37,7 @@ struct bad {
 static void check_all(const struct bad *bad, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
-		char *said = complaints(bad[i].text);
+		char *said = complaints(bad[i].text, NULL);
 
 		if (said == NULL)
 			fail_msg("no complaint about: %s", bad[i].text);
@@ -147,9 +147,10 @@ static void test_cut_numbers(void **state)
 	(void)state;
 	check_all(bad, COUNT(bad));
 	assert_null(complaints(REQUIRED "# 4294967297\n// 4294967297\nroute = { topic = "
-					"\"t\\\"4294967297\"; };"));
+					"\"t\\\"4294967297\"; };",
+			       NULL));
 	write_file("more.conf", "\noutbox = { claim_rows = 4294967297; };");
-	said = complaints(REQUIRED "\n@include \"more.conf\"");
+	said = complaints(REQUIRED "\n@include \"more.conf\"", NULL);
 	assert_string_equal(
 	    said,
 	    "./more.conf:2: 4294967297 is too large for a whole number; the largest is 2147483647");
@@ -344,7 +345,7 @@ static void expect_unreadable(const char *path, const char *says)
 {
 	struct config_problems problems = {NULL, 0};
 
-	assert_null(config_load(path, &problems));
+	assert_null(config_load(path, NULL, &problems));
 	assert_int_equal(problems.count, 1);
 	assert_string_equal(problems.items[0].text, says);
 	config_problems_free(&problems);
@@ -528,6 +529,41 @@ static void test_bad_properties(void **state)
 	check_all(bad, COUNT(bad));
 }
 
+/* Refuses what has "bad" in it, and names everything it is asked about. */
+static bool picky(const struct config *config, const char *option, const char *text,
+		  struct error *err)
+{
+	assert_non_null(config->outbox.columns.id);
+	assert_non_null(config->outbox.columns.created_at);
+	assert_non_null(config->route.key);
+	return strstr(text, "bad") == NULL || error_set(err, "%s: \"%s\" is bad", option, text);
+}
+
+static void test_what_others_judge(void **state)
+{
+	char *said;
+
+	(void)state;
+	assert_null(complaints(REQUIRED "route = { topic = \"t\"; };", picky));
+	said = complaints(REQUIRED "route = {\n topic = \"bad1\";\n headers = (\n \"a=b\",\n"
+				   " \"a=${env:TEST_CONFIG}bad2\",\n \"bad3\" ); };\n"
+				   "outbox = { settle = \"bad4\";\n shards = 2;\n"
+				   " columns = { id = \"bad5\"; created_at = 5; }; };",
+			  picky);
+	assert_string_equal(
+	    said,
+	    "t.conf:2: route.topic: \"bad1\" is bad\n"
+	    "t.conf:5: route.headers: \"a=from-envbad2\" is bad\n"
+	    "t.conf:6: route.headers, item 3: \"bad3\" is not name=template, such as "
+	    "\"id=${event_id}\"\n"
+	    "t.conf:7: outbox.settle is \"bad4\"; allowed: \"delete\", \"mark\"\n"
+	    "t.conf:8: outbox.shards is 2: more than one shard comes in a later release; use 1\n"
+	    "t.conf:9: outbox.columns.id: \"bad5\" is bad\n"
+	    "t.conf:9: outbox.columns.created_at is a whole number; a string is needed, such as "
+	    "\"created_at\"");
+	free(said);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -545,6 +581,7 @@ int main(void)
 	    IN_DIRECTORY(test_values_from_nowhere),
 	    cmocka_unit_test(test_denied_properties),
 	    IN_DIRECTORY(test_bad_properties),
+	    IN_DIRECTORY(test_what_others_judge),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -331,13 +331,15 @@ static void test_refused_templates(void **state)
 		"route.key \"k$\": a \"$\" stands alone; write ${field}, or \"$$\" for a dollar "
 		"sign");
 	refuses("t", "${agregate_id}", NULL,
-		"route.key \"${agregate_id}\": there is no field \"agregate_id\"; check its "
-		"spelling");
+		"route.key \"${agregate_id}\": there is no field \"agregate_id\"; name a column by "
+		"its part or its name, but not payload, headers, or a part that the table has no "
+		"column for");
 	refuses("t", "", NULL,
 		"route.key is empty; name the field that orders the events, such as "
 		"${aggregate_id}");
 	refuses("t", "k", "x=${y}",
-		"route.headers \"${y}\": there is no field \"y\"; check its spelling");
+		"route.headers \"${y}\": there is no field \"y\"; name a column by its part or its "
+		"name, but not payload, headers, or a part that the table has no column for");
 }
 
 static void test_refused_headers_and_topics(void **state)
@@ -382,6 +384,70 @@ static void test_fields(void **state)
 	assert_string_equal(err.text, "route.key \"${b\": a \"${\" has no \"}\"; write ${field}");
 }
 
+/* ---- checking ---- */
+
+static const struct config_columns *columns(void)
+{
+	static char id[] = "id", event_id[] = "uuid", type[] = "aggregatetype", key[] = "key",
+		    event_type[] = "type", payload[] = "body", none[] = "";
+	static const struct config_columns own = {id,	      event_id, type, key,
+						  event_type, payload,	none, none};
+	return &own;
+}
+
+static void test_columns_of_fields(void **state)
+{
+	static const char *const fields[][2] = {
+	    {"id", "id"},
+	    {"event_id", "uuid"},
+	    {"aggregate_type", "aggregatetype"},
+	    {"aggregate_id", "key"},
+	    {"event_type", "type"},
+	    {"key", "key"},
+	    {"tenant", "tenant"},
+	    {"body", "body"},
+	};
+	static const char *const none[] = {"payload", "headers", "created_at"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
+		assert_string_equal(route_column(columns(), fields[i][0]), fields[i][1]);
+	for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++)
+		assert_null(route_column(columns(), none[i]));
+}
+
+static void test_checks(void **state)
+{
+	static const char *const right[][2] = {
+	    {"route.topic", "a.${aggregate_type}.${tenant}"},
+	    {"route.topic", "plain"},
+	    {"route.key", "${key}-$$"},
+	    {"route.headers", "id=${event_id}"},
+	    {"route.headers", "empty="},
+	};
+	static const char *const wrong[][3] = {
+	    {"route.topic", "a b", "has a character other than"},
+	    {"route.topic", "a.${aggregate_type", "has no \"}\""},
+	    {"route.topic", "a.${}", "names no field"},
+	    {"route.key", "$", "stands alone"},
+	    {"route.key", "${payload}", "there is no field \"payload\""},
+	    {"route.headers", "at=${created_at}", "there is no field \"created_at\""},
+	    {"route.headers", "id =x", "has a space around"},
+	};
+	struct error err;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(right) / sizeof(right[0]); i++)
+		if (!route_check(right[i][0], right[i][1], columns(), &err))
+			fail_msg("%s", err.text);
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		assert_false(route_check(wrong[i][0], wrong[i][1], columns(), &err));
+		assert_ptr_equal(strstr(err.text, wrong[i][0]), err.text);
+		if (strstr(err.text, wrong[i][2]) == NULL)
+			fail_msg("%s", err.text);
+	}
+}
+
 static void test_reason_names(void **state)
 {
 	(void)state;
@@ -415,6 +481,8 @@ int main(void)
 	    cmocka_unit_test(test_refused_templates),
 	    cmocka_unit_test(test_refused_headers_and_topics),
 	    cmocka_unit_test(test_fields),
+	    cmocka_unit_test(test_columns_of_fields),
+	    cmocka_unit_test(test_checks),
 	    cmocka_unit_test(test_reason_names),
 	    cmocka_unit_test(test_corpus),
 	};

@@ -1,0 +1,119 @@
+/*
+ * test_config_judged.c - what the parts of the relay say of a configuration as the commands load it
+ */
+#include "commands.h"
+#include "config_files.h"
+#include "kafka.h"
+
+#include <string.h>
+
+/* The only problem of a configuration must be this. */
+static void refuses(const char *text, const char *says)
+{
+	struct config_problems problems = {NULL, 0};
+	char *expected = NULL;
+
+	write_file("t.conf", text);
+	assert_null(command_load("t.conf", &problems));
+	assert_int_equal(problems.count, 1);
+	assert_true(asprintf(&expected, "t.conf:%s", says) > 0);
+	assert_string_equal(problems.items[0].text, expected);
+	free(expected);
+	config_problems_free(&problems);
+}
+
+#define ROUTE(text) REQUIRED "\nroute = { " text " };"
+
+static void test_route(void **state)
+{
+	(void)state;
+	refuses(ROUTE("topic = \"t.${aggregate_type\";"),
+		"2: route.topic \"t.${aggregate_type\": a \"${\" has no \"}\"; write ${field}");
+	refuses(ROUTE("topic = \"my events\";"),
+		"2: route.topic \"my events\" has a character other than a-z, A-Z, 0-9, '.', '_' "
+		"and '-'; give a legal topic name");
+	refuses(ROUTE("key = \"$aggregate_id\";"),
+		"2: route.key \"$aggregate_id\": a \"$\" stands alone; write ${field}, or \"$$\" "
+		"for a dollar sign");
+	refuses(ROUTE("key = \"${payload}\";"),
+		"2: route.key \"${payload}\": there is no field \"payload\"; name a column by its "
+		"part or its name, but not payload, headers, or a part that the table has no "
+		"column for");
+	refuses(ROUTE("headers = ( \"a=${event_id}\",\n\"b=${}\" );"),
+		"3: route.headers \"${}\": \"${}\" names no field; write ${field}");
+	refuses(ROUTE("headers = ( \"a = ${event_id}\" );"),
+		"2: route.headers \"a = ${event_id}\" has a space around its name or \"=\"; write "
+		"name=template without");
+}
+
+/* The columns may come behind the templates. */
+static void test_a_part_without_a_column(void **state)
+{
+	struct config *config = load("t.conf", ROUTE("headers = ( \"at=${created_at}\" );"));
+
+	(void)state;
+	config_free(&config);
+	refuses(ROUTE("headers = ( \"at=${created_at}\" );") "outbox = { columns = { created_at = "
+							     "\"\"; }; };",
+		"2: route.headers \"${created_at}\": there is no field \"created_at\"; name a "
+		"column by its part or its name, but not payload, headers, or a part that the "
+		"table has no column for");
+}
+
+#define PROPERTY(text)                                                                             \
+	DATABASE "kafka = { bootstrap_servers = \"b:1\"; properties = ( \"linger.ms=5\",\n\"" text \
+		 "\" ); };"
+
+static void test_properties(void **state)
+{
+	char *unknown;
+
+	(void)state;
+	assert_true(asprintf(&unknown,
+			     "2: kafka.properties: librdkafka %s has no property \"lingr.ms\"; see "
+			     "its CONFIGURATION.md",
+			     kafka_version()) > 0);
+	refuses(PROPERTY("lingr.ms=5"), unknown);
+	free(unknown);
+	refuses(PROPERTY("compression.codec=best"),
+		"2: kafka.properties: \"compression.codec\" is refused by librdkafka: Invalid "
+		"value \"***\" for configuration property \"compression.codec\"");
+	refuses(
+	    PROPERTY("socket.timeout.ms=3"),
+	    "2: kafka.properties: \"socket.timeout.ms\" is refused by librdkafka: Configuration "
+	    "property \"socket.timeout.ms\" value *** is outside allowed range 10..300000");
+}
+
+static void test_no_value_of_a_property_is_told(void **state)
+{
+	struct config_problems problems = {NULL, 0};
+
+	(void)state;
+	write_file("t.conf", PROPERTY("sasl.passwort=hunter2"));
+	assert_null(command_load("t.conf", &problems));
+	assert_null(strstr(problems.items[0].text, "hunter2"));
+	config_problems_free(&problems);
+}
+
+static void test_dsn(void **state)
+{
+	static const char says[] =
+	    "1: database.dsn does not parse as a connection string; write key=value pairs, with "
+	    "single quotes around a value that has blanks, or a postgresql:// URI";
+
+	(void)state;
+	refuses(KAFKA "database = { dsn = \"host=db password=two words\"; };", says);
+	refuses(KAFKA "database = { dsn = \"postgresql://[::1/shop\"; };", says);
+	refuses(KAFKA "database = { dsn = \"hots=db\"; };", says);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    IN_DIRECTORY(test_route),	   IN_DIRECTORY(test_a_part_without_a_column),
+	    IN_DIRECTORY(test_properties), IN_DIRECTORY(test_no_value_of_a_property_is_told),
+	    IN_DIRECTORY(test_dsn),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

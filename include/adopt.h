@@ -24,7 +24,6 @@ struct adopt_column {
 
 struct adopt_facts {
 	struct pgname table;
-	bool partitioned;
 	size_t count;
 	struct adopt_column *columns; /* in table order */
 };

@@ -13,7 +13,7 @@ struct adopt_table {
 	struct adopt_facts facts;
 	bool exists;
 	bool is_table;	      /* not a view or a foreign table */
-	bool has_children;    /* partitions, or tables that inherit from it */
+	bool has_children;    /* it is partitioned, or other tables inherit from it */
 	int64_t bytes;	      /* with toast */
 	bool update_triggers; /* of somebody else's: the backfill would fire them */
 };

@@ -145,11 +145,6 @@ static bool plan_id(const struct adopt_facts *facts, const char *wanted, struct 
 				 "table %s has a column %s that is not numbered by the database; "
 				 "name another one in outbox.columns.id, it will be added",
 				 table, plan->columns[ADOPT_ID]);
-	if (facts->partitioned)
-		return error_set(err,
-				 "table %s is partitioned and has no column that the database "
-				 "numbers; add one yourself (bigint, default nextval), then adopt",
-				 table);
 	plan->numbers = true;
 	return true;
 }

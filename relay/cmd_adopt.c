@@ -12,8 +12,8 @@
 #include <string.h>
 
 static const char TABLE_SQL[] =
-    "SELECT c.relkind IN ('r', 'p') AS is_table, c.relkind = 'p' AS partitioned,"
-    " EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid) AS has_children,"
+    "SELECT c.relkind IN ('r', 'p') AS is_table, c.relkind = 'p'"
+    " OR EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid) AS has_children,"
     " pg_table_size(c.oid) AS bytes,"
     " EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal"
     "  AND t.tgenabled <> 'D' AND t.tgtype & 16 <> 0) AS update_triggers"
@@ -73,7 +73,6 @@ bool adopt_table_read(PGconn *conn, struct adopt_table *table, struct error *err
 	table->exists = PQntuples(result) > 0;
 	if (table->exists) {
 		table->is_table = pgsync_bool(result, 0, "is_table");
-		table->facts.partitioned = pgsync_bool(result, 0, "partitioned");
 		table->has_children = pgsync_bool(result, 0, "has_children");
 		table->bytes = pgsync_number(result, 0, "bytes");
 		table->update_triggers = pgsync_bool(result, 0, "update_triggers");

@@ -33,7 +33,7 @@ static const char HELP[] =
     "      --adopt         make an existing outbox table one the relay can use, and print the\n"
     "                      block for the configuration. With --print it connects to look at the\n"
     "                      table, and writes what it would do\n"
-    "      --help          this text\n"
+    "  -h, --help          this text\n"
     "\n"
     "Without a file, --table and --dsn (or --print) are enough.\n"
     "\n"
@@ -65,16 +65,19 @@ static const struct config_columns standard_columns = {
 
 static int parse_options(int argc, char **argv, struct request *request)
 {
-	enum { DSN = 256, TABLE, PRINT, UNINSTALL, ADOPT, HELP_OPTION };
-	static const struct option options[] = {
-	    {"config", required_argument, NULL, 'c'},	 {"dsn", required_argument, NULL, DSN},
-	    {"table", required_argument, NULL, TABLE},	 {"print", no_argument, NULL, PRINT},
-	    {"uninstall", no_argument, NULL, UNINSTALL}, {"adopt", no_argument, NULL, ADOPT},
-	    {"help", no_argument, NULL, HELP_OPTION},	 {NULL, 0, NULL, 0}};
+	enum { DSN = 256, TABLE, PRINT, UNINSTALL, ADOPT };
+	static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+						{"dsn", required_argument, NULL, DSN},
+						{"table", required_argument, NULL, TABLE},
+						{"print", no_argument, NULL, PRINT},
+						{"uninstall", no_argument, NULL, UNINSTALL},
+						{"adopt", no_argument, NULL, ADOPT},
+						{"help", no_argument, NULL, 'h'},
+						{NULL, 0, NULL, 0}};
 	int option;
 
 	optind = 1;
-	while ((option = getopt_long(argc, argv, "c:", options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
 		switch (option) {
 		case 'c':
 			request->path = optarg;
@@ -94,7 +97,7 @@ static int parse_options(int argc, char **argv, struct request *request)
 		case ADOPT:
 			request->adopt = true;
 			break;
-		case HELP_OPTION:
+		case 'h':
 			fputs(HELP, stdout);
 			return EXIT_DONE;
 		default:
@@ -190,6 +193,11 @@ static bool fits(const struct request *request, const struct adopt_table *table,
 	pgname_show(&table->facts.table, name);
 	if (table->exists && !table->is_table)
 		return error_set(err, "%s is not a table; name a table in outbox.table", name);
+	if (table->exists && table->has_children)
+		return error_set(err,
+				 "table %s is partitioned or has tables that inherit from it; "
+				 "partitions come in a later release, use a plain table",
+				 name);
 	if (!table->exists && request->adopt)
 		return error_set(err, "table %s does not exist; name it with --table", name);
 	if (!table->exists && !is_standard(&request->columns))
@@ -372,8 +380,14 @@ int cmd_migrate(int argc, char **argv)
 
 	if (status >= 0)
 		return status;
-	if (optind < argc)
-		return usage("takes options only; see --help");
+	if (optind < argc) {
+		fprintf(
+		    stderr,
+		    "outbox-relay migrate: unexpected argument \"%s\"; try: outbox-relay migrate "
+		    "--help\n",
+		    argv[optind]);
+		return EXIT_USAGE;
+	}
 	if (request.uninstall && (!request.print || request.adopt))
 		return usage("--uninstall goes with --print only: it is run by hand");
 	status = complete(&request);

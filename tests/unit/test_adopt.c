@@ -43,7 +43,7 @@ static struct adopt_column ours[] = {
 
 static struct adopt_facts facts_of(struct adopt_column *columns, size_t count)
 {
-	struct adopt_facts facts = {{"public", "app_outbox"}, false, count, columns};
+	struct adopt_facts facts = {{"public", "app_outbox"}, count, columns};
 
 	return facts;
 }
@@ -126,10 +126,6 @@ static void test_application_numbers(void **state)
 	assert_string_equal(plan.columns[ADOPT_ID], "relay_id");
 	assert_true(plan.numbers);
 	adopt_plan_free(&plan);
-
-	facts.partitioned = true;
-	assert_false(adopt_plan(&facts, &standard, &plan, &err));
-	assert_non_null(strstr(err.text, "partitioned"));
 }
 
 /* A configured name that no column has is the name of the column to add. */

@@ -6,23 +6,17 @@
 
 #include "config.h"
 
+#include <jansson.h>
 #include <libpq-fe.h>
-#include <stddef.h>
 
 enum check_level { CHECK_OK, CHECK_WARN, CHECK_ERROR };
 
-struct finding {
-	enum check_level level;
-	char *what;	    /* owned */
-	const char *remedy; /* constant text; NULL when all is well */
-};
-
-/* Zero it before use. */
 struct check {
-	struct finding *items; /* owned */
-	size_t count;
+	json_t *list; /* owned; NULL: findings are printed as they come */
+	bool failed;  /* there was an error among them */
 };
 
+/* remedy is NULL when all is well. */
 void check_add(struct check *check, enum check_level level, const char *remedy, const char *format,
 	       ...) __attribute__((format(printf, 4, 5)));
 
@@ -35,9 +29,6 @@ PGconn *check_server(struct check *check, const struct config *config);
 
 /* Schema, table, columns, rights, bell, ids, vacuum. */
 void check_outbox(struct check *check, const struct config *config, PGconn *conn);
-
-/* The column behind a template's field, which is a role's name or a column's own. */
-const char *check_column_of(const struct config_columns *columns, const char *field);
 
 /* Brokers and topics; conn, which may be NULL, tells which topics the waiting events go to. */
 void check_kafka(struct check *check, const struct config *config, PGconn *conn);

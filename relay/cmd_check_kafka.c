@@ -9,6 +9,7 @@
 #include "template.h"
 #include "xalloc.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -95,7 +96,7 @@ static char *look_sql(const struct config *config, const struct topics *topics)
 	size_t i;
 
 	for (i = 0; i < topics->field_count; i++) {
-		pgname_quote(check_column_of(&config->outbox.columns, topics->fields[i]), column);
+		pgname_quote(route_column(&config->outbox.columns, topics->fields[i]), column);
 		longer = xasprintf("%s%s%s::text AS f%zu", inner, i ? ", " : "", column, i);
 		free(inner);
 		inner = longer;
@@ -166,15 +167,15 @@ static void find_topics(struct check *check, const struct config *config, PGconn
 			struct topics *topics)
 {
 	struct config_strings none = {NULL, 0};
-	struct template *tpl = NULL;
+	struct template *tpl;
 	struct error err;
 
-	/* The key's place takes the topic again: only the topic's fields are wanted. */
-	if (route_fields(config->route.topic, config->route.topic, &none, add_field, topics, &err))
-		tpl = template_new(config->route.topic, field_index, topics, &err);
-	if (!tpl)
-		check_error(check, "mend route.topic", "%s", err.text);
-	else if (topics->field_count == 0)
+	/* The key's place takes the topic again: only the topic's fields are wanted. It parses, as
+	 * it was looked at when the file was read. */
+	route_fields(config->route.topic, config->route.topic, &none, add_field, topics, &err);
+	tpl = template_new(config->route.topic, field_index, topics, &err);
+	assert(tpl);
+	if (topics->field_count == 0)
 		add_topic(check, topics, config->route.topic);
 	else if (conn)
 		topics_of_waiting(check, config, conn, topics, tpl);

@@ -28,7 +28,7 @@ static const char HELP[] =
     "\n"
     "  -c, --config FILE   configuration (default " COMMAND_CONFIG_FILE ")\n"
     "      --json          the same for a program\n"
-    "      --help          this text\n"
+    "  -h, --help          this text\n"
     "\n"
     "Exit status: 0 told (also when no relay answers), 1 the database could not be asked, 2 the "
     "file\n"
@@ -48,8 +48,8 @@ static char *waiting_sql(const struct config *config, const char *table)
 	    " SELECT count(*) AS counted, max(id) AS last,"
 	    " pg_sequence_last_value(pg_get_serial_sequence($1::text, $2::text)::regclass) AS "
 	    "drawn,"
-	    " extract(epoch FROM clock_timestamp() - (SELECT at FROM head ORDER BY id LIMIT 1))"
-	    "  AS age FROM head",
+	    " (SELECT CASE WHEN isfinite(at) THEN extract(epoch FROM clock_timestamp() - at) END"
+	    "  FROM head ORDER BY id LIMIT 1) AS age FROM head",
 	    id, created, table,
 	    config->outbox.settle == SETTLE_MARK ? " WHERE published_at IS NULL" : "", id,
 	    COUNT_CAP + 1);
@@ -292,6 +292,25 @@ static void print_text(const json_t *out)
 	print_relay(out);
 }
 
+/* What to do about the commonest refusals of the database. */
+static void hint(void)
+{
+	static const struct {
+		const char *state, *words;
+	} hints[] = {
+	    {"42P01", "run `outbox-relay migrate`, or mend outbox.table"},
+	    {"42703", "mend outbox.columns, or see `outbox-relay migrate --adopt`"},
+	    {"42501", "run `outbox-relay migrate` as the table's owner, and connect as the role "
+		      "outbox_relay or a member of it"},
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(hints) / sizeof(hints[0]); i++) {
+		if (strcmp(pgsync_sqlstate(), hints[i].state) == 0)
+			fprintf(stderr, "%s\n", hints[i].words);
+	}
+}
+
 static int report(const struct config *config, bool json)
 {
 	json_t *out = json_object();
@@ -300,6 +319,7 @@ static int report(const struct config *config, bool json)
 
 	if (!collect(out, config, &err)) {
 		status = command_failed("status", &err);
+		hint();
 	} else if (json) {
 		json_dumpf(out, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
 		fputc('\n', stdout);

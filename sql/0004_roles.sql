@@ -30,7 +30,7 @@ END $$;
 
 GRANT USAGE ON SCHEMA outbox_relay TO outbox_relay;
 GRANT SELECT ON outbox_relay.schema_version, outbox_relay.outboxes TO outbox_relay;
-GRANT SELECT, INSERT, DELETE, UPDATE (error, reason, attempts, dead_at)
+GRANT SELECT, INSERT, UPDATE (error, reason, attempts, dead_at)
    ON outbox_relay.dead_letters TO outbox_relay;
 
 -- On the outbox itself. FOR UPDATE, by which the relay claims rows, needs UPDATE on some column. The

@@ -3,6 +3,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 
 import pytest
@@ -32,21 +33,34 @@ def schema(database):
         " UNION ALL SELECT tgname, pg_get_triggerdef(oid), '', '', '', '' FROM pg_trigger ORDER BY 1, 2, 3")
 
 
-def test_help_and_version():
-    """--help and --version go to stdout with status 0, for each command."""
-    for argv in [["--help"]] + [[command, "--help"] for command in COMMANDS]:
-        done = run_relay(*argv)
-        assert done.returncode == 0 and "usage" in done.stdout.lower() and done.stderr == "", argv
-    done = run_relay("--version")
+@pytest.mark.parametrize("argv", [[]] + [[command] for command in COMMANDS])
+def test_help(argv):
+    """-h and --help are the same for each command: the text on stdout, status 0."""
+    done = run_relay(*argv, "--help")
+    assert done.returncode == 0 and done.stderr == ""
+    assert done.stdout.lower().startswith("usage: " + " ".join(["outbox-relay"] + argv))
+    short = run_relay(*argv, "-h")
+    assert (short.returncode, short.stdout, short.stderr) == (0, done.stdout, "")
+
+
+@pytest.mark.parametrize("option", ["--version", "-V"])
+def test_version(option):
+    done = run_relay(option)
     assert done.returncode == 0 and re.match(r"outbox-relay \d+\.\d+\.\d+", done.stdout)
 
 
 @pytest.mark.parametrize("argv", [[], ["dance"], ["run", "--no-such-option"], ["check", "-c"],
-                                  ["migrate", "--no-such-option"], ["status", "surplus"]])
+                                  ["migrate", "--no-such-option"]])
 def test_wrong_usage(argv):
     """Status 2, words on stderr, nothing on stdout."""
     done = run_relay(*argv)
     assert done.returncode == 2 and done.stderr and done.stdout == ""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_argument_too_many(command):
+    done = run_relay(command, "surplus")
+    assert done.returncode == 2 and f'{command}: unexpected argument "surplus"' in done.stderr
 
 
 def test_migrate_may_be_repeated(empty_database, migrate):
@@ -146,6 +160,14 @@ def test_adopt_a_table_with_a_uuid_id(empty_database, new_relay, reader, topic, 
     empty_database.wait_empty("outbox")
 
 
+def test_the_relays_role_may_do_what_it_needs(database):
+    """And nothing more: what was set aside is the application's to take out again."""
+    rights = database.rows("SELECT privilege_type FROM information_schema.table_privileges"
+                           " WHERE table_schema = 'outbox_relay' AND table_name = 'dead_letters'"
+                           " AND grantee = 'outbox_relay' ORDER BY 1")
+    assert [right for right, in rights] == ["INSERT", "SELECT"]
+
+
 def test_check_finds_nothing_wrong(database, new_relay, kafka, topic):
     """On a sound set-up: status 0 and no error."""
     topic()
@@ -177,6 +199,35 @@ def test_check_warns_of_what_breaks_order(database, new_relay, kafka):
     assert "cache" in said and ("bell" in said or "trigger" in said)
 
 
+def test_check_tells_what_row_level_security_hides(database, new_relay):
+    """No policy: nothing would ever be published. With one it is not ours to say what it hides."""
+    database.execute("ALTER TABLE outbox_events ENABLE ROW LEVEL SECURITY")
+    done = new_relay().command("check")
+    assert done.returncode == 1 and re.search("error .*hides all rows of outbox_events.*BYPASSRLS", done.stdout)
+    database.execute("CREATE POLICY all_rows ON outbox_events TO outbox_relay USING (true)")
+    done = new_relay().command("check")
+    assert done.returncode == 0 and re.search("warn .*decides which rows of outbox_events", done.stdout)
+
+
+def test_check_tells_findings_as_it_goes(database, new_relay):
+    """While it still waits for a broker that does not answer, what it has found is there to read."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        relay = new_relay(kafka={"bootstrap_servers": f"127.0.0.1:{mute.getsockname()[1]}"})
+        check = subprocess.Popen([relay.process.argv[0], "check", "-c", relay.config],
+                                 stdout=subprocess.PIPE, text=True)
+        try:
+            assert any("ids come from sequence" in line for line in iter(check.stdout.readline, ""))
+            connection = mute.accept()[0]
+            connection.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                while connection.recv(4096):
+                    pass
+            connection.close()
+        finally:
+            check.kill()
+            check.communicate()
+
+
 def test_check_and_status_without_their_peers(database, new_relay):
     """A database that is not there: status 1 and words, soon."""
     nowhere = "host=127.0.0.1 port=1 dbname=nowhere user=outbox_relay"
@@ -200,6 +251,32 @@ def test_status(database, new_relay, reader):
     reader().take(7)
     database.wait_empty()
     assert relay.status()["depth"] == 0
+
+
+@pytest.mark.parametrize("created_at", ["infinity", "-infinity", "4713-01-01 BC", "294276-12-31"])
+def test_status_of_a_strange_time(database, new_relay, created_at):
+    """A created_at from which no age can be told, or a great one."""
+    database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, created_at)"
+                     " VALUES ('thing', 'k', 'E', %s::timestamptz)", created_at)
+    relay = new_relay()
+    status = relay.status()
+    assert status["depth"] == 1 and (status["oldest_age_seconds"] is None) == ("infinity" in created_at)
+    words = relay.command("status")
+    assert words.returncode == 0 and re.search(r"oldest +(-$|-?\d+\.\d s)", words.stdout, re.M)
+
+
+def test_status_says_what_to_do(empty_database, migrate, new_relay):
+    """Without the table, without a column, without rights."""
+    migrate()
+    relay = new_relay()
+    wrong = new_relay(outbox={"columns": {"created_at": "none"}}).command("status")
+    assert wrong.returncode == 1 and "mend outbox.columns" in wrong.stderr
+    empty_database.execute("REVOKE SELECT ON outbox_events FROM outbox_relay")
+    wrong = relay.command("status")
+    assert wrong.returncode == 1 and "migrate` as the table's owner" in wrong.stderr
+    empty_database.execute("DROP TABLE outbox_events")
+    wrong = relay.command("status")
+    assert wrong.returncode == 1 and "run `outbox-relay migrate`" in wrong.stderr
 
 
 def test_the_password_is_in_no_output(database, new_relay, settings):

@@ -1,6 +1,9 @@
 """Bad input, each with its message: what is wrong, where, and what to do about it."""
 import os
 import re
+import signal
+
+import pytest
 
 from harness.consumer import Reader
 from harness.kafka import Kafka
@@ -13,10 +16,10 @@ PASSWORD = "right-password"
 
 
 def refused(relay, *patterns):
-    """The file itself is wrong: `check` and `run` end with status 2 and say this on stderr."""
-    for command in ("check", "run"):
+    """The file itself is wrong: every command ends with status 2, says this on stderr, and does nothing else."""
+    for command in ("check", "run", "migrate", "status"):
         done = relay.command(command)
-        assert done.returncode == 2, (command, done.stdout, done.stderr)
+        assert done.returncode == 2 and done.stdout == "", (command, done.stdout, done.stderr)
         for pattern in patterns:
             assert re.search(pattern, done.stderr), (command, done.stderr)
 
@@ -47,6 +50,49 @@ def test_every_error_at_once(new_relay):
                       kafka={"properties": ["acks=1"]})
     refused(relay, r":\d+: outbox.poll_interval", r":\d+: outbox.settle.*delete", r":\d+: .*nowhere",
             r":\d+: .*acks is refused")
+
+
+@pytest.mark.parametrize("route, says", [
+    ({"topic": "t.${aggregate_type"}, r"route\.topic .* has no \"}\""),
+    ({"topic": "my events"}, r"route\.topic .* has a character other than .*; give a legal topic name"),
+    ({"key": "$aggregate_id"}, r"route\.key .* a \"\$\" stands alone; write \$\{field\}"),
+    ({"key": "${payload}"}, r"route\.key .* there is no field \"payload\"; name a column"),
+    ({"headers": ["id=${event_id}", "tenant=${}"]}, r"route\.headers .* names no field"),
+])
+def test_templates(new_relay, route, says):
+    """A template that does not parse, or can give nothing, needs no table to be found wrong."""
+    relay = new_relay(route=route)
+    refused(relay, rf"^{re.escape(relay.config)}:\d+: {says}")
+
+
+def test_template_of_a_part_without_a_column(new_relay):
+    relay = new_relay(route={"headers": ["at=${created_at}"]}, outbox={"columns": {"created_at": ""}})
+    refused(relay, rf"^{re.escape(relay.config)}:\d+: route\.headers .* there is no field \"created_at\"")
+
+
+def test_properties_that_librdkafka_refuses(new_relay):
+    """Both the unknown and the ill-valued, at once, and without the values."""
+    relay = new_relay(kafka={"properties": ["lingr.ms=4711", "compression.codec=4712"]})
+    at = rf"(?m)^{re.escape(relay.config)}:\d+: kafka\.properties: "
+    refused(relay, at + r"librdkafka \S+ has no property \"lingr\.ms\"",
+            at + r"\"compression\.codec\" is refused by librdkafka: Invalid value")
+    assert "471" not in relay.command("check").stderr
+
+
+def test_dsn_that_does_not_parse(new_relay):
+    relay = new_relay(database={"dsn": "host=127.0.0.1 password=two words"})
+    refused(relay, rf"^{re.escape(relay.config)}:\d+: database\.dsn does not parse")
+    assert "two" not in relay.command("check").stderr
+
+
+def test_reload_of_a_wrong_template(database, new_relay):
+    """A reload takes the file no easier than a start, although the route would wait for a restart."""
+    relay = new_relay().start()
+    relay.write_config(route={"key": "${"}, outbox={"claim_rows": 7})
+    relay.process.send(signal.SIGHUP)
+    relay.wait_log(r"reload: \S+:\d+: route\.key")
+    relay.wait_log("reload: nothing is changed")
+    assert not relay.log_contains("claim_rows has changed")
 
 
 def test_a_required_option_is_missing(new_relay):
@@ -116,8 +162,14 @@ def test_partitioned_table(empty_database, migrate, new_relay):
         "CREATE TABLE outbox_events (id bigint GENERATED ALWAYS AS IDENTITY, event_id uuid NOT NULL,"
         " aggregate_type text NOT NULL, aggregate_id text NOT NULL, event_type text NOT NULL, payload jsonb,"
         " headers jsonb, created_at timestamptz) PARTITION BY HASH (aggregate_id)")
-    migrate()
-    found(new_relay(), "outbox_events\"? is partitioned", "use a plain table")
+    relay = new_relay()
+    for option in ([], ["--adopt"]):
+        done = relay.command("migrate", "--dsn", empty_database.dsn(), *option)
+        assert done.returncode == 1, done.stderr
+        assert re.search("outbox_events is partitioned .*use a plain table", done.stderr), done.stderr
+    assert empty_database.value("SELECT to_regnamespace('outbox_relay') IS NULL")
+    empty_database.execute(migrate("--print").stdout)
+    found(relay, "outbox_events\"? is partitioned", "use a plain table")
 
 
 def test_table_with_heirs(database, new_relay):

@@ -441,11 +441,22 @@ static void on_ready(struct step *s)
 		resume(s, false);
 }
 
-static void on_reachable(struct step *s, bool yes)
+static void on_reachable(struct step *s)
 {
-	s->engine->sink_reachable = yes;
-	if (yes && s->engine->state == ENGINE_HOLDING)
+	s->engine->sink_reachable = true;
+	if (s->engine->state == ENGINE_HOLDING)
 		resume(s, false);
+}
+
+static void on_unreachable(struct step *s)
+{
+	s->engine->sink_reachable = false;
+}
+
+static void on_blocked(struct step *s)
+{
+	s->engine->sink_blocked = true;
+	s->engine->probe_at_us = s->input->now_us + PROBE_US;
 }
 
 static void on_writable(struct step *s)
@@ -530,74 +541,47 @@ static void on_stop_now(struct step *s)
 	stopped(s);
 }
 
+static void on_start(struct step *s)
+{
+	set_timer(s, 0);
+}
+
+static void on_no_transaction(struct step *s)
+{
+	resume(s, false);
+}
+
+typedef void handler_fn(struct step *s);
+
+static handler_fn *const handlers[] = {
+    [ON_START] = on_start,
+    [ON_ACQUIRED] = on_acquired,
+    [ON_BUSY] = on_busy,
+    [ON_LOST] = on_lost,
+    [ON_CLAIMED] = on_claimed,
+    [ON_SETTLED] = on_settled,
+    [ON_WITHDRAWN] = on_no_transaction,
+    [ON_RECOVERED] = on_no_transaction,
+    [ON_OBSERVED] = on_observed,
+    [ON_RUNG] = on_rung,
+    [ON_CLOSED] = stopped,
+    [ON_PROGRESS] = on_progress,
+    [ON_BLOCKED] = on_blocked,
+    [ON_WRITABLE] = on_writable,
+    [ON_BROKEN] = on_broken,
+    [ON_READY] = on_ready,
+    [ON_REACHABLE] = on_reachable,
+    [ON_UNREACHABLE] = on_unreachable,
+    [ON_STALLED] = on_stalled,
+    [ON_TIMER] = on_timer,
+    [ON_STOP] = on_stop,
+    [ON_STOP_NOW] = on_stop_now,
+};
+
 void engine_step(struct engine *engine, const struct engine_input *input,
 		 struct engine_actions *actions)
 {
 	struct step s = {engine, input, actions};
 	actions->count = 0;
-	switch (input->event) {
-	case ON_START:
-		set_timer(&s, 0);
-		break;
-	case ON_ACQUIRED:
-		on_acquired(&s);
-		break;
-	case ON_BUSY:
-		on_busy(&s);
-		break;
-	case ON_LOST:
-		on_lost(&s);
-		break;
-	case ON_CLAIMED:
-		on_claimed(&s);
-		break;
-	case ON_SETTLED:
-		on_settled(&s);
-		break;
-	case ON_WITHDRAWN:
-	case ON_RECOVERED:
-		resume(&s, false);
-		break;
-	case ON_OBSERVED:
-		on_observed(&s);
-		break;
-	case ON_RUNG:
-		on_rung(&s);
-		break;
-	case ON_CLOSED:
-		stopped(&s);
-		break;
-	case ON_PROGRESS:
-		on_progress(&s);
-		break;
-	case ON_BLOCKED:
-		engine->sink_blocked = true;
-		engine->probe_at_us = input->now_us + PROBE_US;
-		break;
-	case ON_WRITABLE:
-		on_writable(&s);
-		break;
-	case ON_BROKEN:
-		on_broken(&s);
-		break;
-	case ON_READY:
-		on_ready(&s);
-		break;
-	case ON_REACHABLE:
-	case ON_UNREACHABLE:
-		on_reachable(&s, input->event == ON_REACHABLE);
-		break;
-	case ON_STALLED:
-		on_stalled(&s);
-		break;
-	case ON_TIMER:
-		on_timer(&s);
-		break;
-	case ON_STOP:
-		on_stop(&s);
-		break;
-	case ON_STOP_NOW:
-		on_stop_now(&s);
-		break;
-	}
+	handlers[input->event](&s);
 }

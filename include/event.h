@@ -58,6 +58,7 @@ struct chunk {
 	struct event *events; /* owned */
 	size_t count;
 	size_t bytes; /* what it holds in memory, about */
+	bool cut;     /* more could have been taken, had the claim had more bytes */
 	struct chunk *next;
 	void (*free)(struct chunk *chunk); /* the source's: frees all, the chunk too */
 };

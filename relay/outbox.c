@@ -18,6 +18,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* After a claim that failed at an event's size, so many measure first. */
+enum { EXACT_CLAIMS = 1000 };
+
 static struct outbox *outbox_of(struct source *source)
 {
 	return (struct outbox *)source;
@@ -200,14 +203,35 @@ static void on_connected(void *owner)
 	outbox_open_connected(owner);
 }
 
+/* The cheap claim fails so at an event whose text is much longer than what is stored, or cannot be
+ * made at all: string_data_right_truncation, numeric_value_out_of_range, out_of_memory,
+ * program_limit_exceeded, internal_error (palloc has no other). */
+static bool may_be_for_size(const char *why)
+{
+	static const char *const states[] = {"22001", "22003", "53200", "54000", "XX000"};
+	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
+		const char *at = strstr(why, "SQLSTATE ");
+		if (at != NULL && strncmp(at + strlen("SQLSTATE "), states[i], 5) == 0)
+			return true;
+	}
+	return false;
+}
+
 static void on_failed(void *owner, const char *why, bool permanent)
 {
+	struct outbox *outbox = owner;
+	const char *more = "";
 	struct error err;
-	error_set(&err, "%s%s", why,
-		  strstr(why, "SQLSTATE 42501") ? "; run outbox-relay migrate, and connect as the "
-						  "role outbox_relay or a member of it"
-						: "");
-	outbox_give_up(owner, permanent, err.text);
+	if (strstr(why, "SQLSTATE 42501"))
+		more = "; run outbox-relay migrate, and connect as the role outbox_relay or a "
+		       "member of it";
+	if (outbox->exact_claims == 0 && may_be_for_size(why)) {
+		outbox->exact_claims = EXACT_CLAIMS;
+		more = "; an event may be much longer as text than as it is stored: for a while "
+		       "events are measured before they are claimed";
+	}
+	error_set(&err, "%s%s", why, more);
+	outbox_give_up(outbox, permanent, err.text);
 }
 
 static const struct pg_events pg_events = {
@@ -231,27 +255,41 @@ static void acquire(struct source *source)
 		outbox_ask_for_lock(outbox);
 }
 
-/* Without a floor all are taken, those with an id of 0 or less too. */
+/* The first id above the floor. Without one all are taken, those of 0 or less too. */
 static struct pg_int8 above(int64_t floor)
 {
-	return pg_put_int8(floor > 0 ? floor : INT64_MIN);
+	return pg_put_int8(floor > 0 && floor < INT64_MAX ? floor + 1 : INT64_MIN);
+}
+
+/* A reload may have changed it. */
+static void follow_stall_timeout(struct outbox *outbox)
+{
+	if (outbox->stall_timeout_ms == outbox->config->outbox.stall_timeout_ms)
+		return;
+	outbox_open_set_stall_timeout(outbox);
+	pg_sync(outbox->pg);
 }
 
 static void claim(struct source *source, const struct claim *claim)
 {
 	struct outbox *outbox = outbox_of(source);
-	struct pg_int8 floor = above(claim->floor), rows = pg_put_int8(claim->rows);
+	bool exact = outbox->exact_claims > 0;
+	struct pg_int8 first = above(claim->floor), rows = pg_put_int8(claim->rows);
 	struct pg_int8 bytes = pg_put_int8(claim->bytes);
-	struct pg_param params[] = {pg_param_int8(&floor), pg_param_int8(&rows),
+	struct pg_param params[] = {pg_param_int8(&first), pg_param_int8(&rows),
 				    pg_param_int8(&bytes)};
-	if (claim->opens)
+	if (exact)
+		outbox->exact_claims--;
+	if (claim->opens) {
+		follow_stall_timeout(outbox);
 		pg_ask_prepared(outbox->pg, TAG_IGNORE, "begin", NULL, 0, false);
+	}
 	if (claim->observes) {
 		/* In this order: the ids first, then who may yet commit one of them. */
 		pg_ask_prepared(outbox->pg, TAG_DRAWN, "drawn", NULL, 0, true);
 		pg_ask_prepared(outbox->pg, TAG_WRITERS, "writers", NULL, 0, false);
 	}
-	pg_ask_prepared(outbox->pg, TAG_CLAIM, "claim", params, 3, true);
+	pg_ask_prepared(outbox->pg, TAG_CLAIM, exact ? "claim_exact" : "claim", params, 3, true);
 	pg_sync(outbox->pg);
 }
 

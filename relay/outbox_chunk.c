@@ -42,14 +42,6 @@ static struct slice cell(const PGresult *result, int row, int column)
 			      (size_t)PQgetlength(result, row, column)};
 }
 
-/* jsonb's binary form is a version byte, always 1, and the text (jsonb_send). */
-static struct slice without_version(struct slice value, uint32_t type)
-{
-	if (type != TYPE_JSONB || value.data == NULL || value.len == 0)
-		return value;
-	return (struct slice){value.data + 1, value.len - 1};
-}
-
 static size_t text_room(uint32_t type)
 {
 	if (type == TYPE_UUID)
@@ -99,35 +91,27 @@ static int64_t unix_time(struct slice raw)
 	return time == INT64_MAX || time == INT64_MIN ? 0 : time + postgres_epoch_us;
 }
 
-struct types {
-	uint32_t payload, headers;
-	uint32_t *fields; /* owned */
-};
-
-static void learn_types(const struct outbox_shape *shape, struct types *types)
+static uint32_t *field_types(const struct outbox_shape *shape)
 {
-	const struct outbox_column *headers = outbox_shape_column(shape, shape->names->headers);
-	types->payload = outbox_shape_column(shape, shape->names->payload)->type;
-	types->headers = headers ? headers->type : TYPE_TEXT;
-	types->fields = xcalloc(shape->field_count, sizeof(*types->fields));
+	uint32_t *types = xcalloc(shape->field_count, sizeof(*types));
 	for (size_t i = 0; i < shape->field_count; i++)
-		types->fields[i] = outbox_shape_column(shape, shape->fields[i])->type;
+		types[i] = outbox_shape_column(shape, shape->fields[i])->type;
+	return types;
 }
 
-static void read_row(struct outbox_chunk *own, int row, struct event *event,
-		     const struct types *types, size_t field_count)
+static void read_row(struct outbox_chunk *own, int row, struct event *event, const uint32_t *types,
+		     size_t field_count)
 {
 	const PGresult *result = own->result;
 	struct slice *fields = own->fields + (size_t)row * field_count;
 	struct slice withheld = cell(result, row, CLAIM_WITHHELD);
 	for (size_t i = 0; i < field_count; i++)
-		fields[i] =
-		    field_text(own, cell(result, row, CLAIM_FIELDS + (int)i), types->fields[i]);
+		fields[i] = field_text(own, cell(result, row, CLAIM_FIELDS + (int)i), types[i]);
 	event->id = pg_get_int8(PQgetvalue(result, row, CLAIM_ID));
 	event->fields = fields;
 	event->identity = fields[0];
-	event->payload = without_version(cell(result, row, CLAIM_PAYLOAD), types->payload);
-	event->headers = without_version(cell(result, row, CLAIM_HEADERS), types->headers);
+	event->payload = cell(result, row, CLAIM_PAYLOAD);
+	event->headers = cell(result, row, CLAIM_HEADERS);
 	event->created_us = unix_time(cell(result, row, CLAIM_CREATED));
 	event->withheld = withheld.data != NULL;
 	event->payload_bytes =
@@ -155,19 +139,19 @@ struct chunk *outbox_chunk_new(PGresult *result, const struct outbox_shape *shap
 	struct outbox_chunk *own = xcalloc(1, sizeof(*own));
 	struct chunk *chunk = &own->chunk;
 	size_t rows = (size_t)PQntuples(result), arena = 0;
-	struct types types;
-	learn_types(shape, &types);
+	uint32_t *types = field_types(shape);
 	for (size_t i = 0; i < shape->field_count; i++)
-		arena += text_room(types.fields[i]);
+		arena += text_room(types[i]);
 	own->result = result;
 	own->fields = xcalloc(rows * shape->field_count + 1, sizeof(*own->fields));
 	own->arena = own->unused = xmalloc(rows * arena + 1);
 	chunk->events = xcalloc(rows + 1, sizeof(*chunk->events));
 	chunk->count = rows;
+	chunk->cut = rows > 0 && !PQgetisnull(result, 0, CLAIM_CUT);
 	chunk->free = chunk_free;
 	for (size_t i = 0; i < rows; i++)
-		read_row(own, (int)i, &chunk->events[i], &types, shape->field_count);
-	free(types.fields);
+		read_row(own, (int)i, &chunk->events[i], types, shape->field_count);
+	free(types);
 	sort(chunk);
 	chunk->bytes = PQresultMemorySize(result) + rows * arena +
 		       rows * (sizeof(struct event) + shape->field_count * sizeof(struct slice));

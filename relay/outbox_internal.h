@@ -47,7 +47,9 @@ struct outbox {
 	size_t withhold_bytes;
 	int64_t drawn; /* of the reading under way */
 	bool purge_full;
-	struct outbox_debt debt; /* outlives the session */
+	int64_t stall_timeout_ms; /* as the session knows it */
+	unsigned exact_claims;	  /* so many claims more are to measure; outlives the session */
+	struct outbox_debt debt;  /* outlives the session */
 };
 
 /* Ends the session and tells why. */
@@ -58,6 +60,7 @@ void outbox_give_up(struct outbox *outbox, bool permanent, const char *why);
  * shard's lock has been asked for. */
 void outbox_open_connected(struct outbox *outbox);
 void outbox_open_answered(struct outbox *outbox, enum tag tag, PGresult *result);
+void outbox_open_set_stall_timeout(struct outbox *outbox); /* to be synced */
 void outbox_ask_for_lock(struct outbox *outbox);
 
 #endif

@@ -36,7 +36,7 @@ static const char settings[] =
     "('default_transaction_isolation', 'read committed'), ('default_transaction_read_only', "
     "'off'), "
     "('statement_timeout', '0'), ('transaction_timeout', '0'), ('lock_timeout', '5s'), "
-    "('idle_session_timeout', '0'), ('idle_in_transaction_session_timeout', $1), "
+    "('idle_session_timeout', '0'), "
     "('synchronous_commit', coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'on')), "
     "('tcp_keepalives_idle', '5'), ('tcp_keepalives_interval', '2'), ('tcp_keepalives_count', "
     "'3'), "
@@ -96,13 +96,22 @@ void outbox_open_connected(struct outbox *outbox)
 	pg_sync(outbox->pg);
 }
 
-static void set_up(struct outbox *outbox)
+/* Should the relay hang, the server ends its transaction, somewhat later than the relay would. */
+void outbox_open_set_stall_timeout(struct outbox *outbox)
 {
 	char timeout[32];
-	snprintf(timeout, sizeof(timeout), "%lldms",
-		 (long long)outbox->config->outbox.stall_timeout_ms + 30000);
+	outbox->stall_timeout_ms = outbox->config->outbox.stall_timeout_ms;
+	snprintf(timeout, sizeof(timeout), "%lldms", (long long)outbox->stall_timeout_ms + 30000);
 	struct pg_param param = pg_param_text(timeout);
-	pg_ask(outbox->pg, TAG_IGNORE, settings, &param, 1, false);
+	pg_ask(outbox->pg, TAG_IGNORE,
+	       "SELECT set_config('idle_in_transaction_session_timeout', $1, false)", &param, 1,
+	       false);
+}
+
+static void set_up(struct outbox *outbox)
+{
+	pg_ask(outbox->pg, TAG_IGNORE, settings, NULL, 0, false);
+	outbox_open_set_stall_timeout(outbox);
 	pg_sync(outbox->pg);
 }
 
@@ -291,7 +300,8 @@ static void on_registry(struct outbox *outbox, PGresult *result)
 	PQclear(result);
 	outbox->source.has_bell = true;
 	set_up(outbox);
-	prepare(outbox, "claim", outbox_sql_claim(shape));
+	prepare(outbox, "claim", outbox_sql_claim(shape, false));
+	prepare(outbox, "claim_exact", outbox_sql_claim(shape, true));
 	prepare(outbox, "drawn", outbox_sql_drawn(shape));
 	prepare(outbox, "writers", outbox_sql_writers(shape));
 	prepare(outbox, "bell", outbox_sql_bell(shape));

@@ -3,6 +3,7 @@
  */
 #include "outbox_sql.h"
 
+#include "outbox_sql_internal.h"
 #include "pgname.h"
 #include "xalloc.h"
 
@@ -27,7 +28,7 @@ const struct outbox_column *outbox_shape_column(const struct outbox_shape *shape
 	return NULL;
 }
 
-static uint32_t type_of(const struct outbox_shape *shape, const char *name)
+uint32_t outbox_sql_type(const struct outbox_shape *shape, const char *name)
 {
 	const struct outbox_column *column = outbox_shape_column(shape, name);
 	return column ? column->type : 0;
@@ -53,7 +54,7 @@ static const uint32_t created_types[] = {TYPE_TIMESTAMPTZ, TYPE_TIMESTAMP, 0};
 static bool check_column(const struct outbox_shape *shape, const char *role, const char *name,
 			 const uint32_t *types, const char *wanted, struct error *err)
 {
-	uint32_t type = type_of(shape, name);
+	uint32_t type = outbox_sql_type(shape, name);
 	if (type == 0)
 		return error_set(
 		    err,
@@ -104,11 +105,19 @@ bool outbox_shape_check(const struct outbox_shape *shape, struct error *err)
 /* ---- pieces
  * -------------------------------------------------------------------------------------------- */
 
-static char *quoted(const char *name)
+char *outbox_sql_quoted(const char *name)
 {
 	char *out = xmalloc(PGNAME_QUOTED_SIZE);
 	pgname_quote(name, out);
 	return out;
+}
+
+char *outbox_sql_append(char *text, char *more)
+{
+	char *both = xasprintf("%s%s", text, more);
+	free(text);
+	free(more);
+	return both;
 }
 
 bool outbox_type_is_native(uint32_t type)
@@ -117,163 +126,19 @@ bool outbox_type_is_native(uint32_t type)
 	       type == TYPE_INT2 || type == TYPE_INT4 || type == TYPE_INT8;
 }
 
-static bool is_text(uint32_t type)
-{
-	return type == TYPE_TEXT || type == TYPE_VARCHAR;
-}
-
-/* Bytes a value will take in memory. octet_length of text and bytea tells without reading them from
- * their TOAST table (textoctetlen), and so does the size of uncompressed jsonb and json on disk.
- * What is compressed may be a hundred times as long: only its text tells. */
-static char *size_estimate(const char *column, uint32_t type)
-{
-	if (type == TYPE_BYTEA || is_text(type))
-		return xasprintf("coalesce(octet_length(%s), 0)", column);
-	return xasprintf("coalesce(CASE WHEN pg_column_compression(%s) IS NULL "
-			 "THEN pg_column_size(%s) ELSE octet_length(%s::text) END, 0)",
-			 column, column, column);
-}
-
-/* Whether a value may be fetched. The exact length of jsonb needs its text, so the cheap tests come
- * first: pglz and lz4 expand by less than 256, and uncompressed jsonb is about as long as its text.
- */
-static char *fits(const struct outbox_shape *shape, const char *column, uint32_t type)
-{
-	size_t max = shape->withhold_bytes;
-	if (type == TYPE_BYTEA || is_text(type))
-		return xasprintf("octet_length(%s) <= %zu", column, max);
-	return xasprintf("CASE WHEN pg_column_size(%s) <= %zu THEN true "
-			 "WHEN pg_column_compression(%s) IS NULL AND pg_column_size(%s) <= %zu "
-			 "THEN true ELSE octet_length(%s::text) <= %zu END",
-			 column, max / 256, column, column, max / 2, column, max);
-}
-
-static char *exact_size(const char *column, uint32_t type)
-{
-	const char *cast = type == TYPE_JSONB || type == TYPE_JSON ? "::text" : "";
-	return xasprintf("coalesce(octet_length(%s%s), 0)::int8", column, cast);
-}
-
-static const char *unpublished(const struct outbox_shape *shape)
+const char *outbox_sql_unpublished(const struct outbox_shape *shape)
 {
 	return shape->mark ? " AND published_at IS NULL" : "";
 }
 
-static const char *verb(const struct outbox_shape *shape)
+const char *outbox_sql_verb(const struct outbox_shape *shape)
 {
 	return shape->mark ? "UPDATE" : "DELETE FROM";
 }
 
-static const char *set(const struct outbox_shape *shape)
+const char *outbox_sql_set(const struct outbox_shape *shape)
 {
 	return shape->mark ? " SET published_at = clock_timestamp()" : "";
-}
-
-/* ---- the claim
- * ----------------------------------------------------------------------------------------- */
-
-struct quoted_names {
-	char *id, *payload, *headers; /* headers is "NULL::text" where there are none */
-	uint32_t payload_type, headers_type;
-};
-
-static void quote_names(const struct outbox_shape *shape, struct quoted_names *q)
-{
-	const struct config_columns *names = shape->names;
-	q->id = quoted(names->id);
-	q->payload = quoted(names->payload);
-	q->payload_type = type_of(shape, names->payload);
-	bool has = names->headers[0] != '\0';
-	q->headers = has ? quoted(names->headers) : xstrdup("NULL::text");
-	q->headers_type = has ? type_of(shape, names->headers) : TYPE_TEXT;
-}
-
-static void free_names(struct quoted_names *q)
-{
-	free(q->id);
-	free(q->payload);
-	free(q->headers);
-}
-
-/* Appends to a malloc'd text and frees the old one. */
-static char *append(char *text, char *more)
-{
-	char *both = xasprintf("%s%s", text, more);
-	free(text);
-	free(more);
-	return both;
-}
-
-static char *field_list(const struct outbox_shape *shape)
-{
-	char *list = xstrdup("");
-	for (size_t i = 0; i < shape->field_count; i++) {
-		char *name = quoted(shape->fields[i]);
-		bool native = outbox_type_is_native(type_of(shape, shape->fields[i]));
-		list = append(list, xasprintf(", %s%s", name, native ? "" : "::text"));
-		free(name);
-	}
-	return list;
-}
-
-static char *row_size(const struct quoted_names *q)
-{
-	char *size = append(size_estimate(q->payload, q->payload_type), xstrdup(" + "));
-	return append(size, size_estimate(q->headers, q->headers_type));
-}
-
-/* In the order of CLAIM_*. */
-static char *returning(const struct outbox_shape *shape, const struct quoted_names *q)
-{
-	char *fits_payload = fits(shape, q->payload, q->payload_type);
-	char *fits_headers = fits(shape, q->headers, q->headers_type);
-	char *payload_size = exact_size(q->payload, q->payload_type);
-	char *headers_size = exact_size(q->headers, q->headers_type);
-	char *created =
-	    shape->names->created_at[0] ? quoted(shape->names->created_at) : xstrdup("NULL");
-	char *fields = field_list(shape);
-	/* A NULL payload is neither fitting nor not: it is NULL and not withheld. */
-	char *list =
-	    xasprintf("%s::int8, %s::timestamptz, CASE WHEN %s THEN %s END, "
-		      "CASE WHEN NOT coalesce((%s) AND coalesce(%s, true), coalesce(%s, true)) "
-		      "THEN %s + %s END, "
-		      "CASE WHEN %s THEN %s END%s",
-		      q->id, created, fits_payload, q->payload, fits_payload, fits_headers,
-		      fits_headers, payload_size, headers_size, fits_headers, q->headers, fields);
-	free(fits_payload);
-	free(fits_headers);
-	free(payload_size);
-	free(headers_size);
-	free(created);
-	free(fields);
-	return list;
-}
-
-/*
- * One statement that locks and takes rows in order of id. ctid = ANY(ARRAY(...)) and not IN (...):
- * a subquery under IN may be run again and take more than the limit. The running sum keeps the
- * result within $3 bytes whatever comes, at a few percent of the statement's time. RETURNING has no
- * order.
- */
-char *outbox_sql_claim(const struct outbox_shape *shape)
-{
-	struct quoted_names q;
-	quote_names(shape, &q);
-	char *size = row_size(&q), *list = returning(shape, &q);
-	char *sql =
-	    xasprintf("%s %s%s WHERE ctid = ANY (ARRAY(SELECT ctid FROM ("
-		      "SELECT ctid, sum(size) OVER w AS size, row_number() OVER w AS n FROM ("
-		      "SELECT ctid, %s AS id, %s AS size FROM %s "
-		      "WHERE %s > $1::int8%s AND tableoid = %u::oid ORDER BY %s LIMIT $2::int8 "
-		      "FOR UPDATE SKIP LOCKED) AS locked "
-		      "WINDOW w AS (ORDER BY id ROWS UNBOUNDED PRECEDING)) AS summed "
-		      "WHERE size <= $3::int8 OR n = 1)) RETURNING %s",
-		      verb(shape), shape->table, set(shape), q.id, size, shape->table, q.id,
-		      unpublished(shape), shape->oid, q.id, list);
-	free(size);
-	free(list);
-	free_names(&q);
-	return sql;
 }
 
 /* ---- horizon and bell
@@ -331,22 +196,26 @@ char *outbox_sql_bell_off(const struct outbox_shape *shape)
  */
 static char *places(const struct outbox_shape *shape, const char *filter)
 {
-	char *id = quoted(shape->names->id), *event_id = quoted(shape->names->event_id);
+	char *id = outbox_sql_quoted(shape->names->id);
+	char *name = outbox_sql_quoted(shape->names->event_id);
+	char *event_id = xasprintf("t.%s", name), *text = outbox_sql_identity(shape, event_id);
 	char *sql = xasprintf("LATERAL (SELECT t.ctid AS place FROM %s AS t WHERE t.%s = given.id "
-			      "AND t.%s::text IS NOT DISTINCT FROM given.event_id%s OFFSET 0) "
+			      "AND %s IS NOT DISTINCT FROM given.event_id%s OFFSET 0) "
 			      "AS found",
-			      shape->table, id, event_id, filter);
+			      shape->table, id, text, filter);
 	free(id);
+	free(name);
 	free(event_id);
+	free(text);
 	return sql;
 }
 
 char *outbox_sql_settle(const struct outbox_shape *shape)
 {
-	char *found = places(shape, unpublished(shape));
+	char *found = places(shape, outbox_sql_unpublished(shape));
 	char *sql = xasprintf("%s %s%s WHERE ctid = ANY (ARRAY(SELECT found.place FROM "
 			      "unnest($1::int8[], $2::text[]) AS given (id, event_id), %s))",
-			      verb(shape), shape->table, set(shape), found);
+			      outbox_sql_verb(shape), shape->table, outbox_sql_set(shape), found);
 	free(found);
 	return sql;
 }
@@ -362,53 +231,118 @@ static bool is_mapped(const struct config_columns *names, const char *name)
 	return false;
 }
 
-/* A function takes at most 100 arguments (FUNC_MAX_ARGS). */
-enum { PAIRS_MAX = 50 };
+/* A function takes at most 100 arguments (FUNC_MAX_ARGS). An event id is part of a key, and an
+ * index has no room for long ones (manual: "B-Tree Indexes"). */
+enum { PAIRS_MAX = 50, EVENT_ID_MAX = 600 };
 
-/* The columns that play no role, as a jsonb object. */
-static char *extra_columns(const struct outbox_shape *shape)
+static char *gone(const char *name)
 {
-	char *list = xstrdup("");
-	size_t pairs = 0;
-	for (size_t i = 0; i < shape->column_count; i++) {
-		const char *name = shape->columns[i].name;
-		if (is_mapped(shape->names, name))
-			continue;
-		char *column = quoted(name), *key = pgname_literal(name);
-		const char *between = pairs % PAIRS_MAX ? ", " : ") || jsonb_build_object(";
-		list = append(list, xasprintf("%s%s, gone.%s", pairs ? between : "", key, column));
-		pairs++;
-		free(column);
-		free(key);
-	}
-	char *object = list[0] ? xasprintf("jsonb_build_object(%s)", list) : xstrdup("NULL::jsonb");
-	free(list);
-	return object;
-}
-
-static char *optional(const char *name, const char *cast)
-{
-	if (name[0] == '\0')
-		return xasprintf("NULL%s", cast);
-	char *column = quoted(name);
-	char *text = xasprintf("gone.%s%s", column, cast);
+	char *column = outbox_sql_quoted(name), *text = xasprintf("gone.%s", column);
 	free(column);
 	return text;
 }
 
-/* All of it happens in the server: the payload may be larger than the relay cares to hold. Its
- * bytes are those that the session would have been given. */
+/* A column's text; NULL where Postgres could not make it. */
+static char *gone_text(const struct outbox_shape *shape, const char *name)
+{
+	if (name[0] == '\0')
+		return xstrdup("NULL::text");
+	char *column = gone(name), *length = outbox_sql_length(column, TYPE_JSONB);
+	char *text =
+	    outbox_sql_type(shape, name) == TYPE_JSONB
+		? xasprintf("CASE WHEN %s <= %d THEN %s::text END", length, PRINTABLE, column)
+		: xasprintf("%s::text", column);
+	free(column);
+	free(length);
+	return text;
+}
+
+/* Adds a column that has a place of its own to the extra ones, should its place not hold it all. */
+static char *overflow(const struct outbox_shape *shape, const char *name, uint32_t type)
+{
+	char *column = gone(name), *key = pgname_literal(name), *sql;
+	if (type == TYPE_JSONB) {
+		char *length = outbox_sql_length(column, type);
+		sql = xasprintf(" || CASE WHEN %s > %d THEN jsonb_build_object(%s, %s) "
+				"ELSE '{}' END",
+				length, PRINTABLE, key, column);
+		free(length);
+	} else if (strcmp(name, shape->names->event_id) == 0) {
+		sql = xasprintf(" || CASE WHEN char_length(%s::text) > %d "
+				"THEN jsonb_build_object(%s, %s) ELSE '{}' END",
+				column, EVENT_ID_MAX, key, column);
+	} else {
+		sql = xstrdup("");
+	}
+	free(column);
+	free(key);
+	return sql;
+}
+
+/* The columns that play no role, as a jsonb object, and what overflows. */
+static char *extra_columns(const struct outbox_shape *shape)
+{
+	char *list = xstrdup(""), *more = xstrdup("");
+	size_t pairs = 0;
+	for (size_t i = 0; i < shape->column_count; i++) {
+		const struct outbox_column *own = &shape->columns[i];
+		if (is_mapped(shape->names, own->name)) {
+			more = outbox_sql_append(more, overflow(shape, own->name, own->type));
+			continue;
+		}
+		char *column = gone(own->name), *key = pgname_literal(own->name);
+		const char *between = pairs % PAIRS_MAX ? ", " : ") || jsonb_build_object(";
+		list = outbox_sql_append(list,
+					 xasprintf("%s%s, %s", pairs ? between : "", key, column));
+		pairs++;
+		free(column);
+		free(key);
+	}
+	char *object = xasprintf("nullif(jsonb_build_object(%s)%s, '{}')", list, more);
+	free(list);
+	free(more);
+	return object;
+}
+
+/* The bytes that the session would have been given. */
+static char *gone_payload(const struct outbox_shape *shape)
+{
+	const char *name = shape->names->payload;
+	if (outbox_sql_type(shape, name) == TYPE_BYTEA)
+		return gone(name);
+	char *text = gone_text(shape, name);
+	char *bytes = xasprintf("convert_to(%s, pg_client_encoding())", text);
+	free(text);
+	return bytes;
+}
+
+static char *gone_time(const char *name)
+{
+	if (name[0] == '\0')
+		return xstrdup("NULL::timestamptz");
+	return outbox_sql_append(gone(name), xstrdup("::timestamptz"));
+}
+
+/* All of it happens in the server: the payload may be larger than the relay cares to hold. */
 char *outbox_sql_set_aside(const struct outbox_shape *shape)
 {
 	const struct config_columns *names = shape->names;
-	const struct outbox_column *payload_column = outbox_shape_column(shape, names->payload);
-	char *id = quoted(names->id), *event_id = quoted(names->event_id);
-	char *type = quoted(names->aggregate_type), *key = quoted(names->aggregate_id);
-	char *event_type = quoted(names->event_type), *payload = quoted(names->payload);
-	char *headers = optional(names->headers, "::text");
-	char *created = optional(names->created_at, "::timestamptz");
-	char *extra = extra_columns(shape), *found = places(shape, "");
-	bool raw = payload_column->type == TYPE_BYTEA;
+	char *found = places(shape, ""), *id = gone(names->id), *event_id = gone(names->event_id);
+	char *list = xasprintf("%u::oid::regclass, %s, left(coalesce(%s::text, ''), %d), ",
+			       shape->oid, id, event_id, EVENT_ID_MAX);
+	char *const columns[] = {
+	    gone_text(shape, names->aggregate_type),
+	    gone_text(shape, names->aggregate_id),
+	    gone_text(shape, names->event_type),
+	    gone_payload(shape),
+	    xasprintf("%u::oid::regtype::text", outbox_sql_type(shape, names->payload)),
+	    gone_text(shape, names->headers),
+	    gone_time(names->created_at),
+	    extra_columns(shape)};
+	for (size_t i = 0; i < sizeof(columns) / sizeof(columns[0]); i++) {
+		list = outbox_sql_append(list, columns[i]);
+		list = outbox_sql_append(list, xstrdup(", "));
+	}
 	char *sql = xasprintf(
 	    "WITH gone AS (DELETE FROM %s AS t USING (SELECT found.place AS \"given place\", "
 	    "reason AS \"given reason\", error AS \"given error\" "
@@ -417,27 +351,15 @@ char *outbox_sql_set_aside(const struct outbox_shape *shape)
 	    "WHERE t.ctid = \"given place\" RETURNING *) "
 	    "INSERT INTO outbox_relay.dead_letters (outbox, id, event_id, aggregate_type, "
 	    "aggregate_id, event_type, payload, payload_type, headers, created_at, extra, error, "
-	    "reason) SELECT %u::oid::regclass, gone.%s, coalesce(gone.%s::text, ''), "
-	    "gone.%s::text, "
-	    "gone.%s::text, "
-	    "gone.%s::text, %sgone.%s%s, %u::oid::regtype::text, %s, %s, %s, "
-	    "\"given error\", \"given reason\" "
+	    "reason) SELECT %s\"given error\", \"given reason\" "
 	    "FROM gone ON CONFLICT (outbox, id, event_id) DO UPDATE "
 	    "SET attempts = dead_letters.attempts + 1, error = excluded.error, "
 	    "reason = excluded.reason, dead_at = clock_timestamp()",
-	    shape->table, found, shape->oid, id, event_id, type, key, event_type,
-	    raw ? "" : "convert_to(", payload, raw ? "" : "::text, pg_client_encoding())",
-	    payload_column->type, headers, created, extra);
+	    shape->table, found, list);
+	free(found);
 	free(id);
 	free(event_id);
-	free(type);
-	free(key);
-	free(event_type);
-	free(payload);
-	free(headers);
-	free(created);
-	free(extra);
-	free(found);
+	free(list);
 	return sql;
 }
 
@@ -448,21 +370,22 @@ char *outbox_sql_set_aside(const struct outbox_shape *shape)
  */
 char *outbox_sql_gauges(const struct outbox_shape *shape)
 {
-	char *id = quoted(shape->names->id);
-	char *created =
-	    shape->names->created_at[0] ? quoted(shape->names->created_at) : xstrdup("NULL");
+	char *id = outbox_sql_quoted(shape->names->id);
+	char *created = shape->names->created_at[0] ? outbox_sql_quoted(shape->names->created_at)
+						    : xstrdup("NULL");
 	char *drawn = last_drawn(shape);
-	char *sql = xasprintf(
-	    "SELECT (SELECT count(*) FROM (SELECT 1 FROM %s WHERE %s > $1::int8%s LIMIT "
-	    "%d) AS waiting), "
-	    "first.id, first.age, %s, (SELECT count(*) FROM (SELECT 1 FROM "
-	    "outbox_relay.dead_letters "
-	    "WHERE outbox = %u::oid LIMIT %d) AS dead) FROM (SELECT 1) AS one LEFT JOIN "
-	    "(SELECT %s::int8 AS id, CASE WHEN isfinite(%s::timestamptz) THEN "
-	    "extract(epoch FROM clock_timestamp() - %s::timestamptz)::float8 END AS age "
-	    "FROM %s WHERE %s > $1::int8%s ORDER BY %s LIMIT 1) AS first ON true",
-	    shape->table, id, unpublished(shape), GAUGE_CAP + 1, drawn, shape->oid, GAUGE_CAP + 1,
-	    id, created, created, shape->table, id, unpublished(shape), id);
+	char *sql =
+	    xasprintf("SELECT (SELECT count(*) FROM (SELECT 1 FROM %s WHERE %s >= $1::int8%s LIMIT "
+		      "%d) AS waiting), "
+		      "first.id, first.age, %s, (SELECT count(*) FROM (SELECT 1 FROM "
+		      "outbox_relay.dead_letters "
+		      "WHERE outbox = %u::oid LIMIT %d) AS dead) FROM (SELECT 1) AS one LEFT JOIN "
+		      "(SELECT %s::int8 AS id, CASE WHEN isfinite(%s::timestamptz) THEN "
+		      "extract(epoch FROM clock_timestamp() - %s::timestamptz)::float8 END AS age "
+		      "FROM %s WHERE %s >= $1::int8%s ORDER BY %s LIMIT 1) AS first ON true",
+		      shape->table, id, outbox_sql_unpublished(shape), GAUGE_CAP + 1, drawn,
+		      shape->oid, GAUGE_CAP + 1, id, created, created, shape->table, id,
+		      outbox_sql_unpublished(shape), id);
 	free(id);
 	free(created);
 	free(drawn);
@@ -473,7 +396,7 @@ char *outbox_sql_gauges(const struct outbox_shape *shape)
  * Rows that somebody else has locked are for another time: waiting would end the session. */
 char *outbox_sql_purge(const struct outbox_shape *shape, int64_t retention_ms)
 {
-	char *id = quoted(shape->names->id);
+	char *id = outbox_sql_quoted(shape->names->id);
 	char *sql = xasprintf(
 	    "DELETE FROM %s WHERE ctid = ANY (ARRAY(SELECT ctid FROM %s WHERE ctid = ANY (ARRAY("
 	    "SELECT ctid FROM (SELECT ctid, published_at "

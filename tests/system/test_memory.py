@@ -27,6 +27,28 @@ def test_rows_that_grow_all_at_once(database, new_relay, topic):
     assert relay.peak_memory() < BOUND
 
 
+def test_texts_far_longer_than_what_is_stored(database, new_relay, reader, topic):
+    """A number of a few bytes that prints 131 kB: 400 MB of text wait in a table of 1 MB. The claim notices,
+    and from then on measures."""
+    topic()
+    insert(database, 3000, payload="[1e131071]")
+    relay = new_relay(outbox={"batch_bytes": "8MiB"}, kafka=LZ4).start()
+    relay.wait_metric("published_total", 3000, timeout=60)
+    database.wait_empty()
+    assert relay.peak_memory() < BOUND
+    assert relay.log_contains("measured before they are claimed")
+    assert {len(record.value) for record in reader().take(3000)} == {131_074}
+
+
+def test_a_backlog_of_big_keys(database, new_relay, topic):
+    """Memory follows all of an event, not its payload only."""
+    topic()
+    insert(database, 1000, key="x" * 500_000)
+    relay = new_relay(outbox={"batch_bytes": "8MiB"}, kafka=LZ4).start()
+    relay.wait_metric("published_total", 1000, timeout=60)
+    assert relay.peak_memory() < BOUND
+
+
 def test_a_backlog_of_many_small_rows(database, new_relay, topic):
     """200,000 small events leave it as small as 50,000 did."""
     topic()

@@ -164,17 +164,18 @@ static void test_marking_needs_its_column(void **state)
 /* ---- the statements ---- */
 
 struct statements {
-	char *items[9];
+	char *items[10];
 	size_t count;
 };
 
 static void make(struct statements *all)
 {
-	*all = (struct statements){
-	    {outbox_sql_claim(&shape), outbox_sql_settle(&shape), outbox_sql_set_aside(&shape),
-	     outbox_sql_gauges(&shape), outbox_sql_purge(&shape, 1000), outbox_sql_drawn(&shape),
-	     outbox_sql_writers(&shape), outbox_sql_bell(&shape), outbox_sql_bell_off(&shape)},
-	    9};
+	*all = (struct statements){{outbox_sql_claim(&shape, false), outbox_sql_settle(&shape),
+				    outbox_sql_set_aside(&shape), outbox_sql_gauges(&shape),
+				    outbox_sql_purge(&shape, 1000), outbox_sql_drawn(&shape),
+				    outbox_sql_writers(&shape), outbox_sql_bell(&shape),
+				    outbox_sql_bell_off(&shape)},
+				   9};
 }
 
 static void drop(struct statements *all)
@@ -276,29 +277,57 @@ static void test_hostile_names(void **state)
 
 static void test_the_claim(void **state)
 {
-	char *sql = outbox_sql_claim(&shape);
+	char *sql = outbox_sql_claim(&shape, false);
 	(void)state;
-	assert_ptr_equal(strstr(sql, "DELETE FROM \"public\".\"outbox_events\" WHERE"), sql);
-	assert_has(sql, "ctid = ANY (ARRAY(");
-	assert_has(sql, "ORDER BY \"id\" LIMIT $2::int8 FOR UPDATE SKIP LOCKED");
-	assert_has(sql, "\"id\" > $1::int8");
-	assert_has(sql, "size <= $3::int8 OR n = 1");
+	assert_has(sql,
+		   "DELETE FROM \"public\".\"outbox_events\" WHERE ctid = ANY ((SELECT places ");
+	assert_has(sql, "ORDER BY t.\"id\" LIMIT $2::int8 FOR UPDATE SKIP LOCKED");
+	assert_has(sql, "\"id\" >= $1::int8");
+	assert_has(sql, "upto <= $3::int8 OR upto = size");
 	assert_has(sql, "tableoid = 16385::oid");
 	assert_has(sql, "1000000");
 	assert_lacks(sql, "published_at");
 	/* in the order of CLAIM_* and the fields */
 	assert_has(sql, "RETURNING \"id\"::int8, \"created_at\"::timestamptz, ");
-	assert_string_equal(sql + strlen(sql) - 28, ", \"event_id\", \"aggregate_id\"");
+	static const char last[] =
+	    " FROM taken), \"event_id\", \"varchar\"(\"aggregate_id\"::varchar, 1000005, true)";
+	assert_string_equal(sql + strlen(sql) - strlen(last), last);
 	free(sql);
 }
 
 static void test_the_claim_that_marks(void **state)
 {
-	char *sql = outbox_sql_claim(&shape);
+	char *sql = outbox_sql_claim(&shape, false);
 	(void)state;
-	assert_ptr_equal(strstr(sql, "UPDATE \"public\".\"outbox_events\" SET published_at"), sql);
+	assert_has(sql, ") UPDATE \"public\".\"outbox_events\" SET published_at");
 	assert_has(sql, "AND published_at IS NULL AND tableoid"); /* else not the partial index */
 	assert_lacks(sql, "DELETE");
+	free(sql);
+}
+
+/* What makes an event large is counted and held to a bound, each in its way. */
+static void test_the_claim_counts_what_it_returns(void **state)
+{
+	(void)state;
+	char *sql = outbox_sql_claim(&shape, false);
+	assert_has(sql, "pg_column_size(ARRAY[\"payload\"]) END, 0) + ");
+	assert_has(sql, " + coalesce(octet_length(\"aggregate_id\"), 0) AS size");
+	assert_lacks(sql, "\"event_id\"), 0)"); /* a uuid */
+	assert_has(sql, "\"varchar\"(\"payload\"::text::varchar, 1028 + 2 * CASE WHEN");
+	assert_has(sql, "\"varchar\"(\"headers\"::text::varchar, 1028 + 2 * CASE WHEN");
+	free(sql);
+}
+
+/* No text is made of a value before it is known that it can be. */
+static void test_the_exact_claim_measures_first(void **state)
+{
+	(void)state;
+	char *sql = outbox_sql_claim(&shape, true);
+	assert_has(sql, "LIMIT least($2::int8, 100) FOR UPDATE");
+	assert_has(sql, "count(*) = 100 AS more");
+	assert_has(sql, "> 65536 THEN (SELECT CASE WHEN bound > 1000000000 THEN bound ");
+	assert_has(sql, "<= 2000000 THEN \"payload\"::text END");
+	assert_lacks(sql, "::text::varchar, 1028");
 	free(sql);
 }
 
@@ -306,13 +335,29 @@ static void test_fields_that_are_no_text_are_cast(void **state)
 {
 	(void)state;
 	retype("aggregate_id", 1700 /* numeric */);
-	char *sql = outbox_sql_claim(&shape);
-	assert_has(sql, "\"aggregate_id\"::text");
+	char *sql = outbox_sql_claim(&shape, false);
+	assert_has(sql, "\"varchar\"(\"aggregate_id\"::text::varchar, 1028 + 2 * CASE WHEN");
 	free(sql);
 	retype("aggregate_id", TYPE_TEXT);
-	sql = outbox_sql_claim(&shape);
+	sql = outbox_sql_claim(&shape, false);
 	assert_lacks(sql, "\"aggregate_id\"::text");
 	free(sql);
+}
+
+/* A claim cuts an event id that is too long for any event: it must be found again all the same. */
+static void test_event_ids_that_are_text(void **state)
+{
+	(void)state;
+	retype("event_id", TYPE_TEXT);
+	char *claim = outbox_sql_claim(&shape, false), *settle = outbox_sql_settle(&shape);
+	char *aside = outbox_sql_set_aside(&shape);
+	assert_has(claim, "\"varchar\"(\"event_id\"::varchar, 1000005, true)");
+	assert_has(settle, "\"varchar\"(t.\"event_id\"::text::varchar, 1000005, true) IS NOT ");
+	assert_has(aside, "\"varchar\"(t.\"event_id\"::text::varchar, 1000005, true) IS NOT ");
+	assert_has(aside, "left(coalesce(gone.\"event_id\"::text, ''), 600)");
+	free(claim);
+	free(settle);
+	free(aside);
 }
 
 /* Each id must be looked up in the index, whatever was known of the table when this was planned. */
@@ -338,6 +383,12 @@ static void test_what_is_set_aside_is_the_bytes(void **state)
 {
 	(void)state;
 	char *sql = outbox_sql_set_aside(&shape);
+	assert_has(sql, "convert_to(CASE WHEN ");
+	assert_has(sql, "<= 1000000000 THEN gone.\"payload\"::text END, pg_client_encoding())");
+	assert_has(sql, "> 1000000000 THEN jsonb_build_object('payload', gone.\"payload\")");
+	free(sql);
+	retype("payload", TYPE_JSON);
+	sql = outbox_sql_set_aside(&shape);
 	assert_has(sql, "convert_to(gone.\"payload\"::text, ");
 	free(sql);
 	retype("payload", TYPE_BYTEA);
@@ -352,7 +403,7 @@ static void test_many_extra_columns(void **state)
 	static char extra[60][8];
 	(void)state;
 	char *sql = outbox_sql_set_aside(&shape);
-	assert_has(sql, "NULL::jsonb");
+	assert_has(sql, "nullif(jsonb_build_object() || ");
 	free(sql);
 	for (int i = 0; i < 60; i++) {
 		snprintf(extra[i], sizeof(extra[i]), "x%d", i);
@@ -363,7 +414,7 @@ static void test_many_extra_columns(void **state)
 	assert_non_null(second);
 	assert_true(strstr(sql, "gone.\"x49\"") < second);
 	assert_true(strstr(sql, "gone.\"x50\"") > second);
-	assert_lacks(sql, "'payload'");
+	assert_lacks(sql, "'created_at'");
 	assert_balanced(sql);
 	free(sql);
 }
@@ -429,7 +480,10 @@ int main(void)
 	    on_usual(test_hostile_names),
 	    on_usual(test_the_claim),
 	    on_marked(test_the_claim_that_marks),
+	    on_usual(test_the_claim_counts_what_it_returns),
+	    on_usual(test_the_exact_claim_measures_first),
 	    on_usual(test_fields_that_are_no_text_are_cast),
+	    on_usual(test_event_ids_that_are_text),
 	    on_usual(test_recovery_looks_each_id_up),
 	    on_usual(test_what_is_set_aside_is_the_bytes),
 	    on_usual(test_many_extra_columns),

@@ -1,0 +1,352 @@
+/*
+ * outbox_sql_claim.c - the statement that takes events, and what it knows of their size
+ *
+ * Memory is bounded by a running sum over the rows, which must cost next to nothing. The length of
+ * text and bytea is told without reading it from its TOAST table (octet_length). All else has a
+ * text that only making it tells, and making it twice is half the price of a claim. So the sum goes
+ * by the size stored, uncompressed, which text follows closely, and the text itself, made once, is
+ * held to that: beyond twice the stored size and a little more the statement fails (jsonb stores
+ * 1e131071 in 16 bytes). The source then takes the exact statement for a while, which measures
+ * first.
+ */
+#include "outbox_sql_internal.h"
+
+#include "xalloc.h"
+
+#include <stdlib.h>
+
+/* The cheap statement's allowance on top of twice the stored size; what pglz and lz4 expand by at
+ * the most. */
+enum { SLACK = 1024, COMPRESSION_MAX = 256 };
+
+/* jsonb's shortest number takes 16 bytes with its place in an array, and has up to 131,072 digits
+ * before the point and 16,383 behind (manual: "Numeric Types"): of so many bytes any text can be
+ * made. What is escaped is at most six times what is stored, and has a comma. */
+enum { HARMLESS = 65536, ESCAPED = 7 };
+
+/* A row that is larger than Postgres can send: so much is left of each text, in characters. */
+enum { REMNANT = 1000000 };
+
+/* Every row of an exact claim is measured, and most may have to be left. */
+enum { EXACT_ROWS = 100 };
+
+/* ---- values
+ * -------------------------------------------------------------------------------------------- */
+
+struct value {
+	char *name; /* owned; quoted */
+	uint32_t type;
+	bool sent_raw; /* bytea as it is, not as text */
+};
+
+struct row {
+	struct value payload, headers; /* headers is NULL::text where there are none */
+	struct value *fields;	       /* owned, each too */
+	size_t count, limit;	       /* of fields; bytes that may be fetched of a value */
+	bool exact;
+};
+
+static bool is_text(uint32_t type)
+{
+	return type == TYPE_TEXT || type == TYPE_VARCHAR;
+}
+
+/* octet_length tells all of it without reading it. */
+static bool is_plain(const struct value *value)
+{
+	return is_text(value->type) || (value->type == TYPE_BYTEA && value->sent_raw);
+}
+
+/* A few bytes. */
+static bool is_fixed(uint32_t type)
+{
+	return outbox_type_is_native(type) && !is_text(type);
+}
+
+static struct value value_of(const struct outbox_shape *shape, const char *name, bool sent_raw)
+{
+	return (struct value){outbox_sql_quoted(name), outbox_sql_type(shape, name), sent_raw};
+}
+
+static void row_init(struct row *row, const struct outbox_shape *shape, bool exact)
+{
+	const struct config_columns *names = shape->names;
+	bool has_headers = names->headers[0] != '\0';
+	row->payload = value_of(shape, names->payload, true);
+	row->headers = has_headers
+			   ? value_of(shape, names->headers, false)
+			   : (struct value){.name = xstrdup("NULL::text"), .type = TYPE_TEXT};
+	row->count = shape->field_count;
+	row->fields = xcalloc(row->count + 1, sizeof(*row->fields));
+	for (size_t i = 0; i < row->count; i++)
+		row->fields[i] = value_of(shape, shape->fields[i], false);
+	row->limit = shape->withhold_bytes < PRINTABLE ? shape->withhold_bytes : PRINTABLE;
+	row->exact = exact;
+}
+
+static void row_free(struct row *row)
+{
+	free(row->payload.name);
+	free(row->headers.name);
+	for (size_t i = 0; i < row->count; i++)
+		free(row->fields[i].name);
+	free(row->fields);
+}
+
+/* ---- sizes
+ * --------------------------------------------------------------------------------------------- */
+
+/* The bytes stored, uncompressed: an array's elements are (construct_md_array). */
+static char *stored(const char *name)
+{
+	return xasprintf("CASE WHEN pg_column_compression(%s) IS NULL THEN pg_column_size(%s) "
+			 "ELSE pg_column_size(ARRAY[%s]) END",
+			 name, name, name);
+}
+
+/* The most that the text of a jsonb value may have, from a look at its numbers only. */
+static char *text_bound(const char *name, const char *bytes)
+{
+	return xasprintf(
+	    "(%s)::int8 * %d + (SELECT coalesce(sum(scale(n) + CASE "
+	    "WHEN abs(n) < 1e30 THEN 32 WHEN abs(n) < 1e100 THEN 102 "
+	    "WHEN abs(n) < 1e1000 THEN 1002 WHEN abs(n) < 1e10000 THEN 10002 "
+	    "ELSE 131074 END), 0) FROM (SELECT number::numeric AS n FROM "
+	    "jsonb_path_query(%s, 'strict $.** ? (@.type() == \"number\")') AS number) "
+	    "AS numbers)",
+	    bytes, ESCAPED, name);
+}
+
+char *outbox_sql_length(const char *name, uint32_t type)
+{
+	if (type == TYPE_BYTEA || is_text(type))
+		return xasprintf("octet_length(%s)::int8", name);
+	if (type != TYPE_JSONB)
+		return xasprintf("octet_length(%s::text)::int8", name);
+	char *bytes = stored(name), *bound = text_bound(name, bytes);
+	char *sql = xasprintf("CASE WHEN %s > %d THEN (SELECT CASE WHEN bound > %d THEN bound "
+			      "ELSE octet_length(%s::text)::int8 END FROM (SELECT %s AS bound "
+			      "OFFSET 0) AS measured) ELSE octet_length(%s::text)::int8 END",
+			      bytes, HARMLESS, PRINTABLE, name, bound, name);
+	free(bytes);
+	free(bound);
+	return sql;
+}
+
+static char *exact_length(const struct value *value)
+{
+	if (value->type == TYPE_BYTEA && !value->sent_raw)
+		return outbox_sql_length(value->name, 0);
+	return outbox_sql_length(value->name, value->type);
+}
+
+/* What a value counts in the sum; never NULL. */
+static char *size_of(const struct row *row, const struct value *value)
+{
+	char *size = row->exact	       ? exact_length(value)
+		     : is_plain(value) ? xasprintf("octet_length(%s)", value->name)
+				       : stored(value->name);
+	char *sql = xasprintf("coalesce(%s, 0)", size);
+	free(size);
+	return sql;
+}
+
+static char *row_size(const struct row *row)
+{
+	char *sum = outbox_sql_append(size_of(row, &row->payload), xstrdup(" + "));
+	sum = outbox_sql_append(sum, size_of(row, &row->headers));
+	for (size_t i = 0; i < row->count; i++)
+		if (!is_fixed(row->fields[i].type)) {
+			sum = outbox_sql_append(sum, xstrdup(" + "));
+			sum = outbox_sql_append(sum, size_of(row, &row->fields[i]));
+		}
+	return sum;
+}
+
+/* Whether payload or headers may be fetched; never NULL. Few rows come to the second test. */
+static char *fits(const struct row *row, const struct value *value)
+{
+	char *length = exact_length(value), *bytes = stored(value->name);
+	char *sql =
+	    is_plain(value)
+		? xasprintf("coalesce(%s, 0) <= %zu", length, row->limit)
+		: xasprintf("CASE WHEN pg_column_size(%s) > %zu THEN %s <= %zu OR %s <= %zu "
+			    "ELSE true END",
+			    value->name, row->limit / COMPRESSION_MAX, bytes, row->limit, length,
+			    row->limit);
+	free(length);
+	free(bytes);
+	return sql;
+}
+
+/* Whether all of an event may be fetched. By the exact statement if it can be sent, and is not so
+ * large that no record could hold it. The cheap one fails at what cannot be sent. */
+static char *whole(const struct row *row)
+{
+	char *sql;
+	if (row->exact) {
+		char *size = row_size(row);
+		size_t most = row->limit < PRINTABLE / 2 ? row->limit * 2 : PRINTABLE;
+		sql = xasprintf("%s <= %zu", size, most);
+		free(size);
+	} else {
+		char *payload = fits(row, &row->payload), *headers = fits(row, &row->headers);
+		sql = xasprintf("(%s) AND (%s)", payload, headers);
+		free(payload);
+		free(headers);
+	}
+	return sql;
+}
+
+/* ---- what is returned
+ * ---------------------------------------------------------------------------------- */
+
+/* At most so many characters. What is shorter in bytes is not looked at (varchar()). */
+static char *cut(char *text, size_t characters)
+{
+	char *sql = xasprintf("\"varchar\"(%s::varchar, %zu, true)", text, characters + 4);
+	free(text);
+	return sql;
+}
+
+/* A value's text. Unless it was measured, it fails where it is too far from what is stored. */
+static char *text_of(const struct row *row, const struct value *value)
+{
+	if (is_plain(value) || is_fixed(value->type))
+		return xstrdup(value->name);
+	if (row->exact)
+		return xasprintf("%s::text", value->name);
+	char *bytes = stored(value->name);
+	char *sql = xasprintf("\"varchar\"(%s::text::varchar, %d + 2 * %s, false)", value->name,
+			      SLACK + 4, bytes);
+	free(bytes);
+	return sql;
+}
+
+/* Of what is longer, enough is left for the event to be refused. */
+static size_t text_limit(size_t withhold_bytes)
+{
+	return (withhold_bytes < PRINTABLE ? withhold_bytes : PRINTABLE) + 1;
+}
+
+char *outbox_sql_identity(const struct outbox_shape *shape, const char *expression)
+{
+	char *text = xasprintf("%s::text", expression);
+	if (is_fixed(outbox_sql_type(shape, shape->names->event_id)))
+		return text;
+	return cut(text, text_limit(shape->withhold_bytes));
+}
+
+/* Payload or headers. */
+static char *document(const struct row *row, const struct value *value)
+{
+	char *fitting = row->exact ? whole(row) : fits(row, value), *text = text_of(row, value);
+	char *sql = xasprintf("CASE WHEN %s THEN %s END", fitting, text);
+	free(fitting);
+	free(text);
+	return sql;
+}
+
+static char *field(const struct row *row, const struct value *value)
+{
+	if (is_fixed(value->type))
+		return xstrdup(value->name);
+	char *text = cut(text_of(row, value), text_limit(row->limit));
+	if (!row->exact)
+		return text;
+	char *fitting = whole(row);
+	char *remnant = is_text(value->type) ? cut(xstrdup(value->name), REMNANT) : xstrdup("NULL");
+	char *sql = xasprintf("CASE WHEN %s THEN %s ELSE %s END", fitting, text, remnant);
+	free(fitting);
+	free(text);
+	free(remnant);
+	return sql;
+}
+
+/* The length of an event whose payload or headers are not fetched, otherwise NULL. */
+static char *withheld(const struct row *row)
+{
+	char *payload = exact_length(&row->payload), *headers = exact_length(&row->headers);
+	char *fitting = whole(row);
+	char *sql =
+	    xasprintf("CASE WHEN NOT (%s) THEN (coalesce(%s, 0) + coalesce(%s, 0))::int8 END",
+		      fitting, payload, headers);
+	free(payload);
+	free(headers);
+	free(fitting);
+	return sql;
+}
+
+/* In the order of CLAIM_*. */
+static char *returning(const struct outbox_shape *shape, const struct row *row)
+{
+	const char *created = shape->names->created_at;
+	char *id = outbox_sql_quoted(shape->names->id);
+	char *time = created[0] ? outbox_sql_quoted(created) : xstrdup("NULL");
+	char *payload = document(row, &row->payload), *headers = document(row, &row->headers);
+	char *length = withheld(row);
+	char *list = xasprintf("%s::int8, %s::timestamptz, %s, %s, %s, "
+			       "(SELECT CASE WHEN cut THEN true END FROM taken)",
+			       id, time, payload, length, headers);
+	for (size_t i = 0; i < row->count; i++) {
+		list = outbox_sql_append(list, xstrdup(", "));
+		list = outbox_sql_append(list, field(row, &row->fields[i]));
+	}
+	free(id);
+	free(time);
+	free(payload);
+	free(headers);
+	free(length);
+	return list;
+}
+
+/* ---- the claim
+ * ----------------------------------------------------------------------------------------- */
+
+/* Locks the next rows: their places and sizes in order of id, the sum of the sizes, and whether
+ * there may be more rows than were looked at. */
+static char *locked(const struct outbox_shape *shape, const struct row *row)
+{
+	char *id = outbox_sql_quoted(shape->names->id), *size = row_size(row);
+	char *limit =
+	    row->exact ? xasprintf("least($2::int8, %d)", EXACT_ROWS) : xstrdup("$2::int8");
+	char *more = row->exact ? xasprintf("count(*) = %d", EXACT_ROWS) : xstrdup("false");
+	char *sql = xasprintf("SELECT array_agg(ctid) AS places, array_agg(size) AS sizes, "
+			      "sum(size) AS total, %s AS more FROM (SELECT ctid, %s AS size "
+			      "FROM %s AS t WHERE %s >= $1::int8%s AND tableoid = %u::oid "
+			      "ORDER BY t.%s LIMIT %s FOR UPDATE SKIP LOCKED) AS next",
+			      more, size, shape->table, id, outbox_sql_unpublished(shape),
+			      shape->oid, id, limit);
+	free(id);
+	free(size);
+	free(limit);
+	free(more);
+	return sql;
+}
+
+/*
+ * One statement that locks rows, and takes of them in order of id as many as $3 bytes have room
+ * for, and one at least. The running sum is only made where the rows are too many: windows cost
+ * more than the two arrays. ctid = ANY(an array) and not IN (...): a subquery under IN may be run
+ * again and take more than the limit. An aggregate sees the rows of a sorted subquery in its order
+ * (manual: "Aggregate Functions"), RETURNING has none.
+ */
+char *outbox_sql_claim(const struct outbox_shape *shape, bool exact)
+{
+	struct row row;
+	row_init(&row, shape, exact);
+	char *next = locked(shape, &row), *list = returning(shape, &row);
+	char *sql = xasprintf(
+	    "WITH locked AS MATERIALIZED (%s), taken AS MATERIALIZED (SELECT "
+	    "CASE WHEN total > $3::int8 THEN ARRAY(SELECT place FROM (SELECT place, size, "
+	    "sum(size) OVER (ORDER BY n ROWS UNBOUNDED PRECEDING) AS upto "
+	    "FROM unnest(places, sizes) WITH ORDINALITY AS row (place, size, n)) AS summed "
+	    "WHERE upto <= $3::int8 OR upto = size) ELSE places END AS places, "
+	    "more OR total > $3::int8 AND cardinality(places) > 1 AS cut FROM locked) "
+	    "%s %s%s WHERE ctid = ANY ((SELECT places FROM taken)::tid[]) RETURNING %s",
+	    next, outbox_sql_verb(shape), shape->table, outbox_sql_set(shape), list);
+	row_free(&row);
+	free(next);
+	free(list);
+	return sql;
+}

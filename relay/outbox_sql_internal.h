@@ -1,0 +1,32 @@
+/*
+ * outbox_sql_internal.h - what outbox_sql.c and outbox_sql_claim.c share
+ *
+ * Texts that are returned as char * are malloc'd and the caller's.
+ */
+#ifndef OUTBOX_OUTBOX_SQL_INTERNAL_H
+#define OUTBOX_OUTBOX_SQL_INTERNAL_H
+
+#include "outbox_sql.h"
+
+/* The type of a column, 0 if there is none. */
+uint32_t outbox_sql_type(const struct outbox_shape *shape, const char *name);
+
+char *outbox_sql_quoted(const char *name);
+
+/* text and more in one; frees both. */
+char *outbox_sql_append(char *text, char *more);
+
+/* Words that settle = "delete" and "mark" tell apart. */
+const char *outbox_sql_unpublished(const struct outbox_shape *shape);
+const char *outbox_sql_verb(const struct outbox_shape *shape);
+const char *outbox_sql_set(const struct outbox_shape *shape);
+
+/* The length in bytes of a value as text, bytea's as it is, as int8; NULL if it is NULL. A value
+ * whose text Postgres could not make is told a length of more than PRINTABLE. */
+enum { PRINTABLE = 1000000000 };
+char *outbox_sql_length(const char *expression, uint32_t type);
+
+/* The event id as claims return it: text as it is, or cut where no event fits any more. */
+char *outbox_sql_identity(const struct outbox_shape *shape, const char *expression);
+
+#endif

@@ -5,6 +5,7 @@
 #include "check.h"
 #include "cmd_adopt.h"
 #include "migrate.h"
+#include "outbox_sql.h"
 #include "pgsync.h"
 #include "route.h"
 
@@ -198,7 +199,7 @@ static void check_nullable(const struct subject *s)
 	PQclear(result);
 }
 
-static void check_rights(const struct subject *s)
+static bool check_table_rights(const struct subject *s)
 {
 	/* On every leaf, as partitions are claimed from one by one. */
 	static const char SQL[] =
@@ -214,11 +215,6 @@ static void check_rights(const struct subject *s)
 	    "  (has_table_privilege(leaf, 'DELETE'), 'DELETE'),"
 	    "  (has_any_column_privilege(leaf, 'UPDATE'), 'UPDATE')) AS v (has, missing)"
 	    " ON NOT has";
-	static const char OWN[] =
-	    "SELECT has_table_privilege('outbox_relay.dead_letters', 'INSERT')"
-	    " AND has_table_privilege('outbox_relay.dead_letters', 'SELECT')"
-	    " AND has_any_column_privilege('outbox_relay.dead_letters', 'UPDATE')"
-	    " AS letters, $1::text, $2::text";
 	PGresult *result = ask(s, "looking at rights on the table", SQL);
 	bool good = true;
 
@@ -242,14 +238,34 @@ static void check_rights(const struct subject *s)
 		good = false;
 	}
 	PQclear(result);
-	result = ask(s, "looking at rights on the dead letters", OWN);
-	if (result && !pgsync_bool(result, 0, "letters")) {
-		check_error(s->check, RIGHTS,
-			    "this role lacks rights on outbox_relay.dead_letters");
-		good = false;
-	}
+	return good;
+}
+
+/* What `run` refuses to begin without, besides. */
+static bool check_own_rights(const struct subject *s)
+{
+	const char *mark = s->config->outbox.settle == SETTLE_MARK ? "true" : "false";
+	const char *params[] = {s->name, s->config->outbox.columns.id, mark};
+	struct error err;
+	PGresult *result = pgsync_query(s->conn, "looking at rights on the relay's schema",
+					outbox_sql_registry, 3, params, &err);
+	const char *lacks = result && PQntuples(result) ? pgsync_text(result, 0, "lacks") : "";
+	bool good = result && !*lacks;
+
+	if (!result)
+		check_error(s->check, RIGHTS, "%s", err.text);
+	else if (!good)
+		check_error(s->check, RIGHTS, "this role lacks the right to %s", lacks);
 	PQclear(result);
-	if (good)
+	return good;
+}
+
+static void check_rights(const struct subject *s, bool whole)
+{
+	bool table = check_table_rights(s);
+
+	/* The question names columns. */
+	if (whole && check_own_rights(s) && table)
 		check_ok(s->check, "this role has the rights it needs");
 }
 
@@ -257,7 +273,6 @@ static void check_sequence(const struct subject *s)
 {
 	static const char SQL[] =
 	    "SELECT s.seqcache, s.seqincrement, s.seqcycle,"
-	    " has_sequence_privilege(s.seqrelid, 'SELECT') AS readable,"
 	    " s.seqrelid::regclass::text AS name FROM pg_sequence s WHERE s.seqrelid IN ("
 	    "  SELECT pg_get_serial_sequence($1, $2)::regclass"
 	    "  UNION SELECT d.refobjid FROM pg_attribute a"
@@ -295,10 +310,6 @@ static void check_sequence(const struct subject *s)
 			   pgsync_number(result, 0, "seqincrement"));
 	else
 		check_ok(s->check, "ids come from sequence %s, one by one", name);
-	if (!pgsync_bool(result, 0, "readable"))
-		check_warn(s->check, RIGHTS,
-			   "this role may not read sequence %s; claims cannot skip dead rows",
-			   name);
 	PQclear(result);
 }
 
@@ -351,11 +362,6 @@ static void judge_bell(const struct subject *s, const PGresult *result)
 			   "trigger outbox_relay_bell on %s is %s; events are only seen every "
 			   "poll_interval",
 			   s->shown, *enabled == 'D' ? "disabled" : "enabled for replication only");
-	else if (!pgsync_bool(result, 0, "moves") || !pgsync_bool(result, 0, "may_read"))
-		check_warn(s->check, RIGHTS,
-			   "this role may not move the bell of %s; events are only seen every "
-			   "poll_interval",
-			   s->shown);
 	else
 		check_ok(s->check, "the bell of %s is in place", s->shown);
 	/* Not our right but the applications': without it their INSERTs fail. */
@@ -376,8 +382,6 @@ static void check_bell(const struct subject *s)
 {
 	static const char SQL[] =
 	    "SELECT t.tgenabled, o.settle, b.oid IS NOT NULL AS has_bell, $2::text,"
-	    " has_sequence_privilege(b.oid, 'UPDATE') AS moves,"
-	    " has_sequence_privilege(b.oid, 'SELECT') AS may_read,"
 	    " EXISTS (SELECT FROM aclexplode(b.relacl) a WHERE a.grantee = 0"
 	    "  AND a.privilege_type = 'SELECT') AS public"
 	    " FROM (SELECT to_regclass($1) AS box) AS x"
@@ -436,14 +440,17 @@ void check_outbox(struct check *check, const struct config *config, PGconn *conn
 	pgname_show(&s.table.facts.table, s.shown);
 	migrated = check_schema(&s);
 	if (check_table(&s)) {
+		bool whole;
+
 		check_route(&s);
-		if (check_columns(&s)) {
+		whole = check_columns(&s);
+		if (whole) {
 			check_sequence(&s);
 			check_index(&s);
 			check_nullable(&s);
 		}
 		if (migrated) {
-			check_rights(&s);
+			check_rights(&s, whole);
 			check_bell(&s);
 		}
 		check_vacuum(&s);

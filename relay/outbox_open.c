@@ -68,21 +68,6 @@ static const char columns[] =
     "WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 "
     "AND NOT a.attisdropped ORDER BY a.attnum";
 
-/* $1 the table, $2 the sequence of its ids or 0, $3 whether rows are marked. */
-static const char registry[] =
-    "SELECT bell::oid::int8, (SELECT max(version) FROM outbox_relay.schema_version), settle, "
-    "current_user, concat_ws(', ', "
-    "CASE WHEN has_sequence_privilege(bell::oid, 'UPDATE') IS NOT TRUE THEN 'UPDATE on ' || bell "
-    "END, CASE WHEN NOT has_sequence_privilege($2::oid, 'SELECT') THEN 'SELECT on ' || "
-    "$2::oid::regclass END, "
-    "CASE WHEN $3 AND NOT has_column_privilege(outbox, 'published_at', 'UPDATE') "
-    "THEN 'UPDATE (published_at) on ' || outbox END, "
-    "CASE WHEN NOT (has_table_privilege(letters, 'SELECT') AND has_table_privilege(letters, "
-    "'INSERT') AND has_any_column_privilege(letters, 'UPDATE')) "
-    "THEN 'SELECT, INSERT and UPDATE on ' || letters END) "
-    "FROM outbox_relay.outboxes, CAST('outbox_relay.dead_letters' AS regclass) AS letters "
-    "WHERE outbox = $1::oid::regclass";
-
 void outbox_open_connected(struct outbox *outbox)
 {
 	char table[PGNAME_FULL_SIZE];
@@ -213,12 +198,9 @@ void outbox_ask_for_lock(struct outbox *outbox)
 static void ask_registry(struct outbox *outbox)
 {
 	const struct outbox_shape *shape = &outbox->shape;
-	char table[16], sequence[16];
-	snprintf(table, sizeof(table), "%u", shape->oid);
-	snprintf(sequence, sizeof(sequence), "%u", shape->sequence);
-	struct pg_param params[] = {pg_param_text(table), pg_param_text(sequence),
+	struct pg_param params[] = {pg_param_text(shape->table), pg_param_text(shape->names->id),
 				    pg_param_text(shape->mark ? "true" : "false")};
-	pg_ask(outbox->pg, TAG_REGISTRY, registry, params, 3, false);
+	pg_ask(outbox->pg, TAG_REGISTRY, outbox_sql_registry, params, 3, false);
 	pg_sync(outbox->pg);
 }
 

@@ -86,3 +86,16 @@ def test_a_new_stall_timeout_reaches_the_session(database, relay, postgres):
     relay.write_config(outbox={"stall_timeout": "90s"})
     relay.process.send(signal.SIGHUP)
     postgres.process.wait_log(re.compile("idle_in_transaction_session_timeout.*\n.*'120000ms'"))
+
+
+@pytest.mark.parametrize("right, words", [
+    ("SELECT ON SEQUENCE outbox_events_id_seq", r"SELECT on (public\.)?outbox_events_id_seq"),
+    ('UPDATE ON SEQUENCE outbox_relay."bell_public.outbox_events"', r"UPDATE on .*bell_public\.outbox_events"),
+    ("INSERT ON outbox_relay.dead_letters", r"SELECT, INSERT and UPDATE on .*dead_letters")])
+def test_check_and_run_ask_for_the_same_rights(database, new_relay, right, words):
+    database.execute(f"REVOKE {right} FROM outbox_relay")
+    relay = new_relay().start(wait=False)
+    assert relay.wait_exit() == 1
+    assert relay.log_contains(f"lacks the right to {words}")
+    done = relay.command("check")
+    assert done.returncode == 1 and re.search(f"lacks the right to {words}", done.stdout)

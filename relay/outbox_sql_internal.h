@@ -24,7 +24,7 @@ const char *outbox_sql_set(const struct outbox_shape *shape);
 /* The length in bytes of a value as text, bytea's as it is, as int8; NULL if it is NULL. A value
  * whose text Postgres could not make is told a length of more than PRINTABLE. */
 enum { PRINTABLE = 1000000000 };
-char *outbox_sql_length(const char *expression, uint32_t type);
+char *outbox_sql_length(const char *name, uint32_t type);
 
 /* The event id as claims return it: text as it is, or cut where no event fits any more. */
 char *outbox_sql_identity(const struct outbox_shape *shape, const char *expression);

@@ -77,6 +77,7 @@ struct engine_input {
 	enum engine_event event;
 	int64_t now_us; /* monotonic */
 	int64_t count, first, last;
+	bool cut; /* with ON_CLAIMED: rows were left for want of bytes */
 	int64_t drawn;
 	const struct writers *writers;
 	bool has_bell; /* with ON_ACQUIRED */

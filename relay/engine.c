@@ -388,7 +388,8 @@ static void on_claimed(struct step *s)
 	struct engine *engine = s->engine;
 	const struct engine_input *input = s->input;
 	const struct batch *batch = engine->batch;
-	bool full = claims_answered(&engine->claims, input->count);
+	/* What was left for want of bytes is there still. */
+	bool full = claims_answered(&engine->claims, input->count) || input->cut;
 	if (engine->state != ENGINE_CLAIMING) {
 		act(s, DO_SKIP_UNSENT); /* withdrawn meanwhile */
 		return;

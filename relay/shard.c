@@ -310,7 +310,8 @@ static void on_refused(void *owner, const char *why)
 static void on_claimed(void *owner, struct chunk *chunk)
 {
 	struct shard *shard = owner;
-	struct engine_input input = {.event = ON_CLAIMED, .count = (int64_t)chunk->count};
+	struct engine_input input = {
+	    .event = ON_CLAIMED, .count = (int64_t)chunk->count, .cut = chunk->cut};
 	shard->claim_us += now_us(shard) - shard->claim_sent_us;
 	if (chunk->count > 0) {
 		input.first = chunk->events[0].id;

@@ -243,7 +243,8 @@ static int lowest_above(const struct sim *sim, int64_t above)
 	return lowest;
 }
 
-static uint64_t claim_rows(struct sim *sim, struct backend *backend, const struct claim *claim)
+static uint64_t claim_rows(struct sim *sim, struct backend *backend, const struct claim *claim,
+			   bool *cut)
 {
 	int64_t at = claim->floor, fit = claim->bytes / 100;
 	uint64_t rows = 0;
@@ -251,9 +252,10 @@ static uint64_t claim_rows(struct sim *sim, struct backend *backend, const struc
 	if (sim->plant == PLANT_CLAIMS_ABOVE_LAST && sim->session.last_claimed > at)
 		at = sim->session.last_claimed;
 	fit = fit > 0 ? fit : 1;
-	for (int64_t taken = 0; taken < claim->rows && taken < fit; taken++) {
+	for (int64_t taken = 0; taken < claim->rows; taken++) {
 		int row = lowest_above(sim, at);
-		if (row < 0)
+		*cut = row >= 0 && taken == fit;
+		if (row < 0 || *cut)
 			break;
 		at = sim->db.rows[row].id;
 		delete_row(sim, backend, (unsigned)row);
@@ -413,7 +415,7 @@ static bool carry_out(struct sim *sim, struct backend *backend, const struct ask
 	case ASK_CLAIM:
 		begin(sim, backend, false);
 		answer->kind = ANSWER_CLAIMED;
-		answer->rows = claim_rows(sim, backend, &first->claim);
+		answer->rows = claim_rows(sim, backend, &first->claim, &answer->cut);
 		return true;
 	case ASK_COMMIT:
 		commit(sim, backend, first->lazily);
@@ -505,16 +507,24 @@ static void tell_lost(struct sim *sim)
 	shard_source_events.lost(sim->process.shard, "cut");
 }
 
-static void note_claimed(struct sim *sim, const struct answer *answer)
+static void note_claimed(struct sim *sim)
 {
 	struct shard_status status;
 
-	if (answer->rows == 0)
-		return;
 	sim->session.was_lost = false;
 	shard_status(sim->process.shard, &status);
 	if (status.batch_events == 0)
 		sim->session.claimed_us = sim->now_us;
+}
+
+static void tell_claimed(struct sim *sim, const struct answer *answer)
+{
+	struct chunk *chunk = chunk_of_rows(sim, answer->rows);
+
+	if (answer->rows != 0)
+		note_claimed(sim);
+	chunk->cut = answer->cut;
+	shard_source_events.claimed(sim->process.shard, chunk);
 }
 
 void session_tell(struct sim *sim)
@@ -542,8 +552,7 @@ void session_tell(struct sim *sim)
 		tell_lost(sim);
 		break;
 	case ANSWER_CLAIMED:
-		note_claimed(sim, &answer);
-		events->claimed(shard, chunk_of_rows(sim, answer.rows));
+		tell_claimed(sim, &answer);
 		break;
 	case ANSWER_DURABLE:
 		break;

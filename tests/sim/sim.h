@@ -155,6 +155,7 @@ struct answer {
 	int64_t drawn;
 	uint32_t writers; /* by transaction */
 	bool durable;	  /* nothing is owed any more */
+	bool cut;	  /* a claim left rows for want of bytes */
 };
 
 struct session {

@@ -24,6 +24,7 @@ struct world {
 	struct engine_actions actions;
 	struct writers writers;
 	int64_t now_us, next_id;
+	bool cut; /* the next answers to claims are */
 	char did[400];
 };
 
@@ -97,7 +98,8 @@ static inline void claimed(struct world *w, int64_t count)
 {
 	struct engine_input input = {.event = ON_CLAIMED,
 				     .count = count < 0 ? w->engine.claims.asked[0] : count,
-				     .first = w->next_id};
+				     .first = w->next_id,
+				     .cut = w->cut};
 
 	if (input.count > 0) {
 		struct chunk *chunk = xcalloc(1, sizeof(*chunk));

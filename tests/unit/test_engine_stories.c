@@ -258,6 +258,27 @@ static void test_a_stop_waits_for_the_shard_while_something_is_owed(void **state
 
 /* ---- the sink's moods ---- */
 
+/* What was left for want of bytes waits: no look is saved, no sweep is over, no commit waited for.
+ */
+static void test_a_claim_cut_by_bytes_leaves_a_backlog(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_resting(&w);
+	w.now_us += 60 * (int64_t)SECOND;
+	tell(&w, ON_TIMER);
+	assert_true(w.engine.sweeping);
+	w.engine.horizon.floor = w.next_id + 100;
+	w.cut = true;
+	claimed(&w, 1);
+	assert_true(w.engine.sweeping);
+	send_all(&w);
+	report_all(&w, EVENT_DELIVERED);
+	assert_true(find(&w, DO_SETTLE)->more);
+	finish(&w);
+}
+
 static void test_a_blocked_sink_is_tried_again_when_writable(void **state)
 {
 	struct world w;
@@ -518,6 +539,7 @@ int main(void)
 	    cmocka_unit_test(test_a_stop_sends_nothing_new),
 	    cmocka_unit_test(test_the_last_batch_is_not_committed_lazily),
 	    cmocka_unit_test(test_a_stop_waits_for_the_shard_while_something_is_owed),
+	    cmocka_unit_test(test_a_claim_cut_by_bytes_leaves_a_backlog),
 	    cmocka_unit_test(test_a_blocked_sink_is_tried_again_when_writable),
 	    cmocka_unit_test(test_a_blocked_sink_is_probed_with_no_transaction_left_open),
 	    cmocka_unit_test(test_a_probe_that_goes_through_ends_the_block),

@@ -30,7 +30,7 @@
 	X(CLAIMING, "claiming")	      /* attached; a claim is under way */                         \
 	X(PUBLISHING, "publishing")   /* attached; the batch is complete, reports are awaited */   \
 	X(SETTLING, "settling")	      /* COMMIT is under way, all of the batch is delivered */     \
-	X(RESTING, "resting")	      /* dry; no transaction; the waker's timer runs */            \
+	X(RESTING, "resting")	      /* no transaction; the timer of the next look runs */        \
 	X(WITHDRAWING, "withdrawing") /* ROLLBACK is under way */                                  \
 	X(HOLDING, "holding")	      /* no transaction; waiting for reports or for the sink */    \
 	X(RECOVERING, "recovering")   /* the detached batch is being settled by identity */        \
@@ -126,7 +126,8 @@ struct engine_actions {
 struct engine_options {
 	struct claims_limits limits;
 	int64_t poll_us, sweep_us, housekeep_us;
-	bool set_aside; /* on_reject = "dead-letter"; otherwise a reject halts */
+	int64_t stream_events; /* a batch of so many that is not full: a stream, not a lone event */
+	bool set_aside;	       /* on_reject = "dead-letter"; otherwise a reject halts */
 };
 
 struct engine {
@@ -138,11 +139,13 @@ struct engine {
 	bool sink_ready, sink_reachable, sink_broken, sink_blocked, rebuilding;
 	bool probing; /* one claim, to see whether a blocked sink would take its events now */
 	int64_t probe_at_us;
-	bool stopping; /* asked to stop */
-	bool halting;  /* an event was rejected and the policy is to halt */
-	bool ahead;    /* a claim has been sent behind the COMMIT */
-	bool full;     /* the batch ended because it was full: a backlog waits */
-	bool sweeping; /* claims start at 0 until one comes back short */
+	bool stopping;	  /* asked to stop */
+	bool halting;	  /* an event was rejected and the policy is to halt */
+	bool ahead;	  /* a claim has been sent behind the COMMIT */
+	bool full;	  /* the batch ended because it was full: a backlog waits */
+	int64_t begun_us; /* when the batch's first claim was sent */
+	int64_t pause_us; /* to rest after this batch */
+	bool sweeping;	  /* claims start at 0 until one comes back short */
 	int64_t sweep_at_us, housekeep_at_us;
 	struct claims claims;
 	enum engine_cause cause;

@@ -45,6 +45,11 @@ void waker_reset(struct waker *waker, bool has_bell, int64_t poll_us);
 
 struct waker_rest waker_dry(struct waker *waker);
 
+/* How long to rest after a batch of events that stream in, which took so long. Fewer, larger
+ * batches cost the database and the brokers less, event by event. The shard works half of the time
+ * at most, and the longer a busy machine makes it work, the less often it comes. */
+int64_t waker_pause_us(int64_t worked_us);
+
 /* A look found events. True if the bell must be put to rest. */
 bool waker_found(struct waker *waker);
 

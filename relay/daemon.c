@@ -28,7 +28,7 @@
  * most. */
 enum { STOP_PATIENCE_US = 10 * 1000 * 1000, SINK_PATIENCE_MS = 1000 };
 
-enum { HOUSEKEEP_US = 5 * 1000 * 1000, SIGNALS = 4 };
+enum { HOUSEKEEP_US = 5 * 1000 * 1000, STREAM_EVENTS = 32, SIGNALS = 4 };
 
 struct daemon {
 	const char *config_path;
@@ -141,6 +141,7 @@ static void engine_options(const struct config *config, struct engine_options *o
 	    .poll_us = config->outbox.poll_interval_ms * 1000,
 	    .sweep_us = config->outbox.sweep_interval_ms * 1000,
 	    .housekeep_us = HOUSEKEEP_US,
+	    .stream_events = STREAM_EVENTS,
 	    .set_aside = config->outbox.on_reject == ON_REJECT_DEAD_LETTER,
 	};
 }

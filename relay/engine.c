@@ -125,6 +125,7 @@ static void claim(struct step *s, size_t events, size_t bytes, struct claim clai
 static void claim_first(struct step *s, bool observes)
 {
 	claims_begin(&s->engine->claims);
+	s->engine->begun_us = s->input->now_us;
 	claim(s, 0, 0, (struct claim){.opens = true, .observes = observes});
 }
 
@@ -232,8 +233,11 @@ static void settle(struct step *s)
 	enter(engine, ENGINE_SETTLING);
 	act(s, DO_SETTLE)->more = engine->full && !finishing(engine);
 	engine->probing = false;
-	engine->ahead =
-	    !finishing(engine) && sink_usable(engine) && s->input->now_us < engine->housekeep_at_us;
+	engine->pause_us = 0;
+	if (!engine->full && (int64_t)engine->batch->events >= engine->options.stream_events)
+		engine->pause_us = waker_pause_us(s->input->now_us - engine->begun_us);
+	engine->ahead = !finishing(engine) && sink_usable(engine) && engine->pause_us == 0 &&
+			s->input->now_us < engine->housekeep_at_us;
 	if (!engine->ahead)
 		return;
 	begin_sweep_if_due(s);
@@ -277,7 +281,12 @@ static void on_settled(struct step *s)
 		enter(engine, ENGINE_CLAIMING);
 		return;
 	}
-	resume(s, false);
+	if (engine->pause_us == 0 || finishing(engine) || !sink_usable(engine)) {
+		resume(s, false);
+		return;
+	}
+	enter(engine, ENGINE_RESTING);
+	set_timer(s, engine->pause_us);
 }
 
 /* ---- answers of the source ---- */

@@ -7,7 +7,7 @@
 static const int64_t linger_us[] = {500, 1000, 1000, 2000, 4000};
 enum { LINGERS = sizeof(linger_us) / sizeof(linger_us[0]) };
 
-enum { WATCH_FIRST_US = 1000, WATCH_DOUBLINGS = 20 };
+enum { WATCH_FIRST_US = 1000, WATCH_DOUBLINGS = 20, PAUSE_MOST_US = 20 * 1000 };
 
 void waker_reset(struct waker *waker, bool has_bell, int64_t poll_us)
 {
@@ -68,6 +68,11 @@ struct waker_rest waker_dry(struct waker *waker)
 		break;
 	}
 	return sleep_on(waker);
+}
+
+int64_t waker_pause_us(int64_t worked_us)
+{
+	return worked_us < PAUSE_MOST_US ? worked_us : PAUSE_MOST_US;
 }
 
 bool waker_found(struct waker *waker)

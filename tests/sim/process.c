@@ -68,6 +68,7 @@ void process_options(struct sim *sim)
 			   ? 20 * SECOND
 			   : (int64_t)(200 + sim_below(sim, 1800)) * MS,
 	    .sweep_us = (int64_t)(1000 + sim_below(sim, 4000)) * MS,
+	    .stream_events = 1 + sim_below(sim, 10),
 	    .housekeep_us = (int64_t)(200 + sim_below(sim, 2000)) * MS,
 	    .set_aside = sim->plan.set_aside,
 	};

@@ -166,7 +166,8 @@ static inline void begin(struct world *w)
 	    .limits = {.claim_rows = 4, .batch_rows = 8, .batch_bytes = 1000000},
 	    .poll_us = SECOND,
 	    .sweep_us = 10 * SECOND,
-	    .housekeep_us = 1000 * SECOND};
+	    .housekeep_us = 1000 * SECOND,
+	    .stream_events = 5};
 
 	memset(w, 0, sizeof(*w));
 	w->now_us = SECOND;

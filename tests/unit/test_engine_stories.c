@@ -256,6 +256,47 @@ static void test_a_stop_waits_for_the_shard_while_something_is_owed(void **state
 	finish(&w);
 }
 
+/* A batch of five events that is not full takes 3 ms. */
+static void publish_a_stream(struct world *w)
+{
+	reach_claiming(w);
+	claimed(w, 4);
+	claimed(w, 1);
+	while (w->engine.claims.under_way > 0)
+		claimed(w, 0);
+	send_all(w);
+	w->now_us += 3 * MS;
+	report_all(w, EVENT_DELIVERED);
+}
+
+static void test_a_stream_of_events_is_given_time_to_gather(void **state)
+{
+	struct world w;
+
+	(void)state;
+	publish_a_stream(&w);
+	assert_is(&w, ENGINE_SETTLING, "settle");
+	settled(&w, ON_SETTLED);
+	assert_is(&w, ENGINE_RESTING, "timer");
+	assert_int_equal(find(&w, DO_TIMER)->after_us, 3 * MS);
+	assert_false(w.engine.waker.armed);
+	tell(&w, ON_TIMER);
+	assert_is(&w, ENGINE_CLAIMING, "clear claim:opens:observes");
+	finish(&w);
+}
+
+static void test_a_stop_does_not_wait_for_a_stream_to_gather(void **state)
+{
+	struct world w;
+
+	(void)state;
+	publish_a_stream(&w);
+	tell(&w, ON_STOP);
+	settled(&w, ON_SETTLED);
+	assert_is(&w, ENGINE_CLOSING, "clear close");
+	finish(&w);
+}
+
 /* ---- the sink's moods ---- */
 
 /* What was left for want of bytes waits: no look is saved, no sweep is over, no commit waited for.
@@ -371,7 +412,7 @@ static void test_nothing_is_claimed_while_kafka_is_away(void **state)
 	tell(&w, ON_TIMER);
 	assert_is(&w, ENGINE_HOLDING, "clear timer");
 	tell(&w, ON_REACHABLE);
-	assert_is(&w, ENGINE_CLAIMING, "clear claim:opens");
+	assert_is(&w, ENGINE_CLAIMING, "clear claim:opens:observes");
 	finish(&w);
 }
 
@@ -402,7 +443,7 @@ static void test_the_bell_is_armed_and_the_next_look_goes_with_it(void **state)
 	assert_is(&w, ENGINE_RESTING, "end timer");
 	assert_int_equal(find(&w, DO_TIMER)->after_us, SECOND);
 	tell(&w, ON_RUNG);
-	assert_is(&w, ENGINE_CLAIMING, "clear claim:opens");
+	assert_is(&w, ENGINE_CLAIMING, "clear claim:opens:observes");
 	claimed(&w, 1);
 	assert_is(&w, ENGINE_PUBLISHING, "bell-off woken:bell produce");
 	finish(&w);
@@ -539,6 +580,8 @@ int main(void)
 	    cmocka_unit_test(test_a_stop_sends_nothing_new),
 	    cmocka_unit_test(test_the_last_batch_is_not_committed_lazily),
 	    cmocka_unit_test(test_a_stop_waits_for_the_shard_while_something_is_owed),
+	    cmocka_unit_test(test_a_stream_of_events_is_given_time_to_gather),
+	    cmocka_unit_test(test_a_stop_does_not_wait_for_a_stream_to_gather),
 	    cmocka_unit_test(test_a_claim_cut_by_bytes_leaves_a_backlog),
 	    cmocka_unit_test(test_a_blocked_sink_is_tried_again_when_writable),
 	    cmocka_unit_test(test_a_blocked_sink_is_probed_with_no_transaction_left_open),

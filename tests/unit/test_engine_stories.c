@@ -412,7 +412,7 @@ static void test_nothing_is_claimed_while_kafka_is_away(void **state)
 	tell(&w, ON_TIMER);
 	assert_is(&w, ENGINE_HOLDING, "clear timer");
 	tell(&w, ON_REACHABLE);
-	assert_is(&w, ENGINE_CLAIMING, "clear claim:opens:observes");
+	assert_is(&w, ENGINE_CLAIMING, "clear claim:opens");
 	finish(&w);
 }
 
@@ -443,7 +443,7 @@ static void test_the_bell_is_armed_and_the_next_look_goes_with_it(void **state)
 	assert_is(&w, ENGINE_RESTING, "end timer");
 	assert_int_equal(find(&w, DO_TIMER)->after_us, SECOND);
 	tell(&w, ON_RUNG);
-	assert_is(&w, ENGINE_CLAIMING, "clear claim:opens:observes");
+	assert_is(&w, ENGINE_CLAIMING, "clear claim:opens");
 	claimed(&w, 1);
 	assert_is(&w, ENGINE_PUBLISHING, "bell-off woken:bell produce");
 	finish(&w);

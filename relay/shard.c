@@ -211,13 +211,24 @@ static void perform(struct shard *shard, const struct engine_action *action)
 	}
 }
 
+/* Reports that trickle in keep the transaction open, but not for so long that the server ends the
+ * session (idle_in_transaction_session_timeout is 30 s more than stall_timeout). */
+enum { TRICKLE_US = 10 * 1000 * 1000 };
+
+static int64_t stalled_at(const struct shard *shard)
+{
+	int64_t without_report = shard->progress_us + shard->stall_us;
+	int64_t at_most = shard->engine.begun_us + shard->stall_us + TRICKLE_US;
+	return without_report < at_most ? without_report : at_most;
+}
+
 static void watch_for_stall(struct shard *shard)
 {
 	const struct shard_world *world = shard->world;
 	if (shard->stall_timer_set || !engine_waits_for_sink(&shard->engine))
 		return;
 	shard->stall_timer_set = true;
-	int64_t left = shard->progress_us + shard->stall_us - now_us(shard);
+	int64_t left = stalled_at(shard) - now_us(shard);
 	world->set_timer(world->arg, SHARD_TIMER_STALL, left > 0 ? left : 0);
 }
 
@@ -345,7 +356,8 @@ static void on_withdrawn(void *owner)
 static void on_recovered(void *owner)
 {
 	struct shard *shard = owner;
-	log_info("settled %zu published events by their identity", shard->batch.delivered);
+	if (shard->batch.delivered > 0)
+		log_info("settled %zu published events by their identity", shard->batch.delivered);
 	shard->moved_us = now_us(shard);
 	clear(shard);
 	tell(shard, ON_RECOVERED);
@@ -514,16 +526,18 @@ void shard_stop(struct shard *shard, bool now)
 
 static void on_stall_timer(struct shard *shard)
 {
+	int64_t now = now_us(shard);
 	shard->stall_timer_set = false;
-	if (!engine_waits_for_sink(&shard->engine) ||
-	    now_us(shard) - shard->progress_us < shard->stall_us) {
+	if (!engine_waits_for_sink(&shard->engine) || now < stalled_at(shard)) {
 		watch_for_stall(shard);
 		return;
 	}
-	log_warning(
-	    "Kafka has acknowledged nothing for %.0f s: the transaction is rolled back so that "
-	    "it does not hold up vacuum; %zu events stay with the producer",
-	    seconds(shard->stall_us), shard->batch.outstanding);
+	bool silent = now - shard->progress_us >= shard->stall_us;
+	log_warning("Kafka %s for %.0f s: the transaction is rolled back so that it does not hold "
+		    "up vacuum; %zu events stay with the producer",
+		    silent ? "has acknowledged nothing" : "has not acknowledged a batch",
+		    seconds(now - (silent ? shard->progress_us : shard->engine.begun_us)),
+		    shard->batch.outstanding);
 	tell(shard, ON_STALLED);
 }
 

@@ -195,9 +195,10 @@ static void check_transaction(struct sim *sim, int64_t to_us)
 		return;
 	int64_t since = later_of(later_of(backend->begun_us, sim->process.progress_us),
 				 sim->process.paused_until_us);
-	if (to_us - since > sim->plan.stall_us + SECOND)
-		violated(sim, "holds a transaction open", "%lld ms, %s",
-			 (long long)(to_us - since) / MS, process_state(sim));
+	int64_t age = to_us - later_of(backend->begun_us, sim->process.paused_until_us);
+	if (to_us - since > sim->plan.stall_us + SECOND || age > sim->plan.stall_us + 11 * SECOND)
+		violated(sim, "holds a transaction open", "%lld ms, %s", (long long)age / MS,
+			 process_state(sim));
 }
 
 /* The stall timer is for a sink that reports nothing. */
@@ -205,6 +206,9 @@ void check_stall(struct sim *sim, const char *before)
 {
 	int64_t since = later_of(sim->process.progress_us, sim->session.claimed_us);
 
+	/* Nor does one that reports little by little keep a transaction open for ever. */
+	if (sim->now_us - sim->session.claimed_us > sim->plan.stall_us + 9 * SECOND)
+		return;
 	if (strcmp(before, "withdrawing") != 0 && strcmp(process_state(sim), "withdrawing") == 0 &&
 	    sim->now_us - since < sim->plan.stall_us)
 		violated(sim, "gives up too soon", "after %lld ms",

@@ -35,7 +35,9 @@ static const char HELP[] =
     "                      table, and writes what it would do\n"
     "  -h, --help          this text\n"
     "\n"
-    "Without a file, --table and --dsn (or --print) are enough.\n"
+    "Without a file, --table and --dsn (or --print) are enough. Rows are then settled as the "
+    "table\n"
+    "was migrated for, at first (and in what --print writes) by deleting them.\n"
     "\n"
     "Locks: making the trigger waits for transactions that have written to the table, and writers\n"
     "wait meanwhile; it is done once. --adopt of a table that the database does not number adds a\n"
@@ -214,22 +216,26 @@ static bool fits(const struct request *request, const struct adopt_table *table,
 	return true;
 }
 
-/* The version in the database, 0 if none; -1 and err if it is unknown or newer than we are. */
-static int present_version(PGconn *conn, struct error *err)
+/* 1 if the schema has this table, 0 if not; -1 and err if that cannot be told. */
+static int has_table(PGconn *conn, const char *name, struct error *err)
 {
 	PGresult *result = pgsync_query(
 	    conn, "looking for the relay's schema",
-	    "SELECT FROM pg_class WHERE oid = to_regclass('outbox_relay.schema_version')", 0, NULL,
-	    err);
-	int version;
+	    "SELECT FROM pg_class WHERE oid = to_regclass('outbox_relay.' || $1)", 1, &name, err);
+	int has = result ? PQntuples(result) : -1;
 
-	if (result && PQntuples(result) == 0) {
-		PQclear(result);
-		return 0;
-	}
 	PQclear(result);
-	if (!result)
-		return -1;
+	return has;
+}
+
+/* The version in the database, 0 if none; -1 and err if it is unknown or newer than we are. */
+static int present_version(PGconn *conn, struct error *err)
+{
+	int version = has_table(conn, "schema_version", err);
+	PGresult *result;
+
+	if (version <= 0)
+		return version;
 	result = pgsync_query(conn, "reading the schema version",
 			      "SELECT max(version) AS version FROM outbox_relay.schema_version", 0,
 			      NULL, err);
@@ -245,6 +251,27 @@ static int present_version(PGconn *conn, struct error *err)
 	    "%d: use the newer one",
 	    version, migrate_latest());
 	return -1;
+}
+
+/* No file says how rows are settled: as the table was migrated for. */
+static bool keep_settle(PGconn *conn, struct request *request, struct error *err)
+{
+	char name[PGNAME_FULL_SIZE];
+	const char *params[] = {name};
+	int has = has_table(conn, "outboxes", err);
+	PGresult *result;
+
+	if (has <= 0)
+		return has == 0;
+	pgname_print(&request->target.outbox, name);
+	result = pgsync_query(conn, "looking how rows are settled",
+			      "SELECT settle = 'mark' AS mark FROM outbox_relay.outboxes"
+			      " WHERE outbox = to_regclass($1)",
+			      1, params, err);
+	if (result && PQntuples(result) > 0)
+		request->target.mark = pgsync_bool(result, 0, "mark");
+	PQclear(result);
+	return result != NULL;
 }
 
 static bool run_files(PGconn *conn, const struct migrate_target *target, struct error *err)
@@ -363,7 +390,8 @@ static int with_connection(struct request *request)
 			  " set_config('client_min_messages', 'warning', true);"
 			  " SELECT pg_advisory_xact_lock(" MIGRATE_LOCK ")",
 			  &err) &&
-	    adopt_table_read(conn, &table, &err))
+	    adopt_table_read(conn, &table, &err) &&
+	    (request->config || keep_settle(conn, request, &err)))
 		status = apply_or_print(conn, request, &table, &err);
 	else
 		status = command_failed("migrate", &err);

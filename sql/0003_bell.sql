@@ -29,7 +29,22 @@ DECLARE
     box  regclass := current_setting('outbox_relay.outbox');
     seq  regclass;
     name text;
+    kept boolean;
 BEGIN
+    -- In delete mode a claim takes the published rows that mark mode has kept, too.
+    IF current_setting('outbox_relay.settle') = 'delete'
+       AND EXISTS (SELECT FROM outbox_relay.outboxes o JOIN pg_attribute a ON a.attrelid = o.outbox
+                    WHERE o.outbox = box AND o.settle = 'mark'
+                      AND a.attname = 'published_at' AND NOT a.attisdropped) THEN
+        EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE published_at IS NOT NULL)', box) INTO kept;
+        IF kept THEN
+            RAISE object_not_in_prerequisite_state USING MESSAGE = format('table %s was migrated for '
+                'outbox.settle = "mark" and holds published rows, which "delete" would publish again; '
+                'stop the relay, delete them or move them elsewhere (DELETE FROM %s WHERE published_at '
+                'IS NOT NULL), then migrate again', box, box);
+        END IF;
+    END IF;
+
     SELECT o.bell INTO seq FROM outbox_relay.outboxes o JOIN pg_class c ON c.oid = o.bell
      WHERE o.outbox = box;
     IF seq IS NULL THEN

@@ -1,4 +1,7 @@
 """Settling: what was published is deleted, or marked and kept for a while."""
+import re
+import subprocess
+
 from harness.checker import problems
 from harness.writers import Writers, arrivals, insert
 
@@ -50,6 +53,43 @@ def test_retention_takes_old_marked_rows_only(empty_database, migrate, new_relay
     assert len(reader("fresh").take(5)) == 5
     empty_database.wait("SELECT count(*) = 405 FROM outbox_events", timeout=90)
     assert empty_database.value("SELECT min(id) FROM outbox_events") == 601
+
+
+def test_the_history_of_mark_mode_is_not_published_by_delete_mode(empty_database, migrate, new_relay, reader):
+    """run refuses the change, and migrate makes it only once the published rows are out of the table."""
+    migrate(outbox=MARK)
+    relay = new_relay(outbox=MARK).start()
+    insert(empty_database, 10)
+    consumer = reader()
+    consumer.take(10)
+    empty_database.wait("SELECT count(*) = 0 FROM outbox_events WHERE published_at IS NULL")
+    assert relay.stop() == 0
+
+    changed = new_relay()
+    refused = changed.command("migrate", "--dsn", empty_database.dsn())
+    assert refused.returncode == 1
+    assert re.search(r'outbox_events was migrated for outbox\.settle = "mark".*'
+                     r'DELETE FROM (public\.)?outbox_events WHERE published_at IS NOT NULL', refused.stderr)
+    assert changed.start(wait=False).wait_exit() == 1
+
+    empty_database.execute("DELETE FROM outbox_events WHERE published_at IS NOT NULL")
+    migrate()
+    insert(empty_database, 1)
+    changed.start()
+    consumer.take(1)
+    empty_database.wait_empty()
+    assert consumer.rest() == []
+
+
+def test_migrate_without_a_file_keeps_the_settle(empty_database, migrate, new_relay):
+    """--table and --dsn say nothing of it: what the table was migrated for holds."""
+    migrate(outbox=MARK)
+    argv = [new_relay().process.argv[0], "migrate", "--table", "outbox_events", "--dsn", empty_database.dsn()]
+    for settle in ("mark", "delete"):
+        done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert done.returncode == 0 and f"settle = {settle}" in done.stderr
+        assert empty_database.value("SELECT settle FROM outbox_relay.outboxes") == settle
+        migrate()
 
 
 def test_an_event_is_settled_only_when_it_is_acknowledged(relay, database, kafka, reader, topic):

@@ -145,7 +145,7 @@ struct engine {
 	bool full;	  /* the batch ended because it was full: a backlog waits */
 	int64_t begun_us; /* when the batch's first claim was sent */
 	int64_t pause_us; /* to rest after this batch */
-	bool sweeping;	  /* claims start at 0 until one comes back short */
+	bool sweeping;	  /* claims start at 0 until one has got past the floor */
 	int64_t sweep_at_us, housekeep_at_us;
 	struct claims claims;
 	enum engine_cause cause;

@@ -2,13 +2,13 @@
  * waker.h - when to look again after the source ran dry
  *
  * A busy outbox is looked at again at once; then, for a few milliseconds, at short intervals, so
- *that it never rings; then the bell is armed and rung by the next writer. The race: a transaction
- *may pass the trigger before the bell is armed and commit after the last look. So: arm, then read
- *who is writing, then look again until those have ended, and look once after.
- *tests/unit/test_waker.c explores every interleaving. Correctness never depends on the bell:
- *poll_interval is behind it.
+ * that it never rings; then the bell is armed and rung by the next writer. The race: a transaction
+ * may pass the trigger before the bell is armed and commit after the last look. So: arm, then read
+ * who is writing, then look again until those have ended, and look once after.
+ * tests/unit/test_waker.c explores every interleaving. Correctness never depends on the bell:
+ * poll_interval is behind it.
  *
- *	AWAKE -> LINGERING -> WATCHING -> ASLEEP;  rows found: AWAKE
+ * AWAKE -> LINGERING -> WATCHING -> ASLEEP; rows found: AWAKE
  */
 #ifndef OUTBOX_WAKER_H
 #define OUTBOX_WAKER_H

@@ -593,5 +593,6 @@ void engine_step(struct engine *engine, const struct engine_input *input,
 {
 	struct step s = {engine, input, actions};
 	actions->count = 0;
+	assert(handlers[input->event] != NULL);
 	handlers[input->event](&s);
 }

@@ -67,11 +67,6 @@ bool outbox_shape_check(const struct outbox_shape *shape, struct error *err);
 /* True if a field of this type is fetched in binary and made text by the relay. */
 bool outbox_type_is_native(uint32_t type);
 
-/* What the relay's schema knows of the table, no row if nothing: bell, version, settle,
- * current_user, and lacks: the rights that are missing, "" if none. $1 the table, $2 its id column,
- * $3 whether rows are marked. */
-extern const char outbox_sql_registry[];
-
 /* $1 first id, $2 rows, $3 bytes. Not exact: fails at a row whose text is much longer than what is
  * stored. Exact: takes any row, slowly, and fewer at a time. */
 char *outbox_sql_claim(const struct outbox_shape *shape, bool exact);

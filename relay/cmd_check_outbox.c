@@ -5,7 +5,7 @@
 #include "check.h"
 #include "cmd_adopt.h"
 #include "migrate.h"
-#include "outbox_sql.h"
+#include "outbox_registry.h"
 #include "pgsync.h"
 #include "route.h"
 
@@ -70,7 +70,7 @@ static bool check_schema(const struct subject *s)
 			   "schema version is %d, this relay knows %d", version, migrate_latest());
 	else
 		check_ok(s->check, "schema version is %d", version);
-	return true;
+	return version >= migrate_latest();
 }
 
 static bool check_table(struct subject *s)
@@ -241,23 +241,29 @@ static bool check_table_rights(const struct subject *s)
 	return good;
 }
 
-/* What `run` refuses to begin without, besides. */
-static bool check_own_rights(const struct subject *s)
+/* What `run` refuses to begin without, besides, in its words: what is wrong, what to do. */
+static bool check_registry(const struct subject *s)
 {
-	const char *mark = s->config->outbox.settle == SETTLE_MARK ? "true" : "false";
-	const char *params[] = {s->name, s->config->outbox.columns.id, mark};
+	bool mark = s->config->outbox.settle == SETTLE_MARK, good;
+	const char *params[] = {s->name, s->config->outbox.columns.id, mark ? "true" : "false"};
 	struct error err;
-	PGresult *result = pgsync_query(s->conn, "looking at rights on the relay's schema",
-					outbox_sql_registry, 3, params, &err);
-	const char *lacks = result && PQntuples(result) ? pgsync_text(result, 0, "lacks") : "";
-	bool good = result && !*lacks;
+	PGresult *result = pgsync_query(s->conn, "asking the relay's schema for the table",
+					outbox_registry, 3, params, &err);
+	char *remedy;
 
-	if (!result)
+	if (!result) {
 		check_error(s->check, RIGHTS, "%s", err.text);
-	else if (!good)
-		check_error(s->check, RIGHTS, "this role lacks the right to %s", lacks);
+		return false;
+	}
+	good = outbox_registry_check(result, s->shown, mark, &err);
 	PQclear(result);
-	return good;
+	if (good)
+		return true;
+	remedy = strstr(err.text, "; ");
+	if (remedy)
+		*remedy = '\0';
+	check_error(s->check, remedy ? remedy + 2 : MIGRATE, "%s", err.text);
+	return false;
 }
 
 static void check_rights(const struct subject *s, bool whole)
@@ -265,7 +271,7 @@ static void check_rights(const struct subject *s, bool whole)
 	bool table = check_table_rights(s);
 
 	/* The question names columns. */
-	if (whole && check_own_rights(s) && table)
+	if (whole && check_registry(s) && table)
 		check_ok(s->check, "this role has the rights it needs");
 }
 
@@ -370,18 +376,12 @@ static void judge_bell(const struct subject *s, const PGresult *result)
 		check_error(s->check, MIGRATE,
 			    "not everybody may read the bell of %s; inserts into the table fail",
 			    s->shown);
-	if (pgsync_text(result, 0, "settle") && (strcmp(pgsync_text(result, 0, "settle"), "mark") ==
-						 0) != (s->config->outbox.settle == SETTLE_MARK))
-		check_warn(s->check, MIGRATE,
-			   "table %s was migrated for settle = \"%s\", the configuration says "
-			   "otherwise",
-			   s->shown, pgsync_text(result, 0, "settle"));
 }
 
 static void check_bell(const struct subject *s)
 {
 	static const char SQL[] =
-	    "SELECT t.tgenabled, o.settle, b.oid IS NOT NULL AS has_bell, $2::text,"
+	    "SELECT t.tgenabled, b.oid IS NOT NULL AS has_bell, $2::text,"
 	    " EXISTS (SELECT FROM aclexplode(b.relacl) a WHERE a.grantee = 0"
 	    "  AND a.privilege_type = 'SELECT') AS public"
 	    " FROM (SELECT to_regclass($1) AS box) AS x"

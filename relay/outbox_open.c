@@ -10,6 +10,7 @@
 #include "log.h"
 #include "migrate.h"
 #include "outbox_internal.h"
+#include "outbox_registry.h"
 #include "xalloc.h"
 
 #include <stdio.h>
@@ -200,7 +201,7 @@ static void ask_registry(struct outbox *outbox)
 	const struct outbox_shape *shape = &outbox->shape;
 	struct pg_param params[] = {pg_param_text(shape->table), pg_param_text(shape->names->id),
 				    pg_param_text(shape->mark ? "true" : "false")};
-	pg_ask(outbox->pg, TAG_REGISTRY, outbox_sql_registry, params, 3, false);
+	pg_ask(outbox->pg, TAG_REGISTRY, outbox_registry, params, 3, false);
 	pg_sync(outbox->pg);
 }
 
@@ -235,49 +236,20 @@ static void prepare(struct outbox *outbox, const char *name, char *sql)
 	free(sql);
 }
 
-enum { REGISTRY_BELL, REGISTRY_VERSION, REGISTRY_SETTLE, REGISTRY_USER, REGISTRY_LACKS };
-
-static bool check_registry(const struct outbox *outbox, const PGresult *result, struct error *err)
-{
-	const char *settle = outbox->shape.mark ? "mark" : "delete";
-	if (PQntuples(result) != 1)
-		return error_set(
-		    err, "table %s is not known to schema outbox_relay; run outbox-relay migrate",
-		    outbox->shape.table);
-	int version = atoi(PQgetvalue(result, 0, REGISTRY_VERSION)), ours = migrate_latest();
-	if (version < ours)
-		return error_set(err,
-				 "schema outbox_relay has version %d, this relay needs %d; run "
-				 "outbox-relay migrate",
-				 version, ours);
-	/* In delete mode a claim takes the published rows that mark mode has kept, too. */
-	if (strcmp(PQgetvalue(result, 0, REGISTRY_SETTLE), settle) != 0)
-		return error_set(err,
-				 "table %s was migrated for outbox.settle = \"%s\", the "
-				 "configuration says \"%s\"; delete the published rows that must "
-				 "not be published again, then run outbox-relay migrate",
-				 outbox->shape.table, PQgetvalue(result, 0, REGISTRY_SETTLE),
-				 settle);
-	if (PQgetvalue(result, 0, REGISTRY_LACKS)[0] != '\0')
-		return error_set(err,
-				 "role %s lacks the right to %s; run outbox-relay migrate, and "
-				 "connect as the role outbox_relay or a member of it",
-				 PQgetvalue(result, 0, REGISTRY_USER),
-				 PQgetvalue(result, 0, REGISTRY_LACKS));
-	if (version > ours)
-		log_info("schema outbox_relay has version %d, this relay knows %d", version, ours);
-	return true;
-}
-
 static void on_registry(struct outbox *outbox, PGresult *result)
 {
 	struct outbox_shape *shape = &outbox->shape;
 	struct error err;
-	if (!check_registry(outbox, result, &err)) {
+	int version;
+	if (!outbox_registry_check(result, shape->table, shape->mark, &err)) {
 		PQclear(result);
 		outbox_give_up(outbox, true, err.text);
 		return;
 	}
+	version = atoi(PQgetvalue(result, 0, REGISTRY_VERSION));
+	if (version > migrate_latest())
+		log_info("schema outbox_relay has version %d, this relay knows %d", version,
+			 migrate_latest());
 	shape->bell = oid_at(result, REGISTRY_BELL);
 	PQclear(result);
 	outbox->source.has_bell = true;

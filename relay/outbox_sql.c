@@ -102,23 +102,6 @@ bool outbox_shape_check(const struct outbox_shape *shape, struct error *err)
 	       check_fields(shape, err);
 }
 
-/* ---- rights
- * -------------------------------------------------------------------------------------------- */
-
-const char outbox_sql_registry[] =
-    "SELECT bell::oid::int8, (SELECT max(version) FROM outbox_relay.schema_version) AS version, "
-    "settle, current_user, concat_ws(', ', "
-    "CASE WHEN has_sequence_privilege(bell::oid, 'UPDATE') IS NOT TRUE THEN 'UPDATE on ' || bell "
-    "END, CASE WHEN NOT has_sequence_privilege(sequence, 'SELECT') THEN 'SELECT on ' || sequence "
-    "END, CASE WHEN $3 AND NOT has_column_privilege(outbox, 'published_at', 'UPDATE') "
-    "THEN 'UPDATE (published_at) on ' || outbox END, "
-    "CASE WHEN NOT (has_table_privilege(letters, 'SELECT') AND has_table_privilege(letters, "
-    "'INSERT') AND has_any_column_privilege(letters, 'UPDATE')) "
-    "THEN 'SELECT, INSERT and UPDATE on ' || letters END) AS lacks "
-    "FROM outbox_relay.outboxes, CAST('outbox_relay.dead_letters' AS regclass) AS letters, "
-    "CAST(pg_get_serial_sequence($1, $2) AS regclass) AS sequence "
-    "WHERE outbox = to_regclass($1)";
-
 /* ---- pieces
  * -------------------------------------------------------------------------------------------- */
 

@@ -190,6 +190,24 @@ def test_check_finds_what_is_missing(empty_database, new_relay, kafka):
     assert "outbox-relay migrate" in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("change, words", [
+    ("DELETE FROM outbox_relay.outboxes", r"outbox_events\S* is not known to schema outbox_relay"),
+    ("CREATE TABLE anew (LIKE outbox_events INCLUDING ALL); DROP TABLE outbox_events;"
+     " ALTER TABLE anew RENAME TO outbox_events; GRANT SELECT, DELETE, UPDATE ON outbox_events TO outbox_relay;"
+     " GRANT SELECT ON SEQUENCE anew_id_seq TO outbox_relay",
+     r"outbox_events\S* is not known to schema outbox_relay"),
+    ("UPDATE outbox_relay.outboxes SET settle = 'mark'",
+     r'outbox_events\S* was migrated for outbox\.settle = "mark", the configuration says "delete"'),
+    ("DELETE FROM outbox_relay.schema_version WHERE version > 3", "version (is )?3, this relay needs 4")])
+def test_check_and_run_refuse_the_same(database, new_relay, topic, change, words):
+    topic()
+    database.execute(change)
+    relay = new_relay().start(wait=False)
+    assert relay.wait_exit() == 1 and relay.log_contains(words)
+    done = relay.command("check")
+    assert done.returncode == 1 and re.search(f"^error .*{words}", done.stdout, re.M), done.stdout
+
+
 def test_check_warns_of_what_breaks_order(database, new_relay, kafka):
     """A cache on the sequence of ids, and a missing trigger."""
     database.execute("ALTER TABLE outbox_events ALTER COLUMN id SET CACHE 20")

@@ -89,8 +89,8 @@ struct config_problems {
 };
 
 /* Says what only other parts of the relay know of a value: asked for each string and each item of a
- * list that stands in the file and is right in itself, once the whole file is read. False and err,
- * which names the option. */
+ * list that stands in the file and is right in itself, once the whole file is read, and for the
+ * group "route" (with text "") if it is there. False and err, which names the option. */
 typedef bool (*config_judge_fn)(const struct config *config, const char *option, const char *text,
 				struct error *err);
 

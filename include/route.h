@@ -44,6 +44,13 @@ const char *route_column(const struct config_columns *columns, const char *field
 bool route_check(const char *option, const char *text, const struct config_columns *columns,
 		 struct error *err);
 
+/* So many different fields the templates may name. */
+enum { ROUTE_FIELDS_MAX = 32 };
+
+/* Whether the templates together name no more of them; also true when one does not parse. */
+bool route_check_fields(const char *topic, const char *key, const struct config_strings *headers,
+			struct error *err);
+
 /* Looks a field up by name; -1 if there is none. The source's. */
 typedef int (*route_field_fn)(const char *name, void *arg);
 

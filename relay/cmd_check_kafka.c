@@ -15,12 +15,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TOPICS_MAX = 20, LOOK_ROWS = 1000, FIELDS_MAX = 64, TIMEOUT_MS = 10000 };
+enum { TOPICS_MAX = 20, LOOK_ROWS = 1000, TIMEOUT_MS = 10000 };
 
 struct topics {
 	char *names[TOPICS_MAX + 1]; /* owned; the ledger comes on top */
 	size_t count;
-	char *fields[FIELDS_MAX]; /* owned: of the topic's template */
+	char *fields[ROUTE_FIELDS_MAX]; /* owned: of the topic's template */
 	size_t field_count;
 };
 
@@ -64,7 +64,7 @@ static void add_field(const char *name, void *arg)
 {
 	struct topics *topics = arg;
 
-	if (field_index(name, arg) < 0 && topics->field_count < FIELDS_MAX)
+	if (field_index(name, arg) < 0 && topics->field_count < ROUTE_FIELDS_MAX)
 		topics->fields[topics->field_count++] = xstrdup(name);
 }
 
@@ -121,7 +121,7 @@ static char *look_sql(const struct config *config, const struct topics *topics)
 static void render(struct check *check, struct topics *topics, const struct template *tpl,
 		   const PGresult *rows, int row)
 {
-	struct slice values[FIELDS_MAX];
+	struct slice values[ROUTE_FIELDS_MAX];
 	const char *null_field;
 	size_t length, i;
 	char *name;

@@ -48,6 +48,9 @@ static bool judge(const struct config *config, const char *option, const char *t
 		return pgsync_check_dsn(text, err);
 	if (strcmp(option, "kafka.properties") == 0)
 		return kafka_check_property(text, err);
+	if (strcmp(option, "route") == 0)
+		return route_check_fields(config->route.topic, config->route.key,
+					  &config->route.headers, err);
 	if (strncmp(option, "route.", 6) == 0)
 		return route_check(option, text, &config->outbox.columns, err);
 	return true;

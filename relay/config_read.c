@@ -347,9 +347,11 @@ static void check_together(struct reader *reader)
 		    (long long)config->outbox.claim_rows, (long long)config->outbox.batch_rows);
 }
 
-/* What other parts of the relay say of the strings. */
+/* What other parts of the relay say of the strings, and of the templates together. */
 static void judge_all(struct reader *reader, config_judge_fn judge)
 {
+	size_t topic = (size_t)(place_in(reader, &reader->config->route.topic) - reader->places);
+	struct place route = reader->homes[topic];
 	struct error err;
 
 	for (size_t i = 0; i < reader->reading_count; i++) {
@@ -358,6 +360,8 @@ static void judge_all(struct reader *reader, config_judge_fn judge)
 		if (!judge(reader->config, reading->option->path, reading->text, &err))
 			add_problem(reader, reading->place, "%s", err.text);
 	}
+	if (route.line > 0 && !judge(reader->config, "route", "", &err))
+		add_problem(reader, route, "%s", err.text);
 }
 
 /* What @include names on this line, up to the closing quote; NULL if the line has none. */

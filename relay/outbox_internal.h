@@ -10,6 +10,7 @@
 #include "outbox_sql.h"
 #include "pg.h"
 #include "pgname.h"
+#include "route.h"
 #include "source.h"
 
 enum tag {
@@ -32,7 +33,7 @@ enum tag {
 	TAG_CLOSE,
 };
 
-enum { FIELDS_MAX = 32 };
+enum { FIELDS_MAX = ROUTE_FIELDS_MAX + 1 }; /* and the identity */
 
 struct outbox {
 	struct source source; /* first: the rest of the program sees only this */

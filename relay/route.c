@@ -251,6 +251,24 @@ bool route_fields(const char *topic, const char *key, const struct config_string
 	return ok;
 }
 
+static void count_field(const char *name, void *arg)
+{
+	(void)name;
+	++*(size_t *)arg;
+}
+
+bool route_check_fields(const char *topic, const char *key, const struct config_strings *headers,
+			struct error *err)
+{
+	size_t count = 0;
+
+	if (!route_fields(topic, key, headers, count_field, &count, err) ||
+	    count <= ROUTE_FIELDS_MAX)
+		return true;
+	return error_set(err, "route names %zu different fields, more than %d; name fewer", count,
+			 ROUTE_FIELDS_MAX);
+}
+
 /* ---- routing ---- */
 
 static enum reject_reason reject_null(struct error *err, const char *option, const char *field)

@@ -60,6 +60,28 @@ static void test_a_part_without_a_column(void **state)
 		"table has no column for");
 }
 
+/* By one header, the group's own line; each field counts once, whatever names it. */
+static void test_too_many_fields(void **state)
+{
+	char *headers = NULL, *text = NULL;
+	size_t len;
+	FILE *out = open_memstream(&headers, &len);
+	struct config *config;
+
+	(void)state;
+	for (int i = 3; i <= 32; i++)
+		fprintf(out, "\"h%d=${c%d} ${c%d}\"%s", i, i, i, i < 32 ? ", " : "");
+	fclose(out);
+	assert_true(asprintf(&text, ROUTE("headers = ( %s, \"again=${c3}\" );"), headers) > 0);
+	config = load("t.conf", text);
+	config_free(&config);
+	free(text);
+	assert_true(asprintf(&text, ROUTE("headers = (\n%s, \"more=${c33}\" );"), headers) > 0);
+	refuses(text, "2: route names 33 different fields, more than 32; name fewer");
+	free(text);
+	free(headers);
+}
+
 #define PROPERTY(text)                                                                             \
 	DATABASE "kafka = { bootstrap_servers = \"b:1\"; properties = ( \"linger.ms=5\",\n\"" text \
 		 "\" ); };"
@@ -110,8 +132,11 @@ static void test_dsn(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    IN_DIRECTORY(test_route),	   IN_DIRECTORY(test_a_part_without_a_column),
-	    IN_DIRECTORY(test_properties), IN_DIRECTORY(test_no_value_of_a_property_is_told),
+	    IN_DIRECTORY(test_route),
+	    IN_DIRECTORY(test_a_part_without_a_column),
+	    IN_DIRECTORY(test_too_many_fields),
+	    IN_DIRECTORY(test_properties),
+	    IN_DIRECTORY(test_no_value_of_a_property_is_told),
 	    IN_DIRECTORY(test_dsn),
 	};
 

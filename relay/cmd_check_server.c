@@ -123,10 +123,6 @@ static PGresult *ask(struct check *check, PGconn *conn, const char *what, const 
 
 static void check_settings(struct check *check, const PGresult *facts)
 {
-	if (strcmp(pgsync_text(facts, 0, "synchronous_commit"), "off") == 0)
-		check_warn(check, "ALTER ROLE ... SET synchronous_commit = on",
-			   "synchronous_commit is off for this role; events settled just before a "
-			   "crash of the database are published again");
 	if (pgsync_bool(facts, 0, "fsync_off"))
 		check_warn(check, "set fsync = on",
 			   "fsync is off; a crash of the server may lose or corrupt events");
@@ -187,7 +183,6 @@ static bool check_facts(struct check *check, PGconn *conn)
 	    "SELECT current_setting('server_version_num')::int AS version_num,"
 	    " current_setting('server_version') AS version, pg_is_in_recovery() AS standby,"
 	    " current_user AS role_name, current_database() AS database,"
-	    " current_setting('synchronous_commit') AS synchronous_commit,"
 	    " current_setting('fsync') = 'off' AS fsync_off,"
 	    " current_setting('autovacuum') = 'off' AS autovacuum_off,"
 	    " (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS superuser";

@@ -44,8 +44,9 @@ struct topic {
 	rd_kafka_topic_t *handle;      /* of the current producer; NULL: not made yet */
 	struct topic_metrics *metrics; /* borrowed */
 	size_t max_bytes;	       /* the broker's max.message.bytes; SIZE_MAX: not told */
-	int64_t ask_at_us;
-	int64_t trouble_since_us; /* no event is taken since; 0: they are */
+	int64_t ask_at_us;	       /* INT64_MAX: not before an event wants it */
+	int64_t wanted_us;	       /* when an event last had to wait for it */
+	int64_t trouble_since_us;      /* no event is taken since; 0: they are */
 	int64_t warned_us;
 	unsigned failures; /* asks in a row without a use */
 };

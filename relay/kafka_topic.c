@@ -12,11 +12,22 @@
 
 #include <stdlib.h>
 
-enum { SLOTS_AT_FIRST = 64, ASK_TIMEOUT_MS = 5000 };
+enum {
+	SLOTS_AT_FIRST = 64,
+	ASK_TIMEOUT_MS = 5000,
+	/* Asks in a row that lengthen the pause: after them it is a second or so. */
+	FAILURES_MOST = 4,
+};
 
 static const int64_t refresh_us = 5 * 60 * INT64_C(1000000);
 static const int64_t warn_after_us = 3 * INT64_C(1000000);
 static const int64_t warn_every_us = 30 * INT64_C(1000000);
+
+/* Nobody tells when the events that waited for a topic are gone. While they wait, the engine comes
+ * with them every 5 s or so, but not while its transaction is open, which lasts for the
+ * stall_timeout: a warning is for what is known to wait, a question costs next to nothing. */
+static const int64_t warn_wanted_us = 7 * INT64_C(1000000);
+static const int64_t ask_wanted_us = 60 * INT64_C(1000000);
 
 static uint32_t hash_of(struct slice name)
 {
@@ -123,17 +134,36 @@ struct topic *kafka_topic(struct kafka *kafka, struct slice name)
 
 bool kafka_topic_usable(struct kafka *kafka, struct topic *topic)
 {
-	return topic->state == TOPIC_KNOWN && make_handle(kafka, topic);
+	if (topic->state == TOPIC_KNOWN && make_handle(kafka, topic))
+		return true;
+	topic->wanted_us = clock_monotonic_us();
+	if (topic->ask_at_us == INT64_MAX)
+		ask_at(kafka, topic, 0);
+	return false;
+}
+
+/* Nothing waits for it any more: it may well be retired. */
+static void let_go(struct topic *topic)
+{
+	topic->ask_at_us = INT64_MAX;
+	topic->trouble_since_us = 0;
+	topic->failures = 0;
 }
 
 static void trouble(struct kafka *kafka, struct topic *topic, const char *what)
 {
 	int64_t now = clock_monotonic_us();
 
-	ask_at(kafka, topic, now + backoff_us(topic->failures++, &kafka->random));
+	if (now - topic->wanted_us > ask_wanted_us) {
+		let_go(topic);
+		return;
+	}
+	ask_at(kafka, topic, now + backoff_us(topic->failures, &kafka->random));
+	topic->failures = topic->failures < FAILURES_MOST ? topic->failures + 1 : FAILURES_MOST;
 	if (topic->trouble_since_us == 0)
 		topic->trouble_since_us = now;
 	if (now - topic->trouble_since_us < warn_after_us ||
+	    now - topic->wanted_us > warn_wanted_us ||
 	    (topic->warned_us != 0 && now - topic->warned_us < warn_every_us))
 		return;
 	topic->warned_us = now;
@@ -154,6 +184,7 @@ void kafka_topic_failed(struct kafka *kafka, struct topic *topic, rd_kafka_resp_
 	char what[256];
 
 	topic->state = TOPIC_UNKNOWN;
+	topic->wanted_us = clock_monotonic_us();
 	snprintf(what, sizeof(what), "cannot be written: %s (%s)", rd_kafka_err2name(code),
 		 rd_kafka_err2str(code));
 	trouble(kafka, topic, what);

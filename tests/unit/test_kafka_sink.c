@@ -1,6 +1,7 @@
 /*
  * test_kafka_sink.c - the sink on the embedded broker, with the real loop
  */
+#include "clock.h"
 #include "kafka_rig.h"
 
 #include <arpa/inet.h>
@@ -457,6 +458,74 @@ static void a_controller_that_does_not_answer_is_told_of(void **state)
 	close(silent);
 }
 
+/* Asks as the sink does, but for so short a time that no answer can come. */
+static void ask_in_vain(struct kafka *kafka, struct topic *topic)
+{
+	rd_kafka_AdminOptions_t *options =
+	    rd_kafka_AdminOptions_new(kafka->rk, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
+	rd_kafka_ConfigResource_t *resource =
+	    rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic->name);
+	char words[128];
+
+	topic->asking = true;
+	rd_kafka_AdminOptions_set_request_timeout(options, 1, words, sizeof(words));
+	rd_kafka_AdminOptions_set_opaque(options, topic);
+	rd_kafka_DescribeConfigs(kafka->rk, &resource, 1, options, kafka->admin_queue);
+	rd_kafka_ConfigResource_destroy(resource);
+	rd_kafka_AdminOptions_destroy(options);
+}
+
+static bool told_of_the_answer(const struct rig *rig)
+{
+	return !((const struct kafka *)rig->sink)->topics.last->asking;
+}
+
+/* The row was deleted or mended, or the topic is retired. */
+static void a_topic_that_nothing_waits_for_is_left_alone(void **state)
+{
+	struct rig *rig = *state;
+	const int64_t minutes_us = 5 * 60 * INT64_C(1000000);
+	int64_t now = clock_monotonic_us();
+	struct kafka *kafka;
+	struct topic *topic;
+	char where[32];
+	int silent = local_port(where, true);
+
+	rig->options.embedded = false;
+	rig->options.bootstrap_servers = where;
+	connect_sink(rig);
+	run_until(rig, told_ready);
+	kafka = (struct kafka *)rig->sink;
+	kafka->reachable = true;
+	topic = kafka_topic(kafka, slice_of("retired"));
+	assert_false(kafka_topic_usable(kafka, topic));
+	rig->poll = loop_timer_new(rig->loop, look_again, rig);
+	look_again(rig);
+
+	topic->wanted_us = topic->trouble_since_us = now - minutes_us;
+	ask_in_vain(kafka, topic);
+	run_until(rig, told_of_the_answer);
+	assert_int_equal(topic->warned_us, 0);
+	assert_int_equal(topic->ask_at_us, INT64_MAX);
+
+	/* An event comes for it again. */
+	assert_false(kafka_topic_usable(kafka, topic));
+	assert_int_equal(topic->ask_at_us, 0);
+	topic->trouble_since_us = now - minutes_us;
+	ask_in_vain(kafka, topic);
+	run_until(rig, told_of_the_topic);
+	assert_true(topic->ask_at_us <= clock_monotonic_us() + 2 * INT64_C(1000000));
+
+	/* It has gone a moment ago: no warning any more, though the pause between two is over. */
+	topic->warned_us = topic->trouble_since_us = now - minutes_us;
+	topic->wanted_us = clock_monotonic_us() - 10 * INT64_C(1000000);
+	ask_in_vain(kafka, topic);
+	run_until(rig, told_of_the_answer);
+	assert_int_equal(topic->warned_us, now - minutes_us);
+	loop_timer_free(&rig->poll);
+	close(silent);
+}
+
 #define STORY(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -479,6 +548,7 @@ int main(void)
 	    STORY(it_ends_with_a_question_open),
 	    STORY(waiting_for_kafka_costs_little),
 	    STORY(a_controller_that_does_not_answer_is_told_of),
+	    STORY(a_topic_that_nothing_waits_for_is_left_alone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

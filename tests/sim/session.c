@@ -507,22 +507,16 @@ static void tell_lost(struct sim *sim)
 	shard_source_events.lost(sim->process.shard, "cut");
 }
 
-static void note_claimed(struct sim *sim)
-{
-	struct shard_status status;
-
-	sim->session.was_lost = false;
-	shard_status(sim->process.shard, &status);
-	if (status.batch_events == 0)
-		sim->session.claimed_us = sim->now_us;
-}
-
 static void tell_claimed(struct sim *sim, const struct answer *answer)
 {
 	struct chunk *chunk = chunk_of_rows(sim, answer->rows);
+	struct shard_status status;
 
-	if (answer->rows != 0)
-		note_claimed(sim);
+	shard_status(sim->process.shard, &status);
+	if (chunk->count > 0)
+		sim->session.was_lost = false;
+	if (chunk->count > 0 && status.batch_events == 0)
+		sim->session.claimed_us = sim->now_us;
 	chunk->cut = answer->cut;
 	shard_source_events.claimed(sim->process.shard, chunk);
 }

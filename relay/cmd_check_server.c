@@ -169,7 +169,8 @@ static void check_old_snapshots(struct check *check, PGconn *conn)
 		check_warn(check, "drop it if nobody comes back for it: see pg_replication_slots",
 			   "%" PRId64 " inactive replication slots hold back vacuum", slots);
 	if (sessions + prepared + slots == 0)
-		check_ok(check, "nothing old holds back vacuum%s",
+		check_ok(check,
+			 "no old session or transaction and no unused slot holds back vacuum%s",
 			 pgsync_bool(result, 0, "sees_all")
 			     ? ""
 			     : " (of what this role may see; pg_read_all_stats shows all)");

@@ -6,6 +6,15 @@ from harness.writers import Writers, arrivals
 
 ROUNDS = 20
 
+# What a killed relay had published and not settled is one batch at most; a crash of Postgres with it also undoes
+# commits that were not waited for (DEBT_BATCHES_MAX).
+BATCH = {"claim_rows": 5, "batch_rows": 10}
+DEBT_BATCHES = 32
+
+
+def most_repeats(kills, crashes=0):
+    return BATCH["batch_rows"] * (kills + crashes * DEBT_BATCHES)
+
 
 def test_kill_rounds_under_load(database, new_relay, kafka, reader, topic):
     """Twenty times the relay is killed at a random moment under load; in between Postgres crashes and Kafka is
@@ -13,13 +22,15 @@ def test_kill_rounds_under_load(database, new_relay, kafka, reader, topic):
     repeated is repeated as one contiguous replay per kill at most."""
     topic()
     rng = random.Random(7)
-    relay = new_relay(outbox={"claim_rows": 50, "batch_rows": 200}).start()
+    relay = new_relay(outbox=BATCH).start()
+    crashes = 0
     with Writers(database, threads=4, keys=12) as writers:
         for round_ in range(1, ROUNDS + 1):
             writers.wait_committed(rng.randint(5, 150))
             relay.kill()
             if round_ % 5 == 2:
                 database.server.restart("immediate")
+                crashes += 1
             if round_ % 10 == 4:
                 kafka.stop()
                 relay.start(wait=False)
@@ -30,12 +41,13 @@ def test_kill_rounds_under_load(database, new_relay, kafka, reader, topic):
     database.wait_empty(timeout=60)
     arrived = arrivals(reader().rest())
     assert problems(writers.truth(), arrived, kills=ROUNDS) == []
-    assert len(arrived) > 1000 and repeats(arrived) < len(arrived)
+    assert len(arrived) > 1000
+    assert repeats(arrived) <= most_repeats(ROUNDS, crashes)
 
 
 def test_kill_in_mark_mode(empty_database, migrate, new_relay, reader, topic):
     topic()
-    mark = {"settle": "mark", "claim_rows": 50, "batch_rows": 200}
+    mark = {"settle": "mark", **BATCH}
     migrate(outbox=mark)
     relay = new_relay(outbox=mark).start()
     rng = random.Random(8)
@@ -45,4 +57,6 @@ def test_kill_in_mark_mode(empty_database, migrate, new_relay, reader, topic):
             relay.kill()
             relay.start()
     empty_database.wait("SELECT NOT EXISTS (SELECT FROM outbox_events WHERE published_at IS NULL)", 60)
-    assert problems(writers.truth(), arrivals(reader().rest()), kills=8) == []
+    arrived = arrivals(reader().rest())
+    assert problems(writers.truth(), arrived, kills=8) == []
+    assert repeats(arrived) <= most_repeats(8)

@@ -162,9 +162,10 @@ def test_adopt_a_table_with_a_uuid_id(empty_database, new_relay, reader, topic, 
 
 def test_the_relays_role_may_do_what_it_needs(database):
     """And nothing more: what was set aside is the application's to take out again."""
-    rights = {right for right, in database.rows("SELECT privilege_type FROM information_schema.table_privileges"
-                           " WHERE table_schema = 'outbox_relay' AND table_name = 'dead_letters'"
-                           " AND grantee = 'outbox_relay'")}
+    rows = database.rows("SELECT privilege_type FROM information_schema.table_privileges"
+                         " WHERE table_schema = 'outbox_relay' AND table_name = 'dead_letters'"
+                         " AND grantee = 'outbox_relay'")
+    rights = {right for right, in rows}
     assert {"INSERT", "SELECT"} <= rights <= {"INSERT", "SELECT", "UPDATE"}
 
 

@@ -111,7 +111,7 @@ run_pytest() {
         return
     fi
     count $((all - bad)) "$bad"
-    [ "$bad" = 0 ] || failures+=("$binary: $bad system tests")
+    [ "$bad" = 0 ] || failures+=("$binary: $bad tests of pytest")
 }
 
 python_files() { printf 'tests/system/test_%s.py\n' "$@"; }
@@ -148,6 +148,7 @@ layer_unit() {
     say "unit tests"
     build_normal || { fail "build"; return; }
     run_ctest build -E '^simulate$'
+    run_pytest build/outbox-relay tests/faults
 }
 
 layer_asan() {

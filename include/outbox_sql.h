@@ -46,8 +46,8 @@ struct outbox_shape {
 	size_t field_count;
 };
 
-/* The columns of a claim's result. Cut: not NULL if more rows were there than it
- * had bytes for; the same in every row. */
+/* The columns of a claim's result. Cut: not NULL if more rows may be there than it took though it
+ * took fewer than asked; the same in every row. */
 enum {
 	CLAIM_ID,
 	CLAIM_CREATED,
@@ -67,8 +67,8 @@ bool outbox_shape_check(const struct outbox_shape *shape, struct error *err);
 /* True if a field of this type is fetched in binary and made text by the relay. */
 bool outbox_type_is_native(uint32_t type);
 
-/* $1 first id, $2 rows, $3 bytes. Not exact: fails at a row whose text is much longer than what is
- * stored. Exact: takes any row, slowly, and fewer at a time. */
+/* $1 first id, $2 rows, $3 bytes: fails at a row whose text is much longer than what is stored.
+ * Exact: takes any row, one at a time, by $1 only. */
 char *outbox_sql_claim(const struct outbox_shape *shape, bool exact);
 /* An int8 that may be NULL, and whether the table's name still means the same table. */
 char *outbox_sql_drawn(const struct outbox_shape *shape);
@@ -76,8 +76,9 @@ char *outbox_sql_writers(const struct outbox_shape *shape);  /* rows of virtualt
 char *outbox_sql_bell(const struct outbox_shape *shape);     /* $1 armed; outside a transaction */
 char *outbox_sql_bell_off(const struct outbox_shape *shape); /* inside one too */
 char *outbox_sql_settle(const struct outbox_shape *shape); /* $1 int8[] ids, $2 text[] event ids */
-/* $1, $2 as above, $3 text[] reasons, $4 text[] errors */
-char *outbox_sql_set_aside(const struct outbox_shape *shape);
+/* $1, $2 as above, $3 text[] reasons, $4 text[] errors. extra: with the columns that have no place
+ * of their own in a dead letter; fails at a value that jsonb cannot hold. */
+char *outbox_sql_set_aside(const struct outbox_shape *shape, bool extra);
 char *outbox_sql_gauges(const struct outbox_shape *shape); /* $1 first id */
 char *outbox_sql_purge(const struct outbox_shape *shape, int64_t retention_ms);
 

@@ -21,14 +21,22 @@
 
 struct pg;
 
+/* What ended a session. */
+struct pg_failure {
+	const char *why; /* SQLSTATE and primary message only, never a row's contents */
+	/* Trying again without somebody mending something is no use (a wrong password, a missing
+	 * table). */
+	bool permanent;
+	char state[6]; /* SQLSTATE, "" if the server refused no ask */
+	int tag;       /* then that ask's, a negative one if it was a sync */
+};
+
 struct pg_events {
 	void (*connected)(void *owner);
 	/* The answer to the oldest open ask; result is the handler's to PQclear or keep. */
 	void (*answered)(void *owner, int tag, PGresult *result);
 	void (*notified)(void *owner, const char *channel, const char *payload);
-	/* permanent: trying again without somebody mending something is no use (a wrong password, a
-	 * missing table). why: SQLSTATE and primary message only, never a row's contents. */
-	void (*failed)(void *owner, const char *why, bool permanent);
+	void (*failed)(void *owner, const struct pg_failure *failure);
 };
 
 /* Starts connecting with a libpq connection string; connected() or failed() follows. Never NULL. */

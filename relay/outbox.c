@@ -175,6 +175,10 @@ static void on_answered(void *owner, int tag, PGresult *result)
 		PQclear(result);
 		events->withdrawn(outbox->source.owner);
 		break;
+	case TAG_SET_ASIDE:
+		PQclear(result);
+		outbox->bare_letters = false;
+		break;
 	case TAG_RECOVERED:
 		on_committed(outbox, result, true, events->recovered);
 		break;
@@ -206,32 +210,42 @@ static void on_connected(void *owner)
 /* The cheap claim fails so at an event whose text is much longer than what is stored, or cannot be
  * made at all: string_data_right_truncation, numeric_value_out_of_range, out_of_memory,
  * program_limit_exceeded, internal_error (palloc has no other). */
-static bool may_be_for_size(const char *why)
+static bool is_for_size(const struct pg_failure *failure)
 {
 	static const char *const states[] = {"22001", "22003", "53200", "54000", "XX000"};
-	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
-		const char *at = strstr(why, "SQLSTATE ");
-		if (at != NULL && strncmp(at + strlen("SQLSTATE "), states[i], 5) == 0)
+	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++)
+		if (failure->tag == TAG_CLAIM && strcmp(failure->state, states[i]) == 0)
 			return true;
-	}
 	return false;
 }
 
-static void on_failed(void *owner, const char *why, bool permanent)
+/* A value that jsonb cannot hold: data exception, program limit exceeded. */
+static bool is_for_extra(const struct pg_failure *failure)
+{
+	return failure->tag == TAG_SET_ASIDE &&
+	       (strncmp(failure->state, "22", 2) == 0 || strncmp(failure->state, "54", 2) == 0);
+}
+
+static void on_failed(void *owner, const struct pg_failure *failure)
 {
 	struct outbox *outbox = owner;
 	const char *more = "";
 	struct error err;
-	if (strstr(why, "SQLSTATE 42501"))
+	if (strcmp(failure->state, "42501") == 0)
 		more = "; run outbox-relay migrate, and connect as the role outbox_relay or a "
 		       "member of it";
-	if (outbox->exact_claims == 0 && may_be_for_size(why)) {
+	if (outbox->exact_claims == 0 && is_for_size(failure)) {
 		outbox->exact_claims = EXACT_CLAIMS;
 		more = "; an event may be much longer as text than as it is stored: for a while "
 		       "events are measured before they are claimed";
 	}
-	error_set(&err, "%s%s", why, more);
-	outbox_give_up(outbox, permanent, err.text);
+	if (!outbox->bare_letters && is_for_extra(failure)) {
+		outbox->bare_letters = true;
+		more = "; a column that has no place of its own in a dead letter makes no jsonb: "
+		       "the events are set aside without these columns";
+	}
+	error_set(&err, "%s%s", failure->why, more);
+	outbox_give_up(outbox, failure->permanent, err.text);
 }
 
 static const struct pg_events pg_events = {
@@ -289,7 +303,8 @@ static void claim(struct source *source, const struct claim *claim)
 		pg_ask_prepared(outbox->pg, TAG_DRAWN, "drawn", NULL, 0, true);
 		pg_ask_prepared(outbox->pg, TAG_WRITERS, "writers", NULL, 0, false);
 	}
-	pg_ask_prepared(outbox->pg, TAG_CLAIM, exact ? "claim_exact" : "claim", params, 3, true);
+	pg_ask_prepared(outbox->pg, TAG_CLAIM, exact ? "claim_exact" : "claim", params,
+			exact ? 1 : 3, true);
 	pg_sync(outbox->pg);
 }
 
@@ -322,16 +337,39 @@ static void withdraw(struct source *source)
 	ask_alone(outbox_of(source), TAG_WITHDRAWN, "ROLLBACK");
 }
 
-static void recover_some(struct outbox *outbox, const struct batch *batch, enum event_state state)
+static void settle_some(struct outbox *outbox, const struct batch *batch)
 {
 	struct outbox_ids ids;
-	outbox_ids_collect(&ids, batch, state);
+	outbox_ids_collect(&ids, batch, EVENT_DELIVERED);
+	struct pg_param params[] = {pg_param_text(ids.ids), pg_param_text(ids.identities)};
+	if (ids.count > 0)
+		pg_ask_prepared(outbox->pg, TAG_IGNORE, "settle", params, 2, false);
+	outbox_ids_free(&ids);
+}
+
+static void tell_bare_letters(const struct batch *batch)
+{
+	struct batch_walk walk;
+	for (struct event *e = batch_first(batch, &walk); e != NULL; e = batch_following(&walk))
+		if (e->state == EVENT_REJECTED)
+			log_warning(
+			    "event %lld is set aside without the columns that have no place "
+			    "of their own in a dead letter",
+			    (long long)e->id);
+}
+
+static void set_some_aside(struct outbox *outbox, const struct batch *batch)
+{
+	struct outbox_ids ids;
+	outbox_ids_collect(&ids, batch, EVENT_REJECTED);
 	struct pg_param params[] = {pg_param_text(ids.ids), pg_param_text(ids.identities),
 				    pg_param_text(ids.reasons), pg_param_text(ids.errors)};
-	bool aside = state == EVENT_REJECTED;
 	if (ids.count > 0)
-		pg_ask_prepared(outbox->pg, TAG_IGNORE, aside ? "set_aside" : "settle", params,
-				aside ? 4 : 2, false);
+		pg_ask_prepared(outbox->pg, TAG_SET_ASIDE,
+				outbox->bare_letters ? "set_aside_bare" : "set_aside", params, 4,
+				false);
+	if (outbox->bare_letters)
+		tell_bare_letters(batch);
 	outbox_ids_free(&ids);
 }
 
@@ -339,9 +377,9 @@ static void recover(struct source *source, const struct batch *batch, bool set_a
 {
 	struct outbox *outbox = outbox_of(source);
 	pg_ask_prepared(outbox->pg, TAG_IGNORE, "begin", NULL, 0, false);
-	recover_some(outbox, batch, EVENT_DELIVERED);
+	settle_some(outbox, batch);
 	if (set_aside)
-		recover_some(outbox, batch, EVENT_REJECTED);
+		set_some_aside(outbox, batch);
 	commit_durably(outbox, TAG_RECOVERED);
 }
 

@@ -27,6 +27,7 @@ enum tag {
 	TAG_DURABLE,	    /* whatever was in debt is durable now */
 	TAG_DEBT_PAID,	    /* settled again after a session was lost */
 	TAG_WITHDRAWN,
+	TAG_SET_ASIDE,
 	TAG_RECOVERED,
 	TAG_PURGED,
 	TAG_GAUGES,
@@ -50,6 +51,7 @@ struct outbox {
 	bool purge_full;
 	int64_t stall_timeout_ms; /* as the session knows it */
 	unsigned exact_claims;	  /* so many claims more are to measure; outlives the session */
+	bool bare_letters;	  /* the next dead letters are to lack other columns; likewise */
 	struct outbox_debt debt;  /* outlives the session */
 };
 

@@ -261,7 +261,8 @@ static void on_registry(struct outbox *outbox, PGresult *result)
 	prepare(outbox, "bell", outbox_sql_bell(shape));
 	prepare(outbox, "bell_off", outbox_sql_bell_off(shape));
 	prepare(outbox, "settle", outbox_sql_settle(shape));
-	prepare(outbox, "set_aside", outbox_sql_set_aside(shape));
+	prepare(outbox, "set_aside", outbox_sql_set_aside(shape, true));
+	prepare(outbox, "set_aside_bare", outbox_sql_set_aside(shape, false));
 	prepare(outbox, "gauges", outbox_sql_gauges(shape));
 	if (shape->mark)
 		prepare(outbox, "purge",

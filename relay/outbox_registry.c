@@ -16,7 +16,7 @@ const char outbox_registry[] =
     "END, CASE WHEN $3 AND NOT has_column_privilege(outbox, 'published_at', 'UPDATE') "
     "THEN 'UPDATE (published_at) on ' || outbox END, "
     "CASE WHEN NOT (has_table_privilege(letters, 'SELECT') AND has_table_privilege(letters, "
-    "'INSERT') AND has_any_column_privilege(letters, 'UPDATE')) "
+    "'INSERT') AND has_table_privilege(letters, 'UPDATE')) "
     "THEN 'SELECT, INSERT and UPDATE on ' || letters END) AS lacks "
     "FROM outbox_relay.outboxes, CAST('outbox_relay.dead_letters' AS regclass) AS letters, "
     "CAST(pg_get_serial_sequence($1, $2) AS regclass) AS sequence "

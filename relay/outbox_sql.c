@@ -133,7 +133,7 @@ const char *outbox_sql_unpublished(const struct outbox_shape *shape)
 
 const char *outbox_sql_verb(const struct outbox_shape *shape)
 {
-	return shape->mark ? "UPDATE" : "DELETE FROM";
+	return shape->mark ? "UPDATE ONLY" : "DELETE FROM ONLY";
 }
 
 const char *outbox_sql_set(const struct outbox_shape *shape)
@@ -199,10 +199,11 @@ static char *places(const struct outbox_shape *shape, const char *filter)
 	char *id = outbox_sql_quoted(shape->names->id);
 	char *name = outbox_sql_quoted(shape->names->event_id);
 	char *event_id = xasprintf("t.%s", name), *text = outbox_sql_identity(shape, event_id);
-	char *sql = xasprintf("LATERAL (SELECT t.ctid AS place FROM %s AS t WHERE t.%s = given.id "
-			      "AND %s IS NOT DISTINCT FROM given.event_id%s OFFSET 0) "
-			      "AS found",
-			      shape->table, id, text, filter);
+	char *sql =
+	    xasprintf("LATERAL (SELECT t.ctid AS place FROM ONLY %s AS t WHERE t.%s = given.id "
+		      "AND %s IS NOT DISTINCT FROM given.event_id%s OFFSET 0) "
+		      "AS found",
+		      shape->table, id, text, filter);
 	free(id);
 	free(name);
 	free(event_id);
@@ -279,21 +280,28 @@ static char *overflow(const struct outbox_shape *shape, const char *name, uint32
 	return sql;
 }
 
-/* The columns that play no role, as a jsonb object, and what overflows. */
-static char *extra_columns(const struct outbox_shape *shape)
+/* The columns that play no role, as a jsonb object, and what overflows. json goes in as text: it
+ * may hold what jsonb cannot (\u0000, 1e400000). Without these columns only a document that
+ * overflows is left, which is jsonb as it is. */
+static char *extra_columns(const struct outbox_shape *shape, bool own_columns)
 {
 	char *list = xstrdup(""), *more = xstrdup("");
 	size_t pairs = 0;
 	for (size_t i = 0; i < shape->column_count; i++) {
 		const struct outbox_column *own = &shape->columns[i];
 		if (is_mapped(shape->names, own->name)) {
-			more = outbox_sql_append(more, overflow(shape, own->name, own->type));
+			if (own_columns || own->type == TYPE_JSONB)
+				more =
+				    outbox_sql_append(more, overflow(shape, own->name, own->type));
 			continue;
 		}
+		if (!own_columns)
+			continue;
 		char *column = gone(own->name), *key = pgname_literal(own->name);
 		const char *between = pairs % PAIRS_MAX ? ", " : ") || jsonb_build_object(";
 		list = outbox_sql_append(list,
-					 xasprintf("%s%s, %s", pairs ? between : "", key, column));
+					 xasprintf("%s%s, %s%s", pairs ? between : "", key, column,
+						   own->type == TYPE_JSON ? "::text" : ""));
 		pairs++;
 		free(column);
 		free(key);
@@ -324,7 +332,7 @@ static char *gone_time(const char *name)
 }
 
 /* All of it happens in the server: the payload may be larger than the relay cares to hold. */
-char *outbox_sql_set_aside(const struct outbox_shape *shape)
+char *outbox_sql_set_aside(const struct outbox_shape *shape, bool extra)
 {
 	const struct config_columns *names = shape->names;
 	char *found = places(shape, ""), *id = gone(names->id), *event_id = gone(names->event_id);
@@ -338,13 +346,13 @@ char *outbox_sql_set_aside(const struct outbox_shape *shape)
 	    xasprintf("%u::oid::regtype::text", outbox_sql_type(shape, names->payload)),
 	    gone_text(shape, names->headers),
 	    gone_time(names->created_at),
-	    extra_columns(shape)};
+	    extra_columns(shape, extra)};
 	for (size_t i = 0; i < sizeof(columns) / sizeof(columns[0]); i++) {
 		list = outbox_sql_append(list, columns[i]);
 		list = outbox_sql_append(list, xstrdup(", "));
 	}
 	char *sql = xasprintf(
-	    "WITH gone AS (DELETE FROM %s AS t USING (SELECT found.place AS \"given place\", "
+	    "WITH gone AS (DELETE FROM ONLY %s AS t USING (SELECT found.place AS \"given place\", "
 	    "reason AS \"given reason\", error AS \"given error\" "
 	    "FROM unnest($1::int8[], $2::text[], $3::text[], $4::text[]) "
 	    "AS given (id, event_id, reason, error), %s OFFSET 0) AS given "
@@ -353,8 +361,12 @@ char *outbox_sql_set_aside(const struct outbox_shape *shape)
 	    "aggregate_id, event_type, payload, payload_type, headers, created_at, extra, error, "
 	    "reason) SELECT %s\"given error\", \"given reason\" "
 	    "FROM gone ON CONFLICT (outbox, id, event_id) DO UPDATE "
-	    "SET attempts = dead_letters.attempts + 1, error = excluded.error, "
-	    "reason = excluded.reason, dead_at = clock_timestamp()",
+	    "SET attempts = dead_letters.attempts + 1, dead_at = clock_timestamp(), "
+	    "aggregate_type = excluded.aggregate_type, aggregate_id = excluded.aggregate_id, "
+	    "event_type = excluded.event_type, payload = excluded.payload, "
+	    "payload_type = excluded.payload_type, headers = excluded.headers, "
+	    "created_at = excluded.created_at, extra = excluded.extra, "
+	    "error = excluded.error, reason = excluded.reason",
 	    shape->table, found, list);
 	free(found);
 	free(id);
@@ -374,18 +386,18 @@ char *outbox_sql_gauges(const struct outbox_shape *shape)
 	char *created = shape->names->created_at[0] ? outbox_sql_quoted(shape->names->created_at)
 						    : xstrdup("NULL");
 	char *drawn = last_drawn(shape);
-	char *sql =
-	    xasprintf("SELECT (SELECT count(*) FROM (SELECT 1 FROM %s WHERE %s >= $1::int8%s LIMIT "
-		      "%d) AS waiting), "
-		      "first.id, first.age, %s, (SELECT count(*) FROM (SELECT 1 FROM "
-		      "outbox_relay.dead_letters "
-		      "WHERE outbox = %u::oid LIMIT %d) AS dead) FROM (SELECT 1) AS one LEFT JOIN "
-		      "(SELECT %s::int8 AS id, CASE WHEN isfinite(%s::timestamptz) THEN "
-		      "extract(epoch FROM clock_timestamp() - %s::timestamptz)::float8 END AS age "
-		      "FROM %s WHERE %s >= $1::int8%s ORDER BY %s LIMIT 1) AS first ON true",
-		      shape->table, id, outbox_sql_unpublished(shape), GAUGE_CAP + 1, drawn,
-		      shape->oid, GAUGE_CAP + 1, id, created, created, shape->table, id,
-		      outbox_sql_unpublished(shape), id);
+	char *sql = xasprintf(
+	    "SELECT (SELECT count(*) FROM (SELECT 1 FROM ONLY %s WHERE %s >= $1::int8%s LIMIT "
+	    "%d) AS waiting), "
+	    "first.id, first.age, %s, (SELECT count(*) FROM (SELECT 1 FROM "
+	    "outbox_relay.dead_letters "
+	    "WHERE outbox = %u::oid LIMIT %d) AS dead) FROM (SELECT 1) AS one LEFT JOIN "
+	    "(SELECT %s::int8 AS id, CASE WHEN isfinite(%s::timestamptz) THEN "
+	    "extract(epoch FROM clock_timestamp() - %s::timestamptz)::float8 END AS age "
+	    "FROM ONLY %s WHERE %s >= $1::int8%s ORDER BY %s LIMIT 1) AS first ON true",
+	    shape->table, id, outbox_sql_unpublished(shape), GAUGE_CAP + 1, drawn, shape->oid,
+	    GAUGE_CAP + 1, id, created, created, shape->table, id, outbox_sql_unpublished(shape),
+	    id);
 	free(id);
 	free(created);
 	free(drawn);
@@ -398,9 +410,10 @@ char *outbox_sql_purge(const struct outbox_shape *shape, int64_t retention_ms)
 {
 	char *id = outbox_sql_quoted(shape->names->id);
 	char *sql = xasprintf(
-	    "DELETE FROM %s WHERE ctid = ANY (ARRAY(SELECT ctid FROM %s WHERE ctid = ANY (ARRAY("
+	    "DELETE FROM ONLY %s WHERE ctid = ANY (ARRAY(SELECT ctid FROM ONLY %s WHERE ctid = ANY "
+	    "(ARRAY("
 	    "SELECT ctid FROM (SELECT ctid, published_at "
-	    "FROM %s WHERE published_at IS NOT NULL ORDER BY %s LIMIT %d) AS oldest "
+	    "FROM ONLY %s WHERE published_at IS NOT NULL ORDER BY %s LIMIT %d) AS oldest "
 	    "WHERE published_at < clock_timestamp() - %lld * interval '1 millisecond')) "
 	    "FOR UPDATE SKIP LOCKED))",
 	    shape->table, shape->table, shape->table, id, PURGE_ROWS, (long long)retention_ms);

@@ -6,8 +6,8 @@
  * text that only making it tells, and making it twice is half the price of a claim. So the sum goes
  * by the size stored, uncompressed, which text follows closely, and the text itself, made once, is
  * held to that: beyond twice the stored size and a little more the statement fails (jsonb stores
- * 1e131071 in 16 bytes). The source then takes the exact statement for a while, which measures
- * first.
+ * 1e131071 in 16 bytes). The source then takes the exact statement for a while, which takes one row
+ * and measures it first.
  */
 #include "outbox_sql_internal.h"
 
@@ -24,11 +24,9 @@ enum { SLACK = 1024, COMPRESSION_MAX = 256 };
  * made. What is escaped is at most six times what is stored, and has a comma. */
 enum { HARMLESS = 65536, ESCAPED = 7 };
 
-/* A row that is larger than Postgres can send: so much is left of each text, in characters. */
-enum { REMNANT = 1000000 };
-
-/* Every row of an exact claim is measured, and most may have to be left. */
-enum { EXACT_ROWS = 100 };
+/* Of an event that is not fetched, so many characters of a text are left: more than a topic's name
+ * has. */
+enum { REMNANT = 1000 };
 
 /* ---- values
  * -------------------------------------------------------------------------------------------- */
@@ -41,7 +39,7 @@ struct value {
 
 struct row {
 	struct value payload, headers; /* headers is NULL::text where there are none */
-	struct value *fields;	       /* owned, each too */
+	struct value *fields;	       /* owned, each too; the identity is the first */
 	size_t count, limit;	       /* of fields; bytes that may be fetched of a value */
 	bool exact;
 };
@@ -166,6 +164,8 @@ static char *row_size(const struct row *row)
 /* Whether payload or headers may be fetched; never NULL. Few rows come to the second test. */
 static char *fits(const struct row *row, const struct value *value)
 {
+	if (row->exact)
+		return xstrdup("(SELECT whole FROM taken)");
 	char *length = exact_length(value), *bytes = stored(value->name);
 	char *sql =
 	    is_plain(value)
@@ -176,25 +176,6 @@ static char *fits(const struct row *row, const struct value *value)
 			    row->limit);
 	free(length);
 	free(bytes);
-	return sql;
-}
-
-/* Whether all of an event may be fetched. By the exact statement if it can be sent, and is not so
- * large that no record could hold it. The cheap one fails at what cannot be sent. */
-static char *whole(const struct row *row)
-{
-	char *sql;
-	if (row->exact) {
-		char *size = row_size(row);
-		size_t most = row->limit < PRINTABLE / 2 ? row->limit * 2 : PRINTABLE;
-		sql = xasprintf("%s <= %zu", size, most);
-		free(size);
-	} else {
-		char *payload = fits(row, &row->payload), *headers = fits(row, &row->headers);
-		sql = xasprintf("(%s) AND (%s)", payload, headers);
-		free(payload);
-		free(headers);
-	}
 	return sql;
 }
 
@@ -240,40 +221,53 @@ char *outbox_sql_identity(const struct outbox_shape *shape, const char *expressi
 /* Payload or headers. */
 static char *document(const struct row *row, const struct value *value)
 {
-	char *fitting = row->exact ? whole(row) : fits(row, value), *text = text_of(row, value);
+	char *fitting = fits(row, value), *text = text_of(row, value);
 	char *sql = xasprintf("CASE WHEN %s THEN %s END", fitting, text);
 	free(fitting);
 	free(text);
 	return sql;
 }
 
+/* Of an event that is not fetched there is something left of each, so that its size is what it is
+ * refused for. */
 static char *field(const struct row *row, const struct value *value)
 {
 	if (is_fixed(value->type))
 		return xstrdup(value->name);
-	char *text = cut(text_of(row, value), text_limit(row->limit));
 	if (!row->exact)
-		return text;
-	char *fitting = whole(row);
-	char *remnant = is_text(value->type) ? cut(xstrdup(value->name), REMNANT) : xstrdup("NULL");
-	char *sql = xasprintf("CASE WHEN %s THEN %s ELSE %s END", fitting, text, remnant);
+		return cut(text_of(row, value), text_limit(row->limit));
+	char *left = value->type == TYPE_JSONB ? xasprintf("jsonb_typeof(%s)", value->name)
+					       : cut(xasprintf("%s::text", value->name), REMNANT);
+	char *fitting = fits(row, value), *text = text_of(row, value);
+	char *sql = xasprintf("CASE WHEN %s THEN %s ELSE %s END", fitting, text, left);
+	free(left);
 	free(fitting);
 	free(text);
-	free(remnant);
 	return sql;
+}
+
+/* Settling finds the row by just this text, so it must not be less where the event is not fetched.
+ */
+static char *identity(const struct outbox_shape *shape, const struct row *row)
+{
+	const struct value *value = &row->fields[0];
+	if (is_fixed(value->type) || !row->exact)
+		return field(row, value);
+	return outbox_sql_identity(shape, value->name);
 }
 
 /* The length of an event whose payload or headers are not fetched, otherwise NULL. */
 static char *withheld(const struct row *row)
 {
 	char *payload = exact_length(&row->payload), *headers = exact_length(&row->headers);
-	char *fitting = whole(row);
-	char *sql =
-	    xasprintf("CASE WHEN NOT (%s) THEN (coalesce(%s, 0) + coalesce(%s, 0))::int8 END",
-		      fitting, payload, headers);
+	char *first = fits(row, &row->payload), *second = fits(row, &row->headers);
+	char *sql = xasprintf("CASE WHEN NOT ((%s) AND (%s)) THEN (coalesce(%s, 0) + "
+			      "coalesce(%s, 0))::int8 END",
+			      first, second, payload, headers);
 	free(payload);
 	free(headers);
-	free(fitting);
+	free(first);
+	free(second);
 	return sql;
 }
 
@@ -285,10 +279,11 @@ static char *returning(const struct outbox_shape *shape, const struct row *row)
 	char *time = created[0] ? outbox_sql_quoted(created) : xstrdup("NULL");
 	char *payload = document(row, &row->payload), *headers = document(row, &row->headers);
 	char *length = withheld(row);
-	char *list = xasprintf("%s::int8, %s::timestamptz, %s, %s, %s, "
-			       "(SELECT CASE WHEN cut THEN true END FROM taken)",
-			       id, time, payload, length, headers);
-	for (size_t i = 0; i < row->count; i++) {
+	char *list = xasprintf(
+	    "%s::int8, %s::timestamptz, %s, %s, %s, %s, ", id, time, payload, length, headers,
+	    row->exact ? "true" : "(SELECT CASE WHEN cut THEN true END FROM taken)");
+	list = outbox_sql_append(list, identity(shape, row));
+	for (size_t i = 1; i < row->count; i++) {
 		list = outbox_sql_append(list, xstrdup(", "));
 		list = outbox_sql_append(list, field(row, &row->fields[i]));
 	}
@@ -303,50 +298,68 @@ static char *returning(const struct outbox_shape *shape, const struct row *row)
 /* ---- the claim
  * ----------------------------------------------------------------------------------------- */
 
-/* Locks the next rows: their places and sizes in order of id, the sum of the sizes, and whether
- * there may be more rows than were looked at. */
-static char *locked(const struct outbox_shape *shape, const struct row *row)
+/* The rows from $1 on, in order of id, locked. */
+static char *next_rows(const struct outbox_shape *shape, const char *limit)
 {
-	char *id = outbox_sql_quoted(shape->names->id), *size = row_size(row);
-	char *limit =
-	    row->exact ? xasprintf("least($2::int8, %d)", EXACT_ROWS) : xstrdup("$2::int8");
-	char *more = row->exact ? xasprintf("count(*) = %d", EXACT_ROWS) : xstrdup("false");
-	char *sql = xasprintf("SELECT array_agg(ctid) AS places, array_agg(size) AS sizes, "
-			      "sum(size) AS total, %s AS more FROM (SELECT ctid, %s AS size "
-			      "FROM %s AS t WHERE %s >= $1::int8%s AND tableoid = %u::oid "
-			      "ORDER BY t.%s LIMIT %s FOR UPDATE SKIP LOCKED) AS next",
-			      more, size, shape->table, id, outbox_sql_unpublished(shape),
-			      shape->oid, id, limit);
+	char *id = outbox_sql_quoted(shape->names->id);
+	char *sql =
+	    xasprintf("FROM ONLY %s AS t WHERE %s >= $1::int8%s AND tableoid = %u::oid "
+		      "ORDER BY t.%s LIMIT %s FOR UPDATE SKIP LOCKED",
+		      shape->table, id, outbox_sql_unpublished(shape), shape->oid, id, limit);
 	free(id);
-	free(size);
-	free(limit);
-	free(more);
 	return sql;
 }
 
 /*
- * One statement that locks rows, and takes of them in order of id as many as $3 bytes have room
- * for, and one at least. The running sum is only made where the rows are too many: windows cost
- * more than the two arrays. ctid = ANY(an array) and not IN (...): a subquery under IN may be run
- * again and take more than the limit. An aggregate sees the rows of a sorted subquery in its order
- * (manual: "Aggregate Functions"), RETURNING has none.
+ * The places of as many of the next $2 rows as $3 bytes have room for, and of one at least. The
+ * running sum is only made where the rows are too many: windows cost more than the two arrays. An
+ * aggregate sees the rows of a sorted subquery in its order (manual: "Aggregate Functions").
  */
-char *outbox_sql_claim(const struct outbox_shape *shape, bool exact)
+static char *taken(const struct outbox_shape *shape, const char *size)
 {
-	struct row row;
-	row_init(&row, shape, exact);
-	char *next = locked(shape, &row), *list = returning(shape, &row);
+	char *next = next_rows(shape, "$2::int8");
 	char *sql = xasprintf(
-	    "WITH locked AS MATERIALIZED (%s), taken AS MATERIALIZED (SELECT "
+	    "locked AS MATERIALIZED (SELECT array_agg(ctid) AS places, array_agg(size) AS sizes, "
+	    "sum(size) AS total FROM (SELECT ctid, %s AS size %s) AS next), "
+	    "taken AS MATERIALIZED (SELECT "
 	    "CASE WHEN total > $3::int8 THEN ARRAY(SELECT place FROM (SELECT place, size, "
 	    "sum(size) OVER (ORDER BY n ROWS UNBOUNDED PRECEDING) AS upto "
 	    "FROM unnest(places, sizes) WITH ORDINALITY AS row (place, size, n)) AS summed "
 	    "WHERE upto <= $3::int8 OR upto = size) ELSE places END AS places, "
-	    "more OR total > $3::int8 AND cardinality(places) > 1 AS cut FROM locked) "
-	    "%s %s%s WHERE ctid = ANY ((SELECT places FROM taken)::tid[]) RETURNING %s",
-	    next, outbox_sql_verb(shape), shape->table, outbox_sql_set(shape), list);
-	row_free(&row);
+	    "total > $3::int8 AND cardinality(places) > 1 AS cut FROM locked)",
+	    size, next);
 	free(next);
+	return sql;
+}
+
+/* The place of the next row, and whether all of it may be fetched: if it can be sent, and is not so
+ * large that no record could hold it. */
+static char *taken_alone(const struct outbox_shape *shape, const struct row *row, const char *size)
+{
+	size_t most = row->limit < PRINTABLE / 2 ? row->limit * 2 : PRINTABLE;
+	char *next = next_rows(shape, "1");
+	char *sql = xasprintf("taken AS MATERIALIZED (SELECT ARRAY[ctid] AS places, "
+			      "%s <= %zu AS whole %s)",
+			      size, most, next);
+	free(next);
+	return sql;
+}
+
+/* One statement that locks rows and takes them. ctid = ANY(an array) and not IN (...): a subquery
+ * under IN may be run again and take more than the limit. RETURNING has no order. */
+char *outbox_sql_claim(const struct outbox_shape *shape, bool exact)
+{
+	struct row row;
+	row_init(&row, shape, exact);
+	char *size = row_size(&row), *list = returning(shape, &row);
+	char *places = exact ? taken_alone(shape, &row, size) : taken(shape, size);
+	char *sql =
+	    xasprintf("WITH %s %s %s%s WHERE ctid = ANY ((SELECT places FROM "
+		      "taken)::tid[]) RETURNING %s",
+		      places, outbox_sql_verb(shape), shape->table, outbox_sql_set(shape), list);
+	row_free(&row);
+	free(size);
 	free(list);
+	free(places);
 	return sql;
 }

@@ -32,7 +32,7 @@ struct pg {
 	size_t head, count, capacity;
 	unsigned busy; /* callbacks under way: freeing waits */
 	bool closed;
-	bool permanent;
+	struct pg_failure failure; /* its words are in why */
 	struct error why;
 	struct error last_words; /* the server's, told between two answers; "" if none */
 };
@@ -82,8 +82,9 @@ static void fail(struct pg *pg, bool permanent, const struct error *why)
 	if (pg->state == PG_FAILED)
 		return;
 	pg->state = PG_FAILED;
-	pg->permanent = permanent;
+	pg->failure.permanent = permanent;
 	pg->why = *why;
+	pg->failure.why = pg->why.text;
 	loop_io_free(&pg->io);
 	loop_timer_set(pg->timer, 0);
 }
@@ -314,11 +315,13 @@ static void answer(struct pg *pg, PGresult *result)
 		fail_connection(pg);
 	} else if (is_error(result)) {
 		struct error err;
+		struct pg_failure *failure = &pg->failure;
 		pg_result_error(result, &err);
-		bool permanent =
-		    pg_state_is_permanent(PQresultErrorField(result, PG_DIAG_SQLSTATE));
+		snprintf(failure->state, sizeof(failure->state), "%s",
+			 PQresultErrorField(result, PG_DIAG_SQLSTATE));
+		failure->tag = pg->asked[pg->head];
 		PQclear(result);
-		fail(pg, permanent, &err);
+		fail(pg, pg_state_is_permanent(failure->state), &err);
 	} else {
 		pg->events->answered(pg->owner, pg->asked[pg->head], result);
 	}
@@ -388,7 +391,7 @@ static void on_timer(void *arg)
 	} else if (pg->state == PG_UP) {
 		take_the_rest(pg);
 	} else {
-		pg->events->failed(pg->owner, pg->why.text, pg->permanent);
+		pg->events->failed(pg->owner, &pg->failure);
 	}
 	leave(pg);
 }

@@ -30,8 +30,7 @@ END $$;
 
 GRANT USAGE ON SCHEMA outbox_relay TO outbox_relay;
 GRANT SELECT ON outbox_relay.schema_version, outbox_relay.outboxes TO outbox_relay;
-GRANT SELECT, INSERT, UPDATE (error, reason, attempts, dead_at)
-   ON outbox_relay.dead_letters TO outbox_relay;
+GRANT SELECT, INSERT, UPDATE ON outbox_relay.dead_letters TO outbox_relay;
 
 -- On the outbox itself. FOR UPDATE, by which the relay claims rows, needs UPDATE on some column. The
 -- relay reads partitions one by one, so each needs the grants: run this again after adding one.

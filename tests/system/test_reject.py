@@ -102,6 +102,45 @@ def test_events_without_identity(database, new_relay, reader, topic):
     assert database.rows("SELECT event_id, reason FROM outbox_relay.dead_letters") == [("", "headers")]
 
 
+def test_a_letter_of_an_event_that_came_before(database, new_relay, topic):
+    """Put back under its id with another payload and refused again: what was put back is not lost."""
+    topic()
+    new_relay(outbox=DEAD_LETTER).start()
+    for text in ("old", "mended"):
+        database.execute("INSERT INTO outbox_events (id, event_id, aggregate_type, aggregate_id, event_type,"
+                         " payload, headers) VALUES (7, %s, 'thing', %s, %s, to_jsonb(%s::text), '[]')",
+                         BAD_ID, text, text, text)
+        database.wait_empty()
+    assert database.rows("SELECT aggregate_id, event_type, convert_from(payload, 'UTF8'), attempts"
+                         " FROM outbox_relay.dead_letters") == [("mended", "mended", '"mended"', 2)]
+
+
+def test_columns_that_jsonb_cannot_hold(database, new_relay, reader, topic):
+    """A json column goes into `extra` as its text; where nothing helps, the event is set aside without its
+    extra columns, and the log names it. The others pass either way."""
+    topic()
+    database.execute("ALTER TABLE outbox_events ADD meta json, ADD notes json[]")
+    relay = new_relay(outbox=DEAD_LETTER).start()
+    consumer = reader()
+    sql = ("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, headers, {0})"
+           " VALUES ('thing', 'bad', 'Bad', '[]', {1})")
+    database.execute(sql.format("meta", "'[\"\\u0000\", 1e400000]'"))
+    insert(database, 5)
+    assert len(consumer.take(5)) == 5
+    database.wait_empty()
+    assert database.value("SELECT extra->>'meta' FROM outbox_relay.dead_letters") == '["\\u0000", 1e400000]'
+    database.execute(sql.format("meta, notes", "'1', ARRAY['\"\\u0000\"'::json]"))
+    insert(database, 5)
+    assert len(consumer.take(5)) == 5
+    database.wait_empty()
+    relay.wait_log(r"SQLSTATE 22P05: .*; a column that has no place of its own .* makes no jsonb")
+    relay.wait_log(r"event \d+ is set aside without the columns that have no place")
+    database.execute(sql.format("meta", "'2'"))  # with its own again
+    database.wait_empty()
+    assert database.rows("SELECT extra->>'meta' FROM outbox_relay.dead_letters ORDER BY id") == [
+        ('["\\u0000", 1e400000]',), (None,), ("2",)]
+
+
 def test_dead_letters_in_mark_mode(empty_database, migrate, new_relay, reader, topic):
     """The event set aside is not left waiting in the table."""
     topic()

@@ -20,6 +20,8 @@ static struct loop *loop;
 static struct pg *pg;
 static char told[512], why[512];
 static bool permanent;
+static char sqlstate[6];
+static int failed_tag;
 static size_t bytes;
 static const char *stop_at;  /* the loop ends once told ends so */
 static const char *close_at; /* the session is closed from inside this callback */
@@ -71,11 +73,13 @@ static void on_notified(void *owner, const char *channel, const char *payload)
 	tell("notified");
 }
 
-static void on_failed(void *owner, const char *words, bool for_good)
+static void on_failed(void *owner, const struct pg_failure *failure)
 {
 	(void)owner;
-	snprintf(why, sizeof(why), "%s", words);
-	permanent = for_good;
+	snprintf(why, sizeof(why), "%s", failure->why);
+	snprintf(sqlstate, sizeof(sqlstate), "%s", failure->state);
+	permanent = failure->permanent;
+	failed_tag = failure->tag;
 	tell("failed");
 }
 
@@ -136,6 +140,8 @@ static int setup(void **state)
 	memset(told, 0, sizeof(told));
 	memset(why, 0, sizeof(why));
 	permanent = false;
+	sqlstate[0] = '\0';
+	failed_tag = 0;
 	bytes = 0;
 	close_at = NULL;
 	on_connect = NULL;

@@ -171,7 +171,7 @@ struct statements {
 static void make(struct statements *all)
 {
 	*all = (struct statements){{outbox_sql_claim(&shape, false), outbox_sql_settle(&shape),
-				    outbox_sql_set_aside(&shape), outbox_sql_gauges(&shape),
+				    outbox_sql_set_aside(&shape, true), outbox_sql_gauges(&shape),
 				    outbox_sql_purge(&shape, 1000), outbox_sql_drawn(&shape),
 				    outbox_sql_writers(&shape), outbox_sql_bell(&shape),
 				    outbox_sql_bell_off(&shape)},
@@ -279,8 +279,8 @@ static void test_the_claim(void **state)
 {
 	char *sql = outbox_sql_claim(&shape, false);
 	(void)state;
-	assert_has(sql,
-		   "DELETE FROM \"public\".\"outbox_events\" WHERE ctid = ANY ((SELECT places ");
+	assert_has(
+	    sql, "DELETE FROM ONLY \"public\".\"outbox_events\" WHERE ctid = ANY ((SELECT places ");
 	assert_has(sql, "ORDER BY t.\"id\" LIMIT $2::int8 FOR UPDATE SKIP LOCKED");
 	assert_has(sql, "\"id\" >= $1::int8");
 	assert_has(sql, "upto <= $3::int8 OR upto = size");
@@ -299,7 +299,7 @@ static void test_the_claim_that_marks(void **state)
 {
 	char *sql = outbox_sql_claim(&shape, false);
 	(void)state;
-	assert_has(sql, ") UPDATE \"public\".\"outbox_events\" SET published_at");
+	assert_has(sql, ") UPDATE ONLY \"public\".\"outbox_events\" SET published_at");
 	assert_has(sql, "AND published_at IS NULL AND tableoid"); /* else not the partial index */
 	assert_lacks(sql, "DELETE");
 	free(sql);
@@ -323,10 +323,12 @@ static void test_the_exact_claim_measures_first(void **state)
 {
 	(void)state;
 	char *sql = outbox_sql_claim(&shape, true);
-	assert_has(sql, "LIMIT least($2::int8, 100) FOR UPDATE");
-	assert_has(sql, "count(*) = 100 AS more");
+	assert_has(sql, "LIMIT 1 FOR UPDATE");
 	assert_has(sql, "> 65536 THEN (SELECT CASE WHEN bound > 1000000000 THEN bound ");
-	assert_has(sql, "<= 2000000 THEN \"payload\"::text END");
+	assert_has(sql, " <= 2000000 AS whole FROM ");
+	assert_has(sql, "CASE WHEN (SELECT whole FROM taken) THEN \"payload\"::text END");
+	assert_lacks(sql, "$2");
+	assert_lacks(sql, "$3");
 	assert_lacks(sql, "::text::varchar, 1028");
 	free(sql);
 }
@@ -344,20 +346,46 @@ static void test_fields_that_are_no_text_are_cast(void **state)
 	free(sql);
 }
 
-/* A claim cuts an event id that is too long for any event: it must be found again all the same. */
+/* What a claim returns of an event id, be it cut, is what the row is found again by. */
 static void test_event_ids_that_are_text(void **state)
 {
+	static const uint32_t types[] = {TYPE_TEXT, 1042 /* char */, 1700 /* numeric */, 16400};
+	static const char text[] = "::text::varchar, 1000005, true)";
 	(void)state;
-	retype("event_id", TYPE_TEXT);
-	char *claim = outbox_sql_claim(&shape, false), *settle = outbox_sql_settle(&shape);
-	char *aside = outbox_sql_set_aside(&shape);
-	assert_has(claim, "\"varchar\"(\"event_id\"::varchar, 1000005, true)");
-	assert_has(settle, "\"varchar\"(t.\"event_id\"::text::varchar, 1000005, true) IS NOT ");
-	assert_has(aside, "\"varchar\"(t.\"event_id\"::text::varchar, 1000005, true) IS NOT ");
-	assert_has(aside, "left(coalesce(gone.\"event_id\"::text, ''), 600)");
-	free(claim);
-	free(settle);
-	free(aside);
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+		retype("event_id", types[i]);
+		char *claim = outbox_sql_claim(&shape, false);
+		char *exact = outbox_sql_claim(&shape, true);
+		char *settle = outbox_sql_settle(&shape);
+		char *aside = outbox_sql_set_aside(&shape, true);
+		char returned[80], compared[80];
+		snprintf(returned, sizeof(returned), ", \"varchar\"(\"event_id\"%s, ", text);
+		snprintf(compared, sizeof(compared), "\"varchar\"(t.\"event_id\"%s IS NOT ", text);
+		assert_has(claim, ", 1000005, true), \"varchar\"(\"aggregate_id\"");
+		assert_has(exact, returned);
+		assert_has(settle, compared);
+		assert_has(aside, compared);
+		assert_has(aside, "left(coalesce(gone.\"event_id\"::text, ''), 600)");
+		free(claim);
+		free(exact);
+		free(settle);
+		free(aside);
+	}
+}
+
+/* Nothing of an event's fields is NULL that is not NULL in the row: else it would be refused for
+ * that. */
+static void test_fields_of_an_event_that_is_not_fetched(void **state)
+{
+	(void)state;
+	retype("aggregate_id", 16400 /* an enum */);
+	char *sql = outbox_sql_claim(&shape, true);
+	assert_has(sql, "THEN \"aggregate_id\"::text ELSE \"varchar\"(\"aggregate_id\"::text");
+	free(sql);
+	retype("aggregate_id", TYPE_JSONB);
+	sql = outbox_sql_claim(&shape, true);
+	assert_has(sql, "THEN \"aggregate_id\"::text ELSE jsonb_typeof(\"aggregate_id\") END");
+	free(sql);
 }
 
 /* Each id must be looked up in the index, whatever was known of the table when this was planned. */
@@ -365,7 +393,8 @@ static void test_recovery_looks_each_id_up(void **state)
 {
 	for (int mark = 0; mark < 2; mark++) {
 		(mark ? usual_marked : usual)(state);
-		char *settle = outbox_sql_settle(&shape), *aside = outbox_sql_set_aside(&shape);
+		char *settle = outbox_sql_settle(&shape),
+		     *aside = outbox_sql_set_aside(&shape, true);
 		assert_has(settle, "LATERAL (SELECT t.ctid");
 		assert_has(settle, "OFFSET 0)");
 		assert_has(settle, "IS NOT DISTINCT FROM given.event_id");
@@ -382,17 +411,17 @@ static void test_recovery_looks_each_id_up(void **state)
 static void test_what_is_set_aside_is_the_bytes(void **state)
 {
 	(void)state;
-	char *sql = outbox_sql_set_aside(&shape);
+	char *sql = outbox_sql_set_aside(&shape, true);
 	assert_has(sql, "convert_to(CASE WHEN ");
 	assert_has(sql, "<= 1000000000 THEN gone.\"payload\"::text END, pg_client_encoding())");
 	assert_has(sql, "> 1000000000 THEN jsonb_build_object('payload', gone.\"payload\")");
 	free(sql);
 	retype("payload", TYPE_JSON);
-	sql = outbox_sql_set_aside(&shape);
+	sql = outbox_sql_set_aside(&shape, true);
 	assert_has(sql, "convert_to(gone.\"payload\"::text, ");
 	free(sql);
 	retype("payload", TYPE_BYTEA);
-	sql = outbox_sql_set_aside(&shape);
+	sql = outbox_sql_set_aside(&shape, true);
 	assert_lacks(sql, "convert_to(");
 	free(sql);
 }
@@ -402,19 +431,36 @@ static void test_many_extra_columns(void **state)
 {
 	static char extra[60][8];
 	(void)state;
-	char *sql = outbox_sql_set_aside(&shape);
+	char *sql = outbox_sql_set_aside(&shape, true);
 	assert_has(sql, "nullif(jsonb_build_object() || ");
 	free(sql);
 	for (int i = 0; i < 60; i++) {
 		snprintf(extra[i], sizeof(extra[i]), "x%d", i);
 		add(extra[i], TYPE_TEXT);
 	}
-	sql = outbox_sql_set_aside(&shape);
+	sql = outbox_sql_set_aside(&shape, true);
 	const char *second = strstr(sql, ") || jsonb_build_object(");
 	assert_non_null(second);
 	assert_true(strstr(sql, "gone.\"x49\"") < second);
 	assert_true(strstr(sql, "gone.\"x50\"") > second);
 	assert_lacks(sql, "'created_at'");
+	assert_lacks(sql, "gone.\"x49\"::text");
+	assert_balanced(sql);
+	free(sql);
+}
+
+/* jsonb holds less than json, and nothing at all may be too much. */
+static void test_extra_columns_that_make_no_jsonb(void **state)
+{
+	(void)state;
+	add("meta", TYPE_JSON);
+	char *sql = outbox_sql_set_aside(&shape, true);
+	assert_has(sql, "'meta', gone.\"meta\"::text");
+	free(sql);
+	sql = outbox_sql_set_aside(&shape, false);
+	assert_lacks(sql, "gone.\"meta\"");
+	assert_has(sql, "jsonb_build_object('payload', gone.\"payload\")");
+	assert_lacks(sql, "'event_id', ");
 	assert_balanced(sql);
 	free(sql);
 }
@@ -484,9 +530,11 @@ int main(void)
 	    on_usual(test_the_exact_claim_measures_first),
 	    on_usual(test_fields_that_are_no_text_are_cast),
 	    on_usual(test_event_ids_that_are_text),
+	    on_usual(test_fields_of_an_event_that_is_not_fetched),
 	    on_usual(test_recovery_looks_each_id_up),
 	    on_usual(test_what_is_set_aside_is_the_bytes),
 	    on_usual(test_many_extra_columns),
+	    on_usual(test_extra_columns_that_make_no_jsonb),
 	    on_usual(test_bell_and_horizon),
 	    on_marked(test_the_purge_waits_for_nobody),
 	    on_usual(test_shapes_are_freed),

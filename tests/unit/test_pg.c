@@ -325,6 +325,8 @@ static void test_an_error_ends_the_session_once(void **state)
 	assert_string_equal(told, "connected 1 failed");
 	assert_true(permanent);
 	assert_string_equal(why, "SQLSTATE 42P01: relation \"t\" does not exist");
+	assert_string_equal(sqlstate, "42P01");
+	assert_int_equal(failed_tag, 2); /* the ask that was refused */
 }
 
 static void serve_big_rows(int fd)

@@ -75,15 +75,15 @@ static int status_page(void *arg, char **body, size_t *len)
 	const struct pages *p = arg;
 	struct shard_status status;
 	shard_status(p->shard, &status);
-	json_t *json =
-	    json_pack("{s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:b, s:b, s:f, s:f}", "state",
-		      status.state, "floor", (json_int_t)status.floor, "batch_events",
-		      (json_int_t)status.batch_events, "outstanding",
-		      (json_int_t)status.outstanding, "published", (json_int_t)status.published,
-		      "uptime_seconds", uptime(p), "rate", (double)status.published / uptime(p),
-		      "depth", p->metrics->depth, "database", p->metrics->connected[PEER_DATABASE],
-		      "kafka", p->metrics->connected[PEER_KAFKA], "oldest_age_seconds",
-		      p->metrics->oldest_age_seconds, "parked_keys", p->metrics->parked_keys);
+	json_t *json = json_pack(
+	    "{s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:b, s:b, s:f, s:I}", "state", status.state,
+	    "floor", (json_int_t)status.floor, "batch_events", (json_int_t)status.batch_events,
+	    "outstanding", (json_int_t)status.outstanding, "published",
+	    (json_int_t)status.published, "uptime_seconds", uptime(p), "rate",
+	    (double)status.published / uptime(p), "depth", p->metrics->depth, "database",
+	    p->metrics->connected[PEER_DATABASE], "kafka", p->metrics->connected[PEER_KAFKA],
+	    "oldest_age_seconds", p->metrics->oldest_age_seconds, "parked_keys",
+	    (json_int_t)p->metrics->parked_keys);
 	*body = json_dumps(json, JSON_COMPACT);
 	*len = strlen(*body);
 	json_decref(json);

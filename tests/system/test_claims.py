@@ -1,9 +1,11 @@
 """What a claim takes, and what becomes of a row that no claim could bring."""
+import os
 import re
 import signal
 
 import pytest
 
+from harness.relay import ROOT
 from harness.writers import insert
 
 DEAD_LETTER = {"on_reject": "dead-letter"}
@@ -31,6 +33,11 @@ def test_a_value_that_postgres_cannot_print(database, new_relay, reader, topic, 
         f"SELECT reason, {column}, jsonb_array_length(extra->%s) FROM outbox_relay.dead_letters", column)
     assert letter == [("too_large", None, 9000)]
     assert relay.peak_memory() < 110
+    relay.stop()
+    with open(os.path.join(ROOT, "docs/guide.md")) as guide:  # it says how a letter is put back
+        put_back = re.search(r"WITH back AS .*?FROM back;", guide.read(), re.DOTALL).group()
+    database.execute(put_back.replace("event_id = '...'", "true"))
+    assert database.value(f"SELECT jsonb_array_length({column}) FROM outbox_events") == 9000
 
 
 def test_such_a_value_halts_by_default(database, new_relay, topic):

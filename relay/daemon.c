@@ -50,8 +50,7 @@ struct daemon {
 	bool failed;
 };
 
-/* ---- the shard's world
- * ----------------------------------------------------------------------------- */
+/* ---- the shard's world ---- */
 
 static int64_t monotonic_us(void *arg)
 {
@@ -104,8 +103,7 @@ static void on_changed(void *arg)
 		daemon->working = status.working;
 }
 
-/* ---- signals
- * ----------------------------------------------------------------------------------------- */
+/* ---- signals ---- */
 
 static void on_patience(void *arg)
 {
@@ -211,8 +209,7 @@ static void catch_signals(struct daemon *daemon)
 	daemon->signals[3] = loop_signal_new(loop, SIGUSR1, on_usr1, daemon);
 }
 
-/* ---- up and down
- * ---------------------------------------------------------------------------------------- */
+/* ---- up and down ---- */
 
 static void make_shard(struct daemon *daemon)
 {

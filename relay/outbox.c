@@ -44,8 +44,7 @@ static void commit_durably(struct outbox *outbox, enum tag tag)
 	pg_sync(outbox->pg);
 }
 
-/* ---- answers
- * ------------------------------------------------------------------------------------- */
+/* ---- the lock, and what is owed ---- */
 
 /* Settles again what an earlier session committed and may have lost. */
 static void pay_debt(struct outbox *outbox)
@@ -71,8 +70,7 @@ static void on_lock(struct outbox *outbox, PGresult *result)
 		(ours ? events->acquired : events->busy)(outbox->source.owner);
 }
 
-/* ---- answers
- * ---------------------------------------------------------------------------------------------- */
+/* ---- answers ---- */
 
 static void on_writers(struct outbox *outbox, PGresult *result)
 {
@@ -255,9 +253,7 @@ static const struct pg_events pg_events = {
     .failed = on_failed,
 };
 
-/* ---- asks
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- asks ---- */
 
 static void acquire(struct source *source)
 {
@@ -441,9 +437,7 @@ static const struct source_ops ops = {
     .drop = drop,
 };
 
-/* ---- making one
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- making one ---- */
 
 static int add_field(struct outbox *outbox, const char *column)
 {

@@ -17,8 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- opening a session
- * ------------------------------------------------------------------------------- */
+/* ---- opening a session ---- */
 
 /* Statements of ours must walk the id index whatever the statistics say of a table that is empty
  * one second and a million rows the next, must wait for no lock for long, and must see each other's

@@ -34,8 +34,7 @@ uint32_t outbox_sql_type(const struct outbox_shape *shape, const char *name)
 	return column ? column->type : 0;
 }
 
-/* ---- checks
- * ------------------------------------------------------------------------------------------ */
+/* ---- checks ---- */
 
 static bool one_of(uint32_t type, const uint32_t *types)
 {
@@ -102,8 +101,7 @@ bool outbox_shape_check(const struct outbox_shape *shape, struct error *err)
 	       check_fields(shape, err);
 }
 
-/* ---- pieces
- * -------------------------------------------------------------------------------------------- */
+/* ---- pieces ---- */
 
 char *outbox_sql_quoted(const char *name)
 {
@@ -141,8 +139,7 @@ const char *outbox_sql_set(const struct outbox_shape *shape)
 	return shape->mark ? " SET published_at = clock_timestamp()" : "";
 }
 
-/* ---- horizon and bell
- * -------------------------------------------------------------------------------------- */
+/* ---- horizon and bell ---- */
 
 static char *last_drawn(const struct outbox_shape *shape)
 {
@@ -186,8 +183,7 @@ char *outbox_sql_bell_off(const struct outbox_shape *shape)
 	return xasprintf("SELECT setval(%u::oid::regclass, 1, false)", shape->bell);
 }
 
-/* ---- recovery
- * ---------------------------------------------------------------------------------------------- */
+/* ---- recovery ---- */
 
 /*
  * Where the given rows lie, of a list "given" with id and event_id. OFFSET 0 keeps the subquery one
@@ -375,8 +371,7 @@ char *outbox_sql_set_aside(const struct outbox_shape *shape, bool extra)
 	return sql;
 }
 
-/* ---- housekeeping
- * -------------------------------------------------------------------------------------------- */
+/* ---- housekeeping ---- */
 
 /* waiting (up to the cap + 1), first id, age of the first in seconds, last id drawn, dead letters.
  */

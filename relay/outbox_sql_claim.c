@@ -28,8 +28,7 @@ enum { HARMLESS = 65536, ESCAPED = 7 };
  * has. */
 enum { REMNANT = 1000 };
 
-/* ---- values
- * -------------------------------------------------------------------------------------------- */
+/* ---- values ---- */
 
 struct value {
 	char *name; /* owned; quoted */
@@ -91,8 +90,7 @@ static void row_free(struct row *row)
 	free(row->fields);
 }
 
-/* ---- sizes
- * --------------------------------------------------------------------------------------------- */
+/* ---- sizes ---- */
 
 /* The bytes stored, uncompressed: an array's elements are (construct_md_array). */
 static char *stored(const char *name)
@@ -179,8 +177,7 @@ static char *fits(const struct row *row, const struct value *value)
 	return sql;
 }
 
-/* ---- what is returned
- * ---------------------------------------------------------------------------------- */
+/* ---- what is returned ---- */
 
 /* At most so many characters. What is shorter in bytes is not looked at (varchar()). */
 static char *cut(char *text, size_t characters)
@@ -295,8 +292,7 @@ static char *returning(const struct outbox_shape *shape, const struct row *row)
 	return list;
 }
 
-/* ---- the claim
- * ----------------------------------------------------------------------------------------- */
+/* ---- the claim ---- */
 
 /* The rows from $1 on, in order of id, locked. */
 static char *next_rows(const struct outbox_shape *shape, const char *limit)

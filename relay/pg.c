@@ -37,8 +37,7 @@ struct pg {
 	struct error last_words; /* the server's, told between two answers; "" if none */
 };
 
-/* ---- failing and closing
- * --------------------------------------------------------------------------- */
+/* ---- failing and closing ---- */
 
 static void destroy(struct pg *pg)
 {
@@ -176,8 +175,7 @@ static void on_notice(void *arg, const PGresult *result)
 		pg->last_words = words;
 }
 
-/* ---- the socket
- * --------------------------------------------------------------------------------------- */
+/* ---- the socket ---- */
 
 static void on_io(int what, void *arg);
 
@@ -248,8 +246,7 @@ static void connect_on(struct pg *pg)
 	}
 }
 
-/* ---- answers
- * -------------------------------------------------------------------------------------------- */
+/* ---- answers ---- */
 
 static void pop(struct pg *pg)
 {
@@ -396,9 +393,7 @@ static void on_timer(void *arg)
 	leave(pg);
 }
 
-/* ---- asking
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- asking ---- */
 
 /* What a session of the relay's needs and the connection string leaves out. A vanished server is
  * noticed after about ten seconds (tcp(7): TCP_USER_TIMEOUT, keepalives). */
@@ -506,9 +501,7 @@ int pg_backend(const struct pg *pg)
 	return PQbackendPID(pg->conn);
 }
 
-/* ---- numbers
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- numbers ---- */
 
 struct pg_int8 pg_put_int8(int64_t value)
 {

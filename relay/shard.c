@@ -49,8 +49,7 @@ static void tell(struct shard *shard, enum engine_event event)
 	step(shard, (struct engine_input){.event = event});
 }
 
-/* ---- publishing
- * ---------------------------------------------------------------------------------- */
+/* ---- publishing ---- */
 
 /* The topic an event would go to, for counting; "" when it cannot be told. */
 static struct slice topic_of(struct shard *shard, const struct event *event)
@@ -109,8 +108,7 @@ static void produce(struct shard *shard)
 	shard->tell_progress = true;
 }
 
-/* ---- carrying out what the engine says
- * ------------------------------------------------------------ */
+/* ---- carrying out what the engine says ---- */
 
 static void claim(struct shard *shard, const struct claim *claim)
 {
@@ -267,8 +265,7 @@ static void step(struct shard *shard, struct engine_input input)
 	watch_for_stall(shard);
 }
 
-/* ---- what the source tells
- * ------------------------------------------------------------------------ */
+/* ---- what the source tells ---- */
 
 static void on_acquired(void *owner)
 {
@@ -408,8 +405,7 @@ const struct source_events shard_source_events = {
     .closed = on_closed,
 };
 
-/* ---- what the sink tells
- * -------------------------------------------------------------------------- */
+/* ---- what the sink tells ---- */
 
 static void reported(struct shard *shard)
 {
@@ -481,8 +477,7 @@ const struct sink_events shard_sink_events = {
     .ready = on_ready,
 };
 
-/* ---- the owner's side
- * ------------------------------------------------------------------------------ */
+/* ---- the owner's side ---- */
 
 struct shard *shard_new(const struct engine_options *options, int64_t stall_us,
 			const struct shard_world *world, struct metrics *metrics, uint64_t seed)

@@ -1,21 +1,34 @@
 """A Kafka that acknowledges little by little."""
+import json
 import threading
 from contextlib import contextmanager
 
+from harness.waiting import TimedOut, until
 from harness.writers import insert
 
 
 @contextmanager
-def trickling(kafka):
-    """Kafka answers for some milliseconds in every half second."""
+def trickling(kafka, relay):
+    """In every half second Kafka lives until it has acknowledged something, and no longer."""
     over = threading.Event()
 
+    def outstanding():
+        return json.loads(relay.get("/status")[1])["outstanding"]
+
+    def let_some_through():
+        before = outstanding()
+        kafka.resume()
+        try:
+            until(lambda: outstanding() < before, 2, "an acknowledgement", every=0.002)
+        except TimedOut:
+            pass  # nothing is on its way at the moment
+        kafka.pause()
+
     def pause_and_resume():
-        while not over.is_set():
-            kafka.pause()
-            over.wait(0.5)
-            kafka.resume()
-            over.wait(0.012)
+        kafka.pause()
+        while not over.wait(0.5):
+            let_some_through()
+        kafka.resume()
     thread = threading.Thread(target=pause_and_resume)
     thread.start()
     try:
@@ -28,12 +41,12 @@ def trickling(kafka):
 def test_reports_that_trickle_in_do_not_keep_the_transaction_open(database, kafka, new_relay, reader, topic):
     """Otherwise vacuum would wait, and in the end the server would take the session, and the lock with it."""
     topic()
-    relay = new_relay(outbox={"stall_timeout": "2s"}, kafka={"properties": ["batch.num.messages=1"]}).start()
+    relay = new_relay(outbox={"stall_timeout": "4s"}, kafka={"properties": ["batch.num.messages=1"]}).start()
     insert(database, 1)
     database.wait_empty()
-    with trickling(kafka):
-        insert(database, 10_000)
-        relay.wait_log("Kafka has not acknowledged a batch for 1[2-9] s: the transaction is rolled back", timeout=60)
+    insert(database, 10_000)
+    with trickling(kafka, relay):
+        relay.wait_log(r"Kafka has not acknowledged a batch for \d+ s: the transaction is rolled back", timeout=90)
     consumer = reader()
     assert len({record.event_id for record in consumer.take(10_001, timeout=60)}) == 10_001
     database.wait_empty(timeout=60)

@@ -229,6 +229,16 @@ static inline void reach_holding(struct world *w)
 	tell(w, ON_WITHDRAWN);
 }
 
+/* Two events that the sink would not take, given up by the stall timer. */
+static inline void reach_blocked(struct world *w)
+{
+	reach_claiming(w);
+	claimed(w, 2);
+	tell(w, ON_BLOCKED);
+	tell(w, ON_STALLED);
+	tell(w, ON_WITHDRAWN);
+}
+
 static inline void reach_recovering(struct world *w)
 {
 	reach_holding(w);

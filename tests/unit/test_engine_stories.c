@@ -341,23 +341,13 @@ static void test_a_blocked_sink_is_tried_again_when_writable(void **state)
 	finish(&w);
 }
 
-/* Two events that the sink would not take, given up by the stall timer. */
-static void hold_a_blocked_batch(struct world *w)
-{
-	reach_claiming(w);
-	claimed(w, 2);
-	tell(w, ON_BLOCKED);
-	tell(w, ON_STALLED);
-	tell(w, ON_WITHDRAWN);
-}
-
 /* Nobody tells when the row that waited for its topic is mended or gone. */
 static void test_a_blocked_sink_is_probed_with_no_transaction_left_open(void **state)
 {
 	struct world w;
 
 	(void)state;
-	hold_a_blocked_batch(&w);
+	reach_blocked(&w);
 	w.now_us += 4 * 1000 * 1000;
 	tell(&w, ON_TIMER);
 	assert_is(&w, ENGINE_HOLDING, "clear timer");
@@ -378,7 +368,7 @@ static void test_a_probe_that_goes_through_ends_the_block(void **state)
 	struct world w;
 
 	(void)state;
-	hold_a_blocked_batch(&w);
+	reach_blocked(&w);
 	w.now_us += 5 * 1000 * 1000;
 	tell(&w, ON_TIMER);
 	claimed(&w, 2);

@@ -2,9 +2,9 @@
  * engine.h - what a shard does next: a pure state machine, event in, actions out
  *
  * The engine knows of one session (its transaction and its hold on the shard), one batch, one sink.
- * It does no I/O, reads no clock and allocates nothing: the caller (shard.c) tells it what happened
- * and carries out, in order, what it answers. The simulator runs the same code against a model of
- * the world.
+ * It does no I/O, reads no clock and allocates nothing: the caller (worker.c) tells it what
+ * happened and carries out, in order, what it answers. The simulator runs the same code against a
+ * model of the world.
  *
  * One rule keeps everything whole: an event leaves the source only in a transaction that commits
  * after the sink has acknowledged it, and an event that the sink may still publish is never claimed
@@ -26,7 +26,7 @@
 #define ENGINE_STATES(X)                                                                           \
 	X(OFFLINE, "offline")	      /* no session; the retry timer runs */                       \
 	X(ACQUIRING, "acquiring")     /* opening a session, asking for the shard */                \
-	X(STANDBY, "standby")	      /* another relay owns the shard; the retry timer runs */     \
+	X(STANDBY, "standby")	      /* another relay owns the worker; the retry timer runs */    \
 	X(CLAIMING, "claiming")	      /* attached; a claim is under way */                         \
 	X(PUBLISHING, "publishing")   /* attached; the batch is complete, reports are awaited */   \
 	X(SETTLING, "settling")	      /* COMMIT is under way, all of the batch is delivered */     \

@@ -6,11 +6,11 @@
 
 #include "http.h"
 #include "metrics.h"
-#include "shard.h"
+#include "worker.h"
 
 struct pages {
 	const struct metrics *metrics; /* borrowed, both */
-	const struct shard *shard;
+	const struct worker *worker;
 	int64_t stall_us;
 	double started_s; /* CLOCK_MONOTONIC */
 };

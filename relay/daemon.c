@@ -12,7 +12,7 @@
 #include "loop.h"
 #include "outbox.h"
 #include "pages.h"
-#include "shard.h"
+#include "worker.h"
 #include "xalloc.h"
 
 #include <getopt.h>
@@ -35,8 +35,8 @@ struct daemon {
 	struct config *config;
 	struct loop *loop;
 	struct metrics metrics;
-	struct shard_world world;
-	struct shard *shard;
+	struct worker_world world;
+	struct worker *worker;
 	struct sink *sink;
 	struct source *source;
 	struct route *route;
@@ -50,7 +50,7 @@ struct daemon {
 	bool failed;
 };
 
-/* ---- the shard's world ---- */
+/* ---- the worker's world ---- */
 
 static int64_t monotonic_us(void *arg)
 {
@@ -64,22 +64,22 @@ static int64_t realtime_us(void *arg)
 	return clock_realtime_us();
 }
 
-static void set_timer(void *arg, enum shard_timer timer, int64_t after_us)
+static void set_timer(void *arg, enum worker_timer timer, int64_t after_us)
 {
 	struct daemon *daemon = arg;
-	loop_timer_set(timer == SHARD_TIMER_WAKE ? daemon->wake : daemon->stall, after_us);
+	loop_timer_set(timer == WORKER_TIMER_WAKE ? daemon->wake : daemon->stall, after_us);
 }
 
 static void on_wake(void *arg)
 {
 	struct daemon *daemon = arg;
-	shard_on_timer(daemon->shard, SHARD_TIMER_WAKE);
+	worker_on_timer(daemon->worker, WORKER_TIMER_WAKE);
 }
 
 static void on_stall(void *arg)
 {
 	struct daemon *daemon = arg;
-	shard_on_timer(daemon->shard, SHARD_TIMER_STALL);
+	worker_on_timer(daemon->worker, WORKER_TIMER_STALL);
 }
 
 static void on_stopped(void *arg, bool failed)
@@ -92,12 +92,13 @@ static void on_stopped(void *arg, bool failed)
 static void on_changed(void *arg)
 {
 	struct daemon *daemon = arg;
-	struct shard_status status;
-	shard_status(daemon->shard, &status);
+	struct worker_status status;
+	worker_status(daemon->worker, &status);
 	if (status.working && !daemon->working)
 		log_info("ready: publishing %s to %s", daemon->config->outbox.table,
 			 kafka_bootstrap(daemon->sink));
-	/* Between the states of work nothing is said; when the shard leaves them, the next time is.
+	/* Between the states of work nothing is said; when the worker leaves them, the next time
+	 * is.
 	 */
 	if (status.working || !status.acquired)
 		daemon->working = status.working;
@@ -108,13 +109,13 @@ static void on_changed(void *arg)
 static void on_patience(void *arg)
 {
 	struct daemon *daemon = arg;
-	struct shard_status status;
-	shard_status(daemon->shard, &status);
+	struct worker_status status;
+	worker_status(daemon->worker, &status);
 	log_warning("%s in %d s; what is not settled is published again at the next start",
 		    status.outstanding > 0 ? "Kafka has not acknowledged everything"
 					   : "the database has not settled everything",
 		    STOP_PATIENCE_US / 1000000);
-	shard_stop(daemon->shard, true);
+	worker_stop(daemon->worker, true);
 }
 
 static void on_stop_signal(int signo, void *arg)
@@ -127,7 +128,7 @@ static void on_stop_signal(int signo, void *arg)
 	loop_timer_set(daemon->patience, STOP_PATIENCE_US);
 	bool now = daemon->stopping;
 	daemon->stopping = true;
-	shard_stop(daemon->shard, now);
+	worker_stop(daemon->worker, now);
 }
 
 static void engine_options(const struct config *config, struct engine_options *options)
@@ -172,7 +173,7 @@ static void reload(struct daemon *daemon)
 	log_setup((enum log_level)config->log.level, (enum log_format)config->log.format);
 	engine_options(config, &options);
 	daemon->pages.stall_us = config->outbox.stall_timeout_ms * 1000;
-	shard_reload(daemon->shard, &options, daemon->pages.stall_us);
+	worker_reload(daemon->worker, &options, daemon->pages.stall_us);
 	log_info("reload: done");
 }
 
@@ -215,19 +216,19 @@ static void make_shard(struct daemon *daemon)
 {
 	struct engine_options options;
 	engine_options(daemon->config, &options);
-	daemon->world = (struct shard_world){.monotonic_us = monotonic_us,
-					     .realtime_us = realtime_us,
-					     .set_timer = set_timer,
-					     .stopped = on_stopped,
-					     .changed = on_changed,
-					     .arg = daemon};
+	daemon->world = (struct worker_world){.monotonic_us = monotonic_us,
+					      .realtime_us = realtime_us,
+					      .set_timer = set_timer,
+					      .stopped = on_stopped,
+					      .changed = on_changed,
+					      .arg = daemon};
 	daemon->wake = loop_timer_new(daemon->loop, on_wake, daemon);
 	daemon->stall = loop_timer_new(daemon->loop, on_stall, daemon);
 	daemon->patience = loop_timer_new(daemon->loop, on_patience, daemon);
 	daemon->watchdog = loop_timer_new(daemon->loop, on_watchdog, daemon);
 	uint64_t seed = (uint64_t)clock_realtime_us() ^ (uint64_t)getpid() << 40;
-	daemon->shard = shard_new(&options, daemon->config->outbox.stall_timeout_ms * 1000,
-				  &daemon->world, &daemon->metrics, seed);
+	daemon->worker = worker_new(&options, daemon->config->outbox.stall_timeout_ms * 1000,
+				    &daemon->world, &daemon->metrics, seed);
 }
 
 static bool make_ends(struct daemon *daemon, struct error *err)
@@ -237,25 +238,26 @@ static bool make_ends(struct daemon *daemon, struct error *err)
 				      .embedded = config->kafka.embedded,
 				      .properties = &config->kafka.properties,
 				      .metrics = &daemon->metrics};
-	daemon->sink = kafka_sink_new(daemon->loop, &kafka, &shard_sink_events, daemon->shard, err);
+	daemon->sink =
+	    kafka_sink_new(daemon->loop, &kafka, &worker_sink_events, daemon->worker, err);
 	if (daemon->sink == NULL)
 		return false;
 	daemon->source = outbox_new(daemon->loop, config, kafka_sink_max_bytes(daemon->sink),
-				    &shard_source_events, daemon->shard, err);
+				    &worker_source_events, daemon->worker, err);
 	if (daemon->source == NULL)
 		return false;
 	daemon->route = route_new(config->route.topic, config->route.key, &config->route.headers,
 				  outbox_field, daemon->source, err);
 	if (daemon->route == NULL)
 		return false;
-	shard_attach(daemon->shard, daemon->source, daemon->sink, daemon->route);
+	worker_attach(daemon->worker, daemon->source, daemon->sink, daemon->route);
 	return true;
 }
 
 static bool make_http(struct daemon *daemon, struct error *err)
 {
 	daemon->pages = (struct pages){.metrics = &daemon->metrics,
-				       .shard = daemon->shard,
+				       .worker = daemon->worker,
 				       .stall_us = daemon->config->outbox.stall_timeout_ms * 1000,
 				       .started_s = (double)clock_monotonic_us() / 1e6};
 	if (daemon->config->http.listen[0] == '\0')
@@ -293,10 +295,10 @@ static bool set_up(struct daemon *daemon, struct error *err)
 static void take_down(struct daemon *daemon)
 {
 	http_free(&daemon->http);
-	/* The sink first: it may still hold pointers into the shard's batch. */
+	/* The sink first: it may still hold pointers into the worker's batch. */
 	kafka_sink_free(&daemon->sink, SINK_PATIENCE_MS);
 	outbox_free(&daemon->source);
-	shard_free(&daemon->shard);
+	worker_free(&daemon->worker);
 	route_free(&daemon->route);
 	for (int i = 0; i < SIGNALS; i++)
 		loop_signal_free(&daemon->signals[i]);
@@ -323,7 +325,7 @@ static int run(struct daemon *daemon)
 			 config->outbox.table, kafka_bootstrap(daemon->sink));
 		catch_signals(daemon);
 		start_watchdog(daemon);
-		shard_start(daemon->shard);
+		worker_start(daemon->worker);
 		loop_run(daemon->loop);
 		log_info("stopped");
 	}

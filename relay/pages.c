@@ -30,8 +30,8 @@ static int metrics_page(void *arg, char **body, size_t *len)
 
 bool pages_healthy(const struct pages *p)
 {
-	struct shard_status status;
-	shard_status(p->shard, &status);
+	struct worker_status status;
+	worker_status(p->worker, &status);
 	const bool *connected = p->metrics->connected;
 	bool both = connected[PEER_DATABASE] && connected[PEER_KAFKA];
 	/* A restart brings no topic. */
@@ -51,8 +51,8 @@ static int healthz_page(void *arg, char **body, size_t *len)
 static int readyz_page(void *arg, char **body, size_t *len)
 {
 	const struct pages *p = arg;
-	struct shard_status status;
-	shard_status(p->shard, &status);
+	struct worker_status status;
+	worker_status(p->worker, &status);
 	if (status.standby)
 		return text_page(body, len, 200, "standing by for the shard\n");
 	if (!p->metrics->connected[PEER_DATABASE])
@@ -73,8 +73,8 @@ static double uptime(const struct pages *p)
 static int status_page(void *arg, char **body, size_t *len)
 {
 	const struct pages *p = arg;
-	struct shard_status status;
-	shard_status(p->shard, &status);
+	struct worker_status status;
+	worker_status(p->worker, &status);
 	json_t *json = json_pack(
 	    "{s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:b, s:b, s:f, s:I}", "state", status.state,
 	    "floor", (json_int_t)status.floor, "batch_events", (json_int_t)status.batch_events,
@@ -92,8 +92,8 @@ static int status_page(void *arg, char **body, size_t *len)
 
 char *pages_status_line(const struct pages *p)
 {
-	struct shard_status status;
-	shard_status(p->shard, &status);
+	struct worker_status status;
+	worker_status(p->worker, &status);
 	return xasprintf("status: %s, floor %lld, batch of %zu events (%zu with Kafka), %llu "
 			 "published in %.0f s, depth %.0f, oldest %.1f s, database %s, kafka %s",
 			 status.state, (long long)status.floor, status.batch_events,

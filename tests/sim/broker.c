@@ -104,8 +104,8 @@ void producer_init(struct sim *sim)
 	producer->report_count = producer->outstanding = 0;
 	producer->sim = sim;
 	producer->sink.ops = &ops;
-	producer->sink.events = &shard_sink_events;
-	producer->sink.owner = sim->process.shard;
+	producer->sink.events = &worker_sink_events;
+	producer->sink.owner = sim->process.worker;
 	producer->state = PRODUCER_STARTING;
 	producer->blocked = producer->told_reachable = false;
 	producer->ready_us = sim->now_us + (int64_t)sim_below(sim, 50) * MS;
@@ -202,23 +202,23 @@ bool broker_can_acknowledge(const struct sim *sim, unsigned partition)
 
 static void report(struct sim *sim, const struct report *report)
 {
-	const struct sink_events *events = &shard_sink_events;
-	struct shard *shard = sim->process.shard;
+	const struct sink_events *events = &worker_sink_events;
+	struct worker *worker = sim->process.worker;
 
 	trace(sim, "report %d row %u", (int)report->kind, report->row);
 	if (report->kind == REPORT_BROKEN) {
-		events->broken(shard, "broken");
+		events->broken(worker, "broken");
 		return;
 	}
 	sim->producer.outstanding--;
 	sim->process.progress_us = sim->now_us;
 	if (report->kind == REPORT_DELIVERED) {
-		events->delivered(shard, report->event);
+		events->delivered(worker, report->event);
 	} else if (report->kind == REPORT_RETURNED) {
-		events->returned(shard, report->event);
+		events->returned(worker, report->event);
 	} else {
 		note_rejected(sim, report->row);
-		events->rejected(shard, report->event, REJECT_BROKER, "poison");
+		events->rejected(worker, report->event, REJECT_BROKER, "poison");
 	}
 }
 

@@ -62,7 +62,7 @@ static void ask_to_stop(struct sim *sim, bool now)
 	if (!process->asked_to_stop)
 		process->stop_us = sim->now_us;
 	process->asked_to_stop = true;
-	shard_stop(process->shard, now);
+	worker_stop(process->worker, now);
 }
 
 static void lock_row(struct sim *sim)
@@ -99,7 +99,7 @@ static void reload(struct sim *sim)
 	sim->process.options.poll_us = old.poll_us;
 	sim->process.options.sweep_us = old.sweep_us;
 	if (process_runs(sim))
-		shard_reload(sim->process.shard, &sim->process.options, sim->plan.stall_us);
+		worker_reload(sim->process.worker, &sim->process.options, sim->plan.stall_us);
 }
 
 void fault_strike(struct sim *sim, enum fault fault, unsigned variant)

@@ -9,31 +9,31 @@
 
 bool process_runs(const struct sim *sim)
 {
-	return sim->process.shard != NULL && !sim->process.ended;
+	return sim->process.worker != NULL && !sim->process.ended;
 }
 
 const char *process_state(const struct sim *sim)
 {
-	struct shard_status status;
+	struct worker_status status;
 
-	if (sim->process.shard == NULL)
+	if (sim->process.worker == NULL)
 		return "not running";
-	shard_status(sim->process.shard, &status);
+	worker_status(sim->process.worker, &status);
 	return status.state;
 }
 
-/* ---- the shard's world ---- */
+/* ---- the worker's world ---- */
 
 static int64_t clock_us(void *arg)
 {
 	return ((struct sim *)arg)->now_us;
 }
 
-static void set_timer(void *arg, enum shard_timer timer, int64_t after_us)
+static void set_timer(void *arg, enum worker_timer timer, int64_t after_us)
 {
 	struct sim *sim = arg;
 
-	if (timer == SHARD_TIMER_STALL) {
+	if (timer == WORKER_TIMER_STALL) {
 		if (sim->plant != PLANT_NO_STALL)
 			sim->process.stall_timer_us = sim->now_us + after_us;
 		return;
@@ -81,35 +81,35 @@ void process_start(struct sim *sim)
 	struct process *process = &sim->process;
 
 	trace(sim, "process: starts");
-	process->world = (struct shard_world){.monotonic_us = clock_us,
-					      .realtime_us = clock_us,
-					      .set_timer = set_timer,
-					      .stopped = on_stopped,
-					      .arg = sim};
+	process->world = (struct worker_world){.monotonic_us = clock_us,
+					       .realtime_us = clock_us,
+					       .set_timer = set_timer,
+					       .stopped = on_stopped,
+					       .arg = sim};
 	process->ended = process->failed = process->asked_to_stop = false;
 	process->wake_us = process->stall_timer_us = NEVER;
 	process->rejected = 0;
 	process->progress_us = sim->now_us;
-	process->shard = shard_new(&process->options, sim->plan.stall_us, &process->world,
-				   sim->metrics, sim->random);
+	process->worker = worker_new(&process->options, sim->plan.stall_us, &process->world,
+				     sim->metrics, sim->random);
 	session_init(sim);
 	producer_init(sim);
-	shard_attach(process->shard, &sim->session.source, &sim->producer.sink, sim_route());
-	shard_start(process->shard);
+	worker_attach(process->worker, &sim->session.source, &sim->producer.sink, sim_route());
+	worker_start(process->worker);
 }
 
 void process_kill(struct sim *sim, unsigned asks_served, unsigned appended)
 {
 	struct process *process = &sim->process;
 
-	if (process->shard == NULL)
+	if (process->worker == NULL)
 		return;
 	allow_unsettled(sim);
 	allow_undurable(sim);
 	producer_crash(sim, appended);
 	session_cut(sim, false, asks_served, 0);
 	sim->session.answer_count = 0;
-	shard_free(&process->shard);
+	worker_free(&process->worker);
 	process->ended = false;
 	process->wake_us = process->stall_timer_us = NEVER;
 	process->start_us = sim->now_us + (int64_t)sim_below(sim, 500) * MS;
@@ -130,7 +130,7 @@ void process_reap(struct sim *sim)
 {
 	struct process *process = &sim->process;
 
-	if (process->shard == NULL || !process->ended)
+	if (process->worker == NULL || !process->ended)
 		return;
 	if (!process->failed && !process->asked_to_stop)
 		violated(sim, "stops unasked", "%s", "");
@@ -144,7 +144,7 @@ void process_reap(struct sim *sim)
 	}
 	session_cut(sim, true, 0, 0);
 	sim->session.answer_count = 0;
-	shard_free(&process->shard);
+	worker_free(&process->worker);
 	process->ended = false;
 	process->wake_us = process->stall_timer_us = NEVER;
 	process->start_us = sim->now_us + (int64_t)sim_below(sim, 500) * MS;

@@ -120,11 +120,12 @@ static void offer_all(const struct sim *sim, struct options *options)
 
 	options->count = 0;
 	offer_database(sim, options);
-	if (process->shard != NULL)
+	if (process->worker != NULL)
 		offer_broker(sim, options, hears);
 	if (hears)
 		offer_process(sim, options);
-	offer(options, process->shard == NULL && process->start_us <= sim->now_us, OPTION_START, 0);
+	offer(options, process->worker == NULL && process->start_us <= sim->now_us, OPTION_START,
+	      0);
 }
 
 /* ---- what does ---- */
@@ -144,30 +145,30 @@ static void tell_reachable(struct sim *sim)
 	struct producer *producer = &sim->producer;
 
 	producer->told_reachable = !producer->told_reachable;
-	shard_sink_events.reachable(sim->process.shard, producer->told_reachable);
+	worker_sink_events.reachable(sim->process.worker, producer->told_reachable);
 }
 
 static void tell_ready(struct sim *sim)
 {
 	sim->producer.state = PRODUCER_READY;
-	shard_sink_events.ready(sim->process.shard);
+	worker_sink_events.ready(sim->process.worker);
 }
 
 static void tell_writable(struct sim *sim)
 {
 	sim->producer.blocked = false;
-	shard_sink_events.writable(sim->process.shard);
+	worker_sink_events.writable(sim->process.worker);
 }
 
-static void wake(struct sim *sim, enum shard_timer timer)
+static void wake(struct sim *sim, enum worker_timer timer)
 {
 	int64_t *due =
-	    timer == SHARD_TIMER_WAKE ? &sim->process.wake_us : &sim->process.stall_timer_us;
+	    timer == WORKER_TIMER_WAKE ? &sim->process.wake_us : &sim->process.stall_timer_us;
 
 	trace(sim, "timer %d", (int)timer);
 	*due = NEVER;
 	const char *before = process_state(sim);
-	shard_on_timer(sim->process.shard, timer);
+	worker_on_timer(sim->process.worker, timer);
 	check_stall(sim, before);
 }
 
@@ -214,7 +215,7 @@ static void take_option(struct sim *sim, struct option option)
 		break;
 	case OPTION_WAKE:
 	case OPTION_STALL:
-		wake(sim, option.kind == OPTION_WAKE ? SHARD_TIMER_WAKE : SHARD_TIMER_STALL);
+		wake(sim, option.kind == OPTION_WAKE ? WORKER_TIMER_WAKE : WORKER_TIMER_STALL);
 		break;
 	case OPTION_START:
 		process_start(sim);
@@ -235,7 +236,7 @@ static void consider_process(const struct sim *sim, int64_t *soonest)
 	const struct process *process = &sim->process;
 	const struct producer *producer = &sim->producer;
 
-	if (process->shard == NULL) {
+	if (process->worker == NULL) {
 		consider(sim, soonest, process->start_us);
 		return;
 	}
@@ -339,7 +340,7 @@ static void stop_in_the_end(struct sim *sim)
 		return;
 	process->asked_to_stop = true;
 	process->stop_us = sim->now_us;
-	shard_stop(process->shard, false);
+	worker_stop(process->worker, false);
 }
 
 /* Faults, then quiet: drained, then idle for a few polls, then stopped. True at the very end. */
@@ -349,7 +350,7 @@ static bool move_on(struct sim *sim)
 
 	if (!sim->healed && faults_are_over(sim))
 		heal(sim);
-	if (sim->healed && sim->idle_us == 0 && is_empty(sim) && process->shard != NULL &&
+	if (sim->healed && sim->idle_us == 0 && is_empty(sim) && process->worker != NULL &&
 	    !process->asked_to_stop && sim->producer.outstanding == 0) {
 		sim->idle_us = sim->now_us;
 		sim->idle_looks = sim->looks;
@@ -358,7 +359,7 @@ static bool move_on(struct sim *sim)
 	if (sim->idle_us == 0 || sim->now_us - sim->idle_us < 5 * process->options.poll_us)
 		return false;
 	stop_in_the_end(sim);
-	return process->shard == NULL || process->ended;
+	return process->worker == NULL || process->ended;
 }
 
 /* A stop that takes too long is followed by a second signal. */
@@ -368,7 +369,7 @@ static void lose_patience(struct sim *sim)
 
 	if (process->asked_to_stop && process_runs(sim) &&
 	    sim->now_us - process->stop_us >= 10 * SECOND)
-		shard_stop(process->shard, true);
+		worker_stop(process->worker, true);
 }
 
 static void step(struct sim *sim)
@@ -404,5 +405,5 @@ void sim_run(struct sim *sim)
 	}
 	if (sim->violation == NULL)
 		check_end(sim);
-	shard_free(&sim->process.shard);
+	worker_free(&sim->process.worker);
 }

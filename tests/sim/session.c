@@ -191,8 +191,8 @@ void session_init(struct sim *sim)
 	session->debt = 0;
 	session->sim = sim;
 	session->source.ops = &ops;
-	session->source.events = &shard_source_events;
-	session->source.owner = sim->process.shard;
+	session->source.events = &worker_source_events;
+	session->source.owner = sim->process.worker;
 }
 
 /* ---- what the backend does ---- */
@@ -485,7 +485,7 @@ void session_serve(struct sim *sim, struct backend *backend)
 	}
 }
 
-/* ---- what the shard hears ---- */
+/* ---- what the worker hears ---- */
 
 static void tell_observed(struct sim *sim, const struct answer *answer)
 {
@@ -495,7 +495,7 @@ static void tell_observed(struct sim *sim, const struct answer *answer)
 	for (unsigned i = 0; i < 32; i++)
 		if (answer->writers & 1u << i)
 			writers_add(&writers, i + 1);
-	shard_source_events.observed(sim->process.shard, answer->drawn, &writers);
+	worker_source_events.observed(sim->process.worker, answer->drawn, &writers);
 }
 
 static void tell_lost(struct sim *sim)
@@ -504,28 +504,28 @@ static void tell_lost(struct sim *sim)
 
 	session->was_lost = true;
 	session->last_claimed = 0;
-	shard_source_events.lost(sim->process.shard, "cut");
+	worker_source_events.lost(sim->process.worker, "cut");
 }
 
 static void tell_claimed(struct sim *sim, const struct answer *answer)
 {
 	struct chunk *chunk = chunk_of_rows(sim, answer->rows);
-	struct shard_status status;
+	struct worker_status status;
 
-	shard_status(sim->process.shard, &status);
+	worker_status(sim->process.worker, &status);
 	if (chunk->count > 0)
 		sim->session.was_lost = false;
 	if (chunk->count > 0 && status.batch_events == 0)
 		sim->session.claimed_us = sim->now_us;
 	chunk->cut = answer->cut;
-	shard_source_events.claimed(sim->process.shard, chunk);
+	worker_source_events.claimed(sim->process.worker, chunk);
 }
 
 void session_tell(struct sim *sim)
 {
 	struct session *session = &sim->session;
-	struct shard *shard = sim->process.shard;
-	const struct source_events *events = &shard_source_events;
+	struct worker *worker = sim->process.worker;
+	const struct source_events *events = &worker_source_events;
 	struct answer answer = session->answers[0];
 
 	session->answer_count--;
@@ -537,10 +537,10 @@ void session_tell(struct sim *sim)
 	switch (answer.kind) {
 	case ANSWER_ACQUIRED:
 		session->source.has_bell = sim->plan.has_bell;
-		events->acquired(shard);
+		events->acquired(worker);
 		break;
 	case ANSWER_BUSY:
-		events->busy(shard);
+		events->busy(worker);
 		break;
 	case ANSWER_LOST:
 		tell_lost(sim);
@@ -551,25 +551,25 @@ void session_tell(struct sim *sim)
 	case ANSWER_DURABLE:
 		break;
 	case ANSWER_SETTLED:
-		events->settled(shard);
+		events->settled(worker);
 		break;
 	case ANSWER_WITHDRAWN:
-		events->withdrawn(shard);
+		events->withdrawn(worker);
 		break;
 	case ANSWER_RECOVERED:
-		events->recovered(shard);
+		events->recovered(worker);
 		break;
 	case ANSWER_OBSERVED:
 		tell_observed(sim, &answer);
 		break;
 	case ANSWER_RUNG:
-		events->rung(shard);
+		events->rung(worker);
 		break;
 	case ANSWER_GAUGED:
-		events->gauged(shard, &(struct gauges){0});
+		events->gauged(worker, &(struct gauges){0});
 		break;
 	case ANSWER_CLOSED:
-		events->closed(shard);
+		events->closed(worker);
 		break;
 	}
 }

@@ -1,5 +1,5 @@
 /*
- * sim.h - a small world in which the real shard, engine, batch, horizon, waker and route run
+ * sim.h - a small world in which the real worker, engine, batch, horizon, waker and route run
  *
  * One thread, a virtual clock, and a list of what could happen next, from which a seed chooses. The
  * world is a database (database.c) behind a source (session.c), a broker behind a sink (broker.c),
@@ -10,7 +10,7 @@
 #ifndef OUTBOX_SIM_H
 #define OUTBOX_SIM_H
 
-#include "shard.h"
+#include "worker.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -216,8 +216,8 @@ struct broker {
 /* ---- the process ---- */
 
 struct process {
-	struct shard *shard; /* NULL: not running */
-	struct shard_world world;
+	struct worker *worker; /* NULL: not running */
+	struct worker_world world;
 	struct engine_options options;
 	int64_t wake_us, stall_timer_us;
 	int64_t start_us; /* when it is started again */
@@ -322,7 +322,7 @@ struct sim {
 	bool lines_excused;		/* repeats may come in any order, to be short */
 	unsigned claims;		/* executed */
 	unsigned looks;			/* transactions begun */
-	int64_t looking_us;		/* since when the shard has only looked and rested */
+	int64_t looking_us;		/* since when the worker has only looked and rested */
 	int64_t healed_us, idle_us;	/* since when; 0: not yet */
 	unsigned idle_looks, idle_step; /* when it became idle */
 	unsigned crashes, faults, repeats;

@@ -79,11 +79,11 @@ static uint64_t hash_producer(uint64_t hash, const struct sim *sim)
 
 void states_note(struct states *states, const struct sim *sim)
 {
-	struct shard_status status = {0};
+	struct worker_status status = {0};
 	uint64_t hash = hash_producer(hash_sessions(hash_rows(1, sim), sim), sim);
 
-	if (sim->process.shard != NULL)
-		shard_status(sim->process.shard, &status);
+	if (sim->process.worker != NULL)
+		worker_status(sim->process.worker, &status);
 	hash = mix(hash, (uint64_t)(uintptr_t)status.state);
 	hash = mix(hash,
 		   (uint64_t)status.floor << 32 | status.batch_events << 16 | status.outstanding);

@@ -1,5 +1,6 @@
 /*
- * worker.h - a relay at work on its shards: carries out what the engine says, through a source and a sink
+ * worker.h - a relay at work on its shards: carries out what the engine says, through a source and
+ * a sink
  *
  * Holds the batch, routes its events, counts. Everything it touches comes in as a table of
  * functions, so that the simulator runs this very code. Thread: loop only.

@@ -1,5 +1,6 @@
 /*
- * worker.c - a relay at work on its shards: carries out what the engine says, through a source and a sink
+ * worker.c - a relay at work on its shards: carries out what the engine says, through a source and
+ * a sink
  */
 #include "worker.h"
 

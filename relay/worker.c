@@ -7,7 +7,9 @@
 #include "log.h"
 #include "xalloc.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct worker {
 	struct engine engine;
@@ -23,7 +25,8 @@ struct worker {
 	bool tell_blocked, tell_progress;
 	bool stall_timer_set;
 	bool acquired, ever_acquired;
-	bool refused; /* by the source, before anything had ever worked */
+	char standby_for[128]; /* why no shard is ours; "" if one is, or nothing is known */
+	bool refused;	       /* by the source, before anything had ever worked */
 
 	int64_t claim_sent_us, claim_us; /* of the batch: last ask, sum of the answers' times */
 	int64_t publish_us, settle_us;	 /* when they began */
@@ -210,8 +213,7 @@ static void perform(struct worker *worker, const struct engine_action *action)
 	}
 }
 
-/* Reports that trickle in keep the transaction open, but not for so long that the server ends the
- * session (idle_in_transaction_session_timeout is 30 s more than stall_timeout). */
+/* Reports that trickle in keep the transaction open, but not for ever: vacuum waits for it. */
 enum { TRICKLE_US = 10 * 1000 * 1000 };
 
 static int64_t stalled_at(const struct worker *worker)
@@ -239,7 +241,7 @@ static void step_once(struct worker *worker, struct engine_input input)
 	input.owes = worker->source->ops->owes(worker->source);
 	engine_step(&worker->engine, &input, &actions);
 	if (before != worker->engine.state)
-		log_debug("shard 0: %s -> %s", engine_state_name(before),
+		log_debug("%s -> %s", engine_state_name(before),
 			  engine_state_name(worker->engine.state));
 	if (!engine_is_blocked(&worker->engine))
 		worker->blocked_us = 0;
@@ -268,31 +270,49 @@ static void step(struct worker *worker, struct engine_input input)
 
 /* ---- what the source tells ---- */
 
-static void on_acquired(void *owner)
+static void connected(struct worker *worker, bool acquired)
 {
-	struct worker *worker = owner;
-	worker->acquired = worker->ever_acquired = true;
-	worker->metrics->shard_owned = true;
+	worker->acquired = acquired;
+	worker->ever_acquired = true; /* the set-up works, as far as a standby can tell */
+	worker->metrics->shards = worker->source->shards;
 	worker->metrics->connected[PEER_DATABASE] = true;
-	step(worker,
-	     (struct engine_input){.event = ON_ACQUIRED, .has_bell = worker->source->has_bell});
 }
 
-static void on_busy(void *owner)
+static void on_acquired(void *owner, bool gained)
 {
 	struct worker *worker = owner;
-	worker->ever_acquired = true; /* the set-up works, as far as a standby can tell */
-	if (worker->engine.failures > 0 || !worker->metrics->connected[PEER_DATABASE])
-		log_info("shard 0 belongs to another relay; standing by");
-	worker->metrics->connected[PEER_DATABASE] = true;
+	worker->standby_for[0] = '\0';
+	connected(worker, true);
+	step(worker, (struct engine_input){.event = ON_ACQUIRED,
+					   .has_bell = worker->source->has_bell,
+					   .company = worker->source->company,
+					   .gained = gained});
+}
+
+static void on_busy(void *owner, const char *why)
+{
+	struct worker *worker = owner;
+	if (strcmp(worker->standby_for, why) != 0)
+		log_info("standing by: %s", why);
+	snprintf(worker->standby_for, sizeof(worker->standby_for), "%s", why);
+	connected(worker, false);
+	/* Whoever has them tells. */
+	worker->metrics->depth = worker->metrics->oldest_age_seconds = 0;
+	worker->waiting_us = 0;
 	tell(worker, ON_BUSY);
+}
+
+static void on_stirred(void *owner)
+{
+	tell(owner, ON_STIRRED);
 }
 
 static void on_lost(void *owner, const char *why)
 {
 	struct worker *worker = owner;
 	worker->acquired = false;
-	worker->metrics->shard_owned = false;
+	worker->standby_for[0] = '\0';
+	shards_clear(&worker->metrics->shards, worker->source->shards.count);
 	worker->metrics->connected[PEER_DATABASE] = false;
 	worker->metrics->retries[PEER_DATABASE]++;
 	log_warning("the session with the database is gone: %s; %s", why,
@@ -319,8 +339,10 @@ static void on_refused(void *owner, const char *why)
 static void on_claimed(void *owner, struct chunk *chunk)
 {
 	struct worker *worker = owner;
-	struct engine_input input = {
-	    .event = ON_CLAIMED, .count = (int64_t)chunk->count, .cut = chunk->cut};
+	struct engine_input input = {.event = ON_CLAIMED,
+				     .count = (int64_t)chunk->count,
+				     .cut = chunk->cut,
+				     .upto = chunk->upto};
 	worker->claim_us += now_us(worker) - worker->claim_sent_us;
 	if (chunk->count > 0) {
 		input.first = chunk->events[0].id;
@@ -402,6 +424,7 @@ const struct source_events worker_source_events = {
     .recovered = on_recovered,
     .observed = on_observed,
     .rung = on_rung,
+    .stirred = on_stirred,
     .gauged = on_gauged,
     .closed = on_closed,
 };
@@ -495,6 +518,7 @@ void worker_attach(struct worker *worker, struct source *source, struct sink *si
 		   struct route *route)
 {
 	worker->source = source;
+	worker->metrics->shards = source->shards;
 	worker->sink = sink;
 	worker->route = route;
 }
@@ -572,7 +596,8 @@ void worker_status(const struct worker *worker, struct worker_status *status)
 	    .published = worker->published,
 	    .working = is_working(worker->engine.state),
 	    .acquired = worker->acquired,
-	    .standby = worker->engine.state == ENGINE_STANDBY,
+	    .standby = worker->standby_for,
+	    .shards = &worker->source->shards,
 	    .waiting = worker->waiting_us > 0 || worker->batch.events > 0,
 	    .idle_us = now_us(worker) - since,
 	    .blocked_us = blocked ? now_us(worker) - worker->blocked_us : -1,

@@ -22,6 +22,9 @@
 /* After a claim that failed at an event's size, so many measure first. */
 enum { EXACT_CLAIMS = 1000 };
 
+/* A session that has not answered any statement for so long is given up: no claim takes as long. */
+enum { DEAF_US = 120 * 1000 * 1000 };
+
 static struct outbox *outbox_of(struct source *source)
 {
 	return (struct outbox *)source;
@@ -30,7 +33,7 @@ static struct outbox *outbox_of(struct source *source)
 static void close_session(struct outbox *outbox)
 {
 	pg_close(&outbox->pg);
-	outbox->serving = false;
+	outbox->serving = outbox->in_transaction = outbox->rest_due = false;
 	outbox_claim_forget(outbox);
 	outbox_fleet_lost(outbox);
 }
@@ -51,6 +54,14 @@ void outbox_commit_durably(struct outbox *outbox, enum tag tag)
 		pg_ask_prepared(outbox->pg, TAG_IGNORE, "write", NULL, 0, false);
 	pg_ask_prepared(outbox->pg, (int)tag, "commit", NULL, 0, false);
 	pg_sync(outbox->pg);
+}
+
+void outbox_make_durable(struct outbox *outbox)
+{
+	if (outbox->debt.count == 0)
+		return;
+	pg_ask_prepared(outbox->pg, TAG_IGNORE, "begin", NULL, 0, false);
+	outbox_commit_durably(outbox, TAG_DURABLE);
 }
 
 /* ---- the leaves ---- */
@@ -106,16 +117,32 @@ static bool was_stopped(struct outbox *outbox)
 	return true;
 }
 
+/* A connection may be swallowed by something in between that answers for the server's kernel. */
+static bool is_deaf(struct outbox *outbox)
+{
+	struct error err;
+	if (outbox->beat_us - outbox->heard_us < DEAF_US)
+		return false;
+	error_set(&err, "the database has answered nothing for %d s", DEAF_US / 1000000);
+	outbox_give_up(outbox, false, err.text);
+	return true;
+}
+
+static void beat(struct outbox *outbox)
+{
+	if (outbox->pg != NULL && was_stopped(outbox))
+		return;
+	outbox->beat_us = clock_monotonic_us();
+	if (!outbox->serving || is_deaf(outbox))
+		return;
+	pg_ask(outbox->pg, TAG_IGNORE, "SELECT", NULL, 0, false);
+	pg_sync(outbox->pg);
+}
+
 static void on_heartbeat(void *arg)
 {
 	struct outbox *outbox = arg;
-	if (outbox->pg == NULL || !was_stopped(outbox)) {
-		outbox->beat_us = clock_monotonic_us();
-		if (outbox->serving) {
-			pg_ask(outbox->pg, TAG_IGNORE, "SELECT", NULL, 0, false);
-			pg_sync(outbox->pg);
-		}
-	}
+	beat(outbox);
 	loop_timer_set(outbox->heartbeat, outbox->config->outbox.session_timeout_ms * 1000 / 3);
 }
 
@@ -179,6 +206,7 @@ static void on_answered(void *owner, int tag, PGresult *result)
 		PQclear(result);
 		return;
 	}
+	outbox->heard_us = outbox->beat_us;
 	switch ((enum tag)tag) {
 	case TAG_IGNORE:
 		PQclear(result);
@@ -240,7 +268,7 @@ static void on_answered(void *owner, int tag, PGresult *result)
 	}
 }
 
-/* "OID": the bell. "OID fleet": another relay. */
+/* "OID": the bell; "OID rest": it was put to rest; "OID fleet": another relay. */
 static void on_notified(void *owner, const char *channel, const char *payload)
 {
 	struct outbox *outbox = owner;
@@ -252,6 +280,8 @@ static void on_notified(void *owner, const char *channel, const char *payload)
 	if (strcmp(end, " fleet") == 0) {
 		outbox->hurry = true;
 		events->stirred(outbox->source.owner);
+	} else if (strcmp(end, " rest") == 0) {
+		events->rested(outbox->source.owner);
 	} else {
 		events->rung(outbox->source.owner);
 	}
@@ -322,6 +352,22 @@ static void acquire(struct source *source)
 		outbox_fleet_look(outbox);
 }
 
+static void put_bell_to_rest(struct outbox *outbox)
+{
+	if (!outbox->rest_due)
+		return;
+	outbox->rest_due = false;
+	pg_ask_prepared(outbox->pg, TAG_IGNORE, "bell_off_told", NULL, 0, false);
+	pg_sync(outbox->pg);
+}
+
+/* The transaction's end has been asked for. */
+static void ended(struct outbox *outbox)
+{
+	outbox->in_transaction = false;
+	put_bell_to_rest(outbox);
+}
+
 static void ask_alone(struct outbox *outbox, int tag, const char *sql)
 {
 	pg_ask(outbox->pg, tag, sql, NULL, 0, false);
@@ -333,22 +379,25 @@ static void settle(struct source *source, const struct batch *batch, bool more)
 	struct outbox *outbox = outbox_of(source);
 	if (!more || !outbox_debt_has_room(&outbox->debt, batch->delivered)) {
 		outbox_commit_durably(outbox, TAG_SETTLED);
-		return;
+	} else {
+		outbox_debt_add(&outbox->debt, batch);
+		pg_ask_prepared(outbox->pg, TAG_IGNORE, "lazily", NULL, 0, false);
+		pg_ask_prepared(outbox->pg, TAG_SETTLED_LAZILY, "commit", NULL, 0, false);
+		pg_sync(outbox->pg);
 	}
-	outbox_debt_add(&outbox->debt, batch);
-	pg_ask_prepared(outbox->pg, TAG_IGNORE, "lazily", NULL, 0, false);
-	pg_ask_prepared(outbox->pg, TAG_SETTLED_LAZILY, "commit", NULL, 0, false);
-	pg_sync(outbox->pg);
+	ended(outbox);
 }
 
 static void end(struct source *source)
 {
 	outbox_commit_durably(outbox_of(source), TAG_DURABLE);
+	ended(outbox_of(source));
 }
 
 static void withdraw(struct source *source)
 {
 	ask_alone(outbox_of(source), TAG_WITHDRAWN, "ROLLBACK");
+	ended(outbox_of(source));
 }
 
 static void settle_some(struct outbox *outbox, const struct batch *batch)
@@ -400,12 +449,16 @@ static void bell(struct source *source, bool armed)
 {
 	struct outbox *outbox = outbox_of(source);
 	struct pg_param param = pg_param_text("true");
+	outbox->rest_due = !armed && outbox->source.company;
+	if (outbox->rest_due) {
+		if (!outbox->in_transaction)
+			put_bell_to_rest(outbox);
+		return;
+	}
 	if (armed)
 		pg_ask_prepared(outbox->pg, TAG_IGNORE, "bell", &param, 1, false);
 	else
-		pg_ask_prepared(outbox->pg, TAG_IGNORE,
-				outbox->source.company ? "bell_off_told" : "bell_off", NULL, 0,
-				false);
+		pg_ask_prepared(outbox->pg, TAG_IGNORE, "bell_off", NULL, 0, false);
 	pg_sync(outbox->pg);
 }
 
@@ -429,10 +482,7 @@ static void housekeep(struct source *source, int64_t floor)
 static void close_when_done(struct source *source)
 {
 	struct outbox *outbox = outbox_of(source);
-	if (outbox->debt.count > 0) {
-		pg_ask_prepared(outbox->pg, TAG_IGNORE, "begin", NULL, 0, false);
-		outbox_commit_durably(outbox, TAG_DURABLE);
-	}
+	outbox_make_durable(outbox);
 	outbox_fleet_leave(outbox);
 	ask_alone(outbox, TAG_CLOSE, "SELECT");
 }

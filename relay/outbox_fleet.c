@@ -169,6 +169,8 @@ static void ask_lock(struct outbox *outbox, const char *function, int shard)
 
 static void give(struct outbox *outbox, const struct shards *shards)
 {
+	/* Whoever takes them remembers nothing of what a crash of the server brings back. */
+	outbox_make_durable(outbox);
 	const char *unlock =
 	    outbox->shape.competing ? "pg_advisory_unlock_shared" : "pg_advisory_unlock";
 	for (int k = 0; k < shards->count; k++)

@@ -88,8 +88,11 @@ struct outbox {
 	int gauges_left;
 
 	struct loop_timer *heartbeat;
-	int64_t beat_us;
-	bool serving; /* the session is set up */
+	int64_t beat_us,
+	    heard_us;	     /* the last heartbeat, and the last one with an answer after it */
+	bool serving;	     /* the session is set up */
+	bool in_transaction; /* as asked for */
+	bool rest_due;	     /* the bell is to be put to rest behind the transaction */
 
 	/* outbox_fleet.c */
 	char *owned_text;     /* owned; source.shards as a parameter */
@@ -101,6 +104,9 @@ struct outbox {
 
 /* Ends the session and tells why. */
 void outbox_give_up(struct outbox *outbox, bool permanent, const char *why);
+
+/* Waits for what earlier commits have left in debt. Outside a transaction. */
+void outbox_make_durable(struct outbox *outbox);
 
 /* Commits and waits. */
 void outbox_commit_durably(struct outbox *outbox, enum tag tag);

@@ -302,6 +302,11 @@ static void on_busy(void *owner, const char *why)
 	tell(worker, ON_BUSY);
 }
 
+static void on_rested(void *owner)
+{
+	tell(owner, ON_RESTED);
+}
+
 static void on_stirred(void *owner)
 {
 	tell(owner, ON_STIRRED);
@@ -424,6 +429,7 @@ const struct source_events worker_source_events = {
     .recovered = on_recovered,
     .observed = on_observed,
     .rung = on_rung,
+    .rested = on_rested,
     .stirred = on_stirred,
     .gauged = on_gauged,
     .closed = on_closed,

@@ -7,7 +7,6 @@
  */
 #include "outbox.h"
 
-#include "clock.h"
 #include "log.h"
 #include "outbox_ids.h"
 #include "outbox_internal.h"
@@ -21,9 +20,6 @@
 
 /* After a claim that failed at an event's size, so many measure first. */
 enum { EXACT_CLAIMS = 1000 };
-
-/* A session that has not answered any statement for so long is given up: no claim takes as long. */
-enum { DEAF_US = 120 * 1000 * 1000 };
 
 static struct outbox *outbox_of(struct source *source)
 {
@@ -97,55 +93,6 @@ static void ask_leaves(struct outbox *outbox, enum tag tag, const char *name,
 			outbox_ask_leaf(outbox, tag, name, leaf, params, count, false);
 }
 
-/* ---- the heartbeat ---- */
-
-/* The server ends a session that is silent for session_timeout. Should this process have been
- * stopped for so long, its shards are somebody else's by now, whatever it still has to read from
- * the connection. */
-static bool was_stopped(struct outbox *outbox)
-{
-	int64_t silent = clock_monotonic_us() - outbox->beat_us;
-	struct error err;
-	if (silent <= outbox->config->outbox.session_timeout_ms * 1000)
-		return false;
-	outbox->beat_us += silent;
-	error_set(&err,
-		  "this process was stopped for %.1f s, longer than outbox.session_timeout: its "
-		  "shards may have another owner",
-		  (double)silent / 1e6);
-	outbox_give_up(outbox, false, err.text);
-	return true;
-}
-
-/* A connection may be swallowed by something in between that answers for the server's kernel. */
-static bool is_deaf(struct outbox *outbox)
-{
-	struct error err;
-	if (outbox->beat_us - outbox->heard_us < DEAF_US)
-		return false;
-	error_set(&err, "the database has answered nothing for %d s", DEAF_US / 1000000);
-	outbox_give_up(outbox, false, err.text);
-	return true;
-}
-
-static void beat(struct outbox *outbox)
-{
-	if (outbox->pg != NULL && was_stopped(outbox))
-		return;
-	outbox->beat_us = clock_monotonic_us();
-	if (!outbox->serving || is_deaf(outbox))
-		return;
-	pg_ask(outbox->pg, TAG_IGNORE, "SELECT", NULL, 0, false);
-	pg_sync(outbox->pg);
-}
-
-static void on_heartbeat(void *arg)
-{
-	struct outbox *outbox = arg;
-	beat(outbox);
-	loop_timer_set(outbox->heartbeat, outbox->config->outbox.session_timeout_ms * 1000 / 3);
-}
-
 /* ---- answers ---- */
 
 /* Of what is beyond the cap the ids tell: those since the first, and of them our shards' part. */
@@ -202,7 +149,7 @@ static void on_answered(void *owner, int tag, PGresult *result)
 {
 	struct outbox *outbox = owner;
 	const struct source_events *events = outbox->source.events;
-	if (was_stopped(outbox)) {
+	if (outbox_was_stopped(outbox)) {
 		PQclear(result);
 		return;
 	}
@@ -275,7 +222,7 @@ static void on_notified(void *owner, const char *channel, const char *payload)
 	const struct source_events *events = outbox->source.events;
 	char *end;
 	if (strcmp(channel, "outbox_relay") != 0 ||
-	    strtoul(payload, &end, 10) != outbox->shape.oid || was_stopped(outbox))
+	    strtoul(payload, &end, 10) != outbox->shape.oid || outbox_was_stopped(outbox))
 		return;
 	if (strcmp(end, " fleet") == 0) {
 		outbox->hurry = true;
@@ -567,9 +514,7 @@ struct source *outbox_new(struct loop *loop, const struct config *config, size_t
 	outbox->name = name;
 	outbox->withhold_bytes = withhold_bytes;
 	outbox->first_look = true;
-	outbox->heartbeat = loop_timer_new(loop, on_heartbeat, outbox);
-	outbox->beat_us = clock_monotonic_us();
-	loop_timer_set(outbox->heartbeat, 0);
+	outbox_heartbeat_new(outbox);
 	/* The identity is the first field, always. */
 	add_field(outbox, config->outbox.columns.event_id);
 	if (!find_keys(outbox, err))

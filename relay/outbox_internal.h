@@ -105,6 +105,13 @@ struct outbox {
 /* Ends the session and tells why. */
 void outbox_give_up(struct outbox *outbox, bool permanent, const char *why);
 
+/* Says something to the server three times in a session_timeout. */
+void outbox_heartbeat_new(struct outbox *outbox);
+
+/* Whether this process was stopped for longer than session_timeout; then the session has been given
+ * up. To be asked before an answer is looked at. */
+bool outbox_was_stopped(struct outbox *outbox);
+
 /* Waits for what earlier commits have left in debt. Outside a transaction. */
 void outbox_make_durable(struct outbox *outbox);
 

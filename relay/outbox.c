@@ -215,7 +215,8 @@ static void on_answered(void *owner, int tag, PGresult *result)
 	}
 }
 
-/* "OID": the bell; "OID rest": it was put to rest; "OID fleet": another relay. */
+/* "OID": the bell; "OID rest": it was put to rest; "OID fleet", "OID free": another relay has come,
+ * or has handed shards over. */
 static void on_notified(void *owner, const char *channel, const char *payload)
 {
 	struct outbox *outbox = owner;
@@ -224,14 +225,14 @@ static void on_notified(void *owner, const char *channel, const char *payload)
 	if (strcmp(channel, "outbox_relay") != 0 ||
 	    strtoul(payload, &end, 10) != outbox->shape.oid || outbox_was_stopped(outbox))
 		return;
-	if (strcmp(end, " fleet") == 0) {
-		outbox->hurry = true;
-		events->stirred(outbox->source.owner);
-	} else if (strcmp(end, " rest") == 0) {
-		events->rested(outbox->source.owner);
-	} else {
+	if (strcmp(end, " free") == 0)
+		outbox->handed_over = true;
+	if (*end == '\0')
 		events->rung(outbox->source.owner);
-	}
+	else if (strcmp(end, " rest") == 0)
+		events->rested(outbox->source.owner);
+	else
+		events->stirred(outbox->source.owner);
 }
 
 static void on_connected(void *owner)

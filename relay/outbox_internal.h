@@ -95,10 +95,10 @@ struct outbox {
 	bool rest_due;	     /* the bell is to be put to rest behind the transaction */
 
 	/* outbox_fleet.c */
-	char *owned_text;     /* owned; source.shards as a parameter */
-	struct shards before; /* owned by the session before */
-	struct shards was_free;
-	bool first_look, hurry;
+	char *owned_text;		   /* owned; source.shards as a parameter */
+	struct shards before;		   /* owned by the session before */
+	int64_t free_since_us[SHARDS_MAX]; /* as far as looks have seen; 0: owned */
+	bool first_look, handed_over;
 	struct shards taken; /* by the try under way */
 };
 

@@ -4,41 +4,17 @@ import signal
 
 import pytest
 
-from harness.checker import problems
 from harness.fleet import locked, owned, standby, wait_spread, wait_standby
 from harness.waiting import until
-from harness.writers import Writers, arrivals, insert
+from harness.writers import Writers, insert
 
 EIGHT = {"shards": 8}
 SMALL = {"shards": 8, "claim_rows": 10, "batch_rows": 20}
 
 
-@pytest.fixture
-def fleet(database, new_relay, topic):
-    """fleet(3, shards=8): so many relays, started; not yet all of them with shards."""
-    topic()
-
-    def start(count, **outbox):
-        relays = [new_relay(outbox=outbox or EIGHT) for _ in range(count)]
-        for relay in relays:
-            relay.start(wait=False)
-        return relays
-    return start
-
-
-@pytest.fixture
-def in_order(database, reader):
-    """in_order(writers, kills=0): everything committed has arrived, each key in order, and repeats are at most
-    one contiguous replay per kill."""
-    def check(writers, kills=0):
-        database.wait_empty(timeout=60)
-        assert problems(writers.truth(), arrivals(reader().rest()), kills=kills) == []
-    return check
-
-
 def test_one_relay_owns_all(fleet, database):
     """By its own word and by the locks."""
-    relay, = fleet(1)
+    relay, = fleet(1, **EIGHT)
     wait_spread([relay], 8)
     assert list(locked(database, 8).values()) == [set(range(8))]
 
@@ -74,7 +50,7 @@ def test_two_relays_join_at_once_and_again(fleet, database, in_order):
 
 def test_each_relay_works_on_its_own_shards_only(fleet, database, reader):
     """Each of eight shards has events; the two relays publish them all, each a part, and none twice."""
-    relays = fleet(2)
+    relays = fleet(2, **EIGHT)
     wait_spread(relays, 4, 4)
     insert(database, 5000)
     records = reader().take(5000)

@@ -48,3 +48,9 @@ def wait_standby(relay, words, timeout=20):
     until(lambda: words in standby(relay), timeout, f"{relay.name} to stand by: {words}", every=0.02)
     code, text = relay.get("/readyz")
     assert code == 200 and text == f"standing by: {standby(relay)}\n", (code, text)
+
+
+def sessions(database):
+    """The backends of the relays' sessions."""
+    return {pid for pid, in database.rows("SELECT pid FROM pg_stat_activity WHERE usename = 'outbox_relay'"
+                                          " AND datname = current_database()")}

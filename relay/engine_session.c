@@ -114,14 +114,13 @@ static void look(struct step *s, bool observes)
 void engine_on_rung(struct step *s)
 {
 	struct engine *engine = s->engine;
-	bool watching = engine->waker.state == WAKER_WATCHING;
-	if (!engine->waker.armed) {
-		put_to_rest(s);
-		return;
-	}
+	bool watching = engine->waker.state == WAKER_WATCHING, armed = engine->waker.armed;
 	if (waker_rung(&engine->waker))
 		engine_act(s, DO_BELL_OFF);
-	look(s, watching);
+	if (armed)
+		look(s, watching);
+	else
+		put_to_rest(s);
 }
 
 /* Should it have been armed again meanwhile, the next ring finds nobody asleep. */

@@ -5,6 +5,7 @@
 #include "worker.h"
 
 #include "log.h"
+#include "plants.h"
 #include "xalloc.h"
 
 #include <stdlib.h>
@@ -88,6 +89,7 @@ static bool produce_one(struct worker *worker, struct event *event)
 	switch (answer) {
 	case SINK_TAKEN:
 		batch_sent(&worker->batch, event);
+		FAILPOINT("first-produced");
 		return true;
 	case SINK_LATER:
 		worker->tell_blocked = true;
@@ -103,6 +105,7 @@ static bool produce_one(struct worker *worker, struct event *event)
 static void produce(struct worker *worker)
 {
 	struct event *event;
+	FAILPOINT("before-produce");
 	while ((event = batch_next(&worker->batch)) != NULL)
 		if (!produce_one(worker, event))
 			break;
@@ -115,6 +118,7 @@ static void claim(struct worker *worker, const struct claim *claim)
 {
 	worker->claim_sent_us = now_us(worker);
 	worker->source->ops->claim(worker->source, claim);
+	FAILPOINT("claim-sent");
 }
 
 static void settle(struct worker *worker, bool more)
@@ -125,7 +129,9 @@ static void settle(struct worker *worker, bool more)
 	histogram_observe(&metrics->publish, seconds(worker->settle_us - worker->publish_us));
 	histogram_observe(&metrics->batch_events, (double)worker->batch.events);
 	worker->claim_us = 0;
+	FAILPOINT("before-commit");
 	worker->source->ops->settle(worker->source, &worker->batch, more);
+	FAILPOINT("commit-sent");
 }
 
 static void clear(struct worker *worker)
@@ -176,6 +182,7 @@ static void perform(struct worker *worker, const struct engine_action *action)
 		source->ops->withdraw(source);
 		break;
 	case DO_RECOVER:
+		FAILPOINT("before-recovery");
 		source->ops->recover(source, &worker->batch, action->set_aside);
 		break;
 	case DO_BELL_ON:
@@ -271,6 +278,7 @@ static void step(struct worker *worker, struct engine_input input)
 static void on_acquired(void *owner)
 {
 	struct worker *worker = owner;
+	FAILPOINT("lock-got");
 	worker->acquired = worker->ever_acquired = true;
 	worker->metrics->shard_owned = true;
 	worker->metrics->connected[PEER_DATABASE] = true;
@@ -323,6 +331,7 @@ static void on_claimed(void *owner, struct chunk *chunk)
 	    .event = ON_CLAIMED, .count = (int64_t)chunk->count, .cut = chunk->cut};
 	worker->claim_us += now_us(worker) - worker->claim_sent_us;
 	if (chunk->count > 0) {
+		FAILPOINT("claimed");
 		input.first = chunk->events[0].id;
 		input.last = chunk->events[chunk->count - 1].id;
 		if (worker->waiting_us == 0)
@@ -340,6 +349,7 @@ static void on_claimed(void *owner, struct chunk *chunk)
 static void on_settled(void *owner)
 {
 	struct worker *worker = owner;
+	FAILPOINT("commit-answered");
 	worker->moved_us = now_us(worker);
 	histogram_observe(&worker->metrics->settle, seconds(worker->moved_us - worker->settle_us));
 	clear(worker);
@@ -354,6 +364,7 @@ static void on_withdrawn(void *owner)
 static void on_recovered(void *owner)
 {
 	struct worker *worker = owner;
+	FAILPOINT("recovered");
 	if (worker->batch.delivered > 0)
 		log_info("settled %zu published events by their identity", worker->batch.delivered);
 	worker->moved_us = now_us(worker);
@@ -424,6 +435,8 @@ static void on_delivered(void *owner, struct event *event)
 	}
 	worker->published++;
 	batch_delivered(&worker->batch, event);
+	if (worker->batch.outstanding == 0)
+		FAILPOINT("acknowledged");
 	reported(worker);
 	worker->moved_us = worker->progress_us;
 }

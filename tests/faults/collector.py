@@ -79,6 +79,13 @@ class Collector:
         if not done:
             raise RuntimeError(f"the collector did not reach {ends} in {timeout} s: {dict(self.next)}")
 
+    def abandon(self):
+        """Ends wherever it is; nothing if it has ended."""
+        if not self._stopping.is_set():
+            self._stopping.set()
+            self._thread.join()
+            self._consumer.close()
+
     def _reached(self, ends):
         return all(self.next[topic, partition] >= ends[topic][partition]
                    for topic, partition in self._partitions())

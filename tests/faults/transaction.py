@@ -38,6 +38,13 @@ class Transaction:
             return
         self._commit()
 
+    def prepare(self):
+        """Does the work and prepares the transaction under its name; whoever commits it tells the load."""
+        self._work()
+        with self.connection.cursor() as cursor:
+            cursor.execute(f"PREPARE TRANSACTION '{self.name}'")
+        self._ended(self.undone, [])
+
     def _commit(self):
         """An error here says nothing about the outcome: truth will tell."""
         try:

@@ -15,6 +15,8 @@ from typing import NamedTuple
 os.environ.setdefault("OUTBOX_RELAY", os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..",
                                                    "build-plants", "outbox-relay"))
 
+import harness.relay  # noqa: E402
+
 from faults import plants  # noqa: E402
 from faults.checker import report, violated  # noqa: E402
 from faults.history import now  # noqa: E402
@@ -83,7 +85,7 @@ def main(argv):
         print(__doc__, "\nThe errors:", ", ".join(known), file=sys.stderr)
         return 2
     if not plants.available():
-        print(f"{plants.BINARY} is no test build: cmake -S . -B build-plants -DPLANTS=ON", file=sys.stderr)
+        print(f"{harness.relay.BINARY} is no test build: cmake -S . -B build-plants -DPLANTS=ON", file=sys.stderr)
         return 2
     return 0 if run(controls) else 1
 

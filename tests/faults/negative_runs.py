@@ -18,7 +18,7 @@ from faults.kafkawire import KafkaWire
 from faults.load import Load, Mix
 from faults.proxy import Proxy
 from faults.sampler import Sampler
-from faults.try_load import PARTITIONS, TABLE, snapshot
+from faults.try_load import PARTITIONS, snapshot
 from faults.watched import Watched
 
 EMPTY_AFTER = 8  # s without load and faults
@@ -69,7 +69,6 @@ class Trial:
         os.makedirs(self.directory)
         self.mix = Mix(topic=self.name + ".{}", **{"keys": 30, "largest": 2000, **scenario.mix})
         self.database = Database(servers.postgres, self.name).create()
-        self.database.execute(TABLE.format(self.mix.column))
         self.kafka = servers.kafka
         self.topics = {topic: PARTITIONS for topic in self.mix.topics()}
         for topic in self.topics:

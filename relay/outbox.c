@@ -11,6 +11,7 @@
 #include "outbox_chunk.h"
 #include "outbox_ids.h"
 #include "outbox_internal.h"
+#include "plants.h"
 #include "route.h"
 #include "xalloc.h"
 
@@ -61,7 +62,7 @@ static void pay_debt(struct outbox *outbox)
 
 static void on_lock(struct outbox *outbox, PGresult *result)
 {
-	bool ours = PQgetvalue(result, 0, 0)[0] == 't';
+	bool ours = PQgetvalue(result, 0, 0)[0] == 't' || PLANTED("two-owners");
 	const struct source_events *events = outbox->source.events;
 	PQclear(result);
 	if (ours && outbox->debt.count > 0)
@@ -301,6 +302,10 @@ static void claim(struct source *source, const struct claim *claim)
 	}
 	pg_ask_prepared(outbox->pg, TAG_CLAIM, exact ? "claim_exact" : "claim", params,
 			exact ? 1 : 3, true);
+	if (PLANTED("settle-before-ack")) {
+		pg_ask_prepared(outbox->pg, TAG_IGNORE, "commit", NULL, 0, false);
+		pg_ask_prepared(outbox->pg, TAG_IGNORE, "begin", NULL, 0, false);
+	}
 	pg_sync(outbox->pg);
 }
 
@@ -330,7 +335,8 @@ static void end(struct source *source)
 
 static void withdraw(struct source *source)
 {
-	ask_alone(outbox_of(source), TAG_WITHDRAWN, "ROLLBACK");
+	ask_alone(outbox_of(source), TAG_WITHDRAWN,
+		  PLANTED("settle-on-stall") ? "COMMIT" : "ROLLBACK");
 }
 
 static void settle_some(struct outbox *outbox, const struct batch *batch)

@@ -5,7 +5,8 @@ from faults.catalog import KAFKA, fault
 from faults.history import Partitions, now
 from faults.stage import PARTITIONS
 
-LONG_LIMIT = 60  # s until the outbox is empty after a backlog
+# An outage leaves a backlog, which is not to be drained in batches of a few rows.
+OUTAGE = {"outbox": {"claim_rows": 500, "batch_rows": 2000}}
 
 
 def a_topic(stage, rng):
@@ -47,18 +48,18 @@ def pause_shortly(stage, rng):
     _pause(stage, rng, 1)
 
 
-@fault("F24", "SIGSTOP of a leader for 10 s", KAFKA)
+@fault("F24", "SIGSTOP of a leader for 10 s", KAFKA, settings=OUTAGE)
 def pause(stage, rng):
     """Another leads meanwhile; what the old one had taken may have been acknowledged by nobody."""
     _pause(stage, rng, 10)
 
 
-@fault("F24", "SIGSTOP of a leader for 60 s", KAFKA)
+@fault("F24", "SIGSTOP of a leader for 60 s", KAFKA, settings=OUTAGE)
 def pause_long(stage, rng):
     _pause(stage, rng, 60)
 
 
-@fault("F25", "rolling restart of the brokers", KAFKA)
+@fault("F25", "rolling restart of the brokers", KAFKA, settings=OUTAGE)
 def rolling_restart(stage, _):
     for broker in stage.kafka.brokers.values():
         broker.stop()
@@ -66,7 +67,7 @@ def rolling_restart(stage, _):
         in_sync(stage)
 
 
-@fault("F26", "two of three brokers down", KAFKA)
+@fault("F26", "two of three brokers down", KAFKA, settings=OUTAGE)
 def two_down(stage, rng):
     """NOT_ENOUGH_REPLICAS, or no leader at all."""
     for broker in rng.sample(sorted(stage.kafka.brokers.values(), key=lambda b: b.id), 2):
@@ -76,7 +77,7 @@ def two_down(stage, rng):
     in_sync(stage)
 
 
-@fault("F27", "all brokers down, while a backlog grows", KAFKA, limit=LONG_LIMIT)
+@fault("F27", "all brokers down, while a backlog grows", KAFKA, settings=OUTAGE)
 def all_down(stage, rng):
     for broker in stage.kafka.brokers.values():
         broker.kill()

@@ -4,6 +4,7 @@ from contextlib import contextmanager
 from harness.waiting import until
 
 from faults.catalog import KAFKA, fault
+from faults.faults_kafka import OUTAGE
 from faults.history import REPLAY, SCATTER
 
 SILENCE = 12  # s, more than the client waits for an answer
@@ -56,7 +57,7 @@ def cut_after_produce(stage, rng):
         one_fires(rules)
 
 
-@fault("F32", "the answer to Produce never comes", KAFKA)
+@fault("F32", "the answer to Produce never comes", KAFKA, settings=OUTAGE)
 def drop_answer(stage, rng):
     """The client gives up waiting, connects again and sends again."""
     with everywhere(stage, lambda proxy: proxy.drop(at="Produce", when="after")) as rules:
@@ -86,19 +87,19 @@ def passing_errors(stage, rng):
         stage.wait(rng.uniform(0, 1))
 
 
-@fault("F38", "nothing passes between relays and brokers", KAFKA)
+@fault("F38", "nothing passes between relays and brokers", KAFKA, settings=OUTAGE)
 def blackhole(stage, rng):
     with everywhere(stage, lambda proxy: proxy.hold(direction="both")):
         stage.wait(rng.uniform(1, SILENCE))
 
 
-@fault("F38", "what relays and brokers say is lost for good", KAFKA)
+@fault("F38", "what relays and brokers say is lost for good", KAFKA, settings=OUTAGE)
 def partition(stage, rng):
     with everywhere(stage, lambda proxy: proxy.drop(direction="both")):
         stage.wait(rng.uniform(1, SILENCE))
 
 
-@fault("F38", "one broker is out of the relays' reach", KAFKA)
+@fault("F38", "one broker is out of the relays' reach", KAFKA, settings=OUTAGE)
 def unreachable(stage, rng):
     """The other brokers reach it, so it goes on leading."""
     proxy = stage.kafka.proxies[rng.choice(sorted(stage.kafka.proxies))]

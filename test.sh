@@ -3,12 +3,12 @@
 #
 #   ./test.sh [NAME...]
 #
-# NAME is a layer (lint, unit, asan, fuzz, sim, system) or a test: test_units, test_order.py, ...
+# NAME is a layer (lint, unit, asan, fuzz, sim, system, faults) or a test: test_units, test_order.py, ...
 # The last line is "N passed, N failed"; the status is 1 if any failed or none ran.
 set -uo pipefail
 cd "$(dirname "$0")"
 
-LAYERS=(lint unit asan fuzz sim system)
+LAYERS=(lint unit asan fuzz sim system faults)
 # What also runs on the build with sanitizers: every part of the relay once, what handles input, and the ways out of a
 # fault, where memory is given back out of turn.
 ASAN_SYSTEM=(first_event payloads claims settle reject commands config_errors missing_topic signals http embedded
@@ -187,6 +187,23 @@ layer_system() {
     say "system tests on a real Postgres and a real Kafka"
     build_normal || { fail "build"; return; }
     run_pytest build/outbox-relay tests/system
+}
+
+# Rounds of faults with relays in the middle; each is a test.
+layer_faults() {
+    say "faults, against a pair of Postgres servers and three brokers"
+    build_normal || { fail "build"; return; }
+    local report good bad
+    report=$(mktemp)
+    (cd tests && /usr/bin/python3 -m faults.soak --select ci --binary ../build/outbox-relay) | tee "$report"
+    read -r good bad < <(sed -n '$s/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$report")
+    rm -f "$report"
+    if [ -z "${bad-}" ]; then
+        fail "faults: the program itself"
+        return
+    fi
+    count "$good" "$bad"
+    [ "$bad" = 0 ] || failures+=("faults: $bad rounds")
 }
 
 # One test by its name.

@@ -142,4 +142,4 @@ def _headers(message):
 def _arrival(message):
     event_id, headers = tokens.without_id(_headers(message))
     return Arrival(message.topic(), message.partition(), message.offset(), message.timestamp()[1],
-                   tokens.text(message.key()), tokens.value(message.value()), event_id, headers)
+                   tokens.text(message.key()), tokens.value(message.value()), event_id, headers, round(now(), 3))

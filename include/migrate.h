@@ -17,6 +17,8 @@ struct migrate_target {
 	struct pgname outbox;
 	const char *id; /* the column */
 	bool mark;	/* settle = "mark" */
+	/* How many a new table is to have, in digits; NULL: it is to be a plain one. */
+	const char *partitions;
 };
 
 /* One script ready to run; malloc'd. NULL and err if it names an unknown variable. */
@@ -27,6 +29,10 @@ int migrate_number(const char *name);
 
 /* The number of the newest migration in this binary. */
 int migrate_latest(void);
+
+/* The script that makes a new table in target->partitions partitions, to be run before the
+ * migrations; malloc'd. */
+char *migrate_partitions(const struct migrate_target *target, struct error *err);
 
 /* All migrations as one script for another tool, or the uninstall script; malloc'd. before is SQL
  * to run first, or NULL. */

@@ -11,13 +11,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* ctid tells rows of one plain table apart, and a hash says which of them a key is in. */
 static const char TABLE_SQL[] =
-    "SELECT c.relkind IN ('r', 'p') AS is_table, c.relkind = 'p'"
-    " OR EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid) AS has_children,"
+    "SELECT CASE WHEN c.relkind NOT IN ('r', 'p') THEN 'is no table'"
+    " WHEN c.relkind = 'r' AND children.count > 0 THEN 'has tables that inherit from it'"
+    " WHEN p.partstrat <> 'h' THEN 'is partitioned by range or list'"
+    " WHEN 0 = ANY (p.partattrs) THEN 'is partitioned by an expression'"
+    " WHEN c.relkind = 'p' AND children.count = 0 THEN 'is partitioned and has no partition'"
+    " WHEN children.odd > 0 THEN 'has a partition that is partitioned again, or is a foreign table'"
+    " END AS obstacle, children.count AS partitions,"
     " pg_table_size(c.oid) AS bytes,"
     " EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal"
     "  AND t.tgenabled <> 'D' AND t.tgtype & 16 <> 0) AS update_triggers"
-    " FROM pg_class c WHERE c.oid = to_regclass($1)";
+    " FROM pg_class c LEFT JOIN pg_partitioned_table p ON p.partrelid = c.oid"
+    " CROSS JOIN LATERAL (SELECT count(*), count(*) FILTER (WHERE k.relkind <> 'r') AS odd"
+    "  FROM pg_inherits i JOIN pg_class k ON k.oid = i.inhrelid WHERE i.inhparent = c.oid)"
+    "  AS children"
+    " WHERE c.oid = to_regclass($1)";
 
 static const char COLUMNS_SQL[] =
     "SELECT a.attname, t.typname, a.attidentity <> '' AS identity,"
@@ -63,7 +73,7 @@ static bool read_columns(PGconn *conn, struct adopt_facts *facts, const char *na
 bool adopt_table_read(PGconn *conn, struct adopt_table *table, struct error *err)
 {
 	char name[PGNAME_FULL_SIZE];
-	const char *params[] = {name};
+	const char *params[] = {name}, *obstacle;
 	PGresult *result;
 
 	pgname_print(&table->facts.table, name);
@@ -72,8 +82,9 @@ bool adopt_table_read(PGconn *conn, struct adopt_table *table, struct error *err
 		return false;
 	table->exists = PQntuples(result) > 0;
 	if (table->exists) {
-		table->is_table = pgsync_bool(result, 0, "is_table");
-		table->has_children = pgsync_bool(result, 0, "has_children");
+		obstacle = pgsync_text(result, 0, "obstacle");
+		snprintf(table->obstacle, sizeof(table->obstacle), "%s", obstacle ? obstacle : "");
+		table->partitions = (int)pgsync_number(result, 0, "partitions");
 		table->bytes = pgsync_number(result, 0, "bytes");
 		table->update_triggers = pgsync_bool(result, 0, "update_triggers");
 	}

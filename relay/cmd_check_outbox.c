@@ -87,13 +87,10 @@ static bool check_table(struct subject *s)
 			    "table %s does not exist", s->shown);
 		return false;
 	}
-	if (!s->table.is_table)
-		check_error(s->check, "name a table in outbox.table", "%s is not a table",
-			    s->shown);
-	if (s->table.has_children)
-		check_error(s->check, "partitions come in a later release; use a plain table",
-			    "table %s is partitioned or has tables that inherit from it", s->shown);
-	return s->table.is_table;
+	if (*s->table.obstacle)
+		check_error(s->check, "name " ADOPT_TABLES " in outbox.table", "%s %s", s->shown,
+			    s->table.obstacle);
+	return !*s->table.obstacle;
 }
 
 static const struct adopt_column *column_of(const struct subject *s, const char *name)

@@ -27,6 +27,10 @@ static const char HELP[] =
     "                      (the relay's own role must not own anything). A password is better\n"
     "                      kept out of it: libpq also reads ~/.pgpass and PGPASSFILE\n"
     "      --table TABLE   this table instead of outbox.table\n"
+    "      --partitions N  a new table gets N partitions (2 to 256) by hash of the key, for "
+    "several\n"
+    "                      relays to share. A table that exists must have as many; without this\n"
+    "                      option one that is partitioned by hash is taken as it is\n"
     "      --print         write the SQL to stdout as one script and connect to nothing\n"
     "      --uninstall     with --print: the script that takes the relay out again. It drops the\n"
     "                      relay's own objects and keeps the outbox table\n"
@@ -49,6 +53,9 @@ static const char HELP[] =
 /* One number for all databases and tables: "outbox" in hex. */
 #define MIGRATE_LOCK "122550254464888"
 
+/* Each partition costs the relay that owns it a statement per claim. */
+enum { PARTITIONS_MIN = 2, PARTITIONS_MAX = 256 };
+
 struct request {
 	struct config *config; /* owned; NULL when there is no file */
 	const char *path;      /* NULL: the default one */
@@ -67,10 +74,11 @@ static const struct config_columns standard_columns = {
 
 static int parse_options(int argc, char **argv, struct request *request)
 {
-	enum { DSN = 256, TABLE, PRINT, UNINSTALL, ADOPT };
+	enum { DSN = 256, TABLE, PARTITIONS, PRINT, UNINSTALL, ADOPT };
 	static const struct option options[] = {{"config", required_argument, NULL, 'c'},
 						{"dsn", required_argument, NULL, DSN},
 						{"table", required_argument, NULL, TABLE},
+						{"partitions", required_argument, NULL, PARTITIONS},
 						{"print", no_argument, NULL, PRINT},
 						{"uninstall", no_argument, NULL, UNINSTALL},
 						{"adopt", no_argument, NULL, ADOPT},
@@ -89,6 +97,9 @@ static int parse_options(int argc, char **argv, struct request *request)
 			break;
 		case TABLE:
 			request->table = optarg;
+			break;
+		case PARTITIONS:
+			request->target.partitions = optarg;
 			break;
 		case PRINT:
 			request->print = true;
@@ -114,6 +125,33 @@ static int usage(const char *text)
 {
 	fprintf(stderr, "outbox-relay migrate: %s\n", text);
 	return EXIT_USAGE;
+}
+
+static bool is_number_of_partitions(const char *text)
+{
+	size_t digits = strspn(text, "0123456789");
+
+	return digits > 0 && digits < 4 && !text[digits] && atoi(text) >= PARTITIONS_MIN &&
+	       atoi(text) <= PARTITIONS_MAX;
+}
+
+/* Whether the options go together; -1 if they do. */
+static int judge(const struct request *request)
+{
+	const char *partitions = request->target.partitions;
+
+	if (request->uninstall && (!request->print || request->adopt || partitions))
+		return usage("--uninstall goes with --print only: it is run by hand");
+	if (partitions && !is_number_of_partitions(partitions)) {
+		fprintf(stderr,
+			"outbox-relay migrate: --partitions \"%s\" is no number from %d to %d\n",
+			partitions, PARTITIONS_MIN, PARTITIONS_MAX);
+		return EXIT_USAGE;
+	}
+	if (partitions && request->adopt)
+		return usage("--partitions makes a new table, --adopt takes one that exists: "
+			     "give one of them");
+	return -1;
 }
 
 /* Fills in what the options leave to the configuration; -1 to go on. */
@@ -193,12 +231,13 @@ static bool fits(const struct request *request, const struct adopt_table *table,
 	char name[PGNAME_FULL_SIZE];
 
 	pgname_show(&table->facts.table, name);
-	if (table->exists && !table->is_table)
-		return error_set(err, "%s is not a table; name a table in outbox.table", name);
-	if (table->exists && table->has_children)
+	if (*table->obstacle)
+		return error_set(err, "%s %s; name " ADOPT_TABLES " in outbox.table", name,
+				 table->obstacle);
+	if (table->partitions > 0 && request->adopt)
 		return error_set(err,
-				 "table %s is partitioned or has tables that inherit from it; "
-				 "partitions come in a later release, use a plain table",
+				 "table %s is partitioned, and --adopt takes plain tables only; "
+				 "name its columns in outbox.columns and migrate without --adopt",
 				 name);
 	if (!table->exists && request->adopt)
 		return error_set(err, "table %s does not exist; name it with --table", name);
@@ -296,8 +335,10 @@ static bool run_files(PGconn *conn, const struct migrate_target *target, struct 
 	return true;
 }
 
-static void tell(const struct request *request, int before)
+static void tell(const struct request *request, const struct adopt_table *table, int before)
 {
+	int partitions =
+	    request->target.partitions ? atoi(request->target.partitions) : table->partitions;
 	const struct sql_file *file;
 	char name[PGNAME_FULL_SIZE];
 	int number;
@@ -309,20 +350,37 @@ static void tell(const struct request *request, int before)
 				file->name);
 	}
 	pgname_show(&request->target.outbox, name);
-	fprintf(stderr, "%s is ready, settle = %s\n", name,
-		request->target.mark ? "mark" : "delete");
+	fprintf(stderr, "%s is ready, settle = %s", name, request->target.mark ? "mark" : "delete");
+	if (partitions > 0)
+		fprintf(stderr, ", %d partitions", partitions);
+	fputc('\n', stderr);
 }
 
-/* All inside the transaction. plan is NULL unless a table is adopted. */
-static bool apply(PGconn *conn, struct request *request, const struct adopt_plan *plan, int *before,
-		  struct error *err)
+/* What comes before the migrations. */
+static bool prepare(PGconn *conn, const struct request *request, const struct adopt_plan *plan,
+		    struct error *err)
+{
+	char *sql;
+	bool good;
+
+	if (request->adopt)
+		return pgsync_script(conn, "adopting the table", plan->sql, err);
+	if (!request->target.partitions)
+		return true;
+	sql = migrate_partitions(&request->target, err);
+	good = sql && pgsync_script(conn, "making the partitions", sql, err);
+	free(sql);
+	return good;
+}
+
+/* All inside the transaction. */
+static bool apply(PGconn *conn, const struct request *request, const struct adopt_plan *plan,
+		  int *before, struct error *err)
 {
 	*before = present_version(conn, err);
 	if (*before < 0)
 		return false;
-	if (plan && !pgsync_script(conn, "adopting the table", plan->sql, err))
-		return false;
-	return run_files(conn, &request->target, err) &&
+	return prepare(conn, request, plan, err) && run_files(conn, &request->target, err) &&
 	       pgsync_script(conn, "COMMIT", "COMMIT", err);
 }
 
@@ -361,8 +419,8 @@ static int apply_or_print(PGconn *conn, struct request *request, struct adopt_ta
 	if (request->print) {
 		print_commented(config);
 		status = print_script(migrate_print(&request->target, plan.sql, err), err);
-	} else if (apply(conn, request, request->adopt ? &plan : NULL, &before, err)) {
-		tell(request, before);
+	} else if (apply(conn, request, &plan, &before, err)) {
+		tell(request, table, before);
 		fputs(config ? config : "", stdout);
 		status = EXIT_DONE;
 	} else {
@@ -372,6 +430,23 @@ static int apply_or_print(PGconn *conn, struct request *request, struct adopt_ta
 	free(config);
 	request->target.id = configured_id; /* the plan's goes with the plan */
 	adopt_plan_free(&plan);
+	return status;
+}
+
+/* Without looking at the database. */
+static int print_unseen(const struct request *request)
+{
+	char *first = NULL;
+	struct error err;
+	int status;
+
+	if (request->target.partitions) {
+		first = migrate_partitions(&request->target, &err);
+		if (!first)
+			return command_failed("migrate", &err);
+	}
+	status = print_script(migrate_print(&request->target, first, &err), &err);
+	free(first);
 	return status;
 }
 
@@ -416,15 +491,15 @@ int cmd_migrate(int argc, char **argv)
 		    argv[optind]);
 		return EXIT_USAGE;
 	}
-	if (request.uninstall && (!request.print || request.adopt))
-		return usage("--uninstall goes with --print only: it is run by hand");
-	status = complete(&request);
+	status = judge(&request);
+	if (status < 0)
+		status = complete(&request);
 	if (status >= 0)
 		return status;
 	if (request.uninstall)
 		status = print_script(migrate_print_uninstall(&request.target, &err), &err);
 	else if (request.print && !request.adopt)
-		status = print_script(migrate_print(&request.target, NULL, &err), &err);
+		status = print_unseen(&request);
 	else
 		status = with_connection(&request);
 	config_free(&request.config);

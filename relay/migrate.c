@@ -80,6 +80,7 @@ static const char *value_of(const char *name, size_t len, const struct migrate_t
 	    {"outbox_table", target->outbox.table},
 	    {"outbox_id", target->id},
 	    {"settle", target->mark ? "mark" : "delete"},
+	    {"partitions", target->partitions ? target->partitions : "0"},
 	};
 	size_t i;
 
@@ -205,14 +206,24 @@ char *migrate_print(const struct migrate_target *target, const char *before, str
 	return out.data;
 }
 
-char *migrate_print_uninstall(const struct migrate_target *target, struct error *err)
+static char *fill_named(const char *name, const struct migrate_target *target, struct error *err)
 {
 	const struct sql_file *file;
 
 	for (file = sql_files; file->name; file++) {
-		if (strcmp(file->name, "uninstall.sql") == 0)
+		if (strcmp(file->name, name) == 0)
 			return migrate_fill(file->text, target, err);
 	}
-	error_set(err, "this binary holds no uninstall.sql; it was built without it");
+	error_set(err, "this binary holds no %s; it was built without it", name);
 	return NULL;
+}
+
+char *migrate_partitions(const struct migrate_target *target, struct error *err)
+{
+	return fill_named("partitions.sql", target, err);
+}
+
+char *migrate_print_uninstall(const struct migrate_target *target, struct error *err)
+{
+	return fill_named("uninstall.sql", target, err);
 }

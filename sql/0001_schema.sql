@@ -7,7 +7,7 @@
 --
 --     psql -1 -v ON_ERROR_STOP=1 -v outbox_schema=public -v outbox_table=outbox_events \
 --          -v outbox_id=id -v settle=delete -f 0001_schema.sql -f 0002_outbox.sql \
---          -f 0003_bell.sql -f 0004_roles.sql
+--          -f 0003_bell.sql -f 0004_roles.sql -f 0005_pause.sql
 --
 -- outbox_id is the column with the ascending number; settle is "delete" or "mark".
 

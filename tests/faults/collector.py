@@ -167,7 +167,8 @@ class Collector:
         event_id, headers = tokens.without_id(_headers(message))
         place = message.topic(), message.partition()
         return Arrival(*place, self.bases[place] + message.offset(), message.timestamp()[1],
-                       tokens.text(message.key()), tokens.value(message.value()), event_id, headers)
+                       tokens.text(message.key()), tokens.value(message.value()), event_id, headers,
+                       round(now(), 3))
 
 
 def _usable(message):

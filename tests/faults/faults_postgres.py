@@ -2,6 +2,9 @@
 import os
 import signal
 
+from harness.postgres import PASSWORD_ROLE
+from harness.waiting import until
+
 from faults.catalog import POSTGRES, fault
 from faults.history import LOSS, REPLAY, SCATTER
 
@@ -110,3 +113,28 @@ def split_brain(stage, rng):
     stage.load.cut()
     stage.wait(rng.uniform(0.5, 3))
     stage.postgres.rebuild()
+
+
+def _log_in_with(stage, password):
+    """The relays' password from now on; their sessions end, and those to come need it."""
+    stage.execute(f"ALTER ROLE {PASSWORD_ROLE} PASSWORD '{password}'")
+    for member in stage.fleet.alive():
+        stage.execute("SELECT pg_terminate_backend(pid)" + stage.sessions(member))
+
+
+@fault("F45", "the password is changed", POSTGRES, [REPLAY], times=2)
+def rotate_password(stage, rng):
+    """In the database first, and after a while in the secret's file, which is read at a reload."""
+    stage.execute(f"DO $$ BEGIN CREATE ROLE {PASSWORD_ROLE} LOGIN; EXCEPTION WHEN duplicate_object THEN END $$")
+    stage.execute(f"GRANT outbox_relay TO {PASSWORD_ROLE}")
+    secret = os.path.join(stage.directory, "secret")
+    for password in (f"first-{rng.getrandbits(32)}", f"second-{rng.getrandbits(32)}"):
+        _log_in_with(stage, password)
+        stage.wait(rng.uniform(0, 1))
+        with open(secret, "w") as file:
+            file.write(password)
+        for member in stage.fleet.alive():
+            member.relay.write_config(
+                database={"dsn": member.dsn(PASSWORD_ROLE, f"password='${{file:{secret}}}'")})
+            member.process.send(signal.SIGHUP)
+        until(stage.fleet.owners, 20, "a relay with the new password", every=0.05)

@@ -168,6 +168,38 @@ def log_closed(stage, rng):
     _with_log(stage, stage.fleet.any(rng), "2> >(exec head -c 200)")
 
 
+FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
+
+
+@fault("F09", "the clock jumps by an hour, both ways", RELAY)
+def clock_jumps(stage, rng):
+    """The wall clock only, as the machine's does; no repeat may come of it."""
+    member = stage.fleet.any(rng)
+    clock = os.path.join(stage.directory, "clock")
+    preload = {"LD_PRELOAD": FAKETIME, "FAKETIME_TIMESTAMP_FILE": clock, "FAKETIME_NO_CACHE": "1",
+               "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    assert member.watched.stop() == 0
+    _write(clock, "+0")
+    member.process.env.update(preload)
+    try:
+        member.watched.start(wait=False)
+        until(member.pids, 20, f"{member.name} to have a session", every=0.02)
+        for offset in rng.sample(("+1h", "-1h", "+0", "+1h"), 4):
+            _write(clock, offset)
+            stage.wait(rng.uniform(0.3, 1.5))
+        assert member.watched.stop() == 0, f"{member.name} did not live through jumps of the clock"
+    finally:
+        for name in preload:
+            member.process.env.pop(name, None)
+    member.watched.start(wait=False)
+
+
+def _write(path, text):
+    with open(path + ".new", "w") as file:
+        file.write(text)
+    os.replace(path + ".new", path)
+
+
 @fault("F10", "settings changed and reloaded", RELAY, times=5)
 def reload(stage, rng):
     member = rng.choice(stage.fleet.alive())

@@ -77,3 +77,10 @@ def ids_start_over(stage, rng):
     with stage.postgres.locked(stage.name, "app_counters"):
         stage.database.wait_empty()
         stage.execute("SELECT setval(pg_get_serial_sequence('outbox_events', 'id'), %s)", rng.randint(1, 1000))
+
+
+@fault("F46", "hostile payloads and headers", TABLE,
+       mix={"column": "bytea", "largest": 900_000, "large": 0.05, "null": 0.2, "empty": 0.2, "wide": 0.05})
+def hostile(stage, rng):
+    """Up to just under the limit, with any bytes, and hundreds of headers. The load does it."""
+    stage.wait(rng.uniform(2, 4))

@@ -68,6 +68,7 @@ class Arrival(NamedTuple):
     value: Optional[str]
     event_id: Optional[str]
     headers: str
+    came: Optional[float] = None  # when the collector had it
 
 
 class Fault(NamedTuple):

@@ -36,7 +36,7 @@ class Outcome(NamedTuple):
     repeated: int = 0
     unexcused: int = 0
     phantoms: int = 0     # arrived, and the database lost them: a failover may do that
-    drain: float = None
+    drain: float = 0.0     # see _drain
     problems: tuple = ()
     broke_off: bool = False
     text: str = ""
@@ -155,11 +155,17 @@ def judge(plan, path, problem=None, broken=None):
                    lost=by_name["no loss"].count, reordered=by_name["order per key"].count,
                    repeated=by_name["repeats have a cause"].judged,
                    unexcused=by_name["repeats have a cause"].count + by_name["repeats are contiguous"].count,
-                   phantoms=len(lost), drain=_drain(history),
+                   phantoms=len(lost), drain=_drain(facts),
                    problems=(*(v.name for v in verdicts if not v.holds), *problems), text=report(history)[0])
 
 
-def _drain(history):
-    done = history.mark("drained")
-    begin = max([fault.until for fault in history.faults] + [history.mark("load ended") or 0])
-    return None if done is None else max(0, done - begin)
+def _drain(facts):
+    """The longest time from the end of a fault until all that had committed by then had come."""
+    first = {event.event_id: facts.places[facts.first[event.event_id]].arrival
+             for event in facts.all_committed() if event.event_id in facts.first}
+    came = [(event.acked, first[event.event_id].came) for event in facts.all_committed()
+            if event.acked and event.event_id in first and first[event.event_id].came]
+    longest = 0.0
+    for fault in facts.history.faults:
+        longest = max([longest, *(at - fault.until for acked, at in came if acked < fault.until)])
+    return longest

@@ -47,7 +47,7 @@ def selection(options):
     """The entries to play."""
     if options.only:
         return chosen(options.only.split(","))
-    return chosen(catalogs.CI if options.select == "ci" else None)
+    return catalogs.ci(options.seed) if options.select else chosen()
 
 
 def planned(options, entries):

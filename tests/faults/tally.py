@@ -18,7 +18,7 @@ class Row:
         self.excused += max(0, outcome.repeated - outcome.unexcused)
         self.phantoms += outcome.phantoms
         self.failed += bool(outcome.problems)
-        self.drain = max(self.drain, outcome.drain or 0)
+        self.drain = max(self.drain, outcome.drain)
 
     def cells(self):
         return (self.label, self.title, self.rounds, f"{self.events:,}", self.lost, self.reordered,
@@ -58,7 +58,6 @@ def line(outcome):
                         (outcome.unexcused, "NOT EXCUSED"), (outcome.phantoms, "phantoms")):
         if count:
             words.append(f"{count:,} {what}")
-    if outcome.drain is not None:
-        words.append(f"drained in {outcome.drain:.1f} s")
+    words.append(f"drained in {outcome.drain:.1f} s")
     end = f"FAILED: {', '.join(outcome.problems)}" if outcome.problems else "ok"
     return f"round {plan.number} {plan.label} {plan.title}: {', '.join(words)}: {end}"

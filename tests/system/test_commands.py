@@ -1,6 +1,5 @@
 """The commands beside `run`: migrate, check, status, and what they answer to a user who asks wrongly."""
 import json
-import os
 import re
 import signal
 import socket
@@ -8,18 +7,10 @@ import subprocess
 
 import pytest
 
-from harness.postgres import bindir
 from harness.relay import libconfig, run_relay
 from harness.writers import insert
 
 COMMANDS = ["run", "check", "migrate", "status"]
-
-
-def psql(database, script):
-    """Runs a script in one transaction, as an app team would; what psql said."""
-    return subprocess.run([os.path.join(bindir(), "psql"), "-X", "-1", "-v", "ON_ERROR_STOP=1", "-q",
-                           database.dsn()], input=script, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True)
 
 
 def schema(database):
@@ -76,7 +67,7 @@ def test_migrate_print_is_the_same_for_ones_own_tool(empty_database, migrate, ne
     """What --print writes does, run by psql, what migrate does."""
     script = migrate("--print").stdout
     for _ in range(2):
-        done = psql(empty_database, script)
+        done = empty_database.psql(script)
         assert done.returncode == 0, done.stdout
     printed = schema(empty_database)
     migrate()
@@ -120,7 +111,7 @@ def test_uninstall(empty_database, migrate):
     """--print --uninstall takes out what migrate brought and leaves the table and its events."""
     migrate()
     insert(empty_database, 3)
-    done = psql(empty_database, migrate("--print", "--uninstall").stdout)
+    done = empty_database.psql(migrate("--print", "--uninstall").stdout)
     assert done.returncode == 0, done.stdout
     assert empty_database.value("SELECT to_regnamespace('outbox_relay') IS NULL")
     assert empty_database.value("SELECT count(*) FROM outbox_events") == 3
@@ -203,7 +194,7 @@ def test_check_finds_what_is_missing(empty_database, new_relay, kafka):
      r"outbox_events\S* is not known to schema outbox_relay"),
     ("UPDATE outbox_relay.outboxes SET settle = 'mark'",
      r'outbox_events\S* was migrated for outbox\.settle = "mark", the configuration says "delete"'),
-    ("DELETE FROM outbox_relay.schema_version WHERE version > 3", "version (is )?3, this relay needs 4")])
+    ("DELETE FROM outbox_relay.schema_version WHERE version > 3", "version (is )?3, this relay needs 5")])
 def test_check_and_run_refuse_the_same(database, new_relay, topic, change, words):
     topic()
     database.execute(change)

@@ -14,7 +14,8 @@
 
 #include <cmocka.h>
 
-static const struct migrate_target odd = {{"S x", "it's \"T\""}, "Id", true};
+static const struct migrate_target odd = {
+    .outbox = {"S x", "it's \"T\""}, .id = "Id", .mark = true, .partitions = "7"};
 
 static void fills(const char *text, const char *expected)
 {
@@ -103,7 +104,7 @@ static void test_embedded_files(void **state)
 			 file->name);
 		assert_non_null(strstr(file->text, wanted));
 	}
-	assert_true(number >= 4);
+	assert_true(number >= 5);
 	assert_int_equal(migrate_latest(), number);
 }
 
@@ -130,12 +131,31 @@ static void test_print(void **state)
 	free(out);
 }
 
+/* What runs before the migrations, so it is none of them. */
+static void test_partitions(void **state)
+{
+	struct error err;
+	char *out = migrate_partitions(&odd, &err);
+
+	(void)state;
+	assert_non_null(out);
+	assert_non_null(strstr(out, "set_config('outbox_relay.partitions', '7', false)"));
+	assert_non_null(strstr(out, "CREATE TABLE IF NOT EXISTS \"S x\".\"it's \"\"T\"\"\" ("));
+	assert_null(strstr(out, ":'"));
+	free(out);
+	assert_int_equal(migrate_number("partitions.sql"), 0);
+	out = migrate_print(&odd, NULL, &err);
+	assert_null(strstr(out, "PARTITION BY"));
+	free(out);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_variables),	     cmocka_unit_test(test_left_alone),
 	    cmocka_unit_test(test_unknown_variable), cmocka_unit_test(test_numbers),
 	    cmocka_unit_test(test_embedded_files),   cmocka_unit_test(test_print),
+	    cmocka_unit_test(test_partitions),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -166,6 +166,12 @@ class Database:
     def value(self, sql, *args, user=OWNER):
         return self.rows(sql, *args, user=user)[0][0]
 
+    def psql(self, script):
+        """Runs a script in one transaction, as an app team would; what psql said."""
+        return subprocess.run([os.path.join(bindir(), "psql"), "-X", "-1", "-v", "ON_ERROR_STOP=1", "-q",
+                               self.dsn()], input=script, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True)
+
     def wait(self, sql, timeout=20):
         """Waits until the query's first value is true."""
         with self.session() as cursor:

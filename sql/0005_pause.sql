@@ -1,0 +1,15 @@
+-- outbox-relay 5: whether the relays of an outbox are to stand by. `outbox-relay pause` and `resume` set it
+-- and NOTIFY outbox_relay; the relays look at it by themselves, too. Both work as the relay's own
+-- role, and so with its configuration.
+
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'outbox_relay.outboxes'::regclass
+                      AND attname = 'paused' AND NOT attisdropped) THEN
+        ALTER TABLE outbox_relay.outboxes ADD COLUMN paused boolean NOT NULL DEFAULT false;
+    END IF;
+END $$;
+GRANT UPDATE (paused) ON outbox_relay.outboxes TO outbox_relay;
+
+INSERT INTO outbox_relay.schema_version (version, script)
+VALUES (5, '0005_pause.sql') ON CONFLICT DO NOTHING;

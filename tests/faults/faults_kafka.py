@@ -135,13 +135,22 @@ def forbid(stage, rng):
             rule.release()
 
 
-@fault("F35", "max.message.bytes less than a batch, though more than any record", KAFKA, mix={"largest": 5000})
+@fault("F35", "max.message.bytes less than a batch, though more than any record", KAFKA, mix={"largest": 500},
+       settings=OUTAGE)
 def small_batches(stage, rng):
     """The broker refuses whole batches: who is too large is found out, and it is nobody."""
-    topic = a_topic(stage, rng)
-    stage.kafka.configure_topic(topic, max_message_bytes=8000)
-    stage.wait(rng.uniform(2, 5))
-    stage.kafka.configure_topic(topic, max_message_bytes=None)
+    member = stage.fleet.any(rng)
+    after = len(member.relay.log())
+    for topic in stage.topics:
+        stage.kafka.configure_topic(topic, max_message_bytes=1500)
+    try:
+        with member.paused():  # so that there is enough for a large batch
+            stage.load.wait_events(300, 1)
+        member.relay.wait_log("the refused batch is sorted out", after=after)
+        stage.wait(rng.uniform(1, 3))
+    finally:
+        for topic in stage.topics:
+            stage.kafka.configure_topic(topic, max_message_bytes=None)
 
 
 @fault("F35", "a record larger than max.message.bytes: the relay halts", KAFKA, mix={"largest": 5000, "large": 0.2})

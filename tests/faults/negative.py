@@ -39,7 +39,7 @@ CONTROLS = (
     Control("count-twice", "steady load", {"metrics are true"}),
     Control("floor-past-writers", "writers that take long", {"order per key"}, True),
     Control("leak", "large events", {"bounded memory"}),
-    Control("two-owners", "two relays, one slow", {"order per key"}, True),
+    Control("two-owners", "two relays, one late", {"repeats have a cause"}, True),
     Control("settle-before-ack", "Kafka silent, relay killed", {"no loss", "settled after published"}, True),
     Control("settle-on-stall", "Kafka silent, relay killed", {"no loss", "settled after published"}),
     Control("forget-acknowledged", "session lost", {"repeats have a cause"}),

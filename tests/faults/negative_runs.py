@@ -92,7 +92,8 @@ class Trial:
         about = this_run(self.topics, seed=1, drain_limit=EMPTY_AFTER, memory_limit=64)
         with Recorder(path) as self.recorder:
             self.recorder.add(about)
-            self.watched = [Watched(relay, self.recorder, about.wall_offset).start(wait=False)
+            # The first becomes the owner, if there is one.
+            self.watched = [Watched(relay, self.recorder, about.wall_offset).start(wait=relay is self.relay)
                             for relay in self.relays]
             self.collector = Collector(self.kafka.bootstrap, self.topics, self.recorder).start()
             self.load = Load(lambda: self.database.server.connect(self.name, autocommit=False), self.mix,
@@ -143,10 +144,15 @@ def slow_writers(trial):
     trial.more(500)
 
 
-def unequal_links(trial):
-    """What the first of two relays publishes comes late."""
-    with trial.proxy.delay(100, where={"client_id": "relay1"}, direction="up"):
-        trial.more(1000)
+def late_owner(trial):
+    """The owner's requests are held until it has given its transaction up, and come late. No other relay may have taken
+    its events meanwhile: their rows are free, the shard is not."""
+    trial.more(100)
+    with trial.proxy.hold(at="Produce", where={"client_id": "relay1"}) as held:
+        held.wait()
+        trial.relay.wait_log("Kafka has acknowledged nothing")
+        trial.more(300)
+    trial.more(100)
 
 
 def silence_and_kill(trial):
@@ -190,7 +196,7 @@ SCENARIOS = {
     "steady load": Scenario(steady),
     "writers that take long": Scenario(slow_writers, threads=8, mix={"keys": 12, "delay": 0.6, "longest_delay": 0.7}),
     "large events": Scenario(steady, rate=600, mix={"large": 0.3, "largest": 300_000}),
-    "two relays, one slow": Scenario(unequal_links, relays=2),
+    "two relays, one late": Scenario(late_owner, relays=2),
     "Kafka silent, relay killed": Scenario(silence_and_kill),
     "session lost": Scenario(session_lost),
     "answers of Kafka lost": Scenario(answers_lost),

@@ -123,8 +123,9 @@ def _one(stage, entry, rng):
 
 
 def _together(stage, entries, seeds):
-    """Each in a thread. A fault whose own statements fail by the other has been done as far as it could be."""
-    problems = []
+    """Each in a thread, which lasts as long as the stage: with it would end the processes it has started. A fault
+    whose own statements fail by the other has been done as far as it could be."""
+    problems, done = [], threading.Semaphore(0)
 
     def run(entry, seed):
         try:
@@ -133,11 +134,12 @@ def _together(stage, entries, seeds):
             pass
         except Exception as problem:  # pylint: disable=broad-except
             problems.append(problem)
-    threads = [threading.Thread(target=run, args=pair) for pair in zip(entries, seeds)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+        done.release()
+        stage.closed.wait()
+    for pair in zip(entries, seeds):
+        threading.Thread(target=run, args=pair, daemon=True).start()
+    for _ in entries:
+        done.acquire()
     if problems:
         raise problems[0]
 

@@ -54,6 +54,7 @@ struct config {
 		int64_t poll_interval_ms;
 		int64_t sweep_interval_ms;
 		int64_t stall_timeout_ms;
+		int64_t session_timeout_ms;
 		int on_reject; /* enum config_on_reject */
 	} outbox;
 	struct {

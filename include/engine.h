@@ -1,7 +1,7 @@
 /*
- * engine.h - what a shard does next: a pure state machine, event in, actions out
+ * engine.h - what a relay does next for its shards: a pure state machine, event in, actions out
  *
- * The engine knows of one session (its transaction and its hold on the shard), one batch, one sink.
+ * The engine knows of one session (its transaction and its hold on shards), one batch, one sink.
  * It does no I/O, reads no clock and allocates nothing: the caller (worker.c) tells it what
  * happened and carries out, in order, what it answers. The simulator runs the same code against a
  * model of the world.
@@ -24,13 +24,13 @@
 
 /* What is true in each state. ATTACHED: a transaction of ours is open. */
 #define ENGINE_STATES(X)                                                                           \
-	X(OFFLINE, "offline")	      /* no session; the retry timer runs */                       \
-	X(ACQUIRING, "acquiring")     /* opening a session, asking for the shard */                \
-	X(STANDBY, "standby")	      /* another relay owns the worker; the retry timer runs */    \
-	X(CLAIMING, "claiming")	      /* attached; a claim is under way */                         \
-	X(PUBLISHING, "publishing")   /* attached; the batch is complete, reports are awaited */   \
-	X(SETTLING, "settling")	      /* COMMIT is under way, all of the batch is delivered */     \
-	X(RESTING, "resting")	      /* no transaction; the timer of the next look runs */        \
+	X(OFFLINE, "offline")	    /* no session; the retry timer runs */                         \
+	X(ACQUIRING, "acquiring")   /* opening a session, or looking for shards to take or give */ \
+	X(STANDBY, "standby")	    /* no shard is ours; the retry timer runs */                   \
+	X(CLAIMING, "claiming")	    /* attached; a claim is under way */                           \
+	X(PUBLISHING, "publishing") /* attached; the batch is complete, reports are awaited */     \
+	X(SETTLING, "settling")	    /* COMMIT is under way, all of the batch is delivered */       \
+	X(RESTING, "resting")	    /* no transaction; the timer of the next look runs */          \
 	X(WITHDRAWING, "withdrawing") /* ROLLBACK is under way */                                  \
 	X(HOLDING, "holding")	      /* no transaction; waiting for reports or for the sink */    \
 	X(RECOVERING, "recovering")   /* the detached batch is being settled by identity */        \
@@ -50,8 +50,9 @@ bool engine_may_go(enum engine_state from, enum engine_state to);
 
 enum engine_event {
 	ON_START,
-	ON_ACQUIRED,
+	ON_ACQUIRED, /* has_bell, company, gained */
 	ON_BUSY,
+	ON_STIRRED, /* another relay has come, gone or handed over */
 	ON_LOST,
 	ON_CLAIMED, /* first, last, count; its chunk is in the batch already */
 	ON_SETTLED, /* its batch has been cleared already */
@@ -59,6 +60,7 @@ enum engine_event {
 	ON_RECOVERED, /* likewise */
 	ON_OBSERVED,  /* drawn, writers */
 	ON_RUNG,
+	ON_RESTED, /* another relay has put the bell to rest */
 	ON_CLOSED,
 	ON_PROGRESS,	/* reports have changed the batch, or producing has come to its end */
 	ON_BLOCKED,	/* the sink takes nothing for now */
@@ -77,11 +79,12 @@ struct engine_input {
 	enum engine_event event;
 	int64_t now_us; /* monotonic */
 	int64_t count, first, last;
-	bool cut; /* with ON_CLAIMED: rows were left for want of bytes */
+	int64_t upto; /* with ON_CLAIMED: none was left behind up to here; 0: not known */
+	bool cut;     /* with ON_CLAIMED: more may be there */
 	int64_t drawn;
 	const struct writers *writers;
-	bool has_bell; /* with ON_ACQUIRED */
-	bool owes;     /* the source remembers removals that may not be durable yet */
+	bool has_bell, company, gained;
+	bool owes; /* the source remembers removals that may not be durable yet */
 };
 
 enum engine_do {
@@ -145,12 +148,15 @@ struct engine {
 	bool full;	  /* the batch ended because it was full: a backlog waits */
 	int64_t begun_us; /* when the batch's first claim was sent */
 	int64_t pause_us; /* to rest after this batch */
-	bool sweeping;	  /* claims start at 0 until one has got past the floor */
+	int64_t rest_until_us;
+	int64_t fleet_at_us; /* when to look at the other relays next */
+	bool sweeping;	     /* claims start at 0 until one has got past the floor */
 	int64_t sweep_at_us, housekeep_at_us;
 	struct claims claims;
 	enum engine_cause cause;
-	unsigned failures; /* sessions lost in a row */
-	uint64_t random;   /* state of the jitter's generator */
+	unsigned failures;   /* sessions lost in a row */
+	int64_t rung_off_us; /* when a ring for nobody was last answered */
+	uint64_t random;     /* state of the jitter's generator */
 };
 
 void engine_init(struct engine *engine, const struct engine_options *options,

@@ -58,7 +58,9 @@ struct chunk {
 	struct event *events; /* owned */
 	size_t count;
 	size_t bytes; /* what it holds in memory, about */
-	bool cut;     /* more could have been taken, had the claim had more bytes */
+	bool cut;     /* more may be there though the claim took fewer than it was asked for */
+	/* No event with an id up to here was left behind; 0 if that is not known. */
+	int64_t upto;
 	struct chunk *next;
 	void (*free)(struct chunk *chunk); /* the source's: frees all, the chunk too */
 };

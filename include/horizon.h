@@ -9,9 +9,10 @@
  * RowExclusiveLock on the table: an INSERT takes that lock before it draws its id and keeps it to
  * the end. Once all of those are gone from a later reading, no id up to the ceiling can become
  * visible any more. A claim that runs after that reading takes what is visible in order of id, so
- * whatever it leaves under its own last id, up to the ceiling, is nothing: the floor may follow the
- * claims up to the ceiling without another reading. Under a backlog of a million rows one reading
- * is enough for all of it.
+ * whatever it leaves under its own last id, up to the ceiling, is nothing, unless it had to pass
+ * over a row: the source tells up to which id nothing was left behind. The floor may follow the
+ * claims so far, up to the ceiling, without another reading. Under a backlog of a million rows one
+ * reading is enough for all of it.
  *
  * Pure. tests/unit/test_horizon.c explores every interleaving of small cases, and planted errors.
  */
@@ -45,9 +46,10 @@ void horizon_reset(struct horizon *horizon);
 void horizon_observed(struct horizon *horizon, int64_t drawn, const struct writers *writers,
 		      int64_t now_us);
 
-/* A claim above the floor (or from 0) has been answered with count events, the last of id last.
- * Claims and readings must be told in the order in which the database ran them. */
-void horizon_claimed(struct horizon *horizon, int64_t count, int64_t last);
+/* A claim above the floor (or from 0) has been answered with count events, the last of id last, and
+ * left nothing behind up to upto (0: not known). Claims and readings must be told in the order in
+ * which the database ran them. */
+void horizon_claimed(struct horizon *horizon, int64_t count, int64_t last, int64_t upto);
 
 /* True if another reading would pay by now. */
 bool horizon_wants(const struct horizon *horizon, int64_t now_us);

@@ -10,6 +10,7 @@
 
 #include "event.h"
 #include "histogram.h"
+#include "shards.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -35,7 +36,7 @@ struct metrics {
 	uint64_t retries[PEERS];
 	double parked_keys, dead_letters;
 	struct histogram latency, claim, publish, settle, batch_events;
-	bool shard_owned;
+	struct shards shards;
 	bool connected[PEERS];
 	uint64_t wakeups[WAKEUPS];
 	const char *version, *librdkafka, *libpq; /* borrowed */

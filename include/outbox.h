@@ -1,8 +1,9 @@
 /*
  * outbox.h - the outbox table as a source
  *
- * One Postgres session: it holds the shard's advisory lock, claims with DELETE (or UPDATE) ...
- * RETURNING inside one transaction per batch, and listens for the bell.
+ * One Postgres session: it holds the advisory locks of the shards that are ours, claims for all of
+ * them with DELETE (or UPDATE) ... RETURNING inside one transaction per batch, and listens for the
+ * bell and for other relays.
  */
 #ifndef OUTBOX_OUTBOX_H
 #define OUTBOX_OUTBOX_H
@@ -23,9 +24,6 @@ void outbox_free(struct source **source);
  * for payload and headers, which are no fields. To be called before the source is first asked
  * anything. */
 int outbox_field(const char *name, void *source);
-
-/* The advisory lock of a shard: pg_try_advisory_lock(table oid, OUTBOX_LOCK + shard). */
-enum { OUTBOX_LOCK = 0x6f720000 };
 
 /* libpq's version, e.g. "15.20". */
 const char *outbox_libpq_version(void);

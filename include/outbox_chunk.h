@@ -11,6 +11,6 @@
 
 /* Takes the result of outbox_sql_claim (binary) over: it is cleared with the chunk. Events are in
  * order of id. identity is the first field (the event id). */
-struct chunk *outbox_chunk_new(PGresult *result, const struct outbox_shape *shape);
+struct chunk *outbox_chunk_new(PGresult **results, size_t count, const struct outbox_shape *shape);
 
 #endif

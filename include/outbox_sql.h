@@ -33,21 +33,36 @@ struct outbox_column {
 	uint32_t type;
 };
 
-/* What the catalog says of the table. */
+/* A table that holds rows: the outbox itself, or a partition of it. */
+struct outbox_leaf {
+	char *table; /* owned; quoted, with schema */
+	uint32_t oid;
+};
+
+/* What the catalog says of the table, and what the configuration makes of it. */
 struct outbox_shape {
 	char *table; /* owned; quoted, with schema */
 	uint32_t oid, database, sequence /* 0: none */, bell /* 0: none */;
+	struct outbox_leaf *leaves; /* owned; in order of oid */
+	size_t leaf_count;
+	bool partitioned;
 	bool mark;
+	bool competing; /* others take rows of the same shards */
+	int hashed;	/* the shards that a hash of the key tells apart; 0: it need not */
 	size_t withhold_bytes;
 	struct outbox_column *columns; /* owned */
 	size_t column_count;
 	const struct config_columns *names; /* borrowed */
 	const char *const *fields;	    /* borrowed: column names to fetch, in order */
 	size_t field_count;
+	const char *const *keys; /* borrowed: the columns that the key is made of */
+	size_t key_count;
 };
 
-/* The columns of a claim's result. Cut: not NULL if more rows may be there than it took though it
- * took fewer than asked; the same in every row. */
+/* The columns of a claim's result. Cut, the same in every row: not NULL if more rows may be there
+ * than it took though it took fewer than asked; CUT_HELD (int4) if rows were left behind because
+ * somebody else has locked them or one before them of their key. */
+enum { CUT_BYTES = 1, CUT_HELD = 2 };
 enum {
 	CLAIM_ID,
 	CLAIM_CREATED,
@@ -67,20 +82,30 @@ bool outbox_shape_check(const struct outbox_shape *shape, struct error *err);
 /* True if a field of this type is fetched in binary and made text by the relay. */
 bool outbox_type_is_native(uint32_t type);
 
-/* $1 first id, $2 rows, $3 bytes: fails at a row whose text is much longer than what is stored.
- * Exact: takes any row, one at a time, by $1 only. */
-char *outbox_sql_claim(const struct outbox_shape *shape, bool exact);
-/* An int8 that may be NULL, and whether the table's name still means the same table. */
-char *outbox_sql_drawn(const struct outbox_shape *shape);
-char *outbox_sql_writers(const struct outbox_shape *shape);  /* rows of virtualtransaction */
-char *outbox_sql_bell(const struct outbox_shape *shape);     /* $1 armed; outside a transaction */
-char *outbox_sql_bell_off(const struct outbox_shape *shape); /* inside one too */
-char *outbox_sql_settle(const struct outbox_shape *shape); /* $1 int8[] ids, $2 text[] event ids */
+/* Statements on one leaf. Where shards are told apart by a hash, a last parameter says which are
+ * meant, as int8[].
+ *
+ * The claim: $1 first id, $2 rows, $3 bytes; fails at a row whose text is much longer than what is
+ * stored. Exact: takes any row, one at a time, by $1 only. */
+char *outbox_sql_claim(const struct outbox_shape *shape, size_t leaf, bool exact);
+char *outbox_sql_settle(const struct outbox_shape *shape,
+			size_t leaf); /* $1 int8[] ids, $2 text[] event ids */
 /* $1, $2 as above, $3 text[] reasons, $4 text[] errors. extra: with the columns that have no place
  * of their own in a dead letter; fails at a value that jsonb cannot hold. */
-char *outbox_sql_set_aside(const struct outbox_shape *shape, bool extra);
-char *outbox_sql_gauges(const struct outbox_shape *shape); /* $1 first id */
-char *outbox_sql_purge(const struct outbox_shape *shape, int64_t retention_ms);
+char *outbox_sql_set_aside(const struct outbox_shape *shape, size_t leaf, bool extra);
+char *outbox_sql_gauges(const struct outbox_shape *shape, size_t leaf); /* $1 first id */
+char *outbox_sql_purge(const struct outbox_shape *shape, size_t leaf, int64_t retention_ms);
+
+char *outbox_sql_left(const struct outbox_shape *shape, size_t leaf); /* $1 first id: the next id */
+
+/* Statements on the outbox as a whole. */
+char *outbox_sql_fleet(const struct outbox_shape *shape); /* rows of lock, pid, paused */
+/* An int8 that may be NULL, and whether the table's name still means the same table. */
+char *outbox_sql_drawn(const struct outbox_shape *shape);
+char *outbox_sql_writers(const struct outbox_shape *shape); /* rows of virtualtransaction */
+char *outbox_sql_bell(const struct outbox_shape *shape);    /* $1 armed; outside a transaction */
+/* Inside one too. told: with a notification to the other relays. */
+char *outbox_sql_bell_off(const struct outbox_shape *shape, bool told);
 
 /* The gauges count so far; beyond it depth is an estimate. */
 enum { GAUGE_CAP = 10000, PURGE_ROWS = 5000 };

@@ -1,16 +1,17 @@
 /*
  * source.h - where events come from: a small table of functions
  *
- * A source serves one shard through one session. Everything is asynchronous and on the loop thread:
- * asks are queued, answers come in the order of the asks, and never from inside a function of the
- * source. After lost() no answer to an earlier ask will come. outbox.c is the source; the simulator
- * has another; a logical-replication source will be one.
+ * A source serves the shards that this relay owns through one session. Everything is asynchronous
+ * and on the loop thread: asks are queued, answers come in the order of the asks, and never from
+ * inside a function of the source. After lost() no answer to an earlier ask will come. outbox.c is
+ * the source; the simulator has another; a logical-replication source will be one.
  */
 #ifndef OUTBOX_SOURCE_H
 #define OUTBOX_SOURCE_H
 
 #include "batch.h"
 #include "event.h"
+#include "shards.h"
 #include "writers.h"
 
 struct claim {
@@ -30,11 +31,12 @@ struct gauges {
 };
 
 struct source_events {
-	/* The session is open and the shard is ours. Nothing of an earlier session holds. */
-	void (*acquired)(void *owner);
-	/* The session is open, another relay owns the shard. */
-	void (*busy)(void *owner);
-	/* The session is gone, and with it the transaction and the shard. */
+	/* The session is open, and source->shards are ours. gained: some were not before, all of
+	 * them after a connect; nothing known of the waiting events holds then. */
+	void (*acquired)(void *owner, bool gained);
+	/* The session is open, and no shard is ours. why holds until the next answer. */
+	void (*busy)(void *owner, const char *why);
+	/* The session is gone, and with it the transaction and the shards. */
 	void (*lost)(void *owner, const char *why);
 	/* As lost, and trying again is no use before somebody mends something. */
 	void (*refused)(void *owner, const char *why);
@@ -51,6 +53,10 @@ struct source_events {
 	void (*observed)(void *owner, int64_t drawn, const struct writers *writers);
 	/* Somebody rang the bell. */
 	void (*rung)(void *owner);
+	/* Another relay has put the bell to rest. */
+	void (*rested)(void *owner);
+	/* A relay has come, gone or handed shards over: worth an acquire() soon. */
+	void (*stirred)(void *owner);
 	void (*gauged)(void *owner, const struct gauges *gauges);
 	/* After close(): everything asked for has been done and the session is closed. */
 	void (*closed)(void *owner);
@@ -59,7 +65,9 @@ struct source_events {
 struct source;
 
 struct source_ops {
-	/* Opens the session if there is none and tries to get the shard: acquired, busy or lost. */
+	/* Opens the session if there is none, looks at what the other relays own, takes shards and
+	 * hands some over: acquired, busy or lost. Outside a transaction only, with nothing
+	 * published that is not settled. */
 	void (*acquire)(struct source *source);
 	void (*claim)(struct source *source, const struct claim *claim);
 	/* Commits the open transaction, whose events are those of batch; settled. more: a backlog
@@ -74,14 +82,16 @@ struct source_ops {
 	 * exact identity and, if set_aside, moves the rejected ones to the dead letters; recovered.
 	 * Events that are gone already are no error. */
 	void (*recover)(struct source *source, const struct batch *batch, bool set_aside);
-	/* Lets writers ring (outside a transaction only), or not. No answer. */
+	/* Lets writers ring (outside a transaction only), or not. Other relays that may rely on the
+	 * bell are told; then, inside a transaction, it is put to rest at its end, since what is
+	 * told is heard no sooner. No answer. */
 	void (*bell)(struct source *source, bool armed);
 	/* Gauges and old published rows; outside a transaction only; gauged. */
 	void (*housekeep)(struct source *source, int64_t floor);
 	/* Does what was asked, then closes the session: closed. */
 	void (*close)(struct source *source);
 	/* Whether removals were committed that a crash of the source's peer may still undo. The
-	 * source settles them again when it has the shard again, before acquired. */
+	 * source settles them again when it has shards again, before acquired. */
 	bool (*owes)(const struct source *source);
 	/* Closes the session at once; no answer. */
 	void (*drop)(struct source *source);
@@ -90,8 +100,11 @@ struct source_ops {
 struct source {
 	const struct source_ops *ops;
 	const struct source_events *events;
-	void *owner;   /* passed back to events */
-	bool has_bell; /* known once acquired */
+	void *owner; /* passed back to events */
+	/* Known once acquired; the source's to write: */
+	bool has_bell;
+	bool company; /* other relays are there, or shards that this one does not own */
+	struct shards shards;
 };
 
 #endif

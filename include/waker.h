@@ -8,6 +8,11 @@
  * tests/unit/test_waker.c explores every interleaving. Correctness never depends on the bell:
  * poll_interval is behind it.
  *
+ * The bell is the outbox's, not the relay's. With other relays in company, each of them hears it,
+ * whoever the event is for, and whoever puts it to rest tells the others: so once rung, a relay
+ * may no longer rely on it. It puts it to rest and goes the whole way again, more slowly the more
+ * often it was rung in vain, so that a busy relay beside an idle one is not rung for each insert.
+ *
  * AWAKE -> LINGERING -> WATCHING -> ASLEEP; rows found: AWAKE
  */
 #ifndef OUTBOX_WAKER_H
@@ -26,8 +31,10 @@ struct waker {
 	enum waker_state state;
 	unsigned step; /* looks in this state so far */
 	bool has_bell;
+	bool company;
 	bool armed;
-	bool read; /* writers holds a reading taken since the bell was armed */
+	unsigned vain; /* rings in a row that were for somebody else */
+	bool read;     /* writers holds a reading taken since the bell was armed */
 	struct writers writers;
 	int64_t poll_us;
 };
@@ -52,6 +59,12 @@ int64_t waker_pause_us(int64_t worked_us);
 
 /* A look found events. True if the bell must be put to rest. */
 bool waker_found(struct waker *waker);
+
+/* The bell was rung, and a look follows. True if the bell must be put to rest. */
+bool waker_rung(struct waker *waker);
+
+/* Another relay has put the bell to rest. True if this one relied on it, and is to look again. */
+bool waker_rested(struct waker *waker);
 
 /* A reading that the database took before the look that is answered next. */
 void waker_observed(struct waker *waker, const struct writers *writers);

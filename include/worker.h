@@ -55,9 +55,10 @@ struct worker_status {
 	int64_t floor;
 	size_t batch_events, outstanding;
 	uint64_t published;
-	bool working;	 /* claiming, publishing or at rest: all is well */
-	bool acquired;	 /* the shard is ours */
-	bool standby;	 /* another relay has it */
+	bool working;	     /* claiming, publishing or at rest: all is well */
+	bool acquired;	     /* shards are ours */
+	const char *standby; /* why none is ours though the database answers; "" if one is */
+	const struct shards *shards;
 	bool waiting;	 /* events wait */
 	int64_t idle_us; /* since something last moved, or since events began to wait */
 	/* Since when the sink has taken nothing although it holds nothing: it waits for a topic.

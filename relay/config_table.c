@@ -3,13 +3,15 @@
  */
 #include "config_table.h"
 
+#include "shards.h"
+
 #define AT(member)     offsetof(struct config, member)
 #define NAME_MAX_BYTES 63 /* of a Postgres name */
 #define SECOND	       INT64_C(1000)
 
 static const struct option_choice ordering_choices[] = {
     {"key", ORDERING_KEY, NULL},
-    {"none", ORDERING_NONE, "competing relays come in a later release; use \"key\""},
+    {"none", ORDERING_NONE, NULL},
     {NULL, 0, NULL},
 };
 
@@ -159,8 +161,7 @@ const struct option options[] = {
 	.offset = AT(outbox.shards),
 	.fallback = "1",
 	.min = 1,
-	.max = 1,
-	.beyond = "more than one shard comes in a later release; use 1",
+	.max = SHARDS_MAX,
     },
     {
 	.path = "outbox.claim_rows",
@@ -215,6 +216,14 @@ const struct option options[] = {
 	.min = SECOND,
 	.max = 3600 * SECOND,
 	.reloadable = true,
+    },
+    {
+	.path = "outbox.session_timeout",
+	.type = OPTION_DURATION,
+	.offset = AT(outbox.session_timeout_ms),
+	.fallback = "10s",
+	.min = SECOND,
+	.max = 3600 * SECOND,
     },
     {
 	.path = "outbox.on_reject",

@@ -45,14 +45,12 @@ void horizon_observed(struct horizon *horizon, int64_t drawn, const struct write
 	horizon->stage = writers_none(&horizon->writers) ? HORIZON_OPEN : HORIZON_WAITING;
 }
 
-void horizon_claimed(struct horizon *horizon, int64_t count, int64_t last)
+void horizon_claimed(struct horizon *horizon, int64_t count, int64_t last, int64_t upto)
 {
 	if (count > 0)
 		horizon->last = max64(horizon->last, last);
-	if (horizon->stage == HORIZON_OPEN) {
-		int64_t covered = count > 0 ? last : horizon->ceiling;
-		horizon->floor = max64(horizon->floor, min64(covered, horizon->ceiling));
-	}
+	if (horizon->stage == HORIZON_OPEN)
+		horizon->floor = max64(horizon->floor, min64(upto, horizon->ceiling));
 	if (horizon->stage != HORIZON_OPEN || last > horizon->ceiling)
 		horizon->walked += count;
 }

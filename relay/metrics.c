@@ -164,7 +164,12 @@ static void wakeups(FILE *out, const struct metric *metric, const struct sources
 
 static void shard_owned(FILE *out, const struct metric *metric, const struct sources *from)
 {
-	print_labelled(out, metric, "shard", "0", from->metrics->shard_owned);
+	const struct shards *shards = &from->metrics->shards;
+	for (int k = 0; k < shards->count; k++) {
+		char shard[16];
+		snprintf(shard, sizeof(shard), "%d", k);
+		print_labelled(out, metric, "shard", shard, shards->owned[k]);
+	}
 }
 
 static void build_info(FILE *out, const struct metric *metric, const struct sources *from)
@@ -254,6 +259,7 @@ void metrics_init(struct metrics *metrics)
 				     &metrics->settle};
 
 	memset(metrics, 0, sizeof(*metrics));
+	shards_clear(&metrics->shards, 1);
 	for (size_t i = 0; i < sizeof(timed) / sizeof(timed[0]); i++)
 		histogram_init(timed[i], SECONDS, sizeof(SECONDS) / sizeof(SECONDS[0]));
 	histogram_init(&metrics->batch_events, EVENTS, sizeof(EVENTS) / sizeof(EVENTS[0]));

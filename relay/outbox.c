@@ -8,10 +8,10 @@
 #include "outbox.h"
 
 #include "log.h"
-#include "outbox_chunk.h"
 #include "outbox_ids.h"
 #include "outbox_internal.h"
 #include "route.h"
+#include "template.h"
 #include "xalloc.h"
 
 #include <stdio.h>
@@ -26,17 +26,25 @@ static struct outbox *outbox_of(struct source *source)
 	return (struct outbox *)source;
 }
 
+static void close_session(struct outbox *outbox)
+{
+	pg_close(&outbox->pg);
+	outbox->serving = outbox->in_transaction = outbox->rest_due = false;
+	outbox_claim_forget(outbox);
+	outbox_fleet_lost(outbox);
+}
+
 void outbox_give_up(struct outbox *outbox, bool permanent, const char *why)
 {
 	const struct source_events *events = outbox->source.events;
-	pg_close(&outbox->pg);
+	close_session(outbox);
 	(permanent ? events->refused : events->lost)(outbox->source.owner, why);
 }
 
 /* Commits and waits. A transaction that has written nothing, be it with an id of its own, commits
  * without a flush (RecordTransactionCommit: wrote_xlog), and what is in debt would not be durable.
  */
-static void commit_durably(struct outbox *outbox, enum tag tag)
+void outbox_commit_durably(struct outbox *outbox, enum tag tag)
 {
 	if (outbox->debt.count > 0)
 		pg_ask_prepared(outbox->pg, TAG_IGNORE, "write", NULL, 0, false);
@@ -44,91 +52,96 @@ static void commit_durably(struct outbox *outbox, enum tag tag)
 	pg_sync(outbox->pg);
 }
 
-/* ---- the lock, and what is owed ---- */
-
-/* Settles again what an earlier session committed and may have lost. */
-static void pay_debt(struct outbox *outbox)
+void outbox_make_durable(struct outbox *outbox)
 {
+	if (outbox->debt.count == 0)
+		return;
 	pg_ask_prepared(outbox->pg, TAG_IGNORE, "begin", NULL, 0, false);
-	for (size_t i = 0; i < outbox->debt.count; i++) {
-		const struct outbox_ids *ids = &outbox->debt.batches[i];
-		struct pg_param params[] = {pg_param_text(ids->ids),
-					    pg_param_text(ids->identities)};
-		pg_ask_prepared(outbox->pg, TAG_IGNORE, "settle", params, 2, false);
-	}
-	commit_durably(outbox, TAG_DEBT_PAID);
+	outbox_commit_durably(outbox, TAG_DURABLE);
 }
 
-static void on_lock(struct outbox *outbox, PGresult *result)
+/* ---- the leaves ---- */
+
+bool outbox_owns_leaf(const struct outbox *outbox, size_t leaf)
 {
-	bool ours = PQgetvalue(result, 0, 0)[0] == 't';
-	const struct source_events *events = outbox->source.events;
-	PQclear(result);
-	if (ours && outbox->debt.count > 0)
-		pay_debt(outbox);
-	else
-		(ours ? events->acquired : events->busy)(outbox->source.owner);
+	return !outbox->shape.partitioned || outbox->source.shards.owned[leaf];
+}
+
+void outbox_ask_leaf(struct outbox *outbox, enum tag tag, const char *name, size_t leaf,
+		     const struct pg_param *params, int count, bool binary)
+{
+	char full[48];
+	snprintf(full, sizeof(full), "%s %zu", name, leaf);
+	pg_ask_prepared(outbox->pg, (int)tag, full, params, count, binary);
+}
+
+int outbox_param_mine(const struct outbox *outbox, struct pg_param *params, int count)
+{
+	if (outbox->shape.hashed == 0)
+		return count;
+	params[count] = pg_param_text(outbox->owned_text);
+	return count + 1;
+}
+
+/* The same of each leaf that is ours. */
+static void ask_leaves(struct outbox *outbox, enum tag tag, const char *name,
+		       struct pg_param *params, int count)
+{
+	count = outbox_param_mine(outbox, params, count);
+	for (size_t leaf = 0; leaf < outbox->shape.leaf_count; leaf++)
+		if (outbox_owns_leaf(outbox, leaf))
+			outbox_ask_leaf(outbox, tag, name, leaf, params, count, false);
 }
 
 /* ---- answers ---- */
 
-static void on_writers(struct outbox *outbox, PGresult *result)
+/* Of what is beyond the cap the ids tell: those since the first, and of them our shards' part. */
+static double depth(const struct outbox *outbox, double count, double first, double drawn)
 {
-	struct writers writers;
-	writers_clear(&writers);
-	for (int i = 0; i < PQntuples(result); i++) {
-		uint64_t writer;
-		if (writers_parse(PQgetvalue(result, i, 0), &writer))
-			writers_add(&writers, writer);
-		else
-			writers.overflow = true; /* somebody whose end we could not tell */
-	}
-	PQclear(result);
-	outbox->source.events->observed(outbox->source.owner, outbox->drawn, &writers);
+	const struct shards *shards = &outbox->source.shards;
+	double part = shards->count > 0 ? (double)shards_owned(shards) / shards->count : 1;
+	if (outbox->shape.partitioned)
+		part = 1.0 / shards->count;
+	double estimate = (drawn - first + 1) * part;
+	return count > GAUGE_CAP && estimate > count ? estimate : count;
 }
 
-static void on_drawn(struct outbox *outbox, PGresult *result)
-{
-	/* NULL: no sequence, or nothing was ever drawn from it; what was claimed stands for it. */
-	outbox->drawn = PQgetisnull(result, 0, 0) ? -1 : pg_get_int8(PQgetvalue(result, 0, 0));
-	bool same = PQgetvalue(result, 0, 1)[0] != '\0'; /* a binary boolean */
-	PQclear(result);
-	if (!same)
-		outbox_give_up(outbox, false, "another table has taken the outbox's name");
-}
-
+/* A leaf's; told when all are there. */
 static void on_gauges(struct outbox *outbox, PGresult *result)
 {
-	struct gauges gauges = {0};
+	struct gauges *gauges = &outbox->gauges;
 	double count = strtod(PQgetvalue(result, 0, 0), NULL);
 	double first = strtod(PQgetvalue(result, 0, 1), NULL);
+	double age = strtod(PQgetvalue(result, 0, 2), NULL);
 	double drawn = strtod(PQgetvalue(result, 0, 3), NULL);
-	gauges.depth = count > GAUGE_CAP && drawn > first ? drawn - first + 1 : count;
-	gauges.oldest_age_seconds = strtod(PQgetvalue(result, 0, 2), NULL);
-	gauges.dead_letters = strtod(PQgetvalue(result, 0, 4), NULL);
-	gauges.unfinished = outbox->purge_full;
+	gauges->depth += depth(outbox, count, first, drawn);
+	if (age > gauges->oldest_age_seconds)
+		gauges->oldest_age_seconds = age;
+	gauges->dead_letters = strtod(PQgetvalue(result, 0, 4), NULL);
 	PQclear(result);
-	outbox->source.events->gauged(outbox->source.owner, &gauges);
+	if (--outbox->gauges_left > 0)
+		return;
+	gauges->unfinished = outbox->purge_full;
+	outbox->source.events->gauged(outbox->source.owner, gauges);
 }
 
-/* COMMIT of a transaction that failed answers ROLLBACK, and that is no error to the server. */
-static void on_committed(struct outbox *outbox, PGresult *result, bool durable,
-			 void (*done)(void *owner))
+/* COMMIT of a transaction that failed answers ROLLBACK, and that is no error to the server. False
+ * then, and the session is gone. */
+static bool committed(struct outbox *outbox, PGresult *result, bool durable)
 {
-	bool committed = strcmp(PQcmdStatus(result), "COMMIT") == 0;
+	bool yes = strcmp(PQcmdStatus(result), "COMMIT") == 0;
 	PQclear(result);
-	if (committed && durable)
+	if (yes && durable)
 		outbox_debt_clear(&outbox->debt);
-	if (committed && done != NULL)
-		done(outbox->source.owner);
-	if (!committed)
+	if (!yes)
 		outbox_give_up(outbox, false, "COMMIT was answered with ROLLBACK");
+	return yes;
 }
 
 static void on_closed(struct outbox *outbox, PGresult *result)
 {
 	PQclear(result);
-	pg_close(&outbox->pg);
+	close_session(outbox);
 	outbox->source.events->closed(outbox->source.owner);
 }
 
@@ -136,38 +149,46 @@ static void on_answered(void *owner, int tag, PGresult *result)
 {
 	struct outbox *outbox = owner;
 	const struct source_events *events = outbox->source.events;
+	if (outbox_was_stopped(outbox)) {
+		PQclear(result);
+		return;
+	}
+	outbox->heard_us = outbox->beat_us;
 	switch ((enum tag)tag) {
 	case TAG_IGNORE:
 		PQclear(result);
 		break;
 	case TAG_FACTS:
+	case TAG_LEAVES:
 	case TAG_COLUMNS:
 	case TAG_REGISTRY:
 		outbox_open_answered(outbox, (enum tag)tag, result);
 		break;
-	case TAG_LOCK:
-		on_lock(outbox, result);
+	case TAG_FLEET:
+	case TAG_TRIED:
+	case TAG_VERIFIED:
+		outbox_fleet_answered(outbox, (enum tag)tag, result);
 		break;
 	case TAG_DRAWN:
-		on_drawn(outbox, result);
-		break;
 	case TAG_WRITERS:
-		on_writers(outbox, result);
-		break;
 	case TAG_CLAIM:
-		events->claimed(outbox->source.owner, outbox_chunk_new(result, &outbox->shape));
+	case TAG_LEFT:
+		outbox_claim_answered(outbox, (enum tag)tag, result);
 		break;
 	case TAG_SETTLED:
-		on_committed(outbox, result, true, events->settled);
+		if (committed(outbox, result, true))
+			events->settled(outbox->source.owner);
 		break;
 	case TAG_SETTLED_LAZILY:
-		on_committed(outbox, result, false, events->settled);
+		if (committed(outbox, result, false))
+			events->settled(outbox->source.owner);
 		break;
 	case TAG_DURABLE:
-		on_committed(outbox, result, true, NULL);
+		committed(outbox, result, true);
 		break;
 	case TAG_DEBT_PAID:
-		on_committed(outbox, result, true, events->acquired);
+		if (committed(outbox, result, true))
+			outbox_fleet_acquired(outbox, true);
 		break;
 	case TAG_WITHDRAWN:
 		PQclear(result);
@@ -178,10 +199,11 @@ static void on_answered(void *owner, int tag, PGresult *result)
 		outbox->bare_letters = false;
 		break;
 	case TAG_RECOVERED:
-		on_committed(outbox, result, true, events->recovered);
+		if (committed(outbox, result, true))
+			events->recovered(outbox->source.owner);
 		break;
 	case TAG_PURGED:
-		outbox->purge_full = atoi(PQcmdTuples(result)) == PURGE_ROWS;
+		outbox->purge_full |= atoi(PQcmdTuples(result)) == PURGE_ROWS;
 		PQclear(result);
 		break;
 	case TAG_GAUGES:
@@ -193,11 +215,24 @@ static void on_answered(void *owner, int tag, PGresult *result)
 	}
 }
 
+/* "OID": the bell; "OID rest": it was put to rest; "OID fleet", "OID free": another relay has come,
+ * or has handed shards over. */
 static void on_notified(void *owner, const char *channel, const char *payload)
 {
 	struct outbox *outbox = owner;
-	if (strcmp(channel, "outbox_relay") == 0 && strtoul(payload, NULL, 10) == outbox->shape.oid)
-		outbox->source.events->rung(outbox->source.owner);
+	const struct source_events *events = outbox->source.events;
+	char *end;
+	if (strcmp(channel, "outbox_relay") != 0 ||
+	    strtoul(payload, &end, 10) != outbox->shape.oid || outbox_was_stopped(outbox))
+		return;
+	if (strcmp(end, " free") == 0)
+		outbox->handed_over = true;
+	if (*end == '\0')
+		events->rung(outbox->source.owner);
+	else if (strcmp(end, " rest") == 0)
+		events->rested(outbox->source.owner);
+	else
+		events->stirred(outbox->source.owner);
 }
 
 static void on_connected(void *owner)
@@ -262,46 +297,23 @@ static void acquire(struct source *source)
 		outbox->pg =
 		    pg_open(outbox->loop, outbox->config->database.dsn, &pg_events, outbox);
 	else
-		outbox_ask_for_lock(outbox);
+		outbox_fleet_look(outbox);
 }
 
-/* The first id above the floor. Without one all are taken, those of 0 or less too. */
-static struct pg_int8 above(int64_t floor)
+static void put_bell_to_rest(struct outbox *outbox)
 {
-	return pg_put_int8(floor > 0 && floor < INT64_MAX ? floor + 1 : INT64_MIN);
-}
-
-/* A reload may have changed it. */
-static void follow_stall_timeout(struct outbox *outbox)
-{
-	if (outbox->stall_timeout_ms == outbox->config->outbox.stall_timeout_ms)
+	if (!outbox->rest_due)
 		return;
-	outbox_open_set_stall_timeout(outbox);
+	outbox->rest_due = false;
+	pg_ask_prepared(outbox->pg, TAG_IGNORE, "bell_off_told", NULL, 0, false);
 	pg_sync(outbox->pg);
 }
 
-static void claim(struct source *source, const struct claim *claim)
+/* The transaction's end has been asked for. */
+static void ended(struct outbox *outbox)
 {
-	struct outbox *outbox = outbox_of(source);
-	bool exact = outbox->exact_claims > 0;
-	struct pg_int8 first = above(claim->floor), rows = pg_put_int8(claim->rows);
-	struct pg_int8 bytes = pg_put_int8(claim->bytes);
-	struct pg_param params[] = {pg_param_int8(&first), pg_param_int8(&rows),
-				    pg_param_int8(&bytes)};
-	if (exact)
-		outbox->exact_claims--;
-	if (claim->opens) {
-		follow_stall_timeout(outbox);
-		pg_ask_prepared(outbox->pg, TAG_IGNORE, "begin", NULL, 0, false);
-	}
-	if (claim->observes) {
-		/* In this order: the ids first, then who may yet commit one of them. */
-		pg_ask_prepared(outbox->pg, TAG_DRAWN, "drawn", NULL, 0, true);
-		pg_ask_prepared(outbox->pg, TAG_WRITERS, "writers", NULL, 0, false);
-	}
-	pg_ask_prepared(outbox->pg, TAG_CLAIM, exact ? "claim_exact" : "claim", params,
-			exact ? 1 : 3, true);
-	pg_sync(outbox->pg);
+	outbox->in_transaction = false;
+	put_bell_to_rest(outbox);
 }
 
 static void ask_alone(struct outbox *outbox, int tag, const char *sql)
@@ -314,32 +326,35 @@ static void settle(struct source *source, const struct batch *batch, bool more)
 {
 	struct outbox *outbox = outbox_of(source);
 	if (!more || !outbox_debt_has_room(&outbox->debt, batch->delivered)) {
-		commit_durably(outbox, TAG_SETTLED);
-		return;
+		outbox_commit_durably(outbox, TAG_SETTLED);
+	} else {
+		outbox_debt_add(&outbox->debt, batch);
+		pg_ask_prepared(outbox->pg, TAG_IGNORE, "lazily", NULL, 0, false);
+		pg_ask_prepared(outbox->pg, TAG_SETTLED_LAZILY, "commit", NULL, 0, false);
+		pg_sync(outbox->pg);
 	}
-	outbox_debt_add(&outbox->debt, batch);
-	pg_ask_prepared(outbox->pg, TAG_IGNORE, "lazily", NULL, 0, false);
-	pg_ask_prepared(outbox->pg, TAG_SETTLED_LAZILY, "commit", NULL, 0, false);
-	pg_sync(outbox->pg);
+	ended(outbox);
 }
 
 static void end(struct source *source)
 {
-	commit_durably(outbox_of(source), TAG_DURABLE);
+	outbox_commit_durably(outbox_of(source), TAG_DURABLE);
+	ended(outbox_of(source));
 }
 
 static void withdraw(struct source *source)
 {
 	ask_alone(outbox_of(source), TAG_WITHDRAWN, "ROLLBACK");
+	ended(outbox_of(source));
 }
 
 static void settle_some(struct outbox *outbox, const struct batch *batch)
 {
 	struct outbox_ids ids;
 	outbox_ids_collect(&ids, batch, EVENT_DELIVERED);
-	struct pg_param params[] = {pg_param_text(ids.ids), pg_param_text(ids.identities)};
+	struct pg_param params[3] = {pg_param_text(ids.ids), pg_param_text(ids.identities)};
 	if (ids.count > 0)
-		pg_ask_prepared(outbox->pg, TAG_IGNORE, "settle", params, 2, false);
+		ask_leaves(outbox, TAG_IGNORE, "settle", params, 2);
 	outbox_ids_free(&ids);
 }
 
@@ -358,12 +373,11 @@ static void set_some_aside(struct outbox *outbox, const struct batch *batch)
 {
 	struct outbox_ids ids;
 	outbox_ids_collect(&ids, batch, EVENT_REJECTED);
-	struct pg_param params[] = {pg_param_text(ids.ids), pg_param_text(ids.identities),
-				    pg_param_text(ids.reasons), pg_param_text(ids.errors)};
+	struct pg_param params[5] = {pg_param_text(ids.ids), pg_param_text(ids.identities),
+				     pg_param_text(ids.reasons), pg_param_text(ids.errors)};
 	if (ids.count > 0)
-		pg_ask_prepared(outbox->pg, TAG_SET_ASIDE,
-				outbox->bare_letters ? "set_aside_bare" : "set_aside", params, 4,
-				false);
+		ask_leaves(outbox, TAG_SET_ASIDE,
+			   outbox->bare_letters ? "set_aside_bare" : "set_aside", params, 4);
 	if (outbox->bare_letters)
 		tell_bare_letters(batch);
 	outbox_ids_free(&ids);
@@ -376,13 +390,19 @@ static void recover(struct source *source, const struct batch *batch, bool set_a
 	settle_some(outbox, batch);
 	if (set_aside)
 		set_some_aside(outbox, batch);
-	commit_durably(outbox, TAG_RECOVERED);
+	outbox_commit_durably(outbox, TAG_RECOVERED);
 }
 
 static void bell(struct source *source, bool armed)
 {
 	struct outbox *outbox = outbox_of(source);
 	struct pg_param param = pg_param_text("true");
+	outbox->rest_due = !armed && outbox->source.company;
+	if (outbox->rest_due) {
+		if (!outbox->in_transaction)
+			put_bell_to_rest(outbox);
+		return;
+	}
 	if (armed)
 		pg_ask_prepared(outbox->pg, TAG_IGNORE, "bell", &param, 1, false);
 	else
@@ -393,23 +413,25 @@ static void bell(struct source *source, bool armed)
 static void housekeep(struct source *source, int64_t floor)
 {
 	struct outbox *outbox = outbox_of(source);
-	struct pg_int8 value = above(floor);
-	struct pg_param param = pg_param_int8(&value);
-	if (outbox->shape.mark) {
-		pg_ask_prepared(outbox->pg, TAG_PURGED, "purge", NULL, 0, false);
-		pg_sync(outbox->pg);
-	}
-	pg_ask_prepared(outbox->pg, TAG_GAUGES, "gauges", &param, 1, false);
+	struct pg_int8 first = outbox_above(floor);
+	struct pg_param params[2] = {pg_param_int8(&first)};
+	outbox->purge_full = false;
+	for (size_t leaf = 0; outbox->shape.mark && leaf < outbox->shape.leaf_count; leaf++)
+		if (outbox_owns_leaf(outbox, leaf)) {
+			outbox_ask_leaf(outbox, TAG_PURGED, "purge", leaf, NULL, 0, false);
+			pg_sync(outbox->pg);
+		}
+	outbox->gauges = (struct gauges){0};
+	outbox->gauges_left = outbox->shape.partitioned ? shards_owned(&outbox->source.shards) : 1;
+	ask_leaves(outbox, TAG_GAUGES, "gauges", params, 1);
 	pg_sync(outbox->pg);
 }
 
 static void close_when_done(struct source *source)
 {
 	struct outbox *outbox = outbox_of(source);
-	if (outbox->debt.count > 0) {
-		pg_ask_prepared(outbox->pg, TAG_IGNORE, "begin", NULL, 0, false);
-		commit_durably(outbox, TAG_DURABLE);
-	}
+	outbox_make_durable(outbox);
+	outbox_fleet_leave(outbox);
 	ask_alone(outbox, TAG_CLOSE, "SELECT");
 }
 
@@ -420,12 +442,12 @@ static bool owes(const struct source *source)
 
 static void drop(struct source *source)
 {
-	pg_close(&outbox_of(source)->pg);
+	close_session(outbox_of(source));
 }
 
 static const struct source_ops ops = {
     .acquire = acquire,
-    .claim = claim,
+    .claim = outbox_claim,
     .settle = settle,
     .end = end,
     .withdraw = withdraw,
@@ -458,6 +480,26 @@ int outbox_field(const char *name, void *source)
 	return column != NULL ? add_field(outbox, column) : -1;
 }
 
+/* A template_new's field function, which only takes down what is named. */
+static int add_key(const char *name, void *arg)
+{
+	struct outbox *outbox = arg;
+	const char *column = route_column(&outbox->config->outbox.columns, name);
+	if (column == NULL || outbox->key_count == ROUTE_FIELDS_MAX)
+		return -1;
+	outbox->keys[outbox->key_count] = outbox->owned_keys[outbox->key_count] = xstrdup(column);
+	return (int)outbox->key_count++;
+}
+
+/* The columns that the Kafka key is made of, since order is by that key. */
+static bool find_keys(struct outbox *outbox, struct error *err)
+{
+	struct template *key = template_new(outbox->config->route.key, add_key, outbox, err);
+	bool parsed = key != NULL;
+	template_free(&key);
+	return parsed;
+}
+
 struct source *outbox_new(struct loop *loop, const struct config *config, size_t withhold_bytes,
 			  const struct source_events *events, void *owner, struct error *err)
 {
@@ -465,14 +507,20 @@ struct source *outbox_new(struct loop *loop, const struct config *config, size_t
 	if (!pgname_parse(config->outbox.table, &name, err))
 		return NULL;
 	struct outbox *outbox = xcalloc(1, sizeof(*outbox));
-	outbox->source = (struct source){.ops = &ops, .events = events, .owner = owner};
+	struct source *source = &outbox->source;
+	*source = (struct source){.ops = &ops, .events = events, .owner = owner};
+	shards_clear(&source->shards, (int)config->outbox.shards);
 	outbox->loop = loop;
 	outbox->config = config;
 	outbox->name = name;
 	outbox->withhold_bytes = withhold_bytes;
+	outbox->first_look = true;
+	outbox_heartbeat_new(outbox);
 	/* The identity is the first field, always. */
 	add_field(outbox, config->outbox.columns.event_id);
-	return &outbox->source;
+	if (!find_keys(outbox, err))
+		outbox_free(&source);
+	return source;
 }
 
 void outbox_free(struct source **source)
@@ -481,10 +529,15 @@ void outbox_free(struct source **source)
 		return;
 	struct outbox *outbox = outbox_of(*source);
 	pg_close(&outbox->pg);
+	loop_timer_free(&outbox->heartbeat);
+	outbox_claim_forget(outbox);
 	outbox_shape_free(&outbox->shape);
 	outbox_debt_clear(&outbox->debt);
+	free(outbox->owned_text);
 	for (size_t i = 0; i < outbox->field_count; i++)
 		free(outbox->owned_fields[i]);
+	for (size_t i = 0; i < outbox->key_count; i++)
+		free(outbox->owned_keys[i]);
 	free(outbox);
 	*source = NULL;
 }

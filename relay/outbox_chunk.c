@@ -18,8 +18,9 @@ enum { UUID_TEXT = 36, INTEGER_TEXT = 21 };
 static const int64_t postgres_epoch_us = 946684800000000;
 
 struct outbox_chunk {
-	struct chunk chunk;   /* first: the rest of the program sees only this */
-	PGresult *result;     /* owned */
+	struct chunk chunk; /* first: the rest of the program sees only this */
+	PGresult **results; /* owned, each too */
+	size_t result_count;
 	struct slice *fields; /* owned; field_count per row */
 	char *arena, *unused; /* owned; texts of uuids and integers */
 };
@@ -30,7 +31,9 @@ static void chunk_free(struct chunk *chunk)
 	free(chunk->events);
 	free(own->fields);
 	free(own->arena);
-	PQclear(own->result);
+	for (size_t i = 0; i < own->result_count; i++)
+		PQclear(own->results[i]);
+	free(own->results);
 	free(own);
 }
 
@@ -99,11 +102,10 @@ static uint32_t *field_types(const struct outbox_shape *shape)
 	return types;
 }
 
-static void read_row(struct outbox_chunk *own, int row, struct event *event, const uint32_t *types,
-		     size_t field_count)
+static void read_row(struct outbox_chunk *own, const PGresult *result, int row, struct event *event,
+		     const uint32_t *types, size_t field_count)
 {
-	const PGresult *result = own->result;
-	struct slice *fields = own->fields + (size_t)row * field_count;
+	struct slice *fields = own->fields + (size_t)(event - own->chunk.events) * field_count;
 	struct slice withheld = cell(result, row, CLAIM_WITHHELD);
 	for (size_t i = 0; i < field_count; i++)
 		fields[i] = field_text(own, cell(result, row, CLAIM_FIELDS + (int)i), types[i]);
@@ -134,26 +136,40 @@ static void sort(struct chunk *chunk)
 		}
 }
 
-struct chunk *outbox_chunk_new(PGresult *result, const struct outbox_shape *shape)
+static void read_rows(struct outbox_chunk *own, const PGresult *result, const uint32_t *types,
+		      size_t field_count)
+{
+	struct chunk *chunk = &own->chunk;
+	int rows = PQntuples(result);
+	if (rows > 0 && !PQgetisnull(result, 0, CLAIM_CUT))
+		chunk->cut = true;
+	for (int i = 0; i < rows; i++)
+		read_row(own, result, i, &chunk->events[chunk->count++], types, field_count);
+}
+
+struct chunk *outbox_chunk_new(PGresult **results, size_t count, const struct outbox_shape *shape)
 {
 	struct outbox_chunk *own = xcalloc(1, sizeof(*own));
 	struct chunk *chunk = &own->chunk;
-	size_t rows = (size_t)PQntuples(result), arena = 0;
+	size_t rows = 0, arena = 0;
 	uint32_t *types = field_types(shape);
+	for (size_t i = 0; i < count; i++) {
+		rows += (size_t)PQntuples(results[i]);
+		chunk->bytes += PQresultMemorySize(results[i]);
+	}
 	for (size_t i = 0; i < shape->field_count; i++)
 		arena += text_room(types[i]);
-	own->result = result;
+	own->results = results;
+	own->result_count = count;
 	own->fields = xcalloc(rows * shape->field_count + 1, sizeof(*own->fields));
 	own->arena = own->unused = xmalloc(rows * arena + 1);
 	chunk->events = xcalloc(rows + 1, sizeof(*chunk->events));
-	chunk->count = rows;
-	chunk->cut = rows > 0 && !PQgetisnull(result, 0, CLAIM_CUT);
 	chunk->free = chunk_free;
-	for (size_t i = 0; i < rows; i++)
-		read_row(own, (int)i, &chunk->events[i], types, shape->field_count);
+	chunk->bytes += rows * arena;
+	chunk->bytes += rows * (sizeof(struct event) + shape->field_count * sizeof(struct slice));
+	for (size_t i = 0; i < count; i++)
+		read_rows(own, results[i], types, shape->field_count);
 	free(types);
 	sort(chunk);
-	chunk->bytes = PQresultMemorySize(result) + rows * arena +
-		       rows * (sizeof(struct event) + shape->field_count * sizeof(struct slice));
 	return chunk;
 }

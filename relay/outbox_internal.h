@@ -1,9 +1,10 @@
 /*
- * outbox_internal.h - what outbox.c and outbox_open.c share
+ * outbox_internal.h - what the parts of the outbox source share
  */
 #ifndef OUTBOX_OUTBOX_INTERNAL_H
 #define OUTBOX_OUTBOX_INTERNAL_H
 
+#include "claims.h"
 #include "config.h"
 #include "loop.h"
 #include "outbox_debt.h"
@@ -15,17 +16,25 @@
 
 enum tag {
 	TAG_IGNORE,
+	/* outbox_open.c */
 	TAG_FACTS,
+	TAG_LEAVES,
 	TAG_COLUMNS,
 	TAG_REGISTRY,
-	TAG_LOCK,
+	/* outbox_fleet.c */
+	TAG_FLEET,     /* who owns what */
+	TAG_TRIED,     /* which of the free shards we got */
+	TAG_VERIFIED,  /* who owns what, once we have got some */
+	TAG_DEBT_PAID, /* settled again after a session was lost */
+	/* outbox_claim.c */
 	TAG_DRAWN,
 	TAG_WRITERS,
 	TAG_CLAIM,
+	TAG_LEFT,
+	/* outbox.c */
 	TAG_SETTLED,	    /* and durable */
 	TAG_SETTLED_LAZILY, /* remembered as a debt */
 	TAG_DURABLE,	    /* whatever was in debt is durable now */
-	TAG_DEBT_PAID,	    /* settled again after a session was lost */
 	TAG_WITHDRAWN,
 	TAG_SET_ASIDE,
 	TAG_RECOVERED,
@@ -35,6 +44,21 @@ enum tag {
 };
 
 enum { FIELDS_MAX = ROUTE_FIELDS_MAX + 1 }; /* and the identity */
+
+/* A claim's answers, leaf by leaf. */
+struct gathering {
+	PGresult **results; /* owned */
+	size_t count;
+	int lefts;
+	bool whole;   /* no row was passed over, as far as the claims could tell */
+	int64_t upto; /* no row was left up to here */
+};
+
+/* What one claim has asked for. */
+struct asked {
+	int leaves;
+	bool observes;
+};
 
 struct outbox {
 	struct source source; /* first: the rest of the program sees only this */
@@ -46,24 +70,84 @@ struct outbox {
 	const char *fields[FIELDS_MAX];
 	char *owned_fields[FIELDS_MAX];
 	size_t field_count;
+	const char
+	    *keys[ROUTE_FIELDS_MAX]; /* columns; borrowed from the configuration's templates */
+	char *owned_keys[ROUTE_FIELDS_MAX];
+	size_t key_count;
 	size_t withhold_bytes;
 	int64_t drawn; /* of the reading under way */
 	bool purge_full;
-	int64_t stall_timeout_ms; /* as the session knows it */
-	unsigned exact_claims;	  /* so many claims more are to measure; outlives the session */
-	bool bare_letters;	  /* the next dead letters are to lack other columns; likewise */
-	struct outbox_debt debt;  /* outlives the session */
+	unsigned exact_claims;	 /* so many claims more are to measure; outlives the session */
+	bool bare_letters;	 /* the next dead letters are to lack other columns; likewise */
+	struct outbox_debt debt; /* outlives the session */
+
+	struct asked asked[CLAIMS_UNDER_WAY]; /* oldest first */
+	size_t asked_count;
+	struct gathering gathering;
+	struct gauges gauges; /* the sum so far */
+	int gauges_left;
+
+	struct loop_timer *heartbeat;
+	int64_t beat_us,
+	    heard_us;	     /* the last heartbeat, and the last one with an answer after it */
+	bool serving;	     /* the session is set up */
+	bool in_transaction; /* as asked for */
+	bool rest_due;	     /* the bell is to be put to rest behind the transaction */
+
+	/* outbox_fleet.c */
+	char *owned_text;		   /* owned; source.shards as a parameter */
+	struct shards before;		   /* owned by the session before */
+	int64_t free_since_us[SHARDS_MAX]; /* as far as looks have seen; 0: owned */
+	bool first_look, handed_over;
+	struct shards taken; /* by the try under way */
 };
 
 /* Ends the session and tells why. */
 void outbox_give_up(struct outbox *outbox, bool permanent, const char *why);
 
+/* Says something to the server three times in a session_timeout. */
+void outbox_heartbeat_new(struct outbox *outbox);
+
+/* Whether this process was stopped for longer than session_timeout; then the session has been given
+ * up. To be asked before an answer is looked at. */
+bool outbox_was_stopped(struct outbox *outbox);
+
+/* Waits for what earlier commits have left in debt. Outside a transaction. */
+void outbox_make_durable(struct outbox *outbox);
+
+/* Commits and waits. */
+void outbox_commit_durably(struct outbox *outbox, enum tag tag);
+
+/* The statements of a leaf are known by its number. */
+void outbox_ask_leaf(struct outbox *outbox, enum tag tag, const char *name, size_t leaf,
+		     const struct pg_param *params, int count, bool binary);
+bool outbox_owns_leaf(const struct outbox *outbox, size_t leaf);
+/* Adds the shards that are meant, where a statement asks for them; the new count. */
+int outbox_param_mine(const struct outbox *outbox, struct pg_param *params, int count);
+
 /* The way from a connection to a session that serves: outbox_open_connected is to be called once
- * connected, outbox_open_answered for every answer with a tag up to TAG_REGISTRY. At its end the
- * shard's lock has been asked for. */
+ * connected, outbox_open_answered for every answer with a tag up to TAG_REGISTRY. At its end
+ * outbox_fleet_join has been called. */
 void outbox_open_connected(struct outbox *outbox);
 void outbox_open_answered(struct outbox *outbox, enum tag tag, PGresult *result);
-void outbox_open_set_stall_timeout(struct outbox *outbox); /* to be synced */
-void outbox_ask_for_lock(struct outbox *outbox);
+
+/* Which shards: joins the other relays; looks, takes and gives; leaves. outbox_fleet_answered is to
+ * be called for every answer with a tag from TAG_FLEET to TAG_VERIFIED. */
+void outbox_fleet_join(struct outbox *outbox);
+void outbox_fleet_look(struct outbox *outbox);
+void outbox_fleet_answered(struct outbox *outbox, enum tag tag, PGresult *result);
+void outbox_fleet_leave(struct outbox *outbox);
+/* The session is gone, and the shards with it. */
+void outbox_fleet_lost(struct outbox *outbox);
+/* Tells the answer of a look: shards are ours, or not. */
+void outbox_fleet_acquired(struct outbox *outbox, bool gained);
+
+/* The first id above the floor. Without one all are taken, those of 0 or less too. */
+struct pg_int8 outbox_above(int64_t floor);
+
+/* Claims, and their answers from TAG_DRAWN to TAG_LEFT. */
+void outbox_claim(struct source *source, const struct claim *claim);
+void outbox_claim_answered(struct outbox *outbox, enum tag tag, PGresult *result);
+void outbox_claim_forget(struct outbox *outbox); /* those under way */
 
 #endif

@@ -1,9 +1,9 @@
 /*
  * outbox_open.c - from a connection to a session that serves: look, refuse or prepare
  *
- * First the facts and the columns are read and nothing is set, so that a pooler's shared session is
- * left as it was; then the session is set up, the statements are made to the table's shape, and the
- * shard's lock is asked for.
+ * First the facts, the leaves and the columns are read and nothing is set, so that a pooler's
+ * shared session is left as it was; then the session is set up, the statements are made to the
+ * table's shape, and the other relays are joined.
  */
 #include "outbox.h"
 
@@ -36,7 +36,6 @@ static const char settings[] =
     "('default_transaction_isolation', 'read committed'), ('default_transaction_read_only', "
     "'off'), "
     "('statement_timeout', '0'), ('transaction_timeout', '0'), ('lock_timeout', '5s'), "
-    "('idle_session_timeout', '0'), "
     "('synchronous_commit', coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'on')), "
     "('tcp_keepalives_idle', '5'), ('tcp_keepalives_interval', '2'), ('tcp_keepalives_count', "
     "'3'), "
@@ -55,9 +54,22 @@ static const char facts[] =
     "EXISTS (SELECT FROM pg_class r JOIN pg_namespace n ON n.oid = r.relnamespace WHERE "
     "n.nspname = 'outbox_relay' AND r.relname = 'outboxes'), has_table_privilege(c.oid, 'SELECT'), "
     "has_table_privilege(c.oid, 'DELETE') AND has_any_column_privilege(c.oid, 'UPDATE'), "
-    "current_user, EXISTS (SELECT FROM pg_class r WHERE r.oid = c.oid AND r.relkind <> 'r') OR "
-    "EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid) "
+    "current_user, (SELECT CASE WHEN p.partstrat = 'h' AND p.partexprs IS NULL THEN "
+    "(SELECT string_agg(a.attname, chr(10)) FROM pg_attribute AS a WHERE a.attrelid = c.oid "
+    "AND a.attnum = ANY (p.partattrs::int2[])) END FROM pg_partitioned_table AS p "
+    "WHERE p.partrelid = c.oid), (SELECT relkind::text FROM pg_class WHERE oid = c.oid) "
     "FROM (SELECT to_regclass($1)::oid AS oid) AS c";
+
+/* The tables that hold the rows. */
+static const char leaves[] =
+    "SELECT r.oid::int8, format('%I.%I', n.nspname, r.relname), r.relkind::text, "
+    "has_table_privilege(r.oid, 'SELECT'), has_table_privilege(r.oid, 'DELETE') AND "
+    "has_any_column_privilege(r.oid, 'UPDATE'), "
+    "EXISTS (SELECT FROM pg_inherits WHERE inhparent = r.oid) "
+    "FROM pg_class AS r JOIN pg_namespace AS n ON n.oid = r.relnamespace "
+    "WHERE (r.oid = to_regclass($1) AND r.relkind <> 'p') OR "
+    "r.oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = to_regclass($1) AND "
+    "(SELECT relkind FROM pg_class WHERE oid = inhparent) = 'p') ORDER BY r.oid";
 
 /* A domain may rest on a domain. */
 static const char columns[] =
@@ -76,27 +88,25 @@ void outbox_open_connected(struct outbox *outbox)
 				    pg_param_text(outbox->config->outbox.columns.id)};
 	outbox_shape_free(&outbox->shape);
 	outbox->shape.table = xstrdup(table);
+	outbox->shape.competing = outbox->config->outbox.ordering == ORDERING_NONE;
 	pg_ask(outbox->pg, TAG_FACTS, facts, params, 2, false);
+	pg_ask(outbox->pg, TAG_LEAVES, leaves, params, 1, false);
 	pg_ask(outbox->pg, TAG_COLUMNS, columns, params, 1, false);
 	pg_sync(outbox->pg);
 }
 
-/* Should the relay hang, the server ends its transaction, somewhat later than the relay would. */
-void outbox_open_set_stall_timeout(struct outbox *outbox)
-{
-	char timeout[32];
-	outbox->stall_timeout_ms = outbox->config->outbox.stall_timeout_ms;
-	snprintf(timeout, sizeof(timeout), "%lldms", (long long)outbox->stall_timeout_ms + 30000);
-	struct pg_param param = pg_param_text(timeout);
-	pg_ask(outbox->pg, TAG_IGNORE,
-	       "SELECT set_config('idle_in_transaction_session_timeout', $1, false)", &param, 1,
-	       false);
-}
-
+/* Should the relay hang or vanish, the server ends its session, and its shards are free. */
 static void set_up(struct outbox *outbox)
 {
+	char timeout[32];
+	snprintf(timeout, sizeof(timeout), "%lldms",
+		 (long long)outbox->config->outbox.session_timeout_ms);
+	struct pg_param param = pg_param_text(timeout);
 	pg_ask(outbox->pg, TAG_IGNORE, settings, NULL, 0, false);
-	outbox_open_set_stall_timeout(outbox);
+	pg_ask(outbox->pg, TAG_IGNORE,
+	       "SELECT set_config('idle_session_timeout', $1, false), "
+	       "set_config('idle_in_transaction_session_timeout', $1, false)",
+	       &param, 1, false);
 	pg_sync(outbox->pg);
 }
 
@@ -121,8 +131,53 @@ enum {
 	FACT_MAY_READ,
 	FACT_MAY_TAKE,
 	FACT_USER,
-	FACT_NOT_PLAIN
+	FACT_PARTITION_KEY, /* columns, a line each; NULL: not partitioned by a hash of columns */
+	FACT_KIND
 };
+
+enum { LEAF_OID, LEAF_NAME, LEAF_KIND, LEAF_MAY_READ, LEAF_MAY_TAKE, LEAF_HAS_CHILDREN };
+
+static bool is_key(const struct outbox *outbox, const char *column, size_t len)
+{
+	for (size_t i = 0; i < outbox->key_count; i++)
+		if (strlen(outbox->keys[i]) == len && strncmp(outbox->keys[i], column, len) == 0)
+			return true;
+	return false;
+}
+
+/* Events of one key must lie in one partition, or they have no order. */
+static bool check_partition_key(const struct outbox *outbox, const PGresult *result,
+				struct error *err)
+{
+	const char *column = PQgetvalue(result, 0, FACT_PARTITION_KEY);
+	if (PQgetisnull(result, 0, FACT_PARTITION_KEY))
+		return error_set(err,
+				 "table %s is not partitioned by HASH of columns; the partitions "
+				 "of an outbox must keep each key in one of them",
+				 outbox->shape.table);
+	while (*column != '\0') {
+		size_t len = strcspn(column, "\n");
+		if (outbox->shape.competing || is_key(outbox, column, len)) {
+			column += len + (column[len] == '\n');
+			continue;
+		}
+		return error_set(err,
+				 "table %s is partitioned by column \"%.*s\", which is no part of "
+				 "route.key \"%s\": events of one key would lie in several "
+				 "partitions and have no order",
+				 outbox->shape.table, (int)len, column, outbox->config->route.key);
+	}
+	return true;
+}
+
+static bool check_kind(const struct outbox *outbox, const PGresult *result, struct error *err)
+{
+	char kind = PQgetvalue(result, 0, FACT_KIND)[0];
+	if (kind == 'p')
+		return check_partition_key(outbox, result, err);
+	return kind == 'r' ||
+	       error_set(err, "%s is no table; mend outbox.table", outbox->shape.table);
+}
 
 /* Why this server, database or table cannot be used; true if it can. *permanent: waiting is no use.
  */
@@ -151,13 +206,8 @@ static bool check_facts(const struct outbox *outbox, const PGresult *result, boo
 				 "table %s does not exist in this database; run outbox-relay "
 				 "migrate, or mend outbox.table",
 				 table);
-	/* A claim tells rows by ctid, which is unique within one table only. */
-	if (is_true(result, FACT_NOT_PLAIN))
-		return error_set(err,
-				 "table %s is partitioned, has tables that inherit from it, or is "
-				 "no table at all; partitions come in a later release, use a plain "
-				 "table",
-				 table);
+	if (!check_kind(outbox, result, err))
+		return false;
 	if (!is_true(result, FACT_MIGRATED))
 		return error_set(err, "schema outbox_relay is not complete in this database; run "
 				      "outbox-relay migrate");
@@ -183,16 +233,66 @@ static void on_facts(struct outbox *outbox, PGresult *result)
 	shape->oid = oid_at(result, FACT_TABLE);
 	shape->database = oid_at(result, FACT_DATABASE);
 	shape->sequence = oid_at(result, FACT_SEQUENCE);
+	shape->partitioned = PQgetvalue(result, 0, FACT_KIND)[0] == 'p';
 	PQclear(result);
 }
 
-void outbox_ask_for_lock(struct outbox *outbox)
+static bool check_leaf(const PGresult *result, int row, struct error *err)
 {
-	char sql[128];
-	snprintf(sql, sizeof(sql), "SELECT pg_try_advisory_lock(%d, %d)", (int)outbox->shape.oid,
-		 OUTBOX_LOCK);
-	pg_ask(outbox->pg, TAG_LOCK, sql, NULL, 0, false);
-	pg_sync(outbox->pg);
+	const char *leaf = PQgetvalue(result, row, LEAF_NAME);
+	if (PQgetvalue(result, row, LEAF_KIND)[0] != 'r' ||
+	    PQgetvalue(result, row, LEAF_HAS_CHILDREN)[0] == 't')
+		return error_set(
+		    err,
+		    "table %s has partitions or tables that inherit from it, or is no "
+		    "plain table; an outbox is a plain table, or one with plain tables "
+		    "for partitions",
+		    leaf);
+	if (PQgetvalue(result, row, LEAF_MAY_READ)[0] != 't' ||
+	    PQgetvalue(result, row, LEAF_MAY_TAKE)[0] != 't')
+		return error_set(err,
+				 "the relay's role may not SELECT, DELETE and UPDATE on partition "
+				 "%s; run outbox-relay migrate again",
+				 leaf);
+	return true;
+}
+
+/* Partitions are the shards, whatever outbox.shards says; but another number is a mistake. */
+static bool check_leaves(const struct outbox *outbox, const PGresult *result, struct error *err)
+{
+	int64_t shards = outbox->config->outbox.shards;
+	int count = PQntuples(result);
+	if (count == 0 || count > SHARDS_MAX)
+		return error_set(err, "table %s has %d partitions; an outbox needs 1 to %d",
+				 outbox->shape.table, count, SHARDS_MAX);
+	if (outbox->shape.partitioned && shards != 1 && shards != count)
+		return error_set(err,
+				 "outbox.shards is %lld, but each of the %d partitions of table %s "
+				 "is a shard; leave outbox.shards out",
+				 (long long)shards, count, outbox->shape.table);
+	for (int i = 0; i < count; i++)
+		if (!check_leaf(result, i, err))
+			return false;
+	return true;
+}
+
+static void on_leaves(struct outbox *outbox, PGresult *result)
+{
+	struct outbox_shape *shape = &outbox->shape;
+	struct error err;
+	if (!check_leaves(outbox, result, &err)) {
+		PQclear(result);
+		outbox_give_up(outbox, true, err.text);
+		return;
+	}
+	shape->leaf_count = (size_t)PQntuples(result);
+	shape->leaves = xcalloc(shape->leaf_count, sizeof(*shape->leaves));
+	for (size_t i = 0; i < shape->leaf_count; i++) {
+		shape->leaves[i].oid =
+		    (uint32_t)strtoul(PQgetvalue(result, (int)i, LEAF_OID), NULL, 10);
+		shape->leaves[i].table = xstrdup(PQgetvalue(result, (int)i, LEAF_NAME));
+	}
+	PQclear(result);
 }
 
 static void ask_registry(struct outbox *outbox)
@@ -209,6 +309,10 @@ static void on_columns(struct outbox *outbox, PGresult *result)
 	struct outbox_shape *shape = &outbox->shape;
 	struct error err;
 	shape->mark = outbox->config->outbox.settle == SETTLE_MARK;
+	if (!shape->competing && !shape->partitioned && outbox->config->outbox.shards > 1)
+		shape->hashed = (int)outbox->config->outbox.shards;
+	shape->keys = outbox->keys;
+	shape->key_count = outbox->key_count;
 	shape->withhold_bytes = outbox->withhold_bytes;
 	shape->names = &outbox->config->outbox.columns;
 	shape->fields = outbox->fields;
@@ -235,6 +339,28 @@ static void prepare(struct outbox *outbox, const char *name, char *sql)
 	free(sql);
 }
 
+static void prepare_on(struct outbox *outbox, const char *name, size_t leaf, char *sql)
+{
+	char full[48];
+	snprintf(full, sizeof(full), "%s %zu", name, leaf);
+	prepare(outbox, full, sql);
+}
+
+static void prepare_leaf(struct outbox *outbox, size_t leaf)
+{
+	const struct outbox_shape *shape = &outbox->shape;
+	int64_t retention_ms = outbox->config->outbox.retention_ms;
+	prepare_on(outbox, "claim", leaf, outbox_sql_claim(shape, leaf, false));
+	prepare_on(outbox, "claim_exact", leaf, outbox_sql_claim(shape, leaf, true));
+	prepare_on(outbox, "left", leaf, outbox_sql_left(shape, leaf));
+	prepare_on(outbox, "settle", leaf, outbox_sql_settle(shape, leaf));
+	prepare_on(outbox, "set_aside", leaf, outbox_sql_set_aside(shape, leaf, true));
+	prepare_on(outbox, "set_aside_bare", leaf, outbox_sql_set_aside(shape, leaf, false));
+	prepare_on(outbox, "gauges", leaf, outbox_sql_gauges(shape, leaf));
+	if (shape->mark)
+		prepare_on(outbox, "purge", leaf, outbox_sql_purge(shape, leaf, retention_ms));
+}
+
 static void on_registry(struct outbox *outbox, PGresult *result)
 {
 	struct outbox_shape *shape = &outbox->shape;
@@ -253,32 +379,30 @@ static void on_registry(struct outbox *outbox, PGresult *result)
 	PQclear(result);
 	outbox->source.has_bell = true;
 	set_up(outbox);
-	prepare(outbox, "claim", outbox_sql_claim(shape, false));
-	prepare(outbox, "claim_exact", outbox_sql_claim(shape, true));
+	for (size_t leaf = 0; leaf < shape->leaf_count; leaf++)
+		prepare_leaf(outbox, leaf);
+	prepare(outbox, "fleet", outbox_sql_fleet(shape));
 	prepare(outbox, "drawn", outbox_sql_drawn(shape));
 	prepare(outbox, "writers", outbox_sql_writers(shape));
 	prepare(outbox, "bell", outbox_sql_bell(shape));
-	prepare(outbox, "bell_off", outbox_sql_bell_off(shape));
-	prepare(outbox, "settle", outbox_sql_settle(shape));
-	prepare(outbox, "set_aside", outbox_sql_set_aside(shape, true));
-	prepare(outbox, "set_aside_bare", outbox_sql_set_aside(shape, false));
-	prepare(outbox, "gauges", outbox_sql_gauges(shape));
-	if (shape->mark)
-		prepare(outbox, "purge",
-			outbox_sql_purge(shape, outbox->config->outbox.retention_ms));
+	prepare(outbox, "bell_off", outbox_sql_bell_off(shape, false));
+	prepare(outbox, "bell_off_told", outbox_sql_bell_off(shape, true));
 	prepare(outbox, "begin", xstrdup("BEGIN"));
 	prepare(outbox, "commit", xstrdup("COMMIT"));
 	prepare(outbox, "lazily", xstrdup("SELECT set_config('synchronous_commit', 'off', true)"));
 	prepare(outbox, "write",
 		xstrdup("SELECT pg_logical_emit_message(true, 'outbox-relay', '')"));
 	pg_ask(outbox->pg, TAG_IGNORE, "LISTEN outbox_relay", NULL, 0, false);
-	outbox_ask_for_lock(outbox);
+	outbox->serving = true;
+	outbox_fleet_join(outbox);
 }
 
 void outbox_open_answered(struct outbox *outbox, enum tag tag, PGresult *result)
 {
 	if (tag == TAG_FACTS)
 		on_facts(outbox, result);
+	else if (tag == TAG_LEAVES)
+		on_leaves(outbox, result);
 	else if (tag == TAG_COLUMNS)
 		on_columns(outbox, result);
 	else

@@ -3,6 +3,7 @@
  */
 #include "outbox_sql.h"
 
+#include "outbox_locks.h"
 #include "outbox_sql_internal.h"
 #include "pgname.h"
 #include "xalloc.h"
@@ -14,6 +15,9 @@
 void outbox_shape_free(struct outbox_shape *shape)
 {
 	free(shape->table);
+	for (size_t i = 0; i < shape->leaf_count; i++)
+		free(shape->leaves[i].table);
+	free(shape->leaves);
 	for (size_t i = 0; i < shape->column_count; i++)
 		free(shape->columns[i].name);
 	free(shape->columns);
@@ -139,6 +143,32 @@ const char *outbox_sql_set(const struct outbox_shape *shape)
 	return shape->mark ? " SET published_at = clock_timestamp()" : "";
 }
 
+/* Bytes, whatever the columns' collation holds for equal. */
+char *outbox_sql_key(const struct outbox_shape *shape)
+{
+	char *text = xstrdup("''");
+	for (size_t i = 0; i < shape->key_count; i++) {
+		char *name = outbox_sql_quoted(shape->keys[i]);
+		text = outbox_sql_append(
+		    text, xasprintf(" || coalesce(t.%s::text, '') || chr(31)", name));
+		free(name);
+	}
+	char *sql = xasprintf("hashtextextended((%s) COLLATE \"C\", 0)", text);
+	free(text);
+	return sql;
+}
+
+char *outbox_sql_mine(const struct outbox_shape *shape, const char *param)
+{
+	if (shape->hashed == 0)
+		return xstrdup("");
+	char *key = outbox_sql_key(shape);
+	char *sql = xasprintf(" AND (%s & 9223372036854775807) %% %d = ANY (%s::int8[])", key,
+			      shape->hashed, param);
+	free(key);
+	return sql;
+}
+
 /* ---- horizon and bell ---- */
 
 static char *last_drawn(const struct outbox_shape *shape)
@@ -151,10 +181,22 @@ static char *last_drawn(const struct outbox_shape *shape)
 char *outbox_sql_drawn(const struct outbox_shape *shape)
 {
 	char *drawn = last_drawn(shape), *table = pgname_literal(shape->table);
-	char *sql = xasprintf("SELECT %s, coalesce(to_regclass(%s)::oid = %u::oid, false)", drawn,
-			      table, shape->oid);
+	char *leaves = xstrdup("");
+	for (size_t i = 0; i < shape->leaf_count; i++)
+		leaves = outbox_sql_append(
+		    leaves, xasprintf("%s%u", i == 0 ? "" : ",", shape->leaves[i].oid));
+	char *same =
+	    shape->partitioned
+		? xasprintf(" AND (SELECT string_agg(inhrelid::text, ',' ORDER BY inhrelid) FROM "
+			    "pg_inherits WHERE inhparent = %u::oid) = '%s'",
+			    shape->oid, leaves)
+		: xstrdup("");
+	char *sql = xasprintf("SELECT %s, coalesce(to_regclass(%s)::oid = %u::oid%s, false)", drawn,
+			      table, shape->oid, same);
 	free(drawn);
 	free(table);
+	free(leaves);
+	free(same);
 	return sql;
 }
 
@@ -162,11 +204,17 @@ char *outbox_sql_drawn(const struct outbox_shape *shape)
  * prepared transaction has no pid and shows here too (manual: pg_locks). */
 char *outbox_sql_writers(const struct outbox_shape *shape)
 {
-	return xasprintf("SELECT virtualtransaction FROM pg_locks WHERE locktype = 'relation' "
-			 "AND database = %u::oid AND relation = %u::oid "
-			 "AND mode = 'RowExclusiveLock' AND granted "
-			 "AND pid IS DISTINCT FROM pg_backend_pid()",
-			 shape->database, shape->oid);
+	char *tables = xasprintf("%u", shape->oid);
+	for (size_t i = 0; shape->partitioned && i < shape->leaf_count; i++)
+		tables = outbox_sql_append(tables, xasprintf(", %u", shape->leaves[i].oid));
+	char *sql = xasprintf("SELECT DISTINCT virtualtransaction FROM pg_locks "
+			      "WHERE locktype = 'relation' "
+			      "AND database = %u::oid AND relation IN (%s) "
+			      "AND mode = 'RowExclusiveLock' AND granted "
+			      "AND pid IS DISTINCT FROM pg_backend_pid()",
+			      shape->database, tables);
+	free(tables);
+	return sql;
 }
 
 /* setval assigns a transaction id and would wait for the WAL's flush; the bell need not be durable.
@@ -178,9 +226,13 @@ char *outbox_sql_bell(const struct outbox_shape *shape)
 			 shape->bell);
 }
 
-char *outbox_sql_bell_off(const struct outbox_shape *shape)
+char *outbox_sql_bell_off(const struct outbox_shape *shape, bool told)
 {
-	return xasprintf("SELECT setval(%u::oid::regclass, 1, false)", shape->bell);
+	if (!told)
+		return xasprintf("SELECT setval(%u::oid::regclass, 1, false)", shape->bell);
+	return xasprintf("SELECT setval(%u::oid::regclass, 1, false), "
+			 "pg_notify('outbox_relay', '%u rest')",
+			 shape->bell, shape->oid);
 }
 
 /* ---- recovery ---- */
@@ -190,7 +242,7 @@ char *outbox_sql_bell_off(const struct outbox_shape *shape)
  * of its own, so that each id is looked up in the index: a plain join, planned while the table was
  * small, walks the whole of it for each id. Not "=": the event_id of an adopted table may be NULL.
  */
-static char *places(const struct outbox_shape *shape, const char *filter)
+static char *places(const struct outbox_shape *shape, size_t leaf, const char *filter)
 {
 	char *id = outbox_sql_quoted(shape->names->id);
 	char *name = outbox_sql_quoted(shape->names->event_id);
@@ -199,7 +251,7 @@ static char *places(const struct outbox_shape *shape, const char *filter)
 	    xasprintf("LATERAL (SELECT t.ctid AS place FROM ONLY %s AS t WHERE t.%s = given.id "
 		      "AND %s IS NOT DISTINCT FROM given.event_id%s OFFSET 0) "
 		      "AS found",
-		      shape->table, id, text, filter);
+		      shape->leaves[leaf].table, id, text, filter);
 	free(id);
 	free(name);
 	free(event_id);
@@ -207,12 +259,16 @@ static char *places(const struct outbox_shape *shape, const char *filter)
 	return sql;
 }
 
-char *outbox_sql_settle(const struct outbox_shape *shape)
+char *outbox_sql_settle(const struct outbox_shape *shape, size_t leaf)
 {
-	char *found = places(shape, outbox_sql_unpublished(shape));
+	char *filter =
+	    outbox_sql_append(xstrdup(outbox_sql_unpublished(shape)), outbox_sql_mine(shape, "$3"));
+	char *found = places(shape, leaf, filter);
 	char *sql = xasprintf("%s %s%s WHERE ctid = ANY (ARRAY(SELECT found.place FROM "
 			      "unnest($1::int8[], $2::text[]) AS given (id, event_id), %s))",
-			      outbox_sql_verb(shape), shape->table, outbox_sql_set(shape), found);
+			      outbox_sql_verb(shape), shape->leaves[leaf].table,
+			      outbox_sql_set(shape), found);
+	free(filter);
 	free(found);
 	return sql;
 }
@@ -328,10 +384,11 @@ static char *gone_time(const char *name)
 }
 
 /* All of it happens in the server: the payload may be larger than the relay cares to hold. */
-char *outbox_sql_set_aside(const struct outbox_shape *shape, bool extra)
+char *outbox_sql_set_aside(const struct outbox_shape *shape, size_t leaf, bool extra)
 {
 	const struct config_columns *names = shape->names;
-	char *found = places(shape, ""), *id = gone(names->id), *event_id = gone(names->event_id);
+	char *filter = outbox_sql_mine(shape, "$5"), *found = places(shape, leaf, filter);
+	char *id = gone(names->id), *event_id = gone(names->event_id);
 	char *list = xasprintf("%u::oid::regclass, %s, left(coalesce(%s::text, ''), %d), ",
 			       shape->oid, id, event_id, EVENT_ID_MAX);
 	char *const columns[] = {
@@ -363,7 +420,8 @@ char *outbox_sql_set_aside(const struct outbox_shape *shape, bool extra)
 	    "payload_type = excluded.payload_type, headers = excluded.headers, "
 	    "created_at = excluded.created_at, extra = excluded.extra, "
 	    "error = excluded.error, reason = excluded.reason",
-	    shape->table, found, list);
+	    shape->leaves[leaf].table, found, list);
+	free(filter);
 	free(found);
 	free(id);
 	free(event_id);
@@ -371,28 +429,57 @@ char *outbox_sql_set_aside(const struct outbox_shape *shape, bool extra)
 	return sql;
 }
 
+/* ---- what is left, and who is there ---- */
+
+char *outbox_sql_left(const struct outbox_shape *shape, size_t leaf)
+{
+	char *id = outbox_sql_quoted(shape->names->id), *mine = outbox_sql_mine(shape, "$2");
+	char *sql =
+	    xasprintf("SELECT t.%s::int8 FROM ONLY %s AS t WHERE t.%s >= $1::int8%s%s "
+		      "ORDER BY t.%s LIMIT 1",
+		      id, shape->leaves[leaf].table, id, outbox_sql_unpublished(shape), mine, id);
+	free(id);
+	free(mine);
+	return sql;
+}
+
+/* One row at least while the outbox is known. Two-key advisory locks have objsubid 2 (manual:
+ * pg_locks). */
+char *outbox_sql_fleet(const struct outbox_shape *shape)
+{
+	return xasprintf("SELECT l.objid::int8, l.pid, o.paused FROM outbox_relay.outboxes AS o "
+			 "LEFT JOIN pg_locks AS l ON l.locktype = 'advisory' "
+			 "AND l.database = %u::oid AND l.classid = o.outbox::oid "
+			 "AND l.objsubid = 2 AND l.granted "
+			 "AND l.objid::int8 BETWEEN %d AND %d WHERE o.outbox = %u::oid",
+			 shape->database, OUTBOX_MEMBER_LOCK, OUTBOX_SHARD_LOCK | 0xffffff,
+			 shape->oid);
+}
+
 /* ---- housekeeping ---- */
 
 /* waiting (up to the cap + 1), first id, age of the first in seconds, last id drawn, dead letters.
  */
-char *outbox_sql_gauges(const struct outbox_shape *shape)
+char *outbox_sql_gauges(const struct outbox_shape *shape, size_t leaf)
 {
 	char *id = outbox_sql_quoted(shape->names->id);
 	char *created = shape->names->created_at[0] ? outbox_sql_quoted(shape->names->created_at)
 						    : xstrdup("NULL");
-	char *drawn = last_drawn(shape);
+	char *drawn = last_drawn(shape), *mine = outbox_sql_mine(shape, "$2");
+	const char *table = shape->leaves[leaf].table;
 	char *sql = xasprintf(
-	    "SELECT (SELECT count(*) FROM (SELECT 1 FROM ONLY %s WHERE %s >= $1::int8%s LIMIT "
-	    "%d) AS waiting), "
+	    "SELECT (SELECT count(*) FROM (SELECT 1 FROM ONLY %s AS t WHERE %s >= $1::int8%s%s "
+	    "LIMIT %d) AS waiting), "
 	    "first.id, first.age, %s, (SELECT count(*) FROM (SELECT 1 FROM "
 	    "outbox_relay.dead_letters "
 	    "WHERE outbox = %u::oid LIMIT %d) AS dead) FROM (SELECT 1) AS one LEFT JOIN "
 	    "(SELECT %s::int8 AS id, CASE WHEN isfinite(%s::timestamptz) THEN "
 	    "extract(epoch FROM clock_timestamp() - %s::timestamptz)::float8 END AS age "
-	    "FROM ONLY %s WHERE %s >= $1::int8%s ORDER BY %s LIMIT 1) AS first ON true",
-	    shape->table, id, outbox_sql_unpublished(shape), GAUGE_CAP + 1, drawn, shape->oid,
-	    GAUGE_CAP + 1, id, created, created, shape->table, id, outbox_sql_unpublished(shape),
+	    "FROM ONLY %s AS t WHERE %s >= $1::int8%s%s ORDER BY %s LIMIT 1) AS first ON true",
+	    table, id, outbox_sql_unpublished(shape), mine, GAUGE_CAP + 1, drawn, shape->oid,
+	    GAUGE_CAP + 1, id, created, created, table, id, outbox_sql_unpublished(shape), mine,
 	    id);
+	free(mine);
 	free(id);
 	free(created);
 	free(drawn);
@@ -401,9 +488,10 @@ char *outbox_sql_gauges(const struct outbox_shape *shape)
 
 /* The oldest published rows have the lowest ids, so looking at the first few thousand is enough.
  * Rows that somebody else has locked are for another time: waiting would end the session. */
-char *outbox_sql_purge(const struct outbox_shape *shape, int64_t retention_ms)
+char *outbox_sql_purge(const struct outbox_shape *shape, size_t leaf, int64_t retention_ms)
 {
 	char *id = outbox_sql_quoted(shape->names->id);
+	const char *table = shape->leaves[leaf].table;
 	char *sql = xasprintf(
 	    "DELETE FROM ONLY %s WHERE ctid = ANY (ARRAY(SELECT ctid FROM ONLY %s WHERE ctid = ANY "
 	    "(ARRAY("
@@ -411,7 +499,7 @@ char *outbox_sql_purge(const struct outbox_shape *shape, int64_t retention_ms)
 	    "FROM ONLY %s WHERE published_at IS NOT NULL ORDER BY %s LIMIT %d) AS oldest "
 	    "WHERE published_at < clock_timestamp() - %lld * interval '1 millisecond')) "
 	    "FOR UPDATE SKIP LOCKED))",
-	    shape->table, shape->table, shape->table, id, PURGE_ROWS, (long long)retention_ms);
+	    table, table, table, id, PURGE_ROWS, (long long)retention_ms);
 	free(id);
 	return sql;
 }

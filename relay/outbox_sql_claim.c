@@ -1,13 +1,10 @@
 /*
- * outbox_sql_claim.c - the statement that takes events, and what it knows of their size
+ * outbox_sql_claim.c - the statement that takes events: which rows, in what order
  *
- * Memory is bounded by a running sum over the rows, which must cost next to nothing. The length of
- * text and bytea is told without reading it from its TOAST table (octet_length). All else has a
- * text that only making it tells, and making it twice is half the price of a claim. So the sum goes
- * by the size stored, uncompressed, which text follows closely, and the text itself, made once, is
- * held to that: beyond twice the stored size and a little more the statement fails (jsonb stores
- * 1e131071 in 16 bytes). The source then takes the exact statement for a while, which takes one row
- * and measures it first.
+ * Rows are locked in order of id, those that somebody else has locked are passed over, and what is
+ * locked is taken. A later event of a key must not be taken before one that was passed over. So
+ * the claim counts the rows that it could see where it has locked some; if there are more, it
+ * judges them key by key, which costs a walk of its own and happens next to never.
  */
 #include "outbox_sql_internal.h"
 
@@ -15,294 +12,76 @@
 
 #include <stdlib.h>
 
-/* The cheap statement's allowance on top of twice the stored size; what pglz and lz4 expand by at
- * the most. */
-enum { SLACK = 1024, COMPRESSION_MAX = 256 };
+/* So many rows are judged when some are locked by somebody else: as many events of keys that are
+ * held back do not hold back the others. */
+enum { JUDGED = 20000 };
 
-/* jsonb's shortest number takes 16 bytes with its place in an array, and has up to 131,072 digits
- * before the point and 16,383 behind (manual: "Numeric Types"): of so many bytes any text can be
- * made. What is escaped is at most six times what is stored, and has a comma. */
-enum { HARMLESS = 65536, ESCAPED = 7 };
-
-/* Of an event that is not fetched, so many characters of a text are left: more than a topic's name
- * has. */
-enum { REMNANT = 1000 };
-
-/* ---- values ---- */
-
-struct value {
-	char *name; /* owned; quoted */
-	uint32_t type;
-	bool sent_raw; /* bytea as it is, not as text */
-};
-
-struct row {
-	struct value payload, headers; /* headers is NULL::text where there are none */
-	struct value *fields;	       /* owned, each too; the identity is the first */
-	size_t count, limit;	       /* of fields; bytes that may be fetched of a value */
+/* One claim's text under way. */
+struct making {
+	const struct outbox_shape *shape;
+	const struct outbox_leaf *leaf;
+	char *id, *mine, *size; /* owned */
+	const char *limit;	/* of rows */
 	bool exact;
 };
 
-static bool is_text(uint32_t type)
+/* What is there to take from the first id on. */
+static char *waiting(const struct making *m)
 {
-	return type == TYPE_TEXT || type == TYPE_VARCHAR;
+	return xasprintf("FROM ONLY %s AS t WHERE t.%s >= $1::int8%s%s AND tableoid = %u::oid",
+			 m->leaf->table, m->id, outbox_sql_unpublished(m->shape), m->mine,
+			 m->leaf->oid);
 }
 
-/* octet_length tells all of it without reading it. */
-static bool is_plain(const struct value *value)
+/* The next rows, locked: their places and what else is asked of them. */
+static char *locked(const struct making *m)
 {
-	return is_text(value->type) || (value->type == TYPE_BYTEA && value->sent_raw);
-}
-
-/* A few bytes. */
-static bool is_fixed(uint32_t type)
-{
-	return outbox_type_is_native(type) && !is_text(type);
-}
-
-static struct value value_of(const struct outbox_shape *shape, const char *name, bool sent_raw)
-{
-	return (struct value){outbox_sql_quoted(name), outbox_sql_type(shape, name), sent_raw};
-}
-
-static void row_init(struct row *row, const struct outbox_shape *shape, bool exact)
-{
-	const struct config_columns *names = shape->names;
-	bool has_headers = names->headers[0] != '\0';
-	row->payload = value_of(shape, names->payload, true);
-	row->headers = has_headers
-			   ? value_of(shape, names->headers, false)
-			   : (struct value){.name = xstrdup("NULL::text"), .type = TYPE_TEXT};
-	row->count = shape->field_count;
-	row->fields = xcalloc(row->count + 1, sizeof(*row->fields));
-	for (size_t i = 0; i < row->count; i++)
-		row->fields[i] = value_of(shape, shape->fields[i], false);
-	row->limit = shape->withhold_bytes < PRINTABLE ? shape->withhold_bytes : PRINTABLE;
-	row->exact = exact;
-}
-
-static void row_free(struct row *row)
-{
-	free(row->payload.name);
-	free(row->headers.name);
-	for (size_t i = 0; i < row->count; i++)
-		free(row->fields[i].name);
-	free(row->fields);
-}
-
-/* ---- sizes ---- */
-
-/* The bytes stored, uncompressed: an array's elements are (construct_md_array). */
-static char *stored(const char *name)
-{
-	return xasprintf("CASE WHEN pg_column_compression(%s) IS NULL THEN pg_column_size(%s) "
-			 "ELSE pg_column_size(ARRAY[%s]) END",
-			 name, name, name);
-}
-
-/* The most that the text of a jsonb value may have, from a look at its numbers only. */
-static char *text_bound(const char *name, const char *bytes)
-{
-	return xasprintf(
-	    "(%s)::int8 * %d + (SELECT coalesce(sum(scale(n) + CASE "
-	    "WHEN abs(n) < 1e30 THEN 32 WHEN abs(n) < 1e100 THEN 102 "
-	    "WHEN abs(n) < 1e1000 THEN 1002 WHEN abs(n) < 1e10000 THEN 10002 "
-	    "ELSE 131074 END), 0) FROM (SELECT number::numeric AS n FROM "
-	    "jsonb_path_query(%s, 'strict $.** ? (@.type() == \"number\")') AS number) "
-	    "AS numbers)",
-	    bytes, ESCAPED, name);
-}
-
-char *outbox_sql_length(const char *name, uint32_t type)
-{
-	if (type == TYPE_BYTEA || is_text(type))
-		return xasprintf("octet_length(%s)::int8", name);
-	if (type != TYPE_JSONB)
-		return xasprintf("octet_length(%s::text)::int8", name);
-	char *bytes = stored(name), *bound = text_bound(name, bytes);
-	char *sql = xasprintf("CASE WHEN %s > %d THEN (SELECT CASE WHEN bound > %d THEN bound "
-			      "ELSE octet_length(%s::text)::int8 END FROM (SELECT %s AS bound "
-			      "OFFSET 0) AS measured) ELSE octet_length(%s::text)::int8 END",
-			      bytes, HARMLESS, PRINTABLE, name, bound, name);
-	free(bytes);
-	free(bound);
+	char *rows = waiting(m);
+	char *sql = xasprintf("locked AS MATERIALIZED (SELECT array_agg(ctid) AS places, "
+			      "array_agg(size) AS sizes, sum(size) AS total, count(*) AS count, "
+			      "max(id) AS last FROM (SELECT ctid, %s::int8 AS id, %s AS size %s "
+			      "ORDER BY t.%s LIMIT %s FOR UPDATE SKIP LOCKED) AS next)",
+			      m->id, m->exact ? "0" : m->size, rows, m->id, m->limit);
+	free(rows);
 	return sql;
 }
 
-static char *exact_length(const struct value *value)
+/* Whether there were more rows than could be locked, up to the last that was, or in all if they
+ * were fewer than the limit. */
+static char *passed(const struct making *m)
 {
-	if (value->type == TYPE_BYTEA && !value->sent_raw)
-		return outbox_sql_length(value->name, 0);
-	return outbox_sql_length(value->name, value->type);
-}
-
-/* What a value counts in the sum; never NULL. */
-static char *size_of(const struct row *row, const struct value *value)
-{
-	char *size = row->exact	       ? exact_length(value)
-		     : is_plain(value) ? xasprintf("octet_length(%s)", value->name)
-				       : stored(value->name);
-	char *sql = xasprintf("coalesce(%s, 0)", size);
-	free(size);
+	if (m->shape->competing)
+		return xstrdup("passed AS MATERIALIZED (SELECT false AS over)");
+	char *rows = waiting(m);
+	char *sql = xasprintf(
+	    "passed AS MATERIALIZED (SELECT (SELECT count(*) FROM (SELECT %s AND t.%s <= "
+	    "(SELECT CASE WHEN count < %s THEN 9223372036854775807 ELSE last END FROM locked) "
+	    "LIMIT %s + 1) AS seen) > count AS over FROM locked)",
+	    rows, m->id, m->limit, m->limit);
+	free(rows);
 	return sql;
 }
 
-static char *row_size(const struct row *row)
+/* The places of rows before which none of their key was passed over: each row that can be seen is
+ * there once more if it can be locked. */
+static char *judged(const struct making *m)
 {
-	char *sum = outbox_sql_append(size_of(row, &row->payload), xstrdup(" + "));
-	sum = outbox_sql_append(sum, size_of(row, &row->headers));
-	for (size_t i = 0; i < row->count; i++)
-		if (!is_fixed(row->fields[i].type)) {
-			sum = outbox_sql_append(sum, xstrdup(" + "));
-			sum = outbox_sql_append(sum, size_of(row, &row->fields[i]));
-		}
-	return sum;
-}
-
-/* Whether payload or headers may be fetched; never NULL. Few rows come to the second test. */
-static char *fits(const struct row *row, const struct value *value)
-{
-	if (row->exact)
-		return xstrdup("(SELECT whole FROM taken)");
-	char *length = exact_length(value), *bytes = stored(value->name);
-	char *sql =
-	    is_plain(value)
-		? xasprintf("coalesce(%s, 0) <= %zu", length, row->limit)
-		: xasprintf("CASE WHEN pg_column_size(%s) > %zu THEN %s <= %zu OR %s <= %zu "
-			    "ELSE true END",
-			    value->name, row->limit / COMPRESSION_MAX, bytes, row->limit, length,
-			    row->limit);
-	free(length);
-	free(bytes);
-	return sql;
-}
-
-/* ---- what is returned ---- */
-
-/* At most so many characters. What is shorter in bytes is not looked at (varchar()). */
-static char *cut(char *text, size_t characters)
-{
-	char *sql = xasprintf("\"varchar\"(%s::varchar, %zu, true)", text, characters + 4);
-	free(text);
-	return sql;
-}
-
-/* A value's text. Unless it was measured, it fails where it is too far from what is stored. */
-static char *text_of(const struct row *row, const struct value *value)
-{
-	if (is_plain(value) || is_fixed(value->type))
-		return xstrdup(value->name);
-	if (row->exact)
-		return xasprintf("%s::text", value->name);
-	char *bytes = stored(value->name);
-	char *sql = xasprintf("\"varchar\"(%s::text::varchar, %d + 2 * %s, false)", value->name,
-			      SLACK + 4, bytes);
-	free(bytes);
-	return sql;
-}
-
-/* Of what is longer, enough is left for the event to be refused. */
-static size_t text_limit(size_t withhold_bytes)
-{
-	return (withhold_bytes < PRINTABLE ? withhold_bytes : PRINTABLE) + 1;
-}
-
-char *outbox_sql_identity(const struct outbox_shape *shape, const char *expression)
-{
-	char *text = xasprintf("%s::text", expression);
-	if (is_fixed(outbox_sql_type(shape, shape->names->event_id)))
-		return text;
-	return cut(text, text_limit(shape->withhold_bytes));
-}
-
-/* Payload or headers. */
-static char *document(const struct row *row, const struct value *value)
-{
-	char *fitting = fits(row, value), *text = text_of(row, value);
-	char *sql = xasprintf("CASE WHEN %s THEN %s END", fitting, text);
-	free(fitting);
-	free(text);
-	return sql;
-}
-
-/* Of an event that is not fetched there is something left of each, so that its size is what it is
- * refused for. */
-static char *field(const struct row *row, const struct value *value)
-{
-	if (is_fixed(value->type))
-		return xstrdup(value->name);
-	if (!row->exact)
-		return cut(text_of(row, value), text_limit(row->limit));
-	char *left = value->type == TYPE_JSONB ? xasprintf("jsonb_typeof(%s)", value->name)
-					       : cut(xasprintf("%s::text", value->name), REMNANT);
-	char *fitting = fits(row, value), *text = text_of(row, value);
-	char *sql = xasprintf("CASE WHEN %s THEN %s ELSE %s END", fitting, text, left);
-	free(left);
-	free(fitting);
-	free(text);
-	return sql;
-}
-
-/* Settling finds the row by just this text, so it must not be less where the event is not fetched.
- */
-static char *identity(const struct outbox_shape *shape, const struct row *row)
-{
-	const struct value *value = &row->fields[0];
-	if (is_fixed(value->type) || !row->exact)
-		return field(row, value);
-	return outbox_sql_identity(shape, value->name);
-}
-
-/* The length of an event whose payload or headers are not fetched, otherwise NULL. */
-static char *withheld(const struct row *row)
-{
-	char *payload = exact_length(&row->payload), *headers = exact_length(&row->headers);
-	char *first = fits(row, &row->payload), *second = fits(row, &row->headers);
-	char *sql = xasprintf("CASE WHEN NOT ((%s) AND (%s)) THEN (coalesce(%s, 0) + "
-			      "coalesce(%s, 0))::int8 END",
-			      first, second, payload, headers);
-	free(payload);
-	free(headers);
-	free(first);
-	free(second);
-	return sql;
-}
-
-/* In the order of CLAIM_*. */
-static char *returning(const struct outbox_shape *shape, const struct row *row)
-{
-	const char *created = shape->names->created_at;
-	char *id = outbox_sql_quoted(shape->names->id);
-	char *time = created[0] ? outbox_sql_quoted(created) : xstrdup("NULL");
-	char *payload = document(row, &row->payload), *headers = document(row, &row->headers);
-	char *length = withheld(row);
-	char *list = xasprintf(
-	    "%s::int8, %s::timestamptz, %s, %s, %s, %s, ", id, time, payload, length, headers,
-	    row->exact ? "true" : "(SELECT CASE WHEN cut THEN true END FROM taken)");
-	list = outbox_sql_append(list, identity(shape, row));
-	for (size_t i = 1; i < row->count; i++) {
-		list = outbox_sql_append(list, xstrdup(", "));
-		list = outbox_sql_append(list, field(row, &row->fields[i]));
-	}
-	free(id);
-	free(time);
-	free(payload);
-	free(headers);
-	free(length);
-	return list;
-}
-
-/* ---- the claim ---- */
-
-/* The rows from $1 on, in order of id, locked. */
-static char *next_rows(const struct outbox_shape *shape, const char *limit)
-{
-	char *id = outbox_sql_quoted(shape->names->id);
-	char *sql =
-	    xasprintf("FROM ONLY %s AS t WHERE %s >= $1::int8%s AND tableoid = %u::oid "
-		      "ORDER BY t.%s LIMIT %s FOR UPDATE SKIP LOCKED",
-		      shape->table, id, outbox_sql_unpublished(shape), shape->oid, id, limit);
-	free(id);
+	char *rows = waiting(m), *key = outbox_sql_key(m->shape);
+	const char *size = m->exact ? "0" : m->size;
+	char *sql = xasprintf(
+	    "SELECT place FROM (SELECT place, id, size, sum(size) OVER (ORDER BY id ROWS UNBOUNDED "
+	    "PRECEDING) AS upto FROM (SELECT place, id, size, bool_and(free) OVER (PARTITION BY "
+	    "key ORDER BY id) AS clear FROM (SELECT place, id, key, max(size) AS size, count(*) = "
+	    "2 "
+	    "AS free FROM (SELECT * FROM (SELECT ctid AS place, %s::int8 AS id, %s AS key, %s AS "
+	    "size %s ORDER BY t.%s LIMIT %d) AS visible UNION ALL SELECT * FROM (SELECT ctid, "
+	    "%s::int8, %s, %s %s ORDER BY t.%s LIMIT %d FOR UPDATE SKIP LOCKED) AS lockable) AS "
+	    "both_ways GROUP BY place, id, key) AS known) AS told WHERE clear) AS summed "
+	    "WHERE %s ORDER BY id LIMIT %s",
+	    m->id, key, size, rows, m->id, JUDGED, m->id, key, size, rows, m->id, JUDGED,
+	    m->exact ? "true" : "upto <= $3::int8 OR upto = size", m->limit);
+	free(rows);
+	free(key);
 	return sql;
 }
 
@@ -311,51 +90,61 @@ static char *next_rows(const struct outbox_shape *shape, const char *limit)
  * running sum is only made where the rows are too many: windows cost more than the two arrays. An
  * aggregate sees the rows of a sorted subquery in its order (manual: "Aggregate Functions").
  */
-static char *taken(const struct outbox_shape *shape, const char *size)
+static char *taken(const struct making *m)
 {
-	char *next = next_rows(shape, "$2::int8");
+	char *held = judged(m);
 	char *sql = xasprintf(
-	    "locked AS MATERIALIZED (SELECT array_agg(ctid) AS places, array_agg(size) AS sizes, "
-	    "sum(size) AS total FROM (SELECT ctid, %s AS size %s) AS next), "
-	    "taken AS MATERIALIZED (SELECT "
-	    "CASE WHEN total > $3::int8 THEN ARRAY(SELECT place FROM (SELECT place, size, "
+	    "taken AS MATERIALIZED (SELECT CASE WHEN over THEN ARRAY(%s) "
+	    "WHEN total > $3::int8 THEN ARRAY(SELECT place FROM (SELECT place, size, "
 	    "sum(size) OVER (ORDER BY n ROWS UNBOUNDED PRECEDING) AS upto "
 	    "FROM unnest(places, sizes) WITH ORDINALITY AS row (place, size, n)) AS summed "
 	    "WHERE upto <= $3::int8 OR upto = size) ELSE places END AS places, "
-	    "total > $3::int8 AND cardinality(places) > 1 AS cut FROM locked)",
-	    size, next);
-	free(next);
+	    "CASE WHEN over THEN %d WHEN total > $3::int8 AND cardinality(places) > 1 THEN %d END "
+	    "AS cut FROM locked, passed)",
+	    held, CUT_HELD, CUT_BYTES);
+	free(held);
 	return sql;
 }
 
-/* The place of the next row, and whether all of it may be fetched: if it can be sent, and is not so
- * large that no record could hold it. */
-static char *taken_alone(const struct outbox_shape *shape, const struct row *row, const char *size)
+/* The place of the next row, and whether all of it may be fetched. */
+static char *taken_alone(const struct making *m, size_t most)
 {
-	size_t most = row->limit < PRINTABLE / 2 ? row->limit * 2 : PRINTABLE;
-	char *next = next_rows(shape, "1");
-	char *sql = xasprintf("taken AS MATERIALIZED (SELECT ARRAY[ctid] AS places, "
-			      "%s <= %zu AS whole %s)",
-			      size, most, next);
-	free(next);
+	char *held = judged(m);
+	char *sql = xasprintf("chosen AS MATERIALIZED (SELECT CASE WHEN over THEN ARRAY(%s) ELSE "
+			      "places END AS places, CASE WHEN over THEN %d ELSE %d END AS cut "
+			      "FROM locked, passed), "
+			      "taken AS MATERIALIZED (SELECT places, cut, (SELECT bool_and(%s <= "
+			      "%zu) FROM ONLY %s WHERE ctid = ANY (places)) AS whole FROM chosen)",
+			      held, CUT_HELD, CUT_BYTES, m->size, most, m->leaf->table);
+	free(held);
 	return sql;
 }
 
 /* One statement that locks rows and takes them. ctid = ANY(an array) and not IN (...): a subquery
  * under IN may be run again and take more than the limit. RETURNING has no order. */
-char *outbox_sql_claim(const struct outbox_shape *shape, bool exact)
+char *outbox_sql_claim(const struct outbox_shape *shape, size_t leaf, bool exact)
 {
-	struct row row;
-	row_init(&row, shape, exact);
-	char *size = row_size(&row), *list = returning(shape, &row);
-	char *places = exact ? taken_alone(shape, &row, size) : taken(shape, size);
-	char *sql =
-	    xasprintf("WITH %s %s %s%s WHERE ctid = ANY ((SELECT places FROM "
-		      "taken)::tid[]) RETURNING %s",
-		      places, outbox_sql_verb(shape), shape->table, outbox_sql_set(shape), list);
-	row_free(&row);
-	free(size);
+	struct values *values = outbox_sql_values_new(shape, exact);
+	struct making m = {.shape = shape,
+			   .leaf = &shape->leaves[leaf],
+			   .id = outbox_sql_quoted(shape->names->id),
+			   .mine = outbox_sql_mine(shape, exact ? "$2" : "$4"),
+			   .size = outbox_sql_row_size(values),
+			   .limit = exact ? "1" : "$2::int8",
+			   .exact = exact};
+	char *list = outbox_sql_returning(shape, values), *next = locked(&m), *over = passed(&m);
+	char *places = exact ? taken_alone(&m, outbox_sql_whole_size(values)) : taken(&m);
+	char *sql = xasprintf("WITH %s, %s, %s %s %s%s WHERE ctid = ANY ((SELECT places FROM "
+			      "taken)::tid[]) RETURNING %s",
+			      next, over, places, outbox_sql_verb(shape), m.leaf->table,
+			      outbox_sql_set(shape), list);
+	outbox_sql_values_free(&values);
+	free(m.id);
+	free(m.mine);
+	free(m.size);
 	free(list);
+	free(next);
+	free(over);
 	free(places);
 	return sql;
 }

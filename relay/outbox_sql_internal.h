@@ -1,5 +1,5 @@
 /*
- * outbox_sql_internal.h - what outbox_sql.c and outbox_sql_claim.c share
+ * outbox_sql_internal.h - what the makers of statements share
  *
  * Texts that are returned as char * are malloc'd and the caller's.
  */
@@ -21,10 +21,25 @@ const char *outbox_sql_unpublished(const struct outbox_shape *shape);
 const char *outbox_sql_verb(const struct outbox_shape *shape);
 const char *outbox_sql_set(const struct outbox_shape *shape);
 
+/* The hash of the key of a row of "t", as int8. */
+char *outbox_sql_key(const struct outbox_shape *shape);
+
+/* " AND ...": the rows of "t" that are of the shards in this parameter; "" where all are. */
+char *outbox_sql_mine(const struct outbox_shape *shape, const char *param);
+
 /* The length in bytes of a value as text, bytea's as it is, as int8; NULL if it is NULL. A value
  * whose text Postgres could not make is told a length of more than PRINTABLE. */
 enum { PRINTABLE = 1000000000 };
 char *outbox_sql_length(const char *name, uint32_t type);
+
+/* What a claim knows of a row's size, and what it returns; see outbox_sql_values.c. */
+struct values;
+struct values *outbox_sql_values_new(const struct outbox_shape *shape, bool exact);
+void outbox_sql_values_free(struct values **values);
+char *outbox_sql_row_size(const struct values *values);
+/* Of a row whose size was measured: more than so many bytes are not fetched. */
+size_t outbox_sql_whole_size(const struct values *values);
+char *outbox_sql_returning(const struct outbox_shape *shape, const struct values *values);
 
 /* The event id as claims return it: text as it is, or cut where no event fits any more. */
 char *outbox_sql_identity(const struct outbox_shape *shape, const char *expression);

@@ -53,8 +53,11 @@ static int readyz_page(void *arg, char **body, size_t *len)
 	const struct pages *p = arg;
 	struct worker_status status;
 	worker_status(p->worker, &status);
-	if (status.standby)
-		return text_page(body, len, 200, "standing by for the shard\n");
+	if (status.standby[0] != '\0') {
+		char text[160];
+		snprintf(text, sizeof(text), "standing by: %s\n", status.standby);
+		return text_page(body, len, 200, text);
+	}
 	if (!p->metrics->connected[PEER_DATABASE])
 		return text_page(body, len, 503, "no session with the database\n");
 	if (!p->metrics->connected[PEER_KAFKA])
@@ -76,10 +79,11 @@ static int status_page(void *arg, char **body, size_t *len)
 	struct worker_status status;
 	worker_status(p->worker, &status);
 	json_t *json = json_pack(
-	    "{s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:b, s:b, s:f, s:I}", "state", status.state,
-	    "floor", (json_int_t)status.floor, "batch_events", (json_int_t)status.batch_events,
-	    "outstanding", (json_int_t)status.outstanding, "published",
-	    (json_int_t)status.published, "uptime_seconds", uptime(p), "rate",
+	    "{s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:b, s:b, s:f, s:I}", "state",
+	    status.state, "standby", status.standby, "shards", status.shards->count, "shards_owned",
+	    shards_owned(status.shards), "floor", (json_int_t)status.floor, "batch_events",
+	    (json_int_t)status.batch_events, "outstanding", (json_int_t)status.outstanding,
+	    "published", (json_int_t)status.published, "uptime_seconds", uptime(p), "rate",
 	    (double)status.published / uptime(p), "depth", p->metrics->depth, "database",
 	    p->metrics->connected[PEER_DATABASE], "kafka", p->metrics->connected[PEER_KAFKA],
 	    "oldest_age_seconds", p->metrics->oldest_age_seconds, "parked_keys",
@@ -94,13 +98,15 @@ char *pages_status_line(const struct pages *p)
 {
 	struct worker_status status;
 	worker_status(p->worker, &status);
-	return xasprintf("status: %s, floor %lld, batch of %zu events (%zu with Kafka), %llu "
-			 "published in %.0f s, depth %.0f, oldest %.1f s, database %s, kafka %s",
-			 status.state, (long long)status.floor, status.batch_events,
-			 status.outstanding, (unsigned long long)status.published, uptime(p),
-			 p->metrics->depth, p->metrics->oldest_age_seconds,
-			 p->metrics->connected[PEER_DATABASE] ? "connected" : "away",
-			 p->metrics->connected[PEER_KAFKA] ? "connected" : "away");
+	return xasprintf(
+	    "status: %s, %d of %d shards, floor %lld, batch of %zu events (%zu with Kafka), %llu "
+	    "published in %.0f s, depth %.0f, oldest %.1f s, database %s, kafka %s",
+	    status.state, shards_owned(status.shards), status.shards->count,
+	    (long long)status.floor, status.batch_events, status.outstanding,
+	    (unsigned long long)status.published, uptime(p), p->metrics->depth,
+	    p->metrics->oldest_age_seconds,
+	    p->metrics->connected[PEER_DATABASE] ? "connected" : "away",
+	    p->metrics->connected[PEER_KAFKA] ? "connected" : "away");
 }
 
 const struct http_page pages[] = {

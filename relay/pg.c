@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { SYNC = -1, CONNECT_TIMEOUT_US = 15 * 1000 * 1000 };
 
@@ -339,7 +340,9 @@ static void take_notifications(struct pg *pg)
 {
 	PGnotify *notify;
 	while (!pg->closed && pg->state == PG_UP && (notify = PQnotifies(pg->conn)) != NULL) {
-		pg->events->notified(pg->owner, notify->relname, notify->extra);
+		/* Not what this very session has sent. */
+		if (notify->be_pid != PQbackendPID(pg->conn))
+			pg->events->notified(pg->owner, notify->relname, notify->extra);
 		PQfreemem(notify);
 	}
 }
@@ -398,12 +401,8 @@ static void on_timer(void *arg)
 /* What a session of the relay's needs and the connection string leaves out. A vanished server is
  * noticed after about ten seconds (tcp(7): TCP_USER_TIMEOUT, keepalives). */
 static const char *const defaults[][2] = {
-    {"application_name", "outbox-relay"},
-    {"client_encoding", "UTF8"},
-    {"keepalives_idle", "5"},
-    {"keepalives_interval", "2"},
-    {"keepalives_count", "3"},
-    {"tcp_user_timeout", "10000"},
+    {"client_encoding", "UTF8"}, {"keepalives_idle", "5"},	{"keepalives_interval", "2"},
+    {"keepalives_count", "3"},	 {"tcp_user_timeout", "10000"},
 };
 enum { DEFAULTS = sizeof(defaults) / sizeof(defaults[0]) };
 
@@ -411,13 +410,20 @@ struct pg *pg_open(struct loop *loop, const char *dsn, const struct pg_events *e
 {
 	struct pg *pg = xcalloc(1, sizeof(*pg));
 	/* Later entries win, so the connection string overrides the defaults. */
-	const char *keywords[DEFAULTS + 2] = {0}, *values[DEFAULTS + 2] = {0};
+	const char *keywords[DEFAULTS + 3] = {0}, *values[DEFAULTS + 3] = {0};
+	char host[33] = "", name[64];
 	for (size_t i = 0; i < DEFAULTS; i++) {
 		keywords[i] = defaults[i][0];
 		values[i] = defaults[i][1];
 	}
-	keywords[DEFAULTS] = "dbname";
-	values[DEFAULTS] = dsn;
+	/* Several relays serve an outbox: whose session this is, pg_stat_activity should tell. A
+	 * name holds 63 bytes. */
+	gethostname(host, sizeof(host) - 1);
+	snprintf(name, sizeof(name), "outbox-relay %s:%d", host, (int)getpid());
+	keywords[DEFAULTS] = "application_name";
+	values[DEFAULTS] = name;
+	keywords[DEFAULTS + 1] = "dbname";
+	values[DEFAULTS + 1] = dsn;
 	pg->loop = loop;
 	pg->events = events;
 	pg->owner = owner;

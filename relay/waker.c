@@ -7,6 +7,9 @@
 static const int64_t linger_us[] = {500, 1000, 1000, 2000, 4000};
 enum { LINGERS = sizeof(linger_us) / sizeof(linger_us[0]) };
 
+/* After a ring in vain two more such looks, and again two after the next. */
+enum { VAIN_US = 10 * 1000, VAIN_MOST = 8 };
+
 enum { WATCH_FIRST_US = 1000, WATCH_DOUBLINGS = 20, PAUSE_MOST_US = 20 * 1000 };
 
 void waker_reset(struct waker *waker, bool has_bell, int64_t poll_us)
@@ -38,6 +41,10 @@ static struct waker_rest linger(struct waker *waker)
 {
 	if (waker->step < LINGERS)
 		return (struct waker_rest){.after_us = linger_us[waker->step++]};
+	if (waker->step < LINGERS + 2 * waker->vain) {
+		waker->step++;
+		return (struct waker_rest){.after_us = VAIN_US};
+	}
 	return waker->has_bell ? watch(waker) : sleep_on(waker);
 }
 
@@ -80,7 +87,26 @@ bool waker_found(struct waker *waker)
 	bool was_armed = waker->armed;
 	enter(waker, WAKER_AWAKE);
 	waker->armed = false;
+	waker->vain = 0;
 	return was_armed;
+}
+
+bool waker_rested(struct waker *waker)
+{
+	bool was_armed = waker->armed;
+	if (was_armed)
+		enter(waker, WAKER_AWAKE);
+	waker->armed = false;
+	return was_armed;
+}
+
+bool waker_rung(struct waker *waker)
+{
+	if (!waker->company)
+		return false;
+	if (waker->vain < VAIN_MOST)
+		waker->vain++;
+	return waker_rested(waker);
 }
 
 void waker_observed(struct waker *waker, const struct writers *writers)

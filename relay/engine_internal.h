@@ -1,0 +1,47 @@
+/*
+ * engine_internal.h - the words that engine.c and engine_session.c are written in
+ */
+#ifndef OUTBOX_ENGINE_INTERNAL_H
+#define OUTBOX_ENGINE_INTERNAL_H
+
+#include "engine.h"
+
+/* One step's surroundings. */
+struct step {
+	struct engine *engine;
+	const struct engine_input *input;
+	struct engine_actions *actions;
+};
+
+struct engine_action *engine_act(struct step *s, enum engine_do kind);
+void engine_enter(struct engine *engine, enum engine_state state);
+void engine_set_timer(struct step *s, int64_t after_us);
+
+/* Asked to stop, or halting at a reject. */
+bool engine_finishing(const struct engine *engine);
+
+/* Nothing was published that is not settled: the shards may be left. */
+bool engine_owes_nothing(const struct step *s);
+
+void engine_stopped(struct step *s);
+void engine_close_session(struct step *s);
+
+/* Looks for shards to take and to hand over, opening a session if there is none. */
+void engine_acquire(struct step *s);
+
+/* Sets the timer for the next look, or for the next look at the fleet if that comes sooner. */
+void engine_rest(struct step *s, int64_t until_us);
+
+/* Shards are ours and no transaction is open: what now? The one place that decides it. observes:
+ * should it be a claim, it is to read the writers first. */
+void engine_resume(struct step *s, bool observes);
+
+/* The handlers of engine_session.c. */
+void engine_on_acquired(struct step *s);
+void engine_on_busy(struct step *s);
+void engine_on_stirred(struct step *s);
+void engine_on_lost(struct step *s);
+void engine_on_rung(struct step *s);
+void engine_on_rested(struct step *s);
+
+#endif

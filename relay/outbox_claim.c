@@ -1,0 +1,187 @@
+/*
+ * outbox_claim.c - asking for events, leaf by leaf, and putting the answers together
+ */
+#include "outbox_chunk.h"
+#include "outbox_internal.h"
+#include "xalloc.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- asking ---- */
+
+struct pg_int8 outbox_above(int64_t floor)
+{
+	return pg_put_int8(floor > 0 && floor < INT64_MAX ? floor + 1 : INT64_MIN);
+}
+
+static int64_t share(int64_t whole, int leaves)
+{
+	return whole / leaves > 0 ? whole / leaves : 1;
+}
+
+static void ask_leaves(struct outbox *outbox, enum tag tag, const char *name,
+		       struct pg_param *params, int count)
+{
+	count = outbox_param_mine(outbox, params, count);
+	for (size_t leaf = 0; leaf < outbox->shape.leaf_count; leaf++)
+		if (outbox_owns_leaf(outbox, leaf))
+			outbox_ask_leaf(outbox, tag, name, leaf, params, count, true);
+}
+
+static int owned_leaves(const struct outbox *outbox)
+{
+	return outbox->shape.partitioned ? shards_owned(&outbox->source.shards) : 1;
+}
+
+void outbox_claim(struct source *source, const struct claim *claim)
+{
+	struct outbox *outbox = (struct outbox *)source;
+	bool exact = outbox->exact_claims > 0;
+	int leaves = owned_leaves(outbox);
+	struct pg_int8 first = outbox_above(claim->floor);
+	struct pg_int8 rows = pg_put_int8(share(claim->rows, leaves));
+	struct pg_int8 bytes = pg_put_int8(share(claim->bytes, leaves));
+	struct pg_param params[4] = {pg_param_int8(&first), pg_param_int8(&rows),
+				     pg_param_int8(&bytes)};
+	if (exact)
+		outbox->exact_claims--;
+	if (claim->opens) {
+		outbox->in_transaction = true;
+		pg_ask_prepared(outbox->pg, TAG_IGNORE, "begin", NULL, 0, false);
+	}
+	if (claim->observes) {
+		/* In this order: the ids first, then who may yet commit one of them. */
+		pg_ask_prepared(outbox->pg, TAG_DRAWN, "drawn", NULL, 0, true);
+		pg_ask_prepared(outbox->pg, TAG_WRITERS, "writers", NULL, 0, false);
+	}
+	ask_leaves(outbox, TAG_CLAIM, exact ? "claim_exact" : "claim", params, exact ? 1 : 3);
+	if (claim->observes)
+		ask_leaves(outbox, TAG_LEFT, "left", params, 1);
+	pg_sync(outbox->pg);
+	outbox->asked[outbox->asked_count++] = (struct asked){leaves, claim->observes};
+}
+
+/* ---- answers ---- */
+
+static void on_writers(struct outbox *outbox, PGresult *result)
+{
+	struct writers writers;
+	writers_clear(&writers);
+	for (int i = 0; i < PQntuples(result); i++) {
+		uint64_t writer;
+		if (writers_parse(PQgetvalue(result, i, 0), &writer))
+			writers_add(&writers, writer);
+		else
+			writers.overflow = true; /* somebody whose end we could not tell */
+	}
+	PQclear(result);
+	outbox->source.events->observed(outbox->source.owner, outbox->drawn, &writers);
+}
+
+static void on_drawn(struct outbox *outbox, PGresult *result)
+{
+	/* NULL: no sequence, or nothing was ever drawn from it; what was claimed stands for it. */
+	outbox->drawn = PQgetisnull(result, 0, 0) ? -1 : pg_get_int8(PQgetvalue(result, 0, 0));
+	bool same = PQgetvalue(result, 0, 1)[0] != '\0'; /* a binary boolean */
+	PQclear(result);
+	if (!same)
+		outbox_give_up(outbox, false,
+			       "another table has taken the outbox's name, or its partitions have "
+			       "changed");
+}
+
+static void lower(int64_t *upto, int64_t bound)
+{
+	if (bound < *upto)
+		*upto = bound;
+}
+
+/* A claim that took rows and passed over none has left nothing before the last of them. Of one that
+ * took nothing this cannot be told: it may have passed over all. */
+static void on_claimed(struct outbox *outbox, PGresult *result)
+{
+	struct gathering *gathering = &outbox->gathering;
+	int rows = PQntuples(result);
+	int64_t last = 0;
+	for (int i = 0; i < rows; i++) {
+		int64_t id = pg_get_int8(PQgetvalue(result, i, CLAIM_ID));
+		last = id > last ? id : last;
+	}
+	if (rows == 0 || (!PQgetisnull(result, 0, CLAIM_CUT) &&
+			  pg_get_int4(PQgetvalue(result, 0, CLAIM_CUT)) == CUT_HELD))
+		gathering->whole = false;
+	else
+		lower(&gathering->upto, last);
+	gathering->results[gathering->count++] = result;
+}
+
+static void on_left(struct outbox *outbox, PGresult *result)
+{
+	struct gathering *gathering = &outbox->gathering;
+	int64_t upto =
+	    PQntuples(result) == 0 ? INT64_MAX : pg_get_int8(PQgetvalue(result, 0, 0)) - 1;
+	/* It knows better than the claims before it. */
+	if (gathering->lefts++ == 0)
+		gathering->upto = INT64_MAX;
+	lower(&gathering->upto, upto);
+	gathering->whole = true;
+	PQclear(result);
+}
+
+static void begin_gathering(struct outbox *outbox)
+{
+	struct gathering *gathering = &outbox->gathering;
+	if (gathering->results != NULL)
+		return;
+	*gathering = (struct gathering){.whole = true, .upto = INT64_MAX};
+	gathering->results = xcalloc((size_t)outbox->asked[0].leaves, sizeof(struct PGresult *));
+}
+
+static bool is_gathered(const struct outbox *outbox)
+{
+	const struct gathering *gathering = &outbox->gathering;
+	const struct asked *asked = &outbox->asked[0];
+	return (int)gathering->count == asked->leaves &&
+	       (!asked->observes || gathering->lefts == asked->leaves);
+}
+
+static void tell_claimed(struct outbox *outbox)
+{
+	struct gathering gathering = outbox->gathering;
+	struct chunk *chunk = outbox_chunk_new(gathering.results, gathering.count, &outbox->shape);
+	chunk->upto = gathering.whole ? gathering.upto : 0;
+	memset(&outbox->gathering, 0, sizeof(outbox->gathering));
+	outbox->asked_count--;
+	memmove(&outbox->asked[0], &outbox->asked[1], outbox->asked_count * sizeof(struct asked));
+	outbox->source.events->claimed(outbox->source.owner, chunk);
+}
+
+void outbox_claim_answered(struct outbox *outbox, enum tag tag, PGresult *result)
+{
+	if (tag == TAG_DRAWN) {
+		on_drawn(outbox, result);
+		return;
+	}
+	if (tag == TAG_WRITERS) {
+		on_writers(outbox, result);
+		return;
+	}
+	begin_gathering(outbox);
+	if (tag == TAG_CLAIM)
+		on_claimed(outbox, result);
+	else
+		on_left(outbox, result);
+	if (is_gathered(outbox))
+		tell_claimed(outbox);
+}
+
+void outbox_claim_forget(struct outbox *outbox)
+{
+	struct gathering *gathering = &outbox->gathering;
+	for (size_t i = 0; i < gathering->count; i++)
+		PQclear(gathering->results[i]);
+	free(gathering->results);
+	memset(gathering, 0, sizeof(*gathering));
+	outbox->asked_count = 0;
+}

@@ -1,0 +1,307 @@
+/*
+ * outbox_fleet.c - which shards are ours: joining the other relays, taking and handing over
+ *
+ * The locks of outbox_locks.h say who is there and who owns what; spread.c says what to do about
+ * it. Everything happens in the session that claims, between two transactions, so a shard that is
+ * handed over has nothing under way.
+ */
+#include "outbox_locks.h"
+
+#include "clock.h"
+#include "outbox_internal.h"
+#include "spread.h"
+#include "xalloc.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Somewhat less than the engine waits between two looks. */
+enum { RIPE_US = 200 * 1000 };
+
+/* The number of shards as the locks have it. */
+static int layout(const struct outbox *outbox)
+{
+	return outbox->shape.competing ? 0 : outbox->source.shards.count;
+}
+
+/* What the locks say. */
+struct sight {
+	struct spread_view view;
+	int other_layout; /* of a relay at work; -1: none */
+};
+
+/* ---- telling ---- */
+
+static void refresh_owned_text(struct outbox *outbox)
+{
+	free(outbox->owned_text);
+	outbox->owned_text = shards_text(&outbox->source.shards);
+}
+
+/* what: "fleet", somebody has come; "free", shards were handed over. */
+static void tell_others(struct outbox *outbox, const char *what)
+{
+	char sql[96];
+	snprintf(sql, sizeof(sql), "SELECT pg_notify('outbox_relay', '%u %s')", outbox->shape.oid,
+		 what);
+	pg_ask(outbox->pg, TAG_IGNORE, sql, NULL, 0, false);
+}
+
+static void tell_busy(struct outbox *outbox, const struct sight *sight)
+{
+	const struct source_events *events = outbox->source.events;
+	char why[96];
+	if (sight->other_layout > 0)
+		snprintf(why, sizeof(why),
+			 "relays with %d shards are at work; waiting for their end",
+			 sight->other_layout);
+	else if (sight->other_layout == 0)
+		snprintf(why, sizeof(why),
+			 "relays without order are at work; waiting for their end");
+	else if (sight->view.paused)
+		snprintf(why, sizeof(why), "the outbox is paused; outbox-relay resume goes on");
+	else if (sight->view.shards == 1)
+		snprintf(why, sizeof(why), "another relay owns the shard");
+	else
+		snprintf(why, sizeof(why), "other relays own all %d shards", sight->view.shards);
+	events->busy(outbox->source.owner, why);
+}
+
+/* Settles again what an earlier session committed and may have lost. */
+static void pay_debt(struct outbox *outbox)
+{
+	pg_ask_prepared(outbox->pg, TAG_IGNORE, "begin", NULL, 0, false);
+	for (size_t i = 0; i < outbox->debt.count; i++) {
+		const struct outbox_ids *ids = &outbox->debt.batches[i];
+		struct pg_param params[3] = {pg_param_text(ids->ids),
+					     pg_param_text(ids->identities)};
+		int count = outbox_param_mine(outbox, params, 2);
+		for (size_t leaf = 0; leaf < outbox->shape.leaf_count; leaf++)
+			if (outbox_owns_leaf(outbox, leaf))
+				outbox_ask_leaf(outbox, TAG_IGNORE, "settle", leaf, params, count,
+						false);
+	}
+	outbox_commit_durably(outbox, TAG_DEBT_PAID);
+}
+
+void outbox_fleet_acquired(struct outbox *outbox, bool gained)
+{
+	outbox->source.events->acquired(outbox->source.owner, gained);
+}
+
+static void tell(struct outbox *outbox, const struct sight *sight, bool gained)
+{
+	const struct shards *shards = &outbox->source.shards;
+	int owned = shards_owned(shards);
+	outbox->source.company = sight->view.member_count > 1 || owned < shards->count;
+	if (owned == 0)
+		tell_busy(outbox, sight);
+	else if (gained && outbox->debt.count > 0)
+		pay_debt(outbox);
+	else
+		outbox_fleet_acquired(outbox, gained);
+}
+
+/* ---- looking ---- */
+
+static void read_lock(const struct outbox *outbox, struct sight *sight, uint32_t key, int pid)
+{
+	struct spread_view *view = &sight->view;
+	int shards = (int)(key >> 12 & 0xfff), shard = (int)(key & 0xfff);
+	if (key < OUTBOX_SHARD_LOCK) {
+		if ((int)(key - OUTBOX_MEMBER_LOCK) == layout(outbox))
+			spread_add_member(view, pid);
+	} else if (shards != layout(outbox)) {
+		sight->other_layout = shards;
+	} else if (shard < view->shards && (!outbox->shape.competing || pid == view->self)) {
+		/* The shard of layout 0 is everybody's. */
+		view->owner[shard] = pid;
+	}
+}
+
+/* False if the outbox is not there any more. */
+static bool read_sight(const struct outbox *outbox, const PGresult *result, struct sight *sight)
+{
+	memset(sight, 0, sizeof(*sight));
+	sight->other_layout = -1;
+	sight->view.self = pg_backend(outbox->pg);
+	sight->view.shards = outbox->source.shards.count;
+	for (int i = 0; i < PQntuples(result); i++) {
+		sight->view.paused = PQgetvalue(result, i, 2)[0] == 't';
+		if (!PQgetisnull(result, i, 0))
+			read_lock(outbox, sight,
+				  (uint32_t)strtoul(PQgetvalue(result, i, 0), NULL, 10),
+				  atoi(PQgetvalue(result, i, 1)));
+	}
+	return PQntuples(result) > 0;
+}
+
+/* A shard that nobody handed over is left to its owner for a moment, who may be reconnecting and
+ * remembers what was published. */
+static void ripen(struct outbox *outbox, const struct spread_view *view, struct shards *ripe)
+{
+	int64_t now = clock_monotonic_us();
+	bool at_once = outbox->handed_over || outbox->first_look;
+	shards_clear(ripe, view->shards);
+	for (int k = 0; k < view->shards; k++) {
+		int64_t *since = &outbox->free_since_us[k];
+		if (view->owner[k] != 0) {
+			*since = 0;
+			continue;
+		}
+		if (*since == 0)
+			*since = now;
+		ripe->owned[k] = at_once || outbox->before.owned[k] || now - *since >= RIPE_US;
+	}
+	outbox->handed_over = outbox->first_look = false;
+}
+
+static void ask_look(struct outbox *outbox, enum tag tag)
+{
+	pg_ask_prepared(outbox->pg, (int)tag, "fleet", NULL, 0, false);
+	pg_sync(outbox->pg);
+}
+
+void outbox_fleet_look(struct outbox *outbox)
+{
+	ask_look(outbox, TAG_FLEET);
+}
+
+/* ---- taking and giving ---- */
+
+static void ask_lock(struct outbox *outbox, const char *function, int shard)
+{
+	char sql[160];
+	snprintf(sql, sizeof(sql), "SELECT %s(%d, %d)", function, (int)outbox->shape.oid,
+		 (int)outbox_shard_lock(layout(outbox), shard));
+	pg_ask(outbox->pg, TAG_IGNORE, sql, NULL, 0, false);
+}
+
+static void give(struct outbox *outbox, const struct shards *shards)
+{
+	/* Whoever takes them remembers nothing of what a crash of the server brings back. */
+	outbox_make_durable(outbox);
+	const char *unlock =
+	    outbox->shape.competing ? "pg_advisory_unlock_shared" : "pg_advisory_unlock";
+	for (int k = 0; k < shards->count; k++)
+		if (shards->owned[k]) {
+			ask_lock(outbox, unlock, k);
+			outbox->source.shards.owned[k] = outbox->before.owned[k] = false;
+		}
+	refresh_owned_text(outbox);
+	tell_others(outbox, "free");
+	pg_sync(outbox->pg);
+}
+
+static void try_for(struct outbox *outbox, const struct shards *shards)
+{
+	char *wanted = shards_text(shards), sql[192];
+	struct pg_param param = pg_param_text(wanted);
+	snprintf(sql, sizeof(sql),
+		 "SELECT k, pg_try_advisory_lock%s(%d, %d | k) FROM unnest($1::int4[]) AS k",
+		 outbox->shape.competing ? "_shared" : "", (int)outbox->shape.oid,
+		 (int)outbox_shard_lock(layout(outbox), 0));
+	pg_ask(outbox->pg, TAG_TRIED, sql, &param, 1, false);
+	free(wanted);
+	/* Relays of another layout that began at the same moment see our locks or we see theirs. */
+	ask_look(outbox, TAG_VERIFIED);
+}
+
+static void on_look(struct outbox *outbox, PGresult *result)
+{
+	struct sight sight;
+	struct shards ripe;
+	struct spread_plan plan;
+	bool there = read_sight(outbox, result, &sight);
+	PQclear(result);
+	if (!there) {
+		outbox_give_up(outbox, false, "the outbox has left schema outbox_relay");
+		return;
+	}
+	ripen(outbox, &sight.view, &ripe);
+	spread_plan(&sight.view, &ripe, &plan);
+	bool works = shards_owned(&outbox->source.shards) > 0;
+	if (shards_owned(&plan.give) > 0)
+		give(outbox, &plan.give);
+	if (shards_owned(&plan.take) > 0 && (works || sight.other_layout < 0))
+		try_for(outbox, &plan.take);
+	else
+		tell(outbox, &sight, false);
+}
+
+static void on_tried(struct outbox *outbox, PGresult *result)
+{
+	shards_clear(&outbox->taken, outbox->source.shards.count);
+	for (int i = 0; i < PQntuples(result); i++)
+		if (PQgetvalue(result, i, 1)[0] == 't')
+			outbox->taken.owned[atoi(PQgetvalue(result, i, 0))] = true;
+	PQclear(result);
+}
+
+static void on_verified(struct outbox *outbox, PGresult *result)
+{
+	struct sight sight;
+	struct shards *shards = &outbox->source.shards;
+	bool works = shards_owned(shards) > 0, gained = shards_owned(&outbox->taken) > 0;
+	read_sight(outbox, result, &sight);
+	PQclear(result);
+	if (!works && sight.other_layout >= 0) {
+		give(outbox, &outbox->taken);
+		tell(outbox, &sight, false);
+		return;
+	}
+	for (int k = 0; k < shards->count; k++)
+		if (outbox->taken.owned[k])
+			shards->owned[k] = outbox->before.owned[k] = true;
+	refresh_owned_text(outbox);
+	tell(outbox, &sight, gained);
+}
+
+void outbox_fleet_answered(struct outbox *outbox, enum tag tag, PGresult *result)
+{
+	if (tag == TAG_FLEET)
+		on_look(outbox, result);
+	else if (tag == TAG_TRIED)
+		on_tried(outbox, result);
+	else
+		on_verified(outbox, result);
+}
+
+/* ---- coming and going ---- */
+
+static int shard_count(const struct outbox *outbox)
+{
+	if (outbox->shape.partitioned)
+		return (int)outbox->shape.leaf_count;
+	return outbox->shape.competing ? 1 : (int)outbox->config->outbox.shards;
+}
+
+void outbox_fleet_join(struct outbox *outbox)
+{
+	char sql[128];
+	int count = shard_count(outbox);
+	if (outbox->before.count != count)
+		shards_clear(&outbox->before, count);
+	shards_clear(&outbox->source.shards, count);
+	memset(outbox->free_since_us, 0, sizeof(outbox->free_since_us));
+	refresh_owned_text(outbox);
+	snprintf(sql, sizeof(sql), "SELECT pg_advisory_lock_shared(%d, %d)", (int)outbox->shape.oid,
+		 (int)outbox_member_lock(layout(outbox)));
+	pg_ask(outbox->pg, TAG_IGNORE, sql, NULL, 0, false);
+	tell_others(outbox, "fleet");
+	pg_sync(outbox->pg);
+	outbox_fleet_look(outbox);
+}
+
+void outbox_fleet_leave(struct outbox *outbox)
+{
+	pg_ask(outbox->pg, TAG_IGNORE, "SELECT pg_advisory_unlock_all()", NULL, 0, false);
+	tell_others(outbox, "free");
+	pg_sync(outbox->pg);
+}
+
+void outbox_fleet_lost(struct outbox *outbox)
+{
+	shards_clear(&outbox->source.shards, outbox->source.shards.count);
+}

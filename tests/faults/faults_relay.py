@@ -209,3 +209,15 @@ def reload(stage, rng):
                               log={"level": rng.choice(("info", "debug"))})
     os.kill(member.process.pid, 1)
     member.relay.wait_log("reload: done", after=after)
+
+
+@fault("F10", "another number of shards, relay by relay", RELAY, times=2)
+def reshard(stage, rng):
+    """Relays of the new layout wait until the last of the old one has gone. Nothing is repeated."""
+    shards = rng.choice((1, 3, 8, 16))
+    for member in stage.fleet:
+        assert member.watched.stop() == 0, f"{member.name} did not settle"
+        member.relay.write_config(outbox={"shards": shards})
+        member.watched.start(wait=False)
+        stage.wait(rng.uniform(0, 1))
+    until(stage.fleet.owners, 20, f"a relay to own one of {shards} shards", every=0.05)

@@ -60,7 +60,7 @@ def plans(seed, entries, pairs=False):
 def weather(rng):
     """(changes of the relays' settings, delays in ms to Postgres and to Kafka, events per second, whether the
     relays find a backlog): what makes batches short or long and windows narrow or wide."""
-    changes = rng.choice(({}, {}, {"claim_rows": 50, "batch_rows": 200}, {"claim_rows": 5, "batch_rows": 10}))
+    changes = rng.choice(({}, {}, {"claim_rows": 50, "batch_rows": 200}, {"claim_rows": 10, "batch_rows": 30}))
     return ({"outbox": changes}, rng.choice((0, 0, 1, 5)), rng.choice((0, 0, 2, 20)),
             rng.choice((200, 300, 500)), rng.random() < 0.3)
 

@@ -72,10 +72,11 @@ static bool set_paused(PGconn *conn, const struct request *request, const char *
 		    out, "changed",
 		    json_boolean(pgsync_bool(result, 0, "paused") != request->pause));
 	} else if (result) {
-		error_set(err,
-			  "table %s is not known to schema outbox_relay; run `outbox-relay migrate` "
-			  "for it, or mend outbox.table",
-			  request->shown);
+		error_set(
+		    err,
+		    "table %s is not known to schema outbox_relay; run `outbox-relay migrate` "
+		    "for it, or mend outbox.table",
+		    request->shown);
 	}
 	PQclear(result);
 	return known;

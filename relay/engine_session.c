@@ -106,10 +106,9 @@ static void look(struct step *s, bool observes)
 {
 	struct engine *engine = s->engine;
 	engine->rest_until_us = 0;
-	if (engine->state != ENGINE_RESTING)
-		return;
 	engine->cause = CAUSE_BELL;
-	engine_resume(s, observes);
+	if (engine->state == ENGINE_RESTING)
+		engine_resume(s, observes);
 }
 
 void engine_on_rung(struct step *s)

@@ -191,7 +191,7 @@ static void build_info(FILE *out, const struct metric *metric, const struct sour
 /* clang-format off */
 static const struct metric METRICS[] = {
 	{"outbox_relay_depth", GAUGE,
-	 "Events waiting in the outbox; exact up to a cap, then an estimate.",
+	 "Events waiting in this relay's shards; exact up to a cap, then an estimate.",
 	 plain, IN_METRICS(depth)},
 	{"outbox_relay_oldest_age_seconds", GAUGE,
 	 "Age of the oldest waiting event; 0 when none waits.",

@@ -54,8 +54,8 @@ static void tell_busy(struct outbox *outbox, const struct sight *sight)
 	char why[96];
 	if (sight->other_layout > 0)
 		snprintf(why, sizeof(why),
-			 "relays with %d shards are at work; waiting for their end",
-			 sight->other_layout);
+			 "relays with %d shard%s are at work; waiting for their end",
+			 sight->other_layout, sight->other_layout == 1 ? "" : "s");
 	else if (sight->other_layout == 0)
 		snprintf(why, sizeof(why),
 			 "relays without order are at work; waiting for their end");

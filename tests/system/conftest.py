@@ -8,11 +8,13 @@ import tempfile
 import pytest
 
 from harness import process
+from harness.checker import problems
 from harness.consumer import Reader
-from harness.fleet import Player
+from harness.player import Player
 from harness.kafka import Kafka
 from harness.postgres import Database, Postgres
 from harness.relay import BINARY, Relay, merge
+from harness.writers import arrivals
 
 _count = itertools.count(1)
 
@@ -169,6 +171,20 @@ def relay(database, new_relay):
 
 
 @pytest.fixture
+def fleet(database, new_relay, topic):
+    """fleet(3, shards=8): so many relays with these settings of outbox, started; which of them has what, comes
+    out later."""
+    topic()
+
+    def start(count, **outbox):
+        relays = [new_relay(outbox=outbox) for _ in range(count)]
+        for relay in relays:
+            relay.start(wait=False)
+        return relays
+    return start
+
+
+@pytest.fixture
 def reader(kafka, prefix):
     """reader("thing", ...): a consumer of this test's topics for these aggregate types."""
     made = []
@@ -180,6 +196,18 @@ def reader(kafka, prefix):
     yield make
     for consumer in made:
         consumer.close()
+
+
+@pytest.fixture
+def in_order(database, reader):
+    """in_order(writers, kills=0): everything committed has arrived, each key in order, and repeats are at most
+    one contiguous replay per kill. The records."""
+    def check(writers, kills=0):
+        database.wait_empty(timeout=60)
+        records = reader().rest()
+        assert problems(writers.truth(), arrivals(records), kills=kills) == []
+        return records
+    return check
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ def crash(stage, rng):
 @fault("F12", "a relay's session is terminated", POSTGRES, [REPLAY], times=4)
 def terminate_session(stage, rng):
     """pg_terminate_backend; the relay comes back, or another takes over."""
-    stage.execute("SELECT pg_terminate_backend(pid)" + stage.sessions(stage.fleet.any(rng)))
+    stage.execute("SELECT pg_terminate_backend(pid)" + stage.fleet.any(rng).sessions())
 
 
 @fault("F12", "kill -9 of a relay's backend", POSTGRES, [REPLAY], times=2)
@@ -40,7 +40,7 @@ def kill_backend(stage, rng):
 
 @fault("F13", "a relay's statement is cancelled", POSTGRES, [REPLAY], times=10)
 def cancel(stage, rng):
-    stage.execute("SELECT pg_cancel_backend(pid)" + stage.sessions(stage.fleet.any(rng)))
+    stage.execute("SELECT pg_cancel_backend(pid)" + stage.fleet.any(rng).sessions())
 
 
 @fault("F14", "connection cut after COMMIT, before its answer", POSTGRES, [REPLAY], times=3)
@@ -119,7 +119,7 @@ def _log_in_with(stage, password):
     """The relays' password from now on; their sessions end, and those to come need it."""
     stage.execute(f"ALTER ROLE {PASSWORD_ROLE} PASSWORD '{password}'")
     for member in stage.fleet.alive():
-        stage.execute("SELECT pg_terminate_backend(pid)" + stage.sessions(member))
+        stage.execute("SELECT pg_terminate_backend(pid)" + member.sessions())
 
 
 @fault("F45", "the password is changed", POSTGRES, [REPLAY], times=2)

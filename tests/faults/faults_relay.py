@@ -32,7 +32,7 @@ def kill_all(stage, rng):
 @fault("F02", "SIGTERM under load", RELAY, times=3)
 def terminate(stage, rng):
     """Of one that owns shards, or of one that stands by; it settles what it has and nothing is repeated."""
-    watched = rng.choice(stage.fleet.alive()).watched
+    watched = stage.fleet.one(rng).watched
     status = watched.stop()
     assert status == 0, f"{watched.name} ended with status {status}"
     stage.wait(rng.choice((0, 0.5)))
@@ -202,10 +202,22 @@ def _write(path, text):
 
 @fault("F10", "settings changed and reloaded", RELAY, times=5)
 def reload(stage, rng):
-    member = rng.choice(stage.fleet.alive())
+    member = stage.fleet.one(rng)
     after = len(member.relay.log())
     rows = rng.choice((1, 7, 100, 2500))
     member.relay.write_config(outbox={"claim_rows": rows, "batch_rows": rng.choice((rows, 10_000))},
                               log={"level": rng.choice(("info", "debug"))})
     os.kill(member.process.pid, 1)
     member.relay.wait_log("reload: done", after=after)
+
+
+@fault("F10", "another number of shards, relay by relay", RELAY, times=2)
+def reshard(stage, rng):
+    """Relays of the new layout wait until the last of the old one has gone. Nothing is repeated."""
+    shards = rng.choice((1, 3, 8, 16))
+    for member in stage.fleet:
+        assert member.watched.stop() == 0, f"{member.name} did not settle"
+        member.relay.write_config(outbox={"shards": shards})
+        member.watched.start(wait=False)
+        stage.wait(rng.uniform(0, 1))
+    until(stage.fleet.owners, 20, f"a relay to own one of {shards} shards", every=0.05)

@@ -2,13 +2,15 @@
 from contextlib import contextmanager
 
 from harness.relay import Relay, merge
+from harness.waiting import until
 
 from faults.pgwire import PgWire
 from faults.proxy import Proxy
 from faults.watched import Watched
 
-SHARDS = 1  # of the usual configuration
-OUTBOX = {"shards": SHARDS, "poll_interval": "500ms", "sweep_interval": "2s", "stall_timeout": "5s"}
+SHARDS = 8  # of the usual configuration
+OUTBOX = {"shards": SHARDS, "poll_interval": "500ms", "sweep_interval": "2s", "stall_timeout": "5s",
+          "session_timeout": "3s"}
 
 
 class Member:
@@ -49,10 +51,16 @@ class Member:
         return self.proxies[self.stage.postgres.primary.name]
 
     def pids(self):
-        """Of its server processes."""
-        return [pid for (pid,) in self.stage.database.rows(
-            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = %s",
-            self.name)]
+        """Of its server processes, if the database can tell."""
+        try:
+            return [pid for (pid,) in self.stage.database.rows("SELECT pid" + self.sessions())]
+        except self.stage.away:
+            return []
+
+    def sessions(self):
+        """SQL for the sessions of this relay: a FROM with its WHERE."""
+        return (" FROM pg_stat_activity WHERE datname = current_database() AND application_name = "
+                f"'{self.name}'")
 
     @contextmanager
     def paused(self):
@@ -106,9 +114,13 @@ class Fleet:
 
     def any(self, rng):
         """One that works, if there is any, else one that lives."""
-        alive = self.alive()
+        alive = until(self.alive, 60, "a relay that lives", every=0.05)
         names = self.owners()
         return rng.choice([member for member in alive if member.name in names] or alive)
+
+    def one(self, rng):
+        """One that lives, working or not."""
+        return rng.choice(until(self.alive, 60, "a relay that lives", every=0.05))
 
     def owners(self):
         """The names of the relays that hold a shard, if the database can tell."""

@@ -60,7 +60,7 @@ def plans(seed, entries, pairs=False):
 def weather(rng):
     """(changes of the relays' settings, delays in ms to Postgres and to Kafka, events per second, whether the
     relays find a backlog): what makes batches short or long and windows narrow or wide."""
-    changes = rng.choice(({}, {}, {"claim_rows": 50, "batch_rows": 200}, {"claim_rows": 5, "batch_rows": 10}))
+    changes = rng.choice(({}, {}, {"claim_rows": 50, "batch_rows": 200}, {"claim_rows": 10, "batch_rows": 30}))
     return ({"outbox": changes}, rng.choice((0, 0, 1, 5)), rng.choice((0, 0, 2, 20)),
             rng.choice((200, 300, 500)), rng.random() < 0.3)
 
@@ -123,8 +123,9 @@ def _one(stage, entry, rng):
 
 
 def _together(stage, entries, seeds):
-    """Each in a thread. A fault whose own statements fail by the other has been done as far as it could be."""
-    problems = []
+    """Each in a thread, which lasts as long as the stage: with it would end the processes it has started. A fault
+    whose own statements fail by the other has been done as far as it could be."""
+    problems, done = [], threading.Semaphore(0)
 
     def run(entry, seed):
         try:
@@ -133,11 +134,12 @@ def _together(stage, entries, seeds):
             pass
         except Exception as problem:  # pylint: disable=broad-except
             problems.append(problem)
-    threads = [threading.Thread(target=run, args=pair) for pair in zip(entries, seeds)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+        done.release()
+        stage.closed.wait()
+    for pair in zip(entries, seeds):
+        threading.Thread(target=run, args=pair, daemon=True).start()
+    for _ in entries:
+        done.acquire()
     if problems:
         raise problems[0]
 

@@ -1,6 +1,7 @@
 """What one round is played on: a database and topics of its own on the rig's servers, relays, a load, and those
 who write down what happens. Faults get the stage and do what they like with it."""
 import os
+import threading
 from contextlib import contextmanager
 
 from confluent_kafka import KafkaException
@@ -49,6 +50,7 @@ class Stage:
         self.load = Load(self.connect, self.mix, seed=seed, rate=rate)
         self.collector = self.sampler = None
         self.loading = False
+        self.closed = threading.Event()
 
     @property
     def database(self):
@@ -69,6 +71,7 @@ class Stage:
         for topic, partitions in self.topics.items():
             self.kafka.create_topic(topic, partitions, **self.topic_settings)
         self.load.create_tables()
+        self.postgres.wait_replayed()  # a relay that is new asks the standby first, and believes it
         self.collector = Collector(self.kafka.direct, self.topics, self.recorder).start()
         self.sampler = Sampler(self.recorder, self.fleet.processes).__enter__()
         if backlog:
@@ -113,6 +116,7 @@ class Stage:
 
     def close(self):
         """Also of a round that broke off anywhere."""
+        self.closed.set()
         if self.loading:
             self.load.stopping.set()
             self.load.cut()
@@ -165,8 +169,3 @@ class Stage:
     def transaction(self):
         """A cursor of the owner in a transaction that is rolled back unless it commits."""
         return self.database.session(OWNER, autocommit=False)
-
-    def sessions(self, member):
-        """SQL for the sessions of this relay: a FROM with its WHERE."""
-        return (" FROM pg_stat_activity WHERE datname = current_database() AND application_name = "
-                f"'{member.name}'")

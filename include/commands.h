@@ -15,6 +15,8 @@ enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 int cmd_check(int argc, char **argv);
 int cmd_migrate(int argc, char **argv);
+int cmd_pause(int argc, char **argv);
+int cmd_resume(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 
 /* config_load, with every part of the relay asked for what it knows of a value: also for a reload.
@@ -24,6 +26,9 @@ struct config *command_load(const char *path, struct config_problems *problems);
 /* Parses the options of a command that knows -c, --json and --help only. The exit status if the
  * command has nothing more to do, -1 to go on. */
 int command_options(int argc, char **argv, const char *help, const char **path, bool *json);
+
+/* -1 if getopt has taken every argument; otherwise complains of the first it has not. */
+int command_surplus(int argc, char **argv);
 
 /* Loads the file, or prints all that is wrong with it on stderr and returns NULL. */
 struct config *command_config(const char *path);

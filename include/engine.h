@@ -60,6 +60,7 @@ enum engine_event {
 	ON_RECOVERED, /* likewise */
 	ON_OBSERVED,  /* drawn, writers */
 	ON_RUNG,
+	ON_RESTED, /* another relay has put the bell to rest */
 	ON_CLOSED,
 	ON_PROGRESS,	/* reports have changed the batch, or producing has come to its end */
 	ON_BLOCKED,	/* the sink takes nothing for now */

@@ -25,8 +25,6 @@ void outbox_free(struct source **source);
  * anything. */
 int outbox_field(const char *name, void *source);
 
-enum { OUTBOX_LOCK = 0x6f001000 };
-
 /* libpq's version, e.g. "15.20". */
 const char *outbox_libpq_version(void);
 

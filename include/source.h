@@ -51,8 +51,10 @@ struct source_events {
 	/* Ids up to drawn have been given out (-1: not known), and these transactions may yet add
 	 * events. */
 	void (*observed)(void *owner, int64_t drawn, const struct writers *writers);
-	/* Somebody rang the bell, or put it to rest while others may rely on it. */
+	/* Somebody rang the bell. */
 	void (*rung)(void *owner);
+	/* Another relay has put the bell to rest. */
+	void (*rested)(void *owner);
 	/* A relay has come, gone or handed shards over: worth an acquire() soon. */
 	void (*stirred)(void *owner);
 	void (*gauged)(void *owner, const struct gauges *gauges);
@@ -80,8 +82,9 @@ struct source_ops {
 	 * exact identity and, if set_aside, moves the rejected ones to the dead letters; recovered.
 	 * Events that are gone already are no error. */
 	void (*recover)(struct source *source, const struct batch *batch, bool set_aside);
-	/* Lets writers ring (outside a transaction only), or not; then other relays that may rely
-	 * on the bell are told. No answer. */
+	/* Lets writers ring (outside a transaction only), or not. Other relays that may rely on the
+	 * bell are told; then, inside a transaction, it is put to rest at its end, since what is
+	 * told is heard no sooner. No answer. */
 	void (*bell)(struct source *source, bool armed);
 	/* Gauges and old published rows; outside a transaction only; gauged. */
 	void (*housekeep)(struct source *source, int64_t floor);

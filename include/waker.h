@@ -63,6 +63,9 @@ bool waker_found(struct waker *waker);
 /* The bell was rung, and a look follows. True if the bell must be put to rest. */
 bool waker_rung(struct waker *waker);
 
+/* Another relay has put the bell to rest. True if this one relied on it, and is to look again. */
+bool waker_rested(struct waker *waker);
+
 /* A reading that the database took before the look that is answered next. */
 void waker_observed(struct waker *waker, const struct writers *writers);
 

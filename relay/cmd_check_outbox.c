@@ -15,6 +15,13 @@
 #define MIGRATE "run `outbox-relay migrate`"
 #define RIGHTS	"run `outbox-relay migrate` as the table's owner; it grants them to outbox_relay"
 
+/* The tables that hold rows: a partitioned one has partitions for that. */
+#define LEAVES                                                                                     \
+	"(SELECT c.oid::regclass AS leaf, c.reloptions,"                                           \
+	" CASE WHEN c.oid <> to_regclass($1) THEN c.oid::regclass::text END AS partition"          \
+	" FROM pg_class c WHERE c.relkind = 'r' AND (c.oid = to_regclass($1)"                      \
+	"  OR c.oid IN (SELECT relid FROM pg_partition_tree(to_regclass($1))))) AS leaves"
+
 struct subject {
 	struct check *check;
 	const struct config *config;
@@ -200,7 +207,8 @@ static bool check_table_rights(const struct subject *s)
 {
 	/* On every leaf, as partitions are claimed from one by one. */
 	static const char SQL[] =
-	    "SELECT string_agg(DISTINCT missing, ', ') AS missing, $2::text,"
+	    "SELECT string_agg(missing || CASE WHEN leaf = to_regclass($1) THEN '' ELSE ' on ' ||"
+	    " leaf::text END, ', ' ORDER BY leaf, missing) AS missing, $2::text,"
 	    " bool_or(row_security_active(leaf)) AS filtered,"
 	    " bool_or(row_security_active(leaf) AND NOT EXISTS (SELECT FROM pg_policy p, unnest("
 	    "  p.polroles) AS r (id) WHERE p.polrelid = leaf AND p.polpermissive"
@@ -316,34 +324,46 @@ static void check_sequence(const struct subject *s)
 	PQclear(result);
 }
 
-static void check_index(const struct subject *s)
+/* Whether the claims of a leaf find one. */
+static bool check_index_of(const struct subject *s, const PGresult *result, int row)
 {
-	static const char SQL[] =
-	    "SELECT coalesce(bool_or(i.indpred IS NULL), false) AS whole,"
-	    " coalesce(bool_or(pg_get_expr(i.indpred, i.indrelid) = '(published_at IS NULL)'),"
-	    "  false) AS waiting"
-	    " FROM pg_index i JOIN pg_attribute a"
-	    "  ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]"
-	    " JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam"
-	    " WHERE i.indrelid = to_regclass($1) AND a.attname = $2 AND i.indisvalid"
-	    "  AND m.amname = 'btree'";
 	bool mark = s->config->outbox.settle == SETTLE_MARK;
 	const char *id = s->config->outbox.columns.id;
-	PGresult *result = ask(s, "looking at indexes", SQL);
+	const char *leaf = pgsync_text(result, row, "partition");
 
-	if (!result)
-		return;
-	if (mark && !pgsync_bool(result, 0, "waiting"))
+	if (pgsync_bool(result, row, mark ? "waiting" : "whole"))
+		return true;
+	if (mark)
 		check_error(s->check, MIGRATE,
 			    "no index on %s (%s) WHERE published_at IS NULL; every claim would "
 			    "walk over what is published already",
-			    s->shown, id);
-	else if (!mark && !pgsync_bool(result, 0, "whole"))
+			    leaf ? leaf : s->shown, id);
+	else
 		check_error(s->check, "CREATE UNIQUE INDEX CONCURRENTLY one",
 			    "no index on %s leads with %s; every claim would read the whole table",
-			    s->shown, id);
-	else
-		check_ok(s->check, "an index leads with %s", id);
+			    leaf ? leaf : s->shown, id);
+	return false;
+}
+
+static void check_index(const struct subject *s)
+{
+	static const char SQL[] =
+	    "SELECT partition, coalesce(whole, false) AS whole, coalesce(waiting, false) AS waiting"
+	    " FROM " LEAVES " LEFT JOIN LATERAL (SELECT bool_or(i.indpred IS NULL) AS whole,"
+	    "  bool_or(pg_get_expr(i.indpred, i.indrelid) = '(published_at IS NULL)') AS waiting"
+	    "  FROM pg_index i JOIN pg_attribute a"
+	    "   ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]"
+	    "  JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_am m ON m.oid = x.relam"
+	    "  WHERE i.indrelid = leaf AND a.attname = $2 AND i.indisvalid"
+	    "   AND m.amname = 'btree') AS has ON true ORDER BY leaf";
+	PGresult *result = ask(s, "looking at indexes", SQL);
+	bool good = true;
+	int row;
+
+	for (row = 0; result && row < PQntuples(result); row++)
+		good = check_index_of(s, result, row) && good;
+	if (result && good)
+		check_ok(s->check, "an index leads with %s", s->config->outbox.columns.id);
 	PQclear(result);
 }
 
@@ -392,34 +412,55 @@ static void check_bell(const struct subject *s)
 	PQclear(result);
 }
 
+static bool check_vacuum_of(const struct subject *s, const PGresult *result, int row)
+{
+	const char *leaf = pgsync_text(result, row, "partition");
+
+	if (pgsync_bool(result, row, "off"))
+		check_error(s->check, "ALTER TABLE ... RESET (autovacuum_enabled)",
+			    "autovacuum is off for %s; published rows are never cleaned up",
+			    leaf ? leaf : s->shown);
+	else if (!pgsync_bool(result, row, "tuned"))
+		check_warn(s->check, MIGRATE,
+			   "autovacuum of %s waits for a share of the table; claims slow down with "
+			   "dead rows",
+			   leaf ? leaf : s->shown);
+	else
+		return true;
+	return false;
+}
+
 static void check_vacuum(const struct subject *s)
 {
 	static const char SQL[] =
-	    "SELECT coalesce(bool_or(o.off), false) AS off,"
-	    " coalesce(bool_and(o.scale), false) AS tuned, $2::text FROM ("
-	    "  SELECT to_regclass($1) AS leaf"
-	    "  UNION SELECT relid FROM pg_partition_tree(to_regclass($1))) AS leaves"
-	    " JOIN pg_class c ON c.oid = leaf AND c.relkind = 'r' LEFT JOIN LATERAL ("
+	    "SELECT partition, coalesce(o.off, false) AS off,"
+	    " coalesce(o.scale, false) AS tuned, $2::text FROM " LEAVES " LEFT JOIN LATERAL ("
 	    "  SELECT bool_or(option_name = 'autovacuum_enabled' AND NOT option_value::bool) AS "
 	    "off,"
 	    "   bool_or(option_name = 'autovacuum_vacuum_scale_factor'"
 	    "    AND option_value::float8 <= 0.02) AS scale"
-	    "  FROM pg_options_to_table(c.reloptions)) AS o ON true";
+	    "  FROM pg_options_to_table(leaves.reloptions)) AS o ON true ORDER BY leaf";
 	PGresult *result = ask(s, "looking at vacuum settings", SQL);
+	bool good = true;
+	int row;
 
-	if (!result)
-		return;
-	if (pgsync_bool(result, 0, "off"))
-		check_error(s->check, "ALTER TABLE ... RESET (autovacuum_enabled)",
-			    "autovacuum is off for %s; published rows are never cleaned up",
-			    s->shown);
-	else if (!pgsync_bool(result, 0, "tuned"))
-		check_warn(s->check, MIGRATE,
-			   "autovacuum of %s waits for a share of the table; claims slow down with "
-			   "dead rows",
-			   s->shown);
-	else
+	for (row = 0; result && row < PQntuples(result); row++)
+		good = check_vacuum_of(s, result, row) && good;
+	if (result && good)
 		check_ok(s->check, "autovacuum comes often enough to %s", s->shown);
+	PQclear(result);
+}
+
+/* Somebody may have forgotten it. */
+static void check_pause(const struct subject *s)
+{
+	static const char SQL[] = "SELECT $2::text FROM outbox_relay.outboxes"
+				  " WHERE outbox = to_regclass($1) AND paused";
+	PGresult *result = ask(s, "looking for a pause", SQL);
+
+	if (result && PQntuples(result) > 0)
+		check_warn(s->check, "`outbox-relay resume` ends it",
+			   "outbox %s is paused; no relay publishes its events", s->shown);
 	PQclear(result);
 }
 
@@ -446,9 +487,12 @@ void check_outbox(struct check *check, const struct config *config, PGconn *conn
 			check_index(&s);
 			check_nullable(&s);
 		}
+		if (s.table.partitions > 0)
+			check_partitions(check, config, conn, s.name, s.shown, s.table.partitions);
 		if (migrated) {
 			check_rights(&s, whole);
 			check_bell(&s);
+			check_pause(&s);
 		}
 		check_vacuum(&s);
 	}

@@ -11,6 +11,16 @@
 #include <stdio.h>
 #include <string.h>
 
+int command_surplus(int argc, char **argv)
+{
+	if (optind == argc)
+		return -1;
+	fprintf(stderr,
+		"outbox-relay %s: unexpected argument \"%s\"; try: outbox-relay %s --help\n",
+		argv[0], argv[optind], argv[0]);
+	return EXIT_USAGE;
+}
+
 int command_options(int argc, char **argv, const char *help, const char **path, bool *json)
 {
 	static const struct option options[] = {{"config", required_argument, NULL, 'c'},
@@ -33,12 +43,7 @@ int command_options(int argc, char **argv, const char *help, const char **path, 
 			return EXIT_USAGE;
 		}
 	}
-	if (optind == argc)
-		return -1;
-	fprintf(stderr,
-		"outbox-relay %s: unexpected argument \"%s\"; try: outbox-relay %s --help\n",
-		argv[0], argv[optind], argv[0]);
-	return EXIT_USAGE;
+	return command_surplus(argc, argv);
 }
 
 static bool judge(const struct config *config, const char *option, const char *text,

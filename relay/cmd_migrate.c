@@ -483,15 +483,9 @@ int cmd_migrate(int argc, char **argv)
 
 	if (status >= 0)
 		return status;
-	if (optind < argc) {
-		fprintf(
-		    stderr,
-		    "outbox-relay migrate: unexpected argument \"%s\"; try: outbox-relay migrate "
-		    "--help\n",
-		    argv[optind]);
-		return EXIT_USAGE;
-	}
-	status = judge(&request);
+	status = command_surplus(argc, argv);
+	if (status < 0)
+		status = judge(&request);
 	if (status < 0)
 		status = complete(&request);
 	if (status >= 0)

@@ -4,10 +4,10 @@
  * Most comes from the database, so that it can be told while no relay runs; the rest is asked of
  * the relay at http.listen.
  */
+#include "cmd_fleet.h"
 #include "commands.h"
 #include "http.h"
 #include "http_address.h"
-#include "outbox.h"
 #include "pgname.h"
 #include "pgsync.h"
 #include "xalloc.h"
@@ -23,8 +23,10 @@ enum { COUNT_CAP = 10000, HTTP_TIMEOUT_MS = 2000 };
 static const char HELP[] =
     "Usage: outbox-relay status [-c FILE] [--json]\n"
     "\n"
-    "Tells how many events wait and since when, who owns the shards, what was set aside, and what\n"
-    "the relay at http.listen says of itself. Changes nothing.\n"
+    "Tells how many events wait and since when, which relays there are and who owns which shard,\n"
+    "whether they are paused, what was set aside, and what the relay at http.listen says of "
+    "itself.\n"
+    "Changes nothing.\n"
     "\n"
     "  -c, --config FILE   configuration (default " COMMAND_CONFIG_FILE ")\n"
     "      --json          the same for a program\n"
@@ -77,54 +79,6 @@ static bool add_waiting(json_t *out, const struct config *config, PGconn *conn, 
 	age = pgsync_text(result, 0, "age");
 	json_object_set_new(out, "oldest_age_seconds",
 			    age ? json_real(strtod(age, NULL)) : json_null());
-	PQclear(result);
-	return true;
-}
-
-static json_t *text_or_null(const PGresult *result, int row, const char *column)
-{
-	const char *text = pgsync_text(result, row, column);
-
-	return text && *text ? json_string(text) : json_null();
-}
-
-static bool add_shards(json_t *out, const struct config *config, PGconn *conn, const char *table,
-		       struct error *err)
-{
-	static const char SQL[] =
-	    "SELECT l.objid::int8 - $2::int8 AS shard, l.pid, a.application_name,"
-	    " host(a.client_addr) AS client,"
-	    " to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS "
-	    "since"
-	    " FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid"
-	    " WHERE l.locktype = 'advisory' AND l.mode = 'ExclusiveLock' AND l.granted"
-	    " AND l.objsubid = 2 AND l.classid = to_regclass($1::text)::oid"
-	    " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-	    " AND l.objid::int8 - $2::int8 BETWEEN 0 AND 65535";
-	json_t *shards = json_array();
-	char base[32];
-	const char *params[] = {table, base};
-	PGresult *result;
-	int64_t shard;
-	int row;
-
-	for (shard = 0; shard < config->outbox.shards; shard++)
-		json_array_append_new(shards,
-				      json_pack("{s:I, s:n}", "shard", (json_int_t)shard, "owner"));
-	json_object_set_new(out, "shards", shards);
-	snprintf(base, sizeof(base), "%d", OUTBOX_LOCK);
-	result = pgsync_query(conn, "looking for the owners of shards", SQL, 2, params, err);
-	if (!result)
-		return false;
-	for (row = 0; row < PQntuples(result); row++) {
-		shard = pgsync_number(result, row, "shard");
-		json_object_set_new(json_array_get(shards, (size_t)shard), "owner",
-				    json_pack("{s:o, s:I, s:o, s:o}", "application",
-					      text_or_null(result, row, "application_name"), "pid",
-					      (json_int_t)pgsync_number(result, row, "pid"),
-					      "client", text_or_null(result, row, "client"),
-					      "since", text_or_null(result, row, "since")));
-	}
 	PQclear(result);
 	return true;
 }
@@ -204,7 +158,7 @@ static bool collect(json_t *out, const struct config *config, struct error *err)
 			  " SET LOCAL enable_bitmapscan = off; SET LOCAL statement_timeout = '15s'",
 			  err) &&
 	    add_waiting(out, config, conn, table, err) &&
-	    add_shards(out, config, conn, table, err) && add_dead_letters(out, conn, table, err);
+	    fleet_add(out, config, conn, table, err) && add_dead_letters(out, conn, table, err);
 	PQfinish(conn);
 	if (good)
 		add_relay(out, config);
@@ -219,30 +173,6 @@ static void print_age(const json_t *out)
 		printf("%-14s %.1f s\n", "oldest", json_number_value(age));
 	else
 		printf("%-14s -\n", "oldest");
-}
-
-static void print_shards(const json_t *out)
-{
-	const json_t *shard, *owner;
-	const char *client;
-	size_t i;
-
-	json_array_foreach(json_object_get(out, "shards"), i, shard)
-	{
-		owner = json_object_get(shard, "owner");
-		printf("shard %-8zu ", i);
-		if (json_is_object(owner)) {
-			client = json_string_value(json_object_get(owner, "client"));
-			printf("%s at %s, session %" JSON_INTEGER_FORMAT " since %s\n",
-			       json_string_value(json_object_get(owner, "application"))
-				   ?: "unknown",
-			       client ? client : "local",
-			       json_integer_value(json_object_get(owner, "pid")),
-			       json_string_value(json_object_get(owner, "since")) ?: "-");
-		} else {
-			puts("nobody");
-		}
-	}
 }
 
 /* Members of the relay's page, in its own words. */
@@ -278,15 +208,16 @@ static void print_relay(const json_t *out)
 
 static void print_text(const json_t *out)
 {
-	printf("%-14s %s, settle = %s\n", "outbox",
+	printf("%-14s %s, settle = %s%s\n", "outbox",
 	       json_string_value(json_object_get(out, "outbox")),
-	       json_string_value(json_object_get(out, "settle")));
+	       json_string_value(json_object_get(out, "settle")),
+	       json_is_true(json_object_get(out, "paused")) ? ", paused" : "");
 	printf("%-14s %s%" JSON_INTEGER_FORMAT "%s\n", "depth",
 	       json_is_true(json_object_get(out, "depth_exact")) ? "" : "about ",
 	       json_integer_value(json_object_get(out, "depth")),
 	       json_is_true(json_object_get(out, "depth_exact")) ? "" : " (estimate)");
 	print_age(out);
-	print_shards(out);
+	fleet_print(out);
 	printf("%-14s %" JSON_INTEGER_FORMAT "\n", "dead letters",
 	       json_integer_value(json_object_get(out, "dead_letters")));
 	print_relay(out);

@@ -32,7 +32,6 @@ struct option {
 	const char *fallback; /* the default as text, the items of a list by '\n'; NULL: required */
 	const char *example;  /* for messages, where the default will not do */
 	int64_t min, max;     /* of a string, or each item of a list: the length in bytes */
-	const char *beyond;   /* words for a value over max, where the bound needs a reason */
 	const struct option_choice *choices;		    /* of an enum, or NULL */
 	bool (*check)(const char *text, struct error *err); /* of each item, or NULL */
 	bool reloadable;

@@ -72,8 +72,6 @@ static bool in_range(const struct option *option, int64_t number, const char *wr
 
 	if (number >= option->min && number <= option->max)
 		return true;
-	if (number > option->max && option->beyond != NULL)
-		return error_set(err, "%s is %s: %s", option->path, written, option->beyond);
 	print_number(option, option->min, min, sizeof(min));
 	print_number(option, option->max, max, sizeof(max));
 	if (option->min == option->max)

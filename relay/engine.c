@@ -535,6 +535,7 @@ static handler_fn *const handlers[] = {
     [ON_RECOVERED] = on_no_transaction,
     [ON_OBSERVED] = on_observed,
     [ON_RUNG] = engine_on_rung,
+    [ON_RESTED] = engine_on_rested,
     [ON_CLOSED] = engine_stopped,
     [ON_PROGRESS] = on_progress,
     [ON_BLOCKED] = on_blocked,

@@ -42,5 +42,6 @@ void engine_on_busy(struct step *s);
 void engine_on_stirred(struct step *s);
 void engine_on_lost(struct step *s);
 void engine_on_rung(struct step *s);
+void engine_on_rested(struct step *s);
 
 #endif

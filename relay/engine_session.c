@@ -30,10 +30,11 @@ static void begin_anew(struct step *s)
 void engine_on_acquired(struct step *s)
 {
 	struct engine *engine = s->engine;
-	bool joined = s->input->company && !engine->waker.company && engine->waker.armed;
+	bool changed = s->input->company != engine->waker.company;
 	engine->fleet_at_us = s->input->now_us + (s->input->company ? FLEET_US : ALONE_US);
-	/* Armed while alone, the bell may have been put to rest by whoever came. */
-	if (s->input->gained || joined)
+	/* Whoever came may have armed the bell that was put to rest without a word, whoever left
+	 * may have put it to rest. */
+	if (s->input->gained || changed)
 		begin_anew(s);
 	engine->waker.company = s->input->company;
 	if (s->input->now_us < engine->rest_until_us && !engine_finishing(engine))
@@ -86,7 +87,7 @@ void engine_on_lost(struct step *s)
 	engine_set_timer(s, backoff_us(engine->failures++, &engine->random));
 }
 
-/* The bell is armed by a relay that may have died since. A relay that is asleep will hear that it
+/* The bell may have been armed by a relay that has died since. One that is asleep will hear that it
  * was put to rest, and arm it again. */
 static void put_to_rest(struct step *s)
 {
@@ -100,6 +101,17 @@ static void put_to_rest(struct step *s)
 	engine_act(s, DO_BELL_OFF);
 }
 
+/* A claim under way began after the commit that rings: sessions hear outside transactions. */
+static void look(struct step *s, bool observes)
+{
+	struct engine *engine = s->engine;
+	engine->rest_until_us = 0;
+	if (engine->state != ENGINE_RESTING)
+		return;
+	engine->cause = CAUSE_BELL;
+	engine_resume(s, observes);
+}
+
 void engine_on_rung(struct step *s)
 {
 	struct engine *engine = s->engine;
@@ -110,11 +122,12 @@ void engine_on_rung(struct step *s)
 	}
 	if (waker_rung(&engine->waker))
 		engine_act(s, DO_BELL_OFF);
-	/* A claim under way began after the commit that rings: sessions hear outside transactions.
-	 */
-	engine->rest_until_us = 0;
-	if (engine->state != ENGINE_RESTING)
-		return;
-	engine->cause = CAUSE_BELL;
-	engine_resume(s, watching);
+	look(s, watching);
+}
+
+/* Should it have been armed again meanwhile, the next ring finds nobody asleep. */
+void engine_on_rested(struct step *s)
+{
+	if (waker_rested(&s->engine->waker))
+		look(s, false);
 }

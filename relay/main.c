@@ -21,6 +21,8 @@ static const struct command commands[] = {
     {"check", cmd_check, "looks over configuration, database and brokers"},
     {"migrate", cmd_migrate, "brings the database what the relay needs"},
     {"status", cmd_status, "what waits, who publishes, how fast"},
+    {"pause", cmd_pause, "all relays of the outbox stop claiming"},
+    {"resume", cmd_resume, "and go on"},
 };
 enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
 

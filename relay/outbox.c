@@ -7,7 +7,6 @@
  */
 #include "outbox.h"
 
-#include "clock.h"
 #include "log.h"
 #include "outbox_ids.h"
 #include "outbox_internal.h"
@@ -30,7 +29,7 @@ static struct outbox *outbox_of(struct source *source)
 static void close_session(struct outbox *outbox)
 {
 	pg_close(&outbox->pg);
-	outbox->serving = false;
+	outbox->serving = outbox->in_transaction = outbox->rest_due = false;
 	outbox_claim_forget(outbox);
 	outbox_fleet_lost(outbox);
 }
@@ -51,6 +50,14 @@ void outbox_commit_durably(struct outbox *outbox, enum tag tag)
 		pg_ask_prepared(outbox->pg, TAG_IGNORE, "write", NULL, 0, false);
 	pg_ask_prepared(outbox->pg, (int)tag, "commit", NULL, 0, false);
 	pg_sync(outbox->pg);
+}
+
+void outbox_make_durable(struct outbox *outbox)
+{
+	if (outbox->debt.count == 0)
+		return;
+	pg_ask_prepared(outbox->pg, TAG_IGNORE, "begin", NULL, 0, false);
+	outbox_commit_durably(outbox, TAG_DURABLE);
 }
 
 /* ---- the leaves ---- */
@@ -84,39 +91,6 @@ static void ask_leaves(struct outbox *outbox, enum tag tag, const char *name,
 	for (size_t leaf = 0; leaf < outbox->shape.leaf_count; leaf++)
 		if (outbox_owns_leaf(outbox, leaf))
 			outbox_ask_leaf(outbox, tag, name, leaf, params, count, false);
-}
-
-/* ---- the heartbeat ---- */
-
-/* The server ends a session that is silent for session_timeout. Should this process have been
- * stopped for so long, its shards are somebody else's by now, whatever it still has to read from
- * the connection. */
-static bool was_stopped(struct outbox *outbox)
-{
-	int64_t silent = clock_monotonic_us() - outbox->beat_us;
-	struct error err;
-	if (silent <= outbox->config->outbox.session_timeout_ms * 1000)
-		return false;
-	outbox->beat_us += silent;
-	error_set(&err,
-		  "this process was stopped for %.1f s, longer than outbox.session_timeout: its "
-		  "shards may have another owner",
-		  (double)silent / 1e6);
-	outbox_give_up(outbox, false, err.text);
-	return true;
-}
-
-static void on_heartbeat(void *arg)
-{
-	struct outbox *outbox = arg;
-	if (outbox->pg == NULL || !was_stopped(outbox)) {
-		outbox->beat_us = clock_monotonic_us();
-		if (outbox->serving) {
-			pg_ask(outbox->pg, TAG_IGNORE, "SELECT", NULL, 0, false);
-			pg_sync(outbox->pg);
-		}
-	}
-	loop_timer_set(outbox->heartbeat, outbox->config->outbox.session_timeout_ms * 1000 / 3);
 }
 
 /* ---- answers ---- */
@@ -175,10 +149,11 @@ static void on_answered(void *owner, int tag, PGresult *result)
 {
 	struct outbox *outbox = owner;
 	const struct source_events *events = outbox->source.events;
-	if (was_stopped(outbox)) {
+	if (outbox_was_stopped(outbox)) {
 		PQclear(result);
 		return;
 	}
+	outbox->heard_us = outbox->beat_us;
 	switch ((enum tag)tag) {
 	case TAG_IGNORE:
 		PQclear(result);
@@ -240,21 +215,24 @@ static void on_answered(void *owner, int tag, PGresult *result)
 	}
 }
 
-/* "OID": the bell. "OID fleet": another relay. */
+/* "OID": the bell; "OID rest": it was put to rest; "OID fleet", "OID free": another relay has come,
+ * or has handed shards over. */
 static void on_notified(void *owner, const char *channel, const char *payload)
 {
 	struct outbox *outbox = owner;
 	const struct source_events *events = outbox->source.events;
 	char *end;
 	if (strcmp(channel, "outbox_relay") != 0 ||
-	    strtoul(payload, &end, 10) != outbox->shape.oid || was_stopped(outbox))
+	    strtoul(payload, &end, 10) != outbox->shape.oid || outbox_was_stopped(outbox))
 		return;
-	if (strcmp(end, " fleet") == 0) {
-		outbox->hurry = true;
-		events->stirred(outbox->source.owner);
-	} else {
+	if (strcmp(end, " free") == 0)
+		outbox->handed_over = true;
+	if (*end == '\0')
 		events->rung(outbox->source.owner);
-	}
+	else if (strcmp(end, " rest") == 0)
+		events->rested(outbox->source.owner);
+	else
+		events->stirred(outbox->source.owner);
 }
 
 static void on_connected(void *owner)
@@ -322,6 +300,22 @@ static void acquire(struct source *source)
 		outbox_fleet_look(outbox);
 }
 
+static void put_bell_to_rest(struct outbox *outbox)
+{
+	if (!outbox->rest_due)
+		return;
+	outbox->rest_due = false;
+	pg_ask_prepared(outbox->pg, TAG_IGNORE, "bell_off_told", NULL, 0, false);
+	pg_sync(outbox->pg);
+}
+
+/* The transaction's end has been asked for. */
+static void ended(struct outbox *outbox)
+{
+	outbox->in_transaction = false;
+	put_bell_to_rest(outbox);
+}
+
 static void ask_alone(struct outbox *outbox, int tag, const char *sql)
 {
 	pg_ask(outbox->pg, tag, sql, NULL, 0, false);
@@ -333,22 +327,25 @@ static void settle(struct source *source, const struct batch *batch, bool more)
 	struct outbox *outbox = outbox_of(source);
 	if (!more || !outbox_debt_has_room(&outbox->debt, batch->delivered)) {
 		outbox_commit_durably(outbox, TAG_SETTLED);
-		return;
+	} else {
+		outbox_debt_add(&outbox->debt, batch);
+		pg_ask_prepared(outbox->pg, TAG_IGNORE, "lazily", NULL, 0, false);
+		pg_ask_prepared(outbox->pg, TAG_SETTLED_LAZILY, "commit", NULL, 0, false);
+		pg_sync(outbox->pg);
 	}
-	outbox_debt_add(&outbox->debt, batch);
-	pg_ask_prepared(outbox->pg, TAG_IGNORE, "lazily", NULL, 0, false);
-	pg_ask_prepared(outbox->pg, TAG_SETTLED_LAZILY, "commit", NULL, 0, false);
-	pg_sync(outbox->pg);
+	ended(outbox);
 }
 
 static void end(struct source *source)
 {
 	outbox_commit_durably(outbox_of(source), TAG_DURABLE);
+	ended(outbox_of(source));
 }
 
 static void withdraw(struct source *source)
 {
 	ask_alone(outbox_of(source), TAG_WITHDRAWN, "ROLLBACK");
+	ended(outbox_of(source));
 }
 
 static void settle_some(struct outbox *outbox, const struct batch *batch)
@@ -400,12 +397,16 @@ static void bell(struct source *source, bool armed)
 {
 	struct outbox *outbox = outbox_of(source);
 	struct pg_param param = pg_param_text("true");
+	outbox->rest_due = !armed && outbox->source.company;
+	if (outbox->rest_due) {
+		if (!outbox->in_transaction)
+			put_bell_to_rest(outbox);
+		return;
+	}
 	if (armed)
 		pg_ask_prepared(outbox->pg, TAG_IGNORE, "bell", &param, 1, false);
 	else
-		pg_ask_prepared(outbox->pg, TAG_IGNORE,
-				outbox->source.company ? "bell_off_told" : "bell_off", NULL, 0,
-				false);
+		pg_ask_prepared(outbox->pg, TAG_IGNORE, "bell_off", NULL, 0, false);
 	pg_sync(outbox->pg);
 }
 
@@ -429,10 +430,7 @@ static void housekeep(struct source *source, int64_t floor)
 static void close_when_done(struct source *source)
 {
 	struct outbox *outbox = outbox_of(source);
-	if (outbox->debt.count > 0) {
-		pg_ask_prepared(outbox->pg, TAG_IGNORE, "begin", NULL, 0, false);
-		outbox_commit_durably(outbox, TAG_DURABLE);
-	}
+	outbox_make_durable(outbox);
 	outbox_fleet_leave(outbox);
 	ask_alone(outbox, TAG_CLOSE, "SELECT");
 }
@@ -517,9 +515,7 @@ struct source *outbox_new(struct loop *loop, const struct config *config, size_t
 	outbox->name = name;
 	outbox->withhold_bytes = withhold_bytes;
 	outbox->first_look = true;
-	outbox->heartbeat = loop_timer_new(loop, on_heartbeat, outbox);
-	outbox->beat_us = clock_monotonic_us();
-	loop_timer_set(outbox->heartbeat, 0);
+	outbox_heartbeat_new(outbox);
 	/* The identity is the first field, always. */
 	add_field(outbox, config->outbox.columns.event_id);
 	if (!find_keys(outbox, err))

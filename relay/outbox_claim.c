@@ -46,8 +46,10 @@ void outbox_claim(struct source *source, const struct claim *claim)
 				     pg_param_int8(&bytes)};
 	if (exact)
 		outbox->exact_claims--;
-	if (claim->opens)
+	if (claim->opens) {
+		outbox->in_transaction = true;
 		pg_ask_prepared(outbox->pg, TAG_IGNORE, "begin", NULL, 0, false);
+	}
 	if (claim->observes) {
 		/* In this order: the ids first, then who may yet commit one of them. */
 		pg_ask_prepared(outbox->pg, TAG_DRAWN, "drawn", NULL, 0, true);

@@ -7,6 +7,7 @@
  */
 #include "outbox_locks.h"
 
+#include "clock.h"
 #include "outbox_internal.h"
 #include "spread.h"
 #include "xalloc.h"
@@ -14,6 +15,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* Somewhat less than the engine waits between two looks. */
+enum { RIPE_US = 200 * 1000 };
 
 /* The number of shards as the locks have it. */
 static int layout(const struct outbox *outbox)
@@ -35,11 +39,12 @@ static void refresh_owned_text(struct outbox *outbox)
 	outbox->owned_text = shards_text(&outbox->source.shards);
 }
 
-static void tell_fleet(struct outbox *outbox)
+/* what: "fleet", somebody has come; "free", shards were handed over. */
+static void tell_others(struct outbox *outbox, const char *what)
 {
 	char sql[96];
-	snprintf(sql, sizeof(sql), "SELECT pg_notify('outbox_relay', '%u fleet')",
-		 outbox->shape.oid);
+	snprintf(sql, sizeof(sql), "SELECT pg_notify('outbox_relay', '%u %s')", outbox->shape.oid,
+		 what);
 	pg_ask(outbox->pg, TAG_IGNORE, sql, NULL, 0, false);
 }
 
@@ -132,18 +137,24 @@ static bool read_sight(const struct outbox *outbox, const PGresult *result, stru
 	return PQntuples(result) > 0;
 }
 
-/* A shard that nobody handed over is left to its owner for another look, who may be reconnecting at
- * this moment and remembers what was published. */
+/* A shard that nobody handed over is left to its owner for a moment, who may be reconnecting and
+ * remembers what was published. */
 static void ripen(struct outbox *outbox, const struct spread_view *view, struct shards *ripe)
 {
+	int64_t now = clock_monotonic_us();
+	bool at_once = outbox->handed_over || outbox->first_look;
 	shards_clear(ripe, view->shards);
 	for (int k = 0; k < view->shards; k++) {
-		bool is_free = view->owner[k] == 0;
-		bool known = outbox->was_free.owned[k] || outbox->before.owned[k];
-		ripe->owned[k] = is_free && (known || outbox->hurry || outbox->first_look);
-		outbox->was_free.owned[k] = is_free;
+		int64_t *since = &outbox->free_since_us[k];
+		if (view->owner[k] != 0) {
+			*since = 0;
+			continue;
+		}
+		if (*since == 0)
+			*since = now;
+		ripe->owned[k] = at_once || outbox->before.owned[k] || now - *since >= RIPE_US;
 	}
-	outbox->hurry = outbox->first_look = false;
+	outbox->handed_over = outbox->first_look = false;
 }
 
 static void ask_look(struct outbox *outbox, enum tag tag)
@@ -169,6 +180,8 @@ static void ask_lock(struct outbox *outbox, const char *function, int shard)
 
 static void give(struct outbox *outbox, const struct shards *shards)
 {
+	/* Whoever takes them remembers nothing of what a crash of the server brings back. */
+	outbox_make_durable(outbox);
 	const char *unlock =
 	    outbox->shape.competing ? "pg_advisory_unlock_shared" : "pg_advisory_unlock";
 	for (int k = 0; k < shards->count; k++)
@@ -177,7 +190,7 @@ static void give(struct outbox *outbox, const struct shards *shards)
 			outbox->source.shards.owned[k] = outbox->before.owned[k] = false;
 		}
 	refresh_owned_text(outbox);
-	tell_fleet(outbox);
+	tell_others(outbox, "free");
 	pg_sync(outbox->pg);
 }
 
@@ -271,12 +284,12 @@ void outbox_fleet_join(struct outbox *outbox)
 	if (outbox->before.count != count)
 		shards_clear(&outbox->before, count);
 	shards_clear(&outbox->source.shards, count);
-	shards_clear(&outbox->was_free, count);
+	memset(outbox->free_since_us, 0, sizeof(outbox->free_since_us));
 	refresh_owned_text(outbox);
 	snprintf(sql, sizeof(sql), "SELECT pg_advisory_lock_shared(%d, %d)", (int)outbox->shape.oid,
 		 (int)outbox_member_lock(layout(outbox)));
 	pg_ask(outbox->pg, TAG_IGNORE, sql, NULL, 0, false);
-	tell_fleet(outbox);
+	tell_others(outbox, "fleet");
 	pg_sync(outbox->pg);
 	outbox_fleet_look(outbox);
 }
@@ -284,7 +297,7 @@ void outbox_fleet_join(struct outbox *outbox)
 void outbox_fleet_leave(struct outbox *outbox)
 {
 	pg_ask(outbox->pg, TAG_IGNORE, "SELECT pg_advisory_unlock_all()", NULL, 0, false);
-	tell_fleet(outbox);
+	tell_others(outbox, "free");
 	pg_sync(outbox->pg);
 }
 

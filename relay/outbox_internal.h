@@ -88,19 +88,32 @@ struct outbox {
 	int gauges_left;
 
 	struct loop_timer *heartbeat;
-	int64_t beat_us;
-	bool serving; /* the session is set up */
+	int64_t beat_us,
+	    heard_us;	     /* the last heartbeat, and the last one with an answer after it */
+	bool serving;	     /* the session is set up */
+	bool in_transaction; /* as asked for */
+	bool rest_due;	     /* the bell is to be put to rest behind the transaction */
 
 	/* outbox_fleet.c */
-	char *owned_text;     /* owned; source.shards as a parameter */
-	struct shards before; /* owned by the session before */
-	struct shards was_free;
-	bool first_look, hurry;
+	char *owned_text;		   /* owned; source.shards as a parameter */
+	struct shards before;		   /* owned by the session before */
+	int64_t free_since_us[SHARDS_MAX]; /* as far as looks have seen; 0: owned */
+	bool first_look, handed_over;
 	struct shards taken; /* by the try under way */
 };
 
 /* Ends the session and tells why. */
 void outbox_give_up(struct outbox *outbox, bool permanent, const char *why);
+
+/* Says something to the server three times in a session_timeout. */
+void outbox_heartbeat_new(struct outbox *outbox);
+
+/* Whether this process was stopped for longer than session_timeout; then the session has been given
+ * up. To be asked before an answer is looked at. */
+bool outbox_was_stopped(struct outbox *outbox);
+
+/* Waits for what earlier commits have left in debt. Outside a transaction. */
+void outbox_make_durable(struct outbox *outbox);
 
 /* Commits and waits. */
 void outbox_commit_durably(struct outbox *outbox, enum tag tag);

@@ -91,14 +91,22 @@ bool waker_found(struct waker *waker)
 	return was_armed;
 }
 
+bool waker_rested(struct waker *waker)
+{
+	bool was_armed = waker->armed;
+	if (was_armed)
+		enter(waker, WAKER_AWAKE);
+	waker->armed = false;
+	return was_armed;
+}
+
 bool waker_rung(struct waker *waker)
 {
 	if (!waker->company)
 		return false;
-	unsigned vain = waker->vain < VAIN_MOST ? waker->vain + 1 : VAIN_MOST;
-	bool was_armed = waker_found(waker);
-	waker->vain = vain;
-	return was_armed;
+	if (waker->vain < VAIN_MOST)
+		waker->vain++;
+	return waker_rested(waker);
 }
 
 void waker_observed(struct waker *waker, const struct writers *writers)

@@ -2,55 +2,26 @@
  * worker.c - a relay at work on its shards: carries out what the engine says, through a source and
  * a sink
  */
-#include "worker.h"
+#include "worker_internal.h"
 
 #include "log.h"
 #include "xalloc.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-struct worker {
-	struct engine engine;
-	struct batch batch;
-	int64_t stall_us;
-	const struct worker_world *world; /* borrowed, like all of these */
-	struct metrics *metrics;
-	struct source *source;
-	struct sink *sink;
-	struct route *route;
-
-	/* what producing leaves for the engine, told once the current step is done */
-	bool tell_blocked, tell_progress;
-	bool stall_timer_set;
-	bool acquired, ever_acquired;
-	char standby_for[128]; /* why no shard is ours; "" if one is, or nothing is known */
-	bool refused;	       /* by the source, before anything had ever worked */
-
-	int64_t claim_sent_us, claim_us; /* of the batch: last ask, sum of the answers' times */
-	int64_t publish_us, settle_us;	 /* when they began */
-	int64_t progress_us;		 /* last report, or begin of the batch */
-	int64_t moved_us, waiting_us;	 /* last delivery; since when events wait (0: none do) */
-	int64_t blocked_us;		 /* since when the sink takes nothing (0: it does) */
-	uint64_t published;
-};
-
-static void step(struct worker *worker, struct engine_input input);
-
-static int64_t now_us(const struct worker *worker)
+int64_t worker_now_us(const struct worker *worker)
 {
 	return worker->world->monotonic_us(worker->world->arg);
 }
 
-static double seconds(int64_t microseconds)
+double worker_seconds(int64_t microseconds)
 {
 	return (double)microseconds / 1e6;
 }
 
-static void tell(struct worker *worker, enum engine_event event)
+void worker_tell(struct worker *worker, enum engine_event event)
 {
-	step(worker, (struct engine_input){.event = event});
+	worker_step(worker, (struct engine_input){.event = event});
 }
 
 /* ---- publishing ---- */
@@ -116,22 +87,23 @@ static void produce(struct worker *worker)
 
 static void claim(struct worker *worker, const struct claim *claim)
 {
-	worker->claim_sent_us = now_us(worker);
+	worker->claim_sent_us = worker_now_us(worker);
 	worker->source->ops->claim(worker->source, claim);
 }
 
 static void settle(struct worker *worker, bool more)
 {
 	struct metrics *metrics = worker->metrics;
-	worker->settle_us = now_us(worker);
-	histogram_observe(&metrics->claim, seconds(worker->claim_us));
-	histogram_observe(&metrics->publish, seconds(worker->settle_us - worker->publish_us));
+	worker->settle_us = worker_now_us(worker);
+	histogram_observe(&metrics->claim, worker_seconds(worker->claim_us));
+	histogram_observe(&metrics->publish,
+			  worker_seconds(worker->settle_us - worker->publish_us));
 	histogram_observe(&metrics->batch_events, (double)worker->batch.events);
 	worker->claim_us = 0;
 	worker->source->ops->settle(worker->source, &worker->batch, more);
 }
 
-static void clear(struct worker *worker)
+void worker_clear(struct worker *worker)
 {
 	batch_clear(&worker->batch);
 	worker->claim_us = 0;
@@ -198,7 +170,7 @@ static void perform(struct worker *worker, const struct engine_action *action)
 		batch_skip_unsent(&worker->batch);
 		break;
 	case DO_CLEAR:
-		clear(worker);
+		worker_clear(worker);
 		break;
 	case DO_WOKEN:
 		count_wakeup(worker, action->cause);
@@ -229,7 +201,7 @@ static void watch_for_stall(struct worker *worker)
 	if (worker->stall_timer_set || !engine_waits_for_sink(&worker->engine))
 		return;
 	worker->stall_timer_set = true;
-	int64_t left = stalled_at(worker) - now_us(worker);
+	int64_t left = stalled_at(worker) - worker_now_us(worker);
 	world->set_timer(world->arg, WORKER_TIMER_STALL, left > 0 ? left : 0);
 }
 
@@ -237,7 +209,7 @@ static void step_once(struct worker *worker, struct engine_input input)
 {
 	struct engine_actions actions;
 	enum engine_state before = worker->engine.state;
-	input.now_us = now_us(worker);
+	input.now_us = worker_now_us(worker);
 	input.owes = worker->source->ops->owes(worker->source);
 	engine_step(&worker->engine, &input, &actions);
 	if (before != worker->engine.state)
@@ -253,7 +225,7 @@ static void step_once(struct worker *worker, struct engine_input input)
 		worker->world->changed(worker->world->arg);
 }
 
-static void step(struct worker *worker, struct engine_input input)
+void worker_step(struct worker *worker, struct engine_input input)
 {
 	step_once(worker, input);
 	while (worker->tell_blocked || worker->tell_progress) {
@@ -268,174 +240,13 @@ static void step(struct worker *worker, struct engine_input input)
 	watch_for_stall(worker);
 }
 
-/* ---- what the source tells ---- */
-
-static void connected(struct worker *worker, bool acquired)
-{
-	worker->acquired = acquired;
-	worker->ever_acquired = true; /* the set-up works, as far as a standby can tell */
-	worker->metrics->shards = worker->source->shards;
-	worker->metrics->connected[PEER_DATABASE] = true;
-}
-
-static void on_acquired(void *owner, bool gained)
-{
-	struct worker *worker = owner;
-	worker->standby_for[0] = '\0';
-	connected(worker, true);
-	step(worker, (struct engine_input){.event = ON_ACQUIRED,
-					   .has_bell = worker->source->has_bell,
-					   .company = worker->source->company,
-					   .gained = gained});
-}
-
-static void on_busy(void *owner, const char *why)
-{
-	struct worker *worker = owner;
-	if (strcmp(worker->standby_for, why) != 0)
-		log_info("standing by: %s", why);
-	snprintf(worker->standby_for, sizeof(worker->standby_for), "%s", why);
-	connected(worker, false);
-	/* Whoever has them tells. */
-	worker->metrics->depth = worker->metrics->oldest_age_seconds = 0;
-	worker->waiting_us = 0;
-	tell(worker, ON_BUSY);
-}
-
-static void on_stirred(void *owner)
-{
-	tell(owner, ON_STIRRED);
-}
-
-static void on_lost(void *owner, const char *why)
-{
-	struct worker *worker = owner;
-	worker->acquired = false;
-	worker->standby_for[0] = '\0';
-	shards_clear(&worker->metrics->shards, worker->source->shards.count);
-	worker->metrics->connected[PEER_DATABASE] = false;
-	worker->metrics->retries[PEER_DATABASE]++;
-	log_warning("the session with the database is gone: %s; %s", why,
-		    worker->batch.sent > 0 ? "what was published is remembered and settled after "
-					     "reconnecting"
-					   : "reconnecting");
-	tell(worker, ON_LOST);
-}
-
-/* What nobody has ever seen work is a mistake in the set-up: say so and end. Once it has worked,
- * somebody may be at it right now (a migration, a password change): go on trying. */
-static void on_refused(void *owner, const char *why)
-{
-	struct worker *worker = owner;
-	if (worker->ever_acquired) {
-		on_lost(owner, why);
-		return;
-	}
-	log_error("%s", why);
-	worker->refused = true;
-	tell(worker, ON_STOP_NOW);
-}
-
-static void on_claimed(void *owner, struct chunk *chunk)
-{
-	struct worker *worker = owner;
-	struct engine_input input = {.event = ON_CLAIMED,
-				     .count = (int64_t)chunk->count,
-				     .cut = chunk->cut,
-				     .upto = chunk->upto};
-	worker->claim_us += now_us(worker) - worker->claim_sent_us;
-	if (chunk->count > 0) {
-		input.first = chunk->events[0].id;
-		input.last = chunk->events[chunk->count - 1].id;
-		if (worker->waiting_us == 0)
-			worker->waiting_us = now_us(worker);
-		/* Not at the first send: a sink may say LATER for as long as it likes. */
-		if (worker->batch.events == 0)
-			worker->publish_us = worker->progress_us = now_us(worker);
-		batch_add(&worker->batch, chunk);
-	} else {
-		chunk->free(chunk);
-	}
-	step(worker, input);
-}
-
-static void on_settled(void *owner)
-{
-	struct worker *worker = owner;
-	worker->moved_us = now_us(worker);
-	histogram_observe(&worker->metrics->settle, seconds(worker->moved_us - worker->settle_us));
-	clear(worker);
-	tell(worker, ON_SETTLED);
-}
-
-static void on_withdrawn(void *owner)
-{
-	tell(owner, ON_WITHDRAWN);
-}
-
-static void on_recovered(void *owner)
-{
-	struct worker *worker = owner;
-	if (worker->batch.delivered > 0)
-		log_info("settled %zu published events by their identity", worker->batch.delivered);
-	worker->moved_us = now_us(worker);
-	clear(worker);
-	tell(worker, ON_RECOVERED);
-}
-
-static void on_observed(void *owner, int64_t drawn, const struct writers *writers)
-{
-	step(owner,
-	     (struct engine_input){.event = ON_OBSERVED, .drawn = drawn, .writers = writers});
-}
-
-static void on_rung(void *owner)
-{
-	tell(owner, ON_RUNG);
-}
-
-static void on_gauged(void *owner, const struct gauges *gauges)
-{
-	struct worker *worker = owner;
-	worker->metrics->depth = gauges->depth;
-	worker->metrics->oldest_age_seconds = gauges->oldest_age_seconds;
-	worker->metrics->dead_letters = gauges->dead_letters;
-	if (gauges->depth <= 0)
-		worker->waiting_us = 0;
-	else if (worker->waiting_us == 0)
-		worker->waiting_us = now_us(worker);
-	if (gauges->unfinished)
-		worker->engine.housekeep_at_us = 0;
-}
-
-static void on_closed(void *owner)
-{
-	tell(owner, ON_CLOSED);
-}
-
-const struct source_events worker_source_events = {
-    .acquired = on_acquired,
-    .busy = on_busy,
-    .lost = on_lost,
-    .refused = on_refused,
-    .claimed = on_claimed,
-    .settled = on_settled,
-    .withdrawn = on_withdrawn,
-    .recovered = on_recovered,
-    .observed = on_observed,
-    .rung = on_rung,
-    .stirred = on_stirred,
-    .gauged = on_gauged,
-    .closed = on_closed,
-};
-
 /* ---- what the sink tells ---- */
 
 static void reported(struct worker *worker)
 {
-	worker->progress_us = now_us(worker);
+	worker->progress_us = worker_now_us(worker);
 	if (worker->batch.outstanding == 0 || worker->tell_progress)
-		tell(worker, ON_PROGRESS);
+		worker_tell(worker, ON_PROGRESS);
 }
 
 static void on_delivered(void *owner, struct event *event)
@@ -443,7 +254,7 @@ static void on_delivered(void *owner, struct event *event)
 	struct worker *worker = owner;
 	if (event->created_us > 0) {
 		int64_t age = worker->world->realtime_us(worker->world->arg) - event->created_us;
-		histogram_observe(&worker->metrics->latency, age > 0 ? seconds(age) : 0);
+		histogram_observe(&worker->metrics->latency, age > 0 ? worker_seconds(age) : 0);
 	}
 	worker->published++;
 	batch_delivered(&worker->batch, event);
@@ -470,25 +281,25 @@ static void on_writable(void *owner)
 {
 	struct worker *worker = owner;
 	/* Whether the relay is stuck counts from here: until now it was the sink's turn. */
-	worker->moved_us = now_us(worker);
-	tell(worker, ON_WRITABLE);
+	worker->moved_us = worker_now_us(worker);
+	worker_tell(worker, ON_WRITABLE);
 }
 
 static void on_broken(void *owner, const char *why)
 {
 	log_warning(
 	    "the producer must be rebuilt: %s; what was not acknowledged is published again", why);
-	tell(owner, ON_BROKEN);
+	worker_tell(owner, ON_BROKEN);
 }
 
 static void on_reachable(void *owner, bool yes)
 {
-	tell(owner, yes ? ON_REACHABLE : ON_UNREACHABLE);
+	worker_tell(owner, yes ? ON_REACHABLE : ON_UNREACHABLE);
 }
 
 static void on_ready(void *owner)
 {
-	tell(owner, ON_READY);
+	worker_tell(owner, ON_READY);
 }
 
 const struct sink_events worker_sink_events = {
@@ -536,17 +347,17 @@ void worker_free(struct worker **worker)
 
 void worker_start(struct worker *worker)
 {
-	tell(worker, ON_START);
+	worker_tell(worker, ON_START);
 }
 
 void worker_stop(struct worker *worker, bool now)
 {
-	tell(worker, now ? ON_STOP_NOW : ON_STOP);
+	worker_tell(worker, now ? ON_STOP_NOW : ON_STOP);
 }
 
 static void on_stall_timer(struct worker *worker)
 {
-	int64_t now = now_us(worker);
+	int64_t now = worker_now_us(worker);
 	worker->stall_timer_set = false;
 	if (!engine_waits_for_sink(&worker->engine) || now < stalled_at(worker)) {
 		watch_for_stall(worker);
@@ -556,15 +367,15 @@ static void on_stall_timer(struct worker *worker)
 	log_warning("Kafka %s for %.0f s: the transaction is rolled back so that it does not hold "
 		    "up vacuum; %zu events stay with the producer",
 		    silent ? "has acknowledged nothing" : "has not acknowledged a batch",
-		    seconds(now - (silent ? worker->progress_us : worker->engine.begun_us)),
+		    worker_seconds(now - (silent ? worker->progress_us : worker->engine.begun_us)),
 		    worker->batch.outstanding);
-	tell(worker, ON_STALLED);
+	worker_tell(worker, ON_STALLED);
 }
 
 void worker_on_timer(struct worker *worker, enum worker_timer timer)
 {
 	if (timer == WORKER_TIMER_WAKE)
-		tell(worker, ON_TIMER);
+		worker_tell(worker, ON_TIMER);
 	else
 		on_stall_timer(worker);
 }
@@ -599,7 +410,7 @@ void worker_status(const struct worker *worker, struct worker_status *status)
 	    .standby = worker->standby_for,
 	    .shards = &worker->source->shards,
 	    .waiting = worker->waiting_us > 0 || worker->batch.events > 0,
-	    .idle_us = now_us(worker) - since,
-	    .blocked_us = blocked ? now_us(worker) - worker->blocked_us : -1,
+	    .idle_us = worker_now_us(worker) - since,
+	    .blocked_us = blocked ? worker_now_us(worker) - worker->blocked_us : -1,
 	};
 }

@@ -21,7 +21,8 @@ OWNERS = {
 }
 
 PURE = ["engine.c", "waker.c", "horizon.c", "writers.c", "batch.c", "event.c", "route.c", "template.c",
-        "headers.c", "verdict.c", "backoff.c", "units.c", "worker.c", "histogram.c"]
+        "headers.c", "verdict.c", "backoff.c", "units.c", "worker.c", "worker_source.c",
+        "spread.c", "shards.c", "histogram.c"]
 IMPURE = list(OWNERS) + ["loop.h", "clock.h", "time.h", "sys/time.h", "sys/socket.h", "unistd.h", "poll.h", "pthread.h"]
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)

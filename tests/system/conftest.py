@@ -10,6 +10,7 @@ import pytest
 from harness import process
 from harness.checker import problems
 from harness.consumer import Reader
+from harness.fleet import Player
 from harness.kafka import Kafka
 from harness.postgres import Database, Postgres
 from harness.relay import BINARY, Relay, merge
@@ -148,6 +149,19 @@ def new_relay(settings, directory):
     for relay in made:
         found = relay.broken()
         assert not found, f"{relay.name} said:\n{found}"
+
+
+@pytest.fixture
+def play(database):
+    """play(layout, *shards): a relay with so many shards that owns these."""
+    players = []
+
+    def begin(*args, **options):
+        players.append(Player(database, *args, **options))
+        return players[-1]
+    yield begin
+    for player in players:
+        player.connection.close()
 
 
 @pytest.fixture

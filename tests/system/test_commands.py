@@ -10,7 +10,7 @@ import pytest
 from harness.relay import libconfig, run_relay
 from harness.writers import insert
 
-COMMANDS = ["run", "check", "migrate", "status"]
+COMMANDS = ["run", "check", "migrate", "status", "pause", "resume"]
 
 
 def schema(database):

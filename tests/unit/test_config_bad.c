@@ -61,7 +61,7 @@ static void test_unknown(void **state)
 	    {REQUIRED "outbox = { dns = \"x\"; };",
 	     "t.conf:1: unknown option outbox.dns; allowed in outbox: table, columns, ordering, "
 	     "settle, retention, shards, claim_rows, batch_rows, batch_bytes, poll_interval, "
-	     "sweep_interval, stall_timeout, on_reject"},
+	     "sweep_interval, stall_timeout, session_timeout, on_reject"},
 	    {REQUIRED "zebra = 1;",
 	     "t.conf:1: unknown option zebra; allowed: database, outbox, kafka, route, http, log"},
 	    {REQUIRED "logs = { level = \"info\"; };",
@@ -181,7 +181,7 @@ static void test_out_of_range(void **state)
 	    {REQUIRED "outbox = { batch_rows = 5000000000L; };",
 	     "t.conf:1: outbox.batch_rows is 5000000000, too large; allowed are 1 to 1000000"},
 	    {REQUIRED "outbox = { shards = 0; };",
-	     "t.conf:1: outbox.shards is 0; the only value allowed is 1"},
+	     "t.conf:1: outbox.shards is 0, too small; allowed are 1 to 1024"},
 	    {REQUIRED "outbox = {\n claim_rows = 500;\n batch_rows = 100; };",
 	     "t.conf:2: outbox.claim_rows is 500, more than outbox.batch_rows, which is 100; a "
 	     "claim is part of a batch, so lower the one or raise the other"},
@@ -266,11 +266,6 @@ static void test_what_later_releases_bring(void **state)
 	    {REQUIRED "outbox = { on_reject = \"park\"; };",
 	     "t.conf:1: outbox.on_reject is \"park\": holding a key comes in a later release; use "
 	     "\"halt\" or \"dead-letter\""},
-	    {REQUIRED "outbox = { ordering = \"none\"; };",
-	     "t.conf:1: outbox.ordering is \"none\": competing relays come in a later release; use "
-	     "\"key\""},
-	    {REQUIRED "outbox = { shards = 4; };",
-	     "t.conf:1: outbox.shards is 4: more than one shard comes in a later release; use 1"},
 	    {DATABASE "kafka = { bootstrap_servers = \"b:1\"; delivery = \"exactly-once\"; };",
 	     "t.conf:1: kafka.delivery is \"exactly-once\": Kafka transactions come in a later "
 	     "release; use \"at-least-once\""},
@@ -321,16 +316,16 @@ static void test_all_problems_are_told_in_the_order_of_the_file(void **state)
 {
 	static const struct bad bad[] = {
 	    {"log = { level = \"loud\"; };\n"
-	     "outbox = {\n batch_rows = 10;\n shards = 2;\n claim_rows = 20;\n colour = 1; };\n"
+	     "outbox = {\n batch_rows = 10;\n shards = 2000;\n claim_rows = 20;\n colour = 1; };\n"
 	     "kafka = { bootstrap_servers = 5; };\n",
 	     "t.conf:1: log.level is \"loud\"; allowed: \"error\", \"warning\", \"info\", "
 	     "\"debug\"\n"
-	     "t.conf:4: outbox.shards is 2: more than one shard comes in a later release; use 1\n"
+	     "t.conf:4: outbox.shards is 2000, too large; allowed are 1 to 1024\n"
 	     "t.conf:5: outbox.claim_rows is 20, more than outbox.batch_rows, which is 10; a claim "
 	     "is part of a batch, so lower the one or raise the other\n"
 	     "t.conf:6: unknown option outbox.colour; allowed in outbox: table, columns, ordering, "
 	     "settle, retention, shards, claim_rows, batch_rows, batch_bytes, poll_interval, "
-	     "sweep_interval, stall_timeout, on_reject\n"
+	     "sweep_interval, stall_timeout, session_timeout, on_reject\n"
 	     "t.conf:7: kafka.bootstrap_servers is a whole number; a string is needed, such as "
 	     "\"127.0.0.1:9092\"\n"
 	     "t.conf: database.dsn is missing; it is required, such as dsn = \"host=127.0.0.1 "
@@ -547,7 +542,7 @@ static void test_what_others_judge(void **state)
 	assert_null(complaints(REQUIRED "route = { topic = \"t\"; };", picky));
 	said = complaints(REQUIRED "route = {\n topic = \"bad1\";\n headers = (\n \"a=b\",\n"
 				   " \"a=${env:TEST_CONFIG}bad2\",\n \"bad3\" ); };\n"
-				   "outbox = { settle = \"bad4\";\n shards = 2;\n"
+				   "outbox = { settle = \"bad4\";\n shards = 2000;\n"
 				   " columns = { id = \"bad5\"; created_at = 5; }; };",
 			  picky);
 	assert_string_equal(
@@ -557,7 +552,7 @@ static void test_what_others_judge(void **state)
 	    "t.conf:6: route.headers, item 3: \"bad3\" is not name=template, such as "
 	    "\"id=${event_id}\"\n"
 	    "t.conf:7: outbox.settle is \"bad4\"; allowed: \"delete\", \"mark\"\n"
-	    "t.conf:8: outbox.shards is 2: more than one shard comes in a later release; use 1\n"
+	    "t.conf:8: outbox.shards is 2000, too large; allowed are 1 to 1024\n"
 	    "t.conf:9: outbox.columns.id: \"bad5\" is bad\n"
 	    "t.conf:9: outbox.columns.created_at is a whole number; a string is needed, such as "
 	    "\"created_at\"");

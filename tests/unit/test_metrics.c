@@ -115,13 +115,15 @@ static void test_counts_and_states(void **state)
 	metrics.depth = 1234567890123.0;
 	metrics.oldest_age_seconds = 0.1;
 	metrics.retries[PEER_KAFKA] = 18446744073709551615ull;
-	metrics.shard_owned = true;
+	shards_clear(&metrics.shards, 2);
+	metrics.shards.owned[1] = true;
 	metrics.connected[PEER_DATABASE] = true;
 	metrics.wakeups[WAKEUP_SWEEP] = 3;
 	assert_true(prints("outbox_relay_depth 1234567890123"));
 	assert_true(prints("outbox_relay_oldest_age_seconds 0.1"));
 	assert_true(prints("outbox_relay_retries_total{peer=\"kafka\"} 18446744073709551615"));
-	assert_true(prints("outbox_relay_shard_owned{shard=\"0\"} 1"));
+	assert_true(prints("outbox_relay_shard_owned{shard=\"0\"} 0"));
+	assert_true(prints("outbox_relay_shard_owned{shard=\"1\"} 1"));
 	assert_true(prints("outbox_relay_connected{peer=\"database\"} 1"));
 	assert_true(prints("outbox_relay_connected{peer=\"kafka\"} 0"));
 	assert_true(prints("outbox_relay_wakeups_total{cause=\"sweep\"} 3"));

@@ -3,6 +3,7 @@
  */
 #include "outbox_chunk.h"
 #include "pg.h"
+#include "xalloc.h"
 
 #include <inttypes.h>
 #include <setjmp.h>
@@ -92,7 +93,9 @@ static struct chunk *chunk;
 static struct event *events(uint32_t payload)
 {
 	struct outbox_shape one = shape(payload);
-	chunk = outbox_chunk_new(result, &one);
+	PGresult **results = xmalloc(sizeof(*results));
+	results[0] = result;
+	chunk = outbox_chunk_new(results, 1, &one);
 	memset(&one, 0, sizeof(one));
 	return chunk->events;
 }

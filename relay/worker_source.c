@@ -1,0 +1,175 @@
+/*
+ * worker_source.c - what the source tells the worker
+ */
+#include "worker_internal.h"
+
+#include "log.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void connected(struct worker *worker, bool acquired)
+{
+	worker->acquired = acquired;
+	worker->ever_acquired = true; /* the set-up works, as far as a standby can tell */
+	worker->metrics->shards = worker->source->shards;
+	worker->metrics->connected[PEER_DATABASE] = true;
+}
+
+static void on_acquired(void *owner, bool gained)
+{
+	struct worker *worker = owner;
+	worker->standby_for[0] = '\0';
+	connected(worker, true);
+	worker_step(worker, (struct engine_input){.event = ON_ACQUIRED,
+						  .has_bell = worker->source->has_bell,
+						  .company = worker->source->company,
+						  .gained = gained});
+}
+
+static void on_busy(void *owner, const char *why)
+{
+	struct worker *worker = owner;
+	if (strcmp(worker->standby_for, why) != 0)
+		log_info("standing by: %s", why);
+	snprintf(worker->standby_for, sizeof(worker->standby_for), "%s", why);
+	connected(worker, false);
+	/* Whoever has them tells. */
+	worker->metrics->depth = worker->metrics->oldest_age_seconds = 0;
+	worker->waiting_us = 0;
+	worker_tell(worker, ON_BUSY);
+}
+
+static void on_rested(void *owner)
+{
+	worker_tell(owner, ON_RESTED);
+}
+
+static void on_stirred(void *owner)
+{
+	worker_tell(owner, ON_STIRRED);
+}
+
+static void on_lost(void *owner, const char *why)
+{
+	struct worker *worker = owner;
+	worker->acquired = false;
+	worker->standby_for[0] = '\0';
+	shards_clear(&worker->metrics->shards, worker->source->shards.count);
+	worker->metrics->connected[PEER_DATABASE] = false;
+	worker->metrics->retries[PEER_DATABASE]++;
+	log_warning("the session with the database is gone: %s; %s", why,
+		    worker->batch.sent > 0 ? "what was published is remembered and settled after "
+					     "reconnecting"
+					   : "reconnecting");
+	worker_tell(worker, ON_LOST);
+}
+
+/* What nobody has ever seen work is a mistake in the set-up: say so and end. Once it has worked,
+ * somebody may be at it right now (a migration, a password change): go on trying. */
+static void on_refused(void *owner, const char *why)
+{
+	struct worker *worker = owner;
+	if (worker->ever_acquired) {
+		on_lost(owner, why);
+		return;
+	}
+	log_error("%s", why);
+	worker->refused = true;
+	worker_tell(worker, ON_STOP_NOW);
+}
+
+static void on_claimed(void *owner, struct chunk *chunk)
+{
+	struct worker *worker = owner;
+	struct engine_input input = {.event = ON_CLAIMED,
+				     .count = (int64_t)chunk->count,
+				     .cut = chunk->cut,
+				     .upto = chunk->upto};
+	worker->claim_us += worker_now_us(worker) - worker->claim_sent_us;
+	if (chunk->count > 0) {
+		input.first = chunk->events[0].id;
+		input.last = chunk->events[chunk->count - 1].id;
+		if (worker->waiting_us == 0)
+			worker->waiting_us = worker_now_us(worker);
+		/* Not at the first send: a sink may say LATER for as long as it likes. */
+		if (worker->batch.events == 0)
+			worker->publish_us = worker->progress_us = worker_now_us(worker);
+		batch_add(&worker->batch, chunk);
+	} else {
+		chunk->free(chunk);
+	}
+	worker_step(worker, input);
+}
+
+static void on_settled(void *owner)
+{
+	struct worker *worker = owner;
+	worker->moved_us = worker_now_us(worker);
+	histogram_observe(&worker->metrics->settle,
+			  worker_seconds(worker->moved_us - worker->settle_us));
+	worker_clear(worker);
+	worker_tell(worker, ON_SETTLED);
+}
+
+static void on_withdrawn(void *owner)
+{
+	worker_tell(owner, ON_WITHDRAWN);
+}
+
+static void on_recovered(void *owner)
+{
+	struct worker *worker = owner;
+	if (worker->batch.delivered > 0)
+		log_info("settled %zu published events by their identity", worker->batch.delivered);
+	worker->moved_us = worker_now_us(worker);
+	worker_clear(worker);
+	worker_tell(worker, ON_RECOVERED);
+}
+
+static void on_observed(void *owner, int64_t drawn, const struct writers *writers)
+{
+	worker_step(
+	    owner, (struct engine_input){.event = ON_OBSERVED, .drawn = drawn, .writers = writers});
+}
+
+static void on_rung(void *owner)
+{
+	worker_tell(owner, ON_RUNG);
+}
+
+static void on_gauged(void *owner, const struct gauges *gauges)
+{
+	struct worker *worker = owner;
+	worker->metrics->depth = gauges->depth;
+	worker->metrics->oldest_age_seconds = gauges->oldest_age_seconds;
+	worker->metrics->dead_letters = gauges->dead_letters;
+	if (gauges->depth <= 0)
+		worker->waiting_us = 0;
+	else if (worker->waiting_us == 0)
+		worker->waiting_us = worker_now_us(worker);
+	if (gauges->unfinished)
+		worker->engine.housekeep_at_us = 0;
+}
+
+static void on_closed(void *owner)
+{
+	worker_tell(owner, ON_CLOSED);
+}
+
+const struct source_events worker_source_events = {
+    .acquired = on_acquired,
+    .busy = on_busy,
+    .lost = on_lost,
+    .refused = on_refused,
+    .claimed = on_claimed,
+    .settled = on_settled,
+    .withdrawn = on_withdrawn,
+    .recovered = on_recovered,
+    .observed = on_observed,
+    .rung = on_rung,
+    .rested = on_rested,
+    .stirred = on_stirred,
+    .gauged = on_gauged,
+    .closed = on_closed,
+};

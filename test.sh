@@ -3,12 +3,12 @@
 #
 #   ./test.sh [NAME...]
 #
-# NAME is a layer (lint, unit, asan, fuzz, sim, system) or a test: test_units, test_order.py, ...
+# NAME is a layer (lint, unit, asan, fuzz, sim, system, faults) or a test: test_units, test_order.py, ...
 # The last line is "N passed, N failed"; the status is 1 if any failed or none ran.
 set -uo pipefail
 cd "$(dirname "$0")"
 
-LAYERS=(lint unit asan fuzz sim system)
+LAYERS=(lint unit asan fuzz sim system faults)
 # What also runs on the build with sanitizers: every part of the relay once, what handles input, and the ways out of a
 # fault, where memory is given back out of turn.
 ASAN_SYSTEM=(first_event payloads claims settle reject commands config_errors missing_topic signals http embedded
@@ -77,6 +77,7 @@ build() {
 build_normal() { build build; }
 # Without -Werror: with sanitizers gcc warns of what cannot be.
 build_sanitized() { build build-sanitize -DSANITIZE=ON -DWERROR=OFF; }
+build_plants() { build build-plants -DPLANTS=ON; }
 build_clang() {
     build build-clang -DCMAKE_C_COMPILER=clang -DSANITIZE=ON -DFUZZ=ON \
         -DCMAKE_C_FLAGS=-fsanitize=fuzzer-no-link
@@ -187,6 +188,24 @@ layer_system() {
     say "system tests on a real Postgres and a real Kafka"
     build_normal || { fail "build"; return; }
     run_pytest build/outbox-relay tests/system
+}
+
+# Rounds of faults with relays in the middle; each is a test. And whether such a round finds an error.
+layer_faults() {
+    say "faults, against a pair of Postgres servers and three brokers"
+    build_normal && build_plants || { fail "build"; return; }
+    local report good bad
+    check "negative controls" env -C tests OUTBOX_RELAY=../build-plants/outbox-relay /usr/bin/python3 -m faults.negative --required
+    report=$(mktemp)
+    (cd tests && /usr/bin/python3 -m faults.soak --select ci --binary ../build/outbox-relay) | tee "$report"
+    read -r good bad < <(sed -n '$s/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$report")
+    rm -f "$report"
+    if [ -z "${bad-}" ]; then
+        fail "faults: the program itself"
+        return
+    fi
+    count "$good" "$bad"
+    [ "$bad" = 0 ] || failures+=("faults: $bad rounds")
 }
 
 # One test by its name.

@@ -33,6 +33,8 @@ void loop_io_free(struct loop_io **io);
 /* A one-shot timer, at first not set. Setting it again replaces the time. */
 struct loop_timer *loop_timer_new(struct loop *loop, void (*fire)(void *arg), void *arg);
 void loop_timer_set(struct loop_timer *timer, int64_t microseconds);
+/* Once due, it fires before anything else that is ready. To be called while it is not set. */
+void loop_timer_first(struct loop_timer *timer);
 void loop_timer_stop(struct loop_timer *timer);
 void loop_timer_free(struct loop_timer **timer);
 

@@ -106,23 +106,21 @@ static void look(struct step *s, bool observes)
 {
 	struct engine *engine = s->engine;
 	engine->rest_until_us = 0;
-	if (engine->state != ENGINE_RESTING)
-		return;
 	engine->cause = CAUSE_BELL;
-	engine_resume(s, observes);
+	if (engine->state == ENGINE_RESTING)
+		engine_resume(s, observes);
 }
 
 void engine_on_rung(struct step *s)
 {
 	struct engine *engine = s->engine;
-	bool watching = engine->waker.state == WAKER_WATCHING;
-	if (!engine->waker.armed) {
-		put_to_rest(s);
-		return;
-	}
+	bool watching = engine->waker.state == WAKER_WATCHING, armed = engine->waker.armed;
 	if (waker_rung(&engine->waker))
 		engine_act(s, DO_BELL_OFF);
-	look(s, watching);
+	if (armed)
+		look(s, watching);
+	else
+		put_to_rest(s);
 }
 
 /* Should it have been armed again meanwhile, the next ring finds nobody asleep. */

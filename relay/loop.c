@@ -24,6 +24,10 @@ struct loop_io {
 	void *arg;
 };
 
+/* Unless told otherwise events have the middle one, of two the second (event.h:
+ * event_base_priority_init). */
+enum { URGENT, PRIORITIES = 2 };
+
 struct loop_timer {
 	struct event *event; /* owned */
 	void (*fire)(void *arg);
@@ -63,7 +67,7 @@ struct loop *loop_new(void)
 	event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER);
 	loop->base = event_base_new_with_config(config);
 	event_config_free(config);
-	must(loop->base != NULL, "start");
+	must(loop->base != NULL && event_base_priority_init(loop->base, PRIORITIES) == 0, "start");
 	/* A peer that hangs up must be an error of write(2), not the end of the process. */
 	signal(SIGPIPE, SIG_IGN);
 	return loop;
@@ -146,6 +150,11 @@ struct loop_timer *loop_timer_new(struct loop *loop, void (*fire)(void *arg), vo
 	timer->event = event_new(loop->base, -1, 0, timer_fired, timer);
 	must(timer->event != NULL, "make a timer");
 	return timer;
+}
+
+void loop_timer_first(struct loop_timer *timer)
+{
+	must(event_priority_set(timer->event, URGENT) == 0, "make a timer urgent");
 }
 
 void loop_timer_set(struct loop_timer *timer, int64_t microseconds)

@@ -191,7 +191,7 @@ static void build_info(FILE *out, const struct metric *metric, const struct sour
 /* clang-format off */
 static const struct metric METRICS[] = {
 	{"outbox_relay_depth", GAUGE,
-	 "Events waiting in the outbox; exact up to a cap, then an estimate.",
+	 "Events waiting in this relay's shards; exact up to a cap, then an estimate.",
 	 plain, IN_METRICS(depth)},
 	{"outbox_relay_oldest_age_seconds", GAUGE,
 	 "Age of the oldest waiting event; 0 when none waits.",
@@ -227,7 +227,7 @@ static const struct metric METRICS[] = {
 	 "Events in a batch.",
 	 histogram, IN_METRICS(batch_events)},
 	{"outbox_relay_shard_owned", GAUGE,
-	 "1 if this relay serves the worker, 0 if it stands by.",
+	 "1 if this relay owns the shard, 0 if not.",
 	 shard_owned, 0},
 	{"outbox_relay_connected", GAUGE,
 	 "1 if the peer can be reached, 0 if not.",

@@ -58,5 +58,7 @@ void outbox_heartbeat_new(struct outbox *outbox)
 {
 	outbox->heartbeat = loop_timer_new(outbox->loop, on_heartbeat, outbox);
 	outbox->beat_us = clock_monotonic_us();
+	/* After a stop it must be heard before whatever has come in meanwhile. */
+	loop_timer_first(outbox->heartbeat);
 	loop_timer_set(outbox->heartbeat, 0);
 }

@@ -17,11 +17,13 @@ import latency
 import machine
 import memory
 import outbox
+import scale
+import takeover
 from plan import Plan
 from rig import Rig, relay_binary
 
 SECTIONS = {"drain": drain, "latency": latency, "inserts": inserts, "dead": dead_rows, "idle": idle,
-            "memory": memory}
+            "memory": memory, "scale": scale, "takeover": takeover}
 
 
 def arguments():

@@ -19,21 +19,21 @@ def connections(rate):
 
 
 @contextmanager
-def _consumer(rig, topic, events, seconds):
+def consumer(rig, topic, events, seconds):
     """Connected and waiting; ended with the block, whatever happens."""
-    consumer = subprocess.Popen(
+    receiver = subprocess.Popen(
         [sys.executable, os.path.join(HERE, "latency_consumer.py"), rig.kafka.bootstrap, topic.name,
          str(PARTITIONS), str(events), str(seconds)], stdout=subprocess.PIPE, text=True)
     try:
-        if consumer.stdout.readline() != "ready\n":
+        if receiver.stdout.readline() != "ready\n":
             raise RuntimeError("the consumer did not start")
-        yield consumer
+        yield receiver
     finally:
-        consumer.kill()
-        consumer.wait()
+        receiver.kill()
+        receiver.wait()
 
 
-def _numbers(text):
+def numbers(text):
     return {n: rest for n, *rest in (map(int, line.split()) for line in text.splitlines())}
 
 
@@ -45,12 +45,12 @@ def observe(rig, plan, rate):
     outbox.tidy(rig)
     with Topic(rig.kafka) as topic:
         relay = rig.relay(topic.name).start()
-        with _consumer(rig, topic, events, seconds + 30) as consumer:
+        with consumer(rig, topic, events, seconds + 30) as receiver:
             commits = run([rig.build("paced_writer"), rig.dsn, rate, seconds, connections(rate), plan.keys],
                           timeout=seconds * 3)
-            arrivals, _ = consumer.communicate(timeout=seconds + 60)
+            arrivals, _ = receiver.communicate(timeout=seconds + 60)
         stop(relay)
-    return _numbers(commits), _numbers(arrivals)
+    return numbers(commits), numbers(arrivals)
 
 
 def figures(commits, arrivals, rate):

@@ -19,13 +19,17 @@ SELECT 'bench', 'key-' || lpad(((hashint8extended(n, %(seed)s) & 2147483647) %% 
 """
 
 
-def migrate(rig, table, settle):
+def migrate(rig, table, settle, partitions=0):
     """As an app team that runs the scripts itself."""
     names = {"outbox_schema": "public", "outbox_table": table, "outbox_id": "id", "settle": settle}
     argv = [program_of_postgres("psql"), rig.dsn, "-X", "-q", "-1", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null"]
     for name, value in names.items():
         argv += ["-v", f"{name}={value}"]
-    for script in SCRIPTS:
+    scripts = list(SCRIPTS)
+    if partitions:
+        argv += ["-v", f"partitions={partitions}"]
+        scripts.insert(1, "partitions.sql")
+    for script in scripts:
         argv += ["-f", os.path.join(SQL, script)]
     run(argv, timeout=60, PGOPTIONS="-c client_min_messages=warning")
 

@@ -81,11 +81,11 @@ class Rig:
             self.sql(f"ALTER SYSTEM RESET {name}")
             self.sql("SELECT pg_reload_conf()")
 
-    def relay(self, topic, table="outbox_events", settle="delete"):
+    def relay(self, topic, table="outbox_events", settle="delete", shards=1):
         """A relay with the defaults, not yet started."""
         settings = {
             "database": {"dsn": self.database.dsn("outbox_relay")},
-            "outbox": {"table": table, "settle": settle, "on_reject": "halt"},
+            "outbox": {"table": table, "settle": settle, "on_reject": "halt", "shards": shards},
             "kafka": {"bootstrap_servers": self.kafka.bootstrap},
             "route": {"topic": topic},
             "http": {"listen": "127.0.0.1:0"},

@@ -24,7 +24,7 @@ RETRY = 0.1  # seconds between attempts to connect
 
 
 class Mix(NamedTuple):
-    """What the load is made of. Shares are of transactions, but for null, empty and large (of events)."""
+    """What the load is made of. Shares are of transactions, but for null, empty, large and wide (of events)."""
     keys: int = 50
     loose_keys: int = 3           # more keys, whose writers overlap
     types: tuple = ("thing", "other")
@@ -35,6 +35,7 @@ class Mix(NamedTuple):
     null: float = 0.05
     empty: float = 0.05
     large: float = 0.01
+    wide: float = 0.0             # hundreds of headers
     rollback: float = 0.1
     savepoint: float = 0.1
     delay: float = 0.2            # wait before the end of the transaction

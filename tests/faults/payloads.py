@@ -28,10 +28,11 @@ class Maker:
     """Makes payloads and headers for a column type: jsonb, json, text or bytea. largest: bytes of the largest
     payload. Shares are of all events."""
 
-    def __init__(self, rng, column="jsonb", largest=100_000, null=0.05, empty=0.05, large=0.01):
+    def __init__(self, rng, column="jsonb", largest=100_000, null=0.05, empty=0.05, large=0.01,
+                 wide=0.0):
         assert 200 <= largest <= len(PAD), "the largest payload must be 200 bytes to a megabyte"
         self.rng, self.column, self.largest = rng, column, largest
-        self.null, self.empty, self.large = null, empty, large
+        self.null, self.empty, self.large, self.wide = null, empty, large, wide
 
     def payload(self, event_id, number):
         """The parameter for the column, as str, bytes or None."""
@@ -62,6 +63,8 @@ class Maker:
                              ("ünï", ("→",)), ("type", ("once more",))):
             if self.rng.random() < 0.2:
                 members[name] = self.rng.choice(values)
+        if self.rng.random() < self.wide:
+            members.update((f"h{n}", ODD_KEYS[n % len(ODD_KEYS)]) for n in range(900))
         pairs = json.loads(_jsonb(members), object_pairs_hook=list)
         return _jsonb(members), [(name, _printed(value)) for name, value in pairs]
 

@@ -15,7 +15,7 @@ class Transaction:
     def __init__(self, load, connection, rng, name):
         self.load, self.connection, self.rng, self.name = load, connection, rng, name
         mix = self.mix = load.mix
-        self.maker = Maker(rng, mix.column, mix.largest, mix.null, mix.empty, mix.large)
+        self.maker = Maker(rng, mix.column, mix.largest, mix.null, mix.empty, mix.large, mix.wide)
         self.insert = truth.INSERT.format(table=mix.table, column=mix.column)
         self.keys = rng.sample(load.names, min(rng.choice((1, 1, 1, 2, 3, 5)), len(load.names)))
         most = 100 if rng.random() < mix.many else 3
@@ -37,6 +37,13 @@ class Transaction:
             self.connection.rollback()
             return
         self._commit()
+
+    def prepare(self):
+        """Does the work and prepares the transaction under its name; whoever commits it tells the load."""
+        self._work()
+        with self.connection.cursor() as cursor:
+            cursor.execute(f"PREPARE TRANSACTION '{self.name}'")
+        self._ended(self.undone, [])
 
     def _commit(self):
         """An error here says nothing about the outcome: truth will tell."""

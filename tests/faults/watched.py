@@ -67,7 +67,6 @@ class Watched:
         if not self.relay.process.alive:
             self.ended("died")
             return
-        self.relay.wait_log(r"ready: ")
         self._wait_depth()
         self.scrape()
         self.ended("alive", final=True)

@@ -101,7 +101,7 @@ static void check_repeat(struct sim *sim, unsigned index)
 	if (row->appended > 1 + row->repeats_allowed)
 		violated(sim, "repeats without a cause", "row %u for the %u. time", index,
 			 row->appended);
-	if (sim->lines_excused || sim->key_unordered[row->key] || follows(sim, row))
+	if (sim->lines_excused || follows(sim, row))
 		return;
 	if (sim->jumps_allowed[row->key] == 0)
 		violated(sim, "repeats out of line", "row %u", index);
@@ -122,7 +122,7 @@ void check_appended(struct sim *sim, unsigned index)
 	}
 	if (row->appended > 1)
 		check_repeat(sim, index);
-	else if (!sim->key_unordered[row->key])
+	else
 		check_order(sim, index);
 	sim->last_number[row->key] = row->number + 1;
 }
@@ -164,12 +164,25 @@ static int64_t later_of(int64_t a, int64_t b)
 	return a > b ? a : b;
 }
 
-static int64_t patience(const struct sim *sim, const struct row *row)
+/* Until when somebody else has locked the row or an earlier one of its key; 0: nobody ever has. */
+static int64_t held_until(const struct sim *sim, const struct row *row)
+{
+	int64_t until = 0;
+
+	for (unsigned i = 0; i < sim->db.row_count; i++) {
+		const struct row *other = &sim->db.rows[i];
+		if (other->key == row->key && other->id <= row->id)
+			until = later_of(until, other->foreign_until_us);
+	}
+	return until;
+}
+
+static int64_t patience(const struct sim *sim, const struct row *row, bool was_held)
 {
 	const struct engine_options *options = &sim->process.options;
 
-	if (row->sweep_only)
-		return options->poll_us + options->sweep_us + 200 * MS;
+	if (was_held) /* nobody rings when a lock is let go */
+		return options->poll_us + 200 * MS;
 	if (sim->plan.has_bell && !sim->plan.rings_lossy)
 		return 50 * MS + row->took_us; /* waker.c: the looks grow apart by doubling */
 	return options->poll_us + 50 * MS;
@@ -179,9 +192,11 @@ static void check_sleep(struct sim *sim, int64_t to_us)
 {
 	for (unsigned i = 0; i < sim->db.row_count; i++) {
 		const struct row *row = &sim->db.rows[i];
-		int64_t since = later_of(row->visible_us, row->foreign_until_us);
+		int64_t held = held_until(sim, row);
+		int64_t since = later_of(row->visible_us, held);
 		int64_t looked = later_of(sim->looking_us, sim->process.paused_until_us);
-		if (row_is_free(sim, row) && to_us - later_of(since, looked) > patience(sim, row))
+		if (row_is_free(sim, row) && held <= sim->now_us &&
+		    to_us - later_of(since, looked) > patience(sim, row, held > 0))
 			violated(sim, "sleeps on a row", "row %u for %lld ms", i,
 				 (long long)(to_us - since) / MS);
 	}

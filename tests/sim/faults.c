@@ -72,8 +72,6 @@ static void lock_row(struct sim *sim)
 	if (!row_is_free(sim, row))
 		return;
 	row->foreign_until_us = sim->now_us + (int64_t)sim_below(sim, 3000) * MS;
-	row->sweep_only = true;
-	sim->key_unordered[row->key] = true;
 }
 
 static void misroute(struct sim *sim, unsigned variant)

@@ -29,4 +29,6 @@ const struct plant_entry plants[PLANTS] = {
     [PLANT_RINGS_LOST] = {"rings-lost", "sleeps on a row"},
     [PLANT_SLEEPS_ON] = {"timer-too-long", "sleeps on a row"},
     [PLANT_STORM] = {"timer-too-short", "looks too often"},
+    [PLANT_KEY_NOT_HELD] = {"held-key-not-held", "reorders a key"},
+    [PLANT_PASSED_OVER] = {"floor-past-a-passed-row", "sleeps on a row"},
 };

@@ -75,6 +75,9 @@ static void op_claim(struct source *source, const struct claim *claim)
 	added = ask(session, ASK_CLAIM);
 	if (added != NULL)
 		added->claim = *claim;
+	added = claim->observes ? ask(session, ASK_LEFT) : NULL;
+	if (added != NULL)
+		added->claim = *claim;
 }
 
 static uint64_t rows_in(const struct batch *batch, enum event_state state)
@@ -192,6 +195,7 @@ void session_init(struct sim *sim)
 	session->sim = sim;
 	session->source.ops = &ops;
 	session->source.events = &worker_source_events;
+	shards_clear(&session->source.shards, 1);
 	session->source.owner = sim->process.worker;
 }
 
@@ -223,47 +227,74 @@ static void delete_row(struct sim *sim, struct backend *backend, unsigned row)
 	backend->deleted |= ROW_BIT(row);
 }
 
-static bool is_claimable(const struct sim *sim, const struct row *row, int64_t floor)
+static bool is_dirty(const struct sim *sim, const struct row *row)
 {
-	if (row->id <= floor)
-		return false;
-	if (sim->plant == PLANT_DIRTY_READ && row->state == ROW_DRAWN && row->taken_by == 0)
-		return true;
-	return row_is_free(sim, row);
+	return sim->plant == PLANT_DIRTY_READ && row->state == ROW_DRAWN && row->taken_by == 0;
 }
 
-static int lowest_above(const struct sim *sim, int64_t above)
+/* Visible to the backend's next statement; it may be locked. */
+static bool is_seen(const struct sim *sim, const struct backend *backend, const struct row *row)
+{
+	unsigned self = (unsigned)(backend - sim->db.backends) + 1;
+
+	return is_dirty(sim, row) || (row->state == ROW_VISIBLE && row->taken_by != self);
+}
+
+static int lowest_above(const struct sim *sim, const struct backend *backend, int64_t above)
 {
 	int lowest = -1;
 
 	for (unsigned i = 0; i < sim->db.row_count; i++)
-		if (is_claimable(sim, &sim->db.rows[i], above) &&
+		if (sim->db.rows[i].id > above && is_seen(sim, backend, &sim->db.rows[i]) &&
 		    (lowest < 0 || sim->db.rows[i].id < sim->db.rows[lowest].id))
 			lowest = (int)i;
 	return lowest;
 }
 
-static uint64_t claim_rows(struct sim *sim, struct backend *backend, const struct claim *claim,
-			   bool *cut)
+/* Takes rows in order of id; those that somebody else has locked are passed over, and with them
+ * the later ones of their keys. */
+static void claim_rows(struct sim *sim, struct backend *backend, const struct claim *claim,
+		       struct answer *answer)
 {
-	int64_t at = claim->floor, fit = claim->bytes / 100;
-	uint64_t rows = 0;
+	int64_t at = claim->floor, fit = claim->bytes / 100, taken = 0, last = 0;
+	uint32_t held = 0;
+	int row;
 
 	if (sim->plant == PLANT_CLAIMS_ABOVE_LAST && sim->session.last_claimed > at)
 		at = sim->session.last_claimed;
 	fit = fit > 0 ? fit : 1;
-	for (int64_t taken = 0; taken < claim->rows; taken++) {
-		int row = lowest_above(sim, at);
-		*cut = row >= 0 && taken == fit;
-		if (row < 0 || *cut)
+	while (taken < claim->rows && (row = lowest_above(sim, backend, at)) >= 0) {
+		const struct row *found = &sim->db.rows[row];
+		if (taken == fit)
 			break;
-		at = sim->db.rows[row].id;
+		at = found->id;
+		if (!row_is_free(sim, found) && !is_dirty(sim, found))
+			held |= 1u << found->key;
+		if ((held & 1u << found->key) &&
+		    (sim->plant != PLANT_KEY_NOT_HELD || !row_is_free(sim, found)))
+			continue;
+		last = at;
 		delete_row(sim, backend, (unsigned)row);
-		rows |= ROW_BIT(row);
+		answer->rows |= ROW_BIT(row);
+		taken++;
 	}
-	sim->session.last_claimed = at;
+	answer->cut = taken > 0 && (held != 0 || (taken == fit && row >= 0));
+	answer->upto = held == 0 ? last : 0;
+	if (sim->plant == PLANT_PASSED_OVER && taken == 0)
+		answer->upto = NEVER;
+	sim->session.last_claimed = last;
 	sim->claims++;
-	return rows;
+}
+
+/* What a claim that observes asks after it: the lowest row that is left. */
+static struct answer look_for_more(struct sim *sim, const struct backend *backend, int64_t floor)
+{
+	struct answer answer = backend->claimed;
+	int row = lowest_above(sim, backend, floor);
+
+	if (sim->plant != PLANT_PASSED_OVER)
+		answer.upto = row < 0 ? NEVER : sim->db.rows[row].id - 1;
+	return answer;
 }
 
 static void recover_rows(struct sim *sim, struct backend *backend, const struct ask *first)
@@ -310,9 +341,10 @@ static bool try_lock(struct sim *sim, struct backend *backend, struct answer *an
 		answer->kind = ANSWER_BUSY;
 		return true;
 	}
+	answer->gained = db->lock_owner != self;
 	db->lock_owner = self;
 	answer->kind = ANSWER_ACQUIRED;
-	return !owes(sim, backend);
+	return !answer->gained || !owes(sim, backend);
 }
 
 static void begin(struct sim *sim, struct backend *backend, bool expected)
@@ -415,7 +447,11 @@ static bool carry_out(struct sim *sim, struct backend *backend, const struct ask
 	case ASK_CLAIM:
 		begin(sim, backend, false);
 		answer->kind = ANSWER_CLAIMED;
-		answer->rows = claim_rows(sim, backend, &first->claim, &answer->cut);
+		claim_rows(sim, backend, &first->claim, answer);
+		backend->claimed = *answer;
+		return !first->claim.observes;
+	case ASK_LEFT:
+		*answer = look_for_more(sim, backend, first->claim.floor);
 		return true;
 	case ASK_COMMIT:
 		commit(sim, backend, first->lazily);
@@ -443,7 +479,7 @@ static bool carry_out(struct sim *sim, struct backend *backend, const struct ask
 		database_flush(sim);
 		answer->kind =
 		    first->kind == ASK_RECOVER_COMMIT ? ANSWER_RECOVERED : ANSWER_ACQUIRED;
-		answer->durable = true;
+		answer->durable = answer->gained = true;
 		return true;
 	case ASK_BELL_ON:
 		outside_transaction(sim, backend);
@@ -518,6 +554,7 @@ static void tell_claimed(struct sim *sim, const struct answer *answer)
 	if (chunk->count > 0 && status.batch_events == 0)
 		sim->session.claimed_us = sim->now_us;
 	chunk->cut = answer->cut;
+	chunk->upto = answer->upto;
 	worker_source_events.claimed(sim->process.worker, chunk);
 }
 
@@ -537,10 +574,10 @@ void session_tell(struct sim *sim)
 	switch (answer.kind) {
 	case ANSWER_ACQUIRED:
 		session->source.has_bell = sim->plan.has_bell;
-		events->acquired(worker);
+		events->acquired(worker, answer.gained);
 		break;
 	case ANSWER_BUSY:
-		events->busy(worker);
+		events->busy(worker, "another relay owns the shard");
 		break;
 	case ANSWER_LOST:
 		tell_lost(sim);

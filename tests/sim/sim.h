@@ -53,7 +53,6 @@ struct row {
 	int64_t took_us;	     /* its transaction, from the table's lock to the commit */
 	int64_t foreign_until_us;    /* somebody else holds its lock */
 	int64_t topic_away_until_us; /* its topic is missing until it is mended, and nobody tells */
-	bool sweep_only;	     /* it may lie under the floor */
 	bool dead_letter;	     /* it was moved there */
 	unsigned appended;	     /* times it stands in the log */
 	unsigned repeats_allowed;    /* for reasons that allow it */
@@ -70,12 +69,39 @@ struct txn {
 	int64_t locked_us;
 };
 
+enum answer_kind {
+	ANSWER_ACQUIRED,
+	ANSWER_BUSY,
+	ANSWER_LOST,
+	ANSWER_CLAIMED,
+	ANSWER_SETTLED,
+	ANSWER_WITHDRAWN,
+	ANSWER_RECOVERED,
+	ANSWER_OBSERVED,
+	ANSWER_RUNG,
+	ANSWER_GAUGED,
+	ANSWER_CLOSED,
+	ANSWER_DURABLE
+};
+
+struct answer {
+	enum answer_kind kind;
+	uint64_t rows;
+	int64_t drawn;
+	uint32_t writers; /* by transaction */
+	bool durable;	  /* nothing is owed any more */
+	bool cut;	  /* a claim left rows for want of bytes, or behind a locked one */
+	int64_t upto;	  /* and nothing up to here; 0: not known */
+	bool gained;
+};
+
 enum ask_kind {
 	ASK_LOCK,
 	ASK_BEGIN,
 	ASK_DRAWN,
 	ASK_WRITERS,
 	ASK_CLAIM,
+	ASK_LEFT,
 	ASK_COMMIT,
 	ASK_END,
 	ASK_ROLLBACK,
@@ -102,11 +128,12 @@ struct backend {
 	bool in_transaction;
 	bool awaits_network; /* a connection that is being opened */
 	int64_t begun_us;
-	uint64_t deleted;   /* rows, in the open transaction */
-	uint64_t set_aside; /* of these, moved to the dead letters */
-	unsigned rings;	    /* notifications to be told once out of the transaction */
-	int64_t ends_us;    /* a ghost's end */
-	int64_t drawn;	    /* read, not yet told */
+	uint64_t deleted;      /* rows, in the open transaction */
+	uint64_t set_aside;    /* of these, moved to the dead letters */
+	unsigned rings;	       /* notifications to be told once out of the transaction */
+	int64_t ends_us;       /* a ghost's end */
+	int64_t drawn;	       /* read, not yet told */
+	struct answer claimed; /* likewise, until it is known what is left */
 	struct ask asks[ASKS_MAX];
 	unsigned ask_count;
 };
@@ -133,30 +160,6 @@ struct database {
 };
 
 /* ---- the source ---- */
-
-enum answer_kind {
-	ANSWER_ACQUIRED,
-	ANSWER_BUSY,
-	ANSWER_LOST,
-	ANSWER_CLAIMED,
-	ANSWER_SETTLED,
-	ANSWER_WITHDRAWN,
-	ANSWER_RECOVERED,
-	ANSWER_OBSERVED,
-	ANSWER_RUNG,
-	ANSWER_GAUGED,
-	ANSWER_CLOSED,
-	ANSWER_DURABLE
-};
-
-struct answer {
-	enum answer_kind kind;
-	uint64_t rows;
-	int64_t drawn;
-	uint32_t writers; /* by transaction */
-	bool durable;	  /* nothing is owed any more */
-	bool cut;	  /* a claim left rows for want of bytes */
-};
 
 struct session {
 	struct source source; /* first */
@@ -275,6 +278,8 @@ enum plant {
 	PLANT_RINGS_LOST,
 	PLANT_SLEEPS_ON,
 	PLANT_STORM,
+	PLANT_KEY_NOT_HELD,
+	PLANT_PASSED_OVER,
 	PLANTS
 };
 
@@ -318,7 +323,6 @@ struct sim {
 
 	unsigned last_number[KEYS_MAX]; /* of the log, + 1 */
 	unsigned jumps_allowed[KEYS_MAX];
-	bool key_unordered[KEYS_MAX];
 	bool lines_excused;		/* repeats may come in any order, to be short */
 	unsigned claims;		/* executed */
 	unsigned looks;			/* transactions begun */

@@ -52,11 +52,9 @@ static void draw_plan(struct sim *sim)
 	plan->fault_kinds = sim_chance(sim, 300)
 				? 1u << sim_below(sim, FAULTS) | 1u << sim_below(sim, FAULTS)
 				: ~0u;
-	/* These two excuse a good deal. */
+	/* This one excuses a good deal. */
 	if (!sim_chance(sim, 250))
 		plan->fault_kinds &= ~(1u << FAULT_FAILOVER);
-	if (!sim_chance(sim, 250))
-		plan->fault_kinds &= ~(1u << FAULT_ROW_LOCK);
 }
 
 void sim_reset(struct sim *sim, uint64_t seed, enum plant plant)

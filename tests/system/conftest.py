@@ -10,7 +10,7 @@ import pytest
 from harness import process
 from harness.checker import problems
 from harness.consumer import Reader
-from harness.fleet import Player
+from harness.player import Player
 from harness.kafka import Kafka
 from harness.postgres import Database, Postgres
 from harness.relay import BINARY, Relay, merge

@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from harness.shards import owned, wait_spread
+from harness.fleet import owned, wait_spread
 from harness.waiting import holds
 from harness.writers import insert
 

@@ -3,7 +3,7 @@ it touches nothing any more."""
 import pytest
 
 from harness.checker import problems
-from harness.shards import locked, sessions, wait_spread
+from harness.fleet import locked, sessions, wait_spread
 from harness.waiting import holds, until
 from harness.writers import Writers, arrivals, insert
 

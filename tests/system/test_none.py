@@ -1,5 +1,5 @@
 """ordering = "none": relays compete for every event, and which of them gets it is nobody's business."""
-from harness.shards import locked, standby, wait_spread
+from harness.fleet import locked, standby, wait_spread
 from harness.waiting import holds, until
 from harness.writers import Writers, arrivals, insert
 

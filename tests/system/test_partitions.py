@@ -4,7 +4,7 @@ import time
 import pytest
 
 from harness.checker import problems
-from harness.shards import locked, wait_spread
+from harness.fleet import locked, wait_spread
 from harness.postgres import Database
 from harness.waiting import holds, until
 from harness.writers import Writers, arrivals, insert

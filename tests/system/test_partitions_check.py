@@ -85,3 +85,30 @@ def test_a_pause_is_found(database, new_relay):
     relay.command("pause")
     done = relay.command("check")
     assert done.returncode == 0 and found(done, "^warn  outbox outbox_events is paused; .*resume"), done.stdout
+
+
+@pytest.mark.parametrize("shards, good", [(1, True), (4, True), (3, False), (8, False)])
+def test_the_number_of_shards(partitioned, new_relay, shards, good):
+    """Is that of the partitions, or is left to them; run refuses what check finds."""
+    relay = new_relay(outbox={"shards": shards})
+    done = relay.command("check")
+    assert done.returncode == (not good), done.stdout
+    words = f"outbox.shards is {shards}, but each of the 4 partitions of table .* is a shard"
+    assert found(done, f"^error {words}: leave outbox.shards out$") is not good
+    if not good:
+        assert relay.start(wait=False).wait_exit() == 1 and relay.log_contains(words)
+
+
+def test_without_order_no_key_is_needed(empty_database, migrate, new_relay):
+    empty_database.execute(
+        "CREATE TABLE outbox_events (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, event_id uuid NOT NULL,"
+        " aggregate_type text, aggregate_id text, event_type text, payload text, headers text, created_at"
+        " timestamptz) PARTITION BY HASH (id); CREATE TABLE leaf PARTITION OF outbox_events FOR VALUES"
+        " WITH (MODULUS 1, REMAINDER 0)")
+    migrate()
+    for ordering, wrong in (("key", True), ("none", False)):
+        relay = new_relay(outbox={"ordering": ordering})
+        assert found(relay.command("check"), '^error .*by column "id", which is no part of route.key') is wrong
+        relay.start(wait=not wrong)
+        if wrong:
+            assert relay.wait_exit() == 1 and relay.log_contains('by column "id", which is no part of route.key')

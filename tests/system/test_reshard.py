@@ -2,7 +2,7 @@
 has ended."""
 import pytest
 
-from harness.shards import locked, wait_spread, wait_standby
+from harness.fleet import locked, wait_spread, wait_standby
 from harness.waiting import holds
 from harness.writers import Writers, arrivals
 

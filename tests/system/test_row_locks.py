@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from harness.shards import wait_spread
+from harness.fleet import wait_spread
 from harness.waiting import holds, until
 from harness.writers import Writers, insert
 

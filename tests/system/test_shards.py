@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from harness.shards import locked, owned, standby, wait_spread, wait_standby
+from harness.fleet import locked, owned, standby, wait_spread, wait_standby
 from harness.waiting import until
 from harness.writers import Writers, insert
 

@@ -99,6 +99,7 @@ static inline void claimed(struct world *w, int64_t count)
 	struct engine_input input = {.event = ON_CLAIMED,
 				     .count = count < 0 ? w->engine.claims.asked[0] : count,
 				     .first = w->next_id,
+				     .upto = INT64_MAX, /* a dry claim left nothing */
 				     .cut = w->cut};
 
 	if (input.count > 0) {
@@ -110,6 +111,7 @@ static inline void claimed(struct world *w, int64_t count)
 		for (size_t i = 0; i < chunk->count; i++)
 			chunk->events[i].id = w->next_id++;
 		input.last = w->next_id - 1;
+		input.upto = input.last;
 		batch_add(&w->batch, chunk);
 	}
 	step(w, input);
@@ -155,7 +157,29 @@ static inline void settled(struct world *w, enum engine_event event)
 
 static inline void acquired(struct world *w)
 {
-	step(w, (struct engine_input){.event = ON_ACQUIRED, .has_bell = true});
+	step(w, (struct engine_input){.event = ON_ACQUIRED, .has_bell = true, .gained = true});
+}
+
+/* A look at the other relays that has changed nothing. */
+static inline void looked(struct world *w, bool company)
+{
+	step(w, (struct engine_input){.event = ON_ACQUIRED, .has_bell = true, .company = company});
+}
+
+/* The timer; the look at the other relays that is due by then changes nothing. */
+static inline void timer(struct world *w)
+{
+	tell(w, ON_TIMER);
+	if (w->engine.state == ENGINE_ACQUIRING)
+		looked(w, w->engine.waker.company);
+}
+
+/* The rest is over. */
+static inline void rested(struct world *w)
+{
+	if (w->now_us < w->engine.rest_until_us)
+		w->now_us = w->engine.rest_until_us;
+	timer(w);
 }
 
 /* ---- the way to each state ---- */

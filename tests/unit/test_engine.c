@@ -138,7 +138,7 @@ static void test_the_timer_in_each_state(void **state)
 	    {ENGINE_CLAIMING, ENGINE_CLAIMING, ""},
 	    {ENGINE_PUBLISHING, ENGINE_PUBLISHING, ""},
 	    {ENGINE_SETTLING, ENGINE_SETTLING, ""},
-	    {ENGINE_RESTING, ENGINE_CLAIMING, "clear claim:opens"},
+	    {ENGINE_RESTING, ENGINE_ACQUIRING, "acquire"}, /* the rest is not over */
 	    {ENGINE_WITHDRAWING, ENGINE_WITHDRAWING, ""},
 	    {ENGINE_HOLDING, ENGINE_HOLDING, "timer"},
 	    {ENGINE_RECOVERING, ENGINE_RECOVERING, ""},
@@ -148,6 +148,18 @@ static void test_the_timer_in_each_state(void **state)
 
 	(void)state;
 	CHECK_ROWS(ON_TIMER, rows);
+}
+
+static void test_a_stir_in_each_state(void **state)
+{
+	(void)state;
+	for (int from = 0; from < ENGINE_STATE_COUNT; from++) {
+		bool free = from == ENGINE_STANDBY || from == ENGINE_RESTING;
+		struct row row = {(enum engine_state)from,
+				  free ? ENGINE_ACQUIRING : (enum engine_state)from,
+				  free ? "acquire" : ""};
+		check_rows(ON_STIRRED, &row, 1);
+	}
 }
 
 static void test_nothing_follows_the_end(void **state)
@@ -169,6 +181,7 @@ int main(void)
 	    cmocka_unit_test(test_a_broken_sink_in_each_state),
 	    cmocka_unit_test(test_a_stall_in_each_state),
 	    cmocka_unit_test(test_the_timer_in_each_state),
+	    cmocka_unit_test(test_a_stir_in_each_state),
 	    cmocka_unit_test(test_nothing_follows_the_end),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -55,6 +55,8 @@ static void test_nothing_is_claimed_ahead_when_housekeeping_is_due(void **state)
 	report_all(&w, EVENT_DELIVERED);
 	assert_is(&w, ENGINE_SETTLING, "settle");
 	settled(&w, ON_SETTLED);
+	assert_is(&w, ENGINE_ACQUIRING, "clear acquire");
+	looked(&w, false);
 	assert_is(&w, ENGINE_CLAIMING, "clear housekeep claim:opens");
 	finish(&w);
 }
@@ -280,7 +282,7 @@ static void test_a_stream_of_events_is_given_time_to_gather(void **state)
 	assert_is(&w, ENGINE_RESTING, "timer");
 	assert_int_equal(find(&w, DO_TIMER)->after_us, 3 * MS);
 	assert_false(w.engine.waker.armed);
-	tell(&w, ON_TIMER);
+	rested(&w);
 	assert_is(&w, ENGINE_CLAIMING, "clear claim:opens:observes");
 	finish(&w);
 }
@@ -308,7 +310,7 @@ static void test_a_claim_cut_by_bytes_leaves_a_backlog(void **state)
 	(void)state;
 	reach_resting(&w);
 	w.now_us += 60 * (int64_t)SECOND;
-	tell(&w, ON_TIMER);
+	timer(&w);
 	assert_true(w.engine.sweeping);
 	w.engine.horizon.floor = w.next_id + 100;
 	w.cut = true;
@@ -352,7 +354,7 @@ static void test_a_blocked_sink_is_probed_with_no_transaction_left_open(void **s
 	tell(&w, ON_TIMER);
 	assert_is(&w, ENGINE_HOLDING, "clear timer");
 	w.now_us += 1000 * 1000;
-	tell(&w, ON_TIMER);
+	timer(&w);
 	assert_is(&w, ENGINE_CLAIMING, "clear claim:opens:observes");
 	assert_true(engine_is_blocked(&w.engine));
 	claimed(&w, 2);
@@ -370,7 +372,7 @@ static void test_a_probe_that_goes_through_ends_the_block(void **state)
 	(void)state;
 	reach_blocked(&w);
 	w.now_us += 5 * 1000 * 1000;
-	tell(&w, ON_TIMER);
+	timer(&w);
 	claimed(&w, 2);
 	send_all(&w);
 	report_all(&w, EVENT_DELIVERED);
@@ -399,7 +401,7 @@ static void test_nothing_is_claimed_while_kafka_is_away(void **state)
 	(void)state;
 	reach_resting(&w);
 	tell(&w, ON_UNREACHABLE);
-	tell(&w, ON_TIMER);
+	rested(&w);
 	assert_is(&w, ENGINE_HOLDING, "clear timer");
 	tell(&w, ON_TIMER);
 	assert_is(&w, ENGINE_HOLDING, "clear timer");
@@ -415,7 +417,7 @@ static void rest_until(struct world *w, enum waker_state state)
 	for (int i = 0; w->engine.waker.state != state; i++) {
 		assert_true(i < 20);
 		if (w->engine.state == ENGINE_RESTING)
-			tell(w, ON_TIMER);
+			rested(w);
 		if (find(w, DO_CLAIM)->claim.observes)
 			observed(w, 0);
 		claimed(w, 0);
@@ -448,7 +450,7 @@ static void test_the_poll_is_told_as_the_cause(void **state)
 	(void)state;
 	reach_resting(&w);
 	rest_until(&w, WAKER_ASLEEP);
-	tell(&w, ON_TIMER);
+	rested(&w);
 	claimed(&w, 1);
 	assert_is(&w, ENGINE_PUBLISHING, "bell-off woken:poll produce");
 	finish(&w);
@@ -484,7 +486,7 @@ static void reach_sweep(struct world *w, int64_t floor)
 	claimed(w, 0);
 	assert_int_equal(w->engine.horizon.floor, floor);
 	w->now_us += 10 * SECOND;
-	tell(w, ON_TIMER);
+	timer(w);
 	assert_int_equal(find(w, DO_CLAIM)->claim.floor, 0);
 }
 
@@ -527,7 +529,7 @@ static void test_an_empty_sweep_ends_at_once(void **state)
 	(void)state;
 	reach_sweep(&w, 50);
 	claimed(&w, 0);
-	tell(&w, ON_TIMER);
+	rested(&w);
 	assert_int_equal(find(&w, DO_CLAIM)->claim.floor, 50);
 	finish(&w);
 }

@@ -1,11 +1,13 @@
 /*
- * test_horizon.c - explores every interleaving of small cases of writers, readings, claims and
- * rollbacks through the real horizon.c
+ * test_horizon.c - explores every interleaving of small cases of writers, readings, claims, row
+ * locks of others and rollbacks through the real horizon.c
  *
  * Writers of one key take turns (the key's lock); each takes the table's lock, draws an id, then
  * commits or aborts. The relay reads and claims as the source does: the ids drawn, then the
- * writers, then the rows. Checked in every state: no row that is visible lies unclaimed at or under
- * the floor, and no row is taken before an earlier one of its key. Planted errors must be found.
+ * writers, then the rows, then what is left. A row that somebody else has locked is passed over,
+ * and with it the later ones of its key. Checked in every state: no row that is visible lies
+ * unclaimed at or under the floor, and no row is taken before an earlier one of its key. Planted
+ * errors must be found.
  */
 #include "explored.h"
 #include "horizon.h"
@@ -21,17 +23,20 @@ enum { WRITERS = 4 };
 enum phase { IDLE, KEY_LOCKED, TABLE_LOCKED, ID_DRAWN, COMMITTED, ABORTED };
 
 /* Where the relay is between two of its statements. */
-enum at { AT_REST, AT_DRAWN, AT_READ, AT_UNTOLD, AT_UNTOLD_DRAWN };
+enum at { AT_REST, AT_DRAWN, AT_READ, AT_CLAIMED, AT_UNTOLD, AT_UNTOLD_DRAWN };
 
 enum plant {
 	PLANT_NONE,
-	PLANT_WRITERS_FIRST,	/* the ids drawn are read after the writers */
-	PLANT_NOT_WAITING,	/* the floor follows the claims while writers are awaited */
-	PLANT_NO_CLAIM,		/* the floor moves once the writers are gone, without a claim */
-	PLANT_OLD_CLAIM,	/* a reading is told before the claim that ran before it */
-	PLANT_ABOVE_LAST,	/* a claim starts above the last id claimed */
-	PLANT_NO_RESET,		/* nothing is forgotten at a rollback */
-	PLANT_CEILING_FORGOTTEN /* the floor follows the claims past the ceiling */
+	PLANT_WRITERS_FIRST,	 /* the ids drawn are read after the writers */
+	PLANT_NOT_WAITING,	 /* the floor follows the claims while writers are awaited */
+	PLANT_NO_CLAIM,		 /* the floor moves once the writers are gone, without a claim */
+	PLANT_OLD_CLAIM,	 /* a reading is told before the claim that ran before it */
+	PLANT_ABOVE_LAST,	 /* a claim starts above the last id claimed */
+	PLANT_NO_RESET,		 /* nothing is forgotten at a rollback */
+	PLANT_CEILING_FORGOTTEN, /* the floor follows the claims past the ceiling */
+	PLANT_PASSED_OVER,	 /* a claim that found nothing to take has left nothing */
+	PLANT_PASSED_LOCKED,	 /* nor has one that took rows behind a locked one */
+	PLANT_KEY_NOT_HELD	 /* the later rows of a locked one's key are taken */
 };
 
 struct state {
@@ -42,14 +47,16 @@ struct state {
 	uint8_t at;
 	uint8_t read_drawn; /* the reading under way */
 	uint8_t read_writers;
-	uint8_t untold_count, untold_last; /* a claim's answer not yet told (PLANT_OLD_CLAIM) */
-	uint8_t withdrawing;		   /* the rollback is queued behind a claim */
-	uint8_t stage, floor, ceiling, last, awaited; /* struct horizon */
+	uint8_t untold_count, untold_last, untold_upto; /* a claim's answer not yet told */
+	uint8_t withdrawing;				/* the rollback is queued behind a claim */
+	uint8_t locked, was_locked;			/* by somebody else: writer + 1, once */
+	uint8_t stage, floor, ceiling, last, awaited;	/* struct horizon */
 };
 
 struct model {
 	const char *keys;
 	unsigned writers, limit;
+	bool locks; /* somebody else may lock a row */
 	enum plant plant;
 	bool drawn_known;
 	struct explored set;
@@ -101,12 +108,13 @@ static void tell_observed(const struct model *m, struct state *s)
 	s->read_drawn = s->read_writers = 0;
 }
 
-static void tell_claimed(const struct model *m, struct state *s, unsigned count, unsigned last)
+static void tell_claimed(const struct model *m, struct state *s, unsigned count, unsigned last,
+			 unsigned upto)
 {
 	struct horizon horizon;
 
 	load(s, &horizon);
-	horizon_claimed(&horizon, count, last);
+	horizon_claimed(&horizon, count, last, upto);
 	if (m->plant == PLANT_NOT_WAITING && horizon.stage == HORIZON_WAITING && count > 0)
 		horizon.floor = last < horizon.ceiling ? last : horizon.ceiling;
 	if (m->plant == PLANT_CEILING_FORGOTTEN && horizon.stage == HORIZON_OPEN && count > 0)
@@ -186,42 +194,110 @@ static void step_writer(struct model *m, const struct state *from, unsigned w)
 	}
 }
 
-/* Takes what is visible above the floor in order of id; the number taken and the last id. */
-static unsigned take(struct model *m, struct state *s, unsigned *last)
+/* Somebody else has locked the row, or an earlier one of its key. */
+static bool is_held(const struct model *m, const struct state *s, unsigned w)
+{
+	unsigned other = s->locked - 1u;
+
+	if (s->locked == 0 || !is_visible(s, other))
+		return false;
+	if (other == w)
+		return true;
+	return m->keys[other] == m->keys[w] && s->id[other] < s->id[w] &&
+	       m->plant != PLANT_KEY_NOT_HELD;
+}
+
+struct taken {
+	unsigned count, last;
+	bool passed; /* over a row */
+};
+
+/* Takes what is visible above the floor in order of id. */
+static struct taken take(struct model *m, struct state *s)
 {
 	unsigned above = m->plant == PLANT_ABOVE_LAST && s->last > s->floor ? s->last : s->floor;
-	unsigned count = 0;
+	struct taken taken = {0};
 
-	*last = 0;
-	for (unsigned id = above + 1; id <= s->drawn && count < m->limit; id++)
-		for (unsigned w = 0; w < m->writers; w++)
-			if (s->id[w] == id && is_visible(s, w)) {
-				check_order(m, s, w);
-				s->taken |= (uint8_t)(1u << w);
-				*last = id;
-				count++;
+	for (unsigned id = above + 1; id <= s->drawn && taken.count < m->limit; id++)
+		for (unsigned w = 0; w < m->writers; w++) {
+			if (s->id[w] != id || !is_visible(s, w))
+				continue;
+			if (is_held(m, s, w)) {
+				taken.passed = true;
+				continue;
 			}
-	return count;
+			check_order(m, s, w);
+			s->taken |= (uint8_t)(1u << w);
+			taken.last = id;
+			taken.count++;
+		}
+	return taken;
+}
+
+/* Of a claim that took nothing it cannot be told whether it left anything. */
+static unsigned upto(const struct model *m, const struct taken *taken)
+{
+	if (taken->count == 0)
+		return m->plant == PLANT_PASSED_OVER ? UINT8_MAX : 0;
+	return taken->passed && m->plant != PLANT_PASSED_LOCKED ? 0 : taken->last;
 }
 
 static void step_claim(struct model *m, const struct state *from)
 {
 	struct state to = *from;
-	unsigned last, count = take(m, &to, &last);
+	struct taken taken = take(m, &to);
 
 	to.at = AT_REST;
 	if (from->withdrawing) {
 		/* Its answer is not told: the rollback behind it gives the rows back. */
 		to.withdrawing = 0;
 		to.taken = 0;
-	} else if (m->plant == PLANT_OLD_CLAIM) {
-		to.untold_count = (uint8_t)count;
-		to.untold_last = (uint8_t)last;
-		to.at = AT_UNTOLD;
+	} else if (m->plant == PLANT_OLD_CLAIM || from->at == AT_READ) {
+		to.untold_count = (uint8_t)taken.count;
+		to.untold_last = (uint8_t)taken.last;
+		to.untold_upto = (uint8_t)upto(m, &taken);
+		to.at = m->plant == PLANT_OLD_CLAIM ? AT_UNTOLD : AT_CLAIMED;
 	} else {
-		tell_claimed(m, &to, count, last);
+		tell_claimed(m, &to, taken.count, taken.last, upto(m, &taken));
 	}
 	explored_add(&m->set, &to);
+}
+
+/* A claim that observes asks for the lowest row that is left, which tells more than the claim. */
+static void step_left(struct model *m, const struct state *from)
+{
+	struct state to = *from;
+	unsigned left = UINT8_MAX;
+
+	for (unsigned w = 0; w < m->writers; w++)
+		if (is_visible(from, w) && from->id[w] > from->floor && from->id[w] <= left)
+			left = from->id[w] - 1u;
+	if (m->plant == PLANT_PASSED_OVER || m->plant == PLANT_PASSED_LOCKED)
+		left = from->untold_upto; /* this mistake alone */
+	to.at = AT_REST;
+	if (!from->withdrawing)
+		tell_claimed(m, &to, from->untold_count, from->untold_last, left);
+	else
+		to.taken = 0;
+	to.withdrawing = 0;
+	to.untold_count = to.untold_last = to.untold_upto = 0;
+	explored_add(&m->set, &to);
+}
+
+static void step_lock(struct model *m, const struct state *from)
+{
+	struct state to = *from;
+
+	if (from->locked) {
+		to.locked = 0;
+		explored_add(&m->set, &to);
+	}
+	for (unsigned w = 0; m->locks && !from->was_locked && w < m->writers; w++)
+		if (is_visible(from, w)) {
+			to.was_locked = 1;
+			to.locked = (uint8_t)(w + 1);
+			explored_add(&m->set, &to);
+		}
 }
 
 static void step_read(struct model *m, const struct state *from)
@@ -242,8 +318,8 @@ static void step_read(struct model *m, const struct state *from)
 		to.at = AT_READ;
 	} else {
 		tell_observed(m, &to);
-		tell_claimed(m, &to, from->untold_count, from->untold_last);
-		to.untold_count = to.untold_last = 0;
+		tell_claimed(m, &to, from->untold_count, from->untold_last, from->untold_upto);
+		to.untold_count = to.untold_last = to.untold_upto = 0;
 		to.at = AT_REST;
 	}
 	explored_add(&m->set, &to);
@@ -264,7 +340,7 @@ static void step_end(struct model *m, const struct state *from)
 		explored_add(&m->set, &to);
 	}
 	to = *from;
-	if (!from->withdrawing && from->at <= AT_READ) {
+	if (!from->withdrawing && from->at <= AT_CLAIMED) {
 		to.withdrawing = 1;
 		forget(m, &to);
 		explored_add(&m->set, &to);
@@ -277,17 +353,29 @@ static void step_all(struct model *m, const struct state *s)
 		step_writer(m, s, w);
 	if (s->at == AT_REST || s->at == AT_READ)
 		step_claim(m, s);
-	if (s->at != AT_READ)
+	if (s->at == AT_CLAIMED)
+		step_left(m, s);
+	else if (s->at != AT_READ)
 		step_read(m, s);
+	step_lock(m, s);
 	step_end(m, s);
 }
 
-static const char *explore(const char *keys, unsigned limit, enum plant plant, bool drawn_known,
+static const struct scope {
+	const char *keys;
+	unsigned limit;
+	bool locks;
+} scopes[] = {{"aab", 1, true}, {"aab", 2, true},   {"aab", 9, true},
+	      {"abb", 9, true}, {"abba", 1, false}, {"abba", 9, false}};
+enum { SCOPES = sizeof(scopes) / sizeof(scopes[0]) };
+
+static const char *explore(const struct scope *scope, enum plant plant, bool drawn_known,
 			   size_t *states)
 {
-	struct model m = {.keys = keys,
-			  .writers = (unsigned)strlen(keys),
-			  .limit = limit,
+	struct model m = {.keys = scope->keys,
+			  .writers = (unsigned)strlen(scope->keys),
+			  .limit = scope->limit,
+			  .locks = scope->locks,
 			  .plant = plant,
 			  .drawn_known = drawn_known,
 			  .set = {.size = sizeof(struct state)},
@@ -304,21 +392,19 @@ static const char *explore(const char *keys, unsigned limit, enum plant plant, b
 	return m.verdict;
 }
 
-static const struct scope {
-	const char *keys;
-	unsigned limit;
-} scopes[] = {{"aab", 1}, {"aab", 2}, {"aab", 9}, {"abba", 1}, {"abba", 9}};
-enum { SCOPES = sizeof(scopes) / sizeof(scopes[0]) };
-
 static void explore_all(const char *name, enum plant plant, bool drawn_known, const char *want)
 {
-	for (size_t i = 0; i < SCOPES; i++) {
-		size_t states;
-		const char *got =
-		    explore(scopes[i].keys, scopes[i].limit, plant, drawn_known, &states);
+	bool of_locks = plant >= PLANT_PASSED_OVER;
 
-		printf("keys %-4s limit %u: %s: %s (%zu states)\n", scopes[i].keys, scopes[i].limit,
-		       name, got, states);
+	for (size_t i = 0; i < SCOPES; i++) {
+		const struct scope *scope = &scopes[i];
+		size_t states;
+
+		if (of_locks && !scope->locks)
+			continue;
+		const char *got = explore(scope, plant, drawn_known, &states);
+		printf("keys %-4s limit %u%s: %s: %s (%zu states)\n", scope->keys, scope->limit,
+		       scope->locks ? " locks" : "", name, got, states);
 		assert_string_equal(got, want);
 	}
 }
@@ -340,6 +426,9 @@ static void test_planted_errors_are_found(void **state)
 	explore_all("claim above the last id", PLANT_ABOVE_LAST, true, "reorders");
 	explore_all("nothing forgotten at a rollback", PLANT_NO_RESET, true, "loses a row");
 	explore_all("floor past the ceiling", PLANT_CEILING_FORGOTTEN, true, "loses a row");
+	explore_all("floor past a passed row, dry", PLANT_PASSED_OVER, true, "loses a row");
+	explore_all("key of a locked row not held", PLANT_KEY_NOT_HELD, true, "reorders");
+	explore_all("floor past a passed row", PLANT_PASSED_LOCKED, true, "loses a row");
 }
 
 /* ---- when another reading pays ---- */
@@ -355,14 +444,14 @@ static void test_a_reading_is_wanted_first_and_while_it_pays(void **state)
 	assert_true(horizon_wants(&horizon, 0));
 	horizon_observed(&horizon, 100, &nobody, 0);
 	assert_false(horizon_wants(&horizon, 10 * 1000000));
-	horizon_claimed(&horizon, 100, 100);
+	horizon_claimed(&horizon, 100, 100, 100);
 	assert_int_equal(horizon.floor, 100);
 	assert_false(horizon_wants(&horizon, 10 * 1000000));
-	horizon_claimed(&horizon, 1, 101);
+	horizon_claimed(&horizon, 1, 101, 101);
 	assert_int_equal(horizon.floor, 100);
 	assert_false(horizon_wants(&horizon, 999 * 1000));
 	assert_true(horizon_wants(&horizon, 1000 * 1000));
-	horizon_claimed(&horizon, 5000, 5101);
+	horizon_claimed(&horizon, 5000, 5101, 5101);
 	assert_false(horizon_wants(&horizon, 49 * 1000));
 	assert_true(horizon_wants(&horizon, 50 * 1000));
 }
@@ -377,7 +466,7 @@ static void test_an_empty_claim_moves_the_floor_to_the_ceiling(void **state)
 	writers_clear(&nobody);
 	horizon_observed(&horizon, 70, &nobody, 0);
 	assert_int_equal(horizon.floor, 0);
-	horizon_claimed(&horizon, 0, 0);
+	horizon_claimed(&horizon, 0, 0, INT64_MAX);
 	assert_int_equal(horizon.floor, 70);
 }
 
@@ -390,9 +479,9 @@ static void test_the_floor_never_falls(void **state)
 	horizon_reset(&horizon);
 	writers_clear(&nobody);
 	horizon_observed(&horizon, 70, &nobody, 0);
-	horizon_claimed(&horizon, 1, 60);
+	horizon_claimed(&horizon, 1, 60, 60);
 	assert_int_equal(horizon.floor, 60);
-	horizon_claimed(&horizon, 1, 3); /* a sweep found it */
+	horizon_claimed(&horizon, 1, 3, 3); /* a sweep found it */
 	assert_int_equal(horizon.floor, 60);
 	assert_int_equal(horizon.last, 60);
 }
@@ -407,11 +496,11 @@ static void test_ids_set_back_void_the_floor(void **state)
 	horizon_reset(&horizon);
 	writers_clear(&nobody);
 	horizon_observed(&horizon, 70, &nobody, 0);
-	horizon_claimed(&horizon, 0, 0);
+	horizon_claimed(&horizon, 0, 0, INT64_MAX);
 	horizon_observed(&horizon, 69, &nobody, 1);
 	assert_int_equal(horizon.floor, 0);
 	assert_int_equal(horizon.ceiling, 69);
-	horizon_claimed(&horizon, 0, 0);
+	horizon_claimed(&horizon, 0, 0, INT64_MAX);
 	horizon_observed(&horizon, -1, &nobody, 2); /* not known is not set back */
 	assert_int_equal(horizon.floor, 69);
 }

@@ -95,6 +95,22 @@ static void test_setting_again_replaces(void **state)
 	loop_timer_free(&never);
 }
 
+static void test_an_urgent_timer_comes_first(void **state)
+{
+	struct loop_timer *a = loop_timer_new(loop, note_arg, "a");
+	struct loop_timer *b = loop_timer_new(loop, note_arg, "b");
+
+	(void)state;
+	loop_timer_first(b);
+	loop_timer_set(a, 0);
+	loop_timer_set(b, 1000);
+	usleep(2000); /* both are due when the loop looks */
+	run_until(2);
+	assert_string_equal(seen, "ba");
+	loop_timer_free(&a);
+	loop_timer_free(&b);
+}
+
 static void test_negative_time_is_now(void **state)
 {
 	struct loop_timer *a = loop_timer_new(loop, note_arg, "a");
@@ -313,6 +329,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    TEST(test_timers_in_order_of_time),
 	    TEST(test_setting_again_replaces),
+	    TEST(test_an_urgent_timer_comes_first),
 	    TEST(test_negative_time_is_now),
 	    TEST(test_time_counts_from_setting),
 	    TEST(test_timer_freed_by_its_callback),

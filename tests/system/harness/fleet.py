@@ -1,31 +1,56 @@
-"""Sessions in the part of relays: they hold the locks that a relay holds (include/outbox_locks.h)."""
+"""Several relays: which shards each owns, by its own word and by the locks in the database."""
+import re
 
-MEMBER, SHARD = 0x6e000000, 0x6f000000
+from harness.waiting import until
+
+OWNED = re.compile(r'outbox_relay_shard_owned\{shard="(\d+)"\}')
+
+# outbox_locks.h
+LOCKS = ("SELECT pid, objid::int8 & 4095 FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND granted"
+         " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+         " AND classid = %s::regclass AND objid::int8 >> 24 = 111 AND (objid::int8 >> 12) & 4095 = %s")
 
 
-class Player:
-    """One of them, with so many shards in all, that owns these."""
+def owned(relay):
+    """The numbers of the shards that this relay says are its own."""
+    return {int(OWNED.fullmatch(name).group(1)) for name, value in relay.metrics().items()
+            if value == 1 and OWNED.fullmatch(name)}
 
-    def __init__(self, database, layout, *shards, table="outbox_events", name="outbox-relay there:1"):
-        self.connection = database.server.connect(database.name, "outbox_relay")
-        self.cursor = self.connection.cursor()
-        self.cursor.execute("SELECT set_config('application_name', %s, false), pg_backend_pid(),"
-                            " %s::regclass::oid::int8::int", (name, table))
-        _, self.pid, self.outbox = self.cursor.fetchone()
-        self.layout = layout
-        self.cursor.execute("SELECT pg_advisory_lock_shared(%s, %s); LISTEN outbox_relay",
-                            (self.outbox, MEMBER | layout))
-        for shard in shards:
-            self.lock("lock" if layout else "lock_shared", shard)
 
-    def lock(self, what, shard):
-        self.cursor.execute(f"SELECT pg_advisory_{what}(%s, %s)",
-                            (self.outbox, SHARD | self.layout << 12 | shard))
+def locked(database, shards, table="outbox_events"):
+    """{pid of a session: the shards it has locked, of so many in all}."""
+    owners = {}
+    for pid, shard in database.rows(LOCKS, table, shards):
+        owners.setdefault(pid, set()).add(shard)
+    return owners
 
-    def told(self):
-        """Whether it heard of the fleet since it was asked last."""
-        self.cursor.execute("SELECT 1")
-        heard = [n.payload for n in self.connection.notifies]
-        self.connection.notifies.clear()
-        assert set(heard) <= {f"{self.outbox} fleet"}
-        return heard != []
+
+def wait_spread(relays, *counts, timeout=20):
+    """Waits until the relays own so many shards each, in any order, and together all of them; {relay: shards}."""
+    wanted = sorted(counts)
+    last = {}
+
+    def look():
+        last.update((relay, owned(relay)) for relay in relays)
+        everything = sorted(shard for shards in last.values() for shard in shards)
+        return (sorted(map(len, last.values())) == wanted and everything == list(range(sum(wanted)))
+                and dict(last))
+    return until(look, timeout, f"shards spread {wanted}", every=0.02)
+
+
+def standby(relay):
+    """What it waits for; "" if it does not."""
+    return re.search(r'"standby":"([^"]*)"', relay.get("/status")[1]).group(1)
+
+
+def wait_standby(relay, words, timeout=20):
+    """Waits until it stands by for this reason, and is ready nevertheless."""
+    until(lambda: words in standby(relay), timeout, f"{relay.name} to stand by: {words}", every=0.02)
+    code, text = relay.get("/readyz")
+    assert code == 200 and text == f"standing by: {standby(relay)}\n", (code, text)
+
+
+def sessions(database):
+    """The backends of the relays' sessions."""
+    return {pid for pid, in database.rows("SELECT pid FROM pg_stat_activity WHERE usename = 'outbox_relay'"
+                                          " AND datname = current_database()")}

@@ -90,6 +90,7 @@ struct outbox {
 	struct loop_timer *heartbeat;
 	int64_t beat_us,
 	    heard_us;	     /* the last heartbeat, and the last one with an answer after it */
+	unsigned deaf;	     /* sessions given up in a row that had answered no claim */
 	bool serving;	     /* the session is set up */
 	bool in_transaction; /* as asked for */
 	bool rest_due;	     /* the bell is to be put to rest behind the transaction */

@@ -100,6 +100,7 @@ struct outbox {
 	struct shards before;		   /* owned by the session before */
 	int64_t free_since_us[SHARDS_MAX]; /* as far as looks have seen; 0: owned */
 	bool first_look, handed_over;
+	int former_pid;	     /* of the backend of the last session that served; 0: none */
 	struct shards taken; /* by the try under way */
 };
 

@@ -119,19 +119,22 @@ def rolling_restart(stage, rng):
 
 @fault("F07", "a relay's memory is out", RELAY, [REPLAY], times=2)
 def out_of_memory(stage, rng):
-    """It can map nothing more. It ends, since its memory is bounded, or needs nothing more; then it is killed."""
-    watched = stage.fleet.any(rng).watched
-    pid = watched.relay.process.pid
+    """It can map nothing more: it aborts when it needs more, or is killed after a while."""
+    member = stage.fleet.any(rng)
+    member.starved = True
+    pid = member.process.pid
     with open(f"/proc/{pid}/statm") as statm:
         pages = int(statm.read().split()[0])
     resource.prlimit(pid, resource.RLIMIT_AS, (pages * resource.getpagesize(),) * 2)
     stage.wait(2)
-    watched.kill()
-    watched.start(wait=False)
+    member.relay.kill()
+    member.watched.ended("killed")
+    member.watched.start(wait=False)
 
 
-@fault("F08", "no file descriptor is left, and all connections break", RELAY, [REPLAY])
+@fault("F08", "no file descriptor is left, and all connections break", RELAY, [SCATTER])
 def out_of_descriptors(stage, rng):
+    """Another relay takes over meanwhile, and what this one's producer still held comes late, as repeats."""
     member = stage.fleet.any(rng)
     pid = member.process.pid
     usual = resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, resource.prlimit(pid, resource.RLIMIT_NOFILE)[1]))

@@ -77,6 +77,7 @@ build() {
 build_normal() { build build; }
 # Without -Werror: with sanitizers gcc warns of what cannot be.
 build_sanitized() { build build-sanitize -DSANITIZE=ON -DWERROR=OFF; }
+build_plants() { build build-plants -DPLANTS=ON; }
 build_clang() {
     build build-clang -DCMAKE_C_COMPILER=clang -DSANITIZE=ON -DFUZZ=ON \
         -DCMAKE_C_FLAGS=-fsanitize=fuzzer-no-link
@@ -189,11 +190,12 @@ layer_system() {
     run_pytest build/outbox-relay tests/system
 }
 
-# Rounds of faults with relays in the middle; each is a test.
+# Rounds of faults with relays in the middle; each is a test. And whether such a round finds an error.
 layer_faults() {
     say "faults, against a pair of Postgres servers and three brokers"
-    build_normal || { fail "build"; return; }
+    build_normal && build_plants || { fail "build"; return; }
     local report good bad
+    check "negative controls" env -C tests OUTBOX_RELAY=../build-plants/outbox-relay /usr/bin/python3 -m faults.negative --required
     report=$(mktemp)
     (cd tests && /usr/bin/python3 -m faults.soak --select ci --binary ../build/outbox-relay) | tee "$report"
     read -r good bad < <(sed -n '$s/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$report")

@@ -6,6 +6,8 @@
  */
 #include "engine_internal.h"
 
+#include "plants.h"
+
 #include <assert.h>
 #include <string.h>
 
@@ -76,6 +78,8 @@ static bool must_halt(const struct engine *engine)
 static bool needs_recovery(const struct engine *engine)
 {
 	const struct batch *batch = engine->batch;
+	if (PLANTED("forget-acknowledged"))
+		return false;
 	return batch->delivered > 0 || (batch->rejected > 0 && engine->options.set_aside);
 }
 
@@ -109,6 +113,8 @@ static void claim(struct step *s, size_t events, size_t bytes, struct claim clai
 	claims_next(&engine->claims, &engine->options.limits, events, bytes, &claim);
 	claim.observes = claim.observes || horizon_wants(&engine->horizon, s->input->now_us);
 	claim.floor = engine->sweeping ? 0 : engine->horizon.floor;
+	if (PLANTED("claim-above-last"))
+		claim.floor = engine->horizon.last;
 	engine_act(s, DO_CLAIM)->claim = claim;
 }
 
@@ -177,7 +183,7 @@ static void hold(struct step *s)
 void engine_resume(struct step *s, bool observes)
 {
 	struct engine *engine = s->engine;
-	engine->rest_until_us = 0;
+	engine->rest_until_us = 0; /* over, or cut short */
 	/* The reject may have been reported of a batch that was detached already. */
 	if (must_halt(engine))
 		engine->halting = true;

@@ -2,6 +2,7 @@
  * kafka_conf.c - the producer's configuration: our tuning, the user's properties, our guarantees
  */
 #include "kafka_internal.h"
+#include "plants.h"
 #include "xalloc.h"
 
 #include <ctype.h>
@@ -161,6 +162,12 @@ rd_kafka_conf_t *kafka_conf_new(const struct kafka_options *options, const char 
 	for (size_t i = 0; ok && options->properties != NULL && i < options->properties->count; i++)
 		ok = set_property(conf, options->properties->items[i], err);
 	must_set_all(conf, guarantees, sizeof(guarantees) / sizeof(guarantees[0]));
+	if (PLANTED("default-partitioner"))
+		kafka_conf_must_set(conf, "partitioner", "consistent_random");
+	if (PLANTED("no-idempotence")) {
+		kafka_conf_must_set(conf, "enable.gapless.guarantee", "false");
+		kafka_conf_must_set(conf, "enable.idempotence", "false");
+	}
 	for (size_t i = 0; i < sizeof(if_known) / sizeof(if_known[0]); i++)
 		rd_kafka_conf_set(conf, if_known[i].name, if_known[i].value, words, sizeof(words));
 	if (ok && rd_kafka_conf_set(conf, "bootstrap.servers", bootstrap, words, sizeof(words)) !=

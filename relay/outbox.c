@@ -10,6 +10,7 @@
 #include "log.h"
 #include "outbox_ids.h"
 #include "outbox_internal.h"
+#include "plants.h"
 #include "route.h"
 #include "template.h"
 #include "xalloc.h"
@@ -344,7 +345,8 @@ static void end(struct source *source)
 
 static void withdraw(struct source *source)
 {
-	ask_alone(outbox_of(source), TAG_WITHDRAWN, "ROLLBACK");
+	ask_alone(outbox_of(source), TAG_WITHDRAWN,
+		  PLANTED("settle-on-stall") ? "COMMIT" : "ROLLBACK");
 	ended(outbox_of(source));
 }
 

@@ -3,6 +3,7 @@
  */
 #include "outbox_chunk.h"
 #include "outbox_internal.h"
+#include "plants.h"
 #include "xalloc.h"
 
 #include <stdlib.h>
@@ -58,6 +59,10 @@ void outbox_claim(struct source *source, const struct claim *claim)
 	ask_leaves(outbox, TAG_CLAIM, exact ? "claim_exact" : "claim", params, exact ? 1 : 3);
 	if (claim->observes)
 		ask_leaves(outbox, TAG_LEFT, "left", params, 1);
+	if (PLANTED("settle-before-ack")) {
+		pg_ask_prepared(outbox->pg, TAG_IGNORE, "commit", NULL, 0, false);
+		pg_ask_prepared(outbox->pg, TAG_IGNORE, "begin", NULL, 0, false);
+	}
 	pg_sync(outbox->pg);
 	outbox->asked[outbox->asked_count++] = (struct asked){leaves, claim->observes};
 }

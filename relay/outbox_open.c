@@ -11,6 +11,7 @@
 #include "migrate.h"
 #include "outbox_internal.h"
 #include "outbox_registry.h"
+#include "plants.h"
 #include "xalloc.h"
 
 #include <stdio.h>
@@ -83,6 +84,7 @@ static const char columns[] =
 void outbox_open_connected(struct outbox *outbox)
 {
 	char table[PGNAME_FULL_SIZE];
+	FAILPOINT("session-open");
 	pgname_print(&outbox->name, table);
 	struct pg_param params[] = {pg_param_text(table),
 				    pg_param_text(outbox->config->outbox.columns.id)};

@@ -4,6 +4,7 @@
 #include "route.h"
 
 #include "headers.h"
+#include "plants.h"
 #include "template.h"
 #include "xalloc.h"
 
@@ -396,10 +397,13 @@ enum reject_reason route_event(struct route *route, const struct event *event,
 		return reason;
 	make_room(route, size);
 	render_all(route, event->fields, &message->key);
-	if (event->headers.data != NULL && !headers_parse(&route->headers, event->headers, err))
+	if (event->headers.data != NULL && !PLANTED("no-headers") &&
+	    !headers_parse(&route->headers, event->headers, err))
 		return REJECT_HEADERS;
 	message->headers = route->headers.items;
 	message->header_count = route->headers.count;
 	message->value = event->payload;
+	if (PLANTED("null-is-empty") && message->value.data == NULL)
+		message->value = slice_of("");
 	return REJECT_NONE;
 }

@@ -5,6 +5,7 @@
 #include "worker_internal.h"
 
 #include "log.h"
+#include "plants.h"
 #include "xalloc.h"
 
 #include <stdlib.h>
@@ -62,6 +63,7 @@ static bool produce_one(struct worker *worker, struct event *event)
 	switch (answer) {
 	case SINK_TAKEN:
 		batch_sent(&worker->batch, event);
+		FAILPOINT("first-produced");
 		return true;
 	case SINK_LATER:
 		worker->tell_blocked = true;
@@ -77,6 +79,7 @@ static bool produce_one(struct worker *worker, struct event *event)
 static void produce(struct worker *worker)
 {
 	struct event *event;
+	FAILPOINT("before-produce");
 	while ((event = batch_next(&worker->batch)) != NULL)
 		if (!produce_one(worker, event))
 			break;
@@ -89,6 +92,7 @@ static void claim(struct worker *worker, const struct claim *claim)
 {
 	worker->claim_sent_us = worker_now_us(worker);
 	worker->source->ops->claim(worker->source, claim);
+	FAILPOINT("claim-sent");
 }
 
 static void settle(struct worker *worker, bool more)
@@ -100,7 +104,9 @@ static void settle(struct worker *worker, bool more)
 			  worker_seconds(worker->settle_us - worker->publish_us));
 	histogram_observe(&metrics->batch_events, (double)worker->batch.events);
 	worker->claim_us = 0;
+	FAILPOINT("before-commit");
 	worker->source->ops->settle(worker->source, &worker->batch, more);
+	FAILPOINT("commit-sent");
 }
 
 void worker_clear(struct worker *worker)
@@ -151,6 +157,7 @@ static void perform(struct worker *worker, const struct engine_action *action)
 		source->ops->withdraw(source);
 		break;
 	case DO_RECOVER:
+		FAILPOINT("before-recovery");
 		source->ops->recover(source, &worker->batch, action->set_aside);
 		break;
 	case DO_BELL_ON:
@@ -258,6 +265,8 @@ static void on_delivered(void *owner, struct event *event)
 	}
 	worker->published++;
 	batch_delivered(&worker->batch, event);
+	if (worker->batch.outstanding == 0)
+		FAILPOINT("acknowledged");
 	reported(worker);
 	worker->moved_us = worker->progress_us;
 }

@@ -4,6 +4,7 @@
 #include "worker_internal.h"
 
 #include "log.h"
+#include "plants.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -19,6 +20,8 @@ static void connected(struct worker *worker, bool acquired)
 static void on_acquired(void *owner, bool gained)
 {
 	struct worker *worker = owner;
+	if (gained)
+		FAILPOINT("lock-got");
 	worker->standby_for[0] = '\0';
 	connected(worker, true);
 	worker_step(worker, (struct engine_input){.event = ON_ACQUIRED,
@@ -88,6 +91,7 @@ static void on_claimed(void *owner, struct chunk *chunk)
 				     .upto = chunk->upto};
 	worker->claim_us += worker_now_us(worker) - worker->claim_sent_us;
 	if (chunk->count > 0) {
+		FAILPOINT("claimed");
 		input.first = chunk->events[0].id;
 		input.last = chunk->events[chunk->count - 1].id;
 		if (worker->waiting_us == 0)
@@ -105,6 +109,7 @@ static void on_claimed(void *owner, struct chunk *chunk)
 static void on_settled(void *owner)
 {
 	struct worker *worker = owner;
+	FAILPOINT("commit-answered");
 	worker->moved_us = worker_now_us(worker);
 	histogram_observe(&worker->metrics->settle,
 			  worker_seconds(worker->moved_us - worker->settle_us));
@@ -120,6 +125,7 @@ static void on_withdrawn(void *owner)
 static void on_recovered(void *owner)
 {
 	struct worker *worker = owner;
+	FAILPOINT("recovered");
 	if (worker->batch.delivered > 0)
 		log_info("settled %zu published events by their identity", worker->batch.delivered);
 	worker->moved_us = worker_now_us(worker);

@@ -4,8 +4,10 @@ A consumer that is assigned its partitions and belongs to no group, so that noth
 with read_uncommitted, since what an aborted transaction left is to be seen as well.
 """
 import ctypes
+import queue
 import threading
 from collections import defaultdict
+from contextlib import contextmanager
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -23,18 +25,20 @@ class Collector:
     """topics: {name: partitions}, which exist."""
 
     def __init__(self, bootstrap, topics, recorder, **config):
-        self.topics, self.recorder = topics, recorder
+        self.topics, self.recorder = dict(topics), recorder
         self.failure = None
         self.count = 0
         self.seen = set()
         self.next = defaultdict(int)  # {(topic, partition): offset after the last record we have}
+        self.bases = defaultdict(int)  # {(topic, partition): what offsets begin at, of a topic that was made again}
+        self._asked = queue.SimpleQueue()  # what its thread is to do between two reads
         self._came = threading.Condition()
         self._stopping = threading.Event()
         self._consumer = Consumer({"bootstrap.servers": bootstrap, **CONFIG, **config})
         self._thread = threading.Thread(target=self._guarded, daemon=True, name="collector")
 
     def start(self):
-        self._consumer.assign([TopicPartition(topic, partition, 0) for topic, partition in self._partitions()])
+        self._assign()
         self._thread.start()
         return self
 
@@ -54,7 +58,8 @@ class Collector:
         """{topic: [end of each partition]} as the brokers say now. Raises KafkaException when they do not."""
         ends = {topic: [0] * partitions for topic, partitions in self.topics.items()}
         for topic, partition in self._partitions():
-            ends[topic][partition] = self._end(TopicPartition(topic, partition), timeout)
+            end = self._end(TopicPartition(topic, partition), timeout)
+            ends[topic][partition] = self.bases[topic, partition] + end
         return ends
 
     def _end(self, partition, timeout):
@@ -66,6 +71,27 @@ class Collector:
             except KafkaException:
                 if now() > limit or self._stopping.wait(0.1):
                     raise
+
+    def grow(self, topic, partitions):
+        """The topic has so many partitions now."""
+        def change():
+            self.topics[topic] = partitions
+            self._assign()
+        self._ask(change)
+
+    @contextmanager
+    def recreated(self, topic, timeout=60):
+        """Around the topic's being deleted and made again, while nobody writes to it: what it holds is read before, and
+        the offsets of the new one go on from there."""
+        places = [(topic, n) for n in range(self.topics[topic])]
+        ends = self.ends(timeout)[topic]
+        with self._came:
+            self._came.wait_for(lambda: self.failure or all(map(self._has, places, ends)), timeout)
+        self._raise()
+        self._ask(lambda: self._assign(without=topic))
+        yield
+        self.bases.update(zip(places, ends))
+        self._ask(self._assign)
 
     def finish(self, timeout=60):
         """Reads on to what is now the end of every partition, and ends. Call when no relay publishes any more."""
@@ -87,8 +113,23 @@ class Collector:
             self._consumer.close()
 
     def _reached(self, ends):
-        return all(self.next[topic, partition] >= ends[topic][partition]
+        return all(self._has((topic, partition), ends[topic][partition])
                    for topic, partition in self._partitions())
+
+    def _has(self, place, end):
+        return self.next[place] >= end
+
+    def _assign(self, without=None):
+        """Reads on where it is."""
+        self._consumer.assign([TopicPartition(*place, max(0, self.next[place] - self.bases[place]))
+                               for place in self._partitions() if place[0] != without])
+
+    def _ask(self, function):
+        """Has it done by its thread, to which the consumer's position belongs."""
+        done = threading.Event()
+        self._asked.put(lambda: (function(), done.set()))
+        while not done.wait(0.1):
+            self._raise()
 
     def _partitions(self):
         return [(topic, n) for topic, partitions in self.topics.items() for n in range(partitions)]
@@ -103,13 +144,15 @@ class Collector:
         try:
             while not self._stopping.is_set():
                 self._take(self._consumer.consume(1000, timeout=0.2))
+                while not self._asked.empty():
+                    self._asked.get()()
         except Exception as failure:  # pylint: disable=broad-except
             with self._came:
                 self.failure = failure
                 self._came.notify_all()
 
     def _take(self, messages):
-        records = [_arrival(message) for message in messages if _usable(message)]
+        records = [self._arrival(message) for message in messages if _usable(message)]
         if not records:
             return
         self.recorder.add(*records)
@@ -119,6 +162,13 @@ class Collector:
                 self.next[record.topic, record.partition] = record.offset + 1
             self.count += len(records)
             self._came.notify_all()
+
+    def _arrival(self, message):
+        event_id, headers = tokens.without_id(_headers(message))
+        place = message.topic(), message.partition()
+        return Arrival(*place, self.bases[place] + message.offset(), message.timestamp()[1],
+                       tokens.text(message.key()), tokens.value(message.value()), event_id, headers,
+                       round(now(), 3))
 
 
 def _usable(message):
@@ -137,9 +187,3 @@ def _headers(message):
         if value is None:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(None))
     return pairs
-
-
-def _arrival(message):
-    event_id, headers = tokens.without_id(_headers(message))
-    return Arrival(message.topic(), message.partition(), message.offset(), message.timestamp()[1],
-                   tokens.text(message.key()), tokens.value(message.value()), event_id, headers, round(now(), 3))

@@ -110,6 +110,14 @@ class Snapshot(NamedTuple):
     final: bool = False
 
 
+class Partitions(NamedTuple):
+    """From now on a topic has more partitions, of which a relay may not know for a while."""
+    kind = "partitions"
+    topic: str
+    partitions: int
+    at: float
+
+
 class Memory(NamedTuple):
     """MiB resident, open descriptors and threads of a process at a time."""
     kind = "memory"
@@ -127,7 +135,8 @@ class Mark(NamedTuple):
     at: float
 
 
-KINDS = {cls.kind: cls for cls in (Run, Event, Arrival, Fault, Process, Metrics, Snapshot, Memory, Mark)}
+KINDS = {cls.kind: cls for cls in (Run, Event, Arrival, Fault, Process, Metrics, Snapshot, Memory, Mark,
+                                 Partitions)}
 
 
 def line(fact):
@@ -170,10 +179,10 @@ class History:
         self.run = run
         self.events, self.arrivals, self.faults = [], [], []
         self.processes, self.metrics, self.snapshots = [], [], []
-        self.memory, self.marks = [], []
+        self.memory, self.marks, self.partitions = [], [], []
         self._lists = {Event: self.events, Arrival: self.arrivals, Fault: self.faults,
                        Process: self.processes, Metrics: self.metrics, Snapshot: self.snapshots,
-                       Memory: self.memory, Mark: self.marks}
+                       Memory: self.memory, Mark: self.marks, Partitions: self.partitions}
 
     def add(self, *facts):
         for fact in facts:

@@ -2,6 +2,7 @@
 import os
 import shutil
 
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from harness.ports import free_port
@@ -130,6 +131,16 @@ class KafkaCluster:
     def delete_topic(self, name):
         self.admin.delete_topics([name])[name].result(SETTLING)
         until(lambda: name not in self.metadata().topics, SETTLING, f"{name} to be gone", every=0.1)
+
+    def recreate_topic(self, name, partitions=4):
+        """Deleted and made again; a producer that asks for it in between may make it first, of so many partitions."""
+        self.admin.delete_topics([name])[name].result(SETTLING)
+        try:
+            self.create_topic(name, partitions)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
+            self.wait_in_sync(name)
 
     def add_partitions(self, name, total):
         self.admin.create_partitions([NewPartitions(name, total)])[name].result(SETTLING)

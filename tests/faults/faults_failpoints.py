@@ -1,0 +1,81 @@
+"""A relay that dies or stands still at a named step of its work (include/plants.h). Only with the test build:
+
+    OUTBOX_RELAY=build-plants/outbox-relay
+"""
+from harness.waiting import TimedOut
+
+from faults import plants
+from faults.catalog import RELAY, fault
+from faults.faults_relay import AWHILE, TOO_LONG
+from faults.history import REPLAY, SCATTER
+
+REACHED = r"failpoint \S+ is reached"
+ONCE = ("session-open", "lock-got")  # in a process that nothing befalls
+
+
+def lose_session(stage, member):
+    """While Kafka's acknowledgements are on their way, so that there is something to recover."""
+    rules = [proxy.hold(at="Produce", when="after", where={"client_id": member.name})
+             for proxy in stage.kafka.proxies.values()]
+    stage.wait(0.2)
+    stage.execute("SELECT pg_terminate_backend(pid)" + stage.sessions(member))
+    stage.wait(0.2)
+    for rule in rules:
+        rule.release()
+
+
+def start_others(_, member):
+    """To which it hands over some of its shards."""
+    for other in member.stage.fleet:
+        if not other.process.alive:
+            other.watched.start(wait=False)
+
+
+PROVOKED = {"before-recovery": lose_session, "recovered": lose_session,
+            "before-handover": start_others, "handed-over": start_others}
+SHARDS = {"outbox": {"shards": 4}}
+
+
+def reach(stage, rng, failpoint, action):
+    """A relay that works alone comes to the failpoint; which one."""
+    member = stage.fleet.any(rng)
+    for each in stage.fleet.alive():
+        assert each.watched.stop() == 0, f"{each.name} did not settle"
+    often = failpoint not in ONCE and failpoint not in PROVOKED
+    plants.fail_at(member.relay, failpoint, action, rng.randint(1, 20) if often else 1)
+    member.watched.start(wait=False)
+    plants.fail_at(member.relay, None, None)
+    for _ in range(20):
+        if failpoint in PROVOKED:
+            PROVOKED[failpoint](stage, member)
+        try:
+            member.relay.wait_log(REACHED, 1)
+            break
+        except TimedOut:
+            pass
+    member.relay.wait_log(REACHED, 1)
+    return member
+
+
+def die(failpoint):
+    def run(stage, rng):
+        member = reach(stage, rng, failpoint, rng.choice(("kill", "exit")))
+        member.relay.wait_exit()
+        member.watched.ended("killed")
+        start_others(stage, member)
+    return run
+
+
+def stand_still(failpoint):
+    def run(stage, rng):
+        member = reach(stage, rng, failpoint, "stop")
+        start_others(stage, member)
+        stage.wait(rng.choice((AWHILE, TOO_LONG)))
+        member.process.resume()
+    return run
+
+
+if plants.available():
+    for each in plants.failpoints():
+        fault("F01", f"killed at {each}", RELAY, [REPLAY], settings=SHARDS)(die(each))
+        fault("F01", f"stands still at {each}", RELAY, [SCATTER], settings=SHARDS)(stand_still(each))

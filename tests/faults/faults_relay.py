@@ -1,4 +1,5 @@
 """Faults of the relays' own processes."""
+import glob
 import os
 import resource
 from contextlib import contextmanager
@@ -171,7 +172,7 @@ def log_closed(stage, rng):
     _with_log(stage, stage.fleet.any(rng), "2> >(exec head -c 200)")
 
 
-FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
+FAKETIME = "/usr/lib/*/faketime/libfaketimeMT.so.1"
 
 
 @fault("F09", "the clock jumps by an hour, both ways", RELAY)
@@ -179,7 +180,7 @@ def clock_jumps(stage, rng):
     """The wall clock only, as the machine's does; no repeat may come of it."""
     member = stage.fleet.any(rng)
     clock = os.path.join(stage.directory, "clock")
-    preload = {"LD_PRELOAD": FAKETIME, "FAKETIME_TIMESTAMP_FILE": clock, "FAKETIME_NO_CACHE": "1",
+    preload = {"LD_PRELOAD": glob.glob(FAKETIME)[0], "FAKETIME_TIMESTAMP_FILE": clock, "FAKETIME_NO_CACHE": "1",
                "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
     assert member.watched.stop() == 0
     _write(clock, "+0")

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from confluent_kafka import KafkaException
 
-from harness.postgres import OWNER, Database
+from harness.postgres import OWNER
 from harness.relay import Relay
 from harness.waiting import until
 

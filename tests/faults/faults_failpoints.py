@@ -18,7 +18,7 @@ def lose_session(stage, member):
     rules = [proxy.hold(at="Produce", when="after", where={"client_id": member.name})
              for proxy in stage.kafka.proxies.values()]
     stage.wait(0.2)
-    stage.execute("SELECT pg_terminate_backend(pid)" + stage.sessions(member))
+    stage.execute("SELECT pg_terminate_backend(pid)" + member.sessions())
     stage.wait(0.2)
     for rule in rules:
         rule.release()

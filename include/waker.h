@@ -10,8 +10,9 @@
  *
  * The bell is the outbox's, not the relay's. With other relays in company, each of them hears it,
  * whoever the event is for, and whoever puts it to rest tells the others: so once rung, a relay
- * may no longer rely on it. It puts it to rest and goes the whole way again, more slowly the more
- * often it was rung in vain, so that a busy relay beside an idle one is not rung for each insert.
+ * may no longer rely on it. It puts it to rest and goes the whole way again. Writers that come fast
+ * ring several times before it is at rest: the more such rings, the later is it armed again, so
+ * that an idle relay beside a busy one does not make every insert notify.
  *
  * AWAKE -> LINGERING -> WATCHING -> ASLEEP; rows found: AWAKE
  */
@@ -33,8 +34,8 @@ struct waker {
 	bool has_bell;
 	bool company;
 	bool armed;
-	unsigned vain; /* rings in a row that were for somebody else */
-	bool read;     /* writers holds a reading taken since the bell was armed */
+	unsigned surplus; /* rings that came when it was not armed any more */
+	bool read;	  /* writers holds a reading taken since the bell was armed */
 	struct writers writers;
 	int64_t poll_us;
 };
@@ -60,7 +61,7 @@ int64_t waker_pause_us(int64_t worked_us);
 /* A look found events. True if the bell must be put to rest. */
 bool waker_found(struct waker *waker);
 
-/* The bell was rung, and a look follows. True if the bell must be put to rest. */
+/* The bell was rung, and a look follows if it was armed. True if the bell must be put to rest. */
 bool waker_rung(struct waker *waker);
 
 /* Another relay has put the bell to rest. True if this one relied on it, and is to look again. */

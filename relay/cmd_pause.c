@@ -43,8 +43,8 @@ static const char RESUME_HELP[] =
     "Exit status: 0 done, 1 the database could not be asked, 2 wrong usage, or the file is "
     "wrong.\n";
 
-/* One statement, and so one transaction: whoever hears of it sees it. Told also when nothing
- * changes, as a relay may have missed it. */
+/* Told at COMMIT, so whoever hears of it sees it; also when nothing changes, as a relay may have
+ * missed it. */
 static const char SET_SQL[] =
     "WITH known AS (SELECT outbox, paused FROM outbox_relay.outboxes"
     "  WHERE outbox = to_regclass($1) FOR UPDATE),"
@@ -63,8 +63,14 @@ static bool set_paused(PGconn *conn, const struct request *request, const char *
 		       struct error *err)
 {
 	const char *params[] = {table, request->pause ? "true" : "false"};
-	PGresult *result = pgsync_query(conn, "setting the pause", SET_SQL, 2, params, err);
-	bool known = result && PQntuples(result) == 1;
+	PGresult *result;
+	bool known;
+
+	/* A migration under way has the row. */
+	if (!pgsync_script(conn, "setting the pause", "BEGIN; SET LOCAL lock_timeout = '10s'", err))
+		return false;
+	result = pgsync_query(conn, "setting the pause", SET_SQL, 2, params, err);
+	known = result && PQntuples(result) == 1;
 
 	if (known) {
 		json_object_set_new(out, "paused", json_boolean(request->pause));
@@ -79,7 +85,7 @@ static bool set_paused(PGconn *conn, const struct request *request, const char *
 		    request->shown);
 	}
 	PQclear(result);
-	return known;
+	return known && pgsync_script(conn, "setting the pause", "COMMIT", err);
 }
 
 static int64_t now_ms(void)
@@ -161,6 +167,10 @@ static void hint(void)
 	static const char *const states[] = {"42P01", "42703", "42501"};
 	size_t i;
 
+	if (strcmp(pgsync_sqlstate(), "55P03") == 0)
+		fputs("somebody, a migration perhaps, holds a lock on it; nothing has changed, try "
+		      "again\n",
+		      stderr);
 	for (i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
 		if (strcmp(pgsync_sqlstate(), states[i]) == 0)
 			fputs("run `outbox-relay migrate` as the table's owner, and connect as the "

@@ -183,7 +183,7 @@ static void hold(struct step *s)
 void engine_resume(struct step *s, bool observes)
 {
 	struct engine *engine = s->engine;
-	engine->rest_until_us = 0;
+	engine->rest_until_us = 0; /* over, or cut short */
 	/* The reject may have been reported of a batch that was detached already. */
 	if (must_halt(engine))
 		engine->halting = true;

@@ -19,7 +19,7 @@ static void begin_anew(struct step *s)
 	struct engine *engine = s->engine;
 	engine->ahead = engine->sweeping = false;
 	engine->sweep_at_us = s->input->now_us + engine->options.sweep_us;
-	engine->rest_until_us = 0;
+	engine->rest_until_us = engine->housekeep_at_us = 0;
 	horizon_reset(&engine->horizon);
 	waker_reset(&engine->waker, s->input->has_bell, engine->options.poll_us);
 	/* Whoever had the shards before may have left it armed. */
@@ -114,14 +114,13 @@ static void look(struct step *s, bool observes)
 void engine_on_rung(struct step *s)
 {
 	struct engine *engine = s->engine;
-	bool watching = engine->waker.state == WAKER_WATCHING;
-	if (!engine->waker.armed) {
-		put_to_rest(s);
-		return;
-	}
+	bool watching = engine->waker.state == WAKER_WATCHING, armed = engine->waker.armed;
 	if (waker_rung(&engine->waker))
 		engine_act(s, DO_BELL_OFF);
-	look(s, watching);
+	if (armed)
+		look(s, watching);
+	else
+		put_to_rest(s);
 }
 
 /* Should it have been armed again meanwhile, the next ring finds nobody asleep. */

@@ -227,7 +227,7 @@ static const struct metric METRICS[] = {
 	 "Events in a batch.",
 	 histogram, IN_METRICS(batch_events)},
 	{"outbox_relay_shard_owned", GAUGE,
-	 "1 if this relay serves the worker, 0 if it stands by.",
+	 "1 if this relay owns the shard, 0 if not.",
 	 shard_owned, 0},
 	{"outbox_relay_connected", GAUGE,
 	 "1 if the peer can be reached, 0 if not.",

@@ -7,8 +7,8 @@
 static const int64_t linger_us[] = {500, 1000, 1000, 2000, 4000};
 enum { LINGERS = sizeof(linger_us) / sizeof(linger_us[0]) };
 
-/* After a ring in vain two more such looks, and again two after the next. */
-enum { VAIN_US = 10 * 1000, VAIN_MOST = 8 };
+/* For each surplus ring the bell is armed two such looks later. */
+enum { SURPLUS_US = 10 * 1000, SURPLUS_MOST = 8 };
 
 enum { WATCH_FIRST_US = 1000, WATCH_DOUBLINGS = 20, PAUSE_MOST_US = 20 * 1000 };
 
@@ -41,9 +41,9 @@ static struct waker_rest linger(struct waker *waker)
 {
 	if (waker->step < LINGERS)
 		return (struct waker_rest){.after_us = linger_us[waker->step++]};
-	if (waker->step < LINGERS + 2 * waker->vain) {
+	if (waker->step < LINGERS + 2 * waker->surplus) {
 		waker->step++;
-		return (struct waker_rest){.after_us = VAIN_US};
+		return (struct waker_rest){.after_us = SURPLUS_US};
 	}
 	return waker->has_bell ? watch(waker) : sleep_on(waker);
 }
@@ -87,7 +87,7 @@ bool waker_found(struct waker *waker)
 	bool was_armed = waker->armed;
 	enter(waker, WAKER_AWAKE);
 	waker->armed = false;
-	waker->vain = 0;
+	waker->surplus /= 2;
 	return was_armed;
 }
 
@@ -104,8 +104,8 @@ bool waker_rung(struct waker *waker)
 {
 	if (!waker->company)
 		return false;
-	if (waker->vain < VAIN_MOST)
-		waker->vain++;
+	if (!waker->armed && waker->surplus < SURPLUS_MOST)
+		waker->surplus++;
 	return waker_rested(waker);
 }
 

@@ -30,9 +30,10 @@ static void remove_flight(struct producer *producer, unsigned partition, unsigne
 	memmove(&flights[index], &flights[index + 1], after * sizeof(*flights));
 }
 
-static void note_rejected(struct sim *sim, unsigned row)
+static void note_rejected(struct relay *relay, unsigned row)
 {
-	struct process *process = &sim->process;
+	struct sim *sim = relay->sim;
+	struct process *process = &relay->process;
 
 	if (!process->options.set_aside && (process->rejected & ROW_BIT(row)))
 		violated(sim, "goes on instead of halting", "row %u is rejected again", row);
@@ -41,9 +42,10 @@ static void note_rejected(struct sim *sim, unsigned row)
 
 /* ---- the sink's functions ---- */
 
-static enum sink_answer later(struct sim *sim)
+static enum sink_answer later(struct relay *relay)
 {
-	struct producer *producer = &sim->producer;
+	struct sim *sim = relay->sim;
+	struct producer *producer = &relay->producer;
 
 	/* Sooner or later something changes that is worth another try; it need not help. */
 	if (!producer->blocked)
@@ -57,19 +59,21 @@ static enum sink_answer op_produce(struct sink *sink, struct event *event,
 				   struct error *err)
 {
 	struct producer *producer = (struct producer *)sink;
-	struct sim *sim = producer->sim;
+	struct relay *relay = producer->relay;
+	struct sim *sim = relay->sim;
 	unsigned row = event_row(event), partition = sim->db.rows[row].partition;
 
 	if (producer->state != PRODUCER_READY)
 		return SINK_LATER;
 	if (message->key.data[1] - '0' != (int)sim->db.rows[row].key)
 		violated(sim, "routes to another key", "row %u", row);
+	check_produced(relay, row);
 	if (sim->now_us < sim->broker.topic_away_until_us)
-		return later(sim);
+		return later(relay);
 	if (sim->now_us < sim->db.rows[row].topic_away_until_us)
 		return SINK_LATER;
 	if (sim->db.rows[row].kind == KIND_TOO_LARGE) {
-		note_rejected(sim, row);
+		note_rejected(relay, row);
 		*reason = REJECT_TOO_LARGE;
 		error_set(err, "row %u is too large", row);
 		return SINK_REFUSED;
@@ -84,7 +88,8 @@ static enum sink_answer op_produce(struct sink *sink, struct event *event,
 static void op_rebuild(struct sink *sink)
 {
 	struct producer *producer = (struct producer *)sink;
-	struct sim *sim = producer->sim;
+	struct relay *relay = producer->relay;
+	struct sim *sim = relay->sim;
 
 	if (producer->outstanding > 0)
 		violated(sim, "rebuilds too soon", "%u events are with the sink",
@@ -96,20 +101,35 @@ static void op_rebuild(struct sink *sink)
 
 static const struct sink_ops ops = {op_produce, op_rebuild};
 
-void producer_init(struct sim *sim)
+void producer_init(struct relay *relay)
 {
-	struct producer *producer = &sim->producer;
+	struct sim *sim = relay->sim;
+	struct producer *producer = &relay->producer;
 
 	memset(producer->flight_count, 0, sizeof(producer->flight_count));
 	producer->report_count = producer->outstanding = 0;
-	producer->sim = sim;
+	producer->relay = relay;
 	producer->sink.ops = &ops;
 	producer->sink.events = &worker_sink_events;
-	producer->sink.owner = sim->process.worker;
+	producer->sink.owner = relay->process.worker;
 	producer->state = PRODUCER_STARTING;
 	producer->blocked = producer->told_reachable = false;
 	producer->ready_us = sim->now_us + (int64_t)sim_below(sim, 50) * MS;
 	producer->tell_reachable_us = sim->now_us + (int64_t)sim_below(sim, 50) * MS;
+}
+
+uint64_t producer_holds(const struct relay *relay)
+{
+	const struct producer *producer = &relay->producer;
+	uint64_t rows = 0;
+
+	for (unsigned p = 0; p < PARTITIONS; p++)
+		for (unsigned i = 0; i < producer->flight_count[p]; i++)
+			rows |= ROW_BIT(producer->flights[p][i].row);
+	for (unsigned i = 0; i < producer->report_count; i++)
+		if (producer->reports[i].kind != REPORT_BROKEN)
+			rows |= ROW_BIT(producer->reports[i].row);
+	return rows;
 }
 
 /* ---- appending ---- */
@@ -123,18 +143,20 @@ static unsigned first_unappended(const struct producer *producer, unsigned parti
 	return i;
 }
 
-bool broker_can_append(const struct sim *sim, unsigned partition)
+bool broker_can_append(const struct relay *relay, unsigned partition)
 {
-	const struct producer *producer = &sim->producer;
+	const struct sim *sim = relay->sim;
+	const struct producer *producer = &relay->producer;
 
 	return broker_is_up(sim) &&
 	       first_unappended(producer, partition) < producer->flight_count[partition];
 }
 
 /* The record is refused for good; the partition's later ones come back undelivered. */
-static void refuse(struct sim *sim, unsigned partition, unsigned at)
+static void refuse(struct relay *relay, unsigned partition, unsigned at)
 {
-	struct producer *producer = &sim->producer;
+	struct sim *sim = relay->sim;
+	struct producer *producer = &relay->producer;
 	struct flight poison = producer->flights[partition][at];
 	bool broken_first = sim_chance(sim, 500);
 
@@ -152,9 +174,10 @@ static void refuse(struct sim *sim, unsigned partition, unsigned at)
 	producer->blocked = false;
 }
 
-void broker_append_next(struct sim *sim, unsigned partition)
+void broker_append_next(struct relay *relay, unsigned partition)
 {
-	struct producer *producer = &sim->producer;
+	struct sim *sim = relay->sim;
+	struct producer *producer = &relay->producer;
 	unsigned at = first_unappended(producer, partition);
 
 	if (sim->plant == PLANT_PARTITION_SWAPS && at + 1 < producer->flight_count[partition] &&
@@ -172,7 +195,7 @@ void broker_append_next(struct sim *sim, unsigned partition)
 		push_report(producer, REPORT_DELIVERED, flight->row, flight->event);
 		remove_flight(producer, partition, at);
 	} else {
-		refuse(sim, partition, at);
+		refuse(relay, partition, at);
 	}
 }
 
@@ -190,9 +213,10 @@ void broker_append_ghost(struct sim *sim, unsigned partition)
 
 /* ---- acknowledging ---- */
 
-bool broker_can_acknowledge(const struct sim *sim, unsigned partition)
+bool broker_can_acknowledge(const struct relay *relay, unsigned partition)
 {
-	const struct producer *producer = &sim->producer;
+	const struct sim *sim = relay->sim;
+	const struct producer *producer = &relay->producer;
 
 	if (!broker_is_up(sim) || producer->flight_count[partition] == 0)
 		return false;
@@ -200,45 +224,46 @@ bool broker_can_acknowledge(const struct sim *sim, unsigned partition)
 	       (sim->plant == PLANT_ACKS_TOO_SOON && !producer->flights[partition][0].acknowledged);
 }
 
-static void report(struct sim *sim, const struct report *report)
+static void report(struct relay *relay, const struct report *report)
 {
+	struct sim *sim = relay->sim;
 	const struct sink_events *events = &worker_sink_events;
-	struct worker *worker = sim->process.worker;
+	struct worker *worker = relay->process.worker;
 
 	trace(sim, "report %d row %u", (int)report->kind, report->row);
 	if (report->kind == REPORT_BROKEN) {
 		events->broken(worker, "broken");
 		return;
 	}
-	sim->producer.outstanding--;
-	sim->process.progress_us = sim->now_us;
+	relay->producer.outstanding--;
+	relay->process.progress_us = sim->now_us;
 	if (report->kind == REPORT_DELIVERED) {
 		events->delivered(worker, report->event);
 	} else if (report->kind == REPORT_RETURNED) {
 		events->returned(worker, report->event);
 	} else {
-		note_rejected(sim, report->row);
+		note_rejected(relay, report->row);
 		events->rejected(worker, report->event, REJECT_BROKER, "poison");
 	}
 }
 
-void broker_acknowledge_next(struct sim *sim, unsigned partition)
+void broker_acknowledge_next(struct relay *relay, unsigned partition)
 {
-	struct producer *producer = &sim->producer;
+	struct producer *producer = &relay->producer;
 	struct flight flight = producer->flights[partition][0];
 
 	remove_flight(producer, partition, 0);
-	report(sim, &(struct report){REPORT_DELIVERED, flight.row, flight.event});
+	report(relay, &(struct report){REPORT_DELIVERED, flight.row, flight.event});
 }
 
-void producer_tell_report(struct sim *sim)
+void producer_tell_report(struct relay *relay)
 {
-	struct producer *producer = &sim->producer;
+	struct producer *producer = &relay->producer;
 	struct report first = producer->reports[0];
 
 	memmove(&producer->reports[0], &producer->reports[1],
 		--producer->report_count * sizeof(first));
-	report(sim, &first);
+	report(relay, &first);
 }
 
 /* ---- the end of a producer ---- */
@@ -260,9 +285,10 @@ static void leave_behind(struct sim *sim, unsigned row, bool late)
 }
 
 /* Leaves behind the first of a partition's unappended records. */
-static void leave_some(struct sim *sim, unsigned partition, unsigned some)
+static void leave_some(struct relay *relay, unsigned partition, unsigned some)
 {
-	struct producer *producer = &sim->producer;
+	struct sim *sim = relay->sim;
+	struct producer *producer = &relay->producer;
 	unsigned from = first_unappended(producer, partition);
 	bool late = sim->plan.late_requests && sim_chance(sim, 500);
 
@@ -274,13 +300,14 @@ static void leave_some(struct sim *sim, unsigned partition, unsigned some)
 	}
 }
 
-static void give_back(struct sim *sim, unsigned partition, unsigned some)
+static void give_back(struct relay *relay, unsigned partition, unsigned some)
 {
-	struct producer *producer = &sim->producer;
+	struct sim *sim = relay->sim;
+	struct producer *producer = &relay->producer;
 	unsigned acknowledged = sim_below(sim, first_unappended(producer, partition) + 1);
 	unsigned gap = first_unappended(producer, partition);
 
-	leave_some(sim, partition, some);
+	leave_some(relay, partition, some);
 	for (unsigned i = 0; i < producer->flight_count[partition]; i++) {
 		struct flight *flight = &producer->flights[partition][i];
 		bool past_gap = sim->plant == PLANT_NO_GAPLESS && i > gap &&
@@ -296,9 +323,10 @@ static void give_back(struct sim *sim, unsigned partition, unsigned some)
 	producer->flight_count[partition] = 0;
 }
 
-void producer_break(struct sim *sim, bool hard, unsigned variant)
+void producer_break(struct relay *relay, bool hard, unsigned variant)
 {
-	struct producer *producer = &sim->producer;
+	struct sim *sim = relay->sim;
+	struct producer *producer = &relay->producer;
 	bool broken_first = variant % 2 == 0;
 
 	if (producer->state != PRODUCER_READY)
@@ -311,18 +339,19 @@ void producer_break(struct sim *sim, bool hard, unsigned variant)
 		return;
 	allow_jumps(sim);
 	for (unsigned p = 0; p < PARTITIONS; p++)
-		give_back(sim, p, variant / 2);
+		give_back(relay, p, variant / 2);
 	if (!broken_first)
 		push_report(producer, REPORT_BROKEN, 0, NULL);
 }
 
-void producer_crash(struct sim *sim, unsigned appended)
+void producer_crash(struct relay *relay, unsigned appended)
 {
-	struct producer *producer = &sim->producer;
+	struct sim *sim = relay->sim;
+	struct producer *producer = &relay->producer;
 
 	allow_jumps(sim);
 	for (unsigned p = 0; p < PARTITIONS; p++)
-		leave_some(sim, p, appended);
+		leave_some(relay, p, appended);
 	producer->report_count = producer->outstanding = 0;
 	memset(producer->flight_count, 0, sizeof(producer->flight_count));
 }

@@ -1,5 +1,5 @@
 /*
- * database.c - the model of Postgres: rows, writers, backends, the shard's lock, the bell
+ * database.c - the model of Postgres: rows, writers, backends, notifications, commits
  *
  * READ COMMITTED: each statement sees what was committed when it ran. Writers of one key take
  * turns.
@@ -66,6 +66,23 @@ bool database_is_down(const struct sim *sim)
 	return sim->now_us < sim->db.down_until_us;
 }
 
+/* ---- notifications ---- */
+
+/* All who listen but the sender, in the order of the commits. */
+void notify(struct sim *sim, const struct backend *from, enum note note)
+{
+	for (unsigned b = 0; b < BACKENDS_MAX; b++) {
+		struct backend *to = &sim->db.backends[b];
+		if (!to->used || to->ghost || to == from)
+			continue;
+		/* To be told the same twice in a row changes nothing. */
+		if (to->note_count > 0 && to->notes[to->note_count - 1] == note)
+			continue;
+		assert(to->note_count < NOTES_MAX);
+		to->notes[to->note_count++] = note;
+	}
+}
+
 /* ---- writers ---- */
 
 static bool is_active(const struct txn *txn)
@@ -114,9 +131,8 @@ static void commit_txn(struct sim *sim, struct txn *txn)
 		row->number = db->key_numbers[row->key]++;
 		commit->inserted |= ROW_BIT(txn->first_row + i);
 	}
-	for (unsigned b = 0; b < BACKENDS_MAX; b++)
-		if (txn->rings && db->backends[b].used)
-			db->backends[b].rings++;
+	if (txn->rings)
+		notify(sim, NULL, NOTE_RING);
 }
 
 static void end_txn(struct sim *sim, struct txn *txn)
@@ -169,24 +185,32 @@ void txn_step(struct sim *sim, struct txn *txn)
 		txn->next_us = pause_before(sim);
 }
 
-/* Who holds RowExclusiveLock on the table, by transaction; our own old backends come after. */
-uint32_t txn_writers(const struct sim *sim)
+/* Writers, and other relays at work. */
+void lock_holders(const struct sim *sim, const struct backend *self, struct holders *holders)
 {
-	uint32_t writers = 0;
-
+	memset(holders, 0, sizeof(*holders));
 	for (unsigned i = 0; i < sim->db.txn_count; i++)
 		if (sim->db.txns[i].phase >= TXN_LOCKED && sim->db.txns[i].phase < TXN_ENDED)
-			writers |= 1u << i;
-	for (unsigned b = 0; b < BACKENDS_MAX; b++)
-		if (sim->db.backends[b].ghost && sim->db.backends[b].deleted != 0)
-			writers |= 1u << (TXNS_MAX + b);
-	return writers;
+			holders->txns |= 1u << i;
+	for (unsigned b = 0; b < BACKENDS_MAX; b++) {
+		const struct backend *backend = &sim->db.backends[b];
+		if (backend->used && backend != self && backend->in_transaction)
+			holders->relays[holders->relay_count++] =
+			    (b + 1) << 20 | backend->transactions;
+	}
 }
 
 /* ---- backends ---- */
 
-struct backend *backend_new(struct sim *sim)
+unsigned backend_number(const struct sim *sim, const struct backend *backend)
 {
+	return (unsigned)(backend - sim->db.backends) + 1;
+}
+
+struct backend *backend_new(struct relay *relay)
+{
+	struct sim *sim = relay->sim;
+
 	for (unsigned b = 0; b < BACKENDS_MAX; b++) {
 		struct backend *backend = &sim->db.backends[b];
 		if (backend->used)
@@ -194,6 +218,9 @@ struct backend *backend_new(struct sim *sim)
 		memset(backend, 0, offsetof(struct backend, asks));
 		backend->ask_count = 0;
 		backend->used = true;
+		backend->relay = relay->index;
+		backend->pid = ++sim->db.last_pid;
+		backend->heard_us = sim->now_us;
 		return backend;
 	}
 	return NULL;
@@ -202,7 +229,7 @@ struct backend *backend_new(struct sim *sim)
 static void end_transaction(struct sim *sim, struct backend *backend)
 {
 	for (unsigned i = 0; i < sim->db.row_count; i++)
-		if (sim->db.rows[i].taken_by == (unsigned)(backend - sim->db.backends) + 1)
+		if (sim->db.rows[i].taken_by == backend_number(sim, backend))
 			sim->db.rows[i].taken_by = 0;
 	backend->in_transaction = false;
 	backend->deleted = backend->set_aside = 0;
@@ -243,12 +270,13 @@ void backend_commit(struct sim *sim, struct backend *backend, bool lazily)
 	end_transaction(sim, backend);
 }
 
-/* The transaction is aborted before the shard's lock is given up. */
+/* The transaction is aborted before the locks are given up. */
 void backend_end(struct sim *sim, struct backend *backend)
 {
 	backend_abort(sim, backend);
-	if (sim->db.lock_owner == (unsigned)(backend - sim->db.backends) + 1)
-		sim->db.lock_owner = 0;
+	backend->locks = 0;
+	backend->layout = 0;
+	backend->note_count = 0;
 	backend->used = backend->ghost = false;
 	backend->ask_count = 0;
 }
@@ -297,6 +325,16 @@ static void rewind_sequence(struct sim *sim)
 	}
 }
 
+/* What the relays would settle again. */
+static uint64_t remembered(const struct sim *sim)
+{
+	uint64_t rows = 0;
+
+	for (unsigned r = 0; r < sim->plan.relays; r++)
+		rows |= sim->relays[r].session.debt;
+	return rows;
+}
+
 void database_restart(struct sim *sim, bool failover, unsigned lost)
 {
 	struct database *db = &sim->db;
@@ -305,12 +343,11 @@ void database_restart(struct sim *sim, bool failover, unsigned lost)
 		if (db->backends[b].used)
 			backend_end(sim, &db->backends[b]);
 	abort_writers(sim);
-	db->rival_until_us = 0;
 	if (!failover) {
 		while (lost-- > 0 && db->commit_count > 0 &&
 		       db->commits[db->commit_count - 1].lazy) {
 			/* Nobody remembers: its process is dead. */
-			if (db->commits[db->commit_count - 1].deleted & ~sim->session.debt)
+			if (db->commits[db->commit_count - 1].deleted & ~remembered(sim))
 				sim->lines_excused = true;
 			forget_commit(sim);
 		}

@@ -22,9 +22,10 @@ static const struct {
     [FAULT_CRASH] = {"crash", 6},
     [FAULT_STOP] = {"stop", 1},
     [FAULT_STOP_NOW] = {"stop at once", 1},
-    [FAULT_PAUSE] = {"pause", 2},
+    [FAULT_PAUSE] = {"pause", 3},
     [FAULT_ROW_LOCK] = {"foreign row lock", 1},
-    [FAULT_RIVAL] = {"rival relay", 1},
+    [FAULT_PAUSE_OUTBOX] = {"outbox paused", 1},
+    [FAULT_LAYOUT] = {"another number of shards", 1},
     [FAULT_RELOAD] = {"reload", 1},
 };
 
@@ -48,30 +49,49 @@ static int64_t outage(struct sim *sim, unsigned variant)
 
 static void lose_database(struct sim *sim, bool failover, unsigned variant)
 {
-	session_cut(sim, true, 0, variant);
+	for (unsigned r = 0; r < sim->plan.relays; r++)
+		session_cut(&sim->relays[r], true, 0, variant);
 	database_restart(sim, failover, variant);
 	sim->db.down_until_us = outage(sim, variant);
 }
 
-static void ask_to_stop(struct sim *sim, bool now)
+static void lose_broker(struct sim *sim, unsigned variant)
 {
-	struct process *process = &sim->process;
+	sim->broker.down_until_us = outage(sim, variant);
+	for (unsigned r = 0; r < sim->plan.relays; r++)
+		sim->relays[r].producer.tell_reachable_us =
+		    sim->now_us + (int64_t)sim_below(sim, 3000) * MS;
+}
 
-	if (!process_runs(sim))
+static void ask_to_stop(struct relay *relay, bool now)
+{
+	struct process *process = &relay->process;
+
+	if (!process_runs(relay))
 		return;
 	if (!process->asked_to_stop)
-		process->stop_us = sim->now_us;
+		process->stop_us = relay->sim->now_us;
 	process->asked_to_stop = true;
 	worker_stop(process->worker, now);
+}
+
+/* The last variant is longer than the server waits for a word. */
+static void pause_process(struct relay *relay, unsigned variant)
+{
+	struct sim *sim = relay->sim;
+
+	relay->process.paused_until_us = outage(sim, variant);
+	if (variant == 2)
+		relay->process.paused_until_us +=
+		    sim->plan.session_timeout_us + (int64_t)sim_below(sim, 2000) * MS;
 }
 
 static void lock_row(struct sim *sim)
 {
 	struct row *row = &sim->db.rows[sim_below(sim, sim->db.row_count)];
 
-	if (!row_is_free(sim, row))
-		return;
-	row->foreign_until_us = sim->now_us + (int64_t)sim_below(sim, 3000) * MS;
+	if (row_is_free(sim, row))
+		row->foreign_until_us = sim->now_us + (int64_t)sim_below(sim, 3000) * MS;
 }
 
 static void misroute(struct sim *sim, unsigned variant)
@@ -81,48 +101,57 @@ static void misroute(struct sim *sim, unsigned variant)
 	row->topic_away_until_us = outage(sim, variant);
 }
 
-static void rival(struct sim *sim)
+static void pause_outbox(struct sim *sim)
 {
-	session_cut(sim, true, 0, 0);
-	if (sim->db.lock_owner == 0)
-		sim->db.rival_until_us = sim->now_us + (int64_t)sim_below(sim, 4000) * MS;
+	sim->db.paused = true;
+	sim->db.paused_until_us = sim->now_us + (int64_t)sim_below(sim, 2000) * MS;
+	notify(sim, NULL, NOTE_FLEET);
 }
 
-static void reload(struct sim *sim)
+/* Its operator starts it again with another number. */
+static void change_layout(struct relay *relay)
 {
-	struct engine_options old = sim->process.options;
+	relay->process.shards = 1 + (int)sim_below(relay->sim, SHARDS_SIM);
+	ask_to_stop(relay, false);
+}
 
-	process_options(sim);
+static void reload(struct relay *relay)
+{
+	struct process *process = &relay->process;
+	struct engine_options old = process->options;
+
+	process_options(relay);
 	/* A sleep that has begun goes on for as long as it was meant to. */
-	sim->process.options.poll_us = old.poll_us;
-	sim->process.options.sweep_us = old.sweep_us;
-	if (process_runs(sim))
-		worker_reload(sim->process.worker, &sim->process.options, sim->plan.stall_us);
+	process->options.poll_us = old.poll_us;
+	process->options.sweep_us = old.sweep_us;
+	if (process_runs(relay))
+		worker_reload(process->worker, &process->options, relay->sim->plan.stall_us);
 }
 
-void fault_strike(struct sim *sim, enum fault fault, unsigned variant)
+void fault_strike(struct relay *relay, enum fault fault, unsigned variant)
 {
-	trace(sim, "FAULT: %s, variant %u", faults[fault].name, variant);
+	struct sim *sim = relay->sim;
+
+	trace_of(relay, "FAULT: %s, variant %u", faults[fault].name, variant);
 	sim->faults++;
 	switch (fault) {
 	case FAULT_CUT_SERVER:
-		session_cut(sim, true, 0, variant);
+		session_cut(relay, true, 0, variant);
 		break;
 	case FAULT_CUT_CLIENT:
-		session_cut(sim, false, variant, variant % 2);
+		session_cut(relay, false, variant, variant % 2);
 		break;
 	case FAULT_RESTART:
 	case FAULT_FAILOVER:
 		lose_database(sim, fault == FAULT_FAILOVER, variant);
 		break;
 	case FAULT_BROKER_DOWN:
-		sim->broker.down_until_us = outage(sim, variant);
-		sim->producer.tell_reachable_us = sim->now_us + (int64_t)sim_below(sim, 3000) * MS;
+		lose_broker(sim, variant);
 		break;
 	case FAULT_BREAK:
 	case FAULT_DRAIN:
-		if (process_runs(sim))
-			producer_break(sim, fault == FAULT_BREAK, variant);
+		if (process_runs(relay))
+			producer_break(relay, fault == FAULT_BREAK, variant);
 		break;
 	case FAULT_BLOCK:
 		sim->broker.topic_away_until_us = outage(sim, variant);
@@ -131,23 +160,26 @@ void fault_strike(struct sim *sim, enum fault fault, unsigned variant)
 		misroute(sim, variant);
 		break;
 	case FAULT_CRASH:
-		process_kill(sim, variant % 3, variant / 2);
+		process_kill(relay, variant % 3, variant / 2);
 		break;
 	case FAULT_STOP:
 	case FAULT_STOP_NOW:
-		ask_to_stop(sim, fault == FAULT_STOP_NOW);
+		ask_to_stop(relay, fault == FAULT_STOP_NOW);
 		break;
 	case FAULT_PAUSE:
-		sim->process.paused_until_us = outage(sim, variant);
+		pause_process(relay, variant);
 		break;
 	case FAULT_ROW_LOCK:
 		lock_row(sim);
 		break;
-	case FAULT_RIVAL:
-		rival(sim);
+	case FAULT_PAUSE_OUTBOX:
+		pause_outbox(sim);
+		break;
+	case FAULT_LAYOUT:
+		change_layout(relay);
 		break;
 	case FAULT_RELOAD:
-		reload(sim);
+		reload(relay);
 		break;
 	case FAULTS:
 		break;
@@ -168,13 +200,15 @@ void heal(struct sim *sim)
 	sim->healed = true;
 	sim->healed_us = now;
 	sim->db.down_until_us = at_most(sim->db.down_until_us, now);
-	sim->db.rival_until_us = at_most(sim->db.rival_until_us, now);
+	sim->db.paused_until_us = at_most(sim->db.paused_until_us, now);
 	sim->broker.topic_away_until_us = at_most(sim->broker.topic_away_until_us, now);
-	sim->process.paused_until_us = at_most(sim->process.paused_until_us, now);
-	if (sim->broker.down_until_us > now) {
-		sim->broker.down_until_us = now;
-		sim->producer.tell_reachable_us = now + 50 * MS;
+	for (unsigned r = 0; r < sim->plan.relays; r++) {
+		struct relay *relay = &sim->relays[r];
+		relay->process.paused_until_us = at_most(relay->process.paused_until_us, now);
+		if (sim->broker.down_until_us > now)
+			relay->producer.tell_reachable_us = now + 50 * MS;
 	}
+	sim->broker.down_until_us = at_most(sim->broker.down_until_us, now);
 	for (unsigned i = 0; i < sim->db.row_count; i++) {
 		struct row *row = &sim->db.rows[i];
 		row->foreign_until_us = at_most(row->foreign_until_us, now);

@@ -1,5 +1,5 @@
 /*
- * process.c - the relay's process: started, killed, stopped, started again
+ * process.c - a relay's process: started, killed, stopped, started again
  */
 #include "sim.h"
 
@@ -7,18 +7,18 @@
 
 #include <string.h>
 
-bool process_runs(const struct sim *sim)
+bool process_runs(const struct relay *relay)
 {
-	return sim->process.worker != NULL && !sim->process.ended;
+	return relay->process.worker != NULL && !relay->process.ended;
 }
 
-const char *process_state(const struct sim *sim)
+const char *process_state(const struct relay *relay)
 {
 	struct worker_status status;
 
-	if (sim->process.worker == NULL)
+	if (relay->process.worker == NULL)
 		return "not running";
-	worker_status(sim->process.worker, &status);
+	worker_status(relay->process.worker, &status);
 	return status.state;
 }
 
@@ -26,46 +26,53 @@ const char *process_state(const struct sim *sim)
 
 static int64_t clock_us(void *arg)
 {
-	return ((struct sim *)arg)->now_us;
+	return ((struct relay *)arg)->sim->now_us;
 }
 
 static void set_timer(void *arg, enum worker_timer timer, int64_t after_us)
 {
-	struct sim *sim = arg;
+	struct relay *relay = arg;
+	const struct sim *sim = relay->sim;
 
 	if (timer == WORKER_TIMER_STALL) {
 		if (sim->plant != PLANT_NO_STALL)
-			sim->process.stall_timer_us = sim->now_us + after_us;
+			relay->process.stall_timer_us = sim->now_us + after_us;
 		return;
 	}
 	if (sim->plant == PLANT_SLEEPS_ON)
 		after_us *= 20;
 	if (sim->plant == PLANT_STORM)
 		after_us /= 20;
-	sim->process.wake_us = sim->now_us + after_us;
+	relay->process.wake_us = sim->now_us + after_us;
 }
 
 static void on_stopped(void *arg, bool failed)
 {
-	struct sim *sim = arg;
+	struct relay *relay = arg;
 
-	trace(sim, "process: stopped%s", failed ? ", failed" : "");
-	sim->process.ended = true;
-	sim->process.failed = failed;
+	trace_of(relay, "process: stopped%s", failed ? ", failed" : "");
+	relay->process.ended = true;
+	relay->process.failed = failed;
+}
+
+bool process_is_paused(const struct relay *relay)
+{
+	return relay->process.paused_until_us > relay->sim->now_us;
 }
 
 /* ---- from start to end ---- */
 
-void process_options(struct sim *sim)
+void process_options(struct relay *relay)
 {
-	struct engine_options *options = &sim->process.options;
+	struct sim *sim = relay->sim;
+	struct engine_options *options = &relay->process.options;
 
 	*options = (struct engine_options){
 	    .limits = {.claim_rows = 1 + sim_below(sim, 4),
 		       .batch_rows = 1 + sim_below(sim, 8),
 		       .batch_bytes = 100 + sim_below(sim, 2000)},
 	    .poll_us = sim->plan.has_bell && !sim->plan.rings_lossy
-			   ? 20 * SECOND
+			   ? (sim->plan.relays > 1 ? 5 : 20) * SECOND
 			   : (int64_t)(200 + sim_below(sim, 1800)) * MS,
 	    .sweep_us = (int64_t)(1000 + sim_below(sim, 4000)) * MS,
 	    .stream_events = 1 + sim_below(sim, 10),
@@ -76,76 +83,96 @@ void process_options(struct sim *sim)
 		options->limits = (struct claims_limits){1, 2, 10000};
 }
 
-void process_start(struct sim *sim)
+/* Some come later than others. */
+void process_plan(struct relay *relay)
 {
-	struct process *process = &sim->process;
+	struct sim *sim = relay->sim;
 
-	trace(sim, "process: starts");
+	process_options(relay);
+	relay->process.shards = sim->plan.shards;
+	relay->process.heartbeat_us = NEVER;
+	relay->process.wake_us = relay->process.stall_timer_us = NEVER;
+	if (relay->index > 0 && !sim->plan.exhaustive && sim_chance(sim, 500))
+		relay->process.start_us = sim->now_us + (int64_t)sim_below(sim, 2000) * MS;
+	else
+		process_start(relay);
+}
+
+void process_start(struct relay *relay)
+{
+	struct sim *sim = relay->sim;
+	struct process *process = &relay->process;
+
+	trace_of(relay, "process: starts, %d shards", process->shards);
 	process->world = (struct worker_world){.monotonic_us = clock_us,
 					       .realtime_us = clock_us,
 					       .set_timer = set_timer,
 					       .stopped = on_stopped,
-					       .arg = sim};
+					       .arg = relay};
 	process->ended = process->failed = process->asked_to_stop = false;
 	process->wake_us = process->stall_timer_us = NEVER;
+	process->heartbeat_us = sim->now_us;
 	process->rejected = 0;
-	process->progress_us = sim->now_us;
+	process->progress_us = process->looking_us = sim->now_us;
+	process->incarnation = ++sim->incarnations;
 	process->worker = worker_new(&process->options, sim->plan.stall_us, &process->world,
 				     sim->metrics, sim->random);
-	session_init(sim);
-	producer_init(sim);
-	worker_attach(process->worker, &sim->session.source, &sim->producer.sink, sim_route());
+	session_init(relay);
+	producer_init(relay);
+	worker_attach(process->worker, &relay->session.source, &relay->producer.sink, sim_route());
 	worker_start(process->worker);
 }
 
-void process_kill(struct sim *sim, unsigned asks_served, unsigned appended)
+static void bury(struct relay *relay)
 {
-	struct process *process = &sim->process;
+	struct process *process = &relay->process;
 
-	if (process->worker == NULL)
-		return;
-	allow_unsettled(sim);
-	allow_undurable(sim);
-	producer_crash(sim, appended);
-	session_cut(sim, false, asks_served, 0);
-	sim->session.answer_count = 0;
+	relay->session.answer_count = 0;
 	worker_free(&process->worker);
 	process->ended = false;
-	process->wake_us = process->stall_timer_us = NEVER;
-	process->start_us = sim->now_us + (int64_t)sim_below(sim, 500) * MS;
-	sim->crashes++;
+	process->wake_us = process->stall_timer_us = process->heartbeat_us = NEVER;
+	process->paused_until_us = 0;
+	process->start_us = relay->sim->now_us + (int64_t)sim_below(relay->sim, 500) * MS;
+}
+
+void process_kill(struct relay *relay, unsigned asks_served, unsigned appended)
+{
+	if (relay->process.worker == NULL)
+		return;
+	allow_undurable(relay->sim, relay->session.debt);
+	producer_crash(relay, appended);
+	session_cut(relay, false, asks_served, 0);
+	relay->session.debt = 0;
+	relay->sim->crashes++;
+	bury(relay);
 }
 
 /* The operator looks at what the relay halted at, and mends it. */
-static void mend(struct sim *sim)
+static void mend(struct relay *relay)
 {
-	for (unsigned i = 0; i < sim->db.row_count; i++)
-		if (sim->process.rejected & ROW_BIT(i))
-			sim->db.rows[i].kind = KIND_GOOD;
-		else if (sim->db.rows[i].kind == KIND_UNROUTABLE)
-			sim->db.rows[i].kind = KIND_GOOD;
+	struct database *db = &relay->sim->db;
+
+	for (unsigned i = 0; i < db->row_count; i++)
+		if ((relay->process.rejected & ROW_BIT(i)) || db->rows[i].kind == KIND_UNROUTABLE)
+			db->rows[i].kind = KIND_GOOD;
 }
 
-void process_reap(struct sim *sim)
+void process_reap(struct relay *relay)
 {
-	struct process *process = &sim->process;
+	struct sim *sim = relay->sim;
+	struct process *process = &relay->process;
 
 	if (process->worker == NULL || !process->ended)
 		return;
 	if (!process->failed && !process->asked_to_stop)
 		violated(sim, "stops unasked", "%s", "");
 	if (process->failed)
-		mend(sim);
-	if (sim->session.debt != 0)
-		violated(sim, "stops in debt", "rows %llx", (unsigned long long)sim->session.debt);
-	if (sim->producer.outstanding > 0) {
-		allow_unsettled(sim);
-		producer_crash(sim, sim_below(sim, 4));
-	}
-	session_cut(sim, true, 0, 0);
-	sim->session.answer_count = 0;
-	worker_free(&process->worker);
-	process->ended = false;
-	process->wake_us = process->stall_timer_us = NEVER;
-	process->start_us = sim->now_us + (int64_t)sim_below(sim, 500) * MS;
+		mend(relay);
+	if (relay->session.debt != 0)
+		violated(sim, "stops in debt", "rows %llx",
+			 (unsigned long long)relay->session.debt);
+	if (relay->producer.outstanding > 0)
+		producer_crash(relay, sim_below(sim, 4));
+	session_cut(relay, true, 0, 0);
+	bury(relay);
 }

@@ -9,8 +9,10 @@
 
 enum option_kind {
 	OPTION_TXN,
+	OPTION_RESUME,
+	OPTION_EXPIRE,
 	OPTION_SERVE,
-	OPTION_RING,
+	OPTION_NOTE,
 	OPTION_GHOST_END,
 	OPTION_ANSWER,
 	OPTION_APPEND,
@@ -22,19 +24,34 @@ enum option_kind {
 	OPTION_REACHABLE,
 	OPTION_WAKE,
 	OPTION_STALL,
+	OPTION_BEAT,
 	OPTION_START
 };
 
 struct option {
 	enum option_kind kind;
-	unsigned index;
+	unsigned index, relay;
 };
 
-enum { OPTIONS_MAX = TXNS_MAX + BACKENDS_MAX * 3 + PARTITIONS * 3 + 10 };
+enum {
+	OPTIONS_MAX =
+	    TXNS_MAX + BACKENDS_MAX * 4 + PARTITIONS * 3 * RELAYS_MAX + 11 * RELAYS_MAX + 1
+};
 struct options {
 	struct option items[OPTIONS_MAX];
 	unsigned count;
 };
+
+static void put_line(const struct sim *sim, const struct relay *relay, const char *format,
+		     va_list args)
+{
+	printf("%10.3f ms %5u  %-13s ", (double)sim->now_us / MS, sim->steps,
+	       relay != NULL ? process_state(relay) : "");
+	if (relay != NULL)
+		printf("relay %u: ", relay->index);
+	vprintf(format, args);
+	putchar('\n');
+}
 
 void trace(const struct sim *sim, const char *format, ...)
 {
@@ -42,19 +59,35 @@ void trace(const struct sim *sim, const char *format, ...)
 
 	if (!sim->verbose)
 		return;
-	printf("%10.3f ms %5u  %-11s ", (double)sim->now_us / MS, sim->steps, process_state(sim));
 	va_start(args, format);
-	vprintf(format, args);
+	put_line(sim, NULL, format, args);
 	va_end(args);
-	putchar('\n');
+}
+
+void trace_of(const struct relay *relay, const char *format, ...)
+{
+	va_list args;
+
+	if (!relay->sim->verbose)
+		return;
+	va_start(args, format);
+	put_line(relay->sim, relay, format, args);
+	va_end(args);
 }
 
 /* ---- what could happen ---- */
 
-static void offer(struct options *options, bool enabled, enum option_kind kind, unsigned index)
+static void offer(struct options *options, bool enabled, enum option_kind kind, unsigned index,
+		  unsigned relay)
 {
 	if (enabled)
-		options->items[options->count++] = (struct option){kind, index};
+		options->items[options->count++] = (struct option){kind, index, relay};
+}
+
+static bool hears_notes(const struct sim *sim, const struct backend *backend)
+{
+	return backend == sim->relays[backend->relay].session.backend && backend->note_count > 0 &&
+	       !backend->in_transaction;
 }
 
 static void offer_database(const struct sim *sim, struct options *options)
@@ -62,163 +95,205 @@ static void offer_database(const struct sim *sim, struct options *options)
 	const struct database *db = &sim->db;
 
 	for (unsigned i = 0; i < db->txn_count; i++)
-		offer(options, txn_can_step(sim, &db->txns[i]), OPTION_TXN, i);
+		offer(options, txn_can_step(sim, &db->txns[i]), OPTION_TXN, i, 0);
+	offer(options, db->paused && db->paused_until_us <= sim->now_us, OPTION_RESUME, 0, 0);
 	for (unsigned i = 0; i < BACKENDS_MAX; i++) {
 		const struct backend *backend = &db->backends[i];
 		if (!backend->used)
 			continue;
-		offer(options, session_can_serve(sim, backend), OPTION_SERVE, i);
-		offer(options,
-		      backend == sim->session.backend && backend->rings > 0 &&
-			  !backend->in_transaction,
-		      OPTION_RING, i);
+		offer(options, backend_can_serve(sim, backend), OPTION_SERVE, i, 0);
+		offer(options, hears_notes(sim, backend), OPTION_NOTE, i, 0);
+		offer(options, backend_has_expired(sim, backend), OPTION_EXPIRE, i, 0);
 		offer(options,
 		      backend->ghost && backend->ask_count == 0 && backend->ends_us <= sim->now_us,
-		      OPTION_GHOST_END, i);
+		      OPTION_GHOST_END, i, 0);
 	}
+	for (unsigned p = 0; p < PARTITIONS; p++)
+		offer(options, broker_is_up(sim) && sim->broker.ghost_count[p] > 0,
+		      OPTION_LATE_APPEND, p, 0);
 }
 
-static void offer_broker(const struct sim *sim, struct options *options, bool hears)
+static void offer_broker(const struct relay *relay, struct options *options, bool hears)
 {
 	for (unsigned p = 0; p < PARTITIONS; p++) {
-		offer(options, broker_can_append(sim, p), OPTION_APPEND, p);
-		offer(options, hears && broker_can_acknowledge(sim, p), OPTION_ACKNOWLEDGE, p);
-		offer(options, broker_is_up(sim) && sim->broker.ghost_count[p] > 0,
-		      OPTION_LATE_APPEND, p);
+		offer(options, broker_can_append(relay, p), OPTION_APPEND, p, relay->index);
+		offer(options, hears && broker_can_acknowledge(relay, p), OPTION_ACKNOWLEDGE, p,
+		      relay->index);
 	}
 }
 
-static bool can_be_ready(const struct sim *sim)
+static bool can_be_ready(const struct relay *relay)
 {
-	const struct producer *producer = &sim->producer;
+	const struct producer *producer = &relay->producer;
 
 	return (producer->state == PRODUCER_STARTING || producer->state == PRODUCER_REBUILDING) &&
-	       producer->ready_us <= sim->now_us;
+	       producer->ready_us <= relay->sim->now_us;
 }
 
-static void offer_process(const struct sim *sim, struct options *options)
+static void offer_process(const struct relay *relay, struct options *options)
 {
-	const struct process *process = &sim->process;
-	const struct producer *producer = &sim->producer;
+	const struct sim *sim = relay->sim;
+	const struct process *process = &relay->process;
+	const struct producer *producer = &relay->producer;
 	int64_t now = sim->now_us;
+	unsigned r = relay->index;
 
-	offer(options, sim->session.answer_count > 0, OPTION_ANSWER, 0);
-	offer(options, producer->report_count > 0, OPTION_REPORT, 0);
-	offer(options, producer->blocked && producer->writable_us <= now, OPTION_WRITABLE, 0);
-	offer(options, can_be_ready(sim), OPTION_READY, 0);
+	offer(options, relay->session.answer_count > 0, OPTION_ANSWER, 0, r);
+	offer(options, producer->report_count > 0, OPTION_REPORT, 0, r);
+	offer(options, producer->blocked && producer->writable_us <= now, OPTION_WRITABLE, 0, r);
+	offer(options, can_be_ready(relay), OPTION_READY, 0, r);
 	offer(options,
 	      producer->told_reachable != broker_is_up(sim) && producer->tell_reachable_us <= now,
-	      OPTION_REACHABLE, 0);
-	offer(options, process->wake_us <= now, OPTION_WAKE, 0);
-	offer(options, process->stall_timer_us <= now, OPTION_STALL, 0);
+	      OPTION_REACHABLE, 0, r);
+	offer(options, process->wake_us <= now, OPTION_WAKE, 0, r);
+	offer(options, process->stall_timer_us <= now, OPTION_STALL, 0, r);
+	offer(options, process->heartbeat_us <= now, OPTION_BEAT, 0, r);
+}
+
+static void offer_relay(const struct relay *relay, struct options *options)
+{
+	const struct process *process = &relay->process;
+	bool hears = process_runs(relay) && !process_is_paused(relay);
+
+	if (process->worker != NULL)
+		offer_broker(relay, options, hears);
+	if (hears)
+		offer_process(relay, options);
+	offer(options, process->worker == NULL && process->start_us <= relay->sim->now_us,
+	      OPTION_START, 0, relay->index);
 }
 
 static void offer_all(const struct sim *sim, struct options *options)
 {
-	const struct process *process = &sim->process;
-	bool hears = process_runs(sim) && process->paused_until_us <= sim->now_us;
-
 	options->count = 0;
 	offer_database(sim, options);
-	if (process->worker != NULL)
-		offer_broker(sim, options, hears);
-	if (hears)
-		offer_process(sim, options);
-	offer(options, process->worker == NULL && process->start_us <= sim->now_us, OPTION_START,
-	      0);
+	for (unsigned r = 0; r < sim->plan.relays; r++)
+		offer_relay(&sim->relays[r], options);
 }
 
 /* ---- what does ---- */
 
-static void ring(struct sim *sim, struct backend *backend)
+static void tell_note(struct sim *sim, struct backend *backend)
 {
-	bool lost =
-	    sim->plant == PLANT_RINGS_LOST || (sim->plan.rings_lossy && sim_chance(sim, 400));
+	enum note note = backend->notes[0];
+	bool lossy = sim->plan.rings_lossy && (note == NOTE_RING || note == NOTE_REST);
 
-	backend->rings = 0;
-	if (!lost)
-		session_push(sim, (struct answer){.kind = ANSWER_RUNG});
+	memmove(&backend->notes[0], &backend->notes[1], --backend->note_count * sizeof(note));
+	if ((sim->plant == PLANT_RINGS_LOST && note == NOTE_RING) ||
+	    (lossy && sim_chance(sim, 400)))
+		return;
+	session_push(&sim->relays[backend->relay],
+		     (struct answer){.kind = ANSWER_NOTE, .note = note});
 }
 
-static void tell_reachable(struct sim *sim)
+static void resume(struct sim *sim)
 {
-	struct producer *producer = &sim->producer;
+	sim->db.paused = false;
+	notify(sim, NULL, NOTE_FLEET);
+}
+
+static void expire(struct sim *sim, struct backend *backend)
+{
+	struct relay *relay = &sim->relays[backend->relay];
+
+	trace_of(relay, "backend %u: the session has timed out", backend_number(sim, backend));
+	if (relay->session.backend == backend)
+		session_cut(relay, true, 0, ANSWERS_MAX);
+	else
+		backend_end(sim, backend);
+}
+
+static void tell_reachable(struct relay *relay)
+{
+	struct producer *producer = &relay->producer;
 
 	producer->told_reachable = !producer->told_reachable;
-	worker_sink_events.reachable(sim->process.worker, producer->told_reachable);
+	worker_sink_events.reachable(relay->process.worker, producer->told_reachable);
 }
 
-static void tell_ready(struct sim *sim)
+static void tell_ready(struct relay *relay)
 {
-	sim->producer.state = PRODUCER_READY;
-	worker_sink_events.ready(sim->process.worker);
+	relay->producer.state = PRODUCER_READY;
+	worker_sink_events.ready(relay->process.worker);
 }
 
-static void tell_writable(struct sim *sim)
+static void tell_writable(struct relay *relay)
 {
-	sim->producer.blocked = false;
-	worker_sink_events.writable(sim->process.worker);
+	relay->producer.blocked = false;
+	worker_sink_events.writable(relay->process.worker);
 }
 
-static void wake(struct sim *sim, enum worker_timer timer)
+static void wake(struct relay *relay, enum worker_timer timer)
 {
 	int64_t *due =
-	    timer == WORKER_TIMER_WAKE ? &sim->process.wake_us : &sim->process.stall_timer_us;
+	    timer == WORKER_TIMER_WAKE ? &relay->process.wake_us : &relay->process.stall_timer_us;
 
-	trace(sim, "timer %d", (int)timer);
+	trace_of(relay, "timer %d", (int)timer);
 	*due = NEVER;
-	const char *before = process_state(sim);
-	worker_on_timer(sim->process.worker, timer);
-	check_stall(sim, before);
+	const char *before = process_state(relay);
+	worker_on_timer(relay->process.worker, timer);
+	check_stall(relay, before);
 }
 
 static void take_option(struct sim *sim, struct option option)
 {
-	struct backend *backends = sim->db.backends;
+	struct backend *backend = &sim->db.backends[option.index];
+	struct relay *relay = &sim->relays[option.relay];
 
 	switch (option.kind) {
 	case OPTION_TXN:
 		txn_step(sim, &sim->db.txns[option.index]);
 		break;
-	case OPTION_SERVE:
-		session_serve(sim, &backends[option.index]);
+	case OPTION_RESUME:
+		resume(sim);
 		break;
-	case OPTION_RING:
-		ring(sim, &backends[option.index]);
+	case OPTION_EXPIRE:
+		expire(sim, backend);
+		break;
+	case OPTION_SERVE:
+		backend_serve(sim, backend);
+		break;
+	case OPTION_NOTE:
+		tell_note(sim, backend);
 		break;
 	case OPTION_GHOST_END:
-		backend_end(sim, &backends[option.index]);
+		backend_end(sim, backend);
 		break;
 	case OPTION_ANSWER:
-		session_tell(sim);
+		session_tell(relay);
 		break;
 	case OPTION_APPEND:
-		broker_append_next(sim, option.index);
+		broker_append_next(relay, option.index);
 		break;
 	case OPTION_ACKNOWLEDGE:
-		broker_acknowledge_next(sim, option.index);
+		broker_acknowledge_next(relay, option.index);
 		break;
 	case OPTION_LATE_APPEND:
 		broker_append_ghost(sim, option.index);
 		break;
 	case OPTION_REPORT:
-		producer_tell_report(sim);
+		producer_tell_report(relay);
 		break;
 	case OPTION_WRITABLE:
-		tell_writable(sim);
+		tell_writable(relay);
 		break;
 	case OPTION_READY:
-		tell_ready(sim);
+		tell_ready(relay);
 		break;
 	case OPTION_REACHABLE:
-		tell_reachable(sim);
+		tell_reachable(relay);
 		break;
 	case OPTION_WAKE:
+		wake(relay, WORKER_TIMER_WAKE);
+		break;
 	case OPTION_STALL:
-		wake(sim, option.kind == OPTION_WAKE ? WORKER_TIMER_WAKE : WORKER_TIMER_STALL);
+		wake(relay, WORKER_TIMER_STALL);
+		break;
+	case OPTION_BEAT:
+		session_beat(relay);
 		break;
 	case OPTION_START:
-		process_start(sim);
+		process_start(relay);
 		break;
 	}
 }
@@ -231,10 +306,11 @@ static void consider(const struct sim *sim, int64_t *soonest, int64_t time)
 		*soonest = time;
 }
 
-static void consider_process(const struct sim *sim, int64_t *soonest)
+static void consider_relay(const struct relay *relay, int64_t *soonest)
 {
-	const struct process *process = &sim->process;
-	const struct producer *producer = &sim->producer;
+	const struct sim *sim = relay->sim;
+	const struct process *process = &relay->process;
+	const struct producer *producer = &relay->producer;
 
 	if (process->worker == NULL) {
 		consider(sim, soonest, process->start_us);
@@ -242,6 +318,7 @@ static void consider_process(const struct sim *sim, int64_t *soonest)
 	}
 	consider(sim, soonest, process->wake_us);
 	consider(sim, soonest, process->stall_timer_us);
+	consider(sim, soonest, process->heartbeat_us);
 	consider(sim, soonest, process->paused_until_us);
 	consider(sim, soonest, producer->ready_us);
 	consider(sim, soonest, producer->tell_reachable_us);
@@ -256,15 +333,21 @@ static int64_t next_time(const struct sim *sim)
 	const struct database *db = &sim->db;
 	int64_t soonest = NEVER;
 
-	consider_process(sim, &soonest);
+	for (unsigned r = 0; r < sim->plan.relays; r++)
+		consider_relay(&sim->relays[r], &soonest);
 	consider(sim, &soonest, db->down_until_us);
+	consider(sim, &soonest, db->paused_until_us);
 	consider(sim, &soonest, sim->broker.down_until_us);
 	for (unsigned i = 0; i < db->txn_count; i++)
 		if (db->txns[i].phase != TXN_ENDED)
 			consider(sim, &soonest, db->txns[i].next_us);
-	for (unsigned i = 0; i < BACKENDS_MAX; i++)
-		if (db->backends[i].ghost)
-			consider(sim, &soonest, db->backends[i].ends_us);
+	for (unsigned i = 0; i < BACKENDS_MAX; i++) {
+		const struct backend *backend = &db->backends[i];
+		if (backend->ghost)
+			consider(sim, &soonest, backend->ends_us);
+		else if (backend->used)
+			consider(sim, &soonest, backend->heard_us + sim->plan.session_timeout_us);
+	}
 	for (unsigned i = 0; i < db->row_count; i++)
 		consider(sim, &soonest, db->rows[i].foreign_until_us);
 	return soonest;
@@ -275,10 +358,11 @@ static void leap(struct sim *sim)
 	int64_t to = next_time(sim);
 
 	if (to == NEVER) {
-		violated(sim, "waits for nothing", "%s", process_state(sim));
+		violated(sim, "waits for nothing", "%s", "");
 		return;
 	}
-	check_leap(sim, to);
+	for (unsigned r = 0; r < sim->plan.relays; r++)
+		check_leap(&sim->relays[r], to);
 	sim->now_us = to;
 }
 
@@ -292,14 +376,16 @@ static void strike_at_random(struct sim *sim)
 	if (!(sim->plan.fault_kinds & 1u << fault))
 		return;
 	sim->plan.faults_left--;
-	fault_strike(sim, fault, sim_below(sim, fault_variants(fault)));
+	fault_strike(&sim->relays[sim_below(sim, sim->plan.relays)], fault,
+		     sim_below(sim, fault_variants(fault)));
 }
 
 static void strike(struct sim *sim)
 {
 	for (unsigned i = 0; i < sim->fixed_count; i++)
 		if (sim->fixed[i].step == sim->steps)
-			fault_strike(sim, sim->fixed[i].fault, sim->fixed[i].variant);
+			fault_strike(&sim->relays[sim->fixed[i].relay], sim->fixed[i].fault,
+				     sim->fixed[i].variant);
 	if (sim->fixed == NULL && !sim->healed)
 		strike_at_random(sim);
 }
@@ -332,43 +418,72 @@ static bool faults_are_over(const struct sim *sim)
 	return writers_are_done(sim) && (sim->plan.faults_left == 0 || is_empty(sim));
 }
 
-static void stop_in_the_end(struct sim *sim)
+static void stop_in_the_end(struct relay *relay)
 {
-	struct process *process = &sim->process;
+	struct process *process = &relay->process;
 
-	if (process->asked_to_stop || !process_runs(sim))
+	if (process->asked_to_stop || !process_runs(relay))
 		return;
 	process->asked_to_stop = true;
-	process->stop_us = sim->now_us;
+	process->stop_us = relay->sim->now_us;
 	worker_stop(process->worker, false);
 }
 
-/* Faults, then quiet: drained, then idle for a few polls, then stopped. True at the very end. */
+static bool all_work(const struct sim *sim)
+{
+	for (unsigned r = 0; r < sim->plan.relays; r++) {
+		const struct relay *relay = &sim->relays[r];
+		if (relay->process.worker == NULL || relay->process.asked_to_stop ||
+		    relay->producer.outstanding > 0)
+			return false;
+	}
+	return true;
+}
+
+static bool all_have_ended(const struct sim *sim)
+{
+	for (unsigned r = 0; r < sim->plan.relays; r++)
+		if (process_runs(&sim->relays[r]))
+			return false;
+	return true;
+}
+
+/* A few polls of one relay; of several, time enough to look at each other some times. */
+static int64_t idle_time(const struct sim *sim)
+{
+	int64_t poll = sim->relays[0].process.options.poll_us;
+
+	return sim->plan.relays == 1 ? 5 * poll : poll + 3 * SECOND;
+}
+
+/* Faults, then quiet: drained, then idle for a while, then stopped. True at the very end. */
 static bool move_on(struct sim *sim)
 {
-	struct process *process = &sim->process;
-
 	if (!sim->healed && faults_are_over(sim))
 		heal(sim);
-	if (sim->healed && sim->idle_us == 0 && is_empty(sim) && process->worker != NULL &&
-	    !process->asked_to_stop && sim->producer.outstanding == 0) {
+	if (sim->healed && sim->idle_us == 0 && is_empty(sim) && all_work(sim)) {
 		sim->idle_us = sim->now_us;
 		sim->idle_looks = sim->looks;
 		sim->idle_step = sim->steps;
 	}
-	if (sim->idle_us == 0 || sim->now_us - sim->idle_us < 5 * process->options.poll_us)
+	if (sim->idle_us == 0 || sim->now_us - sim->idle_us < idle_time(sim))
 		return false;
-	stop_in_the_end(sim);
-	return process->worker == NULL || process->ended;
+	if (!sim->ends) {
+		sim->ends = true;
+		check_idle(sim);
+	}
+	for (unsigned r = 0; r < sim->plan.relays; r++)
+		stop_in_the_end(&sim->relays[r]);
+	return all_have_ended(sim);
 }
 
 /* A stop that takes too long is followed by a second signal. */
-static void lose_patience(struct sim *sim)
+static void lose_patience(struct relay *relay)
 {
-	struct process *process = &sim->process;
+	struct process *process = &relay->process;
 
-	if (process->asked_to_stop && process_runs(sim) &&
-	    sim->now_us - process->stop_us >= 10 * SECOND)
+	if (process->asked_to_stop && process_runs(relay) &&
+	    relay->sim->now_us - process->stop_us >= 10 * SECOND)
 		worker_stop(process->worker, true);
 }
 
@@ -384,7 +499,19 @@ static void step(struct sim *sim)
 		take_option(sim, options.items[sim_below(sim, options.count)]);
 		sim->now_us += sim->plan.exhaustive ? 50 : 1 + sim_below(sim, 300);
 	}
-	lose_patience(sim);
+}
+
+static void step_relays(struct sim *sim, bool over)
+{
+	for (unsigned r = 0; r < sim->plan.relays; r++) {
+		struct relay *relay = &sim->relays[r];
+		lose_patience(relay);
+		if (!over)
+			process_reap(relay);
+		check_step(relay);
+	}
+	if (sim->states != NULL)
+		states_note(sim->states, sim);
 }
 
 void sim_run(struct sim *sim)
@@ -392,18 +519,17 @@ void sim_run(struct sim *sim)
 	bool over = false;
 
 	database_plan(sim);
-	process_options(sim);
-	process_start(sim);
+	for (unsigned r = 0; r < sim->plan.relays; r++)
+		process_plan(&sim->relays[r]);
 	for (; sim->violation == NULL && !over; sim->steps++) {
 		step(sim);
 		over = move_on(sim);
-		if (!over)
-			process_reap(sim);
-		check_step(sim);
+		step_relays(sim, over);
 		if (sim->steps > 60000)
-			violated(sim, "goes on for ever", "%s", process_state(sim));
+			violated(sim, "goes on for ever", "%s", process_state(&sim->relays[0]));
 	}
 	if (sim->violation == NULL)
 		check_end(sim);
-	worker_free(&sim->process.worker);
+	for (unsigned r = 0; r < sim->plan.relays; r++)
+		worker_free(&sim->relays[r].process.worker);
 }

@@ -2,14 +2,15 @@
  * sim.h - a small world in which the real worker, engine, batch, horizon, waker and route run
  *
  * One thread, a virtual clock, and a list of what could happen next, from which a seed chooses. The
- * world is a database (database.c) behind a source (session.c), a broker behind a sink (broker.c),
- * and a process that runs the shard (process.c). schedule.c chooses steps and faults; check.c knows
- * what must be true. Planted errors (plants.c) are mistakes of the models that stand for mistakes
- * of the relay: the checker must find each.
+ * world is a database (database.c, locks.c, backend.c) behind a source (session.c, fleet.c), a
+ * broker behind a sink (broker.c), and processes that each run a worker (process.c). schedule.c
+ * chooses steps and faults; check.c knows what must be true. Planted errors (plants.c) are mistakes
+ * of the models that stand for mistakes of the relay: the checker must find each.
  */
 #ifndef OUTBOX_SIM_H
 #define OUTBOX_SIM_H
 
+#include "spread.h"
 #include "worker.h"
 
 #include <stdbool.h>
@@ -17,7 +18,16 @@
 #include <stdint.h>
 
 enum { ROWS_MAX = 48, TXNS_MAX = 24, TXN_ROWS_MAX = 3, KEYS_MAX = 4, PARTITIONS = 2 };
-enum { BACKENDS_MAX = 8, ASKS_MAX = 24, ANSWERS_MAX = 64, COMMITS_MAX = 96, GHOSTS_MAX = 96 };
+enum {
+	RELAYS_MAX = 3,
+	SHARDS_SIM = 4,
+	NOTES_MAX = 32,
+	BACKENDS_MAX = 16,
+	ASKS_MAX = 40,
+	ANSWERS_MAX = 96,
+	COMMITS_MAX = 96,
+	GHOSTS_MAX = 96
+};
 
 #define MS	     1000
 #define SECOND	     (1000 * INT64_C(1000))
@@ -69,16 +79,39 @@ struct txn {
 	int64_t locked_us;
 };
 
+/* ---- what a source hears ---- */
+
+/* Who holds RowExclusiveLock on the table. */
+struct holders {
+	uint32_t txns; /* bits */
+	uint32_t relays[BACKENDS_MAX];
+	unsigned relay_count;
+};
+
+/* What the locks say. */
+struct sight {
+	int members[BACKENDS_MAX]; /* process ids of their backends */
+	unsigned member_count;
+	int owner[SHARDS_SIM];
+	int other_layout; /* of a relay at work; 0: none */
+	bool paused;
+};
+
+/* A ring; the bell was put to rest; a relay has come; shards were handed over. */
+enum note { NOTE_RING, NOTE_REST, NOTE_FLEET, NOTE_FREE };
+
 enum answer_kind {
-	ANSWER_ACQUIRED,
-	ANSWER_BUSY,
+	ANSWER_FLEET,
+	ANSWER_TRIED,
+	ANSWER_VERIFIED,
+	ANSWER_DEBT_PAID,
 	ANSWER_LOST,
 	ANSWER_CLAIMED,
 	ANSWER_SETTLED,
 	ANSWER_WITHDRAWN,
 	ANSWER_RECOVERED,
 	ANSWER_OBSERVED,
-	ANSWER_RUNG,
+	ANSWER_NOTE,
 	ANSWER_GAUGED,
 	ANSWER_CLOSED,
 	ANSWER_DURABLE
@@ -88,15 +121,24 @@ struct answer {
 	enum answer_kind kind;
 	uint64_t rows;
 	int64_t drawn;
-	uint32_t writers; /* by transaction */
-	bool durable;	  /* nothing is owed any more */
-	bool cut;	  /* a claim left rows for want of bytes, or behind a locked one */
-	int64_t upto;	  /* and nothing up to here; 0: not known */
-	bool gained;
+	struct holders writers;
+	bool durable;	 /* nothing is owed any more */
+	bool cut;	 /* a claim left rows for want of bytes, or behind a locked one */
+	int64_t upto;	 /* and nothing up to here; 0: not known */
+	uint32_t shards; /* ANSWER_TRIED: those we got */
+	enum note note;
+	struct sight sight;
 };
 
+/* ---- what a backend is asked ---- */
+
 enum ask_kind {
-	ASK_LOCK,
+	ASK_JOIN,
+	ASK_LOOK,
+	ASK_TRY,
+	ASK_VERIFY,
+	ASK_GIVE,
+	ASK_BEAT,
 	ASK_BEGIN,
 	ASK_DRAWN,
 	ASK_WRITERS,
@@ -110,6 +152,8 @@ enum ask_kind {
 	ASK_DEBT_COMMIT,
 	ASK_BELL_ON,
 	ASK_BELL_OFF,
+	ASK_BELL_OFF_TOLD,
+	ASK_LEAVE,
 	ASK_HOUSEKEEP,
 	ASK_CLOSE
 };
@@ -117,6 +161,7 @@ enum ask_kind {
 struct ask {
 	enum ask_kind kind;
 	struct claim claim;
+	uint32_t shards;	      /* those that are meant */
 	uint64_t delivered, rejected; /* rows, for ASK_RECOVER */
 	bool lazily;		      /* ASK_COMMIT: not waited for */
 	bool durably;		      /* ASK_END: flushes what was not waited for */
@@ -126,11 +171,18 @@ struct ask {
 struct backend {
 	bool used, ghost;
 	bool in_transaction;
-	bool awaits_network; /* a connection that is being opened */
+
 	int64_t begun_us;
-	uint64_t deleted;      /* rows, in the open transaction */
-	uint64_t set_aside;    /* of these, moved to the dead letters */
-	unsigned rings;	       /* notifications to be told once out of the transaction */
+	uint64_t deleted;   /* rows, in the open transaction */
+	uint64_t set_aside; /* of these, moved to the dead letters */
+	unsigned relay;	    /* whose it is */
+	int pid;
+	unsigned transactions;	    /* begun */
+	int layout;		    /* of the member lock; 0: none */
+	uint32_t locks;		    /* shards */
+	enum note notes[NOTES_MAX]; /* to be told once out of the transaction */
+	unsigned note_count;
+	int64_t heard_us;      /* when the client last said something */
 	int64_t ends_us;       /* a ghost's end */
 	int64_t drawn;	       /* read, not yet told */
 	struct answer claimed; /* likewise, until it is known what is left */
@@ -153,8 +205,12 @@ struct database {
 	bool bell;
 	int64_t down_until_us;
 	struct backend backends[BACKENDS_MAX];
-	unsigned lock_owner;	/* backend + 1 */
-	int64_t rival_until_us; /* another, idle relay holds the shard */
+	int last_pid;
+	bool paused; /* the outbox, by its operator */
+	int64_t paused_until_us;
+	/* By key: which process had its shard last, and whether that has handed it over. */
+	unsigned key_worker[KEYS_MAX];
+	bool key_handed[KEYS_MAX];
 	struct commit commits[COMMITS_MAX];
 	unsigned commit_count;
 };
@@ -163,13 +219,18 @@ struct database {
 
 struct session {
 	struct source source; /* first */
-	struct sim *sim;
+	struct relay *relay;
 	struct backend *backend; /* NULL: no connection */
 	struct answer answers[ANSWERS_MAX];
 	unsigned answer_count;
 	/* Rows whose removal is committed but may not be durable; outlives the connection. */
 	uint64_t debt;
 	int64_t claimed_us; /* when the batch's first rows were told */
+	/* As in outbox.c and outbox_fleet.c: */
+	bool in_transaction, rest_due, first_look, handed_over;
+	uint32_t before, taken;
+	int64_t free_since_us[SHARDS_SIM];
+	int64_t beat_us;
 	/* for planted errors */
 	int64_t last_claimed;
 	bool was_lost, bell_late;
@@ -194,7 +255,7 @@ enum producer_state { PRODUCER_STARTING, PRODUCER_READY, PRODUCER_DRAINING, PROD
 
 struct producer {
 	struct sink sink; /* first */
-	struct sim *sim;
+	struct relay *relay;
 	enum producer_state state;
 	struct flight flights[PARTITIONS][ROWS_MAX];
 	unsigned flight_count[PARTITIONS];
@@ -225,10 +286,22 @@ struct process {
 	int64_t wake_us, stall_timer_us;
 	int64_t start_us; /* when it is started again */
 	int64_t paused_until_us;
+	int64_t heartbeat_us; /* when the next is due */
+	int shards;	      /* outbox.shards */
+	unsigned incarnation; /* unlike that of any other process */
 	bool asked_to_stop, ended, failed;
 	int64_t stop_us;     /* when it was asked */
 	int64_t progress_us; /* last report told, or begin */
 	uint64_t rejected;   /* rows told as rejected to this process */
+	int64_t looking_us;  /* since when the worker has only looked and rested */
+};
+
+struct relay {
+	struct sim *sim;
+	unsigned index;
+	struct session session;
+	struct producer producer;
+	struct process process;
 };
 
 /* ---- a run ---- */
@@ -248,7 +321,8 @@ enum fault {
 	FAULT_STOP_NOW,
 	FAULT_PAUSE,
 	FAULT_ROW_LOCK,
-	FAULT_RIVAL,
+	FAULT_PAUSE_OUTBOX,
+	FAULT_LAYOUT,
 	FAULT_RELOAD,
 	FAULTS
 };
@@ -269,6 +343,13 @@ enum plant {
 	PLANT_DEBT_FORGOTTEN,
 	PLANT_WITHDRAW_COMMITS,
 	PLANT_LOCK_IGNORED,
+	PLANT_GIVES_TOO_SOON,
+	PLANT_GIVES_IN_DEBT,
+	PLANT_NO_GRACE,
+	PLANT_LAYOUT_IGNORED,
+	PLANT_WOKEN_GOES_ON,
+	PLANT_REST_UNTOLD,
+	PLANT_GREEDY,
 	PLANT_PARTITION_SWAPS,
 	PLANT_NO_GAPLESS,
 	PLANT_POISON_DELIVERED,
@@ -284,7 +365,9 @@ enum plant {
 };
 
 struct plan {
-	unsigned keys;
+	unsigned keys, relays;
+	int shards;
+	int64_t session_timeout_us;
 	bool set_aside, has_bell, rings_lossy, late_requests;
 	int64_t stall_us;
 	unsigned fault_permille, faults_left;
@@ -296,7 +379,7 @@ struct plan {
 struct fixed_fault {
 	unsigned step;
 	enum fault fault;
-	unsigned variant;
+	unsigned variant, relay;
 };
 
 struct sim {
@@ -307,16 +390,16 @@ struct sim {
 	enum plant plant;
 	bool verbose;
 	bool healed; /* no more faults; the end is near */
+	bool ends;   /* the relays have been told to stop */
 	struct metrics *metrics;
 	struct states *states; /* NULL: not counted */
 	const char *violation;
 	char detail[160];
 
 	struct database db;
-	struct session session;
 	struct broker broker;
-	struct producer producer;
-	struct process process;
+	struct relay relays[RELAYS_MAX];
+	unsigned incarnations;
 
 	const struct fixed_fault *fixed;
 	unsigned fixed_count;
@@ -324,9 +407,9 @@ struct sim {
 	unsigned last_number[KEYS_MAX]; /* of the log, + 1 */
 	unsigned jumps_allowed[KEYS_MAX];
 	bool lines_excused;		/* repeats may come in any order, to be short */
-	unsigned claims;		/* executed */
+	bool key_excused[KEYS_MAX];	/* the same of a key */
+	unsigned claims, gains;		/* executed, shards taken */
 	unsigned looks;			/* transactions begun */
-	int64_t looking_us;		/* since when the worker has only looked and rested */
 	int64_t healed_us, idle_us;	/* since when; 0: not yet */
 	unsigned idle_looks, idle_step; /* when it became idle */
 	unsigned crashes, faults, repeats;
@@ -340,7 +423,9 @@ bool sim_chance(struct sim *sim, uint32_t permille);
 void database_plan(struct sim *sim);
 bool database_is_down(const struct sim *sim);
 bool row_is_free(const struct sim *sim, const struct row *row);
-struct backend *backend_new(struct sim *sim);
+void notify(struct sim *sim, const struct backend *from, enum note note);
+struct backend *backend_new(struct relay *relay);
+unsigned backend_number(const struct sim *sim, const struct backend *backend); /* from 1 */
 void backend_abort(struct sim *sim, struct backend *backend);
 void backend_end(struct sim *sim, struct backend *backend);
 void backend_commit(struct sim *sim, struct backend *backend, bool lazily);
@@ -348,15 +433,36 @@ void database_flush(struct sim *sim);
 void database_restart(struct sim *sim, bool failover, unsigned lost);
 bool txn_can_step(const struct sim *sim, const struct txn *txn);
 void txn_step(struct sim *sim, struct txn *txn);
-uint32_t txn_writers(const struct sim *sim);
+void lock_holders(const struct sim *sim, const struct backend *self, struct holders *holders);
+
+/* backend.c: what a backend does with what it is asked */
+bool backend_can_serve(const struct sim *sim, const struct backend *backend);
+void backend_serve(struct sim *sim, struct backend *backend);
+bool backend_has_expired(const struct sim *sim, const struct backend *backend);
+
+/* locks.c: the advisory locks */
+uint32_t locks_try(struct sim *sim, struct backend *backend, uint32_t shards);
+void locks_give(struct sim *sim, struct backend *backend, uint32_t shards);
+void locks_look(const struct sim *sim, struct sight *sight, int layout);
+unsigned shard_of(unsigned key, int layout);
+const struct backend *key_owner(const struct sim *sim, unsigned key);
 
 /* session.c */
-void session_init(struct sim *sim);
-bool session_can_serve(const struct sim *sim, const struct backend *backend);
-void session_serve(struct sim *sim, struct backend *backend);
-void session_tell(struct sim *sim);
-void session_push(struct sim *sim, struct answer answer);
-void session_cut(struct sim *sim, bool by_server, unsigned served, unsigned told);
+void session_init(struct relay *relay);
+void session_tell(struct relay *relay);
+void session_push(struct relay *relay, struct answer answer);
+struct ask *session_ask(struct session *session, enum ask_kind kind);
+void session_cut(struct relay *relay, bool by_server, unsigned served, unsigned told);
+void session_beat(struct relay *relay);
+void session_make_durable(struct session *session);
+uint32_t session_owned(const struct session *session);
+uint64_t session_mine(const struct session *session, uint64_t rows);
+
+/* fleet.c: which shards are a session's */
+void fleet_join(struct session *session);
+void fleet_look(struct session *session);
+void fleet_give(struct session *session, uint32_t shards);
+void fleet_answered(struct session *session, const struct answer *answer);
 
 /* chunk.c */
 struct chunk *chunk_of_rows(const struct sim *sim, uint64_t rows);
@@ -364,46 +470,60 @@ unsigned event_row(const struct event *event);
 struct route *sim_route(void);
 
 /* broker.c */
-void producer_init(struct sim *sim);
-void producer_break(struct sim *sim, bool hard, unsigned variant);
-void producer_crash(struct sim *sim, unsigned appended);
+void producer_init(struct relay *relay);
+void producer_break(struct relay *relay, bool hard, unsigned variant);
+void producer_crash(struct relay *relay, unsigned appended);
+uint64_t producer_holds(const struct relay *relay); /* rows */
 bool broker_is_up(const struct sim *sim);
-bool broker_can_append(const struct sim *sim, unsigned partition);
-void broker_append_next(struct sim *sim, unsigned partition);
-bool broker_can_acknowledge(const struct sim *sim, unsigned partition);
-void broker_acknowledge_next(struct sim *sim, unsigned partition);
+bool broker_can_append(const struct relay *relay, unsigned partition);
+void broker_append_next(struct relay *relay, unsigned partition);
+bool broker_can_acknowledge(const struct relay *relay, unsigned partition);
+void broker_acknowledge_next(struct relay *relay, unsigned partition);
 void broker_append_ghost(struct sim *sim, unsigned partition);
-void producer_tell_report(struct sim *sim);
+void producer_tell_report(struct relay *relay);
 
 /* process.c */
-void process_start(struct sim *sim);
-void process_kill(struct sim *sim, unsigned asks_served, unsigned appended);
-void process_reap(struct sim *sim);
-bool process_runs(const struct sim *sim);
-void process_options(struct sim *sim);
-const char *process_state(const struct sim *sim);
+void process_plan(struct relay *relay);
+void process_start(struct relay *relay);
+void process_kill(struct relay *relay, unsigned asks_served, unsigned appended);
+void process_reap(struct relay *relay);
+bool process_runs(const struct relay *relay);
+bool process_is_paused(const struct relay *relay);
+void process_options(struct relay *relay);
+const char *process_state(const struct relay *relay);
 
 /* check.c */
 void violated(struct sim *sim, const char *what, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void check_appended(struct sim *sim, unsigned row);
 void check_deleted(struct sim *sim, uint64_t deleted, uint64_t set_aside);
-void check_claim_asked(struct sim *sim, const struct claim *claim);
-void check_leap(struct sim *sim, int64_t to_us);
-void check_stall(struct sim *sim, const char *before);
-void check_step(struct sim *sim);
+void check_idle(struct sim *sim);
 void check_end(struct sim *sim);
 void allow_repeats(struct sim *sim, uint64_t rows);
-void allow_unsettled(struct sim *sim);
-void allow_undurable(struct sim *sim);
+void allow_undurable(struct sim *sim, uint64_t rows);
 void allow_jumps(struct sim *sim);
+
+/* check_fleet.c: who owns what */
+void note_gained(struct sim *sim, const struct backend *backend, uint32_t shards);
+void check_given(struct relay *relay, uint32_t shards);
+void check_claimed(struct sim *sim, const struct backend *backend, unsigned row);
+void check_produced(struct relay *relay, unsigned row);
+void check_spread(struct sim *sim);
+
+/* check_relay.c: what a relay does, and for how long */
+void check_claim_asked(struct relay *relay, const struct claim *claim);
+void check_leap(struct relay *relay, int64_t to_us);
+void check_stall(struct relay *relay, const char *before);
+void check_step(struct relay *relay);
 
 /* schedule.c */
 void trace(const struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void trace_of(const struct relay *relay, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 void sim_run(struct sim *sim);
 
 /* faults.c */
-void fault_strike(struct sim *sim, enum fault fault, unsigned variant);
+void fault_strike(struct relay *relay, enum fault fault, unsigned variant);
 unsigned fault_variants(enum fault fault);
 const char *fault_name(enum fault fault);
 void heal(struct sim *sim);

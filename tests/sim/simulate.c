@@ -14,7 +14,7 @@
 enum { DEFAULT_SEEDS = 10000, PLANT_SEEDS = 20000, EXHAUSTIVE_SEEDS = 1 };
 
 struct totals {
-	size_t steps, claims, faults, crashes, repeats;
+	size_t steps, claims, gains, faults, crashes, repeats;
 };
 
 /* ---- one run ---- */
@@ -42,6 +42,9 @@ static void draw_plan(struct sim *sim)
 	struct plan *plan = &sim->plan;
 
 	plan->keys = 1 + sim_below(sim, KEYS_MAX);
+	plan->relays = sim_chance(sim, 300) ? 1 : 1 + sim_below(sim, RELAYS_MAX);
+	plan->shards = 1 + (int)sim_below(sim, SHARDS_SIM);
+	plan->session_timeout_us = (int64_t)(600 + sim_below(sim, 2400)) * MS;
 	plan->set_aside = sim_chance(sim, 500);
 	plan->has_bell = sim_chance(sim, 700);
 	plan->rings_lossy = plan->has_bell && sim_chance(sim, 200);
@@ -71,6 +74,10 @@ void sim_reset(struct sim *sim, uint64_t seed, enum plant plant)
 	sim->random = seed * 0x9e3779b97f4a7c15u + 1;
 	sim->now_us = SECOND;
 	sim->plant = plant;
+	for (unsigned r = 0; r < RELAYS_MAX; r++) {
+		sim->relays[r].sim = sim;
+		sim->relays[r].index = r;
+	}
 }
 
 static void run_seed(struct sim *sim, uint64_t seed, enum plant plant, struct totals *totals)
@@ -80,6 +87,7 @@ static void run_seed(struct sim *sim, uint64_t seed, enum plant plant, struct to
 	sim_run(sim);
 	totals->steps += sim->steps;
 	totals->claims += sim->claims;
+	totals->gains += sim->gains;
 	totals->faults += sim->faults;
 	totals->crashes += sim->crashes;
 	totals->repeats += sim->repeats;
@@ -123,11 +131,11 @@ static bool run_random(struct sim *sim, uint64_t first, uint64_t seeds)
 			return false;
 		}
 	}
-	printf(
-	    "random: %llu seeds, %zu steps, %zu claims, %zu faults, %zu crashes, %zu repeats, %.0f "
-	    "seeds/s: holds\n",
-	    (unsigned long long)seeds, totals.steps, totals.claims, totals.faults, totals.crashes,
-	    totals.repeats, (double)seeds / (clock_seconds() - began));
+	printf("random: %llu seeds, %zu steps, %zu claims, %zu keys gained, %zu faults, %zu "
+	       "crashes, %zu repeats, %.0f "
+	       "seeds/s: holds\n",
+	       (unsigned long long)seeds, totals.steps, totals.claims, totals.gains, totals.faults,
+	       totals.crashes, totals.repeats, (double)seeds / (clock_seconds() - began));
 	return true;
 }
 

@@ -55,19 +55,16 @@ static uint64_t hash_sessions(uint64_t hash, const struct sim *sim)
 		const struct backend *backend = &sim->db.backends[b];
 		if (!backend->used)
 			continue;
-		hash = mix(hash, b << 4 | (unsigned)backend->ghost << 1 | backend->in_transaction);
+		hash = mix(hash, (uint64_t)backend->locks << 8 | b << 4 |
+				     (unsigned)backend->ghost << 1 | backend->in_transaction);
 		for (unsigned i = 0; i < backend->ask_count; i++)
 			hash = mix(hash, backend->asks[i].kind);
 	}
-	for (unsigned i = 0; i < sim->session.answer_count; i++)
-		hash = mix(hash, sim->session.answers[i].rows << 4 | sim->session.answers[i].kind);
-	return mix(hash, sim->db.lock_owner << 1 | sim->db.bell);
+	return mix(hash, (unsigned)sim->db.paused << 1 | sim->db.bell);
 }
 
-static uint64_t hash_producer(uint64_t hash, const struct sim *sim)
+static uint64_t hash_producer(uint64_t hash, const struct producer *producer)
 {
-	const struct producer *producer = &sim->producer;
-
 	for (unsigned p = 0; p < PARTITIONS; p++)
 		for (unsigned i = 0; i < producer->flight_count[p]; i++)
 			hash = mix(hash, producer->flights[p][i].row << 1 |
@@ -77,16 +74,27 @@ static uint64_t hash_producer(uint64_t hash, const struct sim *sim)
 	return mix(hash, producer->state << 4 | producer->outstanding << 1 | producer->blocked);
 }
 
-void states_note(struct states *states, const struct sim *sim)
+static uint64_t hash_relay(uint64_t hash, const struct relay *relay)
 {
+	const struct session *session = &relay->session;
 	struct worker_status status = {0};
-	uint64_t hash = hash_producer(hash_sessions(hash_rows(1, sim), sim), sim);
 
-	if (sim->process.worker != NULL)
-		worker_status(sim->process.worker, &status);
+	for (unsigned i = 0; i < session->answer_count; i++)
+		hash = mix(hash, session->answers[i].rows << 4 | session->answers[i].kind);
+	if (relay->process.worker != NULL)
+		worker_status(relay->process.worker, &status);
 	hash = mix(hash, (uint64_t)(uintptr_t)status.state);
 	hash = mix(hash,
 		   (uint64_t)status.floor << 32 | status.batch_events << 16 | status.outstanding);
+	return hash_producer(hash, &relay->producer);
+}
+
+void states_note(struct states *states, const struct sim *sim)
+{
+	uint64_t hash = hash_sessions(hash_rows(1, sim), sim);
+
+	for (unsigned r = 0; r < sim->plan.relays; r++)
+		hash = hash_relay(hash, &sim->relays[r]);
 	hash |= 1;
 	size_t slot = hash >> 20 & (SLOTS - 1);
 	while (states->slots[slot] != 0 && states->slots[slot] != hash)

@@ -74,6 +74,14 @@ def test_whoever_is_told_sees_the_flag(database, start, play):
     assert player.told() and database.value(PAUSED)
 
 
+def test_a_lock_is_not_waited_for_for_ever(database, start):
+    with database.session(autocommit=False) as other:
+        other.execute("UPDATE outbox_relay.outboxes SET bell = bell")
+        child = start("pause")
+        said = child.communicate(timeout=30)[1]
+    assert child.returncode == 1 and "SQLSTATE 55P03" in said and "nothing has changed, try again" in said
+
+
 @pytest.mark.parametrize("layout, shards", [(1, [0]), (8, [0, 5]), (1024, [1023]), (0, [0])])
 def test_pause_waits_for_the_owners(database, start, play, layout, shards):
     """Until the last shard is handed over; members that own none may stay."""

@@ -1,0 +1,381 @@
+/*
+ * backend.c - what a server process does with what it is asked
+ */
+#include "sim.h"
+
+#include <string.h>
+
+static bool waits_for_a_row(const struct sim *sim, const struct backend *backend, uint64_t rows)
+{
+	for (unsigned i = 0; i < sim->db.row_count; i++) {
+		const struct row *row = &sim->db.rows[i];
+		if ((rows & ROW_BIT(i)) && row->state == ROW_VISIBLE && !row_is_free(sim, row) &&
+		    row->taken_by != backend_number(sim, backend))
+			return true;
+	}
+	return false;
+}
+
+bool backend_can_serve(const struct sim *sim, const struct backend *backend)
+{
+	if (!backend->used || backend->ask_count == 0)
+		return false;
+	const struct ask *first = &backend->asks[0];
+	return first->kind != ASK_RECOVER ||
+	       !waits_for_a_row(sim, backend, first->delivered | first->rejected);
+}
+
+static void delete_row(struct sim *sim, struct backend *backend, unsigned row)
+{
+	sim->db.rows[row].taken_by = backend_number(sim, backend);
+	backend->deleted |= ROW_BIT(row);
+}
+
+static bool is_dirty(const struct sim *sim, const struct row *row)
+{
+	return sim->plant == PLANT_DIRTY_READ && row->state == ROW_DRAWN && row->taken_by == 0;
+}
+
+static bool is_in(const struct backend *backend, const struct row *row, uint32_t shards)
+{
+	return backend->layout > 0 && (shards & 1u << shard_of(row->key, backend->layout));
+}
+
+/* Visible to the backend's next statement; it may be locked. */
+static bool is_seen(const struct sim *sim, const struct backend *backend, const struct row *row)
+{
+	unsigned self = backend_number(sim, backend);
+
+	return is_dirty(sim, row) || (row->state == ROW_VISIBLE && row->taken_by != self);
+}
+
+static int lowest_above(const struct sim *sim, const struct backend *backend, uint32_t mine,
+			int64_t above)
+{
+	int lowest = -1;
+
+	for (unsigned i = 0; i < sim->db.row_count; i++)
+		if (sim->db.rows[i].id > above && is_in(backend, &sim->db.rows[i], mine) &&
+		    is_seen(sim, backend, &sim->db.rows[i]) &&
+		    (lowest < 0 || sim->db.rows[i].id < sim->db.rows[lowest].id))
+			lowest = (int)i;
+	return lowest;
+}
+
+/* Takes rows in order of id; those that somebody else has locked are passed over, and with them
+ * the later ones of their keys. */
+static void claim_rows(struct sim *sim, struct backend *backend, const struct ask *ask,
+		       struct answer *answer)
+{
+	const struct claim *claim = &ask->claim;
+	struct session *session = &sim->relays[backend->relay].session;
+	int64_t at = claim->floor, fit = claim->bytes / 100, taken = 0, last = 0;
+	uint32_t held = 0;
+	int row;
+
+	if (sim->plant == PLANT_CLAIMS_ABOVE_LAST && session->last_claimed > at)
+		at = session->last_claimed;
+	fit = fit > 0 ? fit : 1;
+	while (taken < claim->rows && (row = lowest_above(sim, backend, ask->shards, at)) >= 0) {
+		const struct row *found = &sim->db.rows[row];
+		if (taken == fit)
+			break;
+		at = found->id;
+		if (!row_is_free(sim, found) && !is_dirty(sim, found))
+			held |= 1u << found->key;
+		if ((held & 1u << found->key) &&
+		    (sim->plant != PLANT_KEY_NOT_HELD || !row_is_free(sim, found)))
+			continue;
+		last = at;
+		check_claimed(sim, backend, (unsigned)row);
+		delete_row(sim, backend, (unsigned)row);
+		answer->rows |= ROW_BIT(row);
+		taken++;
+	}
+	answer->cut = taken > 0 && (held != 0 || (taken == fit && row >= 0));
+	answer->upto = held == 0 ? last : 0;
+	if (sim->plant == PLANT_PASSED_OVER && taken == 0)
+		answer->upto = NEVER;
+	session->last_claimed = last;
+	sim->claims++;
+}
+
+/* What a claim that observes asks after it: the lowest row that is left. */
+static struct answer look_for_more(struct sim *sim, const struct backend *backend,
+				   const struct ask *ask)
+{
+	struct answer answer = backend->claimed;
+	int row = lowest_above(sim, backend, ask->shards, ask->claim.floor);
+
+	if (sim->plant != PLANT_PASSED_OVER)
+		answer.upto = row < 0 ? NEVER : sim->db.rows[row].id - 1;
+	return answer;
+}
+
+static void recover_rows(struct sim *sim, struct backend *backend, const struct ask *first)
+{
+	uint64_t all = first->delivered | first->rejected;
+
+	if (sim->plant == PLANT_RECOVER_SKIPPED ||
+	    (sim->plant == PLANT_ACKS_FORGOTTEN && sim->relays[backend->relay].session.was_lost))
+		return;
+	for (unsigned i = 0; i < sim->db.row_count; i++) {
+		if (!(all & ROW_BIT(i)))
+			continue;
+		for (unsigned j = 0; j < sim->db.row_count; j++)
+			if (row_is_free(sim, &sim->db.rows[j]) &&
+			    (j == i || (sim->plant == PLANT_RECOVER_BY_ID &&
+					sim->db.rows[j].id == sim->db.rows[i].id))) {
+				delete_row(sim, backend, j);
+				if ((first->rejected & ROW_BIT(i)) &&
+				    sim->plant != PLANT_ASIDE_DROPPED)
+					backend->set_aside |= ROW_BIT(j);
+			}
+	}
+}
+
+static void begin(struct sim *sim, struct backend *backend, bool expected)
+{
+	if (backend->in_transaction == expected)
+		violated(sim, expected ? "begins twice" : "no transaction is open", "%s",
+			 process_state(&sim->relays[backend->relay]));
+	backend->in_transaction = true;
+}
+
+static void begun(struct sim *sim, struct backend *backend)
+{
+	begin(sim, backend, true);
+	backend->begun_us = sim->now_us;
+	backend->transactions++;
+}
+
+static void outside_transaction(struct sim *sim, const struct backend *backend)
+{
+	if (backend->in_transaction)
+		violated(sim, "asks within a transaction what belongs outside", "%s",
+			 process_state(&sim->relays[backend->relay]));
+}
+
+/* What was read first comes with the second reading; a planted error swaps them. */
+static struct answer observe(struct sim *sim, const struct backend *backend)
+{
+	struct answer answer = {.kind = ANSWER_OBSERVED, .drawn = backend->drawn};
+
+	lock_holders(sim, backend, &answer.writers);
+	if (sim->plant == PLANT_DRAWN_TOO_LATE) {
+		answer.writers.txns = (uint32_t)backend->drawn;
+		answer.drawn = sim->db.sequence;
+	}
+	if (sim->plant == PLANT_NO_WRITERS)
+		answer.writers.txns = 0;
+	if (answer.drawn == 0)
+		answer.drawn = -1;
+	return answer;
+}
+
+static int64_t draw(const struct sim *sim, const struct backend *backend)
+{
+	struct holders holders;
+
+	if (sim->plant != PLANT_DRAWN_TOO_LATE)
+		return sim->db.sequence;
+	lock_holders(sim, backend, &holders);
+	return holders.txns;
+}
+
+static void move_bell(struct sim *sim, const struct backend *backend, bool armed)
+{
+	struct session *session = &sim->relays[backend->relay].session;
+
+	session->bell_late = armed && sim->plant == PLANT_BELL_LATE;
+	if (!session->bell_late)
+		sim->db.bell = armed;
+}
+
+static void end_look(struct sim *sim, struct backend *backend)
+{
+	begin(sim, backend, false);
+	backend_commit(sim, backend, false);
+	struct session *session = &sim->relays[backend->relay].session;
+	if (session->bell_late)
+		sim->db.bell = true;
+	session->bell_late = false;
+}
+
+static void commit(struct sim *sim, struct backend *backend, bool lazily)
+{
+	begin(sim, backend, false);
+	if (sim->plant == PLANT_COMMIT_UNDONE)
+		backend_abort(sim, backend);
+	else
+		backend_commit(sim, backend, lazily);
+}
+
+static void roll_back(struct sim *sim, struct backend *backend)
+{
+	begin(sim, backend, false);
+	if (sim->plant == PLANT_WITHDRAW_COMMITS)
+		backend_commit(sim, backend, false);
+	else
+		backend_abort(sim, backend);
+}
+
+static void leave(struct sim *sim, struct backend *backend)
+{
+	bool alone = true;
+
+	outside_transaction(sim, backend);
+	for (unsigned b = 0; b < BACKENDS_MAX; b++)
+		alone = alone && (!sim->db.backends[b].used || &sim->db.backends[b] == backend);
+	if (alone && sim->db.bell && backend->locks != 0)
+		violated(sim, "leaves the bell armed", "at the end");
+	check_given(&sim->relays[backend->relay], backend->locks);
+	locks_give(sim, backend, backend->locks);
+	backend->layout = 0;
+	notify(sim, backend, NOTE_FREE);
+}
+
+/* Joining, looking, taking and giving; false if there is nothing to answer. */
+static bool serve_fleet(struct sim *sim, struct backend *backend, const struct ask *first,
+			struct answer *answer)
+{
+	switch (first->kind) {
+	case ASK_JOIN:
+		backend->layout = sim->relays[backend->relay].process.shards;
+		notify(sim, backend, NOTE_FLEET);
+		return false;
+	case ASK_LOOK:
+	case ASK_VERIFY:
+		if (sim->plant != PLANT_GIVES_TOO_SOON)
+			outside_transaction(sim, backend);
+		answer->kind = first->kind == ASK_LOOK ? ANSWER_FLEET : ANSWER_VERIFIED;
+		locks_look(sim, &answer->sight, backend->layout);
+		sim->looks++;
+		return true;
+	case ASK_TRY:
+		answer->kind = ANSWER_TRIED;
+		answer->shards = locks_try(sim, backend, first->shards);
+		return true;
+	default:
+		check_given(&sim->relays[backend->relay], backend->locks & first->shards);
+		locks_give(sim, backend, first->shards);
+		notify(sim, backend, NOTE_FREE);
+		return false;
+	}
+}
+
+/* Carries out an ask; false if there is nothing to answer. */
+static bool carry_out(struct sim *sim, struct backend *backend, const struct ask *first,
+		      struct answer *answer)
+{
+	*answer = (struct answer){0};
+	switch (first->kind) {
+	case ASK_JOIN:
+	case ASK_LOOK:
+	case ASK_TRY:
+	case ASK_VERIFY:
+	case ASK_GIVE:
+		return serve_fleet(sim, backend, first, answer);
+	case ASK_BEAT:
+		return false;
+	case ASK_BEGIN:
+		sim->looks++;
+		begun(sim, backend);
+		return false;
+	case ASK_DRAWN:
+		backend->drawn = draw(sim, backend);
+		return false;
+	case ASK_WRITERS:
+		*answer = observe(sim, backend);
+		return true;
+	case ASK_CLAIM:
+		begin(sim, backend, false);
+		answer->kind = ANSWER_CLAIMED;
+		claim_rows(sim, backend, first, answer);
+		backend->claimed = *answer;
+		return !first->claim.observes;
+	case ASK_LEFT:
+		*answer = look_for_more(sim, backend, first);
+		return true;
+	case ASK_COMMIT:
+		commit(sim, backend, first->lazily);
+		answer->kind = ANSWER_SETTLED;
+		answer->durable = !first->lazily;
+		return true;
+	case ASK_END:
+		end_look(sim, backend);
+		if (first->durably)
+			database_flush(sim);
+		answer->kind = ANSWER_DURABLE;
+		answer->durable = true;
+		return first->durably;
+	case ASK_ROLLBACK:
+		roll_back(sim, backend);
+		answer->kind = ANSWER_WITHDRAWN;
+		return true;
+	case ASK_RECOVER:
+		begun(sim, backend);
+		recover_rows(sim, backend, first);
+		return false;
+	case ASK_RECOVER_COMMIT:
+	case ASK_DEBT_COMMIT:
+		backend_commit(sim, backend, false);
+		database_flush(sim);
+		answer->kind =
+		    first->kind == ASK_RECOVER_COMMIT ? ANSWER_RECOVERED : ANSWER_DEBT_PAID;
+		answer->durable = true;
+		return true;
+	case ASK_BELL_ON:
+		outside_transaction(sim, backend);
+		move_bell(sim, backend, true);
+		return false;
+	case ASK_BELL_OFF:
+		move_bell(sim, backend, false);
+		return false;
+	case ASK_BELL_OFF_TOLD:
+		outside_transaction(sim, backend);
+		move_bell(sim, backend, false);
+		notify(sim, backend, NOTE_REST);
+		return false;
+	case ASK_HOUSEKEEP:
+		outside_transaction(sim, backend);
+		answer->kind = ANSWER_GAUGED;
+		return true;
+	case ASK_LEAVE:
+		leave(sim, backend);
+		return false;
+	case ASK_CLOSE:
+		answer->kind = ANSWER_CLOSED;
+		return true;
+	}
+	return false;
+}
+
+void backend_serve(struct sim *sim, struct backend *backend)
+{
+	struct relay *relay = &sim->relays[backend->relay];
+	struct ask first = backend->asks[0];
+	struct answer answer;
+	bool answers;
+
+	backend->ask_count--;
+	memmove(&backend->asks[0], &backend->asks[1], backend->ask_count * sizeof(first));
+	trace_of(relay, "backend %u%s: ask %d floor %lld shards %x", backend_number(sim, backend),
+		 backend->ghost ? " (ghost)" : "", (int)first.kind, (long long)first.claim.floor,
+		 first.shards);
+	answers = carry_out(sim, backend, &first, &answer);
+	if (answers && relay->session.backend == backend)
+		session_push(relay, answer);
+	if (first.kind != ASK_CLOSE)
+		return;
+	backend_end(sim, backend);
+	if (relay->session.backend == backend)
+		relay->session.backend = NULL;
+}
+
+/* idle_session_timeout, idle_in_transaction_session_timeout */
+bool backend_has_expired(const struct sim *sim, const struct backend *backend)
+{
+	return backend->used && !backend->ghost && backend->ask_count == 0 &&
+	       sim->now_us - backend->heard_us >= sim->plan.session_timeout_us;
+}

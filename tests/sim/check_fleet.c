@@ -1,0 +1,161 @@
+/*
+ * check_fleet.c - who owns what: one at a time, nothing owed to the next, and fairly spread
+ */
+#include "sim.h"
+
+/* ---- taking and handing over ---- */
+
+/* Whoever had the key has lost its session: what it has published is published again, by one who
+ * does not know of it, and so is what is still on its way. */
+static void excuse(struct sim *sim, unsigned key)
+{
+	uint64_t sent = 0, undurable = 0;
+
+	for (unsigned r = 0; r < sim->plan.relays; r++)
+		sent |= producer_holds(&sim->relays[r]);
+	for (unsigned c = 0; c < sim->db.commit_count; c++)
+		if (sim->db.commits[c].lazy)
+			undurable |= sim->db.commits[c].deleted;
+	for (unsigned i = 0; i < sim->db.row_count; i++) {
+		struct row *row = &sim->db.rows[i];
+		if (row->key != key)
+			continue;
+		row->repeats_allowed += row->appended > 0 && row->state == ROW_VISIBLE;
+		row->repeats_allowed += (sent & ROW_BIT(i)) != 0;
+		row->repeats_allowed += (undurable & ROW_BIT(i)) != 0;
+	}
+	sim->key_excused[key] = true;
+}
+
+void note_gained(struct sim *sim, const struct backend *backend, uint32_t shards)
+{
+	unsigned incarnation = sim->relays[backend->relay].process.incarnation;
+
+	for (unsigned key = 0; key < sim->plan.keys; key++) {
+		if (!(shards & 1u << shard_of(key, backend->layout)))
+			continue;
+		if (sim->db.key_worker[key] != incarnation && sim->db.key_worker[key] != 0 &&
+		    !sim->db.key_handed[key])
+			excuse(sim, key);
+		sim->db.key_worker[key] = incarnation;
+		sim->db.key_handed[key] = false;
+		sim->gains++;
+	}
+}
+
+static uint64_t rows_of(const struct sim *sim, uint32_t shards, int layout)
+{
+	uint64_t rows = 0;
+
+	for (unsigned i = 0; i < sim->db.row_count; i++)
+		if (shards & 1u << shard_of(sim->db.rows[i].key, layout))
+			rows |= ROW_BIT(i);
+	return rows;
+}
+
+/* Nothing of a shard may be under way when it is handed over. */
+void check_given(struct relay *relay, uint32_t shards)
+{
+	struct sim *sim = relay->sim;
+	const struct backend *backend = relay->session.backend;
+
+	if (shards == 0 || backend == NULL || backend->layout == 0)
+		return;
+	uint64_t rows = rows_of(sim, shards, backend->layout);
+	if ((producer_holds(relay) & rows) || (backend->deleted & rows))
+		violated(sim, "hands over too soon", "relay %u, shards %x, %s", relay->index,
+			 shards, process_state(relay));
+	for (unsigned c = 0; c < sim->db.commit_count; c++)
+		if (sim->db.commits[c].lazy &&
+		    (sim->db.commits[c].deleted & rows & relay->session.debt))
+			violated(sim, "hands over in debt", "relay %u, shards %x", relay->index,
+				 shards);
+}
+
+/* ---- two at once ---- */
+
+void check_claimed(struct sim *sim, const struct backend *backend, unsigned index)
+{
+	unsigned key = sim->db.rows[index].key;
+
+	if (!(backend->locks & 1u << shard_of(key, backend->layout)))
+		violated(sim, "claims without the lock", "row %u", index);
+	for (unsigned b = 0; b < BACKENDS_MAX; b++) {
+		const struct backend *other = &sim->db.backends[b];
+		if (!other->used || other == backend)
+			continue;
+		for (unsigned i = 0; i < sim->db.row_count; i++)
+			if ((other->deleted & ROW_BIT(i)) && sim->db.rows[i].key == key)
+				violated(sim, "two relays work on a key", "row %u and row %u",
+					 index, i);
+	}
+}
+
+/* A relay that has its session, and the sink some of the key. */
+static bool works_on(const struct relay *relay, unsigned key)
+{
+	const struct sim *sim = relay->sim;
+	uint64_t held = producer_holds(relay);
+
+	if (!process_runs(relay) || relay->session.backend == NULL ||
+	    !relay->session.backend->in_transaction)
+		return false;
+	for (unsigned i = 0; i < sim->db.row_count; i++)
+		if ((held & ROW_BIT(i)) && sim->db.rows[i].key == key)
+			return true;
+	return false;
+}
+
+void check_produced(struct relay *relay, unsigned row)
+{
+	struct sim *sim = relay->sim;
+	unsigned key = sim->db.rows[row].key;
+
+	for (unsigned r = 0; r < sim->plan.relays; r++)
+		if (&sim->relays[r] != relay && works_on(&sim->relays[r], key))
+			violated(sim, "two relays work on a key", "row %u by relay %u", row,
+				 relay->index);
+	if (relay->session.backend == NULL &&
+	    sim->now_us - relay->session.beat_us > sim->plan.session_timeout_us)
+		violated(sim, "works on after it was stopped", "row %u", row);
+}
+
+/* ---- spread ---- */
+
+static bool is_member(const struct relay *relay)
+{
+	const struct backend *backend = relay->session.backend;
+
+	return process_runs(relay) && !relay->process.asked_to_stop && backend != NULL &&
+	       backend->layout > 0;
+}
+
+/* In the end one layout works, all its shards are owned, by all its members alike. */
+void check_spread(struct sim *sim)
+{
+	unsigned least[SHARDS_SIM + 1], most[SHARDS_SIM + 1] = {0}, sum[SHARDS_SIM + 1] = {0};
+	unsigned working = 0;
+
+	for (unsigned n = 0; n <= SHARDS_SIM; n++)
+		least[n] = SHARDS_SIM;
+	for (unsigned r = 0; r < sim->plan.relays; r++) {
+		if (!is_member(&sim->relays[r]))
+			continue;
+		const struct backend *backend = sim->relays[r].session.backend;
+		unsigned owned = (unsigned)__builtin_popcount(backend->locks);
+		unsigned n = (unsigned)backend->layout;
+		sum[n] += owned;
+		least[n] = owned < least[n] ? owned : least[n];
+		most[n] = owned > most[n] ? owned : most[n];
+	}
+	for (unsigned n = 1; n <= SHARDS_SIM; n++) {
+		if (sum[n] == 0)
+			continue;
+		working++;
+		if (sum[n] != n || most[n] - least[n] > 1)
+			violated(sim, "spreads the shards badly", "%u of %u, %u to %u each", sum[n],
+				 n, least[n], most[n]);
+	}
+	if (working != 1)
+		violated(sim, "spreads the shards badly", "%u layouts at work", working);
+}

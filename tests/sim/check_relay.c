@@ -1,0 +1,151 @@
+/*
+ * check_relay.c - what a relay does: it neither sleeps on events nor stays where it should not
+ */
+#include "sim.h"
+
+#include <string.h>
+
+void check_claim_asked(struct relay *relay, const struct claim *claim)
+{
+	struct sim *sim = relay->sim;
+
+	if (claim->opens && relay->producer.outstanding > 0)
+		violated(sim, "claims too soon", "%u events are with the sink",
+			 relay->producer.outstanding);
+	/* After a while it may see for itself whether the sink takes it. */
+	bool blocked = relay->producer.blocked && relay->producer.writable_us > sim->now_us;
+	if (claim->opens && (!relay->producer.told_reachable || blocked))
+		violated(sim, "claims for a sink that takes nothing", "%s", process_state(relay));
+	if (claim->rows <= 0)
+		violated(sim, "claims nothing", "%lld rows", (long long)claim->rows);
+}
+
+static int64_t later_of(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
+
+/* Until when somebody else has locked the row or an earlier one of its key; 0: nobody ever has. */
+static int64_t held_until(const struct sim *sim, const struct row *row)
+{
+	int64_t until = 0;
+
+	for (unsigned i = 0; i < sim->db.row_count; i++) {
+		const struct row *other = &sim->db.rows[i];
+		if (other->key == row->key && other->id <= row->id)
+			until = later_of(until, other->foreign_until_us);
+	}
+	return until;
+}
+
+static int64_t patience(const struct relay *relay, const struct row *row, bool was_held)
+{
+	const struct sim *sim = relay->sim;
+	const struct engine_options *options = &relay->process.options;
+
+	if (was_held) /* nobody rings when a lock is let go */
+		return options->poll_us + 200 * MS;
+	if (sim->plan.has_bell && !sim->plan.rings_lossy)
+		return 50 * MS + row->took_us; /* waker.c: the looks grow apart by doubling */
+	return options->poll_us + 50 * MS;
+}
+
+static void check_sleep(struct relay *relay, int64_t to_us)
+{
+	struct sim *sim = relay->sim;
+	int64_t looked = later_of(relay->process.looking_us, relay->process.paused_until_us);
+	uint64_t mine = session_mine(&relay->session, ~UINT64_C(0));
+
+	for (unsigned i = 0; i < sim->db.row_count; i++) {
+		const struct row *row = &sim->db.rows[i];
+		int64_t held = held_until(sim, row);
+		int64_t since = later_of(row->visible_us, held);
+		if (!(mine & ROW_BIT(i)) || !row_is_free(sim, row) || held > sim->now_us)
+			continue;
+		if (to_us - later_of(since, looked) > patience(relay, row, held > 0))
+			violated(sim, "sleeps on a row", "relay %u, row %u for %lld ms",
+				 relay->index, i, (long long)(to_us - since) / MS);
+	}
+}
+
+static void check_transaction(struct relay *relay, int64_t to_us)
+{
+	struct sim *sim = relay->sim;
+	const struct backend *backend = relay->session.backend;
+
+	if (backend == NULL || !backend->in_transaction)
+		return;
+	int64_t since = later_of(later_of(backend->begun_us, relay->process.progress_us),
+				 relay->process.paused_until_us);
+	int64_t age = to_us - later_of(backend->begun_us, relay->process.paused_until_us);
+	if (to_us - since > sim->plan.stall_us + SECOND || age > sim->plan.stall_us + 11 * SECOND)
+		violated(sim, "holds a transaction open", "%lld ms, %s", (long long)age / MS,
+			 process_state(relay));
+}
+
+/* The stall timer is for a sink that reports nothing. */
+void check_stall(struct relay *relay, const char *before)
+{
+	struct sim *sim = relay->sim;
+	int64_t since = later_of(relay->process.progress_us, relay->session.claimed_us);
+
+	/* Nor does one that reports little by little keep a transaction open for ever. */
+	if (sim->now_us - relay->session.claimed_us > sim->plan.stall_us + 9 * SECOND)
+		return;
+	if (strcmp(before, "withdrawing") != 0 &&
+	    strcmp(process_state(relay), "withdrawing") == 0 &&
+	    sim->now_us - since < sim->plan.stall_us)
+		violated(sim, "gives up too soon", "after %lld ms",
+			 (long long)(sim->now_us - since) / MS);
+}
+
+static bool is_alone(const struct relay *relay)
+{
+	const struct sim *sim = relay->sim;
+
+	for (unsigned b = 0; b < BACKENDS_MAX; b++)
+		if (sim->db.backends[b].used && &sim->db.backends[b] != relay->session.backend)
+			return false;
+	return relay->session.backend != NULL && relay->session.backend->locks != 0;
+}
+
+/* Every insert would pay for a bell that nobody answers. */
+static void check_bell(struct relay *relay, int64_t to_us, const char *state)
+{
+	struct sim *sim = relay->sim;
+
+	if (sim->db.bell && is_alone(relay) && strcmp(state, "holding") == 0 &&
+	    to_us - sim->now_us > 50 * MS)
+		violated(sim, "leaves the bell armed", "while %s", state);
+}
+
+static bool looks_and_rests(const char *state)
+{
+	return strcmp(state, "resting") == 0 || strcmp(state, "claiming") == 0 ||
+	       strcmp(state, "acquiring") == 0;
+}
+
+void check_leap(struct relay *relay, int64_t to_us)
+{
+	const char *state = process_state(relay);
+
+	if (!process_runs(relay) || process_is_paused(relay))
+		return;
+	if (strcmp(state, "resting") == 0)
+		check_sleep(relay, to_us);
+	check_transaction(relay, to_us);
+	check_bell(relay, to_us, state);
+}
+
+void check_step(struct relay *relay)
+{
+	struct sim *sim = relay->sim;
+	const char *state = process_state(relay);
+
+	if (!looks_and_rests(state) || process_is_paused(relay))
+		relay->process.looking_us = sim->now_us;
+	if (sim->idle_us == 0 && sim->healed_us != 0 && sim->now_us - sim->healed_us > 120 * SECOND)
+		violated(sim, "does not drain", "%s", state);
+	if (relay->process.asked_to_stop && sim->now_us - relay->process.stop_us > 30 * SECOND)
+		violated(sim, "does not stop", "relay %u, %s", relay->index, state);
+}

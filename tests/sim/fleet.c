@@ -1,0 +1,207 @@
+/*
+ * fleet.c - which shards are a session's: what outbox_fleet.c does, with the real spread.c, on
+ * modelled locks
+ */
+#include "sim.h"
+
+#include <string.h>
+
+enum { RIPE_US = 200 * MS };
+
+static uint32_t bits_of(const struct shards *shards)
+{
+	uint32_t bits = 0;
+
+	for (int k = 0; k < shards->count; k++)
+		bits |= shards->owned[k] ? 1u << k : 0;
+	return bits;
+}
+
+uint32_t session_owned(const struct session *session)
+{
+	return bits_of(&session->source.shards);
+}
+
+uint64_t session_mine(const struct session *session, uint64_t rows)
+{
+	const struct sim *sim = session->relay->sim;
+	const struct shards *shards = &session->source.shards;
+
+	for (unsigned i = 0; i < sim->db.row_count; i++)
+		if (!shards->owned[shard_of(sim->db.rows[i].key, shards->count)])
+			rows &= ~ROW_BIT(i);
+	return rows;
+}
+
+/* ---- telling ---- */
+
+static void tell_acquired(struct session *session, bool gained)
+{
+	struct relay *relay = session->relay;
+
+	session->source.has_bell = relay->sim->plan.has_bell;
+	if (gained)
+		relay->process.looking_us = relay->sim->now_us;
+	session->source.events->acquired(session->source.owner, gained);
+}
+
+static void pay_debt(struct session *session)
+{
+	struct ask *added = session_ask(session, ASK_RECOVER);
+
+	if (added != NULL)
+		added->delivered = session_mine(session, session->debt);
+	session_ask(session, ASK_DEBT_COMMIT);
+}
+
+static void tell(struct session *session, const struct sight *sight, bool gained)
+{
+	struct shards *shards = &session->source.shards;
+	int owned = shards_owned(shards);
+
+	session->source.company = sight->member_count > 1 || owned < shards->count;
+	if (owned == 0)
+		session->source.events->busy(session->source.owner, "no shard is ours");
+	else if (gained && session->debt != 0)
+		pay_debt(session);
+	else
+		tell_acquired(session, gained);
+}
+
+/* ---- looking ---- */
+
+static void view_of(const struct session *session, const struct sight *sight,
+		    struct spread_view *view)
+{
+	memset(view, 0, sizeof(*view));
+	view->self = session->backend != NULL ? session->backend->pid : 0;
+	view->shards = session->source.shards.count;
+	view->paused = sight->paused;
+	for (unsigned i = 0; i < sight->member_count; i++)
+		spread_add_member(view, sight->members[i]);
+	for (int k = 0; k < view->shards; k++)
+		view->owner[k] = sight->owner[k];
+}
+
+/* A shard that nobody handed over is left to its owner for a moment. */
+static void ripen(struct session *session, const struct spread_view *view, struct shards *ripe)
+{
+	int64_t now = session->relay->sim->now_us;
+	bool at_once = session->handed_over || session->first_look ||
+		       session->relay->sim->plant == PLANT_NO_GRACE;
+
+	shards_clear(ripe, view->shards);
+	for (int k = 0; k < view->shards; k++) {
+		int64_t *since = &session->free_since_us[k];
+		if (view->owner[k] != 0) {
+			*since = 0;
+			continue;
+		}
+		if (*since == 0)
+			*since = now;
+		ripe->owned[k] = at_once || (session->before & 1u << k) || now - *since >= RIPE_US;
+	}
+	session->handed_over = session->first_look = false;
+}
+
+/* ---- taking and giving ---- */
+
+static void set_owned(struct session *session, uint32_t shards, bool owned)
+{
+	for (int k = 0; k < session->source.shards.count; k++)
+		if (shards & 1u << k)
+			session->source.shards.owned[k] = owned;
+	session->before = owned ? session->before | shards : session->before & ~shards;
+}
+
+static void ask_give(struct session *session, uint32_t shards)
+{
+	struct ask *added = session_ask(session, ASK_GIVE);
+
+	if (added != NULL)
+		added->shards = shards;
+}
+
+void fleet_give(struct session *session, uint32_t shards)
+{
+	if (session->relay->sim->plant != PLANT_GIVES_IN_DEBT)
+		session_make_durable(session);
+	set_owned(session, shards, false);
+	ask_give(session, shards);
+}
+
+static void try_for(struct session *session, uint32_t shards)
+{
+	struct ask *added = session_ask(session, ASK_TRY);
+
+	if (added != NULL)
+		added->shards = shards;
+	session_ask(session, ASK_VERIFY);
+}
+
+static void on_look(struct session *session, const struct sight *sight)
+{
+	enum plant plant = session->relay->sim->plant;
+	struct spread_view view;
+	struct spread_plan plan;
+	struct shards ripe;
+
+	view_of(session, sight, &view);
+	ripen(session, &view, &ripe);
+	spread_plan(&view, &ripe, &plan);
+	if (plant == PLANT_GREEDY)
+		shards_clear(&plan.give, view.shards);
+	bool works = session_owned(session) != 0;
+	if (shards_owned(&plan.give) > 0)
+		fleet_give(session, bits_of(&plan.give));
+	if (shards_owned(&plan.take) > 0 &&
+	    (works || sight->other_layout == 0 || plant == PLANT_LAYOUT_IGNORED))
+		try_for(session, bits_of(&plan.take));
+	else
+		tell(session, sight, false);
+}
+
+static void on_verified(struct session *session, const struct sight *sight)
+{
+	bool works = session_owned(session) != 0;
+
+	if (!works && sight->other_layout != 0 &&
+	    session->relay->sim->plant != PLANT_LAYOUT_IGNORED) {
+		fleet_give(session, session->taken);
+		tell(session, sight, false);
+		return;
+	}
+	set_owned(session, session->taken, true);
+	tell(session, sight, session->taken != 0);
+}
+
+void fleet_answered(struct session *session, const struct answer *answer)
+{
+	switch (answer->kind) {
+	case ANSWER_FLEET:
+		on_look(session, &answer->sight);
+		break;
+	case ANSWER_TRIED:
+		session->taken = answer->shards;
+		break;
+	case ANSWER_VERIFIED:
+		on_verified(session, &answer->sight);
+		break;
+	default:
+		tell_acquired(session, true);
+		break;
+	}
+}
+
+void fleet_look(struct session *session)
+{
+	session_ask(session, ASK_LOOK);
+}
+
+void fleet_join(struct session *session)
+{
+	shards_clear(&session->source.shards, session->source.shards.count);
+	memset(session->free_since_us, 0, sizeof(session->free_since_us));
+	session_ask(session, ASK_JOIN);
+	fleet_look(session);
+}

@@ -1,0 +1,75 @@
+/*
+ * locks.c - the advisory locks by which relays know each other
+ *
+ * A member lock tells of how many shards its relay counts; the lock of a shard has that number in
+ * its key, so those of two layouts do not exclude each other. They end with their session.
+ */
+#include "sim.h"
+
+#include <string.h>
+
+unsigned shard_of(unsigned key, int layout)
+{
+	return key % (unsigned)layout;
+}
+
+static const struct backend *holder(const struct sim *sim, int layout, unsigned shard)
+{
+	for (unsigned b = 0; b < BACKENDS_MAX; b++) {
+		const struct backend *backend = &sim->db.backends[b];
+		if (backend->used && backend->layout == layout && (backend->locks & 1u << shard))
+			return backend;
+	}
+	return NULL;
+}
+
+/* The one in whose shard the key is, as the locks have it. */
+const struct backend *key_owner(const struct sim *sim, unsigned key)
+{
+	for (int layout = 1; layout <= SHARDS_SIM; layout++) {
+		const struct backend *owner = holder(sim, layout, shard_of(key, layout));
+		if (owner != NULL)
+			return owner;
+	}
+	return NULL;
+}
+
+uint32_t locks_try(struct sim *sim, struct backend *backend, uint32_t shards)
+{
+	uint32_t got = 0;
+
+	for (unsigned k = 0; k < (unsigned)backend->layout; k++)
+		if ((shards & 1u << k) &&
+		    (sim->plant == PLANT_LOCK_IGNORED || holder(sim, backend->layout, k) == NULL))
+			got |= 1u << k;
+	backend->locks |= got;
+	note_gained(sim, backend, got);
+	return got;
+}
+
+void locks_give(struct sim *sim, struct backend *backend, uint32_t shards)
+{
+	for (unsigned key = 0; key < KEYS_MAX; key++)
+		if (backend->locks & shards & 1u << shard_of(key, backend->layout))
+			sim->db.key_handed[key] = true;
+	backend->locks &= ~shards;
+}
+
+void locks_look(const struct sim *sim, struct sight *sight, int layout)
+{
+	memset(sight, 0, sizeof(*sight));
+	sight->paused = sim->db.paused;
+	for (unsigned b = 0; b < BACKENDS_MAX; b++) {
+		const struct backend *backend = &sim->db.backends[b];
+		if (!backend->used || backend->layout == 0)
+			continue;
+		if (backend->layout != layout && backend->locks != 0)
+			sight->other_layout = backend->layout;
+		if (backend->layout != layout)
+			continue;
+		sight->members[sight->member_count++] = backend->pid;
+		for (int k = 0; k < layout; k++)
+			if (backend->locks & 1u << k)
+				sight->owner[k] = backend->pid;
+	}
+}

@@ -1,0 +1,151 @@
+"""One bell for all relays of an outbox: whoever it rings for hears it, and nobody leaves it armed for nothing."""
+import threading
+
+import pytest
+
+from harness.fleet import owned, wait_spread
+from harness.waiting import holds
+from harness.writers import insert
+
+SLOW = {"shards": 2, "poll_interval": "1h", "sweep_interval": "1h"}
+VALUE = """SELECT pg_sequence_last_value('outbox_relay."bell_public.outbox_events"'::regclass)"""
+ARMED, AT_REST = f"SELECT ({VALUE}) IS NOT NULL", f"SELECT ({VALUE}) IS NULL"
+SHARD = ("SELECT (hashtextextended((%s || chr(31)) COLLATE \"C\", 0) & 9223372036854775807) % 2")
+
+
+@pytest.fixture
+def two(fleet):
+    """Two relays, one shard each, with nothing but the bell to wake them."""
+    relays = fleet(2, **SLOW)
+    wait_spread(relays, 1, 1)
+    return relays
+
+
+@pytest.fixture
+def key_of(database):
+    """key_of(relay): a key of its shard."""
+    keys = {}
+    for number in range(20):
+        keys[database.value(SHARD.replace("% 2", "%% 2"), f"key{number}")] = f"key{number}"
+
+    def key(relay):
+        return keys[min(owned(relay))]
+    return key
+
+
+def add(database, key):
+    database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
+                     " VALUES ('thing', %s, 'Happened', '{}')", key)
+
+
+def test_an_event_for_either_arrives_soon(two, key_of, database, reader):
+    consumer = reader()
+    for round_ in range(10):
+        database.wait(ARMED)
+        relay = two[round_ // 2 % 2]
+        add(database, key_of(relay))
+        consumer.take(1, timeout=5)
+    database.wait_empty()
+    assert all(relay.metric("published_total") >= 4 for relay in two)
+
+
+def test_events_for_both_at_once(two, key_of, database, reader):
+    consumer = reader()
+    for _ in range(10):
+        database.wait(ARMED)
+        for relay in two:
+            add(database, key_of(relay))
+        consumer.take(2, timeout=5)
+
+
+def test_an_event_without_waiting_for_the_bell(two, key_of, database, reader):
+    """At any moment between two sleeps, with both falling asleep and waking all the time."""
+    consumer = reader()
+    for round_ in range(300):
+        add(database, key_of(two[round_ * 7 // 5 % 2]) if round_ % 3 else key_of(two[0]))
+        if round_ % 4 == 0:
+            consumer.take(round_ and 4 or 1, timeout=5)
+
+
+def test_one_is_busy_and_the_other_asleep(two, key_of, database, reader):
+    """The busy one puts the bell to rest all the time; the other arms it again, and hears of its event."""
+    busy, idle = two
+    stop = threading.Event()
+
+    def work():
+        with database.session() as cursor:
+            while not stop.is_set():
+                cursor.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
+                               " VALUES ('busy', %s, 'Happened', '{}')", (key_of_busy,))
+    key_of_busy, key_of_idle = key_of(busy), key_of(idle)
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        consumer = reader()
+        for _ in range(10):
+            add(database, key_of_idle)
+            consumer.take(1, timeout=5)
+            stop.wait(0.3)
+    finally:
+        stop.set()
+        thread.join()
+    database.wait_empty()
+    assert busy.metric("published_total") > 100
+
+
+@pytest.mark.parametrize("events", [0, 1])
+def test_one_is_killed_asleep(two, key_of, database, reader, events):
+    """It leaves the bell armed. The other takes over, hears, and at its own end puts the bell to rest."""
+    consumer = reader()
+    database.wait(ARMED)
+    key = key_of(two[0])
+    two[0].kill()
+    if events:
+        add(database, key)
+        consumer.take(1, timeout=10)
+    wait_spread([two[1]], 2)
+    database.wait(ARMED)
+    add(database, key)
+    consumer.take(1, timeout=5)
+    assert two[1].stop() == 0
+    assert database.value(AT_REST)
+
+
+def test_a_stop_leaves_the_other_its_bell(two, key_of, database, reader):
+    """One of two that sleep is stopped and puts the bell to rest; the other, with all shards now, is woken."""
+    consumer = reader()
+    database.wait(ARMED)
+    assert two[0].stop() == 0
+    wait_spread([two[1]], 2)
+    for _ in range(5):
+        insert(database, 10)
+        consumer.take(10, timeout=5)
+    assert two[1].stop() == 0
+    assert database.value(AT_REST)
+
+
+def test_the_last_one_is_killed_asleep(two, database, reader):
+    """The bell is left armed with nobody there; the next relay that starts makes it its own."""
+    database.wait(ARMED)
+    for relay in two:
+        relay.kill()
+    assert database.value(ARMED)
+    two[0].start()
+    wait_spread([two[0]], 2)
+    insert(database, 100)
+    reader().take(100, timeout=10)
+    assert two[0].stop() == 0
+    assert database.value(AT_REST)
+
+
+def test_a_surplus_relay_arms_nothing(fleet, database):
+    """It stands by and looks now and then; the bell is for those who work."""
+    relays = fleet(2, **dict(SLOW, shards=1))
+    shares = wait_spread(relays, 1, 0)
+    owner, spare = sorted(relays, key=lambda relay: not shares[relay])
+    database.wait(ARMED)
+    holds(lambda: database.value(ARMED), 1, "the bell stays armed")
+    assert spare.stop() == 0
+    holds(lambda: database.value(ARMED), 1, "the bell stays armed after the spare one's end", every=0.2)
+    assert owner.stop() == 0
+    assert database.value(AT_REST)

@@ -1,0 +1,90 @@
+"""ordering = "none": relays compete for every event, and which of them gets it is nobody's business."""
+from harness.fleet import locked, standby, wait_spread
+from harness.waiting import holds, until
+from harness.writers import Writers, arrivals, insert
+
+NONE = {"ordering": "none", "claim_rows": 50, "batch_rows": 100, "sweep_interval": "1h"}
+
+
+def wait_at_work(relays):
+    """All of them own the one shard there is."""
+    for relay in relays:
+        until(lambda relay=relay: relay.metrics().get('outbox_relay_shard_owned{shard="0"}') == 1, 20,
+              f"{relay.name} to be at work")
+
+
+def test_two_share_a_backlog(fleet, database, reader):
+    """Each publishes a part, and every event comes once."""
+    insert(database, 20_000)
+    relays = fleet(2, **NONE)
+    records = reader().take(20_000)
+    database.wait_empty()
+    assert len({record.event_id for record in records}) == 20_000
+    wait_at_work(relays)
+    until(lambda: sum(relay.metric("published_total") for relay in relays) == 20_000, 10, "all to be counted")
+    assert all(relay.metric("published_total") > 1000 for relay in relays)
+    assert all(standby(relay) == "" for relay in relays)
+    assert list(locked(database, 0).values()) == [{0}, {0}]
+
+
+def test_exactly_once_without_faults(fleet, database, reader):
+    """Under load, while one joins and one leaves: nothing is lost, nothing repeated."""
+    relays = fleet(1, **NONE)
+    with Writers(database, threads=6) as writers:
+        writers.wait_committed(300)
+        relays += fleet(2, **NONE)
+        wait_at_work(relays)
+        writers.wait_committed(300)
+        assert relays[0].stop() == 0
+        writers.wait_committed(300)
+    database.wait_empty()
+    assert sorted(a.event for a in arrivals(reader().rest())) == sorted(writers.truth())
+    assert all(relay.metric("published_total") > 0 for relay in relays[1:])
+
+
+def test_one_is_killed(fleet, database, reader):
+    """Five times under load: what it had comes again from the other, without any sweep; nothing is lost."""
+    relays = fleet(2, **NONE)
+    with Writers(database, threads=6) as writers:
+        for round_ in range(5):
+            writers.wait_committed(150)
+            relays[round_ % 2].kill()
+            relays[round_ % 2].start(wait=False)
+        writers.wait_committed(150)
+    database.wait_empty(timeout=60)
+    arrived = [a.event for a in arrivals(reader().rest())]
+    assert set(arrived) == set(writers.truth())
+    assert len(arrived) - len(set(arrived)) <= 5 * NONE["batch_rows"]
+
+
+def test_a_lock_of_somebody_else(fleet, database, reader):
+    """It holds back its row and no other, not even of the key; the row comes when the lock ends."""
+    insert(database, 300)
+    with database.session(autocommit=False) as lock:
+        lock.execute("SELECT FROM outbox_events WHERE id = 1 FOR UPDATE")
+        fleet(2, **NONE)
+        consumer = reader()
+        consumer.take(299)
+        holds(lambda: consumer.rest() == [], 0.5, "the locked one does not come", every=0.1)
+        lock.connection.commit()
+        assert len(consumer.take(1)) == 1
+    database.wait_empty()
+
+
+def test_events_are_seen_soon_with_long_timers(fleet, database, reader):
+    """The bell wakes one of two relays that are asleep, every time."""
+    relays = fleet(2, **dict(NONE, poll_interval="1h"))
+    wait_at_work(relays)
+    consumer = reader()
+    for _ in range(10):
+        insert(database, 1)
+        consumer.take(1, timeout=5)
+
+
+def test_shards_mean_nothing(fleet, database, reader):
+    """outbox.shards is for order."""
+    relay, = fleet(1, shards=4, **NONE)
+    wait_spread([relay], 1)
+    insert(database, 1000)
+    assert len({record.event_id for record in reader().take(1000)}) == 1000
+    database.wait_empty()

@@ -1,0 +1,344 @@
+"""An outbox partitioned by hash: every partition is a shard, and belongs to one relay at a time."""
+import time
+
+import pytest
+
+from harness.checker import problems
+from harness.fleet import locked, wait_spread
+from harness.postgres import Database
+from harness.waiting import holds, until
+from harness.writers import Writers, arrivals, insert
+
+SMALL = {"claim_rows": 20, "batch_rows": 40}
+SLOW = {"sweep_interval": "1h"}
+LEAVES = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'outbox_events'::regclass ORDER BY inhrelid"
+ADD = ("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
+       " VALUES ('thing', %s, %s, '{}')")
+
+
+@pytest.fixture
+def parted(empty_database, migrate, new_relay, topic):
+    """parted(2, settle="mark"): an outbox in four partitions, and so many relays, started."""
+    topic()
+    migrated = []
+
+    def start(count, **outbox):
+        if not migrated:
+            migrated.append(migrate("--partitions", "4", outbox=outbox))
+        relays = [new_relay(outbox=outbox) for _ in range(count)]
+        for relay in relays:
+            relay.start(wait=False)
+        return relays
+    return start
+
+
+@pytest.fixture
+def all_in_order(empty_database, reader):
+    """all_in_order(writers, kills=0): everything arrived, each key in order."""
+    def check(writers, kills=0):
+        empty_database.wait_empty(timeout=60)
+        assert problems(writers.truth(), arrivals(reader().rest()), kills=kills) == []
+    return check
+
+
+def leaf_of(database, key):
+    """The partition a key is in."""
+    return database.value("SELECT tableoid::regclass::text FROM outbox_events WHERE aggregate_id = %s LIMIT 1", key)
+
+
+@pytest.fixture
+def keys(empty_database):
+    """{partition: a key of it}, found by trying."""
+    def find():
+        with empty_database.session(autocommit=False) as cursor:
+            cursor.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type)"
+                           " SELECT 'thing', 'key' || n, 'Tried' FROM generate_series(1, 100) n"
+                           " RETURNING tableoid::regclass::text, aggregate_id")
+            found = dict(cursor.fetchall())
+            cursor.connection.rollback()
+        assert len(found) == 4
+        return found
+    return find
+
+
+def test_one_relay(parted, empty_database, all_in_order):
+    """It owns all four, by its word and by the locks of the parent."""
+    relay, = parted(1, **SMALL)
+    wait_spread([relay], 4)
+    assert list(locked(empty_database, 4).values()) == [{0, 1, 2, 3}]
+    with Writers(empty_database, threads=6, keys=30) as writers:
+        writers.wait_committed(800)
+    all_in_order(writers)
+
+
+def test_a_backlog(parted, empty_database, all_in_order):
+    """More than a claim takes lies in each partition."""
+    parted(0)
+    with Writers(empty_database, threads=6, keys=30) as writers:
+        writers.wait_committed(2000)
+    parted(1, **SMALL)
+    all_in_order(writers)
+
+
+def test_two_relays_join_and_leave(parted, empty_database, all_in_order):
+    """Two partitions each; one of the relays leaves and comes back under load, nothing is repeated."""
+    relays = parted(2, **SMALL)
+    with Writers(empty_database, threads=6, keys=30) as writers:
+        for _ in range(3):
+            wait_spread(relays, 2, 2)
+            writers.wait_committed(150)
+            assert relays[0].stop() == 0
+            wait_spread(relays[1:], 4)
+            writers.wait_committed(150)
+            relays[0].start()
+        wait_spread(relays, 2, 2)
+    all_in_order(writers)
+    assert all(relay.metric("published_total") > 0 for relay in relays)
+
+
+def test_one_of_two_is_killed(parted, empty_database, all_in_order):
+    relays = parted(2, **SMALL)
+    wait_spread(relays, 2, 2)
+    with Writers(empty_database, threads=6, keys=30) as writers:
+        writers.wait_committed(300)
+        relays[0].kill()
+        wait_spread(relays[1:], 4)
+        writers.wait_committed(300)
+    all_in_order(writers, kills=1)
+
+
+def test_the_sessions_are_ended(parted, empty_database, all_in_order):
+    """One relay remembers what it published from every partition."""
+    relay, = parted(1, **SMALL)
+    wait_spread([relay], 4)
+    ended = 0
+    with Writers(empty_database, threads=4, keys=30) as writers:
+        while ended < 10:
+            writers.wait_committed(40)
+            ended += empty_database.end_relay_sessions()
+    all_in_order(writers)
+
+
+@pytest.mark.parametrize("count, spread", [(1, [4]), (2, [2, 2])])
+def test_the_bell(parted, empty_database, reader, keys, count, spread):
+    """With the timers an hour away, an event in any partition is published at once."""
+    relays = parted(count, poll_interval="1h", **SLOW)
+    wait_spread(relays, *spread)
+    consumer = reader()
+    for leaf, key in sorted(keys().items()) * 3:
+        empty_database.wait("SELECT pg_sequence_last_value(bell) IS NOT NULL FROM outbox_relay.outboxes")
+        empty_database.execute(ADD, key, leaf)
+        assert [record.header("type") for record in consumer.take(1, timeout=5)] == [leaf]
+
+
+def test_a_late_commit_under_the_floor(parted, empty_database, reader, keys):
+    """A transaction draws the lowest id, in a partition of its own, and stays open while others go on in all."""
+    parted(1, **SLOW)
+    consumer = reader()
+    with empty_database.session(autocommit=False) as slow:
+        slow.execute(ADD, (min(keys().values()), "Late"))
+        for _ in range(30):
+            insert(empty_database, 100)
+            consumer.take(100)
+            time.sleep(0.1)  # the floor rises about once in a second
+        slow.connection.commit()
+    assert [record.header("type") for record in consumer.take(1, timeout=10)] == ["Late"]
+
+
+def test_a_partition_that_was_empty(parted, empty_database, reader, keys):
+    """The floor has risen by what came in the other partitions, then the first event comes in this one."""
+    parted(1, **SLOW)
+    consumer = reader()
+    *others, last = sorted(keys().values())
+    for _ in range(30):
+        with empty_database.session() as cursor:
+            for key in others:
+                cursor.execute(ADD, (key, "Other"))
+        consumer.take(3)
+        time.sleep(0.1)
+    empty_database.execute(ADD, last, "First")
+    assert [record.header("type") for record in consumer.take(1, timeout=10)] == ["First"]
+
+
+def test_dead_rows_are_not_walked_at_every_claim(parted, empty_database, reader):
+    """As test_floor.py has it for one table: 30,000 rows that cannot be cleaned away, then a hundred events."""
+    relay, = parted(1, **SLOW)
+    consumer = reader()
+    reads = ("SELECT sum(idx_tup_read)::bigint FROM pg_stat_all_indexes"
+             " WHERE schemaname = 'public' AND relname LIKE 'outbox_events%%'")
+    with empty_database.session(autocommit=False) as old:
+        old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        old.execute("SELECT count(*) FROM outbox_events")
+        insert(empty_database, 30_000)
+        consumer.take(30_000)
+        empty_database.wait_empty()
+        for _ in range(30):
+            insert(empty_database, 1)
+            consumer.take(1)
+            time.sleep(0.1)
+        before = empty_database.value(reads)
+        for _ in range(100):
+            insert(empty_database, 1)
+            consumer.take(1)
+        assert relay.stop() == 0
+        assert empty_database.value(reads) - before < 300_000
+        old.connection.rollback()
+
+
+def test_mark_mode_and_its_retention(parted, empty_database, reader):
+    """Rows are marked in their partition; old ones go from each."""
+    mark = {"settle": "mark", "retention": "1h"}
+    parted(0, **mark)
+    insert(empty_database, 1000)
+    empty_database.execute("UPDATE outbox_events SET published_at = clock_timestamp()"
+                           " - CASE WHEN id <= 600 THEN interval '2 hours' ELSE interval '1 minute' END")
+    parted(1, **mark)
+    insert(empty_database, 100, key="fresh")
+    consumer = reader()
+    assert {record.key[:5] for record in consumer.take(100)} == {b"fresh"}
+    empty_database.wait("SELECT count(*) = 500 FROM outbox_events WHERE published_at IS NOT NULL", timeout=60)
+    assert empty_database.value("SELECT min(id) FROM outbox_events") == 601
+    assert empty_database.value("SELECT count(DISTINCT tableoid) FROM outbox_events") == 4
+    assert consumer.rest() == []
+
+
+def test_dead_letters(parted, empty_database, reader, keys):
+    """What Kafka can never accept is set aside from each partition, with all else published once."""
+    parted(2, on_reject="dead-letter")
+    insert(empty_database, 100)
+    for leaf, key in keys().items():
+        empty_database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
+                               " VALUES ('no topic!', %s, %s, '{}')", key, leaf)
+    insert(empty_database, 100)
+    consumer = reader()
+    assert len(consumer.take(200)) == 200
+    empty_database.wait_empty()
+    letters = empty_database.rows("SELECT event_type, aggregate_id, reason FROM outbox_relay.dead_letters")
+    assert sorted(letters) == sorted((leaf, key, "topic") for leaf, key in keys().items())
+    assert consumer.rest() == []
+
+
+def test_a_reject_that_halts(parted, empty_database, reader, keys):
+    """The event and what is behind it of its key stay; the relay ends and names it."""
+    relay, = parted(1)
+    insert(empty_database, 100)
+    consumer = reader()
+    consumer.take(100)
+    key = max(keys().values())
+    empty_database.execute("INSERT INTO outbox_events (id, aggregate_type, aggregate_id, event_type, payload)"
+                           " OVERRIDING SYSTEM VALUE VALUES (5000, 'no topic!', %s, 'Bad', '{}')", key)
+    relay.wait_log(r"event 5000 is rejected \(topic\)")
+    assert relay.wait_exit() == 1
+    empty_database.execute("UPDATE outbox_events SET aggregate_type = 'thing' WHERE id = 5000")
+    relay.start()
+    assert [record.header("type") for record in consumer.take(1)] == ["Bad"]
+    empty_database.wait_empty()
+
+
+def test_a_lock_of_somebody_else(parted, empty_database, reader):
+    """The later events of the key wait, all others flow, also those of the same partition."""
+    parted(0)
+    insert(empty_database, 1000)
+    with empty_database.session(autocommit=False) as lock:
+        lock.execute("SELECT aggregate_id FROM outbox_events WHERE id = 1 FOR UPDATE")
+        key = lock.fetchone()[0].encode()
+        parted(1, claim_rows=100, **SLOW)
+        consumer = reader()
+        assert key not in {record.key for record in consumer.take(990)}
+        holds(lambda: consumer.rest() == [], 0.5, "the held key waits", every=0.1)
+        lock.connection.commit()
+        assert {record.key for record in consumer.take(10)} == {key}
+    empty_database.wait_empty()
+
+
+def test_a_key_that_is_not_the_partitions(parted, new_relay):
+    parted(0)
+    relay = new_relay(route={"key": "${event_type}"}).start(wait=False)
+    relay.wait_log(r'outbox_events" is partitioned by column "aggregate_id", which is no part of route.key'
+                   r' "\$\{event_type\}"')
+    assert relay.wait_exit() == 1
+
+
+def test_a_key_of_more_than_the_partitions_column(parted, empty_database, new_relay, reader):
+    """The key may have more to it: its events are in one partition still."""
+    parted(0)
+    relay = new_relay(route={"key": "${aggregate_type}/${aggregate_id}"}).start()
+    wait_spread([relay], 4)
+    insert(empty_database, 200)
+    assert {record.key[:6] for record in reader().take(200)} == {b"thing/"}
+
+
+@pytest.mark.parametrize("how", ["RANGE (id)", "LIST (aggregate_id)", "HASH (lower(aggregate_id))"])
+def test_partitioned_in_another_way(empty_database, new_relay, how):
+    empty_database.execute(
+        "CREATE TABLE outbox_events (id bigint GENERATED BY DEFAULT AS IDENTITY, event_id uuid, aggregate_type"
+        f" text, aggregate_id text, event_type text, payload jsonb, headers jsonb, created_at timestamptz)"
+        f" PARTITION BY {how}")
+    relay = new_relay().start(wait=False)
+    relay.wait_log("is not partitioned by HASH of columns")
+    assert relay.wait_exit() == 1
+
+
+def test_the_number_of_shards_is_the_tables(parted, new_relay):
+    """The same number may be given, another is refused."""
+    parted(0)
+    relay = new_relay(outbox={"shards": 3}).start(wait=False)
+    relay.wait_log(r"outbox.shards is 3, but each of the 4 partitions of table \S+ is a shard")
+    assert relay.wait_exit() == 1
+    same = new_relay(outbox={"shards": 4}).start()
+    wait_spread([same], 4)
+
+
+@pytest.mark.parametrize("count, four, three", [(1, [4], [3]), (2, [2, 2], [2, 1])])
+def test_partitions_change_while_relays_run(parted, empty_database, reader, count, four, three):
+    """One is detached: what is in the others goes on. It is attached again: what it holds is published."""
+    relays = parted(count, poll_interval="200ms", sweep_interval="500ms")
+    wait_spread(relays, *four)
+    consumer = reader()
+    insert(empty_database, 100)
+    consumer.take(100)
+    empty_database.wait_empty()
+    leaf = empty_database.value(LEAVES)
+    bound = empty_database.value("SELECT pg_get_expr(relpartbound, oid) FROM pg_class WHERE oid = %s::regclass", leaf)
+    until(lambda: not tried(empty_database, f"ALTER TABLE outbox_events DETACH PARTITION {leaf}"), 20, "the detachment")
+    wait_spread(relays, *three)
+    assert any(relay.log_contains("its partitions have changed") for relay in relays)
+    key = spared(empty_database)
+    empty_database.execute(ADD, key, "Other")
+    consumer.take(1)
+    empty_database.execute(f"INSERT INTO {leaf} (id, aggregate_type, aggregate_id, event_type)"
+                           f" SELECT nextval(pg_get_serial_sequence('outbox_events', 'id')), 'thing', key, 'Back'"
+                           f" FROM unnest(%s) AS key", [home for home in homes(empty_database, bound)])
+    until(lambda: not tried(empty_database, f"ALTER TABLE outbox_events ATTACH PARTITION {leaf} {bound}"), 20,
+          "the attachment")
+    wait_spread(relays, *four)
+    assert {record.header("type") for record in consumer.take(3)} == {"Back"}
+    empty_database.wait_empty()
+
+
+def tried(database, sql):
+    """Runs it; what went wrong, or None."""
+    try:
+        with database.session() as cursor:
+            cursor.execute("SET lock_timeout = '2s'")
+            cursor.execute(sql)
+        return None
+    except Exception as failure:  # pylint: disable=broad-except
+        return failure
+
+
+def homes(database, bound):
+    """Three keys that belong where this bound says."""
+    remainder = bound.split("remainder ")[1].rstrip(")")
+    return [key for key, in database.rows(
+        "SELECT 'home' || n FROM generate_series(1, 100) n WHERE satisfies_hash_partition("
+        f"'outbox_events'::regclass, 4, {remainder}, 'home' || n) LIMIT 3")]
+
+
+def spared(database):
+    """A key that belongs in a partition that is there."""
+    remainders = [row[0].split("remainder ")[1].rstrip(")") for row in database.rows(
+        "SELECT pg_get_expr(relpartbound, oid) FROM pg_class WHERE oid IN"
+        " (SELECT inhrelid FROM pg_inherits WHERE inhparent = 'outbox_events'::regclass)")]
+    return database.value("SELECT 'spared' || n FROM generate_series(1, 100) n WHERE satisfies_hash_partition("
+                          f"'outbox_events'::regclass, 4, {remainders[0]}, 'spared' || n) LIMIT 1")

@@ -1,0 +1,285 @@
+"""Somebody else's lock on a row of the outbox holds back the later events of its key and nothing else."""
+import threading
+from contextlib import contextmanager
+
+import pytest
+
+from harness.fleet import wait_spread
+from harness.waiting import holds, until
+from harness.writers import Writers, insert
+
+SLOW = {"sweep_interval": "1h"}
+
+
+def add(database, *keys):
+    """An event of each of these keys, in one transaction."""
+    database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
+                     " SELECT 'thing', key, 'Happened', to_jsonb(n)"
+                     " FROM unnest(%s) WITH ORDINALITY AS keys (key, n)", list(keys))
+
+
+@contextmanager
+def locked(database, where):
+    """A transaction that holds FOR UPDATE on these rows; its cursor."""
+    with database.session(autocommit=False) as cursor:
+        cursor.execute(f"SELECT id FROM outbox_events WHERE {where} FOR UPDATE")
+        assert cursor.fetchall(), f"no row with {where}"
+        yield cursor
+
+
+def keys_of(records):
+    return [record.key.decode() for record in records]
+
+
+def left(database):
+    """The keys of what waits, in order."""
+    return [key for key, in database.rows("SELECT aggregate_id FROM outbox_events ORDER BY id")]
+
+
+def numbers(records, key):
+    """What the payloads of a key's events are, in their order."""
+    return [record.json for record in records if record.key.decode() == key]
+
+
+@pytest.mark.parametrize("place, keys, back", [
+    ("first", "hxyhz", "hh"), ("only", "h", "h"), ("last", "xyzh", "h"), ("middle", "xhyhz", "hh"),
+    ("middle again", "hxhyh", "hhh"), ("all of a key", "hhh", "hhh")])
+def test_the_place_of_the_locked_row(database, new_relay, reader, topic, place, keys, back):
+    """The first of key h is locked: whatever comes behind it of its key waits, all others flow; then what waited
+    comes in order."""
+    topic()
+    add(database, *keys)
+    with locked(database, "id = (SELECT min(id) FROM outbox_events WHERE aggregate_id = 'h')") as lock:
+        new_relay(outbox=SLOW).start()
+        consumer = reader()
+        others = consumer.take(len(keys) - len(back))
+        add(database, "h", "w")
+        others += consumer.take(1)
+        holds(lambda: consumer.rest() == [], 0.5, f"{place}: nothing of the held key comes", every=0.1)
+        assert "h" not in keys_of(others)
+        until(lambda: left(database) == ["h"] * (len(back) + 1), 10, "the others to be settled")
+        lock.connection.commit()
+        held = consumer.take(len(back) + 1)
+    expected = [n for n, key in enumerate(keys, 1) if key == "h"] + [1]
+    assert numbers(held, "h") == expected
+    database.wait_empty()
+
+
+def test_a_lock_in_the_midst_of_a_key(database, new_relay, reader, topic):
+    """The events before the locked one are published, those behind it are not."""
+    topic()
+    add(database, *"hhhhxhh")
+    with locked(database, "id = 3") as lock:
+        new_relay(outbox=SLOW).start()
+        consumer = reader()
+        first = consumer.take(3)
+        assert numbers(first, "h") == [1, 2] and numbers(first, "x") == [5]
+        holds(lambda: consumer.rest() == [], 0.5, "nothing else comes", every=0.1)
+        lock.connection.rollback()
+        assert numbers(consumer.take(4), "h") == [3, 4, 6, 7]
+
+
+def test_two_locked_rows_of_two_keys(database, new_relay, reader, topic):
+    """Each holds back its own, and each is let go on its own."""
+    topic()
+    add(database, *"gxhyghzgh")
+    with locked(database, "id = 1") as of_g, locked(database, "id = 3") as of_h:
+        new_relay(outbox=SLOW).start()
+        consumer = reader()
+        assert sorted(keys_of(consumer.take(3))) == ["x", "y", "z"]
+        of_h.connection.commit()
+        assert numbers(consumer.take(3), "h") == [3, 6, 9]
+        holds(lambda: consumer.rest() == [], 0.5, "g stays", every=0.1)
+        of_g.connection.commit()
+        assert numbers(consumer.take(3), "g") == [1, 5, 8]
+    database.wait_empty()
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback", "deletion", "change"])
+def test_the_end_of_the_lock(relay, database, reader, topic, end):
+    """What waits comes soon: with the row, without it, or with what it has become."""
+    topic()
+    consumer = reader()
+    relay.stop()
+    add(database, "h", "h", "h")
+    first = database.value("SELECT min(id) FROM outbox_events")
+    with locked(database, f"id = {first}") as lock:
+        relay.start()
+        add(database, "x")
+        consumer.take(1)
+        until(lambda: left(database) == ["h", "h", "h"], 10, "the other to be settled")
+        if end == "deletion":
+            lock.execute("DELETE FROM outbox_events WHERE id = %s", (first,))
+        elif end == "change":
+            lock.execute("UPDATE outbox_events SET payload = '17' WHERE id = %s", (first,))
+        getattr(lock.connection, "rollback" if end == "rollback" else "commit")()
+    expected = {"commit": [1, 2, 3], "rollback": [1, 2, 3], "deletion": [2, 3], "change": [17, 2, 3]}[end]
+    assert numbers(consumer.take(len(expected), timeout=15), "h") == expected
+    database.wait_empty()
+    assert consumer.rest() == []
+
+
+@pytest.mark.parametrize("shards", [1, 4])
+def test_many_events_of_the_held_key(database, fleet, reader, shards):
+    """3,000 wait behind the lock, thirty times what a claim takes: the other keys flow past them."""
+    database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
+                     " SELECT 'thing', 'h', 'Happened', to_jsonb(n) FROM generate_series(1, 3000) n")
+    insert(database, 500, key="before")
+    with locked(database, "id = 1") as lock:
+        relay, = fleet(1, shards=shards, claim_rows=100, **SLOW)
+        wait_spread([relay], shards)
+        consumer = reader()
+        assert "h" not in keys_of(consumer.take(500))
+        for _ in range(5):
+            insert(database, 100, key="after")
+            assert "h" not in keys_of(consumer.take(100, timeout=10))
+        database.wait("SELECT count(*) = 3000 FROM outbox_events")
+        lock.connection.commit()
+        assert numbers(consumer.take(3000), "h") == list(range(1, 3001))
+    database.wait_empty()
+
+
+def test_two_relays_with_shards(database, fleet, reader):
+    """A lock in the shard of one of them: all keys of both flow but one."""
+    insert(database, 1000)
+    with locked(database, "id = 1") as lock:
+        key = database.value("SELECT aggregate_id FROM outbox_events WHERE id = 1")
+        relays = fleet(2, shards=4, claim_rows=50, **SLOW)
+        wait_spread(relays, 2, 2)
+        consumer = reader()
+        assert key not in keys_of(consumer.take(990))
+        until(lambda: left(database) == [key] * 10, 10, "the others to be settled")
+        lock.connection.commit()
+        assert keys_of(consumer.take(10)) == [key] * 10
+    database.wait_empty()
+
+
+def test_mark_mode(empty_database, migrate, new_relay, reader, topic):
+    """What is published already is not in the way, and what is locked of it neither."""
+    topic()
+    mark = {"settle": "mark", **SLOW}
+    migrate(outbox=mark)
+    new_relay(outbox=mark).start()
+    consumer = reader()
+    add(empty_database, *"hxhx")
+    consumer.take(4)
+    empty_database.wait("SELECT bool_and(published_at IS NOT NULL) FROM outbox_events")
+    with locked(empty_database, "id = 1"):
+        add(empty_database, *"hx")
+        assert sorted(keys_of(consumer.take(2))) == ["h", "x"]
+    empty_database.wait("SELECT bool_and(published_at IS NOT NULL) FROM outbox_events")
+
+
+def test_mark_mode_holds_a_key(empty_database, migrate, new_relay, reader, topic):
+    topic()
+    mark = {"settle": "mark", **SLOW}
+    migrate(outbox=mark)
+    add(empty_database, *"hxhyh")
+    with locked(empty_database, "id = 1") as lock:
+        new_relay(outbox=mark).start()
+        consumer = reader()
+        assert sorted(keys_of(consumer.take(2))) == ["x", "y"]
+        holds(lambda: consumer.rest() == [], 0.5, "h stays", every=0.1)
+        lock.connection.commit()
+        assert numbers(consumer.take(3), "h") == [1, 3, 5]
+
+
+def test_the_floor_does_not_pass_a_locked_row(relay, database, reader, topic):
+    """Rows die under an old snapshot so that the floor has something to rise over, while one is locked: it and
+    what is behind it come when the lock ends, in order, without any sweep."""
+    topic()
+    relay.stop()
+    relay.write_config(outbox=SLOW)
+    consumer = reader()
+    with database.session(autocommit=False) as old:
+        old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        old.execute("SELECT count(*) FROM outbox_events")
+        add(database, *"hxh")
+        with locked(database, "id = 1") as lock:
+            relay.start()
+            taken = []
+            for _ in range(40):
+                insert(database, 100)
+                taken += consumer.take(100 if taken else 101)
+                add(database, "h")
+            until(lambda: left(database) == ["h"] * 42, 10, "all others to be settled")
+            lock.connection.commit()
+            held = consumer.take(42, timeout=10)
+        assert numbers(held, "h") == [1, 3] + [1] * 40
+        offsets = [record.offset for record in held]
+        assert offsets == sorted(offsets)
+        old.connection.rollback()
+    database.wait_empty()
+    assert relay.metrics()['outbox_relay_wakeups_total{cause="sweep"}'] == 0
+
+
+@contextmanager
+def meddling(database, sql, hold=0.0):
+    """Runs this again and again in a thread, each time in a transaction that stays open for a moment."""
+    stop = threading.Event()
+
+    def run():
+        with database.session(autocommit=False) as cursor:
+            while not stop.is_set():
+                cursor.execute(sql)
+                stop.wait(hold)
+                cursor.connection.commit()
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_locks_come_and_go_under_load(database, fleet, in_order, shards):
+    """Somebody locks rows at random all the time: the order of each key holds, and nothing is lost."""
+    relays = fleet(shards, shards=shards, claim_rows=20, batch_rows=40)
+    with meddling(database, "SELECT id FROM outbox_events ORDER BY random() LIMIT 3 FOR UPDATE SKIP LOCKED", 0.03):
+        with Writers(database, threads=6, keys=8) as writers:
+            writers.wait_committed(1500)
+    wait_spread(relays, *[1] * shards)
+    in_order(writers)
+
+
+CHANGE = ("UPDATE outbox_events SET headers = '{}' WHERE id = (SELECT id FROM outbox_events WHERE id >="
+          " (SELECT min(id) + (random() * 10000)::int FROM outbox_events) ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED)")
+
+
+def test_rows_change_while_they_are_claimed(database, fleet, reader):
+    """Somebody updates waiting events all the time, one of them between a claim's snapshot and its lock: the
+    claim finds the row in another place than it saw it, and takes no later event of its key before it."""
+    database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
+                     " SELECT 'thing', 'k' || n % 10, 'Happened', to_jsonb(n) FROM generate_series(1, 60000) n")
+    with meddling(database, CHANGE), meddling(database, CHANGE):
+        fleet(1, claim_rows=10000, batch_rows=10000)
+        database.wait_empty()
+    records = reader().take(60_000)
+    for key in range(10):
+        assert numbers(records, f"k{key}") == list(range(key or 10, 60_001, 10))
+
+
+@pytest.mark.parametrize("name", ["places", "count", "size", "key", "t", "id", "over", "given", "place", "taken"])
+def test_columns_with_the_statements_own_names(empty_database, migrate, new_relay, reader, topic, name):
+    """The application's column is called like something within the claim: as a plain one and as the key."""
+    topic()
+    column = "seq" if name == "id" else "id"
+    empty_database.execute(
+        f'CREATE TABLE outbox_events ({column} bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,'
+        f' event_id uuid NOT NULL DEFAULT gen_random_uuid(), aggregate_type text, "{name}" text, event_type text,'
+        ' payload jsonb, headers jsonb, created_at timestamptz DEFAULT now())')
+    changes = {"outbox": {"shards": 2, "columns": {"id": column, "aggregate_id": name}, **SLOW}}
+    migrate(**changes)
+    empty_database.execute(
+        f'INSERT INTO outbox_events (aggregate_type, "{name}", event_type, payload)'
+        " SELECT 'thing', CASE n % 3 WHEN 0 THEN 'h' ELSE 'x' || n % 7 END, 'E', to_jsonb(n)"
+        " FROM generate_series(1, 60) n")
+    with empty_database.session(autocommit=False) as lock:
+        lock.execute(f"SELECT FROM outbox_events WHERE {column} = 3 FOR UPDATE")
+        new_relay(**changes).start()
+        consumer = reader()
+        assert "h" not in keys_of(consumer.take(40))
+        lock.connection.commit()
+    assert numbers(consumer.take(20), "h") == list(range(3, 61, 3))

@@ -19,7 +19,7 @@ static void begin_anew(struct step *s)
 	struct engine *engine = s->engine;
 	engine->ahead = engine->sweeping = false;
 	engine->sweep_at_us = s->input->now_us + engine->options.sweep_us;
-	engine->rest_until_us = 0;
+	engine->rest_until_us = engine->housekeep_at_us = 0;
 	horizon_reset(&engine->horizon);
 	waker_reset(&engine->waker, s->input->has_bell, engine->options.poll_us);
 	/* Whoever had the shards before may have left it armed. */

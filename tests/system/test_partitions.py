@@ -156,6 +156,17 @@ def test_a_partition_that_was_empty(parted, empty_database, reader, keys):
     assert [record.header("type") for record in consumer.take(1, timeout=10)] == ["First"]
 
 
+def test_a_backlog_in_one_partition(parted, empty_database, reader, keys):
+    """Some seconds' worth, while the other partitions have nothing left: the floor rises by what waits there."""
+    parted(0)
+    empty_database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
+                           " SELECT 'thing', %s, 'Happened', to_jsonb(n) FROM generate_series(1, 20000) n",
+                           min(keys().values()))
+    parted(1, **SMALL, **SLOW)
+    assert [record.json for record in reader().take(20_000, timeout=120)] == list(range(1, 20_001))
+    empty_database.wait_empty()
+
+
 def test_dead_rows_are_not_walked_at_every_claim(parted, empty_database, reader):
     """As test_floor.py has it for one table: 30,000 rows that cannot be cleaned away, then a hundred events."""
     relay, = parted(1, **SLOW)

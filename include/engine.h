@@ -80,7 +80,8 @@ struct engine_input {
 	int64_t now_us; /* monotonic */
 	int64_t count, first, last;
 	int64_t upto; /* with ON_CLAIMED: none was left behind up to here; 0: not known */
-	bool cut;     /* with ON_CLAIMED: more may be there */
+	bool full;    /* with ON_CLAIMED: as many as were asked for, somewhere at least */
+	bool cut;     /* with ON_CLAIMED: more may be there nevertheless */
 	int64_t drawn;
 	const struct writers *writers;
 	bool has_bell, company, gained;

@@ -373,7 +373,8 @@ static void on_claimed(struct step *s)
 	const struct engine_input *input = s->input;
 	const struct batch *batch = engine->batch;
 	/* What was left for want of bytes is there still. */
-	bool full = claims_answered(&engine->claims, input->count) || input->cut;
+	bool full = input->full || input->cut;
+	claims_answered(&engine->claims, input->full);
 	if (engine->state != ENGINE_CLAIMING) {
 		engine_act(s, DO_SKIP_UNSENT); /* withdrawn meanwhile */
 		return;

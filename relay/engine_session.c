@@ -10,6 +10,10 @@
  * somebody has died is not. Alone there is nobody to take over from. */
 enum { FLEET_US = 250 * 1000, ALONE_US = 5000 * 1000 };
 
+/* A session is tried for every 1.6 s at least: outbox_fleet.c reckons with relays that are away for
+ * no longer than 3 s. */
+enum { DOUBLINGS_MOST = 4 };
+
 /* A ring that finds nobody asleep is answered so often at most. */
 enum { RUNG_OFF_US = 20 * 1000 };
 
@@ -94,7 +98,9 @@ void engine_on_lost(struct step *s)
 		engine_stopped(s);
 		return;
 	}
-	engine_set_timer(s, backoff_us(engine->failures++, &engine->random));
+	unsigned doublings = engine->failures < DOUBLINGS_MOST ? engine->failures : DOUBLINGS_MOST;
+	engine->failures++;
+	engine_set_timer(s, backoff_us(doublings, &engine->random));
 }
 
 /* The bell may have been armed by a relay that has died since. One that is asleep will hear that it

@@ -40,7 +40,6 @@ static const char settings[] =
     "('synchronous_commit', coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'on')), "
     "('tcp_keepalives_idle', '5'), ('tcp_keepalives_interval', '2'), ('tcp_keepalives_count', "
     "'3'), "
-    "('tcp_user_timeout', '10000'), "
     "(CASE WHEN version() ~ 'linux' THEN 'client_connection_check_interval' END, '5s'), "
     "('client_encoding', CASE current_setting('server_encoding') WHEN 'SQL_ASCII' "
     "THEN 'SQL_ASCII' ELSE 'UTF8' END)) AS settings (name, value) "
@@ -97,7 +96,8 @@ void outbox_open_connected(struct outbox *outbox)
 	pg_sync(outbox->pg);
 }
 
-/* Should the relay hang or vanish, the server ends its session, and its shards are free. */
+/* Should the relay hang or vanish, the server ends its session, and its shards are free; while it
+ * waits for the next statement by the first two, while it sends an answer by the third. */
 static void set_up(struct outbox *outbox)
 {
 	char timeout[32];
@@ -107,7 +107,8 @@ static void set_up(struct outbox *outbox)
 	pg_ask(outbox->pg, TAG_IGNORE, settings, NULL, 0, false);
 	pg_ask(outbox->pg, TAG_IGNORE,
 	       "SELECT set_config('idle_session_timeout', $1, false), "
-	       "set_config('idle_in_transaction_session_timeout', $1, false)",
+	       "set_config('idle_in_transaction_session_timeout', $1, false), "
+	       "set_config('tcp_user_timeout', $1, false)",
 	       &param, 1, false);
 	pg_sync(outbox->pg);
 }

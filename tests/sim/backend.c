@@ -92,6 +92,7 @@ static void claim_rows(struct sim *sim, struct backend *backend, const struct as
 		answer->rows |= ROW_BIT(row);
 		taken++;
 	}
+	answer->full = taken == claim->rows;
 	answer->cut = taken > 0 && (held != 0 || (taken == fit && row >= 0));
 	answer->upto = held == 0 ? last : 0;
 	if (sim->plant == PLANT_PASSED_OVER && taken == 0)

@@ -332,6 +332,7 @@ static void tell_claimed(struct session *session, const struct answer *answer)
 		session->was_lost = false;
 	if (chunk->count > 0 && status.batch_events == 0)
 		session->claimed_us = sim->now_us;
+	chunk->full = answer->full;
 	chunk->cut = answer->cut;
 	chunk->upto = answer->upto;
 	session->source.events->claimed(session->source.owner, chunk);

@@ -123,7 +123,8 @@ struct answer {
 	int64_t drawn;
 	struct holders writers;
 	bool durable;	 /* nothing is owed any more */
-	bool cut;	 /* a claim left rows for want of bytes, or behind a locked one */
+	bool full;	 /* a claim took as many as it was to */
+	bool cut;	 /* it left rows for want of bytes, or behind a locked one */
 	int64_t upto;	 /* and nothing up to here; 0: not known */
 	uint32_t shards; /* ANSWER_TRIED: those we got */
 	enum note note;
@@ -407,11 +408,11 @@ struct sim {
 
 	unsigned last_number[KEYS_MAX]; /* of the log, + 1 */
 	unsigned jumps_allowed[KEYS_MAX];
-	bool lines_excused;		/* repeats may come in any order, to be short */
-	bool key_excused[KEYS_MAX];	/* the same of a key */
-	unsigned claims, gains;		/* executed, shards taken */
-	unsigned looks;			/* transactions begun */
-	int64_t healed_us, idle_us;	/* since when; 0: not yet */
+	bool lines_excused;			    /* repeats may come in any order, to be short */
+	bool key_excused[KEYS_MAX];		    /* the same of a key */
+	unsigned claims, gains;			    /* executed, shards taken */
+	unsigned looks;				    /* transactions begun */
+	int64_t healed_us, idle_us;		    /* since when; 0: not yet */
 	unsigned idle_looks, idle_gains, idle_step; /* when it became idle */
 	unsigned crashes, faults, repeats;
 };

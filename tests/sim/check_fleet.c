@@ -27,11 +27,12 @@ static void excuse(struct sim *sim, unsigned key)
 	sim->key_excused[key] = true;
 }
 
-void note_gained(struct sim *sim, const struct backend *backend, uint32_t shards)
+/* A session works on shards; whoever did before is known by what it left. */
+void note_work(struct sim *sim, struct backend *backend, uint32_t shards)
 {
+	backend->worked |= shards;
 	unsigned incarnation = sim->relays[backend->relay].process.incarnation;
 
-	sim->gains += (unsigned)__builtin_popcount(shards);
 	for (unsigned key = 0; key < sim->plan.keys; key++) {
 		if (!(shards & 1u << shard_of(key, backend->layout)))
 			continue;

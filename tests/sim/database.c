@@ -274,7 +274,7 @@ void backend_commit(struct sim *sim, struct backend *backend, bool lazily)
 void backend_end(struct sim *sim, struct backend *backend)
 {
 	backend_abort(sim, backend);
-	backend->locks = 0;
+	backend->locks = backend->worked = 0;
 	backend->layout = 0;
 	backend->note_count = 0;
 	backend->used = backend->ghost = false;

@@ -27,11 +27,18 @@ static void begin_anew(struct step *s)
 		engine_act(s, DO_BELL_OFF);
 }
 
+/* Sooner, should another relay have stirred since the look was asked for. */
+static void look_again_in(struct step *s, int64_t us)
+{
+	if (s->engine->fleet_at_us > s->input->now_us + us)
+		s->engine->fleet_at_us = s->input->now_us + us;
+}
+
 void engine_on_acquired(struct step *s)
 {
 	struct engine *engine = s->engine;
 	bool changed = s->input->company != engine->waker.company;
-	engine->fleet_at_us = s->input->now_us + (s->input->company ? FLEET_US : ALONE_US);
+	look_again_in(s, s->input->company ? FLEET_US : ALONE_US);
 	/* Whoever came may have armed the bell that was put to rest without a word, whoever left
 	 * may have put it to rest. */
 	if (s->input->gained || changed)
@@ -55,9 +62,10 @@ void engine_on_busy(struct step *s)
 	if (engine->waker.armed)
 		engine_act(s, DO_BELL_OFF);
 	waker_reset(&engine->waker, false, engine->options.poll_us);
-	engine->fleet_at_us = s->input->now_us + FLEET_US;
+	look_again_in(s, FLEET_US);
 	engine_enter(engine, ENGINE_STANDBY);
-	engine_set_timer(s, FLEET_US);
+	int64_t after = engine->fleet_at_us - s->input->now_us;
+	engine_set_timer(s, after > 0 ? after : 0);
 }
 
 void engine_on_stirred(struct step *s)

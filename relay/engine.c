@@ -137,6 +137,7 @@ void engine_rest(struct step *s, int64_t until_us)
 void engine_acquire(struct step *s)
 {
 	engine_enter(s->engine, ENGINE_ACQUIRING);
+	s->engine->fleet_at_us = INT64_MAX;
 	engine_act(s, DO_ACQUIRE);
 }
 

@@ -17,14 +17,11 @@ enum { DOUBLINGS_MOST = 4 };
 /* A ring that finds nobody asleep is answered so often at most. */
 enum { RUNG_OFF_US = 20 * 1000 };
 
-/* A look at the fleet has come to its end: how long until the next. */
-static int64_t looked(struct engine *engine, bool company)
+/* Sooner, should another relay have stirred since the look was asked for. */
+static void look_again_in(struct step *s, int64_t us)
 {
-	bool again = engine->stirred;
-	engine->stirred = false;
-	if (again)
-		return 0;
-	return company ? FLEET_US : ALONE_US;
+	if (s->engine->fleet_at_us > s->input->now_us + us)
+		s->engine->fleet_at_us = s->input->now_us + us;
 }
 
 /* What was known of the waiting events is not true of the new shards. */
@@ -45,7 +42,7 @@ void engine_on_acquired(struct step *s)
 {
 	struct engine *engine = s->engine;
 	bool changed = s->input->company != engine->waker.company;
-	engine->fleet_at_us = s->input->now_us + looked(engine, s->input->company);
+	look_again_in(s, s->input->company ? FLEET_US : ALONE_US);
 	/* Whoever came may have armed the bell that was put to rest without a word, whoever left
 	 * may have put it to rest. */
 	if (s->input->gained || changed)
@@ -69,15 +66,16 @@ void engine_on_busy(struct step *s)
 	if (engine->waker.armed)
 		engine_act(s, DO_BELL_OFF);
 	waker_reset(&engine->waker, false, engine->options.poll_us);
+	look_again_in(s, FLEET_US);
 	engine_enter(engine, ENGINE_STANDBY);
-	engine_set_timer(s, looked(engine, true));
+	int64_t after = engine->fleet_at_us - s->input->now_us;
+	engine_set_timer(s, after > 0 ? after : 0);
 }
 
 void engine_on_stirred(struct step *s)
 {
 	struct engine *engine = s->engine;
 	engine->fleet_at_us = s->input->now_us;
-	engine->stirred = engine->state == ENGINE_ACQUIRING;
 	if (engine->state == ENGINE_STANDBY || engine->state == ENGINE_RESTING)
 		engine_acquire(s);
 }

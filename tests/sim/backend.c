@@ -292,6 +292,7 @@ static bool carry_out(struct sim *sim, struct backend *backend, const struct ask
 	case ASK_CLAIM:
 		begin(sim, backend, false);
 		answer->kind = ANSWER_CLAIMED;
+		note_work(sim, backend, first->shards & backend->locks);
 		claim_rows(sim, backend, first, answer);
 		backend->claimed = *answer;
 		return !first->claim.observes;

@@ -27,11 +27,26 @@ static void excuse(struct sim *sim, unsigned key)
 	sim->key_excused[key] = true;
 }
 
-void note_gained(struct sim *sim, const struct backend *backend, uint32_t shards)
+static void check_sole_owner(struct sim *sim, const struct backend *backend, unsigned key)
 {
+	for (unsigned b = 0; b < BACKENDS_MAX; b++) {
+		const struct backend *other = &sim->db.backends[b];
+		if (other->used && other != backend && other->layout > 0 &&
+		    (other->worked & 1u << shard_of(key, other->layout)))
+			violated(sim, "two relays own a key", "key %u: relays %u and %u", key,
+				 backend->relay, other->relay);
+	}
+}
+
+/* A session works on shards; whoever did before is known by what it left. */
+void note_work(struct sim *sim, struct backend *backend, uint32_t shards)
+{
+	backend->worked |= shards;
+	for (unsigned key = 0; key < sim->plan.keys; key++)
+		if (shards & 1u << shard_of(key, backend->layout))
+			check_sole_owner(sim, backend, key);
 	unsigned incarnation = sim->relays[backend->relay].process.incarnation;
 
-	sim->gains += (unsigned)__builtin_popcount(shards);
 	for (unsigned key = 0; key < sim->plan.keys; key++) {
 		if (!(shards & 1u << shard_of(key, backend->layout)))
 			continue;

@@ -226,11 +226,23 @@ struct backend *backend_new(struct relay *relay)
 	return NULL;
 }
 
+/* Nobody rings when a row is let go by one who does not own its shard. */
+static bool is_foreign(const struct backend *backend, const struct row *row)
+{
+	return backend->ghost || backend->layout == 0 ||
+	       !(backend->locks & 1u << shard_of(row->key, backend->layout));
+}
+
 static void end_transaction(struct sim *sim, struct backend *backend)
 {
-	for (unsigned i = 0; i < sim->db.row_count; i++)
-		if (sim->db.rows[i].taken_by == backend_number(sim, backend))
-			sim->db.rows[i].taken_by = 0;
+	for (unsigned i = 0; i < sim->db.row_count; i++) {
+		struct row *row = &sim->db.rows[i];
+		if (row->taken_by != backend_number(sim, backend))
+			continue;
+		row->taken_by = 0;
+		if (is_foreign(backend, row))
+			row->foreign_until_us = sim->now_us;
+	}
 	backend->in_transaction = false;
 	backend->deleted = backend->set_aside = 0;
 }
@@ -274,7 +286,7 @@ void backend_commit(struct sim *sim, struct backend *backend, bool lazily)
 void backend_end(struct sim *sim, struct backend *backend)
 {
 	backend_abort(sim, backend);
-	backend->locks = 0;
+	backend->locks = backend->worked = 0;
 	backend->layout = 0;
 	backend->note_count = 0;
 	backend->used = backend->ghost = false;

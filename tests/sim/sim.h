@@ -181,6 +181,7 @@ struct backend {
 	unsigned transactions;	    /* begun */
 	int layout;		    /* of the member lock; 0: none */
 	uint32_t locks;		    /* shards */
+	uint32_t worked;	    /* shards it has claimed from */
 	enum note notes[NOTES_MAX]; /* to be told once out of the transaction */
 	unsigned note_count;
 	int64_t heard_us;      /* when the client last said something */
@@ -507,7 +508,7 @@ void allow_undurable(struct sim *sim, uint64_t rows);
 void allow_jumps(struct sim *sim);
 
 /* check_fleet.c: who owns what */
-void note_gained(struct sim *sim, const struct backend *backend, uint32_t shards);
+void note_work(struct sim *sim, struct backend *backend, uint32_t shards);
 void check_given(struct relay *relay, uint32_t shards);
 void check_claimed(struct sim *sim, const struct backend *backend, unsigned row);
 void check_produced(struct relay *relay, unsigned row);

@@ -1,7 +1,6 @@
 """What a claim takes, and what becomes of a row that no claim could bring."""
 import os
 import re
-import signal
 
 import pytest
 
@@ -144,14 +143,14 @@ def test_the_lowest_id_there_is(database, relay, reader):
     database.wait_empty()
 
 
-def test_a_new_stall_timeout_reaches_the_session(database, relay, postgres):
-    """The server ends a transaction that is idle for longer, should the relay hang."""
+def test_the_session_timeout_reaches_the_session(database, relay, postgres):
+    """The server ends a session that is idle for longer, within a transaction or without, should the relay hang."""
     database.execute(f'ALTER DATABASE "{database.name}" SET log_statement = \'all\'')
-    database.end_relay_sessions()
-    postgres.process.wait_log(re.compile("idle_in_transaction_session_timeout.*\n.*'60000ms'"))
-    relay.write_config(outbox={"stall_timeout": "90s"})
-    relay.process.send(signal.SIGHUP)
-    postgres.process.wait_log(re.compile("idle_in_transaction_session_timeout.*\n.*'120000ms'"))
+    relay.stop()
+    relay.write_config(outbox={"session_timeout": "7s"})
+    relay.start()
+    postgres.process.wait_log(re.compile("'idle_session_timeout'.*'idle_in_transaction_session_timeout'.*\n"
+                                         ".*'7000ms'"))
 
 
 @pytest.mark.parametrize("right, words", [

@@ -156,8 +156,8 @@ def test_missing_column_of_a_template(database, new_relay):
     found(new_relay(route={"headers": ["tenant=${no_such_tenant}"]}), "no_such_tenant", "mend the template")
 
 
-def test_partitioned_table(empty_database, migrate, new_relay):
-    """Rows are told by their place in one table, so a table of several is refused."""
+def test_partitioned_table_without_partitions(empty_database, new_relay):
+    """Each partition is a shard; there is none."""
     empty_database.execute(
         "CREATE TABLE outbox_events (id bigint GENERATED ALWAYS AS IDENTITY, event_id uuid NOT NULL,"
         " aggregate_type text NOT NULL, aggregate_id text NOT NULL, event_type text NOT NULL, payload jsonb,"
@@ -166,15 +166,13 @@ def test_partitioned_table(empty_database, migrate, new_relay):
     for option in ([], ["--adopt"]):
         done = relay.command("migrate", "--dsn", empty_database.dsn(), *option)
         assert done.returncode == 1, done.stderr
-        assert re.search("outbox_events is partitioned .*use a plain table", done.stderr), done.stderr
+        assert re.search("outbox_events is partitioned .*plain table", done.stderr), done.stderr
     assert empty_database.value("SELECT to_regnamespace('outbox_relay') IS NULL")
-    empty_database.execute(migrate("--print").stdout)
-    found(relay, "outbox_events\"? is partitioned", "use a plain table")
 
 
 def test_table_with_heirs(database, new_relay):
     database.execute("CREATE TABLE heir () INHERITS (outbox_events)")
-    found(new_relay(), "has tables that inherit from it", "use a plain table")
+    found(new_relay(), "tables that inherit from it", "plain table")
     database.execute("DROP TABLE heir")
     new_relay().start()
 

@@ -8,6 +8,8 @@ from harness.waiting import holds, until
 from harness.writers import Writers, arrivals, insert
 
 SOON = {"session_timeout": "1s", "claim_rows": 10, "batch_rows": 20}
+WRITES = ("SELECT count(*) > 0 FROM pg_stat_activity WHERE usename = 'outbox_relay'"
+          " AND datname = current_database() AND wait_event = 'ClientWrite'")
 STOPPED = r"this process was stopped for \d"
 
 
@@ -92,6 +94,28 @@ def test_paused_with_events_at_kafka(fleet, database, kafka, reader):
     records = consumer.take(30)
     records += consumer.rest()
     assert len({record.event_id for record in records}) == 30 and len(records) <= 50
+
+
+def test_paused_in_the_midst_of_an_answer(fleet, database, reader):
+    """The server is writing megabytes to a relay that reads no more: its session is neither idle nor alive."""
+    relays = fleet(2, shards=1, session_timeout="1s")
+    shares = wait_spread(relays, 1, 0)
+    owner, other = sorted(relays, key=lambda relay: not shares[relay])
+    database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
+                     " SELECT 'thing', 'k', 'Happened', to_jsonb(repeat('x', 500000)) FROM generate_series(1, 300)")
+
+    def caught():
+        owner.process.pause()
+        if database.value(WRITES):
+            return True
+        owner.process.resume()
+        return False
+    until(caught, 20, "the server to wait for the relay to read", every=0.005)
+    wait_spread([other], 1, timeout=60)
+    owner.process.resume()
+    owner.wait_log("session with the database is gone")
+    database.wait_empty(timeout=60)
+    assert len({record.event_id for record in reader().rest()}) == 300
 
 
 @pytest.mark.parametrize("count", [1, 2])

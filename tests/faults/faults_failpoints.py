@@ -2,7 +2,7 @@
 
     OUTBOX_RELAY=build-plants/outbox-relay
 """
-from harness.waiting import TimedOut
+from harness.waiting import TimedOut, until
 
 from faults import plants
 from faults.catalog import RELAY, fault
@@ -45,6 +45,8 @@ def reach(stage, rng, failpoint, action):
     plants.fail_at(member.relay, failpoint, action, rng.randint(1, 20) if often else 1)
     member.watched.start(wait=False)
     plants.fail_at(member.relay, None, None)
+    if failpoint in PROVOKED:
+        until(lambda: member.name in stage.fleet.owners(), 20, "the relay to own shards", every=0.05)
     for _ in range(20):
         if failpoint in PROVOKED:
             PROVOKED[failpoint](stage, member)

@@ -4,8 +4,8 @@ import pytest
 
 from faults import tokens
 from faults.checker import violated
-from faults.history import (LOSS, LOST, ROLLED_BACK, SAVEPOINT, UNKNOWN, Fault, Memory, Metrics, Process,
-                            Snapshot)
+from faults.history import (LOSS, LOST, ROLLED_BACK, SAVEPOINT, UNKNOWN, Fault, Memory, Metrics, Partitions,
+                            Process, Snapshot)
 from faults.made_up import TOPIC, Story
 
 NO_LOSS, NO_PHANTOM, SETTLED, DRAINED = "no loss", "no phantom", "settled after published", "drained in time"
@@ -99,6 +99,18 @@ def test_wrong_partition(story):
     record = story.history.arrivals[-1]
     story.history.arrivals[-1] = record._replace(partition=(record.partition + 1) % 3)
     assert violated(story.finish()) == {PLACE}
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_partitions_added(story, told):
+    """From then on a key may be in another partition; without being told that is wrong."""
+    story.publish(*story.events(3, "a"))
+    if told:
+        story.history.add(Partitions(TOPIC, 5, story.tick()))
+    story.partitions = 5
+    story.ends += [0, 0]
+    story.publish(*story.events(3, "a"))
+    assert violated(story.finish()) == (set() if told else {PLACE})
 
 
 def test_wrong_topic(story):

@@ -29,10 +29,10 @@ static struct outbox *outbox_of(struct source *source)
 
 static void close_session(struct outbox *outbox)
 {
+	outbox_fleet_lost(outbox);
 	pg_close(&outbox->pg);
 	outbox->serving = outbox->in_transaction = outbox->rest_due = false;
 	outbox_claim_forget(outbox);
-	outbox_fleet_lost(outbox);
 }
 
 void outbox_give_up(struct outbox *outbox, bool permanent, const char *why)

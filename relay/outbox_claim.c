@@ -172,6 +172,7 @@ void outbox_claim_answered(struct outbox *outbox, enum tag tag, PGresult *result
 		on_writers(outbox, result);
 		return;
 	}
+	outbox->deaf = 0;
 	begin_gathering(outbox);
 	if (tag == TAG_CLAIM)
 		on_claimed(outbox, result);

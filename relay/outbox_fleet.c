@@ -30,6 +30,7 @@ static int layout(const struct outbox *outbox)
 struct sight {
 	struct spread_view view;
 	int other_layout; /* of a relay at work; -1: none */
+	bool former;	  /* this relay's former session is still there */
 };
 
 /* ---- telling ---- */
@@ -53,7 +54,9 @@ static void tell_busy(struct outbox *outbox, const struct sight *sight)
 {
 	const struct source_events *events = outbox->source.events;
 	char why[96];
-	if (sight->other_layout > 0)
+	if (sight->former)
+		snprintf(why, sizeof(why), "this relay's former session still has its shards");
+	else if (sight->other_layout > 0)
 		snprintf(why, sizeof(why),
 			 "relays with %d shard%s are at work; waiting for their end",
 			 sight->other_layout, sight->other_layout == 1 ? "" : "s");
@@ -130,12 +133,15 @@ static bool read_sight(const struct outbox *outbox, const PGresult *result, stru
 	sight->other_layout = -1;
 	sight->view.self = pg_backend(outbox->pg);
 	sight->view.shards = outbox->source.shards.count;
+	sight->former = false;
 	for (int i = 0; i < PQntuples(result); i++) {
 		sight->view.paused = PQgetvalue(result, i, 2)[0] == 't';
-		if (!PQgetisnull(result, i, 0))
-			read_lock(outbox, sight,
-				  (uint32_t)strtoul(PQgetvalue(result, i, 0), NULL, 10),
-				  atoi(PQgetvalue(result, i, 1)));
+		if (PQgetisnull(result, i, 0))
+			continue;
+		int pid = atoi(PQgetvalue(result, i, 1));
+		read_lock(outbox, sight, (uint32_t)strtoul(PQgetvalue(result, i, 0), NULL, 10),
+			  pid);
+		sight->former |= pid == outbox->former_pid;
 	}
 	return PQntuples(result) > 0;
 }
@@ -227,9 +233,10 @@ static void on_look(struct outbox *outbox, PGresult *result)
 	ripen(outbox, &sight.view, &ripe);
 	spread_plan(&sight.view, &ripe, &plan);
 	bool works = shards_owned(&outbox->source.shards) > 0;
+	bool may_begin = sight.other_layout < 0 && !sight.former;
 	if (shards_owned(&plan.give) > 0)
 		give(outbox, &plan.give);
-	if (shards_owned(&plan.take) > 0 && (works || sight.other_layout < 0))
+	if (shards_owned(&plan.take) > 0 && (works || may_begin))
 		try_for(outbox, &plan.take);
 	else
 		tell(outbox, &sight, false);
@@ -282,6 +289,23 @@ static int shard_count(const struct outbox *outbox)
 	return outbox->shape.competing ? 1 : (int)outbox->config->outbox.shards;
 }
 
+/* The server may not have noticed that a connection of ours is gone. What its session published is
+ * settled in its shards, so no others are taken before it has ended. Its locks prove that the
+ * process id is still its own. */
+static void end_former_session(struct outbox *outbox)
+{
+	char sql[224];
+	if (outbox->former_pid == 0)
+		return;
+	snprintf(sql, sizeof(sql),
+		 "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND "
+		 "database = %u::oid AND classid = %u::oid AND objid = %d::int8::oid AND objsubid "
+		 "= 2 AND pid = %d",
+		 outbox->shape.database, outbox->shape.oid, (int)outbox_member_lock(layout(outbox)),
+		 outbox->former_pid);
+	pg_ask(outbox->pg, TAG_IGNORE, sql, NULL, 0, false);
+}
+
 void outbox_fleet_join(struct outbox *outbox)
 {
 	char sql[128];
@@ -294,6 +318,7 @@ void outbox_fleet_join(struct outbox *outbox)
 	snprintf(sql, sizeof(sql), "SELECT pg_advisory_lock_shared(%d, %d)", (int)outbox->shape.oid,
 		 (int)outbox_member_lock(layout(outbox)));
 	pg_ask(outbox->pg, TAG_IGNORE, sql, NULL, 0, false);
+	end_former_session(outbox);
 	tell_others(outbox, "fleet");
 	pg_sync(outbox->pg);
 	outbox_fleet_look(outbox);
@@ -308,5 +333,7 @@ void outbox_fleet_leave(struct outbox *outbox)
 
 void outbox_fleet_lost(struct outbox *outbox)
 {
+	if (outbox->serving)
+		outbox->former_pid = pg_backend(outbox->pg);
 	shards_clear(&outbox->source.shards, outbox->source.shards.count);
 }

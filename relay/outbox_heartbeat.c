@@ -4,8 +4,10 @@
 #include "clock.h"
 #include "outbox_internal.h"
 
-/* A session that has not answered any statement for so long is given up: no claim takes as long. */
-enum { DEAF_US = 120 * 1000 * 1000 };
+/* A session that answers nothing for so many times session_timeout is given up. A claim may have so
+ * many dead rows to walk that it takes longer: then the next session is waited for twice as long.
+ */
+enum { DEAF_TIMEOUTS = 3, DEAF_DOUBLINGS = 8 };
 
 /* The server ends a session that is silent for session_timeout. Should this process have been
  * stopped for so long, its shards are somebody else's by now, whatever it still has to read from
@@ -29,9 +31,13 @@ bool outbox_was_stopped(struct outbox *outbox)
 static bool is_deaf(struct outbox *outbox)
 {
 	struct error err;
-	if (outbox->beat_us - outbox->heard_us < DEAF_US)
+	int64_t silent = outbox->beat_us - outbox->heard_us;
+	int64_t patience = DEAF_TIMEOUTS * outbox->config->outbox.session_timeout_ms * 1000;
+	if (silent < patience << outbox->deaf)
 		return false;
-	error_set(&err, "the database has answered nothing for %d s", DEAF_US / 1000000);
+	if (outbox->deaf < DEAF_DOUBLINGS)
+		outbox->deaf++;
+	error_set(&err, "the database has answered nothing for %.0f s", (double)silent / 1e6);
 	outbox_give_up(outbox, false, err.text);
 	return true;
 }

@@ -90,6 +90,7 @@ struct outbox {
 	struct loop_timer *heartbeat;
 	int64_t beat_us,
 	    heard_us;	     /* the last heartbeat, and the last one with an answer after it */
+	unsigned deaf;	     /* sessions given up in a row that had answered no claim */
 	bool serving;	     /* the session is set up */
 	bool in_transaction; /* as asked for */
 	bool rest_due;	     /* the bell is to be put to rest behind the transaction */
@@ -99,6 +100,7 @@ struct outbox {
 	struct shards before;		   /* owned by the session before */
 	int64_t free_since_us[SHARDS_MAX]; /* as far as looks have seen; 0: owned */
 	bool first_look, handed_over;
+	int former_pid;	     /* of the backend of the last session that served; 0: none */
 	struct shards taken; /* by the try under way */
 };
 

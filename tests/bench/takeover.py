@@ -25,63 +25,68 @@ def _is_spread(cursor):
     return sorted(_owners(cursor).values()) == [SHARDS // 2, SHARDS // 2]
 
 
-def _kill_one(rig, topic, relays, cursor, chance):
-    """(when it was killed, when its shards had another owner), monotonic seconds; a new relay takes its place."""
-    until(lambda: _is_spread(cursor), 30, "the shards to be spread")
+def _replace_one(rig, topic, relays, cursor, chance, kill):
+    """(when it was ended, when its shards had another owner, when they were spread again over it and a new relay)."""
     time.sleep(CALM_SECONDS + chance.random())
     victim = relays.pop(chance.randrange(len(relays)))
-    killed = time.monotonic()
-    victim.kill()
+    ended = time.monotonic()
+    victim.kill() if kill else victim.terminate()
     while sorted(_owners(cursor).values()) != [SHARDS]:
         time.sleep(0.005)
-        if time.monotonic() - killed > 60:
-            raise RuntimeError("the shards of a relay that was killed have not moved in 60 s")
+        if time.monotonic() - ended > 60:
+            raise RuntimeError("the shards of a relay that was ended have not moved in 60 s")
     moved = time.monotonic()
-    time.sleep(1)
+    victim.wait_exit()
     relays.append(rig.relay(topic.name, shards=SHARDS).start(wait=False))
-    return killed, moved
+    until(lambda: _is_spread(cursor), 30, "the shards to be spread")
+    return ended, moved, time.monotonic()
 
 
-def _worst_after(killed, commits, arrivals):
-    """The longest way to the consumer, in ms, of an event whose way began or ended in the two seconds after."""
-    begin, end = killed * 1e6, (killed + 2) * 1e6
+def _worst_meanwhile(ended, spread, commits, arrivals):
+    """The longest way to the consumer, in ms, of an event that was on its way between the end of a relay and a second
+    after the shards were spread again."""
+    begin, end = ended * 1e6, (spread + 1) * 1e6
     return max((arrivals[n][0] - commit[1]) / 1000 for n, commit in commits.items()
-               if n in arrivals and commit[1] < end and arrivals[n][0] > begin)
+               if commit[1] < end and arrivals[n][0] > begin)
 
 
-def observe(rig, plan):
+def observe(rig, plan, kill):
+    """([(ended, moved, spread)], commits, arrivals)."""
     chance = random.Random(plan.seed)
-    seconds = int(plan.kills * (CALM_SECONDS + 4)) + 10
+    seconds = int(plan.kills * (CALM_SECONDS + 3)) + 10
     events = RATE * seconds
     outbox.empty(rig)
     outbox.tidy(rig)
     with Topic(rig.kafka) as topic, rig.database.session() as cursor:
         relays = [rig.relay(topic.name, shards=SHARDS).start() for _ in range(2)]
+        until(lambda: _is_spread(cursor), 30, "the shards to be spread")
         with latency.consumer(rig, topic, events, seconds + 60) as consumer:
             writer = subprocess.Popen(
                 [rig.build("paced_writer"), rig.dsn, str(RATE), str(seconds), str(latency.connections(RATE)),
                  str(plan.keys)], stdout=subprocess.PIPE, text=True)
-            kills = [_kill_one(rig, topic, relays, cursor, chance) for _ in range(plan.kills)]
+            ends = [_replace_one(rig, topic, relays, cursor, chance, kill) for _ in range(plan.kills)]
             commits, _ = writer.communicate(timeout=seconds * 3)
             arrivals, _ = consumer.communicate(timeout=seconds + 120)
         for relay in relays:
             stop(relay)
-    return kills, latency.numbers(commits), latency.numbers(arrivals)
+    return ends, latency.numbers(commits), latency.numbers(arrivals)
 
 
 def measure(rig, plan, with_relay, say):
-    table = Table("takeover", f"kill -9 of one of two relays, {SHARDS} shards, {RATE:,} events/s, {plan.kills} times", {
-        "median": "median, ms", "most": "max, ms"})
+    table = Table("takeover", f"one of two relays is ended and replaced, {SHARDS} shards, {RATE:,} events/s,"
+                  f" {plan.kills} times each", {"median": "median, ms", "most": "max, ms"})
     if not with_relay:
         return table
-    say(f"takeover: {plan.kills} kills")
-    kills, commits, arrivals = observe(rig, plan)
-    missing = sum(n not in arrivals for n in commits)
-    if missing:
-        raise RuntimeError(f"{missing} of {len(commits)} events did not arrive")
-    moved = sorted((moved - killed) * 1000 for killed, moved in kills)
-    worst = sorted(_worst_after(killed, commits, arrivals) for killed, _ in kills)
-    for name, figures in (("until its shards have another owner", moved),
-                          ("the event that waits longest, commit to consumer", worst)):
-        table.add(name, median=figures[len(figures) // 2], most=figures[-1])
+    for name, kill in (("kill -9", True), ("SIGTERM", False)):
+        say(f"takeover: {plan.kills} x {name}")
+        ends, commits, arrivals = observe(rig, plan, kill)
+        missing = sum(n not in arrivals for n in commits)
+        if missing:
+            raise RuntimeError(f"{missing} of {len(commits)} events did not arrive")
+        moved = sorted((moved - ended) * 1000 for ended, moved, _ in ends)
+        worst = sorted(_worst_meanwhile(ended, spread, commits, arrivals) for ended, _, spread in ends)
+        for what, figures in ((f"{name}: until its shards have another owner", moved),
+                              (f"{name}: the event that waits longest", worst)):
+            table.add(what, median=figures[len(figures) // 2], most=figures[-1])
+    table.note("waits longest: commit to consumer, until a second after the shards were spread over the new relay too")
     return table

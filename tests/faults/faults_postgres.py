@@ -35,7 +35,8 @@ def kill_backend(stage, rng):
     """All sessions go with it: Postgres starts over."""
     for pid in stage.fleet.any(rng).pids():
         os.kill(pid, signal.SIGKILL)
-    stage.wait(0.5)
+    stage.wait(0.1)
+    stage.wait_primary()
 
 
 @fault("F13", "a relay's statement is cancelled", POSTGRES, [REPLAY], times=10)

@@ -24,12 +24,16 @@ def long_writer(stage, rng):
 
 @fault("F41", "a prepared transaction", TABLE, times=2)
 def prepared(stage, rng):
-    name = f"prepared-{rng.getrandbits(32):x}"
-    transaction = _writer(stage, rng, name, hold=0.1)
-    try:
-        transaction.prepare()
-    finally:
-        transaction.connection.close()
+    for _ in range(10):
+        name = f"prepared-{rng.getrandbits(32):x}"
+        transaction = _writer(stage, rng, name, hold=0.1)
+        try:
+            if transaction.prepare():
+                break
+        finally:
+            transaction.connection.close()
+    else:
+        raise AssertionError("every transaction rang the bell, and none could be prepared")
     stage.wait(rng.uniform(0, LONG))
     stage.execute(f"COMMIT PREPARED '{name}'")
     stage.load.committed(transaction.events)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from confluent_kafka import KafkaException
 
-from harness.postgres import OWNER, Database
+from harness.postgres import OWNER
 from harness.relay import Relay
 from harness.waiting import until
 
@@ -29,7 +29,7 @@ class Stage:
     away = AWAY  # what statements raise while the primary is going, gone or not a primary any more
 
     def __init__(self, cluster, name, seed, entries, relays=2, rate=300, changes=None, note=""):
-        self.cluster, self.name = cluster, name
+        self.cluster, self.name, self.entries = cluster, name, entries
         self.postgres, self.kafka = cluster.postgres, cluster.kafka
         self.directory = os.path.join(cluster.directory, name)
         os.makedirs(self.directory)
@@ -161,6 +161,15 @@ class Stage:
             self.recorder.add(Snapshot(at, waiting, self.collector.ends(), False))
         except (KafkaException, *AWAY):
             pass
+
+    def wait_primary(self):
+        """Until the primary takes statements again."""
+        def answers():
+            try:
+                return self.database.value("SELECT true")
+            except AWAY:
+                return False
+        until(answers, 60, "the primary to answer", every=0.1)
 
     def execute(self, sql, *args):
         """As the owner, on the primary of now."""

@@ -1,5 +1,6 @@
 """What the rounds of a run came to, for each fault, as a table."""
-HEAD = ("fault", "title", "rounds", "events", "lost", "reordered", "repeated (excused)", "other", "failed", "longest drain")
+HEAD = ("fault", "title", "rounds", "events", "lost", "reordered", "repeated (excused)", "other", "failed",
+        "longest drain")
 
 
 class Row:

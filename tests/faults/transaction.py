@@ -1,5 +1,6 @@
 """One transaction of an application: one key or several, one event or many, committed or not."""
 import psycopg2
+from psycopg2 import errors
 
 from faults import tokens, truth
 from faults.history import COMMITTED, ROLLED_BACK, SAVEPOINT, Event
@@ -39,11 +40,17 @@ class Transaction:
         self._commit()
 
     def prepare(self):
-        """Does the work and prepares the transaction under its name; whoever commits it tells the load."""
+        """Does the work and prepares the transaction under its name; whoever commits it tells the load. False if it
+        was rolled back: Postgres prepares no transaction that has notified, as one does that rings the bell."""
         self._work()
         with self.connection.cursor() as cursor:
-            cursor.execute(f"PREPARE TRANSACTION '{self.name}'")
+            try:
+                cursor.execute(f"PREPARE TRANSACTION '{self.name}'")
+            except errors.FeatureNotSupported:
+                self._ended(self.undone, self.events)
+                return False
         self._ended(self.undone, [])
+        return True
 
     def _commit(self):
         """An error here says nothing about the outcome: truth will tell."""

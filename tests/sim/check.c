@@ -160,7 +160,8 @@ void check_idle(struct sim *sim)
 	int64_t polls = idle / sim->relays[0].process.options.poll_us;
 	int64_t most =
 	    sim->plan.relays > 1 || sim->plan.shards > 1 ? idle / (250 * MS) : idle / (5 * SECOND);
-	most = (most + polls + 24) * sim->plan.relays;
+	/* Whoever gains shards begins anew. */
+	most = (most + polls + 24) * sim->plan.relays + (sim->gains - sim->idle_gains) * 20;
 	if (sim->looks - sim->idle_looks > most)
 		violated(sim, "looks too often", "%u looks, not %lld", sim->looks - sim->idle_looks,
 			 (long long)most);

@@ -31,6 +31,7 @@ void note_gained(struct sim *sim, const struct backend *backend, uint32_t shards
 {
 	unsigned incarnation = sim->relays[backend->relay].process.incarnation;
 
+	sim->gains += (unsigned)__builtin_popcount(shards);
 	for (unsigned key = 0; key < sim->plan.keys; key++) {
 		if (!(shards & 1u << shard_of(key, backend->layout)))
 			continue;
@@ -39,7 +40,6 @@ void note_gained(struct sim *sim, const struct backend *backend, uint32_t shards
 			excuse(sim, key);
 		sim->db.key_worker[key] = incarnation;
 		sim->db.key_handed[key] = false;
-		sim->gains++;
 	}
 }
 

@@ -99,22 +99,14 @@ void check_stall(struct relay *relay, const char *before)
 			 (long long)(sim->now_us - since) / MS);
 }
 
-static bool is_alone(const struct relay *relay)
-{
-	const struct sim *sim = relay->sim;
-
-	for (unsigned b = 0; b < BACKENDS_MAX; b++)
-		if (sim->db.backends[b].used && &sim->db.backends[b] != relay->session.backend)
-			return false;
-	return relay->session.backend != NULL && relay->session.backend->locks != 0;
-}
-
 /* Every insert would pay for a bell that nobody answers. */
 static void check_bell(struct relay *relay, int64_t to_us, const char *state)
 {
 	struct sim *sim = relay->sim;
 
-	if (sim->db.bell && is_alone(relay) && strcmp(state, "holding") == 0 &&
+	/* In company another may have armed it, and once alone it is put to rest soon. */
+	if (sim->db.bell && relay->session.backend != NULL && !relay->session.source.company &&
+	    session_owned(&relay->session) != 0 && strcmp(state, "holding") == 0 &&
 	    to_us - sim->now_us > 50 * MS)
 		violated(sim, "leaves the bell armed", "while %s", state);
 }

@@ -50,7 +50,7 @@ static void pay_debt(struct session *session)
 	struct ask *added = session_ask(session, ASK_RECOVER);
 
 	if (added != NULL)
-		added->delivered = session_mine(session, session->debt);
+		added->delivered = session->debt;
 	session_ask(session, ASK_DEBT_COMMIT);
 }
 

@@ -220,6 +220,8 @@ static void tell_ready(struct relay *relay)
 static void tell_writable(struct relay *relay)
 {
 	relay->producer.blocked = false;
+	if (session_was_stopped(relay))
+		return;
 	worker_sink_events.writable(relay->process.worker);
 }
 
@@ -434,7 +436,7 @@ static bool all_work(const struct sim *sim)
 	for (unsigned r = 0; r < sim->plan.relays; r++) {
 		const struct relay *relay = &sim->relays[r];
 		if (relay->process.worker == NULL || relay->process.asked_to_stop ||
-		    relay->producer.outstanding > 0)
+		    relay->session.backend == NULL || relay->producer.outstanding > 0)
 			return false;
 	}
 	return true;
@@ -464,6 +466,7 @@ static bool move_on(struct sim *sim)
 	if (sim->healed && sim->idle_us == 0 && is_empty(sim) && all_work(sim)) {
 		sim->idle_us = sim->now_us;
 		sim->idle_looks = sim->looks;
+		sim->idle_gains = sim->gains;
 		sim->idle_step = sim->steps;
 	}
 	if (sim->idle_us == 0 || sim->now_us - sim->idle_us < idle_time(sim))

@@ -19,10 +19,15 @@ static struct sim *sim_of(const struct session *session)
 	return session->relay->sim;
 }
 
-static bool loss_is_coming(const struct session *session)
+static bool last_answer_is(const struct session *session, enum answer_kind kind)
 {
 	return session->answer_count > 0 &&
-	       session->answers[session->answer_count - 1].kind == ANSWER_LOST;
+	       session->answers[session->answer_count - 1].kind == kind;
+}
+
+static bool loss_is_coming(const struct session *session)
+{
+	return last_answer_is(session, ANSWER_LOST);
 }
 
 void session_push(struct relay *relay, struct answer answer)
@@ -41,7 +46,7 @@ struct ask *session_ask(struct session *session, enum ask_kind kind)
 	struct backend *backend = session->backend;
 
 	if (backend == NULL) {
-		if (!loss_is_coming(session))
+		if (!loss_is_coming(session) && !last_answer_is(session, ANSWER_CLOSED))
 			violated(sim_of(session), "asks without a session", "ask %d", (int)kind);
 		return NULL;
 	}
@@ -165,8 +170,12 @@ static void op_recover(struct source *source, const struct batch *batch, bool se
 			 session->relay->producer.outstanding);
 	if (added == NULL)
 		return;
-	added->delivered = session_mine(session, rows_in(batch, EVENT_DELIVERED));
-	added->rejected = session_mine(session, set_aside ? rows_in(batch, EVENT_REJECTED) : 0);
+	added->delivered = rows_in(batch, EVENT_DELIVERED);
+	added->rejected = set_aside ? rows_in(batch, EVENT_REJECTED) : 0;
+	if (sim_of(session)->plant == PLANT_RECOVERS_MINE) {
+		added->delivered = session_mine(session, added->delivered);
+		added->rejected = session_mine(session, added->rejected);
+	}
 	session_ask(session, ASK_RECOVER_COMMIT);
 }
 
@@ -267,12 +276,15 @@ static void tell_lost(struct session *session)
 
 /* Whether the process was stopped for longer than the server waits; then the session is given up.
  */
-static bool was_stopped(struct session *session)
+bool session_was_stopped(struct relay *relay)
 {
+	struct session *session = &relay->session;
 	struct sim *sim = sim_of(session);
 	int64_t silent = sim->now_us - session->beat_us;
 
-	if (silent <= sim->plan.session_timeout_us || sim->plant == PLANT_WOKEN_GOES_ON)
+	bool connected = session->backend != NULL || session->answer_count > 0;
+	if (!connected || silent <= sim->plan.session_timeout_us ||
+	    sim->plant == PLANT_WOKEN_GOES_ON)
 		return false;
 	session->beat_us = sim->now_us;
 	trace_of(session->relay, "was stopped");
@@ -287,8 +299,7 @@ void session_beat(struct relay *relay)
 	struct session *session = &relay->session;
 
 	relay->process.heartbeat_us = relay->sim->now_us + relay->sim->plan.session_timeout_us / 3;
-	bool connected = session->backend != NULL || session->answer_count > 0;
-	if (connected && was_stopped(session))
+	if (session_was_stopped(relay))
 		return;
 	session->beat_us = relay->sim->now_us;
 	if (session->backend != NULL)
@@ -392,7 +403,7 @@ void session_tell(struct relay *relay)
 {
 	struct session *session = &relay->session;
 
-	if (was_stopped(session))
+	if (session_was_stopped(relay))
 		return;
 	struct answer answer = session->answers[0];
 	session->answer_count--;

@@ -350,6 +350,7 @@ enum plant {
 	PLANT_WOKEN_GOES_ON,
 	PLANT_REST_UNTOLD,
 	PLANT_GREEDY,
+	PLANT_RECOVERS_MINE,
 	PLANT_PARTITION_SWAPS,
 	PLANT_NO_GAPLESS,
 	PLANT_POISON_DELIVERED,
@@ -411,7 +412,7 @@ struct sim {
 	unsigned claims, gains;		/* executed, shards taken */
 	unsigned looks;			/* transactions begun */
 	int64_t healed_us, idle_us;	/* since when; 0: not yet */
-	unsigned idle_looks, idle_step; /* when it became idle */
+	unsigned idle_looks, idle_gains, idle_step; /* when it became idle */
 	unsigned crashes, faults, repeats;
 };
 
@@ -454,6 +455,7 @@ void session_push(struct relay *relay, struct answer answer);
 struct ask *session_ask(struct session *session, enum ask_kind kind);
 void session_cut(struct relay *relay, bool by_server, unsigned served, unsigned told);
 void session_beat(struct relay *relay);
+bool session_was_stopped(struct relay *relay);
 void session_make_durable(struct session *session);
 uint32_t session_owned(const struct session *session);
 uint64_t session_mine(const struct session *session, uint64_t rows);

@@ -131,7 +131,7 @@ static bool run_random(struct sim *sim, uint64_t first, uint64_t seeds)
 			return false;
 		}
 	}
-	printf("random: %llu seeds, %zu steps, %zu claims, %zu keys gained, %zu faults, %zu "
+	printf("random: %llu seeds, %zu steps, %zu claims, %zu shards gained, %zu faults, %zu "
 	       "crashes, %zu repeats, %.0f "
 	       "seeds/s: holds\n",
 	       (unsigned long long)seeds, totals.steps, totals.claims, totals.gains, totals.faults,

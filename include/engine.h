@@ -150,6 +150,7 @@ struct engine {
 	int64_t pause_us; /* to rest after this batch */
 	int64_t rest_until_us;
 	int64_t fleet_at_us; /* when to look at the other relays next */
+	bool stirred;	     /* while looking: there is something new to see */
 	bool sweeping;	     /* claims start at 0 until one has got past the floor */
 	int64_t sweep_at_us, housekeep_at_us;
 	struct claims claims;

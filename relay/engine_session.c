@@ -13,6 +13,16 @@ enum { FLEET_US = 250 * 1000, ALONE_US = 5000 * 1000 };
 /* A ring that finds nobody asleep is answered so often at most. */
 enum { RUNG_OFF_US = 20 * 1000 };
 
+/* A look at the fleet has come to its end: how long until the next. */
+static int64_t looked(struct engine *engine, bool company)
+{
+	bool again = engine->stirred;
+	engine->stirred = false;
+	if (again)
+		return 0;
+	return company ? FLEET_US : ALONE_US;
+}
+
 /* What was known of the waiting events is not true of the new shards. */
 static void begin_anew(struct step *s)
 {
@@ -31,7 +41,7 @@ void engine_on_acquired(struct step *s)
 {
 	struct engine *engine = s->engine;
 	bool changed = s->input->company != engine->waker.company;
-	engine->fleet_at_us = s->input->now_us + (s->input->company ? FLEET_US : ALONE_US);
+	engine->fleet_at_us = s->input->now_us + looked(engine, s->input->company);
 	/* Whoever came may have armed the bell that was put to rest without a word, whoever left
 	 * may have put it to rest. */
 	if (s->input->gained || changed)
@@ -55,15 +65,15 @@ void engine_on_busy(struct step *s)
 	if (engine->waker.armed)
 		engine_act(s, DO_BELL_OFF);
 	waker_reset(&engine->waker, false, engine->options.poll_us);
-	engine->fleet_at_us = s->input->now_us + FLEET_US;
 	engine_enter(engine, ENGINE_STANDBY);
-	engine_set_timer(s, FLEET_US);
+	engine_set_timer(s, looked(engine, true));
 }
 
 void engine_on_stirred(struct step *s)
 {
 	struct engine *engine = s->engine;
 	engine->fleet_at_us = s->input->now_us;
+	engine->stirred = engine->state == ENGINE_ACQUIRING;
 	if (engine->state == ENGINE_STANDBY || engine->state == ENGINE_RESTING)
 		engine_acquire(s);
 }

@@ -216,8 +216,8 @@ static void on_answered(void *owner, int tag, PGresult *result)
 	}
 }
 
-/* "OID": the bell; "OID rest": it was put to rest; "OID fleet", "OID free": another relay has come,
- * or has handed shards over. */
+/* "OID": the bell; "OID rest": it was put to rest; "OID fleet": another relay has come; "OID free
+ * {0,3}": it has handed these shards over. */
 static void on_notified(void *owner, const char *channel, const char *payload)
 {
 	struct outbox *outbox = owner;
@@ -226,8 +226,8 @@ static void on_notified(void *owner, const char *channel, const char *payload)
 	if (strcmp(channel, "outbox_relay") != 0 ||
 	    strtoul(payload, &end, 10) != outbox->shape.oid || outbox_was_stopped(outbox))
 		return;
-	if (strcmp(end, " free") == 0)
-		outbox->handed_over = true;
+	if (strncmp(end, " free ", 6) == 0)
+		outbox_fleet_freed(outbox, end + 6);
 	if (*end == '\0')
 		events->rung(outbox->source.owner);
 	else if (strcmp(end, " rest") == 0)

@@ -41,13 +41,26 @@ static void refresh_owned_text(struct outbox *outbox)
 	outbox->owned_text = shards_text(&outbox->source.shards);
 }
 
-/* what: "fleet", somebody has come; "free", shards were handed over. */
-static void tell_others(struct outbox *outbox, const char *what)
+/* "OID fleet": somebody has come. "OID free {0,3}": these shards were handed over. */
+static void tell_others(struct outbox *outbox, const struct shards *given)
 {
-	char sql[96];
-	snprintf(sql, sizeof(sql), "SELECT pg_notify('outbox_relay', '%u %s')", outbox->shape.oid,
-		 what);
-	pg_ask(outbox->pg, TAG_IGNORE, sql, NULL, 0, false);
+	char *which = given ? shards_text(given) : xstrdup("");
+	char *payload = xasprintf("%u %s%s", outbox->shape.oid, given ? "free " : "fleet", which);
+	struct pg_param param = pg_param_text(payload);
+	pg_ask(outbox->pg, TAG_IGNORE, "SELECT pg_notify('outbox_relay', $1)", &param, 1, false);
+	free(which);
+	free(payload);
+}
+
+void outbox_fleet_freed(struct outbox *outbox, const char *which)
+{
+	while (*which != '\0') {
+		char *end;
+		long shard = strtol(which, &end, 10);
+		if (end != which && shard >= 0 && shard < SHARDS_MAX)
+			outbox->handed_over.owned[shard] = true;
+		which = *end != '\0' ? end + 1 : end;
+	}
 }
 
 static void tell_busy(struct outbox *outbox, const struct sight *sight)
@@ -151,7 +164,7 @@ static bool read_sight(const struct outbox *outbox, const PGresult *result, stru
 static void ripen(struct outbox *outbox, const struct spread_view *view, struct shards *ripe)
 {
 	int64_t now = clock_monotonic_us();
-	bool at_once = outbox->handed_over || outbox->first_look;
+	bool alone = outbox->first_look && view->member_count == 1;
 	shards_clear(ripe, view->shards);
 	for (int k = 0; k < view->shards; k++) {
 		int64_t *since = &outbox->free_since_us[k];
@@ -161,9 +174,25 @@ static void ripen(struct outbox *outbox, const struct spread_view *view, struct 
 		}
 		if (*since == 0)
 			*since = now;
-		ripe->owned[k] = at_once || outbox->before.owned[k] || now - *since >= RIPE_US;
+		ripe->owned[k] = alone || outbox->handed_over.owned[k] || outbox->before.owned[k] ||
+				 now - *since >= RIPE_US;
 	}
-	outbox->handed_over = outbox->first_look = false;
+	shards_clear(&outbox->handed_over, view->shards);
+	outbox->first_look = false;
+}
+
+/* What was ours before the session was lost is had again whatever the fair share: only this relay
+ * remembers what of it was published. It is handed over when that is settled. */
+static void reclaim(struct outbox *outbox, const struct spread_view *view, struct shards *take)
+{
+	for (int k = 0; k < view->shards; k++) {
+		bool others = view->owner[k] != 0 && view->owner[k] != view->self &&
+			      view->owner[k] != outbox->former_pid;
+		if (others)
+			outbox->before.owned[k] = false;
+		else if (view->owner[k] == 0 && outbox->before.owned[k] && !view->paused)
+			take->owned[k] = true;
+	}
 }
 
 static void ask_look(struct outbox *outbox, enum tag tag)
@@ -200,7 +229,7 @@ static void give(struct outbox *outbox, const struct shards *shards)
 			outbox->source.shards.owned[k] = outbox->before.owned[k] = false;
 		}
 	refresh_owned_text(outbox);
-	tell_others(outbox, "free");
+	tell_others(outbox, shards);
 	pg_sync(outbox->pg);
 	FAILPOINT("handed-over");
 }
@@ -232,6 +261,7 @@ static void on_look(struct outbox *outbox, PGresult *result)
 	}
 	ripen(outbox, &sight.view, &ripe);
 	spread_plan(&sight.view, &ripe, &plan);
+	reclaim(outbox, &sight.view, &plan.take);
 	bool works = shards_owned(&outbox->source.shards) > 0;
 	bool may_begin = sight.other_layout < 0 && !sight.former;
 	if (shards_owned(&plan.give) > 0)
@@ -258,7 +288,8 @@ static void on_verified(struct outbox *outbox, PGresult *result)
 	bool works = shards_owned(shards) > 0, gained = shards_owned(&outbox->taken) > 0;
 	read_sight(outbox, result, &sight);
 	PQclear(result);
-	if (!works && sight.other_layout >= 0) {
+	/* Whoever paused the outbox may have looked before we had them. */
+	if (gained && (sight.view.paused || (!works && sight.other_layout >= 0))) {
 		give(outbox, &outbox->taken);
 		tell(outbox, &sight, false);
 		return;
@@ -313,13 +344,14 @@ void outbox_fleet_join(struct outbox *outbox)
 	if (outbox->before.count != count)
 		shards_clear(&outbox->before, count);
 	shards_clear(&outbox->source.shards, count);
+	shards_clear(&outbox->handed_over, count);
 	memset(outbox->free_since_us, 0, sizeof(outbox->free_since_us));
 	refresh_owned_text(outbox);
 	snprintf(sql, sizeof(sql), "SELECT pg_advisory_lock_shared(%d, %d)", (int)outbox->shape.oid,
 		 (int)outbox_member_lock(layout(outbox)));
 	pg_ask(outbox->pg, TAG_IGNORE, sql, NULL, 0, false);
 	end_former_session(outbox);
-	tell_others(outbox, "fleet");
+	tell_others(outbox, NULL);
 	pg_sync(outbox->pg);
 	outbox_fleet_look(outbox);
 }
@@ -327,7 +359,7 @@ void outbox_fleet_join(struct outbox *outbox)
 void outbox_fleet_leave(struct outbox *outbox)
 {
 	pg_ask(outbox->pg, TAG_IGNORE, "SELECT pg_advisory_unlock_all()", NULL, 0, false);
-	tell_others(outbox, "free");
+	tell_others(outbox, &outbox->source.shards);
 	pg_sync(outbox->pg);
 }
 

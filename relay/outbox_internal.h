@@ -99,7 +99,8 @@ struct outbox {
 	char *owned_text;		   /* owned; source.shards as a parameter */
 	struct shards before;		   /* owned by the session before */
 	int64_t free_since_us[SHARDS_MAX]; /* as far as looks have seen; 0: owned */
-	bool first_look, handed_over;
+	struct shards handed_over;	   /* as was heard since the last look */
+	bool first_look;
 	int former_pid;	     /* of the backend of the last session that served; 0: none */
 	struct shards taken; /* by the try under way */
 };
@@ -139,6 +140,8 @@ void outbox_fleet_join(struct outbox *outbox);
 void outbox_fleet_look(struct outbox *outbox);
 void outbox_fleet_answered(struct outbox *outbox, enum tag tag, PGresult *result);
 void outbox_fleet_leave(struct outbox *outbox);
+/* These shards, "{0,3}", were handed over by another relay. */
+void outbox_fleet_freed(struct outbox *outbox, const char *which);
 /* The session is gone, and the shards with it. */
 void outbox_fleet_lost(struct outbox *outbox);
 /* Tells the answer of a look: shards are ours, or not. */

@@ -140,7 +140,7 @@ static void read_lock(const struct outbox *outbox, struct sight *sight, uint32_t
 	}
 }
 
-/* False if the outbox is not there any more. */
+/* False if the outbox is not there any more, or not the same. */
 static bool read_sight(const struct outbox *outbox, const PGresult *result, struct sight *sight)
 {
 	memset(sight, 0, sizeof(*sight));
@@ -157,7 +157,7 @@ static bool read_sight(const struct outbox *outbox, const PGresult *result, stru
 			  pid);
 		sight->former |= pid == outbox->former_pid;
 	}
-	return PQntuples(result) > 0;
+	return PQntuples(result) > 0 && PQgetvalue(result, 0, 3)[0] == 't';
 }
 
 /* A shard that nobody handed over is left to its owner for a moment, who may be reconnecting and
@@ -264,7 +264,9 @@ static void on_look(struct outbox *outbox, PGresult *result)
 	outbox_hung_look(outbox, result);
 	PQclear(result);
 	if (!there) {
-		outbox_give_up(outbox, false, "the outbox has left schema outbox_relay");
+		outbox_give_up(outbox, false,
+			       "another table has taken the outbox's name, its partitions have "
+			       "changed, or it has left schema outbox_relay");
 		return;
 	}
 	ripen(outbox, &sight.view, &ripe);

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SIGHT_PID = 1, SIGHT_SENDING = 3 };
+enum { SIGHT_PID = 1, SIGHT_SENDING = 4 };
 
 /* Only a session of the same role, which may end it without a right of its own (manual:
  * pg_terminate_backend). */

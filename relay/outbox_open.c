@@ -7,6 +7,7 @@
  */
 #include "outbox.h"
 
+#include "clock.h"
 #include "log.h"
 #include "migrate.h"
 #include "outbox_internal.h"
@@ -396,6 +397,7 @@ static void on_registry(struct outbox *outbox, PGresult *result)
 	prepare(outbox, "write",
 		xstrdup("SELECT pg_logical_emit_message(true, 'outbox-relay', '')"));
 	pg_ask(outbox->pg, TAG_IGNORE, "LISTEN outbox_relay", NULL, 0, false);
+	outbox->beat_us = outbox->heard_us = clock_monotonic_us();
 	outbox->serving = true;
 	outbox_fleet_join(outbox);
 }

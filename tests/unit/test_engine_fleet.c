@@ -122,7 +122,7 @@ static void test_with_new_shards_all_begins_anew(void **state)
 	w.engine.horizon.floor = 70;
 	tell(&w, ON_STIRRED);
 	in_company(&w, true);
-	assert_is(&w, ENGINE_CLAIMING, "bell-off clear claim:opens:observes");
+	assert_is(&w, ENGINE_CLAIMING, "bell-off clear housekeep claim:opens:observes");
 	assert_int_equal(find(&w, DO_CLAIM)->claim.floor, 0);
 	finish(&w);
 }
@@ -167,7 +167,7 @@ static void test_a_ring_is_heard_by_all_and_puts_the_bell_to_rest(void **state)
 	reach_sleep(&w);
 	tell(&w, ON_RUNG);
 	assert_is(&w, ENGINE_CLAIMING, "bell-off clear claim:opens");
-	assert_int_equal(w.engine.waker.vain, 1);
+	assert_int_equal(w.engine.waker.surplus, 0);
 	finish(&w);
 }
 
@@ -212,7 +212,7 @@ static void test_who_comes_or_goes_is_a_reason_to_begin_anew(void **state)
 	reach_sleep(&w);
 	tell(&w, ON_STIRRED);
 	looked(&w, false);
-	assert_is(&w, ENGINE_CLAIMING, "bell-off clear claim:opens:observes");
+	assert_is(&w, ENGINE_CLAIMING, "bell-off clear housekeep claim:opens:observes");
 	assert_false(w.engine.waker.armed);
 	finish(&w);
 }

@@ -404,7 +404,7 @@ static void test_recovery_looks_each_id_up(void **state)
 		char *settle = outbox_sql_settle(&shape, 0),
 		     *aside = outbox_sql_set_aside(&shape, 0, true);
 		assert_has(settle, "LATERAL (SELECT t.ctid");
-		assert_has(settle, "OFFSET 0)");
+		assert_has(settle, "OFFSET 0 FOR UPDATE SKIP LOCKED)");
 		assert_has(settle, "IS NOT DISTINCT FROM given.event_id");
 		assert_has(settle, mark ? "UPDATE" : "DELETE FROM");
 		assert_int_equal(strstr(settle, "published_at IS NULL") != NULL, mark);

@@ -87,6 +87,21 @@ void check_given(struct relay *relay, uint32_t shards)
 				 shards);
 }
 
+/* An owner that merely reconnects gets its own back; others have seen it own them. */
+void check_taken(struct sim *sim, const struct backend *backend, uint32_t shards)
+{
+	unsigned incarnation = sim->relays[backend->relay].process.incarnation;
+
+	for (unsigned key = 0; key < sim->plan.keys; key++)
+		if ((shards & 1u << shard_of(key, backend->layout)) && !sim->db.key_handed[key] &&
+		    sim->db.key_worker[key] != incarnation &&
+		    sim->db.key_freed_layout[key] == backend->layout &&
+		    sim->db.key_freed_us[key] > 0 &&
+		    sim->now_us - sim->db.key_freed_us[key] < 200 * MS)
+			violated(sim, "does not wait for the owner", "key %u, relay %u", key,
+				 backend->relay);
+}
+
 /* ---- two at once ---- */
 
 void check_claimed(struct sim *sim, const struct backend *backend, unsigned index)

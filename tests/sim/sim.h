@@ -230,7 +230,8 @@ struct session {
 	unsigned answer_count;
 	/* Rows whose removal is committed but may not be durable; outlives the connection. */
 	uint64_t debt;
-	int64_t claimed_us; /* when the batch's first rows were told */
+	uint64_t ended_with; /* rows claimed when the connection was cut */
+	int64_t claimed_us;  /* when the batch's first rows were told */
 	/* As in outbox.c and outbox_fleet.c: */
 	bool in_transaction, rest_due, first_look, handed_over, at_once;
 	uint32_t before, taken;

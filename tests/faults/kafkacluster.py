@@ -14,7 +14,7 @@ from faults.kafkawire import KafkaWire
 from faults.proxy import Proxy
 
 BROKERS = (1, 2, 3)
-SETTLING = 60  # s: elections and replication take a while on few cores
+SETTLING = 120  # s: elections and replication take a while on few cores
 
 
 def dotted(settings):

@@ -163,6 +163,7 @@ struct ask {
 	enum ask_kind kind;
 	struct claim claim;
 	uint32_t shards;	      /* those that are meant */
+	bool at_once;		      /* ASK_TRY: not only what has been free for a while */
 	uint64_t delivered, rejected; /* rows, for ASK_RECOVER */
 	bool lazily;		      /* ASK_COMMIT: not waited for */
 	bool durably;		      /* ASK_END: flushes what was not waited for */
@@ -184,7 +185,8 @@ struct backend {
 	uint32_t worked;	    /* shards it has claimed from */
 	enum note notes[NOTES_MAX]; /* to be told once out of the transaction */
 	unsigned note_count;
-	int64_t heard_us;      /* when the client last said something */
+	int64_t heard_us; /* when the client last said something */
+	int64_t opened_us;
 	int64_t ends_us;       /* a ghost's end */
 	int64_t drawn;	       /* read, not yet told */
 	struct answer claimed; /* likewise, until it is known what is left */
@@ -213,6 +215,8 @@ struct database {
 	/* By key: which process had its shard last, and whether that has handed it over. */
 	unsigned key_worker[KEYS_MAX];
 	bool key_handed[KEYS_MAX];
+	int64_t key_freed_us[KEYS_MAX]; /* when its owner's session ended, if it was long */
+	int key_freed_layout[KEYS_MAX];
 	struct commit commits[COMMITS_MAX];
 	unsigned commit_count;
 };
@@ -227,9 +231,10 @@ struct session {
 	unsigned answer_count;
 	/* Rows whose removal is committed but may not be durable; outlives the connection. */
 	uint64_t debt;
-	int64_t claimed_us; /* when the batch's first rows were told */
+	uint64_t ended_with; /* rows claimed when the connection was cut */
+	int64_t claimed_us;  /* when the batch's first rows were told */
 	/* As in outbox.c and outbox_fleet.c: */
-	bool in_transaction, rest_due, first_look, handed_over;
+	bool in_transaction, rest_due, first_look, handed_over, at_once;
 	uint32_t before, taken;
 	int64_t free_since_us[SHARDS_SIM];
 	int64_t beat_us;
@@ -510,6 +515,7 @@ void allow_jumps(struct sim *sim);
 /* check_fleet.c: who owns what */
 void note_work(struct sim *sim, struct backend *backend, uint32_t shards);
 void check_given(struct relay *relay, uint32_t shards);
+void check_taken(struct sim *sim, const struct backend *backend, uint32_t shards);
 void check_claimed(struct sim *sim, const struct backend *backend, unsigned row);
 void check_produced(struct relay *relay, unsigned row);
 void check_spread(struct sim *sim);

@@ -38,6 +38,7 @@ struct outbox_leaf {
 	char *table; /* owned; quoted, with schema */
 	uint32_t oid;
 	int64_t rows; /* that the last claim took: outbox_claim.c's */
+	bool prepared;
 };
 
 /* What the catalog says of the table, and what the configuration makes of it. */

@@ -305,8 +305,11 @@ static void on_verified(struct outbox *outbox, PGresult *result)
 		return;
 	}
 	for (int k = 0; k < shards->count; k++)
-		if (outbox->taken.owned[k])
+		if (outbox->taken.owned[k]) {
 			shards->owned[k] = outbox->before.owned[k] = true;
+			outbox_open_leaf(outbox, outbox->shape.partitioned ? (size_t)k : 0);
+		}
+	pg_sync(outbox->pg);
 	refresh_owned_text(outbox);
 	tell(outbox, &sight, gained);
 }

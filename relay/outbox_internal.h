@@ -146,6 +146,8 @@ int outbox_param_mine(const struct outbox *outbox, struct pg_param *params, int 
  * outbox_fleet_join has been called. */
 void outbox_open_connected(struct outbox *outbox);
 void outbox_open_answered(struct outbox *outbox, enum tag tag, PGresult *result);
+/* Prepares the statements of a leaf that has become ours. To be synced. */
+void outbox_open_leaf(struct outbox *outbox, size_t leaf);
 
 /* Which shards: joins the other relays; looks, takes and gives; leaves. outbox_fleet_answered is to
  * be called for every answer with a tag from TAG_FLEET to TAG_VERIFIED. */

@@ -350,9 +350,12 @@ static void prepare_on(struct outbox *outbox, const char *name, size_t leaf, cha
 	prepare(outbox, full, sql);
 }
 
-static void prepare_leaf(struct outbox *outbox, size_t leaf)
+void outbox_open_leaf(struct outbox *outbox, size_t leaf)
 {
 	const struct outbox_shape *shape = &outbox->shape;
+	if (shape->leaves[leaf].prepared)
+		return;
+	shape->leaves[leaf].prepared = true;
 	int64_t retention_ms = outbox->config->outbox.retention_ms;
 	prepare_on(outbox, "claim", leaf, outbox_sql_claim(shape, leaf, false));
 	prepare_on(outbox, "claim_exact", leaf, outbox_sql_claim(shape, leaf, true));
@@ -383,8 +386,6 @@ static void on_registry(struct outbox *outbox, PGresult *result)
 	PQclear(result);
 	outbox->source.has_bell = true;
 	set_up(outbox);
-	for (size_t leaf = 0; leaf < shape->leaf_count; leaf++)
-		prepare_leaf(outbox, leaf);
 	prepare(outbox, "fleet", outbox_sql_fleet(shape));
 	prepare(outbox, "drawn", outbox_sql_drawn(shape));
 	prepare(outbox, "writers", outbox_sql_writers(shape));

@@ -40,7 +40,7 @@ static int usual(void **state)
 	    TEXT("event_type"), TEXT("payload"),  TEXT("headers"),	  TEXT("created_at")};
 	fields[0] = "event_id";
 	fields[1] = "aggregate_id";
-	leaf = (struct outbox_leaf){TEXT("\"public\".\"outbox_events\""), OID, 0};
+	leaf = (struct outbox_leaf){TEXT("\"public\".\"outbox_events\""), OID, 0, false};
 	shape = (struct outbox_shape){.table = leaf.table,
 				      .oid = OID,
 				      .leaves = &leaf,

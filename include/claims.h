@@ -36,8 +36,8 @@ bool claims_want(const struct claims *claims, const struct claims_limits *limits
 void claims_next(struct claims *claims, const struct claims_limits *limits, size_t events,
 		 size_t bytes, struct claim *claim);
 
-/* The oldest claim has been answered with count events. True if it got all it had asked for. */
-bool claims_answered(struct claims *claims, int64_t count);
+/* The oldest claim has been answered; full: with as many events as it had asked for. */
+void claims_answered(struct claims *claims, bool full);
 
 /* A batch holds so many events of so many bytes. */
 void claims_learn(struct claims *claims, size_t events, size_t bytes);

@@ -80,7 +80,8 @@ struct engine_input {
 	int64_t now_us; /* monotonic */
 	int64_t count, first, last;
 	int64_t upto; /* with ON_CLAIMED: none was left behind up to here; 0: not known */
-	bool cut;     /* with ON_CLAIMED: more may be there */
+	bool full;    /* with ON_CLAIMED: as many as were asked for, somewhere at least */
+	bool cut;     /* with ON_CLAIMED: more may be there nevertheless */
 	int64_t drawn;
 	const struct writers *writers;
 	bool has_bell, company, gained;
@@ -150,7 +151,6 @@ struct engine {
 	int64_t pause_us; /* to rest after this batch */
 	int64_t rest_until_us;
 	int64_t fleet_at_us; /* when to look at the other relays next */
-	bool stirred;	     /* while looking: there is something new to see */
 	bool sweeping;	     /* claims start at 0 until one has got past the floor */
 	int64_t sweep_at_us, housekeep_at_us;
 	struct claims claims;

@@ -58,6 +58,7 @@ struct chunk {
 	struct event *events; /* owned */
 	size_t count;
 	size_t bytes; /* what it holds in memory, about */
+	bool full;    /* the claim took as many as it was asked for, somewhere at least */
 	bool cut;     /* more may be there though the claim took fewer than it was asked for */
 	/* No event with an id up to here was left behind; 0 if that is not known. */
 	int64_t upto;

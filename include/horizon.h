@@ -32,7 +32,7 @@ struct horizon {
 	int64_t floor;
 	int64_t ceiling;
 	int64_t last;	 /* highest id claimed */
-	int64_t walked;	 /* events claimed above the ceiling, or while it waits */
+	int64_t walked;	 /* events claimed that the floor does not follow */
 	int64_t read_us; /* when it was last read (monotonic) */
 	struct writers writers;
 };

@@ -37,6 +37,8 @@ struct outbox_column {
 struct outbox_leaf {
 	char *table; /* owned; quoted, with schema */
 	uint32_t oid;
+	int64_t rows; /* that the last claim took: outbox_claim.c's */
+	bool prepared;
 };
 
 /* What the catalog says of the table, and what the configuration makes of it. */
@@ -99,7 +101,8 @@ char *outbox_sql_purge(const struct outbox_shape *shape, size_t leaf, int64_t re
 char *outbox_sql_left(const struct outbox_shape *shape, size_t leaf); /* $1 first id: the next id */
 
 /* Statements on the outbox as a whole. */
-char *outbox_sql_fleet(const struct outbox_shape *shape); /* rows of lock, pid, paused */
+char *outbox_sql_fleet(
+    const struct outbox_shape *shape); /* rows of lock, pid, paused, the same, sending since */
 /* An int8 that may be NULL, and whether the table's name still means the same table. */
 char *outbox_sql_drawn(const struct outbox_shape *shape);
 char *outbox_sql_writers(const struct outbox_shape *shape); /* rows of virtualtransaction */

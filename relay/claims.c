@@ -63,16 +63,14 @@ void claims_next(struct claims *claims, const struct claims_limits *limits, size
 	claims->asked[claims->under_way++] = claim->rows;
 }
 
-bool claims_answered(struct claims *claims, int64_t count)
+void claims_answered(struct claims *claims, bool full)
 {
 	assert(claims->under_way > 0);
-	bool full = count == claims->asked[0];
 	for (unsigned i = 1; i < claims->under_way; i++)
 		claims->asked[i - 1] = claims->asked[i];
 	claims->under_way--;
 	if (!full)
 		claims->dry = true;
-	return full;
 }
 
 void claims_learn(struct claims *claims, size_t events, size_t bytes)

@@ -137,6 +137,7 @@ void engine_rest(struct step *s, int64_t until_us)
 void engine_acquire(struct step *s)
 {
 	engine_enter(s->engine, ENGINE_ACQUIRING);
+	s->engine->fleet_at_us = INT64_MAX;
 	engine_act(s, DO_ACQUIRE);
 }
 
@@ -373,7 +374,8 @@ static void on_claimed(struct step *s)
 	const struct engine_input *input = s->input;
 	const struct batch *batch = engine->batch;
 	/* What was left for want of bytes is there still. */
-	bool full = claims_answered(&engine->claims, input->count) || input->cut;
+	bool full = input->full || input->cut;
+	claims_answered(&engine->claims, input->full);
 	if (engine->state != ENGINE_CLAIMING) {
 		engine_act(s, DO_SKIP_UNSENT); /* withdrawn meanwhile */
 		return;

@@ -10,17 +10,18 @@
  * somebody has died is not. Alone there is nobody to take over from. */
 enum { FLEET_US = 250 * 1000, ALONE_US = 5000 * 1000 };
 
+/* A session is tried for every 1.6 s at least: outbox_fleet.c reckons with relays that are away for
+ * no longer than 3 s. */
+enum { DOUBLINGS_MOST = 4 };
+
 /* A ring that finds nobody asleep is answered so often at most. */
 enum { RUNG_OFF_US = 20 * 1000 };
 
-/* A look at the fleet has come to its end: how long until the next. */
-static int64_t looked(struct engine *engine, bool company)
+/* Sooner, should another relay have stirred since the look was asked for. */
+static void look_again_in(struct step *s, int64_t us)
 {
-	bool again = engine->stirred;
-	engine->stirred = false;
-	if (again)
-		return 0;
-	return company ? FLEET_US : ALONE_US;
+	if (s->engine->fleet_at_us > s->input->now_us + us)
+		s->engine->fleet_at_us = s->input->now_us + us;
 }
 
 /* What was known of the waiting events is not true of the new shards. */
@@ -41,7 +42,7 @@ void engine_on_acquired(struct step *s)
 {
 	struct engine *engine = s->engine;
 	bool changed = s->input->company != engine->waker.company;
-	engine->fleet_at_us = s->input->now_us + looked(engine, s->input->company);
+	look_again_in(s, s->input->company ? FLEET_US : ALONE_US);
 	/* Whoever came may have armed the bell that was put to rest without a word, whoever left
 	 * may have put it to rest. */
 	if (s->input->gained || changed)
@@ -65,15 +66,16 @@ void engine_on_busy(struct step *s)
 	if (engine->waker.armed)
 		engine_act(s, DO_BELL_OFF);
 	waker_reset(&engine->waker, false, engine->options.poll_us);
+	look_again_in(s, FLEET_US);
 	engine_enter(engine, ENGINE_STANDBY);
-	engine_set_timer(s, looked(engine, true));
+	int64_t after = engine->fleet_at_us - s->input->now_us;
+	engine_set_timer(s, after > 0 ? after : 0);
 }
 
 void engine_on_stirred(struct step *s)
 {
 	struct engine *engine = s->engine;
 	engine->fleet_at_us = s->input->now_us;
-	engine->stirred = engine->state == ENGINE_ACQUIRING;
 	if (engine->state == ENGINE_STANDBY || engine->state == ENGINE_RESTING)
 		engine_acquire(s);
 }
@@ -94,7 +96,9 @@ void engine_on_lost(struct step *s)
 		engine_stopped(s);
 		return;
 	}
-	engine_set_timer(s, backoff_us(engine->failures++, &engine->random));
+	unsigned doublings = engine->failures < DOUBLINGS_MOST ? engine->failures : DOUBLINGS_MOST;
+	engine->failures++;
+	engine_set_timer(s, backoff_us(doublings, &engine->random));
 }
 
 /* The bell may have been armed by a relay that has died since. One that is asleep will hear that it

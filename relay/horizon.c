@@ -54,7 +54,7 @@ void horizon_claimed(struct horizon *horizon, int64_t count, int64_t last, int64
 		horizon->last = max64(horizon->last, last);
 	if (horizon->stage == HORIZON_OPEN)
 		horizon->floor = max64(horizon->floor, min64(upto, horizon->ceiling));
-	if (horizon->stage != HORIZON_OPEN || last > horizon->ceiling)
+	if (horizon->stage != HORIZON_OPEN || last > horizon->ceiling || upto == 0)
 		horizon->walked += count;
 }
 

@@ -9,6 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A leaf counts as if it had had so many rows more, so that each is asked for some. */
+enum { LEAF_ROWS = 100 };
+
 /* ---- asking ---- */
 
 struct pg_int8 outbox_above(int64_t floor)
@@ -16,18 +19,43 @@ struct pg_int8 outbox_above(int64_t floor)
 	return pg_put_int8(floor > 0 && floor < INT64_MAX ? floor + 1 : INT64_MIN);
 }
 
-static int64_t share(int64_t whole, int leaves)
+/* What a leaf of the claim gets, by what it had the last time. */
+static int64_t share(const struct outbox *outbox, int64_t whole, int leaves,
+		     const struct outbox_leaf *leaf)
 {
-	return whole / leaves > 0 ? whole / leaves : 1;
+	int64_t had = 0;
+	if (leaves == 1)
+		return whole;
+	for (size_t i = 0; i < outbox->shape.leaf_count; i++)
+		if (outbox_owns_leaf(outbox, i))
+			had += outbox->shape.leaves[i].rows + LEAF_ROWS;
+	double part = (double)(leaf->rows + LEAF_ROWS) / (double)had;
+	int64_t rows = (int64_t)((double)whole * part);
+	return rows > 0 ? rows : 1;
 }
 
-static void ask_leaves(struct outbox *outbox, enum tag tag, const char *name,
-		       struct pg_param *params, int count)
+static void ask_left(struct outbox *outbox, struct pg_param *params)
 {
-	count = outbox_param_mine(outbox, params, count);
+	int count = outbox_param_mine(outbox, params, 1);
 	for (size_t leaf = 0; leaf < outbox->shape.leaf_count; leaf++)
 		if (outbox_owns_leaf(outbox, leaf))
-			outbox_ask_leaf(outbox, tag, name, leaf, params, count, true);
+			outbox_ask_leaf(outbox, TAG_LEFT, "left", leaf, params, count, true);
+}
+
+/* The events of one leaf; how many rows it was asked for. */
+static int64_t ask_leaf(struct outbox *outbox, const struct claim *claim, int leaves, size_t number,
+			bool exact)
+{
+	const struct outbox_leaf *leaf = &outbox->shape.leaves[number];
+	int64_t asked = exact ? 1 : share(outbox, claim->rows, leaves, leaf);
+	struct pg_int8 first = outbox_above(claim->floor), rows = pg_put_int8(asked);
+	struct pg_int8 bytes = pg_put_int8(share(outbox, claim->bytes, leaves, leaf));
+	struct pg_param params[4] = {pg_param_int8(&first), pg_param_int8(&rows),
+				     pg_param_int8(&bytes)};
+	int count = outbox_param_mine(outbox, params, exact ? 1 : 3);
+	outbox_ask_leaf(outbox, TAG_CLAIM, exact ? "claim_exact" : "claim", number, params, count,
+			true);
+	return asked;
 }
 
 static int owned_leaves(const struct outbox *outbox)
@@ -39,12 +67,11 @@ void outbox_claim(struct source *source, const struct claim *claim)
 {
 	struct outbox *outbox = (struct outbox *)source;
 	bool exact = outbox->exact_claims > 0;
-	int leaves = owned_leaves(outbox);
 	struct pg_int8 first = outbox_above(claim->floor);
-	struct pg_int8 rows = pg_put_int8(share(claim->rows, leaves));
-	struct pg_int8 bytes = pg_put_int8(share(claim->bytes, leaves));
-	struct pg_param params[4] = {pg_param_int8(&first), pg_param_int8(&rows),
-				     pg_param_int8(&bytes)};
+	struct pg_param params[2] = {pg_param_int8(&first)};
+	struct asked asked = {.leaves = owned_leaves(outbox), .observes = claim->observes};
+	int i = 0;
+	asked.rows = xcalloc((size_t)asked.leaves, sizeof(*asked.rows));
 	if (exact)
 		outbox->exact_claims--;
 	if (claim->opens) {
@@ -56,15 +83,13 @@ void outbox_claim(struct source *source, const struct claim *claim)
 		pg_ask_prepared(outbox->pg, TAG_DRAWN, "drawn", NULL, 0, true);
 		pg_ask_prepared(outbox->pg, TAG_WRITERS, "writers", NULL, 0, false);
 	}
-	ask_leaves(outbox, TAG_CLAIM, exact ? "claim_exact" : "claim", params, exact ? 1 : 3);
+	for (size_t leaf = 0; leaf < outbox->shape.leaf_count; leaf++)
+		if (outbox_owns_leaf(outbox, leaf))
+			asked.rows[i++] = ask_leaf(outbox, claim, asked.leaves, leaf, exact);
 	if (claim->observes)
-		ask_leaves(outbox, TAG_LEFT, "left", params, 1);
-	if (PLANTED("settle-before-ack")) {
-		pg_ask_prepared(outbox->pg, TAG_IGNORE, "commit", NULL, 0, false);
-		pg_ask_prepared(outbox->pg, TAG_IGNORE, "begin", NULL, 0, false);
-	}
+		ask_left(outbox, params);
 	pg_sync(outbox->pg);
-	outbox->asked[outbox->asked_count++] = (struct asked){leaves, claim->observes};
+	outbox->asked[outbox->asked_count++] = asked;
 }
 
 /* ---- answers ---- */
@@ -102,6 +127,15 @@ static void lower(int64_t *upto, int64_t bound)
 		*upto = bound;
 }
 
+/* The leaf that this answer of a claim is of. */
+static struct outbox_leaf *owned_leaf(struct outbox *outbox, size_t number)
+{
+	size_t leaf = 0;
+	for (; !outbox_owns_leaf(outbox, leaf) || number-- > 0; leaf++)
+		;
+	return &outbox->shape.leaves[leaf];
+}
+
 /* A claim that took rows and passed over none has left nothing before the last of them. Of one that
  * took nothing this cannot be told: it may have passed over all. */
 static void on_claimed(struct outbox *outbox, PGresult *result)
@@ -118,6 +152,8 @@ static void on_claimed(struct outbox *outbox, PGresult *result)
 		gathering->whole = false;
 	else
 		lower(&gathering->upto, last);
+	gathering->full |= rows == outbox->asked[0].rows[gathering->count];
+	owned_leaf(outbox, gathering->count)->rows = rows;
 	gathering->results[gathering->count++] = result;
 }
 
@@ -156,6 +192,8 @@ static void tell_claimed(struct outbox *outbox)
 	struct gathering gathering = outbox->gathering;
 	struct chunk *chunk = outbox_chunk_new(gathering.results, gathering.count, &outbox->shape);
 	chunk->upto = gathering.whole ? gathering.upto : 0;
+	chunk->full = gathering.full;
+	free(outbox->asked[0].rows);
 	memset(&outbox->gathering, 0, sizeof(outbox->gathering));
 	outbox->asked_count--;
 	memmove(&outbox->asked[0], &outbox->asked[1], outbox->asked_count * sizeof(struct asked));
@@ -189,5 +227,7 @@ void outbox_claim_forget(struct outbox *outbox)
 		PQclear(gathering->results[i]);
 	free(gathering->results);
 	memset(gathering, 0, sizeof(*gathering));
+	for (size_t i = 0; i < outbox->asked_count; i++)
+		free(outbox->asked[i].rows);
 	outbox->asked_count = 0;
 }

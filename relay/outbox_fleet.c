@@ -17,8 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Somewhat less than the engine waits between two looks. */
-enum { RIPE_US = 200 * 1000 };
+/* Somewhat less than the engine waits between two looks. But if our own session was lost, the
+ * owners of what is free may have lost theirs too, and be back at any moment. */
+enum { RIPE_US = 200 * 1000, RIPE_AFTER_LOSS_US = 3000 * 1000, JOINED_US = 1000 * 1000 };
 
 /* The number of shards as the locks have it. */
 static int layout(const struct outbox *outbox)
@@ -139,7 +140,7 @@ static void read_lock(const struct outbox *outbox, struct sight *sight, uint32_t
 	}
 }
 
-/* False if the outbox is not there any more. */
+/* False if the outbox is not there any more, or not the same. */
 static bool read_sight(const struct outbox *outbox, const PGresult *result, struct sight *sight)
 {
 	memset(sight, 0, sizeof(*sight));
@@ -156,11 +157,17 @@ static bool read_sight(const struct outbox *outbox, const PGresult *result, stru
 			  pid);
 		sight->former |= pid == outbox->former_pid;
 	}
-	return PQntuples(result) > 0;
+	return PQntuples(result) > 0 && PQgetvalue(result, 0, 3)[0] == 't';
 }
 
 /* A shard that nobody handed over is left to its owner for a moment, who may be reconnecting and
  * remembers what was published. */
+static bool is_ripe(const struct outbox *outbox, int64_t since_us, int64_t now_us)
+{
+	bool all_lost = outbox->former_pid != 0 && since_us < outbox->joined_us + JOINED_US;
+	return now_us - since_us >= (all_lost ? RIPE_AFTER_LOSS_US : RIPE_US);
+}
+
 static void ripen(struct outbox *outbox, const struct spread_view *view, struct shards *ripe)
 {
 	int64_t now = clock_monotonic_us();
@@ -175,7 +182,7 @@ static void ripen(struct outbox *outbox, const struct spread_view *view, struct 
 		if (*since == 0)
 			*since = now;
 		ripe->owned[k] = alone || outbox->handed_over.owned[k] || outbox->before.owned[k] ||
-				 now - *since >= RIPE_US;
+				 is_ripe(outbox, *since, now);
 	}
 	shards_clear(&outbox->handed_over, view->shards);
 	outbox->first_look = false;
@@ -254,9 +261,12 @@ static void on_look(struct outbox *outbox, PGresult *result)
 	struct shards ripe;
 	struct spread_plan plan;
 	bool there = read_sight(outbox, result, &sight);
+	outbox_hung_look(outbox, result);
 	PQclear(result);
 	if (!there) {
-		outbox_give_up(outbox, false, "the outbox has left schema outbox_relay");
+		outbox_give_up(outbox, false,
+			       "another table has taken the outbox's name, its partitions have "
+			       "changed, or it has left schema outbox_relay");
 		return;
 	}
 	ripen(outbox, &sight.view, &ripe);
@@ -295,8 +305,11 @@ static void on_verified(struct outbox *outbox, PGresult *result)
 		return;
 	}
 	for (int k = 0; k < shards->count; k++)
-		if (outbox->taken.owned[k])
+		if (outbox->taken.owned[k]) {
 			shards->owned[k] = outbox->before.owned[k] = true;
+			outbox_open_leaf(outbox, outbox->shape.partitioned ? (size_t)k : 0);
+		}
+	pg_sync(outbox->pg);
 	refresh_owned_text(outbox);
 	tell(outbox, &sight, gained);
 }
@@ -325,16 +338,15 @@ static int shard_count(const struct outbox *outbox)
  * process id is still its own. */
 static void end_former_session(struct outbox *outbox)
 {
-	char sql[224];
+	char where[160];
 	if (outbox->former_pid == 0)
 		return;
-	snprintf(sql, sizeof(sql),
-		 "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND "
-		 "database = %u::oid AND classid = %u::oid AND objid = %d::int8::oid AND objsubid "
-		 "= 2 AND pid = %d",
-		 outbox->shape.database, outbox->shape.oid, (int)outbox_member_lock(layout(outbox)),
-		 outbox->former_pid);
-	pg_ask(outbox->pg, TAG_IGNORE, sql, NULL, 0, false);
+	snprintf(
+	    where, sizeof(where),
+	    "EXISTS (SELECT FROM pg_locks AS l WHERE l.pid = a.pid AND l.locktype = 'advisory' "
+	    "AND l.classid = %u::oid AND l.objid = %d::int8::oid)",
+	    outbox->shape.oid, (int)outbox_member_lock(layout(outbox)));
+	outbox_hung_end(outbox, outbox->former_pid, where);
 }
 
 void outbox_fleet_join(struct outbox *outbox)
@@ -344,6 +356,7 @@ void outbox_fleet_join(struct outbox *outbox)
 	if (outbox->before.count != count)
 		shards_clear(&outbox->before, count);
 	shards_clear(&outbox->source.shards, count);
+	outbox->joined_us = clock_monotonic_us();
 	shards_clear(&outbox->handed_over, count);
 	memset(outbox->free_since_us, 0, sizeof(outbox->free_since_us));
 	refresh_owned_text(outbox);

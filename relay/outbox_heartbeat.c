@@ -16,11 +16,12 @@ bool outbox_was_stopped(struct outbox *outbox)
 {
 	int64_t silent = clock_monotonic_us() - outbox->beat_us;
 	struct error err;
-	if (silent <= outbox->config->outbox.session_timeout_ms * 1000)
+	/* Before it serves, a session has nothing to lose; looking up a name may take its time. */
+	if (!outbox->serving || silent <= outbox->config->outbox.session_timeout_ms * 1000)
 		return false;
 	outbox->beat_us += silent;
 	error_set(&err,
-		  "this process was stopped for %.1f s, longer than outbox.session_timeout: its "
+		  "this process did not run for %.1f s, longer than outbox.session_timeout: its "
 		  "shards may have another owner",
 		  (double)silent / 1e6);
 	outbox_give_up(outbox, false, err.text);
@@ -44,7 +45,7 @@ static bool is_deaf(struct outbox *outbox)
 
 static void beat(struct outbox *outbox)
 {
-	if (outbox->pg != NULL && outbox_was_stopped(outbox))
+	if (outbox_was_stopped(outbox))
 		return;
 	outbox->beat_us = clock_monotonic_us();
 	if (!outbox->serving || is_deaf(outbox))

@@ -50,6 +50,7 @@ struct gathering {
 	PGresult **results; /* owned */
 	size_t count;
 	int lefts;
+	bool full;    /* a leaf gave as many rows as it was asked for */
 	bool whole;   /* no row was passed over, as far as the claims could tell */
 	int64_t upto; /* no row was left up to here */
 };
@@ -58,7 +59,17 @@ struct gathering {
 struct asked {
 	int leaves;
 	bool observes;
+	int64_t *rows; /* owned; of each leaf, in their order */
 };
+
+/* Another relay's session that sends an answer which is not read. */
+struct hung {
+	int pid; /* 0: none */
+	char query_start[40];
+	int64_t since_us;
+};
+
+enum { HUNG_MAX = 16 };
 
 struct outbox {
 	struct source source; /* first: the rest of the program sees only this */
@@ -96,13 +107,15 @@ struct outbox {
 	bool rest_due;	     /* the bell is to be put to rest behind the transaction */
 
 	/* outbox_fleet.c */
-	char *owned_text;		   /* owned; source.shards as a parameter */
-	struct shards before;		   /* owned by the session before */
+	char *owned_text;     /* owned; source.shards as a parameter */
+	struct shards before; /* owned by the session before */
+	int64_t joined_us;
 	int64_t free_since_us[SHARDS_MAX]; /* as far as looks have seen; 0: owned */
 	struct shards handed_over;	   /* as was heard since the last look */
 	bool first_look;
-	int former_pid;	     /* of the backend of the last session that served; 0: none */
-	struct shards taken; /* by the try under way */
+	int former_pid;		    /* of the backend of the last session that served; 0: none */
+	struct shards taken;	    /* by the try under way */
+	struct hung hung[HUNG_MAX]; /* outbox_hung.c */
 };
 
 /* Ends the session and tells why. */
@@ -133,6 +146,8 @@ int outbox_param_mine(const struct outbox *outbox, struct pg_param *params, int 
  * outbox_fleet_join has been called. */
 void outbox_open_connected(struct outbox *outbox);
 void outbox_open_answered(struct outbox *outbox, enum tag tag, PGresult *result);
+/* Prepares the statements of a leaf that has become ours. To be synced. */
+void outbox_open_leaf(struct outbox *outbox, size_t leaf);
 
 /* Which shards: joins the other relays; looks, takes and gives; leaves. outbox_fleet_answered is to
  * be called for every answer with a tag from TAG_FLEET to TAG_VERIFIED. */
@@ -142,6 +157,12 @@ void outbox_fleet_answered(struct outbox *outbox, enum tag tag, PGresult *result
 void outbox_fleet_leave(struct outbox *outbox);
 /* These shards, "{0,3}", were handed over by another relay. */
 void outbox_fleet_freed(struct outbox *outbox, const char *which);
+/* Looks in the answer of "fleet" for sessions of relays that hang while they are being sent to. */
+void outbox_hung_look(struct outbox *outbox, const PGresult *sight);
+/* Ends another session of our role if this is true of it, "a" being its row in pg_stat_activity. To
+ * be synced. */
+void outbox_hung_end(struct outbox *outbox, int pid, const char *where);
+
 /* The session is gone, and the shards with it. */
 void outbox_fleet_lost(struct outbox *outbox);
 /* Tells the answer of a look: shards are ours, or not. */

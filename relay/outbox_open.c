@@ -7,6 +7,7 @@
  */
 #include "outbox.h"
 
+#include "clock.h"
 #include "log.h"
 #include "migrate.h"
 #include "outbox_internal.h"
@@ -40,7 +41,6 @@ static const char settings[] =
     "('synchronous_commit', coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'on')), "
     "('tcp_keepalives_idle', '5'), ('tcp_keepalives_interval', '2'), ('tcp_keepalives_count', "
     "'3'), "
-    "('tcp_user_timeout', '10000'), "
     "(CASE WHEN version() ~ 'linux' THEN 'client_connection_check_interval' END, '5s'), "
     "('client_encoding', CASE current_setting('server_encoding') WHEN 'SQL_ASCII' "
     "THEN 'SQL_ASCII' ELSE 'UTF8' END)) AS settings (name, value) "
@@ -97,7 +97,8 @@ void outbox_open_connected(struct outbox *outbox)
 	pg_sync(outbox->pg);
 }
 
-/* Should the relay hang or vanish, the server ends its session, and its shards are free. */
+/* Should the relay hang or vanish, the server ends its session, and its shards are free; while it
+ * waits for the next statement by the first two, while it sends an answer by the third. */
 static void set_up(struct outbox *outbox)
 {
 	char timeout[32];
@@ -107,7 +108,8 @@ static void set_up(struct outbox *outbox)
 	pg_ask(outbox->pg, TAG_IGNORE, settings, NULL, 0, false);
 	pg_ask(outbox->pg, TAG_IGNORE,
 	       "SELECT set_config('idle_session_timeout', $1, false), "
-	       "set_config('idle_in_transaction_session_timeout', $1, false)",
+	       "set_config('idle_in_transaction_session_timeout', $1, false), "
+	       "set_config('tcp_user_timeout', $1, false)",
 	       &param, 1, false);
 	pg_sync(outbox->pg);
 }
@@ -348,9 +350,12 @@ static void prepare_on(struct outbox *outbox, const char *name, size_t leaf, cha
 	prepare(outbox, full, sql);
 }
 
-static void prepare_leaf(struct outbox *outbox, size_t leaf)
+void outbox_open_leaf(struct outbox *outbox, size_t leaf)
 {
 	const struct outbox_shape *shape = &outbox->shape;
+	if (shape->leaves[leaf].prepared)
+		return;
+	shape->leaves[leaf].prepared = true;
 	int64_t retention_ms = outbox->config->outbox.retention_ms;
 	prepare_on(outbox, "claim", leaf, outbox_sql_claim(shape, leaf, false));
 	prepare_on(outbox, "claim_exact", leaf, outbox_sql_claim(shape, leaf, true));
@@ -381,8 +386,6 @@ static void on_registry(struct outbox *outbox, PGresult *result)
 	PQclear(result);
 	outbox->source.has_bell = true;
 	set_up(outbox);
-	for (size_t leaf = 0; leaf < shape->leaf_count; leaf++)
-		prepare_leaf(outbox, leaf);
 	prepare(outbox, "fleet", outbox_sql_fleet(shape));
 	prepare(outbox, "drawn", outbox_sql_drawn(shape));
 	prepare(outbox, "writers", outbox_sql_writers(shape));
@@ -395,6 +398,7 @@ static void on_registry(struct outbox *outbox, PGresult *result)
 	prepare(outbox, "write",
 		xstrdup("SELECT pg_logical_emit_message(true, 'outbox-relay', '')"));
 	pg_ask(outbox->pg, TAG_IGNORE, "LISTEN outbox_relay", NULL, 0, false);
+	outbox->beat_us = outbox->heard_us = clock_monotonic_us();
 	outbox->serving = true;
 	outbox_fleet_join(outbox);
 }

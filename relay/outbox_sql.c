@@ -178,24 +178,32 @@ static char *last_drawn(const struct outbox_shape *shape)
 	return xasprintf("pg_sequence_last_value(%u::oid::regclass)", shape->sequence);
 }
 
-char *outbox_sql_drawn(const struct outbox_shape *shape)
+/* Whether the table's name and its partitions are those that the statements were made for. */
+static char *still_the_same(const struct outbox_shape *shape)
 {
-	char *drawn = last_drawn(shape), *table = pgname_literal(shape->table);
-	char *leaves = xstrdup("");
+	char *table = pgname_literal(shape->table), *leaves = xstrdup("");
 	for (size_t i = 0; i < shape->leaf_count; i++)
 		leaves = outbox_sql_append(
 		    leaves, xasprintf("%s%u", i == 0 ? "" : ",", shape->leaves[i].oid));
-	char *same =
+	char *partitions =
 	    shape->partitioned
 		? xasprintf(" AND (SELECT string_agg(inhrelid::text, ',' ORDER BY inhrelid) FROM "
 			    "pg_inherits WHERE inhparent = %u::oid) = '%s'",
 			    shape->oid, leaves)
 		: xstrdup("");
-	char *sql = xasprintf("SELECT %s, coalesce(to_regclass(%s)::oid = %u::oid%s, false)", drawn,
-			      table, shape->oid, same);
-	free(drawn);
+	char *sql = xasprintf("coalesce(to_regclass(%s)::oid = %u::oid%s, false)", table,
+			      shape->oid, partitions);
 	free(table);
 	free(leaves);
+	free(partitions);
+	return sql;
+}
+
+char *outbox_sql_drawn(const struct outbox_shape *shape)
+{
+	char *drawn = last_drawn(shape), *same = still_the_same(shape);
+	char *sql = xasprintf("SELECT %s, %s", drawn, same);
+	free(drawn);
 	free(same);
 	return sql;
 }
@@ -241,6 +249,7 @@ char *outbox_sql_bell_off(const struct outbox_shape *shape, bool told)
  * Where the given rows lie, of a list "given" with id and event_id. OFFSET 0 keeps the subquery one
  * of its own, so that each id is looked up in the index: a plain join, planned while the table was
  * small, walks the whole of it for each id. Not "=": the event_id of an adopted table may be NULL.
+ * A row that somebody else has locked is passed over: waiting for it would hold up everything.
  */
 static char *places(const struct outbox_shape *shape, size_t leaf, const char *filter)
 {
@@ -249,8 +258,8 @@ static char *places(const struct outbox_shape *shape, size_t leaf, const char *f
 	char *event_id = xasprintf("t.%s", name), *text = outbox_sql_identity(shape, event_id);
 	char *sql =
 	    xasprintf("LATERAL (SELECT t.ctid AS place FROM ONLY %s AS t WHERE t.%s = given.id "
-		      "AND %s IS NOT DISTINCT FROM given.event_id%s OFFSET 0) "
-		      "AS found",
+		      "AND %s IS NOT DISTINCT FROM given.event_id%s OFFSET 0 "
+		      "FOR UPDATE SKIP LOCKED) AS found",
 		      shape->leaves[leaf].table, id, text, filter);
 	free(id);
 	free(name);
@@ -443,17 +452,24 @@ char *outbox_sql_left(const struct outbox_shape *shape, size_t leaf)
 	return sql;
 }
 
-/* One row at least while the outbox is known. Two-key advisory locks have objsubid 2 (manual:
+/* One row at least while the outbox is known; with the lock of a member, since when it has been
+ * sending an answer that is not read. Two-key advisory locks have objsubid 2 (manual:
  * pg_locks). */
 char *outbox_sql_fleet(const struct outbox_shape *shape)
 {
-	return xasprintf("SELECT l.objid::int8, l.pid, o.paused FROM outbox_relay.outboxes AS o "
-			 "LEFT JOIN pg_locks AS l ON l.locktype = 'advisory' "
-			 "AND l.database = %u::oid AND l.classid = o.outbox::oid "
-			 "AND l.objsubid = 2 AND l.granted "
-			 "AND l.objid::int8 BETWEEN %d AND %d WHERE o.outbox = %u::oid",
-			 shape->database, OUTBOX_MEMBER_LOCK, OUTBOX_SHARD_LOCK | 0xffffff,
-			 shape->oid);
+	char *same = still_the_same(shape);
+	char *sql = xasprintf(
+	    "SELECT l.objid::int8, l.pid, o.paused, %s, CASE WHEN l.objid::int8 < %d THEN "
+	    "(SELECT a.query_start::text FROM pg_stat_get_activity(l.pid) AS a "
+	    "WHERE a.wait_event = 'ClientWrite') END FROM outbox_relay.outboxes AS o "
+	    "LEFT JOIN pg_locks AS l ON l.locktype = 'advisory' "
+	    "AND l.database = %u::oid AND l.classid = o.outbox::oid "
+	    "AND l.objsubid = 2 AND l.granted "
+	    "AND l.objid::int8 BETWEEN %d AND %d WHERE o.outbox = %u::oid",
+	    same, OUTBOX_SHARD_LOCK, shape->database, OUTBOX_MEMBER_LOCK,
+	    OUTBOX_SHARD_LOCK | 0xffffff, shape->oid);
+	free(same);
+	return sql;
 }
 
 /* ---- housekeeping ---- */

@@ -8,6 +8,7 @@
  */
 #include "outbox_sql_internal.h"
 
+#include "plants.h"
 #include "xalloc.h"
 
 #include <stdlib.h>
@@ -53,7 +54,7 @@ static char *locked(const struct making *m)
  * take it. */
 static char *passed(const struct making *m)
 {
-	if (m->shape->competing)
+	if (m->shape->competing || PLANTED("pass-over-locked"))
 		return xstrdup("passed AS MATERIALIZED (SELECT false AS over)");
 	char *rows = waiting(m);
 	char *sql = xasprintf(

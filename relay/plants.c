@@ -28,6 +28,7 @@ static const char *const errors[] = {
     "floor-past-writers",  /* the floor does not wait for writers under way */
     "claim-above-last",	   /* claims begin above the last id claimed */
     "two-owners",	   /* whose a shard is does not matter */
+    "pass-over-locked",	   /* what others have locked does not hold back its key */
     "default-partitioner", /* librdkafka's, not Java's */
     "no-idempotence",	   /* what the client sends again may be there twice */
     "count-twice",	   /* in published_total */

@@ -87,6 +87,7 @@ static void on_claimed(void *owner, struct chunk *chunk)
 	struct worker *worker = owner;
 	struct engine_input input = {.event = ON_CLAIMED,
 				     .count = (int64_t)chunk->count,
+				     .full = chunk->full,
 				     .cut = chunk->cut,
 				     .upto = chunk->upto};
 	worker->claim_us += worker_now_us(worker) - worker->claim_sent_us;

@@ -23,7 +23,7 @@ def in_sync(stage):
         stage.kafka.wait_in_sync(topic)
 
 
-@fault("F21", "kill -9 of a leader", KAFKA, times=2)
+@fault("F21", "kill -9 of a leader", KAFKA, settings=OUTAGE, times=2)
 def kill_leader(stage, rng):
     broker = a_leader(stage, rng)
     broker.kill()

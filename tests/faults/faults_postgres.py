@@ -1,6 +1,7 @@
 """Faults of Postgres and of the way to it."""
 import os
 import signal
+from contextlib import contextmanager
 
 from harness.postgres import PASSWORD_ROLE
 from harness.waiting import until
@@ -81,6 +82,25 @@ def freeze(stage, rng):
         stage.postgres.primary.resume()
 
 
+@contextmanager
+def gone(stage, node):
+    """Its host refuses connections, so that libpq tries the next one. A proxy alone would accept and then close, and
+    libpq stays with a host that it has reached."""
+    refusals = [member.proxies[node.name].refuse() for member in stage.fleet]
+    try:
+        yield
+    finally:
+        for refusal in refusals:
+            refusal.release()
+
+
+def fail_over(stage):
+    """The primary dies, and comes back as the standby of what was its own."""
+    with gone(stage, stage.postgres.primary):
+        stage.postgres.failover()
+        stage.postgres.rebuild()
+
+
 @fault("F18", "failover that loses the last deletes", POSTGRES, [SCATTER, LOSS])
 def failover_without_deletes(stage, rng):
     """Writers wait while a backlog is published and settled, of which the standby learns nothing."""
@@ -93,8 +113,7 @@ def failover_without_deletes(stage, rng):
         behind = pair.fall_behind()
         stage.fleet.resume()
         stage.database.wait_empty()
-        pair.failover()
-    pair.rebuild()
+        fail_over(stage)
     behind.release()
 
 
@@ -103,8 +122,7 @@ def failover_without_inserts(stage, rng):
     """Some of what was lost has been published: phantoms, whose ids other events get."""
     behind = stage.postgres.fall_behind()
     stage.wait(rng.uniform(0.1, 1.5))
-    stage.postgres.failover()
-    stage.postgres.rebuild()
+    fail_over(stage)
     behind.release()
 
 

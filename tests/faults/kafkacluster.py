@@ -9,12 +9,12 @@ from harness.ports import free_port
 from harness.waiting import until
 
 from faults import kafkaadmin
-from faults.kafkanode import Broker, Controller, java
+from faults.kafkanode import Broker, Controller
 from faults.kafkawire import KafkaWire
 from faults.proxy import Proxy
 
 BROKERS = (1, 2, 3)
-SETTLING = 60  # s: elections and replication take a while on few cores
+SETTLING = 120  # s: elections and replication take a while on few cores
 
 
 def dotted(settings):
@@ -29,13 +29,12 @@ class KafkaCluster:
     def __init__(self, directory, **properties):
         self.directory = directory
         os.makedirs(directory)
-        command, properties = java(), dotted(properties)
-        self.controller = Controller(command, os.path.join(directory, "controller"), properties)
+        properties = dotted(properties)
+        self.controller = Controller(os.path.join(directory, "controller"), properties)
         self.brokers, self.proxies = {}, {}
         for number in BROKERS:
             port = free_port()
-            broker = Broker(command, os.path.join(directory, f"broker{number}"), number, self.controller,
-                            port, properties)
+            broker = Broker(os.path.join(directory, f"broker{number}"), number, self.controller, port, properties)
             self.brokers[number] = broker
             self.proxies[number] = Proxy(("127.0.0.1", broker.proxied_port), KafkaWire, port,
                                          f"proxy of kafka{number}")
@@ -54,9 +53,8 @@ class KafkaCluster:
         return ",".join(f"127.0.0.1:{broker.port}" for broker in self.brokers.values())
 
     def create(self):
-        self.controller.format()
-        for broker in self.brokers.values():
-            broker.format_quickly()
+        for node in self.nodes:
+            node.create()
         return self
 
     def start(self):

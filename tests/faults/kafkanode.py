@@ -1,13 +1,10 @@
 """One node of a Kafka cluster: the controller, or a broker with a listener of its own for the proxy."""
 import base64
 import os
-import re
-import subprocess
 import uuid
 
-from harness.kafka import CLUSTER_ID, JAVA, SETUP
+from harness.kafka import CLUSTER_ID, Node
 from harness.ports import free_port
-from harness.process import Process
 
 CONTROLLER_ID = 100
 COMMON = """
@@ -45,37 +42,28 @@ num.network.threads=2
 num.io.threads=4
 log.cleaner.dedupe.buffer.size=4194304
 """
-STARTED = re.compile("Kafka Server started")
+def _config(directory, number, template, properties, facts):
+    text = (COMMON + template).format(id=number, controller_id=CONTROLLER_ID, directory=directory, **facts)
+    return text + "".join(f"{name}={value}\n" for name, value in dict(properties).items())
 
 
-def java():
-    """The command without a class."""
-    jars = subprocess.check_output([SETUP, "kafka"], text=True).strip()
-    return JAVA + ["-cp", os.path.join(jars, "*")]
+class Controller(Node):
+    def __init__(self, directory, properties=()):
+        self.facts = {"controller_port": free_port()}
+        super().__init__(f"kafka{CONTROLLER_ID}", directory,
+                         _config(directory, CONTROLLER_ID, CONTROLLER, properties, self.facts))
 
 
-class Node:
-    """It keeps its ports and its data over stop and start."""
+class Broker(Node):
+    """port: for consumers, administration and the other brokers; proxied_port: for its proxy, whose address
+    proxy_port it gives to the clients that come that way."""
 
-    def __init__(self, java_command, directory, number, template, properties=(), **facts):
-        self.id, self.directory = number, directory
-        self.java, self.facts = java_command, facts
-        os.makedirs(directory)
-        self.config = os.path.join(directory, "server.properties")
-        with open(self.config, "w") as config:
-            config.write((COMMON + template).format(
-                id=number, controller_id=CONTROLLER_ID, directory=directory, **facts))
-            config.writelines(f"{name}={value}\n" for name, value in dict(properties).items())
-        self.process = Process(f"kafka{number}", self.java + ["kafka.Kafka", self.config],
-                               os.path.join(directory, "log"))
+    def __init__(self, directory, number, controller, proxy_port, properties=()):
+        self.id, self.port, self.proxied_port = number, free_port(), free_port()
+        facts = dict(controller.facts, port=self.port, proxied_port=self.proxied_port, proxy_port=proxy_port)
+        super().__init__(f"kafka{number}", directory, _config(directory, number, BROKER, properties, facts))
 
-    def format(self):
-        done = subprocess.run(self.java + ["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID,
-                                           "-c", self.config],
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        assert done.returncode == 0, done.stdout
-
-    def format_quickly(self):
+    def create(self):
         """What the tool writes for a broker, without starting a JVM for it."""
         data = os.path.join(self.directory, "data")
         os.makedirs(data)
@@ -83,46 +71,4 @@ class Node:
         with open(os.path.join(data, "meta.properties"), "w") as meta:
             meta.write(f"version=1\ncluster.id={CLUSTER_ID}\nnode.id={self.id}\n"
                        f"directory.id={directory_id}\n")
-
-    def begin(self):
-        """Starts it without waiting."""
-        if not self.process.alive:
-            self.process.start()
-
-    def serves(self, timeout=120):
-        self.process.wait_log(STARTED, timeout)
-
-    def start(self):
-        """Starts it unless it runs, and returns when it serves."""
-        self.begin()
-        self.serves()
         return self
-
-    def stop(self):
-        """As an operator does: a broker hands its leaderships over first."""
-        self.process.end(timeout=60)
-
-    def kill(self):
-        self.process.kill()
-
-    def pause(self):
-        self.process.pause()
-
-    def resume(self):
-        self.process.resume()
-
-
-class Controller(Node):
-    def __init__(self, java_command, directory, properties=()):
-        super().__init__(java_command, directory, CONTROLLER_ID, CONTROLLER, properties,
-                         controller_port=free_port())
-
-
-class Broker(Node):
-    """port: for consumers, administration and the other brokers; proxied_port: for its proxy, whose address
-    proxy_port it gives to the clients that come that way."""
-
-    def __init__(self, java_command, directory, number, controller, proxy_port, properties=()):
-        self.port, self.proxied_port = free_port(), free_port()
-        super().__init__(java_command, directory, number, BROKER, properties, port=self.port,
-                         proxied_port=self.proxied_port, proxy_port=proxy_port, **controller.facts)

@@ -40,6 +40,7 @@ CONTROLS = (
     Control("floor-past-writers", "writers that take long", {"order per key"}, True),
     Control("leak", "large events", {"bounded memory"}),
     Control("two-owners", "two relays, one late", {"repeats have a cause"}, True),
+    Control("pass-over-locked", "rows locked by others", {"order per key"}, True),
     Control("settle-before-ack", "Kafka silent, relay killed", {"no loss", "settled after published"}, True),
     Control("settle-on-stall", "Kafka silent, relay killed", {"no loss", "settled after published"}),
     Control("forget-acknowledged", "session lost", {"repeats have a cause"}),

@@ -155,6 +155,18 @@ def late_owner(trial):
     trial.more(100)
 
 
+def locked_rows(trial):
+    """Somebody locks rows that wait, while more of their keys come."""
+    trial.more(100)
+    trial.relay.process.pause()
+    trial.more(150)
+    with trial.database.session(autocommit=False) as cursor:
+        cursor.execute("SELECT FROM outbox_events ORDER BY id LIMIT 20 FOR UPDATE SKIP LOCKED")
+        trial.relay.process.resume()
+        trial.more(200)
+    trial.more(100)
+
+
 def silence_and_kill(trial):
     """Kafka is silent until the relay gives its transaction up. Then the relay is killed, and what it had sent never
     arrives."""
@@ -197,6 +209,7 @@ SCENARIOS = {
     "writers that take long": Scenario(slow_writers, threads=8, mix={"keys": 12, "delay": 0.6, "longest_delay": 0.7}),
     "large events": Scenario(steady, rate=600, mix={"large": 0.3, "largest": 300_000}),
     "two relays, one late": Scenario(late_owner, relays=2),
+    "rows locked by others": Scenario(locked_rows),
     "Kafka silent, relay killed": Scenario(silence_and_kill),
     "session lost": Scenario(session_lost),
     "answers of Kafka lost": Scenario(answers_lost),

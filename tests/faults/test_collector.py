@@ -18,12 +18,14 @@ def producer():
 @pytest.fixture
 def collect(producer, tmp_path):
     """collect(event_ids): the records of the topic, by the history's file."""
-    def run(event_ids):
+    def run(event_ids, partitions=PARTITIONS, meanwhile=None):
         producer.flush()
         bootstrap = ",".join(f"{b.host}:{b.port}" for b in producer.list_topics(timeout=10).brokers.values())
         with Recorder(tmp_path / "history") as recorder:
-            recorder.add(this_run({TOPIC: PARTITIONS}))
-            collector = Collector(bootstrap, {TOPIC: PARTITIONS}, recorder).start()
+            recorder.add(this_run({TOPIC: partitions}))
+            collector = Collector(bootstrap, {TOPIC: partitions}, recorder).start()
+            if meanwhile:
+                meanwhile(collector)
             assert collector.wait_for(event_ids, 20) == set()
             collector.finish()
         return read(tmp_path / "history").arrivals
@@ -46,6 +48,28 @@ def test_headers_without_value_do_not_use_up_python(producer, collect):
         producer.produce(TOPIC, b"v", b"k", headers=[("id", b"%d" % number), ("none", None)])
         producer.poll(0)
     assert len(collect({str(number) for number in range(count)})) == count
+
+
+def produce_everywhere(producer):
+    """One record in each partition, by their numbers."""
+    for number in range(PARTITIONS):
+        producer.produce(TOPIC, b"v", headers=[("id", b"%d" % number)], partition=number)
+    return {str(number) for number in range(PARTITIONS)}
+
+
+def test_partitions_that_are_added(producer, collect):
+    arrivals = collect(produce_everywhere(producer), 1, lambda collector: collector.grow(TOPIC, PARTITIONS))
+    assert sorted(arrival.partition for arrival in arrivals) == list(range(PARTITIONS))
+
+
+def test_a_topic_that_is_made_again(producer, collect):
+    """The same topic stands for the new one: all is read once more, behind what there was."""
+    def recreate(collector):
+        with collector.recreated(TOPIC):
+            pass
+        assert collector.ends() == {TOPIC: [2] * PARTITIONS}
+    arrivals = collect(produce_everywhere(producer), meanwhile=recreate)
+    assert sorted((a.partition, a.offset) for a in arrivals) == [(n, at) for n in range(PARTITIONS) for at in (0, 1)]
 
 
 def test_log_tells_of_excuses():

@@ -92,6 +92,7 @@ static void claim_rows(struct sim *sim, struct backend *backend, const struct as
 		answer->rows |= ROW_BIT(row);
 		taken++;
 	}
+	answer->full = taken == claim->rows;
 	answer->cut = taken > 0 && (held != 0 || (taken == fit && row >= 0));
 	answer->upto = held == 0 ? last : 0;
 	if (sim->plant == PLANT_PASSED_OVER && taken == 0)
@@ -222,12 +223,9 @@ static void roll_back(struct sim *sim, struct backend *backend)
 
 static void leave(struct sim *sim, struct backend *backend)
 {
-	bool alone = true;
-
 	outside_transaction(sim, backend);
-	for (unsigned b = 0; b < BACKENDS_MAX; b++)
-		alone = alone && (!sim->db.backends[b].used || &sim->db.backends[b] == backend);
-	if (alone && sim->db.bell && backend->locks != 0)
+	/* Of several one may have died that had armed it. */
+	if (sim->plan.relays == 1 && sim->db.bell && backend->locks != 0)
 		violated(sim, "leaves the bell armed", "at the end");
 	check_given(&sim->relays[backend->relay], backend->locks);
 	locks_give(sim, backend, backend->locks);
@@ -255,6 +253,8 @@ static bool serve_fleet(struct sim *sim, struct backend *backend, const struct a
 	case ASK_TRY:
 		answer->kind = ANSWER_TRIED;
 		answer->shards = locks_try(sim, backend, first->shards);
+		if (!first->at_once)
+			check_taken(sim, backend, answer->shards);
 		return true;
 	default:
 		check_given(&sim->relays[backend->relay], backend->locks & first->shards);
@@ -264,20 +264,11 @@ static bool serve_fleet(struct sim *sim, struct backend *backend, const struct a
 	}
 }
 
-/* Carries out an ask; false if there is nothing to answer. */
-static bool carry_out(struct sim *sim, struct backend *backend, const struct ask *first,
-		      struct answer *answer)
+/* Reading and claiming; likewise. */
+static bool serve_claim(struct sim *sim, struct backend *backend, const struct ask *first,
+			struct answer *answer)
 {
-	*answer = (struct answer){0};
 	switch (first->kind) {
-	case ASK_JOIN:
-	case ASK_LOOK:
-	case ASK_TRY:
-	case ASK_VERIFY:
-	case ASK_GIVE:
-		return serve_fleet(sim, backend, first, answer);
-	case ASK_BEAT:
-		return false;
 	case ASK_BEGIN:
 		sim->looks++;
 		begun(sim, backend);
@@ -291,12 +282,21 @@ static bool carry_out(struct sim *sim, struct backend *backend, const struct ask
 	case ASK_CLAIM:
 		begin(sim, backend, false);
 		answer->kind = ANSWER_CLAIMED;
+		note_work(sim, backend, first->shards & backend->locks);
 		claim_rows(sim, backend, first, answer);
 		backend->claimed = *answer;
 		return !first->claim.observes;
-	case ASK_LEFT:
+	default:
 		*answer = look_for_more(sim, backend, first);
 		return true;
+	}
+}
+
+/* Settling; likewise. */
+static bool serve_end(struct sim *sim, struct backend *backend, const struct ask *first,
+		      struct answer *answer)
+{
+	switch (first->kind) {
 	case ASK_COMMIT:
 		commit(sim, backend, first->lazily);
 		answer->kind = ANSWER_SETTLED;
@@ -317,33 +317,64 @@ static bool carry_out(struct sim *sim, struct backend *backend, const struct ask
 		begun(sim, backend);
 		recover_rows(sim, backend, first);
 		return false;
-	case ASK_RECOVER_COMMIT:
-	case ASK_DEBT_COMMIT:
+	default:
 		backend_commit(sim, backend, false);
 		database_flush(sim);
 		answer->kind =
 		    first->kind == ASK_RECOVER_COMMIT ? ANSWER_RECOVERED : ANSWER_DEBT_PAID;
 		answer->durable = true;
 		return true;
-	case ASK_BELL_ON:
+	}
+}
+
+static void serve_bell(struct sim *sim, const struct backend *backend, enum ask_kind kind)
+{
+	if (kind != ASK_BELL_OFF)
 		outside_transaction(sim, backend);
-		move_bell(sim, backend, true);
-		return false;
-	case ASK_BELL_OFF:
-		move_bell(sim, backend, false);
-		return false;
-	case ASK_BELL_OFF_TOLD:
-		outside_transaction(sim, backend);
-		move_bell(sim, backend, false);
+	move_bell(sim, backend, kind == ASK_BELL_ON);
+	if (kind == ASK_BELL_OFF_TOLD)
 		notify(sim, backend, NOTE_REST);
+}
+
+/* Carries out an ask; false if there is nothing to answer. */
+static bool carry_out(struct sim *sim, struct backend *backend, const struct ask *first,
+		      struct answer *answer)
+{
+	*answer = (struct answer){0};
+	switch (first->kind) {
+	case ASK_JOIN:
+	case ASK_LOOK:
+	case ASK_TRY:
+	case ASK_VERIFY:
+	case ASK_GIVE:
+		return serve_fleet(sim, backend, first, answer);
+	case ASK_BEGIN:
+	case ASK_DRAWN:
+	case ASK_WRITERS:
+	case ASK_CLAIM:
+	case ASK_LEFT:
+		return serve_claim(sim, backend, first, answer);
+	case ASK_COMMIT:
+	case ASK_END:
+	case ASK_ROLLBACK:
+	case ASK_RECOVER:
+	case ASK_RECOVER_COMMIT:
+	case ASK_DEBT_COMMIT:
+		return serve_end(sim, backend, first, answer);
+	case ASK_BELL_ON:
+	case ASK_BELL_OFF:
+	case ASK_BELL_OFF_TOLD:
+		serve_bell(sim, backend, first->kind);
+		return false;
+	case ASK_BEAT:
+		return false;
+	case ASK_LEAVE:
+		leave(sim, backend);
 		return false;
 	case ASK_HOUSEKEEP:
 		outside_transaction(sim, backend);
 		answer->kind = ANSWER_GAUGED;
 		return true;
-	case ASK_LEAVE:
-		leave(sim, backend);
-		return false;
 	case ASK_CLOSE:
 		answer->kind = ANSWER_CLOSED;
 		return true;

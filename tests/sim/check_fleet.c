@@ -5,6 +5,12 @@
 
 /* ---- taking and handing over ---- */
 
+/* What a relay may yet publish, that has not heard of its session's end. */
+static uint64_t unaware(const struct relay *relay)
+{
+	return relay->session.answer_count > 0 ? relay->session.ended_with : 0;
+}
+
 /* Whoever had the key has lost its session: what it has published is published again, by one who
  * does not know of it, and so is what is still on its way. */
 static void excuse(struct sim *sim, unsigned key)
@@ -12,7 +18,7 @@ static void excuse(struct sim *sim, unsigned key)
 	uint64_t sent = 0, undurable = 0;
 
 	for (unsigned r = 0; r < sim->plan.relays; r++)
-		sent |= producer_holds(&sim->relays[r]);
+		sent |= producer_holds(&sim->relays[r]) | unaware(&sim->relays[r]);
 	for (unsigned c = 0; c < sim->db.commit_count; c++)
 		if (sim->db.commits[c].lazy)
 			undurable |= sim->db.commits[c].deleted;
@@ -27,11 +33,26 @@ static void excuse(struct sim *sim, unsigned key)
 	sim->key_excused[key] = true;
 }
 
-void note_gained(struct sim *sim, const struct backend *backend, uint32_t shards)
+static void check_sole_owner(struct sim *sim, const struct backend *backend, unsigned key)
 {
+	for (unsigned b = 0; b < BACKENDS_MAX; b++) {
+		const struct backend *other = &sim->db.backends[b];
+		if (other->used && other != backend && other->layout > 0 &&
+		    (other->worked & 1u << shard_of(key, other->layout)))
+			violated(sim, "two relays own a key", "key %u: relays %u and %u", key,
+				 backend->relay, other->relay);
+	}
+}
+
+/* A session works on shards; whoever did before is known by what it left. */
+void note_work(struct sim *sim, struct backend *backend, uint32_t shards)
+{
+	backend->worked |= shards;
+	for (unsigned key = 0; key < sim->plan.keys; key++)
+		if (shards & 1u << shard_of(key, backend->layout))
+			check_sole_owner(sim, backend, key);
 	unsigned incarnation = sim->relays[backend->relay].process.incarnation;
 
-	sim->gains += (unsigned)__builtin_popcount(shards);
 	for (unsigned key = 0; key < sim->plan.keys; key++) {
 		if (!(shards & 1u << shard_of(key, backend->layout)))
 			continue;
@@ -70,6 +91,21 @@ void check_given(struct relay *relay, uint32_t shards)
 		    (sim->db.commits[c].deleted & rows & relay->session.debt))
 			violated(sim, "hands over in debt", "relay %u, shards %x", relay->index,
 				 shards);
+}
+
+/* An owner that merely reconnects gets its own back; others have seen it own them. */
+void check_taken(struct sim *sim, const struct backend *backend, uint32_t shards)
+{
+	unsigned incarnation = sim->relays[backend->relay].process.incarnation;
+
+	for (unsigned key = 0; key < sim->plan.keys; key++)
+		if ((shards & 1u << shard_of(key, backend->layout)) && !sim->db.key_handed[key] &&
+		    sim->db.key_worker[key] != incarnation &&
+		    sim->db.key_freed_layout[key] == backend->layout &&
+		    sim->db.key_freed_us[key] > 0 &&
+		    sim->now_us - sim->db.key_freed_us[key] < 200 * MS)
+			violated(sim, "does not wait for the owner", "key %u, relay %u", key,
+				 backend->relay);
 }
 
 /* ---- two at once ---- */

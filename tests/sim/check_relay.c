@@ -25,15 +25,19 @@ static int64_t later_of(int64_t a, int64_t b)
 	return a > b ? a : b;
 }
 
-/* Until when somebody else has locked the row or an earlier one of its key; 0: nobody ever has. */
+/* Until when somebody else has locked the row or an earlier one of its key; 0: nobody ever has,
+ * NEVER: somebody has. */
 static int64_t held_until(const struct sim *sim, const struct row *row)
 {
 	int64_t until = 0;
 
 	for (unsigned i = 0; i < sim->db.row_count; i++) {
 		const struct row *other = &sim->db.rows[i];
-		if (other->key == row->key && other->id <= row->id)
-			until = later_of(until, other->foreign_until_us);
+		if (other->key != row->key || other->id > row->id)
+			continue;
+		if (other->taken_by != 0)
+			return NEVER;
+		until = later_of(until, other->foreign_until_us);
 	}
 	return until;
 }

@@ -220,17 +220,29 @@ struct backend *backend_new(struct relay *relay)
 		backend->used = true;
 		backend->relay = relay->index;
 		backend->pid = ++sim->db.last_pid;
-		backend->heard_us = sim->now_us;
+		backend->heard_us = backend->opened_us = sim->now_us;
 		return backend;
 	}
 	return NULL;
 }
 
+/* Nobody rings when a row is let go by one who does not own its shard. */
+static bool is_foreign(const struct backend *backend, const struct row *row)
+{
+	return backend->ghost || backend->layout == 0 ||
+	       !(backend->locks & 1u << shard_of(row->key, backend->layout));
+}
+
 static void end_transaction(struct sim *sim, struct backend *backend)
 {
-	for (unsigned i = 0; i < sim->db.row_count; i++)
-		if (sim->db.rows[i].taken_by == backend_number(sim, backend))
-			sim->db.rows[i].taken_by = 0;
+	for (unsigned i = 0; i < sim->db.row_count; i++) {
+		struct row *row = &sim->db.rows[i];
+		if (row->taken_by != backend_number(sim, backend))
+			continue;
+		row->taken_by = 0;
+		if (is_foreign(backend, row))
+			row->foreign_until_us = sim->now_us;
+	}
 	backend->in_transaction = false;
 	backend->deleted = backend->set_aside = 0;
 }
@@ -274,7 +286,13 @@ void backend_commit(struct sim *sim, struct backend *backend, bool lazily)
 void backend_end(struct sim *sim, struct backend *backend)
 {
 	backend_abort(sim, backend);
-	backend->locks = 0;
+	for (unsigned key = 0; key < KEYS_MAX && backend->layout > 0; key++)
+		if (backend->worked & 1u << shard_of(key, backend->layout)) {
+			sim->db.key_freed_us[key] =
+			    sim->now_us - backend->opened_us > 3 * SECOND ? sim->now_us : 0;
+			sim->db.key_freed_layout[key] = backend->layout;
+		}
+	backend->locks = backend->worked = 0;
 	backend->layout = 0;
 	backend->note_count = 0;
 	backend->used = backend->ghost = false;

@@ -1,8 +1,9 @@
 /*
- * exhaustive.c - one relay, two keys, three events: any one and any two faults at any step
+ * exhaustive.c - two relays, two keys, three events: any one fault at any step, and pairs of faults
  *
  * The order of the steps is one that a seed gives; the faults are tried at each of them, each in
- * all its variants (of two, the first in one variant, which changes from step to step). Several
+ * all its variants (of two, some first ones in one variant, and the second at some steps after it).
+ * Several
  * seeds give several orders.
  */
 #include "sim.h"
@@ -15,7 +16,17 @@ static const enum fault tried[] = {
     FAULT_BREAK,      FAULT_DRAIN,	FAULT_BLOCK,	    FAULT_CRASH,    FAULT_STOP,
     FAULT_STOP_NOW,   FAULT_PAUSE,	FAULT_PAUSE_OUTBOX,
 };
-enum { TRIED = sizeof(tried) / sizeof(tried[0]) };
+enum { TRIED = sizeof(tried) / sizeof(tried[0]), RELAYS = 2, FIRST_STRIDE = 2, STRIDE = 12 };
+
+/* To how many relays it may happen; some happen to all at once. */
+static unsigned relays_of(enum fault fault)
+{
+	bool of_all = fault == FAULT_RESTART || fault == FAULT_FAILOVER ||
+		      fault == FAULT_BROKER_DOWN || fault == FAULT_BLOCK ||
+		      fault == FAULT_PAUSE_OUTBOX;
+
+	return of_all ? 1 : RELAYS;
+}
 
 struct search {
 	struct sim *sim;
@@ -29,7 +40,7 @@ static bool run(struct search *search, const struct fixed_fault *faults, unsigne
 
 	sim_reset(sim, search->seed, PLANT_NONE);
 	sim->plan = (struct plan){.keys = 2,
-				  .relays = 2,
+				  .relays = RELAYS,
 				  .shards = 2,
 				  .session_timeout_us = SECOND,
 				  .exhaustive = true,
@@ -46,24 +57,26 @@ static bool run(struct search *search, const struct fixed_fault *faults, unsigne
 	printf("exhaustive: %s: %s; replay: simulate --path %llu", sim->violation, sim->detail,
 	       (unsigned long long)search->seed);
 	for (unsigned i = 0; i < count; i++)
-		printf(",%u:%d:%u", faults[i].step, (int)faults[i].fault, faults[i].variant);
+		printf(",%u:%d:%u:%u", faults[i].step, (int)faults[i].fault, faults[i].variant,
+		       faults[i].relay);
 	putchar('\n');
 	return false;
 }
 
-/* Tries every fault at every step from `from` on, as the last of `count`. */
+/* Tries every fault at some steps from `from` on, as the last of `count`. */
 static bool try_last(struct search *search, struct fixed_fault *faults, unsigned count,
-		     unsigned from, unsigned to)
+		     unsigned from, unsigned to, unsigned stride)
 {
 	struct fixed_fault *last = &faults[count - 1];
 
-	for (last->step = from; last->step < to; last->step++)
+	for (last->step = from; last->step < to; last->step += stride)
 		for (unsigned f = 0; f < TRIED; f++) {
 			last->fault = tried[f];
-			for (last->variant = 0; last->variant < fault_variants(last->fault);
-			     last->variant++)
-				if (!run(search, faults, count))
-					return false;
+			for (last->relay = 0; last->relay < relays_of(last->fault); last->relay++)
+				for (last->variant = 0; last->variant < fault_variants(last->fault);
+				     last->variant++)
+					if (!run(search, faults, count))
+						return false;
 		}
 	return true;
 }
@@ -76,17 +89,21 @@ static unsigned length(struct search *search, const struct fixed_fault *faults, 
 	return search->sim->idle_step;
 }
 
+/* Any first fault at any step, in one of its variants; the second at every STRIDE-th step after it,
+ * beginning with another for each. */
 static bool try_pairs(struct search *search, unsigned steps)
 {
 	struct fixed_fault faults[2];
+	unsigned turn = 0;
 
-	for (faults[0].step = 0; faults[0].step < steps; faults[0].step++)
+	for (faults[0].step = 0; faults[0].step < steps; faults[0].step += FIRST_STRIDE)
 		for (unsigned f = 0; f < TRIED; f++) {
 			faults[0].fault = tried[f];
-			/* One variant of the first, in turn: the last goes through all of them. */
-			faults[0].variant = faults[0].step % fault_variants(faults[0].fault);
+			faults[0].relay = turn % relays_of(tried[f]);
+			faults[0].variant = turn++ / 2 % fault_variants(tried[f]);
 			unsigned to = length(search, faults, 1);
-			if (to == 0 || !try_last(search, faults, 2, faults[0].step, to))
+			unsigned from = faults[0].step + turn % STRIDE;
+			if (to == 0 || !try_last(search, faults, 2, from, to, STRIDE))
 				return false;
 		}
 	return true;
@@ -97,7 +114,7 @@ static bool try_seed(struct search *search)
 	struct fixed_fault one;
 	unsigned steps = length(search, NULL, 0);
 
-	return steps > 0 && try_last(search, &one, 1, 0, steps) && try_pairs(search, steps);
+	return steps > 0 && try_last(search, &one, 1, 0, steps, 1) && try_pairs(search, steps);
 }
 
 bool exhaustive_run(struct sim *sim, unsigned runs)
@@ -108,7 +125,7 @@ bool exhaustive_run(struct sim *sim, unsigned runs)
 	sim->states = states_new();
 	for (search.seed = 1; ok && search.seed <= runs; search.seed++)
 		ok = try_seed(&search);
-	printf("exhaustive: 1 relay, 2 keys, 3 events, any two faults: %zu paths, %zu steps, %zu "
+	printf("exhaustive: 2 relays, 2 keys, 3 events, two faults: %zu paths, %zu steps, %zu "
 	       "states: %s\n",
 	       search.paths, search.steps, states_count(sim->states), ok ? "holds" : "VIOLATED");
 	states_free(&sim->states);
@@ -127,8 +144,8 @@ bool exhaustive_replay(struct sim *sim, const char *path)
 		return false;
 	search.seed = seed;
 	for (path += used; count < 2; count++, path += used) {
-		if (sscanf(path, ",%u:%d:%u%n", &faults[count].step, &fault, &faults[count].variant,
-			   &used) != 3)
+		if (sscanf(path, ",%u:%d:%u:%u%n", &faults[count].step, &fault,
+			   &faults[count].variant, &faults[count].relay, &used) != 4)
 			break;
 		faults[count].fault = (enum fault)fault;
 	}

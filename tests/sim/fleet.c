@@ -87,14 +87,17 @@ static void view_of(const struct session *session, const struct sight *sight,
 static void ripen(struct session *session, const struct spread_view *view, struct shards *ripe)
 {
 	int64_t now = session->relay->sim->now_us;
-	bool at_once = session->handed_over || session->first_look ||
-		       session->relay->sim->plant == PLANT_NO_GRACE;
+	bool at_once;
 
+	session->at_once = session->handed_over || session->first_look;
+	at_once = session->at_once || session->relay->sim->plant == PLANT_NO_GRACE;
 	shards_clear(ripe, view->shards);
 	for (int k = 0; k < view->shards; k++) {
 		int64_t *since = &session->free_since_us[k];
 		if (view->owner[k] != 0) {
 			*since = 0;
+			if (view->owner[k] != view->self)
+				session->before &= ~(1u << k);
 			continue;
 		}
 		if (*since == 0)
@@ -134,8 +137,10 @@ static void try_for(struct session *session, uint32_t shards)
 {
 	struct ask *added = session_ask(session, ASK_TRY);
 
-	if (added != NULL)
+	if (added != NULL) {
 		added->shards = shards;
+		added->at_once = session->at_once;
+	}
 	session_ask(session, ASK_VERIFY);
 }
 

@@ -43,15 +43,16 @@ uint32_t locks_try(struct sim *sim, struct backend *backend, uint32_t shards)
 		    (sim->plant == PLANT_LOCK_IGNORED || holder(sim, backend->layout, k) == NULL))
 			got |= 1u << k;
 	backend->locks |= got;
-	note_gained(sim, backend, got);
+	sim->gains += (unsigned)__builtin_popcount(got);
 	return got;
 }
 
 void locks_give(struct sim *sim, struct backend *backend, uint32_t shards)
 {
 	for (unsigned key = 0; key < KEYS_MAX; key++)
-		if (backend->locks & shards & 1u << shard_of(key, backend->layout))
+		if (backend->worked & shards & 1u << shard_of(key, backend->layout))
 			sim->db.key_handed[key] = true;
+	backend->worked &= ~shards;
 	backend->locks &= ~shards;
 }
 

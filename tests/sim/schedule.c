@@ -433,6 +433,10 @@ static void stop_in_the_end(struct relay *relay)
 
 static bool all_work(const struct sim *sim)
 {
+	/* Sessions of clients that are gone may own shards yet. */
+	for (unsigned b = 0; b < BACKENDS_MAX; b++)
+		if (sim->db.backends[b].ghost)
+			return false;
 	for (unsigned r = 0; r < sim->plan.relays; r++) {
 		const struct relay *relay = &sim->relays[r];
 		if (relay->process.worker == NULL || relay->process.asked_to_stop ||
@@ -455,6 +459,8 @@ static int64_t idle_time(const struct sim *sim)
 {
 	int64_t poll = sim->relays[0].process.options.poll_us;
 
+	if (sim->plan.exhaustive)
+		return 1500 * MS;
 	return sim->plan.relays == 1 ? 5 * poll : poll + 3 * SECOND;
 }
 

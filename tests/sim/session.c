@@ -287,6 +287,7 @@ bool session_was_stopped(struct relay *relay)
 	    sim->plant == PLANT_WOKEN_GOES_ON)
 		return false;
 	session->beat_us = sim->now_us;
+	session->before = 0; /* others had time enough to own them */
 	trace_of(session->relay, "was stopped");
 	session_cut(session->relay, false, ASKS_MAX, 0);
 	session->answer_count = 0;
@@ -332,6 +333,7 @@ static void tell_claimed(struct session *session, const struct answer *answer)
 		session->was_lost = false;
 	if (chunk->count > 0 && status.batch_events == 0)
 		session->claimed_us = sim->now_us;
+	chunk->full = answer->full;
 	chunk->cut = answer->cut;
 	chunk->upto = answer->upto;
 	session->source.events->claimed(session->source.owner, chunk);
@@ -427,6 +429,7 @@ void session_cut(struct relay *relay, bool by_server, unsigned served, unsigned 
 	if (backend == NULL)
 		return;
 	session->backend = NULL;
+	session->ended_with = backend->deleted;
 	session->answer_count = told < session->answer_count ? told : session->answer_count;
 	session_push(relay, (struct answer){.kind = ANSWER_LOST});
 	if (by_server) {

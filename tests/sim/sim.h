@@ -123,7 +123,8 @@ struct answer {
 	int64_t drawn;
 	struct holders writers;
 	bool durable;	 /* nothing is owed any more */
-	bool cut;	 /* a claim left rows for want of bytes, or behind a locked one */
+	bool full;	 /* a claim took as many as it was to */
+	bool cut;	 /* it left rows for want of bytes, or behind a locked one */
 	int64_t upto;	 /* and nothing up to here; 0: not known */
 	uint32_t shards; /* ANSWER_TRIED: those we got */
 	enum note note;
@@ -162,6 +163,7 @@ struct ask {
 	enum ask_kind kind;
 	struct claim claim;
 	uint32_t shards;	      /* those that are meant */
+	bool at_once;		      /* ASK_TRY: not only what has been free for a while */
 	uint64_t delivered, rejected; /* rows, for ASK_RECOVER */
 	bool lazily;		      /* ASK_COMMIT: not waited for */
 	bool durably;		      /* ASK_END: flushes what was not waited for */
@@ -180,9 +182,11 @@ struct backend {
 	unsigned transactions;	    /* begun */
 	int layout;		    /* of the member lock; 0: none */
 	uint32_t locks;		    /* shards */
+	uint32_t worked;	    /* shards it has claimed from */
 	enum note notes[NOTES_MAX]; /* to be told once out of the transaction */
 	unsigned note_count;
-	int64_t heard_us;      /* when the client last said something */
+	int64_t heard_us; /* when the client last said something */
+	int64_t opened_us;
 	int64_t ends_us;       /* a ghost's end */
 	int64_t drawn;	       /* read, not yet told */
 	struct answer claimed; /* likewise, until it is known what is left */
@@ -211,6 +215,8 @@ struct database {
 	/* By key: which process had its shard last, and whether that has handed it over. */
 	unsigned key_worker[KEYS_MAX];
 	bool key_handed[KEYS_MAX];
+	int64_t key_freed_us[KEYS_MAX]; /* when its owner's session ended, if it was long */
+	int key_freed_layout[KEYS_MAX];
 	struct commit commits[COMMITS_MAX];
 	unsigned commit_count;
 };
@@ -225,9 +231,10 @@ struct session {
 	unsigned answer_count;
 	/* Rows whose removal is committed but may not be durable; outlives the connection. */
 	uint64_t debt;
-	int64_t claimed_us; /* when the batch's first rows were told */
+	uint64_t ended_with; /* rows claimed when the connection was cut */
+	int64_t claimed_us;  /* when the batch's first rows were told */
 	/* As in outbox.c and outbox_fleet.c: */
-	bool in_transaction, rest_due, first_look, handed_over;
+	bool in_transaction, rest_due, first_look, handed_over, at_once;
 	uint32_t before, taken;
 	int64_t free_since_us[SHARDS_SIM];
 	int64_t beat_us;
@@ -407,11 +414,11 @@ struct sim {
 
 	unsigned last_number[KEYS_MAX]; /* of the log, + 1 */
 	unsigned jumps_allowed[KEYS_MAX];
-	bool lines_excused;		/* repeats may come in any order, to be short */
-	bool key_excused[KEYS_MAX];	/* the same of a key */
-	unsigned claims, gains;		/* executed, shards taken */
-	unsigned looks;			/* transactions begun */
-	int64_t healed_us, idle_us;	/* since when; 0: not yet */
+	bool lines_excused;			    /* repeats may come in any order, to be short */
+	bool key_excused[KEYS_MAX];		    /* the same of a key */
+	unsigned claims, gains;			    /* executed, shards taken */
+	unsigned looks;				    /* transactions begun */
+	int64_t healed_us, idle_us;		    /* since when; 0: not yet */
 	unsigned idle_looks, idle_gains, idle_step; /* when it became idle */
 	unsigned crashes, faults, repeats;
 };
@@ -506,8 +513,9 @@ void allow_undurable(struct sim *sim, uint64_t rows);
 void allow_jumps(struct sim *sim);
 
 /* check_fleet.c: who owns what */
-void note_gained(struct sim *sim, const struct backend *backend, uint32_t shards);
+void note_work(struct sim *sim, struct backend *backend, uint32_t shards);
 void check_given(struct relay *relay, uint32_t shards);
+void check_taken(struct sim *sim, const struct backend *backend, uint32_t shards);
 void check_claimed(struct sim *sim, const struct backend *backend, unsigned row);
 void check_produced(struct relay *relay, unsigned row);
 void check_spread(struct sim *sim);

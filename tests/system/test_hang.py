@@ -10,7 +10,7 @@ from harness.writers import Writers, arrivals, insert
 SOON = {"session_timeout": "1s", "claim_rows": 10, "batch_rows": 20}
 WRITES = ("SELECT count(*) > 0 FROM pg_stat_activity WHERE usename = 'outbox_relay'"
           " AND datname = current_database() AND wait_event = 'ClientWrite'")
-STOPPED = r"this process was stopped for \d"
+STOPPED = r"this process did not run for \d"
 
 
 def of_first_arrivals(arrived):

@@ -102,6 +102,7 @@ static inline void claimed(struct world *w, int64_t count)
 				     .upto = INT64_MAX, /* a dry claim left nothing */
 				     .cut = w->cut};
 
+	input.full = input.count == w->engine.claims.asked[0];
 	if (input.count > 0) {
 		struct chunk *chunk = xcalloc(1, sizeof(*chunk));
 		chunk->events = xcalloc((size_t)input.count, sizeof(*chunk->events));

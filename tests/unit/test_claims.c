@@ -31,7 +31,7 @@ static void test_a_batch_is_never_overfilled(void **state)
 	while (claims.under_way > 0) {
 		int64_t rows = claims.asked[0];
 		smallest = rows < smallest ? rows : smallest;
-		assert_true(claims_answered(&claims, rows));
+		claims_answered(&claims, true);
 		events += (size_t)rows;
 		while (claims_want(&claims, &limits, events, events * 100))
 			ask(&claims, events, events * 100);
@@ -48,7 +48,7 @@ static void test_a_short_answer_ends_the_batch(void **state)
 	claims_init(&claims);
 	claims_begin(&claims);
 	ask(&claims, 0, 0);
-	assert_false(claims_answered(&claims, 7));
+	claims_answered(&claims, false);
 	assert_false(claims_want(&claims, &limits, 7, 700));
 	claims_begin(&claims);
 	assert_true(claims_want(&claims, &limits, 0, 0));

@@ -549,7 +549,7 @@ static void test_waits_grow_until_a_claim_succeeds(void **state)
 		tell(&w, ON_TIMER);
 		acquired(&w);
 	}
-	assert_in_range(waited, 2500 * MS, 5000 * MS);
+	assert_in_range(waited, 800 * MS, 1600 * MS);
 	claimed(&w, 0);
 	tell(&w, ON_LOST);
 	assert_in_range(find(&w, DO_TIMER)->after_us, 50 * MS, 100 * MS);

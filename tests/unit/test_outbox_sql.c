@@ -40,7 +40,7 @@ static int usual(void **state)
 	    TEXT("event_type"), TEXT("payload"),  TEXT("headers"),	  TEXT("created_at")};
 	fields[0] = "event_id";
 	fields[1] = "aggregate_id";
-	leaf = (struct outbox_leaf){TEXT("\"public\".\"outbox_events\""), OID};
+	leaf = (struct outbox_leaf){TEXT("\"public\".\"outbox_events\""), OID, 0, false};
 	shape = (struct outbox_shape){.table = leaf.table,
 				      .oid = OID,
 				      .leaves = &leaf,
@@ -404,7 +404,7 @@ static void test_recovery_looks_each_id_up(void **state)
 		char *settle = outbox_sql_settle(&shape, 0),
 		     *aside = outbox_sql_set_aside(&shape, 0, true);
 		assert_has(settle, "LATERAL (SELECT t.ctid");
-		assert_has(settle, "OFFSET 0)");
+		assert_has(settle, "OFFSET 0 FOR UPDATE SKIP LOCKED)");
 		assert_has(settle, "IS NOT DISTINCT FROM given.event_id");
 		assert_has(settle, mark ? "UPDATE" : "DELETE FROM");
 		assert_int_equal(strstr(settle, "published_at IS NULL") != NULL, mark);

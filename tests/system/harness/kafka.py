@@ -1,4 +1,4 @@
-"""A real Kafka broker (KRaft, broker and controller in one) on 127.0.0.1."""
+"""Real Kafka (KRaft) on 127.0.0.1: a node of a cluster, and a broker that is its own controller."""
 import os
 import re
 import shutil
@@ -18,33 +18,25 @@ JAVA = ["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
         "-Dorg.slf4j.simpleLogger.showDateTime=true",
         "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
         "-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info"]
+STARTED = re.compile("Kafka Server started")
 
 
-class Kafka:
-    """One broker. It keeps its ports and its data over stop and start."""
+def java():
+    """The command without a class."""
+    jars = subprocess.check_output([SETUP, "kafka"], text=True).strip()
+    return JAVA + ["-cp", os.path.join(jars, "*")]
 
-    def __init__(self, directory, **properties):
-        jars = subprocess.check_output([SETUP, "kafka"], text=True).strip()
-        self.directory = directory
+
+class Node:
+    """One process of Kafka. It keeps its ports and its data over stop and start. config: the text of its properties."""
+
+    def __init__(self, name, directory, config):
+        self.directory, self.java = directory, java()
         os.makedirs(directory)
-        self.port = free_port()
-        self.bootstrap = f"127.0.0.1:{self.port}"
         self.config = os.path.join(directory, "server.properties")
-        self.java = JAVA + ["-cp", os.path.join(jars, "*")]
-        self._write_config(properties)
-        self.process = Process("kafka", self.java + ["kafka.Kafka", self.config],
-                               os.path.join(directory, "log"))
-        self._admin = None
-
-    def _write_config(self, properties):
-        with open(TEMPLATE) as template:
-            text = template.read()
-        for name, value in (("@PORT@", self.port), ("@CONTROLLER_PORT@", free_port()),
-                            ("@DIRECTORY@", self.directory)):
-            text = text.replace(name, str(value))
-        text += "".join(f"{name.replace('_', '.')}={value}\n" for name, value in properties.items())
-        with open(self.config, "w") as config:
-            config.write(text)
+        with open(self.config, "w") as file:
+            file.write(config)
+        self.process = Process(name, self.java + ["kafka.Kafka", self.config], os.path.join(directory, "log"))
 
     def create(self):
         done = subprocess.run(self.java + ["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID,
@@ -53,15 +45,23 @@ class Kafka:
         assert done.returncode == 0, done.stdout
         return self
 
-    def start(self):
-        """Starts it unless it runs, and returns when it serves."""
+    def begin(self):
+        """Starts it unless it runs, without waiting."""
         if not self.process.alive:
             self.process.start()
-            self.process.wait_log(re.compile("Kafka Server started"), timeout=60)
+
+    def serves(self, timeout=120):
+        self.process.wait_log(STARTED, timeout)
+
+    def start(self):
+        """Starts it unless it runs, and returns when it serves."""
+        self.begin()
+        self.serves()
         return self
 
     def stop(self):
-        self.process.end(timeout=30)
+        """As an operator does: a broker hands its leaderships over first."""
+        self.process.end(timeout=60)
 
     def kill(self):
         self.process.kill()
@@ -71,6 +71,21 @@ class Kafka:
 
     def resume(self):
         self.process.resume()
+
+
+class Kafka(Node):
+    """Broker and controller in one."""
+
+    def __init__(self, directory, **properties):
+        self.port = free_port()
+        self.bootstrap = f"127.0.0.1:{self.port}"
+        with open(TEMPLATE) as template:
+            config = template.read()
+        for name, value in (("@PORT@", self.port), ("@CONTROLLER_PORT@", free_port()), ("@DIRECTORY@", directory)):
+            config = config.replace(name, str(value))
+        config += "".join(f"{name.replace('_', '.')}={value}\n" for name, value in properties.items())
+        super().__init__("kafka", directory, config)
+        self._admin = None
 
     @property
     def admin(self):

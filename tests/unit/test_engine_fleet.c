@@ -1,0 +1,237 @@
+/*
+ * test_engine_fleet.c - the engine among other relays: looks, shards gained and lost, the shared
+ * bell
+ */
+#include "engine_world.h"
+
+static void in_company(struct world *w, bool gained)
+{
+	step(w, (struct engine_input){
+		    .event = ON_ACQUIRED, .has_bell = true, .company = true, .gained = gained});
+}
+
+/* Asleep, with the bell armed, beside another relay. */
+static void reach_sleep(struct world *w)
+{
+	reach_acquiring(w);
+	in_company(w, true);
+	observed(w, 0);
+	claimed(w, 0);
+	for (int i = 0; w->engine.waker.state != WAKER_ASLEEP; i++) {
+		assert_true(i < 20);
+		if (w->engine.state == ENGINE_RESTING)
+			rested(w);
+		if (find(w, DO_CLAIM)->claim.observes)
+			observed(w, 0);
+		claimed(w, 0);
+	}
+}
+
+/* ---- looks ---- */
+
+static void test_a_look_in_a_rest_does_not_end_it(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_sleep(&w);
+	w.now_us += 250 * MS;
+	tell(&w, ON_TIMER);
+	assert_is(&w, ENGINE_ACQUIRING, "acquire");
+	in_company(&w, false);
+	assert_is(&w, ENGINE_RESTING, "timer");
+	assert_int_equal(find(&w, DO_TIMER)->after_us, 250 * MS);
+	finish(&w);
+}
+
+static void test_a_busy_relay_looks_between_two_batches(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_acquiring(&w);
+	in_company(&w, true);
+	claimed(&w, 4);
+	claimed(&w, 4);
+	send_all(&w);
+	w.now_us += 250 * MS;
+	report_all(&w, EVENT_DELIVERED);
+	assert_is(&w, ENGINE_SETTLING, "settle:more");
+	settled(&w, ON_SETTLED);
+	assert_is(&w, ENGINE_ACQUIRING, "clear acquire");
+	in_company(&w, false);
+	assert_is(&w, ENGINE_CLAIMING, "clear claim:opens:observes");
+	finish(&w);
+}
+
+static void test_nothing_is_handed_over_that_is_not_settled(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_holding(&w);
+	tell(&w, ON_STIRRED);
+	assert_is(&w, ENGINE_HOLDING, "");
+	tell(&w, ON_TIMER);
+	assert_is(&w, ENGINE_HOLDING, "timer");
+	report_all(&w, EVENT_DELIVERED);
+	assert_is(&w, ENGINE_RECOVERING, "recover");
+	settled(&w, ON_RECOVERED);
+	assert_is(&w, ENGINE_ACQUIRING, "clear acquire");
+	finish(&w);
+}
+
+static void test_a_stir_during_a_look_is_followed_by_another(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_acquiring(&w);
+	tell(&w, ON_STIRRED);
+	acquired(&w);
+	assert_is(&w, ENGINE_ACQUIRING, "bell-off clear acquire");
+	tell(&w, ON_STIRRED);
+	w.now_us += MS;
+	tell(&w, ON_BUSY);
+	assert_is(&w, ENGINE_STANDBY, "timer");
+	assert_int_equal(find(&w, DO_TIMER)->after_us, 0);
+	finish(&w);
+}
+
+static void test_a_stop_in_a_look_is_not_forgotten(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_sleep(&w);
+	tell(&w, ON_STIRRED);
+	tell(&w, ON_STOP);
+	in_company(&w, false);
+	assert_is(&w, ENGINE_CLOSING, "clear bell-off close");
+	finish(&w);
+}
+
+/* ---- shards that come and go ---- */
+
+static void test_with_new_shards_all_begins_anew(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_sleep(&w);
+	w.engine.horizon.floor = 70;
+	tell(&w, ON_STIRRED);
+	in_company(&w, true);
+	assert_is(&w, ENGINE_CLAIMING, "bell-off clear housekeep claim:opens:observes");
+	assert_int_equal(find(&w, DO_CLAIM)->claim.floor, 0);
+	finish(&w);
+}
+
+static void test_without_shards_it_stands_by(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_sleep(&w);
+	tell(&w, ON_STIRRED);
+	tell(&w, ON_BUSY);
+	assert_is(&w, ENGINE_STANDBY, "bell-off timer");
+	assert_int_equal(find(&w, DO_TIMER)->after_us, 250 * MS);
+	finish(&w);
+}
+
+/* From the rest it went to holding; the rest is not gone back to with the bell put to rest. */
+static void test_a_rest_that_was_cut_short_is_over(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_sleep(&w);
+	tell(&w, ON_BROKEN);
+	assert_is(&w, ENGINE_HOLDING, "clear rebuild bell-off timer");
+	w.now_us += 250 * MS;
+	tell(&w, ON_READY);
+	assert_is(&w, ENGINE_ACQUIRING, "clear acquire");
+	in_company(&w, false);
+	assert_is(&w, ENGINE_CLAIMING, "clear claim:opens");
+	finish(&w);
+}
+
+/* ---- the shared bell ---- */
+
+static void test_a_ring_is_heard_by_all_and_puts_the_bell_to_rest(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_sleep(&w);
+	tell(&w, ON_RUNG);
+	assert_is(&w, ENGINE_CLAIMING, "bell-off clear claim:opens");
+	assert_int_equal(w.engine.waker.surplus, 0);
+	finish(&w);
+}
+
+static void test_a_bell_that_was_put_to_rest_is_not_relied_on(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_sleep(&w);
+	tell(&w, ON_RESTED);
+	assert_is(&w, ENGINE_CLAIMING, "clear claim:opens");
+	assert_false(w.engine.waker.armed);
+	claimed(&w, 0);
+	assert_is(&w, ENGINE_RESTING, "end timer");
+	tell(&w, ON_RESTED);
+	assert_is(&w, ENGINE_RESTING, "");
+	finish(&w);
+}
+
+static void test_a_ring_for_nobody_is_answered_now_and_then(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_acquiring(&w);
+	in_company(&w, true);
+	tell(&w, ON_RUNG);
+	assert_is(&w, ENGINE_CLAIMING, "bell-off");
+	tell(&w, ON_RUNG);
+	assert_is(&w, ENGINE_CLAIMING, "");
+	w.now_us += 20 * MS;
+	tell(&w, ON_RUNG);
+	assert_is(&w, ENGINE_CLAIMING, "bell-off");
+	finish(&w);
+}
+
+static void test_who_comes_or_goes_is_a_reason_to_begin_anew(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_sleep(&w);
+	tell(&w, ON_STIRRED);
+	looked(&w, false);
+	assert_is(&w, ENGINE_CLAIMING, "bell-off clear housekeep claim:opens:observes");
+	assert_false(w.engine.waker.armed);
+	finish(&w);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_a_look_in_a_rest_does_not_end_it),
+	    cmocka_unit_test(test_a_busy_relay_looks_between_two_batches),
+	    cmocka_unit_test(test_nothing_is_handed_over_that_is_not_settled),
+	    cmocka_unit_test(test_a_stir_during_a_look_is_followed_by_another),
+	    cmocka_unit_test(test_a_stop_in_a_look_is_not_forgotten),
+	    cmocka_unit_test(test_with_new_shards_all_begins_anew),
+	    cmocka_unit_test(test_without_shards_it_stands_by),
+	    cmocka_unit_test(test_a_rest_that_was_cut_short_is_over),
+	    cmocka_unit_test(test_a_ring_is_heard_by_all_and_puts_the_bell_to_rest),
+	    cmocka_unit_test(test_a_bell_that_was_put_to_rest_is_not_relied_on),
+	    cmocka_unit_test(test_a_ring_for_nobody_is_answered_now_and_then),
+	    cmocka_unit_test(test_who_comes_or_goes_is_a_reason_to_begin_anew),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

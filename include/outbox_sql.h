@@ -107,7 +107,7 @@ char *outbox_sql_fleet(
 char *outbox_sql_drawn(const struct outbox_shape *shape);
 char *outbox_sql_writers(const struct outbox_shape *shape); /* rows of virtualtransaction */
 char *outbox_sql_bell(const struct outbox_shape *shape);    /* $1 armed; outside a transaction */
-/* Inside one too. told: with a notification to the other relays. */
+/* Inside one too. told: outside only, with a notification to the other relays. */
 char *outbox_sql_bell_off(const struct outbox_shape *shape, bool told);
 
 /* The gauges count so far; beyond it depth is an estimate. */

@@ -238,7 +238,8 @@ char *outbox_sql_bell_off(const struct outbox_shape *shape, bool told)
 {
 	if (!told)
 		return xasprintf("SELECT setval(%u::oid::regclass, 1, false)", shape->bell);
-	return xasprintf("SELECT setval(%u::oid::regclass, 1, false), "
+	return xasprintf("SELECT set_config('synchronous_commit', 'off', true), "
+			 "setval(%u::oid::regclass, 1, false), "
 			 "pg_notify('outbox_relay', '%u rest')",
 			 shape->bell, shape->oid);
 }

@@ -1,10 +1,11 @@
-"""Section takeover: one of two relays is killed under load; how long until its shards move, and what waits longest."""
+"""Section takeover: one of two relays is ended under load; how long until its shards move, and what waits longest."""
 import random
 import subprocess
 import time
 
 import latency
 import outbox
+from latency_consumer import N
 from report import Table
 from rig import stop, until
 from topics import Topic
@@ -43,33 +44,33 @@ def _replace_one(rig, topic, relays, cursor, chance, kill):
 
 
 def _worst_meanwhile(ended, spread, commits, arrivals):
-    """The longest way to the consumer, in ms, of an event that was on its way between the end of a relay and a second
-    after the shards were spread again."""
-    begin, end = ended * 1e6, (spread + 1) * 1e6
-    return max((arrivals[n][0] - commit[1]) / 1000 for n, commit in commits.items()
-               if commit[1] < end and arrivals[n][0] > begin)
+    """The longest way to Kafka, in ms, of an event that was on its way between the end of a relay and a second after
+    the shards were spread again."""
+    return 1000 * max(arrivals[n] - committed for n, committed in commits.items()
+                      if committed < spread + 1 and arrivals[n] > ended)
 
 
 def observe(rig, plan, kill):
-    """([(ended, moved, spread)], commits, arrivals)."""
+    """([(ended, moved, spread)], {n: committed}, {n: appended}), monotonic seconds."""
     chance = random.Random(plan.seed)
     seconds = int(plan.kills * (CALM_SECONDS + 3)) + 10
-    events = RATE * seconds
     outbox.empty(rig)
     outbox.tidy(rig)
     with Topic(rig.kafka) as topic, rig.database.session() as cursor:
         relays = [rig.relay(topic.name, shards=SHARDS).start() for _ in range(2)]
         until(lambda: _is_spread(cursor), 30, "the shards to be spread")
-        with latency.consumer(rig, topic, events, seconds + 60) as consumer:
-            writer = subprocess.Popen(
-                [rig.build("paced_writer"), rig.dsn, str(RATE), str(seconds), str(latency.connections(RATE)),
-                 str(plan.keys)], stdout=subprocess.PIPE, text=True)
-            ends = [_replace_one(rig, topic, relays, cursor, chance, kill) for _ in range(plan.kills)]
-            commits, _ = writer.communicate(timeout=seconds * 3)
-            arrivals, _ = consumer.communicate(timeout=seconds + 120)
+        writer = subprocess.Popen(
+            [rig.build("paced_writer"), rig.dsn, str(RATE), str(seconds), str(latency.connections(RATE)),
+             str(plan.keys)], stdout=subprocess.PIPE, text=True)
+        ends = [_replace_one(rig, topic, relays, cursor, chance, kill) for _ in range(plan.kills)]
+        commits, _ = writer.communicate(timeout=seconds * 3)
+        until(lambda: outbox.waiting(rig) == 0, 60, "the outbox to be empty")
         for relay in relays:
             stop(relay)
-    return ends, latency.numbers(commits), latency.numbers(arrivals)
+        since_1970 = time.time() - time.monotonic()
+        appends = topic.appends(lambda value: int(value[N]))
+    return (ends, {n: after / 1e6 for n, (_, after) in latency.numbers(commits).items()},
+            {n: when - since_1970 for n, when in appends.items()})
 
 
 def measure(rig, plan, with_relay, say):
@@ -88,5 +89,5 @@ def measure(rig, plan, with_relay, say):
         for what, figures in ((f"{name}: until its shards have another owner", moved),
                               (f"{name}: the event that waits longest", worst)):
             table.add(what, median=figures[len(figures) // 2], most=figures[-1])
-    table.note("waits longest: commit to consumer, until a second after the shards were spread over the new relay too")
+    table.note("waits longest: commit to append, until a second after the shards were spread over the new relay too")
     return table

@@ -84,6 +84,20 @@ class Topic:
         return Span(min(self._appended(number, first) for number, first, _ in used),
                     max(self._appended(number, last) for number, _, last in used), count)
 
+    def appends(self, number_of):
+        """{number_of(value): when its first record was appended, seconds since 1970}, of everything since mark()."""
+        first = {}
+        for partition, (start, end) in enumerate(zip(self.start, self._ends())):
+            self.consumer.assign([TopicPartition(self.name, partition, start)])
+            while start < end:
+                for message in self.consumer.consume(10000, timeout=1):
+                    if message.error():
+                        raise RuntimeError(f"cannot read {self.name} [{partition}]: {message.error()}")
+                    start = message.offset() + 1
+                    when, number = message.timestamp()[1] / 1000, number_of(message.value())
+                    first[number] = min(when, first.get(number, when))
+        return first
+
     def _appended(self, partition, offset):
         self.consumer.assign([TopicPartition(self.name, partition, offset)])
         deadline = time.monotonic() + 30

@@ -109,19 +109,23 @@ void note_freed(struct sim *sim, const struct backend *backend)
 	}
 }
 
-/* An owner that merely reconnects gets its own back; others have seen it own them. */
-void check_taken(struct sim *sim, const struct backend *backend, uint32_t shards)
+/* An owner that merely reconnects gets its own back. */
+void check_taken(struct sim *sim, const struct backend *backend, uint32_t shards, bool at_once)
 {
 	unsigned incarnation = sim->relays[backend->relay].process.incarnation;
 
-	for (unsigned key = 0; key < sim->plan.keys; key++)
-		if ((shards & 1u << shard_of(key, backend->layout)) && !sim->db.key_handed[key] &&
+	for (unsigned key = 0; key < sim->plan.keys; key++) {
+		int64_t *freed = &sim->db.key_freed_us[key];
+		if (!(shards & 1u << shard_of(key, backend->layout)))
+			continue;
+		if (!at_once && !sim->db.key_handed[key] &&
 		    sim->db.key_worker[key] != incarnation &&
-		    sim->db.key_freed_layout[key] == backend->layout &&
-		    sim->db.key_freed_us[key] > 0 &&
-		    sim->now_us - sim->db.key_freed_us[key] < 200 * MS)
+		    sim->db.key_freed_layout[key] == backend->layout && *freed > 0 &&
+		    sim->now_us - *freed < 200 * MS)
 			violated(sim, "does not wait for the owner", "key %u, relay %u", key,
 				 backend->relay);
+		*freed = 0;
+	}
 }
 
 /* ---- two at once ---- */

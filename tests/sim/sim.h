@@ -516,7 +516,7 @@ void allow_jumps(struct sim *sim);
 void note_work(struct sim *sim, struct backend *backend, uint32_t shards);
 void note_freed(struct sim *sim, const struct backend *backend);
 void check_given(struct relay *relay, uint32_t shards);
-void check_taken(struct sim *sim, const struct backend *backend, uint32_t shards);
+void check_taken(struct sim *sim, const struct backend *backend, uint32_t shards, bool at_once);
 void check_claimed(struct sim *sim, const struct backend *backend, unsigned row);
 void check_produced(struct relay *relay, unsigned row);
 void check_spread(struct sim *sim);

@@ -253,8 +253,7 @@ static bool serve_fleet(struct sim *sim, struct backend *backend, const struct a
 	case ASK_TRY:
 		answer->kind = ANSWER_TRIED;
 		answer->shards = locks_try(sim, backend, first->shards);
-		if (!first->at_once)
-			check_taken(sim, backend, answer->shards);
+		check_taken(sim, backend, answer->shards, first->at_once);
 		return true;
 	default:
 		check_given(&sim->relays[backend->relay], backend->locks & first->shards);

@@ -47,6 +47,9 @@ static void check_sole_owner(struct sim *sim, const struct backend *backend, uns
 /* A session works on shards; whoever did before is known by what it left. */
 void note_work(struct sim *sim, struct backend *backend, uint32_t shards)
 {
+	for (unsigned k = 0; k < SHARDS_SIM; k++)
+		if (shards & ~backend->worked & 1u << k)
+			backend->worked_us[k] = sim->now_us;
 	backend->worked |= shards;
 	for (unsigned key = 0; key < sim->plan.keys; key++)
 		if (shards & 1u << shard_of(key, backend->layout))
@@ -93,19 +96,36 @@ void check_given(struct relay *relay, uint32_t shards)
 				 shards);
 }
 
-/* An owner that merely reconnects gets its own back; others have seen it own them. */
-void check_taken(struct sim *sim, const struct backend *backend, uint32_t shards)
+/* A session ends with its shards. What it had for so long others have seen it own. */
+void note_freed(struct sim *sim, const struct backend *backend)
+{
+	for (unsigned key = 0; key < KEYS_MAX && backend->layout > 0; key++) {
+		unsigned shard = shard_of(key, backend->layout);
+		if (!(backend->worked & 1u << shard))
+			continue;
+		bool was_long = sim->now_us - backend->worked_us[shard] > 3 * SECOND;
+		sim->db.key_freed_us[key] = was_long ? sim->now_us : 0;
+		sim->db.key_freed_layout[key] = backend->layout;
+	}
+}
+
+/* An owner that merely reconnects gets its own back. */
+void check_taken(struct sim *sim, const struct backend *backend, uint32_t shards, bool at_once)
 {
 	unsigned incarnation = sim->relays[backend->relay].process.incarnation;
 
-	for (unsigned key = 0; key < sim->plan.keys; key++)
-		if ((shards & 1u << shard_of(key, backend->layout)) && !sim->db.key_handed[key] &&
+	for (unsigned key = 0; key < sim->plan.keys; key++) {
+		int64_t *freed = &sim->db.key_freed_us[key];
+		if (!(shards & 1u << shard_of(key, backend->layout)))
+			continue;
+		if (!at_once && !sim->db.key_handed[key] &&
 		    sim->db.key_worker[key] != incarnation &&
-		    sim->db.key_freed_layout[key] == backend->layout &&
-		    sim->db.key_freed_us[key] > 0 &&
-		    sim->now_us - sim->db.key_freed_us[key] < 200 * MS)
+		    sim->db.key_freed_layout[key] == backend->layout && *freed > 0 &&
+		    sim->now_us - *freed < 200 * MS)
 			violated(sim, "does not wait for the owner", "key %u, relay %u", key,
 				 backend->relay);
+		*freed = 0;
+	}
 }
 
 /* ---- two at once ---- */

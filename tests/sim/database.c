@@ -220,7 +220,7 @@ struct backend *backend_new(struct relay *relay)
 		backend->used = true;
 		backend->relay = relay->index;
 		backend->pid = ++sim->db.last_pid;
-		backend->heard_us = backend->opened_us = sim->now_us;
+		backend->heard_us = sim->now_us;
 		return backend;
 	}
 	return NULL;
@@ -286,12 +286,7 @@ void backend_commit(struct sim *sim, struct backend *backend, bool lazily)
 void backend_end(struct sim *sim, struct backend *backend)
 {
 	backend_abort(sim, backend);
-	for (unsigned key = 0; key < KEYS_MAX && backend->layout > 0; key++)
-		if (backend->worked & 1u << shard_of(key, backend->layout)) {
-			sim->db.key_freed_us[key] =
-			    sim->now_us - backend->opened_us > 3 * SECOND ? sim->now_us : 0;
-			sim->db.key_freed_layout[key] = backend->layout;
-		}
+	note_freed(sim, backend);
 	backend->locks = backend->worked = 0;
 	backend->layout = 0;
 	backend->note_count = 0;

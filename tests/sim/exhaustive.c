@@ -1,10 +1,10 @@
 /*
  * exhaustive.c - two relays, two keys, three events: any one fault at any step, and pairs of faults
  *
- * The order of the steps is one that a seed gives; the faults are tried at each of them, each in
- * all its variants (of two, some first ones in one variant, and the second at some steps after it).
- * Several
- * seeds give several orders.
+ * The order of the steps is one that a seed gives. One fault is tried at each of them, in all its
+ * variants and to each relay; of two, the first at every FIRST_STRIDE-th step in one variant, which
+ * changes from step to step, and the second at every STRIDE-th step after it. Several seeds give
+ * several orders.
  */
 #include "sim.h"
 
@@ -89,8 +89,7 @@ static unsigned length(struct search *search, const struct fixed_fault *faults, 
 	return search->sim->idle_step;
 }
 
-/* Any first fault at any step, in one of its variants; the second at every STRIDE-th step after it,
- * beginning with another for each. */
+/* The second begins at another step for each first. */
 static bool try_pairs(struct search *search, unsigned steps)
 {
 	struct fixed_fault faults[2];

@@ -96,7 +96,8 @@ static void ripen(struct session *session, const struct spread_view *view, struc
 		int64_t *since = &session->free_since_us[k];
 		if (view->owner[k] != 0) {
 			*since = 0;
-			if (view->owner[k] != view->self)
+			if (view->owner[k] != view->self &&
+			    session->relay->sim->plant != PLANT_BEFORE_KEPT)
 				session->before &= ~(1u << k);
 			continue;
 		}

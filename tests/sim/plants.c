@@ -25,6 +25,7 @@ const struct plant_entry plants[PLANTS] = {
     [PLANT_LAYOUT_IGNORED] = {"layout-not-verified", "two relays own a key"},
     [PLANT_WOKEN_GOES_ON] = {"woken-goes-on", "works on after it was stopped"},
     [PLANT_REST_UNTOLD] = {"rest-untold", "sleeps on a row"},
+    [PLANT_BEFORE_KEPT] = {"lost-shards-claimed-as-own", "does not wait for the owner"},
     [PLANT_RECOVERS_MINE] = {"recovers-own-shards-only", "repeats without a cause"},
     [PLANT_GREEDY] = {"nothing-handed-over", "spreads the shards badly"},
     [PLANT_PARTITION_SWAPS] = {"reorder-within-key", "reorders a key"},

@@ -179,14 +179,14 @@ struct backend {
 	uint64_t set_aside; /* of these, moved to the dead letters */
 	unsigned relay;	    /* whose it is */
 	int pid;
-	unsigned transactions;	    /* begun */
-	int layout;		    /* of the member lock; 0: none */
-	uint32_t locks;		    /* shards */
-	uint32_t worked;	    /* shards it has claimed from */
-	enum note notes[NOTES_MAX]; /* to be told once out of the transaction */
+	unsigned transactions;	       /* begun */
+	int layout;		       /* of the member lock; 0: none */
+	uint32_t locks;		       /* shards */
+	uint32_t worked;	       /* shards it has claimed from */
+	int64_t worked_us[SHARDS_SIM]; /* since when */
+	enum note notes[NOTES_MAX];    /* to be told once out of the transaction */
 	unsigned note_count;
-	int64_t heard_us; /* when the client last said something */
-	int64_t opened_us;
+	int64_t heard_us;      /* when the client last said something */
 	int64_t ends_us;       /* a ghost's end */
 	int64_t drawn;	       /* read, not yet told */
 	struct answer claimed; /* likewise, until it is known what is left */
@@ -215,7 +215,7 @@ struct database {
 	/* By key: which process had its shard last, and whether that has handed it over. */
 	unsigned key_worker[KEYS_MAX];
 	bool key_handed[KEYS_MAX];
-	int64_t key_freed_us[KEYS_MAX]; /* when its owner's session ended, if it was long */
+	int64_t key_freed_us[KEYS_MAX]; /* when its owner's session ended, if it had it for long */
 	int key_freed_layout[KEYS_MAX];
 	struct commit commits[COMMITS_MAX];
 	unsigned commit_count;
@@ -358,6 +358,7 @@ enum plant {
 	PLANT_REST_UNTOLD,
 	PLANT_GREEDY,
 	PLANT_RECOVERS_MINE,
+	PLANT_BEFORE_KEPT,
 	PLANT_PARTITION_SWAPS,
 	PLANT_NO_GAPLESS,
 	PLANT_POISON_DELIVERED,
@@ -514,8 +515,9 @@ void allow_jumps(struct sim *sim);
 
 /* check_fleet.c: who owns what */
 void note_work(struct sim *sim, struct backend *backend, uint32_t shards);
+void note_freed(struct sim *sim, const struct backend *backend);
 void check_given(struct relay *relay, uint32_t shards);
-void check_taken(struct sim *sim, const struct backend *backend, uint32_t shards);
+void check_taken(struct sim *sim, const struct backend *backend, uint32_t shards, bool at_once);
 void check_claimed(struct sim *sim, const struct backend *backend, unsigned row);
 void check_produced(struct relay *relay, unsigned row);
 void check_spread(struct sim *sim);

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { DEFAULT_SEEDS = 10000, PLANT_SEEDS = 20000, EXHAUSTIVE_SEEDS = 1 };
+enum { DEFAULT_SEEDS = 10000, PLANT_SEEDS = 60000, EXHAUSTIVE_SEEDS = 1 };
 
 struct totals {
 	size_t steps, claims, gains, faults, crashes, repeats;

@@ -84,8 +84,8 @@ bool outbox_shape_check(const struct outbox_shape *shape, struct error *err);
 /* True if a field of this type is fetched in binary and made text by the relay. */
 bool outbox_type_is_native(uint32_t type);
 
-/* Statements on one leaf. Where shards are told apart by a hash, a last parameter says which are
- * meant, as int8[].
+/* Statements on one leaf. Where shards are told apart by a hash, a last parameter of claims, gauges
+ * and what is left says which are meant, as int8[]. What is settled may be of any.
  *
  * The claim: $1 first id, $2 rows, $3 bytes; fails at a row whose text is much longer than what is
  * stored. Exact: takes any row, one at a time, by $1 only. */

@@ -84,14 +84,15 @@ int outbox_param_mine(const struct outbox *outbox, struct pg_param *params, int 
 	return count + 1;
 }
 
-/* The same of each leaf that is ours. */
-static void ask_leaves(struct outbox *outbox, enum tag tag, const char *name,
-		       struct pg_param *params, int count)
+/* Settling is by identity and of what was published or rejected: in every leaf, whoever owns it by
+ * now. */
+void outbox_ask_all_leaves(struct outbox *outbox, enum tag tag, const char *name,
+			   const struct pg_param *params, int count)
 {
-	count = outbox_param_mine(outbox, params, count);
-	for (size_t leaf = 0; leaf < outbox->shape.leaf_count; leaf++)
-		if (outbox_owns_leaf(outbox, leaf))
-			outbox_ask_leaf(outbox, tag, name, leaf, params, count, false);
+	for (size_t leaf = 0; leaf < outbox->shape.leaf_count; leaf++) {
+		outbox_open_leaf(outbox, leaf);
+		outbox_ask_leaf(outbox, tag, name, leaf, params, count, false);
+	}
 }
 
 /* ---- answers ---- */
@@ -354,9 +355,9 @@ static void settle_some(struct outbox *outbox, const struct batch *batch)
 {
 	struct outbox_ids ids;
 	outbox_ids_collect(&ids, batch, EVENT_DELIVERED);
-	struct pg_param params[3] = {pg_param_text(ids.ids), pg_param_text(ids.identities)};
+	struct pg_param params[] = {pg_param_text(ids.ids), pg_param_text(ids.identities)};
 	if (ids.count > 0)
-		ask_leaves(outbox, TAG_IGNORE, "settle", params, 2);
+		outbox_ask_all_leaves(outbox, TAG_IGNORE, "settle", params, 2);
 	outbox_ids_free(&ids);
 }
 
@@ -375,11 +376,12 @@ static void set_some_aside(struct outbox *outbox, const struct batch *batch)
 {
 	struct outbox_ids ids;
 	outbox_ids_collect(&ids, batch, EVENT_REJECTED);
-	struct pg_param params[5] = {pg_param_text(ids.ids), pg_param_text(ids.identities),
-				     pg_param_text(ids.reasons), pg_param_text(ids.errors)};
+	struct pg_param params[] = {pg_param_text(ids.ids), pg_param_text(ids.identities),
+				    pg_param_text(ids.reasons), pg_param_text(ids.errors)};
 	if (ids.count > 0)
-		ask_leaves(outbox, TAG_SET_ASIDE,
-			   outbox->bare_letters ? "set_aside_bare" : "set_aside", params, 4);
+		outbox_ask_all_leaves(outbox, TAG_SET_ASIDE,
+				      outbox->bare_letters ? "set_aside_bare" : "set_aside", params,
+				      4);
 	if (outbox->bare_letters)
 		tell_bare_letters(batch);
 	outbox_ids_free(&ids);
@@ -425,7 +427,10 @@ static void housekeep(struct source *source, int64_t floor)
 		}
 	outbox->gauges = (struct gauges){0};
 	outbox->gauges_left = outbox->shape.partitioned ? shards_owned(&outbox->source.shards) : 1;
-	ask_leaves(outbox, TAG_GAUGES, "gauges", params, 1);
+	int count = outbox_param_mine(outbox, params, 1);
+	for (size_t leaf = 0; leaf < outbox->shape.leaf_count; leaf++)
+		if (outbox_owns_leaf(outbox, leaf))
+			outbox_ask_leaf(outbox, TAG_GAUGES, "gauges", leaf, params, count, false);
 	pg_sync(outbox->pg);
 }
 

@@ -92,13 +92,9 @@ static void pay_debt(struct outbox *outbox)
 	pg_ask_prepared(outbox->pg, TAG_IGNORE, "begin", NULL, 0, false);
 	for (size_t i = 0; i < outbox->debt.count; i++) {
 		const struct outbox_ids *ids = &outbox->debt.batches[i];
-		struct pg_param params[3] = {pg_param_text(ids->ids),
-					     pg_param_text(ids->identities)};
-		int count = outbox_param_mine(outbox, params, 2);
-		for (size_t leaf = 0; leaf < outbox->shape.leaf_count; leaf++)
-			if (outbox_owns_leaf(outbox, leaf))
-				outbox_ask_leaf(outbox, TAG_IGNORE, "settle", leaf, params, count,
-						false);
+		struct pg_param params[] = {pg_param_text(ids->ids),
+					    pg_param_text(ids->identities)};
+		outbox_ask_all_leaves(outbox, TAG_IGNORE, "settle", params, 2);
 	}
 	outbox_commit_durably(outbox, TAG_DEBT_PAID);
 }

@@ -137,6 +137,8 @@ void outbox_commit_durably(struct outbox *outbox, enum tag tag);
 /* The statements of a leaf are known by its number. */
 void outbox_ask_leaf(struct outbox *outbox, enum tag tag, const char *name, size_t leaf,
 		     const struct pg_param *params, int count, bool binary);
+void outbox_ask_all_leaves(struct outbox *outbox, enum tag tag, const char *name,
+			   const struct pg_param *params, int count);
 bool outbox_owns_leaf(const struct outbox *outbox, size_t leaf);
 /* Adds the shards that are meant, where a statement asks for them; the new count. */
 int outbox_param_mine(const struct outbox *outbox, struct pg_param *params, int count);

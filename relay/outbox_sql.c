@@ -278,7 +278,6 @@ char *outbox_sql_settle(const struct outbox_shape *shape, size_t leaf)
 			      "unnest($1::int8[], $2::text[]) AS given (id, event_id), %s))",
 			      outbox_sql_verb(shape), shape->leaves[leaf].table,
 			      outbox_sql_set(shape), found);
-	free(filter);
 	free(found);
 	return sql;
 }
@@ -397,7 +396,7 @@ static char *gone_time(const char *name)
 char *outbox_sql_set_aside(const struct outbox_shape *shape, size_t leaf, bool extra)
 {
 	const struct config_columns *names = shape->names;
-	char *filter = outbox_sql_mine(shape, "$5"), *found = places(shape, leaf, filter);
+	char *found = places(shape, leaf, "");
 	char *id = gone(names->id), *event_id = gone(names->event_id);
 	char *list = xasprintf("%u::oid::regclass, %s, left(coalesce(%s::text, ''), %d), ",
 			       shape->oid, id, event_id, EVENT_ID_MAX);
@@ -431,7 +430,6 @@ char *outbox_sql_set_aside(const struct outbox_shape *shape, size_t leaf, bool e
 	    "created_at = excluded.created_at, extra = excluded.extra, "
 	    "error = excluded.error, reason = excluded.reason",
 	    shape->leaves[leaf].table, found, list);
-	free(filter);
 	free(found);
 	free(id);
 	free(event_id);

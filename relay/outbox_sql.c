@@ -271,9 +271,7 @@ static char *places(const struct outbox_shape *shape, size_t leaf, const char *f
 
 char *outbox_sql_settle(const struct outbox_shape *shape, size_t leaf)
 {
-	char *filter =
-	    outbox_sql_append(xstrdup(outbox_sql_unpublished(shape)), outbox_sql_mine(shape, "$3"));
-	char *found = places(shape, leaf, filter);
+	char *found = places(shape, leaf, outbox_sql_unpublished(shape));
 	char *sql = xasprintf("%s %s%s WHERE ctid = ANY (ARRAY(SELECT found.place FROM "
 			      "unnest($1::int8[], $2::text[]) AS given (id, event_id), %s))",
 			      outbox_sql_verb(shape), shape->leaves[leaf].table,

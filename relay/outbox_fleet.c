@@ -160,18 +160,20 @@ static bool read_sight(const struct outbox *outbox, const PGresult *result, stru
  * remembers what was published. */
 static bool is_ripe(const struct outbox *outbox, int64_t since_us, int64_t now_us)
 {
-	bool all_lost = outbox->former_pid != 0 && since_us < outbox->joined_us + JOINED_US;
+	bool all_lost = outbox->rejoined && since_us < outbox->joined_us + JOINED_US;
 	return now_us - since_us >= (all_lost ? RIPE_AFTER_LOSS_US : RIPE_US);
 }
 
-static void ripen(struct outbox *outbox, const struct spread_view *view, struct shards *ripe)
+static void ripen(struct outbox *outbox, const struct sight *sight, struct shards *ripe)
 {
+	const struct spread_view *view = &sight->view;
 	int64_t now = clock_monotonic_us();
 	bool alone = outbox->first_look && view->member_count == 1;
 	shards_clear(ripe, view->shards);
 	for (int k = 0; k < view->shards; k++) {
 		int64_t *since = &outbox->free_since_us[k];
-		if (view->owner[k] != 0) {
+		/* To a relay of another layout all of it belongs. */
+		if (view->owner[k] != 0 || sight->other_layout >= 0) {
 			*since = 0;
 			continue;
 		}
@@ -265,7 +267,9 @@ static void on_look(struct outbox *outbox, PGresult *result)
 			       "changed, or it has left schema outbox_relay");
 		return;
 	}
-	ripen(outbox, &sight.view, &ripe);
+	if (!sight.former)
+		outbox->former_pid = 0;
+	ripen(outbox, &sight, &ripe);
 	spread_plan(&sight.view, &ripe, &plan);
 	reclaim(outbox, &sight.view, &plan.take);
 	bool works = shards_owned(&outbox->source.shards) > 0;
@@ -284,6 +288,8 @@ static void on_tried(struct outbox *outbox, PGresult *result)
 	for (int i = 0; i < PQntuples(result); i++)
 		if (PQgetvalue(result, i, 1)[0] == 't' || PLANTED("two-owners"))
 			outbox->taken.owned[atoi(PQgetvalue(result, i, 0))] = true;
+		else /* it has had an owner since the look */
+			outbox->free_since_us[atoi(PQgetvalue(result, i, 0))] = 0;
 	PQclear(result);
 }
 
@@ -353,6 +359,7 @@ void outbox_fleet_join(struct outbox *outbox)
 		shards_clear(&outbox->before, count);
 	shards_clear(&outbox->source.shards, count);
 	outbox->joined_us = clock_monotonic_us();
+	outbox->rejoined = outbox->former_pid != 0;
 	shards_clear(&outbox->handed_over, count);
 	memset(outbox->free_since_us, 0, sizeof(outbox->free_since_us));
 	refresh_owned_text(outbox);

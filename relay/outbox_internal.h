@@ -110,6 +110,7 @@ struct outbox {
 	char *owned_text;     /* owned; source.shards as a parameter */
 	struct shards before; /* owned by the session before */
 	int64_t joined_us;
+	bool rejoined;			   /* after a session that served was lost */
 	int64_t free_since_us[SHARDS_MAX]; /* as far as looks have seen; 0: owned */
 	struct shards handed_over;	   /* as was heard since the last look */
 	bool first_look;

@@ -218,7 +218,7 @@ static void on_answered(void *owner, int tag, PGresult *result)
 }
 
 /* "OID": the bell; "OID rest": it was put to rest; "OID fleet": another relay has come; "OID free
- * {0,3}": it has handed these shards over. */
+ * 8 {0,3}": it has handed these of 8 shards over. */
 static void on_notified(void *owner, const char *channel, const char *payload)
 {
 	struct outbox *outbox = owner;

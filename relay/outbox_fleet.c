@@ -42,11 +42,12 @@ static void refresh_owned_text(struct outbox *outbox)
 	outbox->owned_text = shards_text(&outbox->source.shards);
 }
 
-/* "OID fleet": somebody has come. "OID free {0,3}": these shards were handed over. */
+/* "OID fleet": somebody has come. "OID free 8 {0,3}": these of 8 shards were handed over. */
 static void tell_others(struct outbox *outbox, const struct shards *given)
 {
-	char *which = given ? shards_text(given) : xstrdup("");
-	char *payload = xasprintf("%u %s%s", outbox->shape.oid, given ? "free " : "fleet", which);
+	char *which = shards_text(given ? given : &outbox->source.shards);
+	char *payload = given ? xasprintf("%u free %d %s", outbox->shape.oid, layout(outbox), which)
+			      : xasprintf("%u fleet", outbox->shape.oid);
 	struct pg_param param = pg_param_text(payload);
 	pg_ask(outbox->pg, TAG_IGNORE, "SELECT pg_notify('outbox_relay', $1)", &param, 1, false);
 	free(which);
@@ -55,6 +56,8 @@ static void tell_others(struct outbox *outbox, const struct shards *given)
 
 void outbox_fleet_freed(struct outbox *outbox, const char *which)
 {
+	if (strtol(which, (char **)&which, 10) != layout(outbox))
+		return;
 	while (*which != '\0') {
 		char *end;
 		long shard = strtol(which, &end, 10);

@@ -158,7 +158,7 @@ void outbox_fleet_join(struct outbox *outbox);
 void outbox_fleet_look(struct outbox *outbox);
 void outbox_fleet_answered(struct outbox *outbox, enum tag tag, PGresult *result);
 void outbox_fleet_leave(struct outbox *outbox);
-/* These shards, "{0,3}", were handed over by another relay. */
+/* These of so many shards, "8 {0,3}", were handed over by another relay. */
 void outbox_fleet_freed(struct outbox *outbox, const char *which);
 /* Looks in the answer of "fleet" for sessions of relays that hang while they are being sent to. */
 void outbox_hung_look(struct outbox *outbox, const PGresult *sight);

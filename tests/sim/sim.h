@@ -561,7 +561,7 @@ void sim_reset(struct sim *sim, uint64_t seed, enum plant plant);
 
 /* exhaustive.c: any one and any two faults at any step of a small run. False if something is
  * violated. */
-bool exhaustive_run(struct sim *sim, unsigned runs);
+bool exhaustive_run(struct sim *sim, unsigned runs, bool all);
 /* One of its paths, told step by step. */
 bool exhaustive_replay(struct sim *sim, const char *path);
 

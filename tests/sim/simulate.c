@@ -189,7 +189,7 @@ static const char help[] =
     "  --seeds N        so many random runs\n"
     "  --seed S         the first of them\n"
     "  --plant NAME     with a planted error (\"list\" names them); must find it\n"
-    "  --exhaustive N   any one and two faults at any step of N small runs\n"
+    "  --exhaustive N   any one and any two faults at any steps of N small runs: minutes each\n"
     "  --path PATH      one of these again\n"
     "  --verbose        every step\n";
 
@@ -250,13 +250,13 @@ static bool run_as_asked(struct sim *sim, const struct arguments *args)
 
 	if (args->all) {
 		bool random = run_random(sim, 1, seeds);
-		bool exhaustive = exhaustive_run(sim, EXHAUSTIVE_SEEDS);
+		bool exhaustive = exhaustive_run(sim, EXHAUSTIVE_SEEDS, false);
 		return run_plants(sim) && random && exhaustive;
 	}
 	if (args->path != NULL)
 		return exhaustive_replay(sim, args->path);
 	if (args->exhaustive > 0)
-		return exhaustive_run(sim, args->exhaustive);
+		return exhaustive_run(sim, args->exhaustive, true);
 	if (args->plant == NULL)
 		return run_random(sim, args->seed, seeds);
 	int plant = plant_of(args->plant);

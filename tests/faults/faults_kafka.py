@@ -159,7 +159,7 @@ def halted_by_size(stage, rng):
     topic = a_topic(stage, rng)
     stage.kafka.configure_topic(topic, max_message_bytes=3000)
     try:
-        until(lambda: len(stage.fleet.alive()) < len(stage.fleet.members), 20, "a relay to halt")
+        until(lambda: len(stage.fleet.alive()) < len(stage.fleet.members), 60, "a relay to halt")
         stage.wait(rng.uniform(0, 2))
     finally:
         stage.kafka.configure_topic(topic, max_message_bytes=None)

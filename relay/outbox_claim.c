@@ -88,6 +88,10 @@ void outbox_claim(struct source *source, const struct claim *claim)
 			asked.rows[i++] = ask_leaf(outbox, claim, asked.leaves, leaf, exact);
 	if (claim->observes)
 		ask_left(outbox, params);
+	if (PLANTED("settle-before-ack")) {
+		pg_ask_prepared(outbox->pg, TAG_IGNORE, "commit", NULL, 0, false);
+		pg_ask_prepared(outbox->pg, TAG_IGNORE, "begin", NULL, 0, false);
+	}
 	pg_sync(outbox->pg);
 	outbox->asked[outbox->asked_count++] = asked;
 }

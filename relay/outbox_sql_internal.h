@@ -36,10 +36,10 @@ char *outbox_sql_length(const char *name, uint32_t type);
 struct values;
 struct values *outbox_sql_values_new(const struct outbox_shape *shape, bool exact);
 void outbox_sql_values_free(struct values **values);
-char *outbox_sql_row_size(const struct values *values);
+char *outbox_sql_row_size(const struct values *row);
 /* Of a row whose size was measured: more than so many bytes are not fetched. */
-size_t outbox_sql_whole_size(const struct values *values);
-char *outbox_sql_returning(const struct outbox_shape *shape, const struct values *values);
+size_t outbox_sql_whole_size(const struct values *row);
+char *outbox_sql_returning(const struct outbox_shape *shape, const struct values *row);
 
 /* The event id as claims return it: text as it is, or cut where no event fits any more. */
 char *outbox_sql_identity(const struct outbox_shape *shape, const char *expression);

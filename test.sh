@@ -11,7 +11,7 @@ cd "$(dirname "$0")"
 LAYERS=(lint unit asan fuzz sim system faults)
 # What also runs on the build with sanitizers: every part of the relay once, what handles input, and the ways out of a
 # fault, where memory is given back out of turn.
-ASAN_SYSTEM=(first_event payloads claims settle reject commands config_errors missing_topic signals http embedded
+ASAN_SYSTEM=(first_event payloads claims settle reject commands shards partitions missing_topic signals http embedded
     database_faults kafka_faults)
 FUZZ_SECONDS=10
 jobs=$(nproc)

@@ -3,7 +3,7 @@
  */
 #include "sim.h"
 
-const struct plant_entry plants[PLANTS] = {
+const struct plant_entry plants[PLANT_COUNT] = {
     [PLANT_NONE] = {"none", ""},
     [PLANT_ACKS_TOO_SOON] = {"settle-before-acks", "takes an event from the outbox unpublished"},
     [PLANT_CLAIMS_ABOVE_LAST] = {"claims-above-last-id", "reorders a key"},

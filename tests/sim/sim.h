@@ -370,7 +370,7 @@ enum plant {
 	PLANT_STORM,
 	PLANT_KEY_NOT_HELD,
 	PLANT_PASSED_OVER,
-	PLANTS
+	PLANT_COUNT
 };
 
 struct plan {
@@ -545,7 +545,7 @@ struct plant_entry {
 	const char *name;
 	const char *expects; /* the violation that finds it */
 };
-extern const struct plant_entry plants[PLANTS];
+extern const struct plant_entry plants[PLANT_COUNT];
 
 /* states.c: how many different states were seen */
 struct states *states_new(void);

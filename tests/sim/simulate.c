@@ -167,7 +167,7 @@ static bool run_plants(struct sim *sim)
 {
 	bool ok = true;
 
-	for (int plant = PLANT_NONE + 1; plant < PLANTS; plant++)
+	for (int plant = PLANT_NONE + 1; plant < PLANT_COUNT; plant++)
 		ok = run_plant(sim, (enum plant)plant, 1, PLANT_SEEDS) && ok;
 	return ok;
 }
@@ -236,10 +236,10 @@ static bool parse(int argc, char **argv, struct arguments *args)
 
 static int plant_of(const char *name)
 {
-	for (int plant = PLANT_NONE + 1; plant < PLANTS; plant++)
+	for (int plant = PLANT_NONE + 1; plant < PLANT_COUNT; plant++)
 		if (strcmp(plants[plant].name, name) == 0)
 			return plant;
-	for (int plant = PLANT_NONE + 1; plant < PLANTS; plant++)
+	for (int plant = PLANT_NONE + 1; plant < PLANT_COUNT; plant++)
 		printf("%-24s %s\n", plants[plant].name, plants[plant].expects);
 	return -1;
 }

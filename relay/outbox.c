@@ -63,11 +63,6 @@ void outbox_make_durable(struct outbox *outbox)
 
 /* ---- the leaves ---- */
 
-bool outbox_owns_leaf(const struct outbox *outbox, size_t leaf)
-{
-	return !outbox->shape.partitioned || outbox->source.shards.owned[leaf];
-}
-
 void outbox_ask_leaf(struct outbox *outbox, enum tag tag, const char *name, size_t leaf,
 		     const struct pg_param *params, int count, bool binary)
 {
@@ -82,6 +77,14 @@ int outbox_param_mine(const struct outbox *outbox, struct pg_param *params, int 
 		return count;
 	params[count] = pg_param_text(outbox->owned_text);
 	return count + 1;
+}
+
+void outbox_ask_own_leaves(struct outbox *outbox, enum tag tag, const char *name,
+			   struct pg_param *params, int count, bool binary)
+{
+	count = outbox_param_mine(outbox, params, count);
+	for (size_t i = 0; i < outbox->own_count; i++)
+		outbox_ask_leaf(outbox, tag, name, outbox->own[i], params, count, binary);
 }
 
 /* Settling is by identity and of what was published or rejected: in every leaf, whoever owns it by
@@ -101,10 +104,8 @@ void outbox_ask_all_leaves(struct outbox *outbox, enum tag tag, const char *name
 static double depth(const struct outbox *outbox, double count, double first, double drawn)
 {
 	const struct shards *shards = &outbox->source.shards;
-	double part = shards->count > 0 ? (double)shards_owned(shards) / shards->count : 1;
-	if (outbox->shape.partitioned)
-		part = 1.0 / shards->count;
-	double estimate = (drawn - first + 1) * part;
+	int ours = outbox->shape.partitioned ? 1 : shards_owned(shards);
+	double estimate = (drawn - first + 1) * ours / shards->count;
 	return count > GAUGE_CAP && estimate > count ? estimate : count;
 }
 
@@ -420,17 +421,13 @@ static void housekeep(struct source *source, int64_t floor)
 	struct pg_int8 first = outbox_above(floor);
 	struct pg_param params[2] = {pg_param_int8(&first)};
 	outbox->purge_full = false;
-	for (size_t leaf = 0; outbox->shape.mark && leaf < outbox->shape.leaf_count; leaf++)
-		if (outbox_owns_leaf(outbox, leaf)) {
-			outbox_ask_leaf(outbox, TAG_PURGED, "purge", leaf, NULL, 0, false);
-			pg_sync(outbox->pg);
-		}
+	for (size_t i = 0; outbox->shape.mark && i < outbox->own_count; i++) {
+		outbox_ask_leaf(outbox, TAG_PURGED, "purge", outbox->own[i], NULL, 0, false);
+		pg_sync(outbox->pg);
+	}
 	outbox->gauges = (struct gauges){0};
-	outbox->gauges_left = outbox->shape.partitioned ? shards_owned(&outbox->source.shards) : 1;
-	int count = outbox_param_mine(outbox, params, 1);
-	for (size_t leaf = 0; leaf < outbox->shape.leaf_count; leaf++)
-		if (outbox_owns_leaf(outbox, leaf))
-			outbox_ask_leaf(outbox, TAG_GAUGES, "gauges", leaf, params, count, false);
+	outbox->gauges_left = outbox->own_count;
+	outbox_ask_own_leaves(outbox, TAG_GAUGES, "gauges", params, 1, false);
 	pg_sync(outbox->pg);
 }
 

@@ -19,37 +19,32 @@ struct pg_int8 outbox_above(int64_t floor)
 	return pg_put_int8(floor > 0 && floor < INT64_MAX ? floor + 1 : INT64_MIN);
 }
 
-/* What a leaf of the claim gets, by what it had the last time. */
-static int64_t share(const struct outbox *outbox, int64_t whole, int leaves,
-		     const struct outbox_leaf *leaf)
+/* Of all that the leaves of the claim get, the part of each by what it had the last time. */
+static double part_of(const struct outbox *outbox, const struct outbox_leaf *leaf)
 {
-	int64_t had = 0;
-	if (leaves == 1)
-		return whole;
-	for (size_t i = 0; i < outbox->shape.leaf_count; i++)
-		if (outbox_owns_leaf(outbox, i))
-			had += outbox->shape.leaves[i].rows + LEAF_ROWS;
-	double part = (double)(leaf->rows + LEAF_ROWS) / (double)had;
+	return (double)(leaf->rows + LEAF_ROWS) / (double)outbox->rows_had;
+}
+
+static int64_t share(int64_t whole, double part)
+{
 	int64_t rows = (int64_t)((double)whole * part);
 	return rows > 0 ? rows : 1;
 }
 
-static void ask_left(struct outbox *outbox, struct pg_param *params)
+static void sum_rows(struct outbox *outbox)
 {
-	int count = outbox_param_mine(outbox, params, 1);
-	for (size_t leaf = 0; leaf < outbox->shape.leaf_count; leaf++)
-		if (outbox_owns_leaf(outbox, leaf))
-			outbox_ask_leaf(outbox, TAG_LEFT, "left", leaf, params, count, true);
+	outbox->rows_had = 0;
+	for (size_t i = 0; i < outbox->own_count; i++)
+		outbox->rows_had += outbox->shape.leaves[outbox->own[i]].rows + LEAF_ROWS;
 }
 
 /* The events of one leaf; how many rows it was asked for. */
-static int64_t ask_leaf(struct outbox *outbox, const struct claim *claim, int leaves, size_t number,
-			bool exact)
+static int64_t ask_leaf(struct outbox *outbox, const struct claim *claim, size_t number, bool exact)
 {
-	const struct outbox_leaf *leaf = &outbox->shape.leaves[number];
-	int64_t asked = exact ? 1 : share(outbox, claim->rows, leaves, leaf);
+	double part = part_of(outbox, &outbox->shape.leaves[number]);
+	int64_t asked = exact ? 1 : share(claim->rows, part);
 	struct pg_int8 first = outbox_above(claim->floor), rows = pg_put_int8(asked);
-	struct pg_int8 bytes = pg_put_int8(share(outbox, claim->bytes, leaves, leaf));
+	struct pg_int8 bytes = pg_put_int8(share(claim->bytes, part));
 	struct pg_param params[4] = {pg_param_int8(&first), pg_param_int8(&rows),
 				     pg_param_int8(&bytes)};
 	int count = outbox_param_mine(outbox, params, exact ? 1 : 3);
@@ -58,20 +53,14 @@ static int64_t ask_leaf(struct outbox *outbox, const struct claim *claim, int le
 	return asked;
 }
 
-static int owned_leaves(const struct outbox *outbox)
-{
-	return outbox->shape.partitioned ? shards_owned(&outbox->source.shards) : 1;
-}
-
 void outbox_claim(struct source *source, const struct claim *claim)
 {
 	struct outbox *outbox = (struct outbox *)source;
 	bool exact = outbox->exact_claims > 0;
 	struct pg_int8 first = outbox_above(claim->floor);
 	struct pg_param params[2] = {pg_param_int8(&first)};
-	struct asked asked = {.leaves = owned_leaves(outbox), .observes = claim->observes};
-	int i = 0;
-	asked.rows = xcalloc((size_t)asked.leaves, sizeof(*asked.rows));
+	struct asked asked = {.observes = claim->observes};
+	asked.rows = xcalloc(outbox->own_count, sizeof(*asked.rows));
 	if (exact)
 		outbox->exact_claims--;
 	if (claim->opens) {
@@ -83,11 +72,11 @@ void outbox_claim(struct source *source, const struct claim *claim)
 		pg_ask_prepared(outbox->pg, TAG_DRAWN, "drawn", NULL, 0, true);
 		pg_ask_prepared(outbox->pg, TAG_WRITERS, "writers", NULL, 0, false);
 	}
-	for (size_t leaf = 0; leaf < outbox->shape.leaf_count; leaf++)
-		if (outbox_owns_leaf(outbox, leaf))
-			asked.rows[i++] = ask_leaf(outbox, claim, asked.leaves, leaf, exact);
+	sum_rows(outbox);
+	for (size_t i = 0; i < outbox->own_count; i++)
+		asked.rows[i] = ask_leaf(outbox, claim, outbox->own[i], exact);
 	if (claim->observes)
-		ask_left(outbox, params);
+		outbox_ask_own_leaves(outbox, TAG_LEFT, "left", params, 1, true);
 	if (PLANTED("settle-before-ack")) {
 		pg_ask_prepared(outbox->pg, TAG_IGNORE, "commit", NULL, 0, false);
 		pg_ask_prepared(outbox->pg, TAG_IGNORE, "begin", NULL, 0, false);
@@ -131,15 +120,6 @@ static void lower(int64_t *upto, int64_t bound)
 		*upto = bound;
 }
 
-/* The leaf that this answer of a claim is of. */
-static struct outbox_leaf *owned_leaf(struct outbox *outbox, size_t number)
-{
-	size_t leaf = 0;
-	for (; !outbox_owns_leaf(outbox, leaf) || number-- > 0; leaf++)
-		;
-	return &outbox->shape.leaves[leaf];
-}
-
 /* A claim that took rows and passed over none has left nothing before the last of them. Of one that
  * took nothing this cannot be told: it may have passed over all. */
 static void on_claimed(struct outbox *outbox, PGresult *result)
@@ -157,7 +137,7 @@ static void on_claimed(struct outbox *outbox, PGresult *result)
 	else
 		lower(&gathering->upto, last);
 	gathering->full |= rows == outbox->asked[0].rows[gathering->count];
-	owned_leaf(outbox, gathering->count)->rows = rows;
+	outbox->shape.leaves[outbox->own[gathering->count]].rows = rows;
 	gathering->results[gathering->count++] = result;
 }
 
@@ -180,15 +160,15 @@ static void begin_gathering(struct outbox *outbox)
 	if (gathering->results != NULL)
 		return;
 	*gathering = (struct gathering){.whole = true, .upto = INT64_MAX};
-	gathering->results = xcalloc((size_t)outbox->asked[0].leaves, sizeof(struct PGresult *));
+	gathering->results = xcalloc(outbox->own_count, sizeof(struct PGresult *));
 }
 
 static bool is_gathered(const struct outbox *outbox)
 {
 	const struct gathering *gathering = &outbox->gathering;
 	const struct asked *asked = &outbox->asked[0];
-	return (int)gathering->count == asked->leaves &&
-	       (!asked->observes || gathering->lefts == asked->leaves);
+	return gathering->count == outbox->own_count &&
+	       (!asked->observes || gathering->lefts == outbox->own_count);
 }
 
 static void tell_claimed(struct outbox *outbox)

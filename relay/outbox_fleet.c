@@ -36,10 +36,17 @@ struct sight {
 
 /* ---- telling ---- */
 
-static void refresh_owned_text(struct outbox *outbox)
+/* What claims need to know of the shards, once they have changed. */
+static void refresh_owned(struct outbox *outbox)
 {
+	const struct shards *shards = &outbox->source.shards;
 	free(outbox->owned_text);
-	outbox->owned_text = shards_text(&outbox->source.shards);
+	outbox->owned_text = shards_text(shards);
+	outbox->own_count = 0;
+	for (int k = 0; k < shards->count; k++)
+		if (shards->owned[k] && (outbox->shape.partitioned || outbox->own_count == 0))
+			outbox->own[outbox->own_count++] =
+			    outbox->shape.partitioned ? (size_t)k : 0;
 }
 
 /* "OID fleet": somebody has come. "OID free 8 {0,3}": these of 8 shards were handed over. */
@@ -236,7 +243,7 @@ static void give(struct outbox *outbox, const struct shards *shards)
 			ask_lock(outbox, unlock, k);
 			outbox->source.shards.owned[k] = outbox->before.owned[k] = false;
 		}
-	refresh_owned_text(outbox);
+	refresh_owned(outbox);
 	tell_others(outbox, shards);
 	pg_sync(outbox->pg);
 	FAILPOINT("handed-over");
@@ -315,7 +322,7 @@ static void on_verified(struct outbox *outbox, PGresult *result)
 			outbox_open_leaf(outbox, outbox->shape.partitioned ? (size_t)k : 0);
 		}
 	pg_sync(outbox->pg);
-	refresh_owned_text(outbox);
+	refresh_owned(outbox);
 	tell(outbox, &sight, gained);
 }
 
@@ -365,7 +372,7 @@ void outbox_fleet_join(struct outbox *outbox)
 	outbox->rejoined = outbox->former_pid != 0;
 	shards_clear(&outbox->handed_over, count);
 	memset(outbox->free_since_us, 0, sizeof(outbox->free_since_us));
-	refresh_owned_text(outbox);
+	refresh_owned(outbox);
 	snprintf(sql, sizeof(sql), "SELECT pg_advisory_lock_shared(%d, %d)", (int)outbox->shape.oid,
 		 (int)outbox_member_lock(layout(outbox)));
 	pg_ask(outbox->pg, TAG_IGNORE, sql, NULL, 0, false);

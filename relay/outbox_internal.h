@@ -49,7 +49,7 @@ enum { FIELDS_MAX = ROUTE_FIELDS_MAX + 1 }; /* and the identity */
 struct gathering {
 	PGresult **results; /* owned */
 	size_t count;
-	int lefts;
+	size_t lefts;
 	bool full;    /* a leaf gave as many rows as it was asked for */
 	bool whole;   /* no row was passed over, as far as the claims could tell */
 	int64_t upto; /* no row was left up to here */
@@ -57,7 +57,6 @@ struct gathering {
 
 /* What one claim has asked for. */
 struct asked {
-	int leaves;
 	bool observes;
 	int64_t *rows; /* owned; of each leaf, in their order */
 };
@@ -95,8 +94,9 @@ struct outbox {
 	struct asked asked[CLAIMS_UNDER_WAY]; /* oldest first */
 	size_t asked_count;
 	struct gathering gathering;
+	int64_t rows_had;     /* by the leaves of this claim, see outbox_claim.c */
 	struct gauges gauges; /* the sum so far */
-	int gauges_left;
+	size_t gauges_left;
 
 	struct loop_timer *heartbeat;
 	int64_t beat_us,
@@ -107,8 +107,9 @@ struct outbox {
 	bool rest_due;	     /* the bell is to be put to rest behind the transaction */
 
 	/* outbox_fleet.c */
-	char *owned_text;     /* owned; source.shards as a parameter */
-	struct shards before; /* owned by the session before */
+	char *owned_text;		   /* owned; source.shards as a parameter */
+	size_t own[SHARDS_MAX], own_count; /* the leaves of source.shards, in their order */
+	struct shards before;		   /* owned by the session before */
 	int64_t joined_us;
 	bool rejoined;			   /* after a session that served was lost */
 	int64_t free_since_us[SHARDS_MAX]; /* as far as looks have seen; 0: owned */
@@ -140,7 +141,10 @@ void outbox_ask_leaf(struct outbox *outbox, enum tag tag, const char *name, size
 		     const struct pg_param *params, int count, bool binary);
 void outbox_ask_all_leaves(struct outbox *outbox, enum tag tag, const char *name,
 			   const struct pg_param *params, int count);
-bool outbox_owns_leaf(const struct outbox *outbox, size_t leaf);
+/* The same of each leaf that is ours, for the shards that are meant. params has room for one more.
+ */
+void outbox_ask_own_leaves(struct outbox *outbox, enum tag tag, const char *name,
+			   struct pg_param *params, int count, bool binary);
 /* Adds the shards that are meant, where a statement asks for them; the new count. */
 int outbox_param_mine(const struct outbox *outbox, struct pg_param *params, int count);
 

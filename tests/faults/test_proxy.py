@@ -11,22 +11,7 @@ from faults import pgbytes as pg
 from faults.kafkawire import KafkaWire
 from faults.peers import World, is_reset, receive, silent, take
 from faults.pgwire import PgWire
-from faults.proxy import LoopThread
 from faults.wire import RawWire
-
-
-@pytest.fixture(scope="module")
-def thread():
-    thread = LoopThread()
-    yield thread
-    thread.stop()
-
-
-@pytest.fixture
-def raw(thread):
-    world = World(RawWire, thread)
-    yield world
-    world.close()
 
 
 def test_passes_both_ways_and_the_ends(raw):

@@ -7,31 +7,7 @@ import pytest
 from faults import kafkabytes as kafka
 from faults import pgbytes as pg
 from faults.kafkaproduce import partitions
-from faults.kafkawire import KafkaWire
-from faults.peers import COMMIT, COMMITTED, World, is_reset, receive, silent, take
-from faults.pgwire import PgWire
-from faults.proxy import LoopThread
-
-
-@pytest.fixture(scope="module")
-def thread():
-    thread = LoopThread()
-    yield thread
-    thread.stop()
-
-
-@pytest.fixture
-def postgres(thread):
-    world = World(PgWire, thread)
-    yield world
-    world.close()
-
-
-@pytest.fixture
-def broker(thread):
-    world = World(KafkaWire, thread)
-    yield world
-    world.close()
+from faults.peers import COMMIT, COMMITTED, is_reset, receive, silent, take
 
 
 def test_hold_before_commit(postgres):

@@ -282,6 +282,19 @@ static inline void reach_stopped(struct world *w)
 	tell(w, ON_CLOSED);
 }
 
+/* Dry looks until the waker has got so far. */
+static inline void rest_until(struct world *w, enum waker_state state)
+{
+	for (int i = 0; w->engine.waker.state != state; i++) {
+		assert_true(i < 20);
+		if (w->engine.state == ENGINE_RESTING)
+			rested(w);
+		if (find(w, DO_CLAIM)->claim.observes)
+			observed(w, 0);
+		claimed(w, 0);
+	}
+}
+
 static inline void finish(struct world *w)
 {
 	w->batch.outstanding = 0;

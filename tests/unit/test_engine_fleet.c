@@ -17,14 +17,7 @@ static void reach_sleep(struct world *w)
 	in_company(w, true);
 	observed(w, 0);
 	claimed(w, 0);
-	for (int i = 0; w->engine.waker.state != WAKER_ASLEEP; i++) {
-		assert_true(i < 20);
-		if (w->engine.state == ENGINE_RESTING)
-			rested(w);
-		if (find(w, DO_CLAIM)->claim.observes)
-			observed(w, 0);
-		claimed(w, 0);
-	}
+	rest_until(w, WAKER_ASLEEP);
 }
 
 /* ---- looks ---- */

@@ -412,18 +412,6 @@ static void test_nothing_is_claimed_while_kafka_is_away(void **state)
 
 /* ---- waking ---- */
 
-static void rest_until(struct world *w, enum waker_state state)
-{
-	for (int i = 0; w->engine.waker.state != state; i++) {
-		assert_true(i < 20);
-		if (w->engine.state == ENGINE_RESTING)
-			rested(w);
-		if (find(w, DO_CLAIM)->claim.observes)
-			observed(w, 0);
-		claimed(w, 0);
-	}
-}
-
 static void test_the_bell_is_armed_and_the_next_look_goes_with_it(void **state)
 {
 	struct world w;

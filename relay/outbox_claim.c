@@ -120,8 +120,17 @@ static void lower(int64_t *upto, int64_t bound)
 		*upto = bound;
 }
 
-/* A claim that took rows and passed over none has left nothing before the last of them. Of one that
- * took nothing this cannot be told: it may have passed over all. */
+/* Whether the claim has left nothing before the last row it took: it took rows and passed over
+ * none. Of one that took nothing this cannot be told, it may have passed over all; nor where relays
+ * compete, who pass over what others have locked without counting it. */
+static bool left_nothing(const struct outbox *outbox, const PGresult *result)
+{
+	if (PQntuples(result) == 0 || outbox->shape.competing)
+		return false;
+	return PQgetisnull(result, 0, CLAIM_CUT) ||
+	       pg_get_int4(PQgetvalue(result, 0, CLAIM_CUT)) != CUT_HELD;
+}
+
 static void on_claimed(struct outbox *outbox, PGresult *result)
 {
 	struct gathering *gathering = &outbox->gathering;
@@ -131,11 +140,10 @@ static void on_claimed(struct outbox *outbox, PGresult *result)
 		int64_t id = pg_get_int8(PQgetvalue(result, i, CLAIM_ID));
 		last = id > last ? id : last;
 	}
-	if (rows == 0 || (!PQgetisnull(result, 0, CLAIM_CUT) &&
-			  pg_get_int4(PQgetvalue(result, 0, CLAIM_CUT)) == CUT_HELD))
-		gathering->whole = false;
-	else
+	if (left_nothing(outbox, result))
 		lower(&gathering->upto, last);
+	else
+		gathering->whole = false;
 	gathering->full |= rows == outbox->asked[0].rows[gathering->count];
 	outbox->shape.leaves[outbox->own[gathering->count]].rows = rows;
 	gathering->results[gathering->count++] = result;

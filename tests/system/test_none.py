@@ -1,4 +1,6 @@
 """ordering = "none": relays compete for every event, and which of them gets it is nobody's business."""
+import pytest
+
 from harness.fleet import locked, standby, wait_spread
 from harness.waiting import holds, until
 from harness.writers import Writers, arrivals, insert
@@ -57,12 +59,13 @@ def test_one_is_killed(fleet, database, reader):
     assert len(arrived) - len(set(arrived)) <= 5 * NONE["batch_rows"]
 
 
-def test_a_lock_of_somebody_else(fleet, database, reader):
+@pytest.mark.parametrize("relays", [1, 2])
+def test_a_lock_of_somebody_else(fleet, database, reader, relays):
     """It holds back its row and no other, not even of the key; the row comes when the lock ends."""
     insert(database, 300)
     with database.session(autocommit=False) as lock:
         lock.execute("SELECT FROM outbox_events WHERE id = 1 FOR UPDATE")
-        fleet(2, **NONE)
+        fleet(relays, **NONE)
         consumer = reader()
         consumer.take(299)
         holds(lambda: consumer.rest() == [], 0.5, "the locked one does not come", every=0.1)

@@ -89,8 +89,8 @@ struct engine_input {
 };
 
 enum engine_do {
-	DO_ACQUIRE,
-	DO_CLAIM, /* claim */
+	DO_ACQUIRE, /* abstains */
+	DO_CLAIM,   /* claim */
 	DO_PRODUCE,
 	DO_SETTLE, /* more */
 	DO_END,
@@ -117,6 +117,7 @@ struct engine_action {
 	int64_t after_us;
 	bool set_aside;
 	bool more;
+	bool abstains;
 	enum engine_cause cause;
 };
 
@@ -141,6 +142,8 @@ struct engine {
 	struct horizon horizon;
 	struct waker waker;
 	bool sink_ready, sink_reachable, sink_broken, sink_blocked, rebuilding;
+	int64_t sink_gone_us; /* since when it cannot be used; INT64_MAX: it can */
+	bool abstains;	      /* as the last look had it: others shall have the shards */
 	bool probing; /* one claim, to see whether a blocked sink would take its events now */
 	int64_t probe_at_us;
 	bool stopping;	  /* asked to stop */

@@ -67,8 +67,9 @@ struct source;
 struct source_ops {
 	/* Opens the session if there is none, looks at what the other relays own, takes shards and
 	 * hands some over: acquired, busy or lost. Outside a transaction only, with nothing
-	 * published that is not settled. */
-	void (*acquire)(struct source *source);
+	 * published that is not settled. abstains: the sink cannot be reached, so no shard is to be
+	 * ours that another relay could serve. */
+	void (*acquire)(struct source *source, bool abstains);
 	void (*claim)(struct source *source, const struct claim *claim);
 	/* Commits the open transaction, whose events are those of batch; settled. more: a backlog
 	 * waits, so the source need not wait until this very commit is durable, if it remembers the

@@ -10,6 +10,9 @@
  * somebody has died is not. Alone there is nobody to take over from. */
 enum { FLEET_US = 250 * 1000, ALONE_US = 5000 * 1000 };
 
+/* For so long a relay without the sink keeps its shards: they are not to move at every hiccup. */
+enum { ABSTAIN_US = 5000 * 1000 };
+
 /* A session is tried for every 1.6 s at least: outbox_fleet.c reckons with relays that are away for
  * no longer than 3 s. */
 enum { DOUBLINGS_MOST = 4 };
@@ -66,6 +69,8 @@ void engine_on_busy(struct step *s)
 	if (engine->waker.armed)
 		engine_act(s, DO_BELL_OFF);
 	waker_reset(&engine->waker, false, engine->options.poll_us);
+	if (engine->batch->outstanding == 0)
+		engine_rebuild_if_broken(s);
 	look_again_in(s, FLEET_US);
 	engine_enter(engine, ENGINE_STANDBY);
 	int64_t after = engine->fleet_at_us - s->input->now_us;
@@ -142,4 +147,24 @@ void engine_on_rested(struct step *s)
 {
 	if (waker_rested(&s->engine->waker))
 		look(s, false);
+}
+
+/* ---- the sink, as the other relays are concerned ---- */
+
+bool engine_must_abstain(const struct step *s)
+{
+	return s->input->now_us - ABSTAIN_US >= s->engine->sink_gone_us;
+}
+
+void engine_watch_sink(struct step *s)
+{
+	struct engine *engine = s->engine;
+	bool there = engine->sink_ready && engine->sink_reachable && !engine->sink_broken;
+	if (!there && engine->sink_gone_us == INT64_MAX)
+		engine->sink_gone_us = s->input->now_us;
+	if (!there)
+		return;
+	engine->sink_gone_us = INT64_MAX;
+	if (engine->abstains)
+		engine_on_stirred(s);
 }

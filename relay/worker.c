@@ -139,7 +139,7 @@ static void perform(struct worker *worker, const struct engine_action *action)
 	const struct worker_world *world = worker->world;
 	switch (action->kind) {
 	case DO_ACQUIRE:
-		source->ops->acquire(source);
+		source->ops->acquire(source, action->abstains);
 		break;
 	case DO_CLAIM:
 		claim(worker, &action->claim);
@@ -417,6 +417,7 @@ void worker_status(const struct worker *worker, struct worker_status *status)
 	    .working = is_working(worker->engine.state),
 	    .acquired = worker->acquired,
 	    .standby = worker->standby_for,
+	    .abstains = worker->engine.abstains,
 	    .shards = &worker->source->shards,
 	    .waiting = worker->waiting_us > 0 || worker->batch.events > 0,
 	    .idle_us = worker_now_us(worker) - since,

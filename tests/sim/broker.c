@@ -15,6 +15,11 @@ bool broker_is_up(const struct sim *sim)
 	return sim->now_us >= sim->broker.down_until_us;
 }
 
+bool broker_answers(const struct relay *relay)
+{
+	return broker_is_up(relay->sim) && relay->sim->now_us >= relay->producer.away_until_us;
+}
+
 static void push_report(struct producer *producer, enum report_kind kind, unsigned row,
 			struct event *event)
 {
@@ -145,10 +150,9 @@ static unsigned first_unappended(const struct producer *producer, unsigned parti
 
 bool broker_can_append(const struct relay *relay, unsigned partition)
 {
-	const struct sim *sim = relay->sim;
 	const struct producer *producer = &relay->producer;
 
-	return broker_is_up(sim) &&
+	return broker_answers(relay) &&
 	       first_unappended(producer, partition) < producer->flight_count[partition];
 }
 
@@ -218,7 +222,7 @@ bool broker_can_acknowledge(const struct relay *relay, unsigned partition)
 	const struct sim *sim = relay->sim;
 	const struct producer *producer = &relay->producer;
 
-	if (!broker_is_up(sim) || producer->flight_count[partition] == 0)
+	if (!broker_answers(relay) || producer->flight_count[partition] == 0)
 		return false;
 	return producer->flights[partition][0].appended ||
 	       (sim->plant == PLANT_ACKS_TOO_SOON && !producer->flights[partition][0].acknowledged);

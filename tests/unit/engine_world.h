@@ -44,10 +44,10 @@ static inline void add_words(struct world *w, const struct engine_action *action
 	static const char *const causes[] = {"", ":bell", ":poll", ":sweep"};
 	size_t len = strlen(w->did);
 
-	snprintf(w->did + len, sizeof(w->did) - len, "%s%s%s%s%s%s%s", len > 0 ? " " : "",
+	snprintf(w->did + len, sizeof(w->did) - len, "%s%s%s%s%s%s%s%s", len > 0 ? " " : "",
 		 words[action->kind], action->claim.opens ? ":opens" : "",
 		 action->claim.observes ? ":observes" : "", action->set_aside ? ":aside" : "",
-		 action->more ? ":more" : "",
+		 action->more ? ":more" : "", action->abstains ? ":abstains" : "",
 		 action->kind == DO_WOKEN ? causes[action->cause] : "");
 }
 

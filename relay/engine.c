@@ -200,7 +200,8 @@ void engine_resume(struct step *s, bool observes)
 	if (must_halt(engine))
 		engine->halting = true;
 	if (engine->batch->outstanding > 0) {
-		hold(s);
+		if (!engine_looks_for_relief(s))
+			hold(s);
 		return;
 	}
 	if (needs_recovery(engine)) {

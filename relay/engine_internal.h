@@ -32,6 +32,8 @@ void engine_acquire(struct step *s);
 /* To be called when the sink has come or gone: a relay without it abstains after a while. */
 void engine_watch_sink(struct step *s);
 bool engine_must_abstain(const struct step *s);
+/* Looks whether another relay could publish what this one cannot. True if it is time for that. */
+bool engine_looks_for_relief(struct step *s);
 
 /* A broken sink is rebuilt once it holds nothing, whether shards are ours or not. */
 void engine_rebuild_if_broken(struct step *s);

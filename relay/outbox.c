@@ -293,11 +293,11 @@ static const struct pg_events pg_events = {
 
 /* ---- asks ---- */
 
-static void acquire(struct source *source, bool abstains)
+static void acquire(struct source *source, bool abstains, bool keeps)
 {
 	struct outbox *outbox = outbox_of(source);
 	if (outbox->pg != NULL) {
-		outbox_fleet_look(outbox, abstains);
+		outbox_fleet_look(outbox, abstains, keeps);
 		return;
 	}
 	outbox->abstains = abstains;

@@ -122,6 +122,7 @@ static void tell(struct outbox *outbox, const struct sight *sight, bool gained)
 {
 	const struct shards *shards = &outbox->source.shards;
 	int owned = shards_owned(shards);
+	outbox->source.relief = sight->view.member_count > (outbox->abstains ? 0 : 1);
 	outbox->source.company = sight->view.member_count > 1 || owned < shards->count;
 	if (owned == 0)
 		tell_busy(outbox, sight);
@@ -231,8 +232,9 @@ static void ask_membership(struct outbox *outbox, const char *function)
 	pg_ask(outbox->pg, TAG_IGNORE, sql, NULL, 0, false);
 }
 
-void outbox_fleet_look(struct outbox *outbox, bool abstains)
+void outbox_fleet_look(struct outbox *outbox, bool abstains, bool keeps)
 {
+	outbox->keeps = keeps;
 	if (abstains != outbox->abstains) {
 		ask_membership(outbox, "pg_advisory_unlock_shared");
 		outbox->abstains = abstains;
@@ -300,6 +302,10 @@ static void on_look(struct outbox *outbox, PGresult *result)
 	}
 	if (!sight.former)
 		outbox->former_pid = 0;
+	if (outbox->keeps) {
+		tell(outbox, &sight, false);
+		return;
+	}
 	ripen(outbox, &sight, &ripe);
 	spread_plan(&sight.view, &ripe, &plan);
 	reclaim(outbox, &sight.view, &plan.take);
@@ -386,6 +392,7 @@ static void end_former_session(struct outbox *outbox)
 void outbox_fleet_join(struct outbox *outbox)
 {
 	int count = shard_count(outbox);
+	outbox->keeps = false;
 	if (outbox->before.count != count)
 		shards_clear(&outbox->before, count);
 	shards_clear(&outbox->source.shards, count);

@@ -104,7 +104,14 @@ static void op_rebuild(struct sink *sink)
 	producer->ready_us = sim->now_us + (int64_t)sim_below(sim, 800) * MS;
 }
 
-static const struct sink_ops ops = {op_produce, op_rebuild};
+static void op_give_up(struct sink *sink)
+{
+	const struct producer *producer = (struct producer *)sink;
+
+	producer_give_up(producer->relay);
+}
+
+static const struct sink_ops ops = {op_produce, op_rebuild, op_give_up};
 
 void producer_init(struct relay *relay)
 {
@@ -346,6 +353,17 @@ void producer_break(struct relay *relay, bool hard, unsigned variant)
 		give_back(relay, p, variant / 2);
 	if (!broken_first)
 		push_report(producer, REPORT_BROKEN, 0, NULL);
+}
+
+void producer_give_up(struct relay *relay)
+{
+	struct sim *sim = relay->sim;
+
+	relay->producer.state = PRODUCER_DRAINING;
+	relay->producer.blocked = false;
+	allow_jumps(sim);
+	for (unsigned p = 0; p < PARTITIONS; p++)
+		give_back(relay, p, sim_below(sim, 3));
 }
 
 void producer_crash(struct relay *relay, unsigned appended)

@@ -195,16 +195,17 @@ static bool has_served_since(const struct relay *relay, int64_t since_us)
 	       relay->session.backend->joined_us < since_us;
 }
 
-/* A relay without the broker leaves its shards to one that has it, unless the sink may yet publish
- * what it has. */
+/* A relay without the broker leaves its shards to one that has it; what its sink may yet publish
+ * it waits for, for a while. */
 void check_abstains(struct relay *relay)
 {
 	const struct sim *sim = relay->sim;
-	int64_t since = sim->now_us - 9 * SECOND;
+	bool held = relay->producer.outstanding > 0;
+	int64_t since = sim->now_us - (held ? 20 : 9) * SECOND;
 	const struct backend *backend = relay->session.backend;
 
 	if (!is_member(relay) || backend->locks == 0 || relay->producer.told_reachable ||
-	    relay->producer.told_us >= since || relay->producer.outstanding > 0 ||
+	    (!held && relay->process.progress_us >= since) || relay->producer.told_us >= since ||
 	    backend->joined_us >= since || relay->process.paused_until_us >= since ||
 	    sim->db.paused_until_us >= since)
 		return;

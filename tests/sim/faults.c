@@ -70,7 +70,7 @@ static void lose_sight(struct relay *relay, unsigned variant)
 	struct sim *sim = relay->sim;
 
 	relay->producer.away_until_us =
-	    sim->now_us + (int64_t)sim_below(sim, variant == 0 ? 200 * MS : 20 * SECOND);
+	    sim->now_us + (int64_t)sim_below(sim, variant == 0 ? 200 * MS : 40 * SECOND);
 	relay->producer.tell_reachable_us = sim->now_us + (int64_t)sim_below(sim, 3000) * MS;
 }
 

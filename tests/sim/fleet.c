@@ -59,6 +59,8 @@ static void tell(struct session *session, const struct sight *sight, bool gained
 	struct shards *shards = &session->source.shards;
 	int owned = shards_owned(shards);
 
+	session->source.relief = sight->member_count > (session->abstains ? 0 : 1) &&
+				 session->relay->sim->plant != PLANT_NEVER_RELIEVED;
 	session->source.company = sight->member_count > 1 || owned < shards->count;
 	if (owned == 0)
 		session->source.events->busy(session->source.owner, "no shard is ours");
@@ -153,6 +155,10 @@ static void on_look(struct session *session, const struct sight *sight)
 	struct spread_plan plan;
 	struct shards ripe;
 
+	if (session->keeps) {
+		tell(session, sight, false);
+		return;
+	}
 	view_of(session, sight, &view);
 	ripen(session, &view, &ripe);
 	spread_plan(&view, &ripe, &plan);
@@ -209,8 +215,9 @@ static void ask_membership(struct session *session, enum ask_kind kind, bool abs
 		added->abstains = abstains;
 }
 
-void fleet_look(struct session *session, bool abstains)
+void fleet_look(struct session *session, bool abstains, bool keeps)
 {
+	session->keeps = keeps;
 	if (session->relay->sim->plant == PLANT_NEVER_ABSTAINS)
 		abstains = false;
 	if (abstains != session->abstains)
@@ -222,6 +229,7 @@ void fleet_join(struct session *session, bool abstains)
 {
 	shards_clear(&session->source.shards, session->source.shards.count);
 	memset(session->free_since_us, 0, sizeof(session->free_since_us));
+	session->keeps = false;
 	ask_membership(session, ASK_JOIN, abstains);
 	session_ask(session, ASK_LOOK);
 }

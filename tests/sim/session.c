@@ -58,12 +58,12 @@ struct ask *session_ask(struct session *session, enum ask_kind kind)
 	return added;
 }
 
-static void op_acquire(struct source *source, bool abstains)
+static void op_acquire(struct source *source, bool abstains, bool keeps)
 {
 	struct session *session = session_of(source);
 
 	if (session->backend != NULL || loss_is_coming(session)) {
-		fleet_look(session, abstains);
+		fleet_look(session, abstains, keeps);
 		return;
 	}
 	if (!database_is_down(sim_of(session)))

@@ -238,7 +238,7 @@ struct session {
 	uint64_t ended_with; /* rows claimed when the connection was cut */
 	int64_t claimed_us;  /* when the batch's first rows were told */
 	/* As in outbox.c and outbox_fleet.c: */
-	bool in_transaction, rest_due, first_look, handed_over, at_once, abstains;
+	bool in_transaction, rest_due, first_look, handed_over, at_once, abstains, keeps;
 	uint32_t before, taken;
 	int64_t free_since_us[SHARDS_SIM];
 	int64_t beat_us;
@@ -364,6 +364,7 @@ enum plant {
 	PLANT_REST_UNTOLD,
 	PLANT_GREEDY,
 	PLANT_NEVER_ABSTAINS,
+	PLANT_NEVER_RELIEVED,
 	PLANT_RECOVERS_MINE,
 	PLANT_BEFORE_KEPT,
 	PLANT_PARTITION_SWAPS,
@@ -477,7 +478,7 @@ uint64_t session_mine(const struct session *session, uint64_t rows);
 
 /* fleet.c: which shards are a session's */
 void fleet_join(struct session *session, bool abstains);
-void fleet_look(struct session *session, bool abstains);
+void fleet_look(struct session *session, bool abstains, bool keeps);
 void fleet_give(struct session *session, uint32_t shards);
 void fleet_answered(struct session *session, const struct answer *answer);
 
@@ -489,6 +490,7 @@ struct route *sim_route(void);
 /* broker.c */
 void producer_init(struct relay *relay);
 void producer_break(struct relay *relay, bool hard, unsigned variant);
+void producer_give_up(struct relay *relay);
 void producer_crash(struct relay *relay, unsigned appended);
 uint64_t producer_holds(const struct relay *relay); /* rows */
 bool broker_is_up(const struct sim *sim);

@@ -144,19 +144,45 @@ static void test_with_the_sink_it_is_back_at_once(void **state)
 	finish(&w);
 }
 
-static void test_what_the_sink_holds_is_not_abstained_from(void **state)
+static void reach_relief(struct world *w, bool relief)
+{
+	reach_holding(w);
+	tell(w, ON_UNREACHABLE);
+	w->now_us += 15 * SECOND;
+	tell(w, ON_TIMER);
+	assert_is(w, ENGINE_ACQUIRING, "acquire:abstains:keeps");
+	step(w, (struct engine_input){.event = ON_ACQUIRED, .company = true, .relief = relief});
+}
+
+/* It may yet be delivered, and nobody else is there to do it. */
+static void test_what_the_sink_holds_is_left_to_it(void **state)
 {
 	struct world w;
 
 	(void)state;
-	reach_holding(&w);
-	tell(&w, ON_UNREACHABLE);
-	w.now_us += 60 * SECOND;
-	tell(&w, ON_STIRRED);
-	tell(&w, ON_TIMER);
+	reach_relief(&w, false);
 	assert_is(&w, ENGINE_HOLDING, "timer");
+	report_all(&w, EVENT_DELIVERED);
+	assert_is(&w, ENGINE_RECOVERING, "recover");
+	finish(&w);
+}
+
+static void test_what_the_sink_holds_is_taken_back_for_others(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_relief(&w, true);
+	assert_is(&w, ENGINE_HOLDING, "give-up timer");
+	w.now_us += 250 * MS;
+	tell(&w, ON_TIMER);
+	step(&w, (struct engine_input){.event = ON_ACQUIRED, .company = true, .relief = true});
+	assert_is(&w, ENGINE_HOLDING, "timer");
+	w.now_us += 250 * MS;
 	report_all(&w, EVENT_RETURNED);
 	assert_is(&w, ENGINE_ACQUIRING, "clear acquire:abstains");
+	tell(&w, ON_BUSY);
+	assert_is(&w, ENGINE_STANDBY, "rebuild timer");
 	finish(&w);
 }
 
@@ -294,7 +320,8 @@ int main(void)
 	    cmocka_unit_test(test_a_stop_in_a_look_is_not_forgotten),
 	    cmocka_unit_test(test_without_the_sink_it_abstains_after_a_while),
 	    cmocka_unit_test(test_with_the_sink_it_is_back_at_once),
-	    cmocka_unit_test(test_what_the_sink_holds_is_not_abstained_from),
+	    cmocka_unit_test(test_what_the_sink_holds_is_left_to_it),
+	    cmocka_unit_test(test_what_the_sink_holds_is_taken_back_for_others),
 	    cmocka_unit_test(test_a_broken_sink_is_rebuilt_without_shards),
 	    cmocka_unit_test(test_with_new_shards_all_begins_anew),
 	    cmocka_unit_test(test_without_shards_it_stands_by),

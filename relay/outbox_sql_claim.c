@@ -21,9 +21,9 @@
 /* As many events of keys that are held back do not hold back the others. */
 enum { HELD_MAX = 20000 };
 
-/* The part of what was seen that is worth a claim: for less, looking at HELD_MAX more costs no more
- * for each event. */
-enum { WORTH = 8 };
+/* The part of what was seen that is worth a claim: for less, looking far ahead costs no more for
+ * each event. */
+enum { WORTH = 2 };
 
 /* One claim's text under way. */
 struct making {
@@ -34,17 +34,28 @@ struct making {
 	const char *limit; /* of rows */
 };
 
-/* The next rows that can be seen, in order: their places and what else is asked of them. An
- * aggregate sees the rows of a sorted subquery in its order (manual: "Aggregate Functions"). */
-static char *seen(const struct making *m, const char *name, const char *size, const char *rows)
+/* The next rows that can be seen. */
+static char *waiting(const struct making *m, const char *limit)
 {
-	return xasprintf("%s AS MATERIALIZED (SELECT array_agg(place) AS places, array_agg(size) "
-			 "AS sizes, sum(size) AS total, count(*) AS count, sum(hashtid(place)) AS "
-			 "print FROM (SELECT t.ctid AS place, %s AS size FROM ONLY %s AS t WHERE "
-			 "t.%s >= $1::int8%s%s AND tableoid = %u::oid ORDER BY t.%s LIMIT %s) AS "
-			 "next)",
-			 name, size, m->leaf->table, m->id, outbox_sql_unpublished(m->shape),
-			 m->mine, m->leaf->oid, m->id, rows);
+	return xasprintf("FROM ONLY %s AS t WHERE t.%s >= $1::int8%s%s AND tableoid = %u::oid "
+			 "ORDER BY t.%s LIMIT %s",
+			 m->leaf->table, m->id, outbox_sql_unpublished(m->shape), m->mine,
+			 m->leaf->oid, m->id, limit);
+}
+
+/* Their places and sizes, in their order: an aggregate sees the rows of a sorted subquery so
+ * (manual: "Aggregate Functions"). */
+static char *seen(const struct making *m, const char *name, const char *limit)
+{
+	char *rows = waiting(m, limit);
+	char *sql =
+	    xasprintf("%s AS MATERIALIZED (SELECT array_agg(place) AS places, "
+		      "array_agg(size) AS sizes, sum(size) AS total, count(*) AS count, "
+		      "sum(hashtid(place)) AS print FROM (SELECT t.ctid AS place, %s AS size "
+		      "%s) AS next)",
+		      name, m->size, rows);
+	free(rows);
+	return sql;
 }
 
 /* Those of them that nobody else has locked. Of a row that was updated after our snapshot the new
@@ -52,60 +63,84 @@ static char *seen(const struct making *m, const char *name, const char *size, co
  * see to take it. */
 static char *locked(const struct making *m, const char *name, const char *rows)
 {
-	return xasprintf("%s AS MATERIALIZED (SELECT array_agg(place) AS places, "
-			 "sum(hashtid(place)) AS print FROM (SELECT t.ctid AS place FROM ONLY %s "
-			 "AS t WHERE t.ctid = ANY ((SELECT places FROM %s)::tid[])%s "
-			 "FOR UPDATE SKIP LOCKED) AS lockable)",
+	return xasprintf("%s AS MATERIALIZED (SELECT array_agg(place) AS places, count(*) AS "
+			 "count, sum(hashtid(place)) AS print FROM (SELECT t.ctid AS place FROM "
+			 "ONLY %s AS t WHERE t.ctid = ANY ((SELECT places FROM %s)::tid[])%s FOR "
+			 "UPDATE SKIP LOCKED) AS lockable)",
 			 name, m->leaf->table, rows, outbox_sql_unpublished(m->shape));
 }
 
 /*
- * Those before which none of their key was passed over. IN in a list of columns makes a hash table
- * of the places, whatever the settings and the statistics are; a join would compare each with each,
- * since our session has hash joins off. OFFSET 0: otherwise whole rows are sorted, payloads and
- * all.
+ * A row is clear if none of its key was passed over up to it. IN in a list of columns makes a hash
+ * table of the places, whatever the settings and the statistics are; a join would compare each with
+ * each, since our session has hash joins off. OFFSET 0: otherwise whole rows are sorted, payloads
+ * and all.
  */
-static char *clear(const struct making *m, const char *name, const char *rows, const char *lockable)
+static char *judged(const struct making *m, const char *name, const char *rows,
+		    const char *lockable)
 {
 	char *key = outbox_sql_key(m->shape);
 	char *sql = xasprintf(
-	    "%s AS MATERIALIZED (SELECT array_agg(place) AS places, array_agg(size) AS sizes, "
-	    "sum(size) AS total, count(*) AS count FROM (SELECT place, size FROM (SELECT place, "
-	    "id, size, bool_and(free) OVER (PARTITION BY key ORDER BY id) AS clear FROM (SELECT "
-	    "t.ctid AS place, t.%s::int8 AS id, %s AS key, %s AS size, t.ctid IN (SELECT "
-	    "unnest(places) FROM %s) AS free FROM ONLY %s AS t WHERE t.ctid = ANY ((SELECT places "
-	    "FROM %s)::tid[]) OFFSET 0) AS known) AS told WHERE clear ORDER BY id LIMIT %s) AS "
-	    "next)",
-	    name, m->id, key, m->size, lockable, m->leaf->table, rows, m->limit);
+	    "%s AS MATERIALIZED (SELECT place, id, key, size, bool_and(free) OVER (PARTITION BY "
+	    "key ORDER BY id) AS clear FROM (SELECT t.ctid AS place, t.%s::int8 AS id, %s AS key, "
+	    "%s AS size, t.ctid IN (SELECT unnest(places) FROM %s) AS free FROM ONLY %s AS t WHERE "
+	    "t.ctid = ANY ((SELECT places FROM %s)::tid[]) OFFSET 0) AS rows)",
+	    name, m->id, key, m->size, lockable, m->leaf->table, rows);
 	free(key);
 	return sql;
 }
 
-/* What a look at the next rows has seen, locked, and found clear. Their sizes are asked for at
- * once, since mostly all is taken. */
+static char *clear(const struct making *m, const char *name, const char *rows)
+{
+	return xasprintf("%s AS MATERIALIZED (SELECT array_agg(place) AS places, array_agg(size) "
+			 "AS sizes, sum(size) AS total, count(*) AS count FROM (SELECT place, size "
+			 "FROM %s WHERE clear ORDER BY id LIMIT %s) AS next)",
+			 name, rows, m->limit);
+}
+
+/* A look at the next rows. Their sizes are asked for at once, since mostly all is taken. */
 static char *near(const struct making *m)
 {
-	char *first = seen(m, "seen", m->size, m->limit), *second = locked(m, "locked", "seen");
-	char *third = clear(m, "near", "seen", "locked");
-	char *sql = xasprintf("%s, %s, %s", first, second, third);
+	char *first = seen(m, "seen", m->limit), *second = locked(m, "locked", "seen");
+	char *third = judged(m, "judged", "seen", "locked"), *fourth = clear(m, "near", "judged");
+	char *sql = xasprintf("%s, %s, %s, %s", first, second, third, fourth);
 	free(first);
 	free(second);
 	free(third);
+	free(fourth);
 	return sql;
 }
 
-/* The same of many more. */
+/* What is worth locking of the rows far ahead: of the keys that a near look found held back, what
+ * it found clear. If that look found much locked, there will be more. OR: no subquery becomes a
+ * join. */
+static char *others(const struct making *m)
+{
+	char *most = xasprintf("%s + %d", m->limit, HELD_MAX), *rows = waiting(m, most);
+	char *key = outbox_sql_key(m->shape);
+	char *sql = xasprintf(
+	    "others AS MATERIALIZED (SELECT array_agg(place) AS places FROM (SELECT place FROM "
+	    "(SELECT t.ctid AS place, %s AS key %s) AS next WHERE key NOT IN (SELECT key FROM "
+	    "judged WHERE NOT clear) OR place IN (SELECT place FROM judged WHERE clear) LIMIT %s + "
+	    "(SELECT %d * (seen.count - locked.count) / seen.count FROM seen, locked)) AS found)",
+	    key, rows, m->limit, HELD_MAX);
+	free(most);
+	free(rows);
+	free(key);
+	return sql;
+}
+
+/* A look past the keys that are held back. */
 static char *far(const struct making *m)
 {
-	char *rows = xasprintf("%s + %d", m->limit, HELD_MAX);
-	char *first = seen(m, "all_seen", "0", rows);
-	char *second = locked(m, "all_locked", "all_seen");
-	char *third = clear(m, "far", "all_seen", "all_locked");
-	char *sql = xasprintf("%s, %s, %s", first, second, third);
-	free(rows);
+	char *first = others(m), *second = locked(m, "others_locked", "others");
+	char *third = judged(m, "others_judged", "others", "others_locked");
+	char *fourth = clear(m, "far", "others_judged");
+	char *sql = xasprintf("%s, %s, %s, %s", first, second, third, fourth);
 	free(first);
 	free(second);
 	free(third);
+	free(fourth);
 	return sql;
 }
 
@@ -114,13 +149,14 @@ static char *far(const struct making *m)
  * ahead. What is not chosen is not run: a CTE is when it is first read, and a condition that is the
  * same for all rows is tested before that. If fewer were seen than asked for, there are no more.
  */
-static char *judged(const struct making *m)
+static char *best(const struct making *m)
 {
 	char *first = near(m), *second = far(m);
 	char *sql = xasprintf(
 	    "%s, %s, choice AS MATERIALIZED (SELECT CASE WHEN seen.print IS NOT DISTINCT FROM "
-	    "locked.print THEN 'seen' WHEN count < %s OR (SELECT near.count FROM near) * %d >= "
-	    "count THEN 'near' ELSE 'far' END AS name FROM seen, locked), chosen AS MATERIALIZED ("
+	    "locked.print THEN 'seen' WHEN seen.count < %s OR (SELECT count FROM near) * %d >= "
+	    "seen.count THEN 'near' ELSE 'far' END AS name FROM seen, locked), chosen AS "
+	    "MATERIALIZED ("
 	    "SELECT places, sizes, total, NULL::int4 AS held FROM seen WHERE (SELECT name FROM "
 	    "choice) = 'seen' UNION ALL "
 	    "SELECT places, sizes, total, CASE WHEN (SELECT count FROM seen) < %s THEN %d ELSE %d "
@@ -136,9 +172,9 @@ static char *judged(const struct making *m)
 static char *chosen(const struct making *m)
 {
 	if (!m->shape->competing && !PLANTED("pass-over-locked"))
-		return judged(m);
+		return best(m);
 	char *rows = xasprintf("%s FOR UPDATE SKIP LOCKED", m->limit);
-	char *first = seen(m, "locked", m->size, rows);
+	char *first = seen(m, "locked", rows);
 	char *sql = xasprintf("%s, chosen AS MATERIALIZED (SELECT places, sizes, total, NULL::int4 "
 			      "AS held FROM locked)",
 			      first);

@@ -252,7 +252,7 @@ static bool serve_fleet(struct sim *sim, struct backend *backend, const struct a
 			outside_transaction(sim, backend);
 		answer->kind = first->kind == ASK_LOOK ? ANSWER_FLEET : ANSWER_VERIFIED;
 		locks_look(sim, &answer->sight, backend->layout);
-		sim->looks++;
+		sim->idle_looks++;
 		return true;
 	case ASK_TRY:
 		answer->kind = ANSWER_TRIED;
@@ -273,7 +273,7 @@ static bool serve_claim(struct sim *sim, struct backend *backend, const struct a
 {
 	switch (first->kind) {
 	case ASK_BEGIN:
-		sim->looks++;
+		sim->idle_looks++;
 		begun(sim, backend);
 		return false;
 	case ASK_DRAWN:

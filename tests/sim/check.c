@@ -161,9 +161,9 @@ void check_idle(struct sim *sim)
 	int64_t most =
 	    sim->plan.relays > 1 || sim->plan.shards > 1 ? idle / (250 * MS) : idle / (5 * SECOND);
 	/* Whoever gains shards begins anew. */
-	most = (most + polls + 24) * sim->plan.relays + (sim->gains - sim->idle_gains) * 20;
-	if (sim->looks - sim->idle_looks > most)
-		violated(sim, "looks too often", "%u looks, not %lld", sim->looks - sim->idle_looks,
+	most = (most + polls + 24) * sim->plan.relays + sim->idle_gains * 20;
+	if (sim->idle_looks > most)
+		violated(sim, "looks too often", "%u looks, not %lld", sim->idle_looks,
 			 (long long)most);
 	check_spread(sim);
 }

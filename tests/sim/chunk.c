@@ -1,7 +1,7 @@
 /*
  * chunk.c - rows of the model as a source's events, and the route they take
  */
-#include "sim.h"
+#include "search.h"
 
 #include "xalloc.h"
 
@@ -23,7 +23,10 @@ struct sim_chunk {
 
 static void free_chunk(struct chunk *chunk)
 {
-	free(chunk);
+	if (heap_owns(chunk))
+		heap_free(chunk);
+	else
+		free(chunk);
 }
 
 static void fill(struct event *event, struct sim_event *more, const struct sim *sim, unsigned index)

@@ -215,8 +215,7 @@ struct backend *backend_new(struct relay *relay)
 		struct backend *backend = &sim->db.backends[b];
 		if (backend->used)
 			continue;
-		memset(backend, 0, offsetof(struct backend, asks));
-		backend->ask_count = 0;
+		memset(backend, 0, offsetof(struct backend, notes));
 		backend->used = true;
 		backend->relay = relay->index;
 		backend->pid = ++sim->db.last_pid;
@@ -287,11 +286,7 @@ void backend_end(struct sim *sim, struct backend *backend)
 {
 	backend_abort(sim, backend);
 	note_freed(sim, backend);
-	backend->locks = backend->worked = 0;
-	backend->layout = 0;
-	backend->note_count = 0;
-	backend->used = backend->ghost = false;
-	backend->ask_count = 0;
+	memset(backend, 0, offsetof(struct backend, notes));
 }
 
 /* ---- restart and failover ---- */

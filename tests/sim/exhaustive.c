@@ -1,15 +1,22 @@
 /*
- * exhaustive.c - two relays, two keys, three events: any one fault at any step, and pairs of faults
+ * exhaustive.c - two relays, two keys, three events: any one and any two faults, at any steps
  *
- * The order of the steps is one that a seed gives; several seeds give several orders. One fault is
- * tried at each of them, in all its variants and to each relay. Asked for all, two are too: any
- * two, at any two steps. Otherwise, so that it takes seconds and not minutes, the first of two
- * comes at every FIRST_STRIDE-th step in one variant, which changes from step to step, and the
- * second at every STRIDE-th step after it.
+ * The order of the steps is one that a seed gives; several seeds give several orders. At each step
+ * until nothing is left to do, each fault strikes in each of its variants and at each relay; from
+ * there the run goes on, to its end or to a second fault. The way to a step is made once: the state
+ * before a fault is put back after what came of it. A fault that leads to a state that was explored
+ * from already, with as many faults to come, leads nowhere new (snapshot.c says why that is so) and
+ * is not followed. Of the processes of a search, the first that comes to a state explores from it.
  */
-#include "sim.h"
+#include "search.h"
 
+#include <assert.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 /* Those that excuse disorder, or change nothing in so small a run, are left to the random runs. */
 static const enum fault tried[] = {
@@ -17,7 +24,91 @@ static const enum fault tried[] = {
     FAULT_BREAK,      FAULT_DRAIN,	FAULT_BLOCK,	    FAULT_CRASH,    FAULT_STOP,
     FAULT_STOP_NOW,   FAULT_PAUSE,	FAULT_PAUSE_OUTBOX,
 };
-enum { TRIED = sizeof(tried) / sizeof(tried[0]), RELAYS = 2, FIRST_STRIDE = 2, STRIDE = 12 };
+enum { TRIED = sizeof(tried) / sizeof(tried[0]), RELAYS = 2, FAULTS_MOST = 2, WORKERS_MAX = 16 };
+enum { EXPLORED_BITS = 25, SEEN_BITS = 23 };
+
+/* What the processes of a search share. */
+struct found {
+	atomic_size_t struck, paths, ends, steps;
+	atomic_bool violated;
+	char violation[64];
+};
+
+struct search {
+	struct sim *sim;
+	uint64_t seed;
+	enum plant plant;
+	struct fixed_fault faults[FAULTS_MOST]; /* that have struck so far */
+	unsigned count, most;
+	struct snapshot before[FAULTS_MOST]; /* each of them */
+	struct states *explored, *seen;
+	struct found *found;
+	size_t struck, paths, ends, steps;
+	char violation[64];
+};
+
+static void set_up(struct sim *sim, uint64_t seed, enum plant plant)
+{
+	sim_reset(sim, seed, plant);
+	sim->plan = (struct plan){.keys = 2,
+				  .relays = RELAYS,
+				  .shards = 2,
+				  .session_timeout_us = SECOND,
+				  .exhaustive = true,
+				  .has_bell = true,
+				  .set_aside = true,
+				  .stall_us = 300 * MS};
+}
+
+/* ---- one path ---- */
+
+static void tell_violation(struct search *search)
+{
+	const struct sim *sim = search->sim;
+
+	if (atomic_exchange(&search->found->violated, true))
+		return;
+	snprintf(search->found->violation, sizeof(search->found->violation), "%s", sim->violation);
+	printf("exhaustive: %s: %s; replay: simulate --path %llu", sim->violation, sim->detail,
+	       (unsigned long long)search->seed);
+	for (unsigned i = 0; i < search->count; i++)
+		printf(",%u:%d:%u:%u", search->faults[i].step, (int)search->faults[i].fault,
+		       search->faults[i].variant, search->faults[i].relay);
+	if (search->plant != PLANT_NONE)
+		printf(" --plant %s", plants[search->plant].name);
+	putchar('\n');
+}
+
+/* With more faults to come, all that comes with fewer was explored too. */
+static bool is_new(struct search *search, uint64_t hash)
+{
+	unsigned left = search->most - search->count;
+
+	for (unsigned more = left + 1; more <= search->most; more++)
+		if (states_has(search->explored, hash + ((uint64_t)more << 32)))
+			return false;
+	return states_add(search->explored, hash + ((uint64_t)left << 32));
+}
+
+static void follow(struct search *search);
+
+/* Does what `fault` says, and all that may come after it, and is back before it. */
+static void try_fault(struct search *search, struct fixed_fault fault)
+{
+	struct sim *sim = search->sim;
+
+	fault_strike(&sim->relays[fault.relay], fault.fault, fault.variant);
+	search->struck++;
+	uint64_t hash = snapshot_hash(sim);
+	if (hash == search->before[search->count].hash)
+		return; /* nothing has come of it */
+	search->faults[search->count++] = fault;
+	if (is_new(search, hash))
+		follow(search);
+	search->count--;
+	snapshot_put_back(&search->before[search->count]);
+	sim->steps = fault.step;
+}
 
 /* To how many relays it may happen; some happen to all at once. */
 static unsigned relays_of(enum fault fault)
@@ -29,153 +120,170 @@ static unsigned relays_of(enum fault fault)
 	return of_all ? 1 : RELAYS;
 }
 
-struct search {
-	struct sim *sim;
-	uint64_t seed;
-	size_t paths, steps;
-	bool all;
-};
+/* Faults times variants times relays. */
+static unsigned kinds(void)
+{
+	unsigned sum = 0;
 
-static bool run(struct search *search, const struct fixed_fault *faults, unsigned count)
+	for (unsigned f = 0; f < TRIED; f++)
+		sum += fault_variants(tried[f]) * relays_of(tried[f]);
+	return sum;
+}
+
+static void try_faults(struct search *search)
+{
+	struct fixed_fault fault = {.step = search->sim->steps};
+
+	snapshot_take(&search->before[search->count], search->sim);
+	for (unsigned f = 0; f < TRIED; f++) {
+		fault.fault = tried[f];
+		for (fault.relay = 0; fault.relay < relays_of(fault.fault); fault.relay++)
+			for (fault.variant = 0; fault.variant < fault_variants(fault.fault);
+			     fault.variant++)
+				try_fault(search, fault);
+	}
+}
+
+/* From here to the end. The idle time at the end is always alike: no fault strikes there. */
+static void follow(struct search *search)
 {
 	struct sim *sim = search->sim;
+	bool over = false;
 
-	sim_reset(sim, search->seed, PLANT_NONE);
-	sim->plan = (struct plan){.keys = 2,
-				  .relays = RELAYS,
-				  .shards = 2,
-				  .session_timeout_us = SECOND,
-				  .exhaustive = true,
-				  .has_bell = true,
-				  .set_aside = true,
-				  .stall_us = 300 * MS};
-	sim->fixed = faults;
-	sim->fixed_count = count;
-	sim_run(sim);
 	search->paths++;
-	search->steps += sim->steps;
-	if (sim->violation == NULL)
-		return true;
-	printf("exhaustive: %s: %s; replay: simulate --path %llu", sim->violation, sim->detail,
-	       (unsigned long long)search->seed);
-	for (unsigned i = 0; i < count; i++)
-		printf(",%u:%d:%u:%u", faults[i].step, (int)faults[i].fault, faults[i].variant,
-		       faults[i].relay);
-	putchar('\n');
-	return false;
+	while (!over && !search->found->violated) {
+		int64_t now = sim->now_us;
+		if (search->count < search->most && sim->idle_us == 0)
+			try_faults(search);
+		over = sim_step(sim);
+		states_add(search->seen, states_hash(sim));
+		search->steps++;
+		/* All processes go the way without a fault. */
+		if (sim->now_us > now && sim->idle_us == 0 && !is_new(search, snapshot_hash(sim)) &&
+		    search->count > 0)
+			return;
+	}
+	if (over)
+		sim_finish(sim);
+	search->ends++;
+	if (sim->violation != NULL)
+		tell_violation(search);
 }
 
-/* Tries every fault at some steps from `from` on, as the last of `count`. */
-static bool try_last(struct search *search, struct fixed_fault *faults, unsigned count,
-		     unsigned from, unsigned to, unsigned stride)
-{
-	struct fixed_fault *last = &faults[count - 1];
+/* ---- all paths ---- */
 
-	for (last->step = from; last->step < to; last->step += stride)
-		for (unsigned f = 0; f < TRIED; f++) {
-			last->fault = tried[f];
-			for (last->relay = 0; last->relay < relays_of(last->fault); last->relay++)
-				for (last->variant = 0; last->variant < fault_variants(last->fault);
-				     last->variant++)
-					if (!run(search, faults, count))
-						return false;
-		}
-	return true;
+static void work(struct search *search)
+{
+	set_up(search->sim, search->seed, search->plant);
+	heap_open();
+	sim_begin(search->sim);
+	follow(search);
+	heap_close();
+	for (unsigned i = 0; i < search->most; i++)
+		snapshot_fini(&search->before[i]);
+	atomic_fetch_add(&search->found->struck, search->struck);
+	atomic_fetch_add(&search->found->paths, search->paths);
+	atomic_fetch_add(&search->found->ends, search->ends);
+	atomic_fetch_add(&search->found->steps, search->steps);
 }
 
-/* Until the run has nothing left to do, faults matter; the idle time at its end is always alike. */
-static unsigned length(struct search *search, const struct fixed_fault *faults, unsigned count)
+static bool work_together(struct search *search)
 {
-	if (!run(search, faults, count))
-		return 0;
-	return search->sim->idle_step;
-}
-
-/* The second begins at another step for each first. */
-static bool try_pairs(struct search *search, unsigned steps)
-{
-	struct fixed_fault faults[2];
-	unsigned turn = 0;
-
-	for (faults[0].step = 0; faults[0].step < steps; faults[0].step += FIRST_STRIDE)
-		for (unsigned f = 0; f < TRIED; f++) {
-			faults[0].fault = tried[f];
-			faults[0].relay = turn % relays_of(tried[f]);
-			faults[0].variant = turn++ / 2 % fault_variants(tried[f]);
-			unsigned to = length(search, faults, 1);
-			unsigned from = faults[0].step + turn % STRIDE;
-			if (to == 0 || !try_last(search, faults, 2, from, to, STRIDE))
-				return false;
-		}
-	return true;
-}
-
-static bool try_all_after(struct search *search, struct fixed_fault *faults)
-{
-	unsigned to = length(search, faults, 1);
-	return to > 0 && try_last(search, faults, 2, faults[0].step, to, 1);
-}
-
-/* Any second after any first. */
-static bool try_all_pairs(struct search *search, unsigned steps)
-{
-	struct fixed_fault faults[2], *first = &faults[0];
-
-	for (first->step = 0; first->step < steps; first->step++)
-		for (unsigned f = 0; f < TRIED; f++) {
-			first->fault = tried[f];
-			for (first->relay = 0; first->relay < relays_of(tried[f]); first->relay++)
-				for (first->variant = 0; first->variant < fault_variants(tried[f]);
-				     first->variant++)
-					if (!try_all_after(search, faults))
-						return false;
-		}
-	return true;
-}
-
-static bool try_seed(struct search *search)
-{
-	struct fixed_fault one;
-	unsigned steps = length(search, NULL, 0);
-
-	if (steps == 0 || !try_last(search, &one, 1, 0, steps, 1))
-		return false;
-	return search->all ? try_all_pairs(search, steps) : try_pairs(search, steps);
-}
-
-bool exhaustive_run(struct sim *sim, unsigned runs, bool all)
-{
-	struct search search = {.sim = sim, .all = all};
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	pid_t workers[WORKERS_MAX];
+	unsigned count = 0;
 	bool ok = true;
+	int status;
 
-	sim->states = states_new();
-	for (search.seed = 1; ok && search.seed <= runs; search.seed++)
-		ok = try_seed(&search);
-	printf(
-	    "exhaustive: 2 relays, 2 keys, 3 events, any fault, %s two: %zu paths, %zu steps, %zu "
-	    "states: %s\n",
-	    all ? "any" : "some", search.paths, search.steps, states_count(sim->states),
-	    ok ? "holds" : "VIOLATED");
-	states_free(&sim->states);
+	fflush(stdout);
+	for (; count < WORKERS_MAX && count < (unsigned)cores; count++) {
+		workers[count] = fork();
+		if (workers[count] == 0) {
+			work(search);
+			fflush(stdout);
+			_exit(0);
+		}
+		ok = workers[count] > 0 && ok;
+	}
+	for (unsigned i = 0; i < count; i++)
+		ok = workers[i] > 0 && waitpid(workers[i], &status, 0) == workers[i] &&
+		     status == 0 && ok;
 	return ok;
 }
 
-bool exhaustive_replay(struct sim *sim, const char *path)
+/* What a first run allocates once and for all must not lie on the heap of one. */
+static void warm_up(struct sim *sim)
 {
-	struct search search = {.sim = sim};
-	struct fixed_fault faults[2];
-	unsigned count = 0;
+	set_up(sim, 1, PLANT_NONE);
+	sim_run(sim);
+}
+
+/* Every run with up to so many faults. False if something is violated, or was not explored. */
+static bool search_all(struct search *search)
+{
+	struct found *found =
+	    mmap(NULL, sizeof(*found), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	assert(found != MAP_FAILED);
+	search->found = found;
+	search->explored = states_new(EXPLORED_BITS);
+	search->seen = states_new(SEEN_BITS);
+	warm_up(search->sim);
+	bool ended = work_together(search);
+	printf("exhaustive: 2 relays, 2 keys, 3 events, any %s of %u faults at any steps: %zu "
+	       "struck, %zu paths, %zu to the end, %zu steps, %zu states: %s\n",
+	       search->most == 1 ? "one" : "one and any two", kinds(), found->struck, found->paths,
+	       found->ends, found->steps, states_count(search->seen),
+	       !ended		 ? "DID NOT END"
+	       : found->violated ? found->violation
+				 : "complete, holds");
+	states_free(&search->explored);
+	states_free(&search->seen);
+	bool ok = ended && !found->violated;
+	snprintf(search->violation, sizeof(search->violation), "%s", found->violation);
+	munmap(found, sizeof(*found));
+	return ok;
+}
+
+bool exhaustive_run(struct sim *sim, unsigned runs)
+{
+	bool ok = true;
+
+	for (uint64_t seed = 1; ok && seed <= runs; seed++)
+		ok = search_all(&(struct search){.sim = sim, .seed = seed, .most = FAULTS_MOST});
+	return ok;
+}
+
+bool exhaustive_plant(struct sim *sim, enum plant plant)
+{
+	struct search one = {.sim = sim, .seed = 1, .plant = plant, .most = 1};
+	struct search two = {.sim = sim, .seed = 1, .plant = plant, .most = 2};
+	bool single = !search_all(&one);
+	bool ok = !single && !search_all(&two) && strcmp(two.violation, plants[plant].expects) == 0;
+
+	printf("planted: %-24s %s by two faults%s\n", plants[plant].name,
+	       ok ? "found" : "NOT FOUND", single ? ", but by one" : "");
+	return ok;
+}
+
+bool exhaustive_replay(struct sim *sim, const char *path, enum plant plant)
+{
+	struct fixed_fault faults[FAULTS_MOST];
 	unsigned long long seed;
+	unsigned count = 0;
 	int used, fault;
 
 	if (sscanf(path, "%llu%n", &seed, &used) != 1)
 		return false;
-	search.seed = seed;
-	for (path += used; count < 2; count++, path += used) {
+	for (path += used; count < FAULTS_MOST; count++, path += used) {
 		if (sscanf(path, ",%u:%d:%u:%u%n", &faults[count].step, &fault,
 			   &faults[count].variant, &faults[count].relay, &used) != 4)
 			break;
 		faults[count].fault = (enum fault)fault;
 	}
-	return run(&search, faults, count);
+	set_up(sim, seed, plant);
+	sim->fixed = faults;
+	sim->fixed_count = count;
+	sim_run(sim);
+	return sim->violation == NULL;
 }

@@ -145,6 +145,8 @@ void fault_strike(struct relay *relay, enum fault fault, unsigned variant)
 
 	trace_of(relay, "FAULT: %s, variant %u", faults[fault].name, variant);
 	sim->faults++;
+	sim->healed = false;
+	sim->healed_us = 0;
 	switch (fault) {
 	case FAULT_CUT_SERVER:
 		session_cut(relay, true, 0, variant);

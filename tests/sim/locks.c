@@ -44,6 +44,7 @@ uint32_t locks_try(struct sim *sim, struct backend *backend, uint32_t shards)
 			got |= 1u << k;
 	backend->locks |= got;
 	sim->gains += (unsigned)__builtin_popcount(got);
+	sim->idle_gains += (unsigned)__builtin_popcount(got);
 	return got;
 }
 

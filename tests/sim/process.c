@@ -1,7 +1,7 @@
 /*
  * process.c - a relay's process: started, killed, stopped, started again
  */
-#include "sim.h"
+#include "search.h"
 
 #include "xalloc.h"
 
@@ -116,11 +116,20 @@ void process_start(struct relay *relay)
 	process->progress_us = process->looking_us = sim->now_us;
 	process->incarnation = ++sim->incarnations;
 	process->worker = worker_new(&process->options, sim->plan.stall_us, &process->world,
-				     sim->metrics, sim->random);
+				     sim->metrics, sim->random + relay->index);
 	session_init(relay);
 	producer_init(relay);
 	worker_attach(process->worker, &relay->session.source, &relay->producer.sink, sim_route());
 	worker_start(process->worker);
+}
+
+/* What lies on the heap of a run goes with that. */
+void process_forget(struct relay *relay)
+{
+	if (heap_owns(relay->process.worker))
+		relay->process.worker = heap_free(relay->process.worker);
+	else
+		worker_free(&relay->process.worker);
 }
 
 static void bury(struct relay *relay)
@@ -128,7 +137,7 @@ static void bury(struct relay *relay)
 	struct process *process = &relay->process;
 
 	relay->session.answer_count = 0;
-	worker_free(&process->worker);
+	process_forget(relay);
 	process->ended = false;
 	process->wake_us = process->stall_timer_us = process->heartbeat_us = NEVER;
 	process->paused_until_us = 0;

@@ -160,7 +160,9 @@ static void offer_relay(const struct relay *relay, struct options *options)
 		offer_broker(relay, options, hears);
 	if (hears)
 		offer_process(relay, options);
-	offer(options, process->worker == NULL && process->start_us <= relay->sim->now_us,
+	offer(options,
+	      process->worker == NULL && process->start_us <= relay->sim->now_us &&
+		  !relay->sim->ends,
 	      OPTION_START, 0, relay->index);
 }
 
@@ -391,7 +393,7 @@ static void strike(struct sim *sim)
 		if (sim->fixed[i].step == sim->steps)
 			fault_strike(&sim->relays[sim->fixed[i].relay], sim->fixed[i].fault,
 				     sim->fixed[i].variant);
-	if (sim->fixed == NULL && !sim->healed)
+	if (!sim->plan.exhaustive && !sim->healed)
 		strike_at_random(sim);
 }
 
@@ -413,13 +415,26 @@ static bool is_empty(const struct sim *sim)
 	return writers_are_done(sim);
 }
 
+/* What a fault has taken away has come back. */
+static bool all_is_well(const struct sim *sim)
+{
+	int64_t now = sim->now_us;
+
+	for (unsigned r = 0; r < sim->plan.relays; r++)
+		if (process_is_paused(&sim->relays[r]))
+			return false;
+	return !database_is_down(sim) && !sim->db.paused && broker_is_up(sim) &&
+	       sim->broker.topic_away_until_us <= now;
+}
+
+/* In the exhaustive runs each fault takes its time, whether another follows or not: what happens
+ * must not depend on how many are yet to come. */
 static bool faults_are_over(const struct sim *sim)
 {
 	if (sim->steps > 4000)
 		return true;
-	for (unsigned i = 0; i < sim->fixed_count; i++)
-		if (sim->fixed[i].step >= sim->steps)
-			return false;
+	if (sim->plan.exhaustive)
+		return writers_are_done(sim) && all_is_well(sim);
 	return writers_are_done(sim) && (sim->plan.faults_left == 0 || is_empty(sim));
 }
 
@@ -445,6 +460,9 @@ static bool all_work(const struct sim *sim)
 		if (relay->process.worker == NULL || relay->process.asked_to_stop ||
 		    relay->session.backend == NULL || relay->producer.outstanding > 0 ||
 		    !broker_answers(relay) || !relay->producer.told_reachable)
+			return false;
+		/* It was stopped for so long that it will give up its session. */
+		if (sim->now_us - relay->session.beat_us > sim->plan.session_timeout_us)
 			return false;
 	}
 	return true;
@@ -475,10 +493,9 @@ static bool move_on(struct sim *sim)
 		heal(sim);
 	if (sim->healed && sim->idle_us == 0 && is_empty(sim) && all_work(sim)) {
 		sim->idle_us = sim->now_us;
-		sim->idle_looks = sim->looks;
-		sim->idle_gains = sim->gains;
-		sim->idle_step = sim->steps;
 	}
+	if (sim->idle_us == 0)
+		sim->idle_looks = sim->idle_gains = 0;
 	if (sim->idle_us == 0 || sim->now_us - sim->idle_us < idle_time(sim))
 		return false;
 	if (!sim->ends) {
@@ -500,17 +517,55 @@ static void lose_patience(struct relay *relay)
 		worker_stop(process->worker, true);
 }
 
+/* What it is that would be done: a writer's step, an ask, an answer. */
+static unsigned matter_of(const struct sim *sim, const struct option *option)
+{
+	switch (option->kind) {
+	case OPTION_TXN:
+		return sim->db.txns[option->index].phase;
+	case OPTION_SERVE:
+		return sim->db.backends[option->index].asks[0].kind;
+	case OPTION_NOTE:
+		return sim->db.backends[option->index].notes[0];
+	case OPTION_ANSWER:
+		return sim->relays[option->relay].session.answers[0].kind;
+	default:
+		return 0;
+	}
+}
+
+/* In the exhaustive runs each thing that could happen at a time has its rank there, whatever else
+ * has happened: so what has nothing to do with a fault comes before and after it alike, and leads
+ * to the same state. */
+static unsigned choose(struct sim *sim, const struct options *options)
+{
+	uint64_t least = UINT64_MAX;
+	unsigned chosen = 0;
+
+	if (!sim->plan.exhaustive)
+		return sim_below(sim, options->count);
+	for (unsigned i = 0; i < options->count; i++) {
+		const struct option *option = &options->items[i];
+		uint64_t rank = sim_rank(sim, matter_of(sim, option) << 12 | option->kind << 7 |
+						  option->index << 2 | option->relay);
+		if (rank < least) {
+			least = rank;
+			chosen = i;
+		}
+	}
+	return chosen;
+}
+
 static void step(struct sim *sim)
 {
 	struct options options;
 
-	strike(sim);
 	offer_all(sim, &options);
 	if (options.count == 0) {
 		leap(sim);
 	} else {
-		take_option(sim, options.items[sim_below(sim, options.count)]);
-		sim->now_us += sim->plan.exhaustive ? 50 : 1 + sim_below(sim, 300);
+		take_option(sim, options.items[choose(sim, &options)]);
+		sim->now_us += sim->plan.exhaustive ? 0 : 1 + sim_below(sim, 300);
 	}
 }
 
@@ -523,26 +578,39 @@ static void step_relays(struct sim *sim, bool over)
 			process_reap(relay);
 		check_step(relay);
 	}
-	if (sim->states != NULL)
-		states_note(sim->states, sim);
+}
+
+void sim_begin(struct sim *sim)
+{
+	database_plan(sim);
+	for (unsigned r = 0; r < sim->plan.relays; r++)
+		process_plan(&sim->relays[r]);
+}
+
+bool sim_step(struct sim *sim)
+{
+	strike(sim);
+	step(sim);
+	bool over = move_on(sim);
+	step_relays(sim, over);
+	if (sim->steps > 60000)
+		violated(sim, "goes on for ever", "%s", process_state(&sim->relays[0]));
+	sim->steps++;
+	return over || sim->violation != NULL;
+}
+
+void sim_finish(struct sim *sim)
+{
+	if (sim->violation == NULL)
+		check_end(sim);
+	for (unsigned r = 0; r < sim->plan.relays; r++)
+		process_forget(&sim->relays[r]);
 }
 
 void sim_run(struct sim *sim)
 {
-	bool over = false;
-
-	database_plan(sim);
-	for (unsigned r = 0; r < sim->plan.relays; r++)
-		process_plan(&sim->relays[r]);
-	for (; sim->violation == NULL && !over; sim->steps++) {
-		step(sim);
-		over = move_on(sim);
-		step_relays(sim, over);
-		if (sim->steps > 60000)
-			violated(sim, "goes on for ever", "%s", process_state(&sim->relays[0]));
-	}
-	if (sim->violation == NULL)
-		check_end(sim);
-	for (unsigned r = 0; r < sim->plan.relays; r++)
-		worker_free(&sim->relays[r].process.worker);
+	sim_begin(sim);
+	while (!sim_step(sim))
+		;
+	sim_finish(sim);
 }

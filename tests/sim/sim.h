@@ -188,14 +188,14 @@ struct backend {
 	uint32_t locks;		       /* shards */
 	uint32_t worked;	       /* shards it has claimed from */
 	int64_t worked_us[SHARDS_SIM]; /* since when */
-	enum note notes[NOTES_MAX];    /* to be told once out of the transaction */
-	unsigned note_count;
-	int64_t heard_us;      /* when the client last said something */
-	int64_t ends_us;       /* a ghost's end */
-	int64_t drawn;	       /* read, not yet told */
-	struct answer claimed; /* likewise, until it is known what is left */
+	int64_t heard_us;	       /* when the client last said something */
+	int64_t ends_us;	       /* a ghost's end */
+	int64_t drawn;		       /* read, not yet told */
+	struct answer claimed;	       /* likewise, until it is known what is left */
+	unsigned note_count, ask_count;
+	/* The fields before are all there is of it but for the first so many of these. */
+	enum note notes[NOTES_MAX]; /* to be told once out of the transaction */
 	struct ask asks[ASKS_MAX];
-	unsigned ask_count;
 };
 
 struct commit {
@@ -204,15 +204,10 @@ struct commit {
 };
 
 struct database {
-	struct row rows[ROWS_MAX];
-	unsigned row_count;
-	struct txn txns[TXNS_MAX];
-	unsigned txn_count;
 	unsigned key_numbers[KEYS_MAX];
 	int64_t sequence;
 	bool bell;
 	int64_t down_until_us;
-	struct backend backends[BACKENDS_MAX];
 	int last_pid;
 	bool paused; /* the outbox, by its operator */
 	int64_t paused_until_us;
@@ -221,8 +216,11 @@ struct database {
 	bool key_handed[KEYS_MAX];
 	int64_t key_freed_us[KEYS_MAX]; /* when its owner's session ended, if it had it for long */
 	int key_freed_layout[KEYS_MAX];
+	unsigned row_count, txn_count, commit_count;
+	struct row rows[ROWS_MAX]; /* from here on snapshot.c takes what is in use */
+	struct txn txns[TXNS_MAX];
 	struct commit commits[COMMITS_MAX];
-	unsigned commit_count;
+	struct backend backends[BACKENDS_MAX];
 };
 
 /* ---- the source ---- */
@@ -231,8 +229,6 @@ struct session {
 	struct source source; /* first */
 	struct relay *relay;
 	struct backend *backend; /* NULL: no connection */
-	struct answer answers[ANSWERS_MAX];
-	unsigned answer_count;
 	/* Rows whose removal is committed but may not be durable; outlives the connection. */
 	uint64_t debt;
 	uint64_t ended_with; /* rows claimed when the connection was cut */
@@ -245,6 +241,8 @@ struct session {
 	/* for planted errors */
 	int64_t last_claimed;
 	bool was_lost, bell_late;
+	unsigned answer_count;
+	struct answer answers[ANSWERS_MAX]; /* last: snapshot.c */
 };
 
 /* ---- the broker and the sink ---- */
@@ -268,10 +266,6 @@ struct producer {
 	struct sink sink; /* first */
 	struct relay *relay;
 	enum producer_state state;
-	struct flight flights[PARTITIONS][ROWS_MAX];
-	unsigned flight_count[PARTITIONS];
-	struct report reports[ROWS_MAX * 2 + 4];
-	unsigned report_count;
 	unsigned outstanding;
 	bool blocked; /* SINK_LATER was answered; writable() is owed */
 	int64_t blocked_until_us, writable_us;
@@ -279,6 +273,10 @@ struct producer {
 	int64_t away_until_us; /* from this relay the broker cannot be reached */
 	bool told_reachable;
 	int64_t tell_reachable_us, told_us;
+	unsigned flight_count[PARTITIONS], report_count;
+	struct flight flights[PARTITIONS]
+			     [ROWS_MAX]; /* from here on snapshot.c takes what is in use */
+	struct report reports[ROWS_MAX * 2 + 4];
 };
 
 struct broker {
@@ -392,7 +390,7 @@ struct plan {
 	bool exhaustive;
 };
 
-/* A fault at a step of its own: the exhaustive mode. */
+/* A fault at a step of its own. */
 struct fixed_fault {
 	unsigned step;
 	enum fault fault;
@@ -402,20 +400,12 @@ struct fixed_fault {
 struct sim {
 	uint64_t seed, random;
 	int64_t now_us;
-	unsigned steps;
 	struct plan plan;
 	enum plant plant;
 	bool verbose;
 	bool healed; /* no more faults; the end is near */
 	bool ends;   /* the relays have been told to stop */
 	struct metrics *metrics;
-	struct states *states; /* NULL: not counted */
-	const char *violation;
-	char detail[160];
-
-	struct database db;
-	struct broker broker;
-	struct relay relays[RELAYS_MAX];
 	unsigned incarnations;
 
 	const struct fixed_fault *fixed;
@@ -423,18 +413,27 @@ struct sim {
 
 	unsigned last_number[KEYS_MAX]; /* of the log, + 1 */
 	unsigned jumps_allowed[KEYS_MAX];
-	bool lines_excused;			    /* repeats may come in any order, to be short */
-	bool key_excused[KEYS_MAX];		    /* the same of a key */
-	unsigned claims, gains;			    /* executed, shards taken */
-	unsigned looks;				    /* transactions begun */
-	int64_t healed_us, idle_us;		    /* since when; 0: not yet */
-	unsigned idle_looks, idle_gains, idle_step; /* when it became idle */
-	unsigned crashes, faults, repeats;
+	bool lines_excused;		 /* repeats may come in any order, to be short */
+	bool key_excused[KEYS_MAX];	 /* the same of a key */
+	int64_t healed_us, idle_us;	 /* since when; 0: not yet */
+	unsigned idle_looks, idle_gains; /* since: transactions begun, shards taken */
+
+	struct broker broker;
+	struct database db;
+	struct relay relays[RELAYS_MAX];
+
+	/* Nothing depends on what follows. */
+	unsigned steps; /* but for a limit, and when a fault comes that was told to come then */
+	unsigned claims, gains, crashes, faults, repeats; /* so far */
+	const char *violation;
+	char detail[160];
 };
 
 /* random.c: choices */
 uint32_t sim_below(struct sim *sim, uint32_t bound);
 bool sim_chance(struct sim *sim, uint32_t permille);
+/* A number for something at this time. */
+uint64_t sim_rank(const struct sim *sim, uint64_t of);
 
 /* database.c */
 void database_plan(struct sim *sim);
@@ -507,6 +506,7 @@ void process_plan(struct relay *relay);
 void process_start(struct relay *relay);
 void process_kill(struct relay *relay, unsigned asks_served, unsigned appended);
 void process_reap(struct relay *relay);
+void process_forget(struct relay *relay); /* frees the worker */
 bool process_runs(const struct relay *relay);
 bool process_is_paused(const struct relay *relay);
 void process_options(struct relay *relay);
@@ -543,6 +543,9 @@ void check_step(struct relay *relay);
 void trace(const struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void trace_of(const struct relay *relay, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+void sim_begin(struct sim *sim);
+bool sim_step(struct sim *sim); /* true at the end */
+void sim_finish(struct sim *sim);
 void sim_run(struct sim *sim);
 
 /* faults.c */
@@ -558,22 +561,10 @@ struct plant_entry {
 };
 extern const struct plant_entry plants[PLANT_COUNT];
 
-/* states.c: how many different states were seen */
-struct states *states_new(void);
-void states_free(struct states **states);
-void states_note(struct states *states, const struct sim *sim);
-size_t states_count(const struct states *states);
-
 /* simulate.c */
 struct sim *sim_new(void);
 void sim_free(struct sim **sim);
-/* Sets a run up; the metrics and the count of states stay. */
+/* Sets a run up; the metrics stay. */
 void sim_reset(struct sim *sim, uint64_t seed, enum plant plant);
-
-/* exhaustive.c: any one and any two faults at any step of a small run. False if something is
- * violated. */
-bool exhaustive_run(struct sim *sim, unsigned runs, bool all);
-/* One of its paths, told step by step. */
-bool exhaustive_replay(struct sim *sim, const char *path);
 
 #endif

@@ -1,7 +1,7 @@
 /*
  * simulate.c - the program: random runs, the exhaustive ones, and the planted errors
  */
-#include "sim.h"
+#include "search.h"
 
 #include "xalloc.h"
 
@@ -12,6 +12,7 @@
 #include <time.h>
 
 enum { DEFAULT_SEEDS = 10000, PLANT_SEEDS = 60000, EXHAUSTIVE_SEEDS = 1 };
+static const enum plant plant_of_two = PLANT_DEBT_FORGOTTEN; /* it takes two faults */
 
 struct totals {
 	size_t steps, claims, gains, faults, crashes, repeats;
@@ -63,12 +64,10 @@ static void draw_plan(struct sim *sim)
 void sim_reset(struct sim *sim, uint64_t seed, enum plant plant)
 {
 	struct metrics *metrics = sim->metrics;
-	struct states *states = sim->states;
 	bool verbose = sim->verbose;
 
 	memset(sim, 0, sizeof(*sim));
 	sim->metrics = metrics;
-	sim->states = states;
 	sim->verbose = verbose;
 	sim->seed = seed;
 	sim->random = seed * 0x9e3779b97f4a7c15u + 1;
@@ -189,7 +188,8 @@ static const char help[] =
     "  --seeds N        so many random runs\n"
     "  --seed S         the first of them\n"
     "  --plant NAME     with a planted error (\"list\" names them); must find it\n"
-    "  --exhaustive N   any one and any two faults at any steps of N small runs: minutes each\n"
+    "  --exhaustive N   any one and any two faults at any steps of N small runs: minutes each;\n"
+    "                   with a planted error: must find it, but not with one fault\n"
     "  --path PATH      one of these again\n"
     "  --verbose        every step\n";
 
@@ -248,19 +248,25 @@ static bool run_as_asked(struct sim *sim, const struct arguments *args)
 {
 	uint64_t seeds = args->seeds > 0 ? args->seeds : DEFAULT_SEEDS;
 
+	int plant = args->plant != NULL ? plant_of(args->plant) : PLANT_NONE;
+
+	if (plant < 0)
+		return false;
 	if (args->all) {
 		bool random = run_random(sim, 1, seeds);
-		bool exhaustive = exhaustive_run(sim, EXHAUSTIVE_SEEDS, false);
-		return run_plants(sim) && random && exhaustive;
+		bool exhaustive = exhaustive_run(sim, EXHAUSTIVE_SEEDS);
+		bool two = exhaustive_plant(sim, plant_of_two);
+		return run_plants(sim) && random && exhaustive && two;
 	}
 	if (args->path != NULL)
-		return exhaustive_replay(sim, args->path);
+		return exhaustive_replay(sim, args->path, (enum plant)plant);
+	if (args->exhaustive > 0 && plant == PLANT_NONE)
+		return exhaustive_run(sim, args->exhaustive);
 	if (args->exhaustive > 0)
-		return exhaustive_run(sim, args->exhaustive, true);
-	if (args->plant == NULL)
+		return exhaustive_plant(sim, (enum plant)plant);
+	if (plant == PLANT_NONE)
 		return run_random(sim, args->seed, seeds);
-	int plant = plant_of(args->plant);
-	return plant > 0 && run_plant(sim, (enum plant)plant, args->seed, seeds);
+	return run_plant(sim, (enum plant)plant, args->seed, seeds);
 }
 
 int main(int argc, char **argv)

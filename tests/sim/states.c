@@ -1,35 +1,79 @@
 /*
- * states.c - how many different states were seen: a set of hashes
+ * states.c - sets of states, as hashes: those that were explored from, and how many were seen
+ *
+ * The processes of a search share them. A set that is full takes no more; what is looked for there
+ * counts as new.
  */
-#include "sim.h"
+#include "search.h"
 
-#include "xalloc.h"
-
+#include <assert.h>
+#include <stdatomic.h>
 #include <stdlib.h>
-
-enum { SLOTS = 1 << 23 };
+#include <sys/mman.h>
 
 struct states {
-	uint64_t *slots; /* owned; 0 is free */
-	size_t count;
+	atomic_size_t count;
+	size_t slots_count;
+	_Atomic uint64_t slots[]; /* 0 is free */
 };
 
-struct states *states_new(void)
+static size_t size_of(size_t slots)
 {
-	struct states *states = xcalloc(1, sizeof(*states));
+	return sizeof(struct states) + slots * sizeof(uint64_t);
+}
 
-	states->slots = xcalloc(SLOTS, sizeof(*states->slots));
+struct states *states_new(unsigned bits)
+{
+	size_t slots = (size_t)1 << bits;
+	struct states *states =
+	    mmap(NULL, size_of(slots), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	assert(states != MAP_FAILED);
+	states->slots_count = slots;
 	return states;
 }
 
 void states_free(struct states **states)
 {
-	if (*states == NULL)
-		return;
-	free((*states)->slots);
-	free(*states);
+	munmap(*states, size_of((*states)->slots_count));
 	*states = NULL;
 }
+
+size_t states_count(const struct states *states)
+{
+	return states->count;
+}
+
+bool states_add(struct states *states, uint64_t hash)
+{
+	size_t slot = hash >> 20 & (states->slots_count - 1);
+
+	hash |= 1;
+	for (;; slot = (slot + 1) & (states->slots_count - 1)) {
+		uint64_t found = states->slots[slot];
+		if (found == 0 && states->count > states->slots_count / 4 * 3)
+			return true;
+		if (found == 0 &&
+		    atomic_compare_exchange_strong(&states->slots[slot], &found, hash))
+			break;
+		if (found == hash)
+			return false;
+	}
+	atomic_fetch_add_explicit(&states->count, 1, memory_order_relaxed);
+	return true;
+}
+
+bool states_has(const struct states *states, uint64_t hash)
+{
+	size_t slot = hash >> 20 & (states->slots_count - 1);
+
+	hash |= 1;
+	while (states->slots[slot] != 0 && states->slots[slot] != hash)
+		slot = (slot + 1) & (states->slots_count - 1);
+	return states->slots[slot] == hash;
+}
+
+/* ---- what an onlooker would call the state ---- */
 
 static uint64_t mix(uint64_t hash, uint64_t value)
 {
@@ -89,23 +133,11 @@ static uint64_t hash_relay(uint64_t hash, const struct relay *relay)
 	return hash_producer(hash, &relay->producer);
 }
 
-void states_note(struct states *states, const struct sim *sim)
+uint64_t states_hash(const struct sim *sim)
 {
 	uint64_t hash = hash_sessions(hash_rows(1, sim), sim);
 
 	for (unsigned r = 0; r < sim->plan.relays; r++)
 		hash = hash_relay(hash, &sim->relays[r]);
-	hash |= 1;
-	size_t slot = hash >> 20 & (SLOTS - 1);
-	while (states->slots[slot] != 0 && states->slots[slot] != hash)
-		slot = (slot + 1) & (SLOTS - 1);
-	if (states->slots[slot] == hash || states->count > SLOTS / 4 * 3)
-		return;
-	states->slots[slot] = hash;
-	states->count++;
-}
-
-size_t states_count(const struct states *states)
-{
-	return states->count;
+	return hash;
 }

@@ -1,0 +1,114 @@
+/*
+ * heap.c - stands in for xalloc.c: during a search all that a run allocates lies in one place
+ *
+ * A worker takes a large block, a chunk of few events a small one. The first free block is taken,
+ * so that the same steps lead to the same addresses.
+ */
+#include "search.h"
+
+#include "xalloc.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SMALL = 512, LARGE = 10240, SMALLS = 64, LARGES = 12 };
+
+static struct {
+	_Alignas(16) uint8_t small[SMALLS][SMALL];
+	_Alignas(16) uint8_t large[LARGES][LARGE];
+	size_t sizes[SMALLS + LARGES]; /* 0: free; the small ones first */
+	bool open;
+} heap;
+
+void heap_open(void)
+{
+	memset(heap.sizes, 0, sizeof(heap.sizes));
+	heap.open = true;
+}
+
+void heap_close(void)
+{
+	heap.open = false;
+}
+
+bool heap_owns(const void *memory)
+{
+	const uint8_t *at = memory;
+
+	return at >= &heap.small[0][0] && at < &heap.large[0][0] + sizeof(heap.large);
+}
+
+static void *block(unsigned i)
+{
+	return i < SMALLS ? heap.small[i] : heap.large[i - SMALLS];
+}
+
+static void *take(size_t size)
+{
+	unsigned i = size <= SMALL ? 0 : SMALLS, end = size <= SMALL ? SMALLS : SMALLS + LARGES;
+
+	while (i < end && heap.sizes[i] != 0)
+		i++;
+	assert(i < end && size <= LARGE);
+	heap.sizes[i] = size;
+	return memset(block(i), 0, size);
+}
+
+void *heap_free(void *memory)
+{
+	size_t at = (size_t)((uint8_t *)memory - &heap.small[0][0]);
+	size_t i =
+	    at < sizeof(heap.small) ? at / SMALL : SMALLS + (at - sizeof(heap.small)) / LARGE;
+
+	heap.sizes[i] = 0;
+	return NULL;
+}
+
+unsigned heap_parts(struct part *parts)
+{
+	unsigned count = 1;
+
+	parts[0] = (struct part){heap.sizes, sizeof(heap.sizes)};
+	for (unsigned i = 0; i < SMALLS + LARGES; i++)
+		if (heap.sizes[i] != 0)
+			parts[count++] = (struct part){block(i), heap.sizes[i]};
+	return count;
+}
+
+/* ---- as in xalloc.h ---- */
+
+void *xmalloc(size_t size)
+{
+	return heap.open ? take(size) : malloc(size ? size : 1);
+}
+
+void *xcalloc(size_t count, size_t size)
+{
+	return heap.open ? take(count * size) : calloc(count ? count : 1, size ? size : 1);
+}
+
+void *xrealloc(void *old, size_t size)
+{
+	assert(!heap.open);
+	return realloc(old, size ? size : 1);
+}
+
+char *xstrdup(const char *text)
+{
+	return strdup(text);
+}
+
+char *xasprintf(const char *format, ...)
+{
+	va_list args;
+	char *text;
+
+	va_start(args, format);
+	if (vasprintf(&text, format, args) < 0)
+		text = NULL;
+	va_end(args);
+	return text;
+}

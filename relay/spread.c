@@ -36,7 +36,7 @@ static int first_to_try(const struct spread_view *view)
 	int before = 0;
 	for (size_t i = 0; i < view->member_count; i++)
 		before += view->members[i] < view->self;
-	return before * view->shards / (int)view->member_count;
+	return view->member_count > 0 ? before * view->shards / (int)view->member_count : 0;
 }
 
 static void take(const struct spread_view *view, const struct shards *ripe, int count,
@@ -72,9 +72,9 @@ static bool somebody_is_short(const struct spread_view *view, int share)
 	return false;
 }
 
-static bool some_are_free(const struct spread_view *view)
+int spread_free(const struct spread_view *view)
 {
-	return count_of(view, 0) > 0;
+	return count_of(view, 0);
 }
 
 void spread_plan(const struct spread_view *view, const struct shards *ripe,
@@ -84,16 +84,20 @@ void spread_plan(const struct spread_view *view, const struct shards *ripe,
 	int mine = count_of(view, view->self);
 	shards_clear(&plan->take, view->shards);
 	shards_clear(&plan->give, view->shards);
-	if (view->paused || members == 0) {
+	if (view->paused || (members > 0 && view->abstains)) {
 		give(view, mine, plan);
+		return;
+	}
+	if (members == 0) {
+		take(view, ripe, view->shards, plan);
 		return;
 	}
 	int share = view->shards / members, most = (view->shards + members - 1) / members;
 	if (mine > most)
 		give(view, mine - most, plan);
-	else if (mine < most && some_are_free(view))
+	else if (mine < most && spread_free(view) > 0)
 		take(view, ripe, most - mine, plan);
-	else if (mine > share && !some_are_free(view) && somebody_is_short(view, share) &&
+	else if (mine > share && spread_free(view) == 0 && somebody_is_short(view, share) &&
 		 is_richest(view, mine))
 		give(view, 1, plan);
 }

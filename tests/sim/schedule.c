@@ -143,7 +143,8 @@ static void offer_process(const struct relay *relay, struct options *options)
 	offer(options, producer->blocked && producer->writable_us <= now, OPTION_WRITABLE, 0, r);
 	offer(options, can_be_ready(relay), OPTION_READY, 0, r);
 	offer(options,
-	      producer->told_reachable != broker_is_up(sim) && producer->tell_reachable_us <= now,
+	      producer->told_reachable != broker_answers(relay) &&
+		  producer->tell_reachable_us <= now,
 	      OPTION_REACHABLE, 0, r);
 	offer(options, process->wake_us <= now, OPTION_WAKE, 0, r);
 	offer(options, process->stall_timer_us <= now, OPTION_STALL, 0, r);
@@ -208,6 +209,7 @@ static void tell_reachable(struct relay *relay)
 	struct producer *producer = &relay->producer;
 
 	producer->told_reachable = !producer->told_reachable;
+	producer->told_us = relay->sim->now_us;
 	worker_sink_events.reachable(relay->process.worker, producer->told_reachable);
 }
 
@@ -324,6 +326,7 @@ static void consider_relay(const struct relay *relay, int64_t *soonest)
 	consider(sim, soonest, process->paused_until_us);
 	consider(sim, soonest, producer->ready_us);
 	consider(sim, soonest, producer->tell_reachable_us);
+	consider(sim, soonest, producer->away_until_us);
 	if (producer->blocked)
 		consider(sim, soonest, producer->writable_us);
 	if (process->asked_to_stop)
@@ -440,7 +443,8 @@ static bool all_work(const struct sim *sim)
 	for (unsigned r = 0; r < sim->plan.relays; r++) {
 		const struct relay *relay = &sim->relays[r];
 		if (relay->process.worker == NULL || relay->process.asked_to_stop ||
-		    relay->session.backend == NULL || relay->producer.outstanding > 0)
+		    relay->session.backend == NULL || relay->producer.outstanding > 0 ||
+		    !broker_answers(relay) || !relay->producer.told_reachable)
 			return false;
 	}
 	return true;

@@ -11,6 +11,7 @@
  */
 #include "explored.h"
 #include "horizon.h"
+#include "writer_masks.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -65,14 +66,6 @@ struct model {
 
 /* ---- the horizon in a state's few bytes ---- */
 
-static void set_of(struct writers *writers, unsigned mask)
-{
-	writers_clear(writers);
-	for (unsigned w = 0; w < WRITERS; w++)
-		if (mask & 1u << w)
-			writers_add(writers, w + 1);
-}
-
 static void load(const struct state *s, struct horizon *horizon)
 {
 	horizon_reset(horizon);
@@ -89,9 +82,7 @@ static void save(struct state *s, const struct horizon *horizon)
 	s->floor = (uint8_t)horizon->floor;
 	s->ceiling = (uint8_t)horizon->ceiling;
 	s->last = (uint8_t)horizon->last;
-	s->awaited = 0;
-	for (size_t i = 0; i < horizon->writers.count; i++)
-		s->awaited |= (uint8_t)(1u << (horizon->writers.items[i] - 1));
+	s->awaited = mask_of(&horizon->writers);
 }
 
 static void tell_observed(const struct model *m, struct state *s)
@@ -158,16 +149,6 @@ static void check_order(struct model *m, const struct state *s, unsigned taken)
 }
 
 /* ---- steps ---- */
-
-static unsigned holders(const struct model *m, const struct state *s)
-{
-	unsigned mask = 0;
-
-	for (unsigned w = 0; w < m->writers; w++)
-		if (s->phase[w] == TABLE_LOCKED || s->phase[w] == ID_DRAWN)
-			mask |= 1u << w;
-	return mask;
-}
 
 static bool key_is_free(const struct model *m, const struct state *s, unsigned w)
 {
@@ -308,7 +289,8 @@ static void step_read(struct model *m, const struct state *from)
 	if (first == (m->plant != PLANT_WRITERS_FIRST))
 		to.read_drawn = from->drawn;
 	else
-		to.read_writers = (uint8_t)holders(m, from);
+		to.read_writers =
+		    (uint8_t)in_phases(from->phase, m->writers, TABLE_LOCKED, ID_DRAWN);
 	if (from->at == AT_REST) {
 		to.at = AT_DRAWN;
 	} else if (from->at == AT_UNTOLD) {
@@ -433,14 +415,14 @@ static void test_planted_errors_are_found(void **state)
 
 /* ---- when another reading pays ---- */
 
+static const struct writers nobody;
+
 static void test_a_reading_is_wanted_first_and_while_it_pays(void **state)
 {
 	struct horizon horizon;
-	struct writers nobody;
 
 	(void)state;
 	horizon_reset(&horizon);
-	writers_clear(&nobody);
 	assert_true(horizon_wants(&horizon, 0));
 	horizon_observed(&horizon, 100, &nobody, 0);
 	assert_false(horizon_wants(&horizon, 10 * 1000000));
@@ -456,15 +438,21 @@ static void test_a_reading_is_wanted_first_and_while_it_pays(void **state)
 	assert_true(horizon_wants(&horizon, 50 * 1000));
 }
 
-static void test_an_empty_claim_moves_the_floor_to_the_ceiling(void **state)
+/* Its ceiling is 70. */
+static struct horizon open_horizon(void)
 {
 	struct horizon horizon;
-	struct writers nobody;
+
+	horizon_reset(&horizon);
+	horizon_observed(&horizon, 70, &nobody, 0);
+	return horizon;
+}
+
+static void test_an_empty_claim_moves_the_floor_to_the_ceiling(void **state)
+{
+	struct horizon horizon = open_horizon();
 
 	(void)state;
-	horizon_reset(&horizon);
-	writers_clear(&nobody);
-	horizon_observed(&horizon, 70, &nobody, 0);
 	assert_int_equal(horizon.floor, 0);
 	horizon_claimed(&horizon, 0, 0, INT64_MAX);
 	assert_int_equal(horizon.floor, 70);
@@ -472,13 +460,9 @@ static void test_an_empty_claim_moves_the_floor_to_the_ceiling(void **state)
 
 static void test_the_floor_never_falls(void **state)
 {
-	struct horizon horizon;
-	struct writers nobody;
+	struct horizon horizon = open_horizon();
 
 	(void)state;
-	horizon_reset(&horizon);
-	writers_clear(&nobody);
-	horizon_observed(&horizon, 70, &nobody, 0);
 	horizon_claimed(&horizon, 1, 60, 60);
 	assert_int_equal(horizon.floor, 60);
 	horizon_claimed(&horizon, 1, 3, 3); /* a sweep found it */
@@ -489,13 +473,9 @@ static void test_the_floor_never_falls(void **state)
 /* TRUNCATE ... RESTART IDENTITY, ALTER SEQUENCE ... RESTART. */
 static void test_ids_set_back_void_the_floor(void **state)
 {
-	struct horizon horizon;
-	struct writers nobody;
+	struct horizon horizon = open_horizon();
 
 	(void)state;
-	horizon_reset(&horizon);
-	writers_clear(&nobody);
-	horizon_observed(&horizon, 70, &nobody, 0);
 	horizon_claimed(&horizon, 0, 0, INT64_MAX);
 	horizon_observed(&horizon, 69, &nobody, 1);
 	assert_int_equal(horizon.floor, 0);

@@ -51,8 +51,8 @@ bool engine_may_go(enum engine_state from, enum engine_state to);
 enum engine_event {
 	ON_START,
 	ON_ACQUIRED, /* has_bell, company, gained, relief */
-	ON_BUSY,
-	ON_STIRRED, /* another relay has come, gone or handed over */
+	ON_BUSY,     /* relief */
+	ON_STIRRED,  /* another relay has come, gone or handed over */
 	ON_LOST,
 	ON_CLAIMED, /* first, last, count; its chunk is in the batch already */
 	ON_SETTLED, /* its batch has been cleared already */
@@ -143,8 +143,12 @@ struct engine {
 	struct horizon horizon;
 	struct waker waker;
 	bool sink_ready, sink_reachable, sink_broken, sink_blocked, rebuilding;
-	int64_t sink_gone_us; /* since when it cannot be used; INT64_MAX: it can */
+	int64_t sink_gone_us; /* since when its peer is away; INT64_MAX: it answers */
+	int64_t return_at_us; /* not sooner it is to be relied on again */
+	int64_t returned_us;  /* when that was the last time */
+	unsigned absences;    /* in a row, without a longer time between */
 	bool abstains;	      /* as the last look had it: others shall have the shards */
+	int64_t abstains_us;  /* since when */
 	bool given_up;	      /* what the sink had was taken back since it has gone */
 	bool probing; /* one claim, to see whether a blocked sink would take its events now */
 	int64_t probe_at_us;

@@ -66,10 +66,10 @@ struct source;
 
 struct source_ops {
 	/* Opens the session if there is none, looks at what the other relays own, takes shards and
-	 * hands some over: acquired, busy or lost. Outside a transaction only, with nothing
-	 * published that is not settled. abstains: the sink cannot be reached, so no shard is to be
-	 * ours that another relay could serve. keeps: the sink has events still, so it is only
-	 * looked. */
+	 * hands some over: acquired, busy or lost. Outside a transaction only. abstains: the sink
+	 * cannot be reached, so no shard is to be ours that another relay could serve. keeps:
+	 * shards are neither taken nor handed over; otherwise nothing may be published of them that
+	 * is not settled. */
 	void (*acquire)(struct source *source, bool abstains, bool keeps);
 	void (*claim)(struct source *source, const struct claim *claim);
 	/* Commits the open transaction, whose events are those of batch; settled. more: a backlog
@@ -106,6 +106,8 @@ struct source {
 	/* Known once acquired; the source's to write: */
 	bool has_bell;
 	bool relief;  /* another relay is there that reaches the sink */
+	bool doubts;  /* another is there that does not */
+	bool yields;  /* no shard is ours for want of the sink */
 	bool company; /* other relays are there, or shards that this one does not own */
 	struct shards shards;
 };

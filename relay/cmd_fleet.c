@@ -236,10 +236,9 @@ static void print_relays(const json_t *relays)
 		printf("%-14s ", i == 0 ? "relays" : "");
 		print_session(relay);
 		if (json_is_true(json_object_get(relay, "abstains")))
-			printf(": cannot reach Kafka, %s\n",
-			       owned_by(relay) == 0
-				   ? "leaves the shards to others"
-				   : "and nobody else is there to serve its shards");
+			printf(": cannot reach Kafka, owns %zu of %" JSON_INTEGER_FORMAT
+			       " shards\n",
+			       owned_by(relay), layout);
 		else if (owned_by(relay) == 0)
 			puts(": stands by");
 		else if (layout == 0)

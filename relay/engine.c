@@ -135,12 +135,17 @@ void engine_rest(struct step *s, int64_t until_us)
 	engine_set_timer(s, at > s->input->now_us ? at - s->input->now_us : 0);
 }
 
-void engine_acquire(struct step *s)
+void engine_acquire(struct step *s, bool keeps)
 {
+	struct engine_action *action;
 	engine_enter(s->engine, ENGINE_ACQUIRING);
 	s->engine->fleet_at_us = INT64_MAX;
+	if (!s->engine->abstains)
+		s->engine->abstains_us = s->input->now_us;
 	s->engine->abstains = engine_must_abstain(s);
-	engine_act(s, DO_ACQUIRE)->abstains = s->engine->abstains;
+	action = engine_act(s, DO_ACQUIRE);
+	action->abstains = s->engine->abstains;
+	action->keeps = keeps;
 }
 
 static bool fleet_is_due(const struct step *s)
@@ -200,7 +205,10 @@ void engine_resume(struct step *s, bool observes)
 	if (must_halt(engine))
 		engine->halting = true;
 	if (engine->batch->outstanding > 0) {
-		if (!engine_looks_for_relief(s))
+		/* Perhaps another relay could publish what this one cannot. */
+		if (fleet_is_due(s) && engine_must_abstain(s))
+			engine_acquire(s, true);
+		else
 			hold(s);
 		return;
 	}
@@ -215,7 +223,7 @@ void engine_resume(struct step *s, bool observes)
 		return;
 	}
 	if (fleet_is_due(s)) {
-		engine_acquire(s);
+		engine_acquire(s, false);
 		return;
 	}
 	engine_rebuild_if_broken(s);
@@ -421,7 +429,6 @@ static void on_broken(struct step *s)
 	struct engine *engine = s->engine;
 	engine->sink_broken = true;
 	engine->sink_ready = false;
-	engine_watch_sink(s);
 	if (engine->state == ENGINE_CLAIMING || engine->state == ENGINE_PUBLISHING)
 		withdraw(s);
 	else if (engine->state == ENGINE_HOLDING || engine->state == ENGINE_RESTING)
@@ -434,7 +441,6 @@ static void on_ready(struct step *s)
 	engine->sink_ready = true;
 	engine->sink_broken = engine->rebuilding = false;
 	probed(engine);
-	engine_watch_sink(s);
 	if (engine->state == ENGINE_HOLDING)
 		engine_resume(s, false);
 }
@@ -481,11 +487,11 @@ static void on_timer(struct step *s)
 	switch (engine->state) {
 	case ENGINE_OFFLINE:
 	case ENGINE_STANDBY:
-		engine_acquire(s);
+		engine_acquire(s, false);
 		break;
 	case ENGINE_RESTING:
 		if (s->input->now_us < engine->rest_until_us) {
-			engine_acquire(s);
+			engine_acquire(s, false);
 			break;
 		}
 		if (engine->waker.state == WAKER_ASLEEP)

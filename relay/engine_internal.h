@@ -26,14 +26,13 @@ bool engine_owes_nothing(const struct step *s);
 void engine_stopped(struct step *s);
 void engine_close_session(struct step *s);
 
-/* Looks for shards to take and to hand over, opening a session if there is none. */
-void engine_acquire(struct step *s);
+/* Looks for shards to take and to hand over, opening a session if there is none. keeps: looks only,
+ * for the sink has events still. */
+void engine_acquire(struct step *s, bool keeps);
 
 /* To be called when the sink has come or gone: a relay without it abstains after a while. */
 void engine_watch_sink(struct step *s);
 bool engine_must_abstain(const struct step *s);
-/* Looks whether another relay could publish what this one cannot. True if it is time for that. */
-bool engine_looks_for_relief(struct step *s);
 
 /* A broken sink is rebuilt once it holds nothing, whether shards are ours or not. */
 void engine_rebuild_if_broken(struct step *s);

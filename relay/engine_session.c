@@ -13,9 +13,13 @@ enum { FLEET_US = 250 * 1000, ALONE_US = 5000 * 1000 };
 /* For so long a relay without the sink keeps its shards: they are not to move at every hiccup. */
 enum { ABSTAIN_US = 5000 * 1000 };
 
-/* And for so long it leaves events with its producer. Longer, so that in an outage for all of them
- * all abstain before one gives up. */
-enum { GIVE_UP_US = 15000 * 1000 };
+/* And for so long after that it leaves events with its producer. In an outage for all of them all
+ * abstain meanwhile: an idle one asks the sink when it sees an abstainer, and hears within ten
+ * seconds, or twenty, that there is no answer. */
+enum { GIVE_UP_US = 30000 * 1000 };
+
+/* A relay that abstained in the last five minutes returns after 2 s with Kafka, then 4 s, ... */
+enum { STEADY_US = 300 * 1000 * 1000, RETURN_US = 1000 * 1000, ABSENCES_MOST = 6 };
 
 /* A session is tried for every 1.6 s at least: outbox_fleet.c reckons with relays that are away for
  * no longer than 3 s. */
@@ -45,16 +49,23 @@ static void begin_anew(struct step *s)
 		engine_act(s, DO_BELL_OFF);
 }
 
-/* What the producer has it may never deliver, while another relay could. */
-static void give_up_if_relieved(struct step *s)
+static void give_up(struct step *s)
 {
 	struct engine *engine = s->engine;
-	bool long_gone = s->input->now_us - GIVE_UP_US >= engine->sink_gone_us;
-	if (!s->input->relief || !long_gone || engine->batch->outstanding == 0 || engine->given_up)
+	if (engine->given_up || engine->batch->outstanding == 0)
 		return;
 	engine->given_up = engine->sink_broken = true;
 	engine->sink_ready = false;
 	engine_act(s, DO_GIVE_UP);
+}
+
+/* What the producer has it may never deliver, while another relay could. */
+static void give_up_if_relieved(struct step *s)
+{
+	const struct engine *engine = s->engine;
+	bool for_long = s->input->now_us - GIVE_UP_US >= engine->abstains_us;
+	if (s->input->relief && engine->abstains && (for_long || engine_finishing(engine)))
+		give_up(s);
 }
 
 void engine_on_acquired(struct step *s)
@@ -78,6 +89,9 @@ void engine_on_busy(struct step *s)
 {
 	struct engine *engine = s->engine;
 	engine->failures = 0;
+	/* The events are somebody else's by now, and would go out once more. */
+	if (s->input->relief && engine->abstains)
+		give_up(s);
 	/* It may be our own lost session that still has the shard. */
 	if (engine_finishing(engine) && engine_owes_nothing(s)) {
 		engine_close_session(s);
@@ -99,7 +113,7 @@ void engine_on_stirred(struct step *s)
 	struct engine *engine = s->engine;
 	engine->fleet_at_us = s->input->now_us;
 	if (engine->state == ENGINE_STANDBY || engine->state == ENGINE_RESTING)
-		engine_acquire(s);
+		engine_acquire(s, false);
 }
 
 void engine_on_lost(struct step *s)
@@ -170,29 +184,38 @@ void engine_on_rested(struct step *s)
 
 bool engine_must_abstain(const struct step *s)
 {
-	return s->input->now_us - ABSTAIN_US >= s->engine->sink_gone_us;
+	const struct engine *engine = s->engine;
+	int64_t now = s->input->now_us;
+	return now - ABSTAIN_US >= engine->sink_gone_us || now < engine->return_at_us;
 }
 
-bool engine_looks_for_relief(struct step *s)
+/* Who comes and goes is relied on later and later. */
+static void come_back(struct step *s)
 {
 	struct engine *engine = s->engine;
-	if (!engine_must_abstain(s) || s->input->now_us < engine->fleet_at_us)
-		return false;
-	engine_acquire(s);
-	s->actions->items[s->actions->count - 1].keeps = true;
-	return true;
+	int64_t now = s->input->now_us;
+	bool again = engine->returned_us > 0 && now - engine->returned_us < STEADY_US;
+	engine->absences = again ? engine->absences + 1 : 0;
+	if (engine->absences > ABSENCES_MOST)
+		engine->absences = ABSENCES_MOST;
+	engine->return_at_us = again ? now + (RETURN_US << engine->absences) : 0;
+	engine->returned_us = now;
 }
 
 void engine_watch_sink(struct step *s)
 {
 	struct engine *engine = s->engine;
-	bool there = engine->sink_ready && engine->sink_reachable && !engine->sink_broken;
-	if (!there && engine->sink_gone_us == INT64_MAX)
-		engine->sink_gone_us = s->input->now_us;
-	if (!there)
+	if (!engine->sink_reachable) {
+		/* Whether it has ever answered is not known: others are to be relied on before. */
+		bool starts = s->input->event == ON_START;
+		if (engine->sink_gone_us == INT64_MAX)
+			engine->sink_gone_us = s->input->now_us - (starts ? ABSTAIN_US : 0);
 		return;
+	}
 	engine->sink_gone_us = INT64_MAX;
 	engine->given_up = false;
-	if (engine->abstains)
-		engine_on_stirred(s);
+	if (!engine->abstains)
+		return;
+	come_back(s);
+	engine_on_stirred(s);
 }

@@ -214,8 +214,9 @@ void kafka_tick_at(struct kafka *kafka, int64_t at_us)
 /* Whether a broker is connected, has let us in and speaks. librdkafka connects again by itself and
  * tells when the last broker is lost, but not when one is back. A question that may not wait tells:
  * without a connection it is refused at once; with one it is sent, and its answer is not awaited.
+ * Should none come within socket.timeout.ms, the connection is given up.
  */
-static bool is_connected(rd_kafka_t *rk)
+bool kafka_ask(rd_kafka_t *rk)
 {
 	const struct rd_kafka_metadata *metadata = NULL;
 	rd_kafka_resp_err_t code = rd_kafka_metadata(rk, 0, NULL, &metadata, 0);
@@ -232,7 +233,7 @@ static void on_tick(void *arg)
 	serve(kafka);
 	collect_graves(kafka, NULL);
 	if (kafka->rk != NULL) {
-		if (!kafka->reachable && is_connected(kafka->rk))
+		if (!kafka->reachable && kafka_ask(kafka->rk))
 			kafka_set_reachable(kafka, true);
 		kafka_topics_tick(kafka, clock_monotonic_us());
 	}

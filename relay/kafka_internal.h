@@ -116,6 +116,7 @@ void kafka_restart_in(struct kafka *kafka, int64_t us);
 void kafka_purge(struct kafka *kafka);
 void kafka_tick_at(struct kafka *kafka, int64_t at_us);
 void kafka_set_reachable(struct kafka *kafka, bool yes);
+bool kafka_ask(rd_kafka_t *rk);
 
 /* kafka_conf.c */
 rd_kafka_conf_t *kafka_conf_new(const struct kafka_options *options, const char *bootstrap,

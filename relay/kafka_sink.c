@@ -292,4 +292,13 @@ static void give_up(struct sink *sink)
 		begin_draining(kafka);
 }
 
-const struct sink_ops kafka_sink_ops = {produce, rebuild, give_up};
+static void probe(struct sink *sink)
+{
+	struct kafka *kafka = (struct kafka *)sink;
+
+	if (kafka->rk != NULL && kafka->reachable)
+		kafka_ask(kafka->rk);
+}
+
+const struct sink_ops kafka_sink_ops = {
+    .produce = produce, .rebuild = rebuild, .probe = probe, .give_up = give_up};

@@ -32,7 +32,7 @@ struct sight {
 	struct spread_view view;
 	int other_layout; /* of a relay at work; -1: none */
 	bool former;	  /* this relay's former session is still there */
-	bool abstainers;  /* relays without the sink are there */
+	bool abstainers;  /* others without the sink are there */
 };
 
 /* ---- telling ---- */
@@ -79,11 +79,9 @@ static void tell_busy(struct outbox *outbox, const struct sight *sight)
 {
 	const struct source_events *events = outbox->source.events;
 	char why[96];
+	outbox->source.yields = false;
 	if (sight->former)
 		snprintf(why, sizeof(why), "this relay's former session still has its shards");
-	else if (outbox->abstains && !sight->view.paused)
-		snprintf(why, sizeof(why),
-			 "no Kafka broker answers here; the shards are left to other relays");
 	else if (sight->other_layout > 0)
 		snprintf(why, sizeof(why),
 			 "relays with %d shard%s are at work; waiting for their end",
@@ -93,7 +91,11 @@ static void tell_busy(struct outbox *outbox, const struct sight *sight)
 			 "relays without order are at work; waiting for their end");
 	else if (sight->view.paused)
 		snprintf(why, sizeof(why), "the outbox is paused; outbox-relay resume goes on");
-	else if (spread_free(&sight->view) > 0)
+	else if (outbox->abstains) {
+		outbox->source.yields = true;
+		snprintf(why, sizeof(why),
+			 "no Kafka broker answers here; other relays have the shards");
+	} else if (spread_free(&sight->view) > 0)
 		snprintf(
 		    why, sizeof(why),
 		    "%d of %d shards have no owner; they are taken unless it is back in a moment",
@@ -123,12 +125,19 @@ void outbox_fleet_acquired(struct outbox *outbox, bool gained)
 	outbox->source.events->acquired(outbox->source.owner, gained);
 }
 
+/* Other members are there. */
+static bool has_relief(const struct outbox *outbox, const struct spread_view *view)
+{
+	return view->member_count > (outbox->abstains ? 0 : 1);
+}
+
 static void tell(struct outbox *outbox, const struct sight *sight, bool gained)
 {
-	const struct shards *shards = &outbox->source.shards;
-	int owned = shards_owned(shards);
-	outbox->source.relief = sight->view.member_count > (outbox->abstains ? 0 : 1);
-	outbox->source.company = sight->view.member_count > 1 || owned < shards->count;
+	struct source *source = &outbox->source;
+	int owned = shards_owned(&source->shards);
+	source->relief = has_relief(outbox, &sight->view);
+	source->doubts = sight->abstainers && !outbox->abstains;
+	source->company = source->relief || sight->abstainers || owned < source->shards.count;
 	if (owned == 0)
 		tell_busy(outbox, sight);
 	else if (gained && outbox->debt.count > 0)
@@ -146,7 +155,7 @@ static void read_lock(const struct outbox *outbox, struct sight *sight, uint32_t
 	if (PLANTED("two-owners") && pid != view->self)
 		return;
 	if (key < OUTBOX_MEMBER_LOCK) {
-		sight->abstainers = true;
+		sight->abstainers |= pid != view->self;
 	} else if (key < OUTBOX_SHARD_LOCK) {
 		if ((int)(key - OUTBOX_MEMBER_LOCK) == layout(outbox))
 			spread_add_member(view, pid);
@@ -166,7 +175,6 @@ static bool read_sight(const struct outbox *outbox, const PGresult *result, stru
 	sight->view.self = pg_backend(outbox->pg);
 	sight->view.shards = outbox->source.shards.count;
 	sight->view.abstains = outbox->abstains;
-	sight->former = false;
 	for (int i = 0; i < PQntuples(result); i++) {
 		sight->view.paused = PQgetvalue(result, i, 2)[0] == 't';
 		if (PQgetisnull(result, i, 0))
@@ -191,7 +199,7 @@ static void ripen(struct outbox *outbox, const struct sight *sight, struct shard
 {
 	const struct spread_view *view = &sight->view;
 	int64_t now = clock_monotonic_us();
-	bool alone = outbox->first_look && view->member_count == 1 && !sight->abstainers;
+	bool alone = outbox->first_look && !sight->abstainers && !has_relief(outbox, view);
 	shards_clear(ripe, view->shards);
 	for (int k = 0; k < view->shards; k++) {
 		int64_t *since = &outbox->free_since_us[k];

@@ -114,8 +114,8 @@ struct outbox {
 	bool rejoined;			   /* after a session that served was lost */
 	int64_t free_since_us[SHARDS_MAX]; /* as far as looks have seen; 0: owned */
 	struct shards handed_over;	   /* as was heard since the last look */
-	bool abstains; /* which of a member's locks is held */
-	bool keeps;    /* the look under way takes and gives nothing */
+	bool abstains;			   /* which of a member's locks is held */
+	bool keeps;			   /* the look under way takes and gives nothing */
 	bool first_look;
 	int former_pid;		    /* of the backend of the last session that served; 0: none */
 	struct shards taken;	    /* by the try under way */

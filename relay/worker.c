@@ -136,8 +136,8 @@ static void close_source(struct worker *worker, bool at_once)
 static void give_up(struct worker *worker)
 {
 	log_warning("no Kafka broker answers, and another relay is there: %zu events are taken "
-		    "back from the producer and left to it; those that Kafka has already are "
-		    "published again",
+		    "back from the producer and left to it; it publishes those again that Kafka "
+		    "has already",
 		    worker->batch.outstanding);
 	worker->sink->ops->give_up(worker->sink);
 }
@@ -429,7 +429,7 @@ void worker_status(const struct worker *worker, struct worker_status *status)
 	    .working = is_working(worker->engine.state),
 	    .acquired = worker->acquired,
 	    .standby = worker->standby_for,
-	    .abstains = worker->engine.abstains,
+	    .abstains = worker->source->yields,
 	    .shards = &worker->source->shards,
 	    .waiting = worker->waiting_us > 0 || worker->batch.events > 0,
 	    .idle_us = worker_now_us(worker) - since,

@@ -9,6 +9,7 @@
 struct worker {
 	struct engine engine;
 	struct batch batch;
+	int64_t probed_us; /* when the sink was last asked for a sign of life */
 	int64_t stall_us;
 	const struct worker_world *world; /* borrowed, like all of these */
 	struct metrics *metrics;

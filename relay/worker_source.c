@@ -9,12 +9,24 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { PROBE_US = 2000 * 1000 };
+
 static void connected(struct worker *worker, bool acquired)
 {
 	worker->acquired = acquired;
 	worker->ever_acquired = true; /* the set-up works, as far as a standby can tell */
 	worker->metrics->shards = worker->source->shards;
 	worker->metrics->connected[PEER_DATABASE] = true;
+}
+
+/* Another relay cannot reach the sink: perhaps this one has only not noticed. */
+static void probe_if_doubted(struct worker *worker)
+{
+	int64_t now = worker_now_us(worker);
+	if (!worker->source->doubts || now - worker->probed_us < PROBE_US)
+		return;
+	worker->probed_us = now;
+	worker->sink->ops->probe(worker->sink);
 }
 
 static void on_acquired(void *owner, bool gained)
@@ -24,6 +36,7 @@ static void on_acquired(void *owner, bool gained)
 		FAILPOINT("lock-got");
 	worker->standby_for[0] = '\0';
 	connected(worker, true);
+	probe_if_doubted(worker);
 	worker_step(worker, (struct engine_input){.event = ON_ACQUIRED,
 						  .has_bell = worker->source->has_bell,
 						  .company = worker->source->company,
@@ -41,7 +54,9 @@ static void on_busy(void *owner, const char *why)
 	/* Whoever has them tells. */
 	worker->metrics->depth = worker->metrics->oldest_age_seconds = 0;
 	worker->waiting_us = 0;
-	worker_tell(worker, ON_BUSY);
+	probe_if_doubted(worker);
+	worker_step(worker,
+		    (struct engine_input){.event = ON_BUSY, .relief = worker->source->relief});
 }
 
 static void on_rested(void *owner)

@@ -86,6 +86,23 @@ def all_down(stage, rng):
     in_sync(stage)
 
 
+@fault("F27", "all brokers stand still, and one more relay comes", KAFKA, limit=60,
+       settings={"outbox": {**OUTAGE["outbox"], "shards": 1}})
+def all_still(stage, rng):
+    """For longer than a relay leaves events with its producer while another could publish them: nobody can, though the
+    others have nothing to do and notice it only when they ask. So nothing is repeated."""
+    for broker in stage.kafka.brokers.values():
+        broker.pause()
+    try:
+        stage.wait(rng.uniform(10, 30))
+        stage.fleet.add()
+        stage.wait(45)
+    finally:
+        for broker in stage.kafka.brokers.values():
+            broker.resume()
+    in_sync(stage)
+
+
 @fault("F33", "leaders move", KAFKA, times=4)
 def move_leader(stage, rng):
     topic, partition = a_topic(stage, rng), rng.randrange(PARTITIONS)

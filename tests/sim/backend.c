@@ -251,7 +251,7 @@ static bool serve_fleet(struct sim *sim, struct backend *backend, const struct a
 		if (sim->plant != PLANT_GIVES_TOO_SOON)
 			outside_transaction(sim, backend);
 		answer->kind = first->kind == ASK_LOOK ? ANSWER_FLEET : ANSWER_VERIFIED;
-		locks_look(sim, &answer->sight, backend->layout);
+		locks_look(sim, &answer->sight, backend->layout, backend->pid);
 		sim->idle_looks++;
 		return true;
 	case ASK_TRY:
@@ -260,7 +260,8 @@ static bool serve_fleet(struct sim *sim, struct backend *backend, const struct a
 		check_taken(sim, backend, answer->shards, first->at_once);
 		return true;
 	default:
-		check_given(&sim->relays[backend->relay], backend->locks & first->shards);
+		if (!first->untouched)
+			check_given(&sim->relays[backend->relay], backend->locks & first->shards);
 		locks_give(sim, backend, first->shards);
 		notify(sim, backend, NOTE_FREE);
 		return false;

@@ -111,7 +111,14 @@ static void op_give_up(struct sink *sink)
 	producer_give_up(producer->relay);
 }
 
-static const struct sink_ops ops = {op_produce, op_rebuild, op_give_up};
+/* Whether the broker can be reached is told anyway, if not soon. */
+static void op_probe(struct sink *sink)
+{
+	(void)sink;
+}
+
+static const struct sink_ops ops = {
+    .produce = op_produce, .rebuild = op_rebuild, .probe = op_probe, .give_up = op_give_up};
 
 void producer_init(struct relay *relay)
 {
@@ -359,6 +366,9 @@ void producer_give_up(struct relay *relay)
 {
 	struct sim *sim = relay->sim;
 
+	/* By then every relay has been told, and abstains. */
+	if (!broker_is_up(sim) && sim->now_us - sim->broker.down_since_us > 20 * SECOND)
+		violated(sim, "gives up in an outage for all", "relay %u", relay->index);
 	relay->producer.state = PRODUCER_DRAINING;
 	relay->producer.blocked = false;
 	allow_jumps(sim);

@@ -192,7 +192,7 @@ static bool has_served_since(const struct relay *relay, int64_t since_us)
 	       relay->process.paused_until_us < since_us && relay->producer.told_reachable &&
 	       relay->producer.told_us < since_us && relay->producer.state == PRODUCER_READY &&
 	       relay->producer.ready_us < since_us && is_member(relay) &&
-	       relay->session.backend->joined_us < since_us;
+	       !relay->session.backend->abstains && relay->session.backend->joined_us < since_us;
 }
 
 /* A relay without the broker leaves its shards to one that has it; what its sink may yet publish
@@ -201,7 +201,7 @@ void check_abstains(struct relay *relay)
 {
 	const struct sim *sim = relay->sim;
 	bool held = relay->producer.outstanding > 0;
-	int64_t since = sim->now_us - (held ? 20 : 9) * SECOND;
+	int64_t since = sim->now_us - (held ? 48 : 9) * SECOND;
 	const struct backend *backend = relay->session.backend;
 
 	if (!is_member(relay) || backend->locks == 0 || relay->producer.told_reachable ||

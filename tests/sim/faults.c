@@ -27,6 +27,7 @@ static const struct {
     [FAULT_PAUSE_OUTBOX] = {"outbox paused", 1},
     [FAULT_LAYOUT] = {"another number of shards", 1},
     [FAULT_RELOAD] = {"reload", 1},
+    [FAULT_OUTAGE] = {"long outage", 1},
     [FAULT_AWAY] = {"relay without Kafka", 2},
 };
 
@@ -56,9 +57,11 @@ static void lose_database(struct sim *sim, bool failover, unsigned variant)
 	sim->db.down_until_us = outage(sim, variant);
 }
 
-static void lose_broker(struct sim *sim, unsigned variant)
+static void lose_broker(struct sim *sim, int64_t until_us)
 {
-	sim->broker.down_until_us = outage(sim, variant);
+	if (broker_is_up(sim))
+		sim->broker.down_since_us = sim->now_us;
+	sim->broker.down_until_us = until_us;
 	for (unsigned r = 0; r < sim->plan.relays; r++)
 		sim->relays[r].producer.tell_reachable_us =
 		    sim->now_us + (int64_t)sim_below(sim, 3000) * MS;
@@ -70,7 +73,7 @@ static void lose_sight(struct relay *relay, unsigned variant)
 	struct sim *sim = relay->sim;
 
 	relay->producer.away_until_us =
-	    sim->now_us + (int64_t)sim_below(sim, variant == 0 ? 200 * MS : 40 * SECOND);
+	    sim->now_us + (int64_t)sim_below(sim, variant == 0 ? 200 * MS : 80 * SECOND);
 	relay->producer.tell_reachable_us = sim->now_us + (int64_t)sim_below(sim, 3000) * MS;
 }
 
@@ -159,7 +162,7 @@ void fault_strike(struct relay *relay, enum fault fault, unsigned variant)
 		lose_database(sim, fault == FAULT_FAILOVER, variant);
 		break;
 	case FAULT_BROKER_DOWN:
-		lose_broker(sim, variant);
+		lose_broker(sim, outage(sim, variant));
 		break;
 	case FAULT_BREAK:
 	case FAULT_DRAIN:
@@ -194,6 +197,10 @@ void fault_strike(struct relay *relay, enum fault fault, unsigned variant)
 	case FAULT_RELOAD:
 		reload(relay);
 		break;
+	case FAULT_OUTAGE:
+		sim->broker.stays_down = true;
+		lose_broker(sim, sim->now_us + (int64_t)sim_below(sim, 80 * SECOND));
+		break;
 	case FAULT_AWAY:
 		lose_sight(relay, variant);
 		break;
@@ -224,7 +231,8 @@ void heal(struct sim *sim)
 		if (sim->broker.down_until_us > now)
 			relay->producer.tell_reachable_us = now + 50 * MS;
 	}
-	sim->broker.down_until_us = at_most(sim->broker.down_until_us, now);
+	if (!sim->broker.stays_down)
+		sim->broker.down_until_us = at_most(sim->broker.down_until_us, now);
 	for (unsigned i = 0; i < sim->db.row_count; i++) {
 		struct row *row = &sim->db.rows[i];
 		row->foreign_until_us = at_most(row->foreign_until_us, now);

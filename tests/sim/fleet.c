@@ -54,14 +54,22 @@ static void pay_debt(struct session *session)
 	session_ask(session, ASK_DEBT_COMMIT);
 }
 
+static bool has_relief(const struct sim *sim, const struct sight *sight, bool abstains)
+{
+	if (sim->plant == PLANT_RELIES_ON_ALL && sight->abstainers)
+		return true;
+	return sight->member_count > (abstains ? 0 : 1) && sim->plant != PLANT_NEVER_RELIEVED;
+}
+
 static void tell(struct session *session, const struct sight *sight, bool gained)
 {
 	struct shards *shards = &session->source.shards;
 	int owned = shards_owned(shards);
 
-	session->source.relief = sight->member_count > (session->abstains ? 0 : 1) &&
-				 session->relay->sim->plant != PLANT_NEVER_RELIEVED;
-	session->source.company = sight->member_count > 1 || owned < shards->count;
+	session->source.relief = has_relief(session->relay->sim, sight, session->abstains);
+	session->source.doubts = sight->abstainers && !session->abstains;
+	session->source.company =
+	    session->source.relief || sight->abstainers || owned < shards->count;
 	if (owned == 0)
 		session->source.events->busy(session->source.owner, "no shard is ours");
 	else if (gained && session->debt != 0)
@@ -125,16 +133,18 @@ static void ask_give(struct session *session, uint32_t shards)
 {
 	struct ask *added = session_ask(session, ASK_GIVE);
 
-	if (added != NULL)
-		added->shards = shards;
+	if (added == NULL)
+		return;
+	added->shards = shards;
+	added->untouched = (shards & session_owned(session)) == 0;
 }
 
 void fleet_give(struct session *session, uint32_t shards)
 {
 	if (session->relay->sim->plant != PLANT_GIVES_IN_DEBT)
 		session_make_durable(session);
-	set_owned(session, shards, false);
 	ask_give(session, shards);
+	set_owned(session, shards, false);
 }
 
 static void try_for(struct session *session, uint32_t shards)

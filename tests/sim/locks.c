@@ -57,7 +57,7 @@ void locks_give(struct sim *sim, struct backend *backend, uint32_t shards)
 	backend->locks &= ~shards;
 }
 
-void locks_look(const struct sim *sim, struct sight *sight, int layout)
+void locks_look(const struct sim *sim, struct sight *sight, int layout, int self)
 {
 	memset(sight, 0, sizeof(*sight));
 	sight->paused = sim->db.paused;
@@ -69,7 +69,9 @@ void locks_look(const struct sim *sim, struct sight *sight, int layout)
 			sight->other_layout = backend->layout;
 		if (backend->layout != layout)
 			continue;
-		if (!backend->abstains)
+		if (backend->abstains)
+			sight->abstainers |= backend->pid != self;
+		else
 			sight->members[sight->member_count++] = backend->pid;
 		for (int k = 0; k < layout; k++)
 			if (backend->locks & 1u << k)

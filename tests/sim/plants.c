@@ -30,6 +30,7 @@ const struct plant_entry plants[PLANT_COUNT] = {
     [PLANT_GREEDY] = {"nothing-handed-over", "spreads the shards badly"},
     [PLANT_NEVER_ABSTAINS] = {"never-abstains", "keeps shards that it cannot serve"},
     [PLANT_NEVER_RELIEVED] = {"never-relieved", "keeps shards that it cannot serve"},
+    [PLANT_RELIES_ON_ALL] = {"relies-on-abstainers", "gives up in an outage for all"},
     [PLANT_PARTITION_SWAPS] = {"reorder-within-key", "reorders a key"},
     [PLANT_NO_GAPLESS] = {"gap-in-partition", "reorders a key"},
     [PLANT_POISON_DELIVERED] = {"reject-as-delivered",

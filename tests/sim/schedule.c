@@ -459,7 +459,8 @@ static bool all_work(const struct sim *sim)
 		const struct relay *relay = &sim->relays[r];
 		if (relay->process.worker == NULL || relay->process.asked_to_stop ||
 		    relay->session.backend == NULL || relay->producer.outstanding > 0 ||
-		    !broker_answers(relay) || !relay->producer.told_reachable)
+		    relay->session.backend->abstains || !broker_answers(relay) ||
+		    !relay->producer.told_reachable)
 			return false;
 		/* It was stopped for so long that it will give up its session. */
 		if (sim->now_us - relay->session.beat_us > sim->plan.session_timeout_us)

@@ -92,6 +92,7 @@ struct holders {
 struct sight {
 	int members[BACKENDS_MAX]; /* process ids of their backends */
 	unsigned member_count;
+	bool abstainers; /* others */
 	int owner[SHARDS_SIM];
 	int other_layout; /* of a relay at work; 0: none */
 	bool paused;
@@ -165,6 +166,7 @@ struct ask {
 	struct claim claim;
 	uint32_t shards;	      /* those that are meant */
 	bool abstains;		      /* ASK_JOIN, ASK_MEMBERSHIP */
+	bool untouched;		      /* ASK_GIVE: taken a moment ago */
 	bool at_once;		      /* ASK_TRY: not only what has been free for a while */
 	uint64_t delivered, rejected; /* rows, for ASK_RECOVER */
 	bool lazily;		      /* ASK_COMMIT: not waited for */
@@ -280,7 +282,8 @@ struct producer {
 };
 
 struct broker {
-	int64_t down_until_us;
+	int64_t down_until_us, down_since_us;
+	bool stays_down; /* not healed */
 	/* Requests of producers that are no more, still on their way. */
 	unsigned ghosts[PARTITIONS][GHOSTS_MAX];
 	unsigned ghost_count[PARTITIONS];
@@ -335,6 +338,7 @@ enum fault {
 	FAULT_LAYOUT,
 	FAULT_RELOAD,
 	FAULT_AWAY,
+	FAULT_OUTAGE,
 	FAULTS
 };
 
@@ -363,6 +367,7 @@ enum plant {
 	PLANT_GREEDY,
 	PLANT_NEVER_ABSTAINS,
 	PLANT_NEVER_RELIEVED,
+	PLANT_RELIES_ON_ALL,
 	PLANT_RECOVERS_MINE,
 	PLANT_BEFORE_KEPT,
 	PLANT_PARTITION_SWAPS,
@@ -459,7 +464,7 @@ bool backend_has_expired(const struct sim *sim, const struct backend *backend);
 /* locks.c: the advisory locks */
 uint32_t locks_try(struct sim *sim, struct backend *backend, uint32_t shards);
 void locks_give(struct sim *sim, struct backend *backend, uint32_t shards);
-void locks_look(const struct sim *sim, struct sight *sight, int layout);
+void locks_look(const struct sim *sim, struct sight *sight, int layout, int self);
 unsigned shard_of(unsigned key, int layout);
 const struct backend *key_owner(const struct sim *sim, unsigned key);
 

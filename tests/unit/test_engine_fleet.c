@@ -148,9 +148,13 @@ static void reach_relief(struct world *w, bool relief)
 {
 	reach_holding(w);
 	tell(w, ON_UNREACHABLE);
-	w->now_us += 15 * SECOND;
+	w->now_us += 5 * SECOND;
 	tell(w, ON_TIMER);
 	assert_is(w, ENGINE_ACQUIRING, "acquire:abstains:keeps");
+	step(w, (struct engine_input){.event = ON_ACQUIRED, .company = true, .relief = relief});
+	assert_is(w, ENGINE_HOLDING, "timer");
+	w->now_us += 30 * SECOND;
+	tell(w, ON_TIMER);
 	step(w, (struct engine_input){.event = ON_ACQUIRED, .company = true, .relief = relief});
 }
 
@@ -183,6 +187,89 @@ static void test_what_the_sink_holds_is_taken_back_for_others(void **state)
 	assert_is(&w, ENGINE_ACQUIRING, "clear acquire:abstains");
 	tell(&w, ON_BUSY);
 	assert_is(&w, ENGINE_STANDBY, "rebuild timer");
+	finish(&w);
+}
+
+static void test_what_others_have_is_taken_back_at_once(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_holding(&w);
+	tell(&w, ON_UNREACHABLE);
+	tell(&w, ON_LOST);
+	w.now_us += 5 * SECOND;
+	tell(&w, ON_TIMER);
+	step(&w, (struct engine_input){.event = ON_BUSY});
+	assert_is(&w, ENGINE_STANDBY, "timer");
+	tell(&w, ON_STIRRED);
+	step(&w, (struct engine_input){.event = ON_BUSY, .relief = true});
+	assert_is(&w, ENGINE_STANDBY, "give-up timer");
+	finish(&w);
+}
+
+static void test_a_stop_does_not_wait_for_a_sink_that_is_gone(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_holding(&w);
+	tell(&w, ON_UNREACHABLE);
+	w.now_us += 5 * SECOND;
+	tell(&w, ON_STOP);
+	assert_is(&w, ENGINE_ACQUIRING, "acquire:abstains:keeps");
+	step(&w, (struct engine_input){.event = ON_ACQUIRED, .company = true, .relief = true});
+	assert_is(&w, ENGINE_HOLDING, "give-up timer");
+	report_all(&w, EVENT_RETURNED);
+	assert_is(&w, ENGINE_CLOSING, "clear close");
+	finish(&w);
+}
+
+/* Away from second 1 on, and back for a moment each time. */
+static void test_who_comes_and_goes_is_relied_on_later(void **state)
+{
+	static const int64_t waits[] = {0, 2 * SECOND, 4 * SECOND, 8 * SECOND};
+	struct world w;
+
+	(void)state;
+	reach_standby(&w);
+	for (int i = 0; i < 4; i++) {
+		tell(&w, ON_UNREACHABLE);
+		w.now_us += 5 * SECOND;
+		tell(&w, ON_TIMER);
+		assert_is(&w, ENGINE_ACQUIRING, "acquire:abstains");
+		tell(&w, ON_BUSY);
+		tell(&w, ON_REACHABLE);
+		if (waits[i] > 0) {
+			assert_is(&w, ENGINE_ACQUIRING, "acquire:abstains");
+			tell(&w, ON_BUSY);
+			w.now_us += waits[i] - 1;
+			tell(&w, ON_TIMER);
+			assert_is(&w, ENGINE_ACQUIRING, "acquire:abstains");
+			tell(&w, ON_BUSY);
+			w.now_us += 1;
+			tell(&w, ON_TIMER);
+		}
+		assert_is(&w, ENGINE_ACQUIRING, "acquire");
+		tell(&w, ON_BUSY);
+	}
+	finish(&w);
+}
+
+static void test_it_abstains_until_the_sink_has_answered(void **state)
+{
+	struct world w = {.now_us = SECOND};
+
+	(void)state;
+	engine_init(&w.engine, &(struct engine_options){.poll_us = SECOND}, &w.batch, 1);
+	tell(&w, ON_START);
+	tell(&w, ON_TIMER);
+	assert_is(&w, ENGINE_ACQUIRING, "acquire:abstains");
+	tell(&w, ON_REACHABLE);
+	tell(&w, ON_BUSY);
+	assert_int_equal(find(&w, DO_TIMER)->after_us, 0);
+	tell(&w, ON_TIMER);
+	assert_is(&w, ENGINE_ACQUIRING, "acquire");
 	finish(&w);
 }
 
@@ -320,6 +407,10 @@ int main(void)
 	    cmocka_unit_test(test_a_stop_in_a_look_is_not_forgotten),
 	    cmocka_unit_test(test_without_the_sink_it_abstains_after_a_while),
 	    cmocka_unit_test(test_with_the_sink_it_is_back_at_once),
+	    cmocka_unit_test(test_what_others_have_is_taken_back_at_once),
+	    cmocka_unit_test(test_a_stop_does_not_wait_for_a_sink_that_is_gone),
+	    cmocka_unit_test(test_who_comes_and_goes_is_relied_on_later),
+	    cmocka_unit_test(test_it_abstains_until_the_sink_has_answered),
 	    cmocka_unit_test(test_what_the_sink_holds_is_left_to_it),
 	    cmocka_unit_test(test_what_the_sink_holds_is_taken_back_for_others),
 	    cmocka_unit_test(test_a_broken_sink_is_rebuilt_without_shards),

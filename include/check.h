@@ -30,11 +30,6 @@ PGconn *check_server(struct check *check, const struct config *config);
 /* Schema, table, columns, rights, bell, ids, vacuum. */
 void check_outbox(struct check *check, const struct config *config, PGconn *conn);
 
-/* A part of check_outbox: whether its partitions can be its shards. name is for SQL, shown for
- * people. */
-void check_partitions(struct check *check, const struct config *config, PGconn *conn,
-		      const char *name, const char *shown, int partitions);
-
 /* Brokers and topics; conn, which may be NULL, tells which topics the waiting events go to. */
 void check_kafka(struct check *check, const struct config *config, PGconn *conn);
 

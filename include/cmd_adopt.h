@@ -5,6 +5,7 @@
 #define OUTBOX_CMD_ADOPT_H
 
 #include "adopt.h"
+#include "outbox_table.h"
 
 #include <libpq-fe.h>
 #include <stdint.h>
@@ -12,16 +13,11 @@
 struct adopt_table {
 	struct adopt_facts facts;
 	bool exists;
-	char obstacle[80];    /* why it can be no outbox, after its name: "is no table"; or "" */
-	int partitions;	      /* 0: it is a plain table */
-	int64_t bytes;	      /* with toast */
-	bool update_triggers; /* of somebody else's: the backfill would fire them */
+	struct outbox_table outbox; /* if it exists */
+	int64_t bytes;		    /* with toast */
+	bool update_triggers;	    /* of somebody else's: the backfill would fire them */
+	PGresult *result;	    /* owned; what outbox borrows from */
 };
-
-/* What can be an outbox: for messages about an obstacle. */
-#define ADOPT_TABLES                                                                               \
-	"a plain table, or one partitioned by hash of columns whose partitions are all plain "     \
-	"tables"
 
 /* Reads the catalog; facts.table must be set. Free with adopt_table_free also after false. */
 bool adopt_table_read(PGconn *conn, struct adopt_table *table, struct error *err);

@@ -50,7 +50,7 @@ bool engine_may_go(enum engine_state from, enum engine_state to);
 
 enum engine_event {
 	ON_START,
-	ON_ACQUIRED, /* has_bell, company, gained */
+	ON_ACQUIRED, /* has_bell, company, gained, relief */
 	ON_BUSY,
 	ON_STIRRED, /* another relay has come, gone or handed over */
 	ON_LOST,
@@ -84,13 +84,13 @@ struct engine_input {
 	bool cut;     /* with ON_CLAIMED: more may be there nevertheless */
 	int64_t drawn;
 	const struct writers *writers;
-	bool has_bell, company, gained;
+	bool has_bell, company, gained, relief;
 	bool owes; /* the source remembers removals that may not be durable yet */
 };
 
 enum engine_do {
-	DO_ACQUIRE,
-	DO_CLAIM, /* claim */
+	DO_ACQUIRE, /* abstains, keeps */
+	DO_CLAIM,   /* claim */
 	DO_PRODUCE,
 	DO_SETTLE, /* more */
 	DO_END,
@@ -101,6 +101,7 @@ enum engine_do {
 	DO_HOUSEKEEP,
 	DO_TIMER, /* after_us; replaces the one before */
 	DO_REBUILD,
+	DO_GIVE_UP,
 	DO_SKIP_UNSENT,
 	DO_CLEAR,
 	DO_WOKEN, /* cause: a look found something */
@@ -117,6 +118,7 @@ struct engine_action {
 	int64_t after_us;
 	bool set_aside;
 	bool more;
+	bool abstains, keeps;
 	enum engine_cause cause;
 };
 
@@ -141,6 +143,9 @@ struct engine {
 	struct horizon horizon;
 	struct waker waker;
 	bool sink_ready, sink_reachable, sink_broken, sink_blocked, rebuilding;
+	int64_t sink_gone_us; /* since when it cannot be used; INT64_MAX: it can */
+	bool abstains;	      /* as the last look had it: others shall have the shards */
+	bool given_up;	      /* what the sink had was taken back since it has gone */
 	bool probing; /* one claim, to see whether a blocked sink would take its events now */
 	int64_t probe_at_us;
 	bool stopping;	  /* asked to stop */

@@ -50,6 +50,9 @@ struct sink_ops {
 				    struct error *err);
 	/* Throws the producer away and makes a new one. No event may be outstanding. */
 	void (*rebuild)(struct sink *sink);
+	/* Takes back what the producer has, as if it were broken, and without saying so: every
+	 * outstanding event will be reported, and the peer may have those that are returned. */
+	void (*give_up)(struct sink *sink);
 };
 
 struct sink {

@@ -67,8 +67,10 @@ struct source;
 struct source_ops {
 	/* Opens the session if there is none, looks at what the other relays own, takes shards and
 	 * hands some over: acquired, busy or lost. Outside a transaction only, with nothing
-	 * published that is not settled. */
-	void (*acquire)(struct source *source);
+	 * published that is not settled. abstains: the sink cannot be reached, so no shard is to be
+	 * ours that another relay could serve. keeps: the sink has events still, so it is only
+	 * looked. */
+	void (*acquire)(struct source *source, bool abstains, bool keeps);
 	void (*claim)(struct source *source, const struct claim *claim);
 	/* Commits the open transaction, whose events are those of batch; settled. more: a backlog
 	 * waits, so the source need not wait until this very commit is durable, if it remembers the
@@ -103,6 +105,7 @@ struct source {
 	void *owner; /* passed back to events */
 	/* Known once acquired; the source's to write: */
 	bool has_bell;
+	bool relief;  /* another relay is there that reaches the sink */
 	bool company; /* other relays are there, or shards that this one does not own */
 	struct shards shards;
 };

@@ -7,6 +7,9 @@
  * one over while somebody else is short of the share rounded down. What two relays see may differ
  * for a moment; the locks keep a shard with one owner whatever they decide.
  *
+ * A relay that abstains, since it cannot publish, is no member. It hands over all it has as soon as
+ * there is one; while there is none it takes what is free, so that somebody tells of what waits.
+ *
  * Pure. tests/unit/test_spread.c plays fleets that come, go and decide at any time.
  */
 #ifndef OUTBOX_SPREAD_H
@@ -19,11 +22,12 @@ enum { SPREAD_MEMBERS_MAX = 256 };
 /* What a look has seen. Relays are known by the process id of their session's backend. */
 struct spread_view {
 	int self;
-	int members[SPREAD_MEMBERS_MAX]; /* self too */
+	int members[SPREAD_MEMBERS_MAX]; /* self too, unless it abstains */
 	size_t member_count;
 	int shards;
 	int owner[SHARDS_MAX]; /* 0: nobody */
 	bool paused;	       /* nobody shall own anything */
+	bool abstains;	       /* self does */
 };
 
 /* A relay that was seen in the database; further ones of a fleet that is too large are left out. */

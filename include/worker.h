@@ -57,6 +57,7 @@ struct worker_status {
 	uint64_t published;
 	bool working;	     /* claiming, publishing or at rest: all is well */
 	bool acquired;	     /* shards are ours */
+	bool abstains;	     /* the sink is away: other relays may have them */
 	const char *standby; /* why none is ours though the database answers; "" if one is */
 	const struct shards *shards;
 	bool waiting;	 /* events wait */

@@ -11,23 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ctid tells rows of one plain table apart, and a hash says which of them a key is in. */
 static const char TABLE_SQL[] =
-    "SELECT CASE WHEN c.relkind NOT IN ('r', 'p') THEN 'is no table'"
-    " WHEN c.relkind = 'r' AND children.count > 0 THEN 'has tables that inherit from it'"
-    " WHEN p.partstrat <> 'h' THEN 'is partitioned by range or list'"
-    " WHEN 0 = ANY (p.partattrs) THEN 'is partitioned by an expression'"
-    " WHEN c.relkind = 'p' AND children.count = 0 THEN 'is partitioned and has no partition'"
-    " WHEN children.odd > 0 THEN 'has a partition that is partitioned again, or is a foreign table'"
-    " END AS obstacle, children.count AS partitions,"
-    " pg_table_size(c.oid) AS bytes,"
-    " EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal"
-    "  AND t.tgenabled <> 'D' AND t.tgtype & 16 <> 0) AS update_triggers"
-    " FROM pg_class c LEFT JOIN pg_partitioned_table p ON p.partrelid = c.oid"
-    " CROSS JOIN LATERAL (SELECT count(*), count(*) FILTER (WHERE k.relkind <> 'r') AS odd"
-    "  FROM pg_inherits i JOIN pg_class k ON k.oid = i.inhrelid WHERE i.inhparent = c.oid)"
-    "  AS children"
-    " WHERE c.oid = to_regclass($1)";
+    "SELECT t.*, pg_table_size(t.oid) AS bytes, EXISTS (SELECT FROM pg_trigger"
+    "  WHERE tgrelid = t.oid AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 16 <> 0)"
+    "  AS update_triggers FROM " OUTBOX_TABLE " AS t";
 
 static const char COLUMNS_SQL[] =
     "SELECT a.attname, t.typname, a.attidentity <> '' AS identity,"
@@ -73,22 +60,18 @@ static bool read_columns(PGconn *conn, struct adopt_facts *facts, const char *na
 bool adopt_table_read(PGconn *conn, struct adopt_table *table, struct error *err)
 {
 	char name[PGNAME_FULL_SIZE];
-	const char *params[] = {name}, *obstacle;
-	PGresult *result;
+	const char *params[] = {name};
 
 	pgname_print(&table->facts.table, name);
-	result = pgsync_query(conn, "looking for the table", TABLE_SQL, 1, params, err);
-	if (!result)
+	table->result = pgsync_query(conn, "looking for the table", TABLE_SQL, 1, params, err);
+	if (!table->result)
 		return false;
-	table->exists = PQntuples(result) > 0;
+	table->exists = PQntuples(table->result) > 0;
 	if (table->exists) {
-		obstacle = pgsync_text(result, 0, "obstacle");
-		snprintf(table->obstacle, sizeof(table->obstacle), "%s", obstacle ? obstacle : "");
-		table->partitions = (int)pgsync_number(result, 0, "partitions");
-		table->bytes = pgsync_number(result, 0, "bytes");
-		table->update_triggers = pgsync_bool(result, 0, "update_triggers");
+		outbox_table_read(table->result, &table->outbox);
+		table->bytes = pgsync_number(table->result, 0, "bytes");
+		table->update_triggers = pgsync_bool(table->result, 0, "update_triggers");
 	}
-	PQclear(result);
 	return read_columns(conn, &table->facts, name, err);
 }
 
@@ -96,6 +79,8 @@ void adopt_table_free(struct adopt_table *table)
 {
 	free(table->facts.columns);
 	table->facts.columns = NULL;
+	PQclear(table->result);
+	table->result = NULL;
 }
 
 void adopt_explain(const struct adopt_table *table, const struct adopt_plan *plan)

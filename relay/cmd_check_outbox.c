@@ -43,6 +43,19 @@ static PGresult *ask(const struct subject *s, const char *what, const char *sql)
 	return result;
 }
 
+/* What `run` refuses to begin without, in its words: "what is wrong; what to do". */
+static bool refuse(const struct subject *s, struct error *err)
+{
+	char *remedy = strstr(err->text, "; "), *next;
+
+	while (remedy && (next = strstr(remedy + 1, "; ")))
+		remedy = next;
+	if (remedy)
+		*remedy = '\0';
+	check_error(s->check, remedy ? remedy + 2 : MIGRATE, "%s", err->text);
+	return false;
+}
+
 static bool check_schema(const struct subject *s)
 {
 	/* By the catalog: to_regclass fails on a schema that one may not use. */
@@ -94,10 +107,19 @@ static bool check_table(struct subject *s)
 			    "table %s does not exist", s->shown);
 		return false;
 	}
-	if (*s->table.obstacle)
-		check_error(s->check, "name " ADOPT_TABLES " in outbox.table", "%s %s", s->shown,
-			    s->table.obstacle);
-	return !*s->table.obstacle;
+	return outbox_table_check(&s->table.outbox, s->shown, &err) || refuse(s, &err);
+}
+
+/* Whether its partitions can be its shards. */
+static void check_partitions(const struct subject *s)
+{
+	struct error err;
+
+	if (!outbox_partitions_check(&s->table.outbox, s->config, s->shown, &err))
+		refuse(s, &err);
+	else if (s->config->outbox.ordering != ORDERING_NONE)
+		check_ok(s->check, "each of the %d partitions of table %s is a shard",
+			 s->table.outbox.partitions, s->shown);
 }
 
 static const struct adopt_column *column_of(const struct subject *s, const char *name)
@@ -246,7 +268,6 @@ static bool check_table_rights(const struct subject *s)
 	return good;
 }
 
-/* What `run` refuses to begin without, besides, in its words: what is wrong, what to do. */
 static bool check_registry(const struct subject *s)
 {
 	bool mark = s->config->outbox.settle == SETTLE_MARK, good;
@@ -254,7 +275,6 @@ static bool check_registry(const struct subject *s)
 	struct error err;
 	PGresult *result = pgsync_query(s->conn, "asking the relay's schema for the table",
 					outbox_registry, 3, params, &err);
-	char *remedy;
 
 	if (!result) {
 		check_error(s->check, RIGHTS, "%s", err.text);
@@ -262,13 +282,7 @@ static bool check_registry(const struct subject *s)
 	}
 	good = outbox_registry_check(result, s->shown, mark, &err);
 	PQclear(result);
-	if (good)
-		return true;
-	remedy = strstr(err.text, "; ");
-	if (remedy)
-		*remedy = '\0';
-	check_error(s->check, remedy ? remedy + 2 : MIGRATE, "%s", err.text);
-	return false;
+	return good || refuse(s, &err);
 }
 
 static void check_rights(const struct subject *s, bool whole)
@@ -487,8 +501,8 @@ void check_outbox(struct check *check, const struct config *config, PGconn *conn
 			check_index(&s);
 			check_nullable(&s);
 		}
-		if (s.table.partitions > 0)
-			check_partitions(check, config, conn, s.name, s.shown, s.table.partitions);
+		if (s.table.outbox.partitions > 0)
+			check_partitions(&s);
 		if (migrated) {
 			check_rights(&s, whole);
 			check_bell(&s);

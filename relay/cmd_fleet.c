@@ -12,15 +12,17 @@
 /* Of a session that two layouts know, which cannot be, there are two rows. */
 static const char RELAYS_SQL[] =
     "SELECT l.pid, l.layout, json_agg(l.shard ORDER BY l.shard) FILTER (WHERE l.owns) AS shards,"
+    " bool_or(l.abstains) AS abstains,"
     " a.application_name AS application, host(a.client_addr) AS client,"
     " to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS since"
     " FROM (SELECT pid, objid::int8 >> 24 = $3::int8 >> 24 AS owns, objid::int8 & 4095 AS shard,"
+    "   objid::int8 >> 24 = $4::int8 >> 24 AS abstains,"
     "   CASE objid::int8 >> 24 WHEN $3::int8 >> 24 THEN objid::int8 >> 12 ELSE objid::int8 END"
     "    & 4095 AS layout"
     "  FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2"
     "   AND classid = to_regclass($1::text)::oid"
     "   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-    "   AND objid::int8 >> 24 IN ($2::int8 >> 24, $3::int8 >> 24)) AS l"
+    "   AND objid::int8 >> 24 IN ($2::int8 >> 24, $3::int8 >> 24, $4::int8 >> 24)) AS l"
     " LEFT JOIN pg_stat_activity a ON a.pid = l.pid"
     " GROUP BY l.pid, l.layout, a.application_name, a.client_addr, a.backend_start"
     " ORDER BY a.backend_start, l.pid, l.layout";
@@ -52,15 +54,16 @@ static json_t *array_of(const PGresult *result, int row, const char *column)
 json_t *fleet_read(PGconn *conn, const char *table, struct error *err)
 {
 	static const char *const members[] = {"application", "client", "since"};
-	char member[16], shard[16];
-	const char *params[] = {table, member, shard};
+	char member[16], shard[16], abstain[16];
+	const char *params[] = {table, member, shard, abstain};
 	json_t *relays, *relay;
 	PGresult *result;
 	int row;
 
 	snprintf(member, sizeof(member), "%d", OUTBOX_MEMBER_LOCK);
 	snprintf(shard, sizeof(shard), "%d", OUTBOX_SHARD_LOCK);
-	result = pgsync_query(conn, "looking for relays", RELAYS_SQL, 3, params, err);
+	snprintf(abstain, sizeof(abstain), "%d", OUTBOX_ABSTAIN_LOCK);
+	result = pgsync_query(conn, "looking for relays", RELAYS_SQL, 4, params, err);
 	if (!result)
 		return NULL;
 	relays = json_array();
@@ -72,6 +75,8 @@ json_t *fleet_read(PGconn *conn, const char *table, struct error *err)
 		json_object_set_new(relay, "layout",
 				    json_integer(pgsync_number(result, row, "layout")));
 		json_object_set_new(relay, "shards", array_of(result, row, "shards"));
+		json_object_set_new(relay, "abstains",
+				    json_boolean(pgsync_bool(result, row, "abstains")));
 		json_array_append_new(relays, relay);
 	}
 	PQclear(result);
@@ -110,6 +115,7 @@ static json_t *shards_of(const json_t *relays, size_t count, const json_t *parti
 			owner = json_copy((json_t *)relay);
 			json_object_del(owner, "layout");
 			json_object_del(owner, "shards");
+			json_object_del(owner, "abstains");
 			shard = json_array_get(shards, (size_t)json_integer_value(number));
 			json_object_set_new(shard, "owner", owner);
 		}
@@ -229,7 +235,12 @@ static void print_relays(const json_t *relays)
 		layout = layout_of(relay);
 		printf("%-14s ", i == 0 ? "relays" : "");
 		print_session(relay);
-		if (owned_by(relay) == 0)
+		if (json_is_true(json_object_get(relay, "abstains")))
+			printf(": cannot reach Kafka, %s\n",
+			       owned_by(relay) == 0
+				   ? "leaves the shards to others"
+				   : "and nobody else is there to serve its shards");
+		else if (owned_by(relay) == 0)
 			puts(": stands by");
 		else if (layout == 0)
 			puts(": publishes without order");

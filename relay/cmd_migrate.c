@@ -231,10 +231,9 @@ static bool fits(const struct request *request, const struct adopt_table *table,
 	char name[PGNAME_FULL_SIZE];
 
 	pgname_show(&table->facts.table, name);
-	if (*table->obstacle)
-		return error_set(err, "%s %s; name " ADOPT_TABLES " in outbox.table", name,
-				 table->obstacle);
-	if (table->partitions > 0 && request->adopt)
+	if (!outbox_table_check(&table->outbox, name, err))
+		return false;
+	if (table->outbox.partitions > 0 && request->adopt)
 		return error_set(err,
 				 "table %s is partitioned, and --adopt takes plain tables only; "
 				 "name its columns in outbox.columns and migrate without --adopt",
@@ -337,8 +336,8 @@ static bool run_files(PGconn *conn, const struct migrate_target *target, struct 
 
 static void tell(const struct request *request, const struct adopt_table *table, int before)
 {
-	int partitions =
-	    request->target.partitions ? atoi(request->target.partitions) : table->partitions;
+	int partitions = request->target.partitions ? atoi(request->target.partitions)
+						    : table->outbox.partitions;
 	const struct sql_file *file;
 	char name[PGNAME_FULL_SIZE];
 	int number;

@@ -20,6 +20,7 @@ void engine_init(struct engine *engine, const struct engine_options *options,
 	engine->options = *options;
 	engine->batch = batch;
 	engine->state = ENGINE_OFFLINE;
+	engine->sink_gone_us = INT64_MAX;
 	claims_init(&engine->claims);
 	engine->random = seed;
 }
@@ -138,7 +139,8 @@ void engine_acquire(struct step *s)
 {
 	engine_enter(s->engine, ENGINE_ACQUIRING);
 	s->engine->fleet_at_us = INT64_MAX;
-	engine_act(s, DO_ACQUIRE);
+	s->engine->abstains = engine_must_abstain(s);
+	engine_act(s, DO_ACQUIRE)->abstains = s->engine->abstains;
 }
 
 static bool fleet_is_due(const struct step *s)
@@ -181,6 +183,15 @@ static void hold(struct step *s)
 	engine_set_timer(s, HOLDING_US);
 }
 
+void engine_rebuild_if_broken(struct step *s)
+{
+	struct engine *engine = s->engine;
+	if (!engine->sink_broken || engine->rebuilding)
+		return;
+	engine->rebuilding = true;
+	engine_act(s, DO_REBUILD);
+}
+
 void engine_resume(struct step *s, bool observes)
 {
 	struct engine *engine = s->engine;
@@ -189,7 +200,8 @@ void engine_resume(struct step *s, bool observes)
 	if (must_halt(engine))
 		engine->halting = true;
 	if (engine->batch->outstanding > 0) {
-		hold(s);
+		if (!engine_looks_for_relief(s))
+			hold(s);
 		return;
 	}
 	if (needs_recovery(engine)) {
@@ -206,10 +218,7 @@ void engine_resume(struct step *s, bool observes)
 		engine_acquire(s);
 		return;
 	}
-	if (engine->sink_broken && !engine->rebuilding) {
-		engine->rebuilding = true;
-		engine_act(s, DO_REBUILD);
-	}
+	engine_rebuild_if_broken(s);
 	if (sink_usable(engine))
 		open_batch(s, observes);
 	else
@@ -412,6 +421,7 @@ static void on_broken(struct step *s)
 	struct engine *engine = s->engine;
 	engine->sink_broken = true;
 	engine->sink_ready = false;
+	engine_watch_sink(s);
 	if (engine->state == ENGINE_CLAIMING || engine->state == ENGINE_PUBLISHING)
 		withdraw(s);
 	else if (engine->state == ENGINE_HOLDING || engine->state == ENGINE_RESTING)
@@ -424,6 +434,7 @@ static void on_ready(struct step *s)
 	engine->sink_ready = true;
 	engine->sink_broken = engine->rebuilding = false;
 	probed(engine);
+	engine_watch_sink(s);
 	if (engine->state == ENGINE_HOLDING)
 		engine_resume(s, false);
 }
@@ -431,6 +442,7 @@ static void on_ready(struct step *s)
 static void on_reachable(struct step *s)
 {
 	s->engine->sink_reachable = true;
+	engine_watch_sink(s);
 	if (s->engine->state == ENGINE_HOLDING)
 		engine_resume(s, false);
 }
@@ -438,6 +450,7 @@ static void on_reachable(struct step *s)
 static void on_unreachable(struct step *s)
 {
 	s->engine->sink_reachable = false;
+	engine_watch_sink(s);
 }
 
 static void on_blocked(struct step *s)
@@ -522,6 +535,7 @@ static void on_stop_now(struct step *s)
 
 static void on_start(struct step *s)
 {
+	engine_watch_sink(s);
 	engine_set_timer(s, 0);
 }
 

@@ -29,6 +29,15 @@ void engine_close_session(struct step *s);
 /* Looks for shards to take and to hand over, opening a session if there is none. */
 void engine_acquire(struct step *s);
 
+/* To be called when the sink has come or gone: a relay without it abstains after a while. */
+void engine_watch_sink(struct step *s);
+bool engine_must_abstain(const struct step *s);
+/* Looks whether another relay could publish what this one cannot. True if it is time for that. */
+bool engine_looks_for_relief(struct step *s);
+
+/* A broken sink is rebuilt once it holds nothing, whether shards are ours or not. */
+void engine_rebuild_if_broken(struct step *s);
+
 /* Sets the timer for the next look, or for the next look at the fleet if that comes sooner. */
 void engine_rest(struct step *s, int64_t until_us);
 

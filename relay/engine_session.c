@@ -10,6 +10,13 @@
  * somebody has died is not. Alone there is nobody to take over from. */
 enum { FLEET_US = 250 * 1000, ALONE_US = 5000 * 1000 };
 
+/* For so long a relay without the sink keeps its shards: they are not to move at every hiccup. */
+enum { ABSTAIN_US = 5000 * 1000 };
+
+/* And for so long it leaves events with its producer. Longer, so that in an outage for all of them
+ * all abstain before one gives up. */
+enum { GIVE_UP_US = 15000 * 1000 };
+
 /* A session is tried for every 1.6 s at least: outbox_fleet.c reckons with relays that are away for
  * no longer than 3 s. */
 enum { DOUBLINGS_MOST = 4 };
@@ -38,6 +45,18 @@ static void begin_anew(struct step *s)
 		engine_act(s, DO_BELL_OFF);
 }
 
+/* What the producer has it may never deliver, while another relay could. */
+static void give_up_if_relieved(struct step *s)
+{
+	struct engine *engine = s->engine;
+	bool long_gone = s->input->now_us - GIVE_UP_US >= engine->sink_gone_us;
+	if (!s->input->relief || !long_gone || engine->batch->outstanding == 0 || engine->given_up)
+		return;
+	engine->given_up = engine->sink_broken = true;
+	engine->sink_ready = false;
+	engine_act(s, DO_GIVE_UP);
+}
+
 void engine_on_acquired(struct step *s)
 {
 	struct engine *engine = s->engine;
@@ -48,6 +67,7 @@ void engine_on_acquired(struct step *s)
 	if (s->input->gained || changed)
 		begin_anew(s);
 	engine->waker.company = s->input->company;
+	give_up_if_relieved(s);
 	if (s->input->now_us < engine->rest_until_us && !engine_finishing(engine))
 		engine_rest(s, engine->rest_until_us);
 	else
@@ -66,6 +86,8 @@ void engine_on_busy(struct step *s)
 	if (engine->waker.armed)
 		engine_act(s, DO_BELL_OFF);
 	waker_reset(&engine->waker, false, engine->options.poll_us);
+	if (engine->batch->outstanding == 0)
+		engine_rebuild_if_broken(s);
 	look_again_in(s, FLEET_US);
 	engine_enter(engine, ENGINE_STANDBY);
 	int64_t after = engine->fleet_at_us - s->input->now_us;
@@ -142,4 +164,35 @@ void engine_on_rested(struct step *s)
 {
 	if (waker_rested(&s->engine->waker))
 		look(s, false);
+}
+
+/* ---- the sink, as the other relays are concerned ---- */
+
+bool engine_must_abstain(const struct step *s)
+{
+	return s->input->now_us - ABSTAIN_US >= s->engine->sink_gone_us;
+}
+
+bool engine_looks_for_relief(struct step *s)
+{
+	struct engine *engine = s->engine;
+	if (!engine_must_abstain(s) || s->input->now_us < engine->fleet_at_us)
+		return false;
+	engine_acquire(s);
+	s->actions->items[s->actions->count - 1].keeps = true;
+	return true;
+}
+
+void engine_watch_sink(struct step *s)
+{
+	struct engine *engine = s->engine;
+	bool there = engine->sink_ready && engine->sink_reachable && !engine->sink_broken;
+	if (!there && engine->sink_gone_us == INT64_MAX)
+		engine->sink_gone_us = s->input->now_us;
+	if (!there)
+		return;
+	engine->sink_gone_us = INT64_MAX;
+	engine->given_up = false;
+	if (engine->abstains)
+		engine_on_stirred(s);
 }

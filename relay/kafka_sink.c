@@ -16,22 +16,33 @@
 #include <assert.h>
 #include <stdlib.h>
 
-static void begin_incident(struct kafka *kafka, const char *why)
+static void begin_draining(struct kafka *kafka)
 {
 	kafka->state = KAFKA_DRAINING;
 	kafka->incident_returned = 0;
 	loop_timer_stop(kafka->restart);
+}
+
+static void begin_incident(struct kafka *kafka, const char *why)
+{
+	begin_draining(kafka);
 	kafka->sink.events->broken(kafka->sink.owner, why);
 }
 
-/* The producer can no longer be used: what has not been sent is taken back at once. */
-void kafka_break(struct kafka *kafka, const char *why)
+/* What has not been sent is taken back at once. False if that has been done. */
+static bool take_back(struct kafka *kafka)
 {
 	if (kafka->closing || kafka->state == KAFKA_REBUILDING || kafka->hard)
-		return;
+		return false;
 	kafka->hard = true;
 	kafka_purge(kafka);
-	if (kafka->state != KAFKA_DRAINING)
+	return true;
+}
+
+/* The producer can no longer be used. */
+void kafka_break(struct kafka *kafka, const char *why)
+{
+	if (take_back(kafka) && kafka->state != KAFKA_DRAINING)
 		begin_incident(kafka, why);
 }
 
@@ -273,4 +284,12 @@ static void rebuild(struct sink *sink)
 	kafka_restart_in(kafka, wait ? backoff_us(kafka->failures++, &kafka->random) : 0);
 }
 
-const struct sink_ops kafka_sink_ops = {produce, rebuild};
+static void give_up(struct sink *sink)
+{
+	struct kafka *kafka = (struct kafka *)sink;
+
+	if (take_back(kafka) && kafka->state != KAFKA_DRAINING)
+		begin_draining(kafka);
+}
+
+const struct sink_ops kafka_sink_ops = {produce, rebuild, give_up};

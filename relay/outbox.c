@@ -293,14 +293,15 @@ static const struct pg_events pg_events = {
 
 /* ---- asks ---- */
 
-static void acquire(struct source *source)
+static void acquire(struct source *source, bool abstains, bool keeps)
 {
 	struct outbox *outbox = outbox_of(source);
-	if (outbox->pg == NULL)
-		outbox->pg =
-		    pg_open(outbox->loop, outbox->config->database.dsn, &pg_events, outbox);
-	else
-		outbox_fleet_look(outbox);
+	if (outbox->pg != NULL) {
+		outbox_fleet_look(outbox, abstains, keeps);
+		return;
+	}
+	outbox->abstains = abstains;
+	outbox->pg = pg_open(outbox->loop, outbox->config->database.dsn, &pg_events, outbox);
 }
 
 static void put_bell_to_rest(struct outbox *outbox)

@@ -32,6 +32,7 @@ struct sight {
 	struct spread_view view;
 	int other_layout; /* of a relay at work; -1: none */
 	bool former;	  /* this relay's former session is still there */
+	bool abstainers;  /* relays without the sink are there */
 };
 
 /* ---- telling ---- */
@@ -80,6 +81,9 @@ static void tell_busy(struct outbox *outbox, const struct sight *sight)
 	char why[96];
 	if (sight->former)
 		snprintf(why, sizeof(why), "this relay's former session still has its shards");
+	else if (outbox->abstains && !sight->view.paused)
+		snprintf(why, sizeof(why),
+			 "no Kafka broker answers here; the shards are left to other relays");
 	else if (sight->other_layout > 0)
 		snprintf(why, sizeof(why),
 			 "relays with %d shard%s are at work; waiting for their end",
@@ -118,6 +122,7 @@ static void tell(struct outbox *outbox, const struct sight *sight, bool gained)
 {
 	const struct shards *shards = &outbox->source.shards;
 	int owned = shards_owned(shards);
+	outbox->source.relief = sight->view.member_count > (outbox->abstains ? 0 : 1);
 	outbox->source.company = sight->view.member_count > 1 || owned < shards->count;
 	if (owned == 0)
 		tell_busy(outbox, sight);
@@ -135,7 +140,9 @@ static void read_lock(const struct outbox *outbox, struct sight *sight, uint32_t
 	int shards = (int)(key >> 12 & 0xfff), shard = (int)(key & 0xfff);
 	if (PLANTED("two-owners") && pid != view->self)
 		return;
-	if (key < OUTBOX_SHARD_LOCK) {
+	if (key < OUTBOX_MEMBER_LOCK) {
+		sight->abstainers = true;
+	} else if (key < OUTBOX_SHARD_LOCK) {
 		if ((int)(key - OUTBOX_MEMBER_LOCK) == layout(outbox))
 			spread_add_member(view, pid);
 	} else if (shards != layout(outbox)) {
@@ -153,6 +160,7 @@ static bool read_sight(const struct outbox *outbox, const PGresult *result, stru
 	sight->other_layout = -1;
 	sight->view.self = pg_backend(outbox->pg);
 	sight->view.shards = outbox->source.shards.count;
+	sight->view.abstains = outbox->abstains;
 	sight->former = false;
 	for (int i = 0; i < PQntuples(result); i++) {
 		sight->view.paused = PQgetvalue(result, i, 2)[0] == 't';
@@ -178,7 +186,7 @@ static void ripen(struct outbox *outbox, const struct sight *sight, struct shard
 {
 	const struct spread_view *view = &sight->view;
 	int64_t now = clock_monotonic_us();
-	bool alone = outbox->first_look && view->member_count == 1;
+	bool alone = outbox->first_look && view->member_count == 1 && !sight->abstainers;
 	shards_clear(ripe, view->shards);
 	for (int k = 0; k < view->shards; k++) {
 		int64_t *since = &outbox->free_since_us[k];
@@ -216,8 +224,23 @@ static void ask_look(struct outbox *outbox, enum tag tag)
 	pg_sync(outbox->pg);
 }
 
-void outbox_fleet_look(struct outbox *outbox)
+static void ask_membership(struct outbox *outbox, const char *function)
 {
+	char sql[128];
+	snprintf(sql, sizeof(sql), "SELECT %s(%d, %d)", function, (int)outbox->shape.oid,
+		 (int)outbox_member_lock(layout(outbox), outbox->abstains));
+	pg_ask(outbox->pg, TAG_IGNORE, sql, NULL, 0, false);
+}
+
+void outbox_fleet_look(struct outbox *outbox, bool abstains, bool keeps)
+{
+	outbox->keeps = keeps;
+	if (abstains != outbox->abstains) {
+		ask_membership(outbox, "pg_advisory_unlock_shared");
+		outbox->abstains = abstains;
+		ask_membership(outbox, "pg_advisory_lock_shared");
+		tell_others(outbox, NULL);
+	}
 	ask_look(outbox, TAG_FLEET);
 }
 
@@ -279,6 +302,10 @@ static void on_look(struct outbox *outbox, PGresult *result)
 	}
 	if (!sight.former)
 		outbox->former_pid = 0;
+	if (outbox->keeps) {
+		tell(outbox, &sight, false);
+		return;
+	}
 	ripen(outbox, &sight, &ripe);
 	spread_plan(&sight.view, &ripe, &plan);
 	reclaim(outbox, &sight.view, &plan.take);
@@ -350,21 +377,22 @@ static int shard_count(const struct outbox *outbox)
  * process id is still its own. */
 static void end_former_session(struct outbox *outbox)
 {
-	char where[160];
+	char where[200];
 	if (outbox->former_pid == 0)
 		return;
 	snprintf(
 	    where, sizeof(where),
 	    "EXISTS (SELECT FROM pg_locks AS l WHERE l.pid = a.pid AND l.locktype = 'advisory' "
-	    "AND l.classid = %u::oid AND l.objid = %d::int8::oid)",
-	    outbox->shape.oid, (int)outbox_member_lock(layout(outbox)));
+	    "AND l.classid = %u::oid AND l.objid IN (%d::int8::oid, %d::int8::oid))",
+	    outbox->shape.oid, (int)outbox_member_lock(layout(outbox), false),
+	    (int)outbox_member_lock(layout(outbox), true));
 	outbox_hung_end(outbox, outbox->former_pid, where);
 }
 
 void outbox_fleet_join(struct outbox *outbox)
 {
-	char sql[128];
 	int count = shard_count(outbox);
+	outbox->keeps = false;
 	if (outbox->before.count != count)
 		shards_clear(&outbox->before, count);
 	shards_clear(&outbox->source.shards, count);
@@ -373,13 +401,11 @@ void outbox_fleet_join(struct outbox *outbox)
 	shards_clear(&outbox->handed_over, count);
 	memset(outbox->free_since_us, 0, sizeof(outbox->free_since_us));
 	refresh_owned(outbox);
-	snprintf(sql, sizeof(sql), "SELECT pg_advisory_lock_shared(%d, %d)", (int)outbox->shape.oid,
-		 (int)outbox_member_lock(layout(outbox)));
-	pg_ask(outbox->pg, TAG_IGNORE, sql, NULL, 0, false);
+	ask_membership(outbox, "pg_advisory_lock_shared");
 	end_former_session(outbox);
 	tell_others(outbox, NULL);
 	pg_sync(outbox->pg);
-	outbox_fleet_look(outbox);
+	ask_look(outbox, TAG_FLEET);
 }
 
 void outbox_fleet_leave(struct outbox *outbox)

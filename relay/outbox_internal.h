@@ -114,6 +114,8 @@ struct outbox {
 	bool rejoined;			   /* after a session that served was lost */
 	int64_t free_since_us[SHARDS_MAX]; /* as far as looks have seen; 0: owned */
 	struct shards handed_over;	   /* as was heard since the last look */
+	bool abstains; /* which of a member's locks is held */
+	bool keeps;    /* the look under way takes and gives nothing */
 	bool first_look;
 	int former_pid;		    /* of the backend of the last session that served; 0: none */
 	struct shards taken;	    /* by the try under way */
@@ -159,7 +161,7 @@ void outbox_open_leaf(struct outbox *outbox, size_t leaf);
 /* Which shards: joins the other relays; looks, takes and gives; leaves. outbox_fleet_answered is to
  * be called for every answer with a tag from TAG_FLEET to TAG_VERIFIED. */
 void outbox_fleet_join(struct outbox *outbox);
-void outbox_fleet_look(struct outbox *outbox);
+void outbox_fleet_look(struct outbox *outbox, bool abstains, bool keeps);
 void outbox_fleet_answered(struct outbox *outbox, enum tag tag, PGresult *result);
 void outbox_fleet_leave(struct outbox *outbox);
 /* These of so many shards, "8 {0,3}", were handed over by another relay. */

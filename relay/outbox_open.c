@@ -12,6 +12,7 @@
 #include "migrate.h"
 #include "outbox_internal.h"
 #include "outbox_registry.h"
+#include "outbox_table.h"
 #include "plants.h"
 #include "xalloc.h"
 
@@ -55,18 +56,14 @@ static const char facts[] =
     "EXISTS (SELECT FROM pg_class r JOIN pg_namespace n ON n.oid = r.relnamespace WHERE "
     "n.nspname = 'outbox_relay' AND r.relname = 'outboxes'), has_table_privilege(c.oid, 'SELECT'), "
     "has_table_privilege(c.oid, 'DELETE') AND has_any_column_privilege(c.oid, 'UPDATE'), "
-    "current_user, (SELECT CASE WHEN p.partstrat = 'h' AND p.partexprs IS NULL THEN "
-    "(SELECT string_agg(a.attname, chr(10)) FROM pg_attribute AS a WHERE a.attrelid = c.oid "
-    "AND a.attnum = ANY (p.partattrs::int2[])) END FROM pg_partitioned_table AS p "
-    "WHERE p.partrelid = c.oid), (SELECT relkind::text FROM pg_class WHERE oid = c.oid) "
-    "FROM (SELECT to_regclass($1)::oid AS oid) AS c";
+    "current_user, t.* "
+    "FROM (SELECT to_regclass($1)::oid AS oid) AS c LEFT JOIN " OUTBOX_TABLE " AS t ON true";
 
 /* The tables that hold the rows. */
 static const char leaves[] =
-    "SELECT r.oid::int8, format('%I.%I', n.nspname, r.relname), r.relkind::text, "
-    "has_table_privilege(r.oid, 'SELECT'), has_table_privilege(r.oid, 'DELETE') AND "
-    "has_any_column_privilege(r.oid, 'UPDATE'), "
-    "EXISTS (SELECT FROM pg_inherits WHERE inhparent = r.oid) "
+    "SELECT r.oid::int8, format('%I.%I', n.nspname, r.relname), "
+    "has_table_privilege(r.oid, 'SELECT') AND has_table_privilege(r.oid, 'DELETE') AND "
+    "has_any_column_privilege(r.oid, 'UPDATE') "
     "FROM pg_class AS r JOIN pg_namespace AS n ON n.oid = r.relnamespace "
     "WHERE (r.oid = to_regclass($1) AND r.relkind <> 'p') OR "
     "r.oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = to_regclass($1) AND "
@@ -134,59 +131,15 @@ enum {
 	FACT_MIGRATED,
 	FACT_MAY_READ,
 	FACT_MAY_TAKE,
-	FACT_USER,
-	FACT_PARTITION_KEY, /* columns, a line each; NULL: not partitioned by a hash of columns */
-	FACT_KIND
+	FACT_USER
 };
 
-enum { LEAF_OID, LEAF_NAME, LEAF_KIND, LEAF_MAY_READ, LEAF_MAY_TAKE, LEAF_HAS_CHILDREN };
-
-static bool is_key(const struct outbox *outbox, const char *column, size_t len)
-{
-	for (size_t i = 0; i < outbox->key_count; i++)
-		if (strlen(outbox->keys[i]) == len && strncmp(outbox->keys[i], column, len) == 0)
-			return true;
-	return false;
-}
-
-/* Events of one key must lie in one partition, or they have no order. */
-static bool check_partition_key(const struct outbox *outbox, const PGresult *result,
-				struct error *err)
-{
-	const char *column = PQgetvalue(result, 0, FACT_PARTITION_KEY);
-	if (PQgetisnull(result, 0, FACT_PARTITION_KEY))
-		return error_set(err,
-				 "table %s is not partitioned by HASH of columns; the partitions "
-				 "of an outbox must keep each key in one of them",
-				 outbox->shape.table);
-	while (*column != '\0') {
-		size_t len = strcspn(column, "\n");
-		if (outbox->shape.competing || is_key(outbox, column, len)) {
-			column += len + (column[len] == '\n');
-			continue;
-		}
-		return error_set(err,
-				 "table %s is partitioned by column \"%.*s\", which is no part of "
-				 "route.key \"%s\": events of one key would lie in several "
-				 "partitions and have no order",
-				 outbox->shape.table, (int)len, column, outbox->config->route.key);
-	}
-	return true;
-}
-
-static bool check_kind(const struct outbox *outbox, const PGresult *result, struct error *err)
-{
-	char kind = PQgetvalue(result, 0, FACT_KIND)[0];
-	if (kind == 'p')
-		return check_partition_key(outbox, result, err);
-	return kind == 'r' ||
-	       error_set(err, "%s is no table; mend outbox.table", outbox->shape.table);
-}
+enum { LEAF_OID, LEAF_NAME, LEAF_MAY_TAKE };
 
 /* Why this server, database or table cannot be used; true if it can. *permanent: waiting is no use.
  */
-static bool check_facts(const struct outbox *outbox, const PGresult *result, bool *permanent,
-			struct error *err)
+static bool check_facts(const struct outbox *outbox, const PGresult *result,
+			const struct outbox_table *catalog, bool *permanent, struct error *err)
 {
 	const char *table = outbox->shape.table, *user = PQgetvalue(result, 0, FACT_USER);
 	*permanent = true;
@@ -210,7 +163,9 @@ static bool check_facts(const struct outbox *outbox, const PGresult *result, boo
 				 "table %s does not exist in this database; run outbox-relay "
 				 "migrate, or mend outbox.table",
 				 table);
-	if (!check_kind(outbox, result, err))
+	if (!outbox_table_check(catalog, table, err) ||
+	    (catalog->partitions > 0 &&
+	     !outbox_partitions_check(catalog, outbox->config, table, err)))
 		return false;
 	if (!is_true(result, FACT_MIGRATED))
 		return error_set(err, "schema outbox_relay is not complete in this database; run "
@@ -226,9 +181,11 @@ static bool check_facts(const struct outbox *outbox, const PGresult *result, boo
 
 static void on_facts(struct outbox *outbox, PGresult *result)
 {
+	struct outbox_table table;
 	struct error err;
 	bool permanent;
-	if (!check_facts(outbox, result, &permanent, &err)) {
+	outbox_table_read(result, &table);
+	if (!check_facts(outbox, result, &table, &permanent, &err)) {
 		PQclear(result);
 		outbox_give_up(outbox, permanent, err.text);
 		return;
@@ -237,66 +194,33 @@ static void on_facts(struct outbox *outbox, PGresult *result)
 	shape->oid = oid_at(result, FACT_TABLE);
 	shape->database = oid_at(result, FACT_DATABASE);
 	shape->sequence = oid_at(result, FACT_SEQUENCE);
-	shape->partitioned = PQgetvalue(result, 0, FACT_KIND)[0] == 'p';
+	shape->partitioned = table.partitions > 0;
+	shape->leaf_count = shape->partitioned ? (size_t)table.partitions : 1;
+	shape->leaves = xcalloc(shape->leaf_count, sizeof(*shape->leaves));
 	PQclear(result);
-}
-
-static bool check_leaf(const PGresult *result, int row, struct error *err)
-{
-	const char *leaf = PQgetvalue(result, row, LEAF_NAME);
-	if (PQgetvalue(result, row, LEAF_KIND)[0] != 'r' ||
-	    PQgetvalue(result, row, LEAF_HAS_CHILDREN)[0] == 't')
-		return error_set(
-		    err,
-		    "table %s has partitions or tables that inherit from it, or is no "
-		    "plain table; an outbox is a plain table, or one with plain tables "
-		    "for partitions",
-		    leaf);
-	if (PQgetvalue(result, row, LEAF_MAY_READ)[0] != 't' ||
-	    PQgetvalue(result, row, LEAF_MAY_TAKE)[0] != 't')
-		return error_set(err,
-				 "the relay's role may not SELECT, DELETE and UPDATE on partition "
-				 "%s; run outbox-relay migrate again",
-				 leaf);
-	return true;
-}
-
-/* Partitions are the shards, whatever outbox.shards says; but another number is a mistake. */
-static bool check_leaves(const struct outbox *outbox, const PGresult *result, struct error *err)
-{
-	int64_t shards = outbox->config->outbox.shards;
-	int count = PQntuples(result);
-	if (count == 0 || count > SHARDS_MAX)
-		return error_set(err, "table %s has %d partitions; an outbox needs 1 to %d",
-				 outbox->shape.table, count, SHARDS_MAX);
-	if (outbox->shape.partitioned && shards != 1 && shards != count)
-		return error_set(err,
-				 "outbox.shards is %lld, but each of the %d partitions of table %s "
-				 "is a shard; leave outbox.shards out",
-				 (long long)shards, count, outbox->shape.table);
-	for (int i = 0; i < count; i++)
-		if (!check_leaf(result, i, err))
-			return false;
-	return true;
 }
 
 static void on_leaves(struct outbox *outbox, PGresult *result)
 {
 	struct outbox_shape *shape = &outbox->shape;
-	struct error err;
-	if (!check_leaves(outbox, result, &err)) {
-		PQclear(result);
-		outbox_give_up(outbox, true, err.text);
-		return;
-	}
-	shape->leaf_count = (size_t)PQntuples(result);
-	shape->leaves = xcalloc(shape->leaf_count, sizeof(*shape->leaves));
-	for (size_t i = 0; i < shape->leaf_count; i++) {
+	struct error err = {""};
+	bool whole = (size_t)PQntuples(result) == shape->leaf_count;
+	if (!whole)
+		error_set(&err, "the partitions of table %s have just changed", shape->table);
+	for (size_t i = 0; i < shape->leaf_count && err.text[0] == '\0'; i++) {
+		const char *leaf = PQgetvalue(result, (int)i, LEAF_NAME);
 		shape->leaves[i].oid =
 		    (uint32_t)strtoul(PQgetvalue(result, (int)i, LEAF_OID), NULL, 10);
-		shape->leaves[i].table = xstrdup(PQgetvalue(result, (int)i, LEAF_NAME));
+		shape->leaves[i].table = xstrdup(leaf);
+		if (PQgetvalue(result, (int)i, LEAF_MAY_TAKE)[0] != 't')
+			error_set(&err,
+				  "the relay's role may not SELECT, DELETE and UPDATE on "
+				  "partition %s; run outbox-relay migrate again",
+				  leaf);
 	}
 	PQclear(result);
+	if (err.text[0] != '\0')
+		outbox_give_up(outbox, whole, err.text);
 }
 
 static void ask_registry(struct outbox *outbox)

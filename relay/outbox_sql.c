@@ -463,7 +463,7 @@ char *outbox_sql_fleet(const struct outbox_shape *shape)
 	    "AND l.database = %u::oid AND l.classid = o.outbox::oid "
 	    "AND l.objsubid = 2 AND l.granted "
 	    "AND l.objid::int8 BETWEEN %d AND %d WHERE o.outbox = %u::oid",
-	    same, OUTBOX_SHARD_LOCK, shape->database, OUTBOX_MEMBER_LOCK,
+	    same, OUTBOX_SHARD_LOCK, shape->database, OUTBOX_ABSTAIN_LOCK,
 	    OUTBOX_SHARD_LOCK | 0xffffff, shape->oid);
 	free(same);
 	return sql;

@@ -56,7 +56,7 @@ static int readyz_page(void *arg, char **body, size_t *len)
 	if (status.standby[0] != '\0') {
 		char text[160];
 		snprintf(text, sizeof(text), "standing by: %s\n", status.standby);
-		return text_page(body, len, 200, text);
+		return text_page(body, len, status.abstains ? 503 : 200, text);
 	}
 	if (!p->metrics->connected[PEER_DATABASE])
 		return text_page(body, len, 503, "no session with the database\n");

@@ -36,7 +36,7 @@ static int first_to_try(const struct spread_view *view)
 	int before = 0;
 	for (size_t i = 0; i < view->member_count; i++)
 		before += view->members[i] < view->self;
-	return before * view->shards / (int)view->member_count;
+	return view->member_count > 0 ? before * view->shards / (int)view->member_count : 0;
 }
 
 static void take(const struct spread_view *view, const struct shards *ripe, int count,
@@ -84,8 +84,12 @@ void spread_plan(const struct spread_view *view, const struct shards *ripe,
 	int mine = count_of(view, view->self);
 	shards_clear(&plan->take, view->shards);
 	shards_clear(&plan->give, view->shards);
-	if (view->paused || members == 0) {
+	if (view->paused || (members > 0 && view->abstains)) {
 		give(view, mine, plan);
+		return;
+	}
+	if (members == 0) {
+		take(view, ripe, view->shards, plan);
 		return;
 	}
 	int share = view->shards / members, most = (view->shards + members - 1) / members;

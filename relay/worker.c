@@ -133,13 +133,22 @@ static void close_source(struct worker *worker, bool at_once)
 		worker->source->ops->close(worker->source);
 }
 
+static void give_up(struct worker *worker)
+{
+	log_warning("no Kafka broker answers, and another relay is there: %zu events are taken "
+		    "back from the producer and left to it; those that Kafka has already are "
+		    "published again",
+		    worker->batch.outstanding);
+	worker->sink->ops->give_up(worker->sink);
+}
+
 static void perform(struct worker *worker, const struct engine_action *action)
 {
 	struct source *source = worker->source;
 	const struct worker_world *world = worker->world;
 	switch (action->kind) {
 	case DO_ACQUIRE:
-		source->ops->acquire(source);
+		source->ops->acquire(source, action->abstains, action->keeps);
 		break;
 	case DO_CLAIM:
 		claim(worker, &action->claim);
@@ -169,6 +178,9 @@ static void perform(struct worker *worker, const struct engine_action *action)
 		break;
 	case DO_TIMER:
 		world->set_timer(world->arg, WORKER_TIMER_WAKE, action->after_us);
+		break;
+	case DO_GIVE_UP:
+		give_up(worker);
 		break;
 	case DO_REBUILD:
 		worker->sink->ops->rebuild(worker->sink);
@@ -417,6 +429,7 @@ void worker_status(const struct worker *worker, struct worker_status *status)
 	    .working = is_working(worker->engine.state),
 	    .acquired = worker->acquired,
 	    .standby = worker->standby_for,
+	    .abstains = worker->engine.abstains,
 	    .shards = &worker->source->shards,
 	    .waiting = worker->waiting_us > 0 || worker->batch.events > 0,
 	    .idle_us = worker_now_us(worker) - since,

@@ -27,6 +27,7 @@ static void on_acquired(void *owner, bool gained)
 	worker_step(worker, (struct engine_input){.event = ON_ACQUIRED,
 						  .has_bell = worker->source->has_bell,
 						  .company = worker->source->company,
+						  .relief = worker->source->relief,
 						  .gained = gained});
 }
 

@@ -106,6 +106,16 @@ def unreachable(stage, rng):
         stage.wait(rng.uniform(1, SILENCE))
 
 
+@fault("F38", "one relay cannot reach the brokers, the others can", KAFKA, [REPLAY], relays=2, settings=OUTAGE, limit=60)
+def cut_off(stage, rng):
+    """It takes back what its producer has, and leaves its shards to the others."""
+    member = stage.fleet.any(rng)
+    with everywhere(stage, lambda proxy: proxy.drop(direction="both", where={"client_id": member.name})):
+        until(lambda: stage.fleet.owners() - {member.name} and member.name not in stage.fleet.owners(), 90,
+              f"the shards of {member.name} to move", every=0.05)
+        stage.wait(rng.uniform(0, 3))
+
+
 @fault("F38", "connections to the brokers are reset", KAFKA, times=4)
 def reset(stage, rng):
     for proxy in stage.kafka.proxies.values():

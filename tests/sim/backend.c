@@ -240,6 +240,10 @@ static bool serve_fleet(struct sim *sim, struct backend *backend, const struct a
 	switch (first->kind) {
 	case ASK_JOIN:
 		backend->layout = sim->relays[backend->relay].process.shards;
+		backend->joined_us = sim->now_us;
+		/* fall through */
+	case ASK_MEMBERSHIP:
+		backend->abstains = first->abstains;
 		notify(sim, backend, NOTE_FLEET);
 		return false;
 	case ASK_LOOK:
@@ -342,6 +346,7 @@ static bool carry_out(struct sim *sim, struct backend *backend, const struct ask
 	*answer = (struct answer){0};
 	switch (first->kind) {
 	case ASK_JOIN:
+	case ASK_MEMBERSHIP:
 	case ASK_LOOK:
 	case ASK_TRY:
 	case ASK_VERIFY:

@@ -15,6 +15,11 @@ bool broker_is_up(const struct sim *sim)
 	return sim->now_us >= sim->broker.down_until_us;
 }
 
+bool broker_answers(const struct relay *relay)
+{
+	return broker_is_up(relay->sim) && relay->sim->now_us >= relay->producer.away_until_us;
+}
+
 static void push_report(struct producer *producer, enum report_kind kind, unsigned row,
 			struct event *event)
 {
@@ -99,7 +104,14 @@ static void op_rebuild(struct sink *sink)
 	producer->ready_us = sim->now_us + (int64_t)sim_below(sim, 800) * MS;
 }
 
-static const struct sink_ops ops = {op_produce, op_rebuild};
+static void op_give_up(struct sink *sink)
+{
+	const struct producer *producer = (struct producer *)sink;
+
+	producer_give_up(producer->relay);
+}
+
+static const struct sink_ops ops = {op_produce, op_rebuild, op_give_up};
 
 void producer_init(struct relay *relay)
 {
@@ -145,10 +157,9 @@ static unsigned first_unappended(const struct producer *producer, unsigned parti
 
 bool broker_can_append(const struct relay *relay, unsigned partition)
 {
-	const struct sim *sim = relay->sim;
 	const struct producer *producer = &relay->producer;
 
-	return broker_is_up(sim) &&
+	return broker_answers(relay) &&
 	       first_unappended(producer, partition) < producer->flight_count[partition];
 }
 
@@ -218,7 +229,7 @@ bool broker_can_acknowledge(const struct relay *relay, unsigned partition)
 	const struct sim *sim = relay->sim;
 	const struct producer *producer = &relay->producer;
 
-	if (!broker_is_up(sim) || producer->flight_count[partition] == 0)
+	if (!broker_answers(relay) || producer->flight_count[partition] == 0)
 		return false;
 	return producer->flights[partition][0].appended ||
 	       (sim->plant == PLANT_ACKS_TOO_SOON && !producer->flights[partition][0].acknowledged);
@@ -342,6 +353,17 @@ void producer_break(struct relay *relay, bool hard, unsigned variant)
 		give_back(relay, p, variant / 2);
 	if (!broken_first)
 		push_report(producer, REPORT_BROKEN, 0, NULL);
+}
+
+void producer_give_up(struct relay *relay)
+{
+	struct sim *sim = relay->sim;
+
+	relay->producer.state = PRODUCER_DRAINING;
+	relay->producer.blocked = false;
+	allow_jumps(sim);
+	for (unsigned p = 0; p < PARTITIONS; p++)
+		give_back(relay, p, sim_below(sim, 3));
 }
 
 void producer_crash(struct relay *relay, unsigned appended)

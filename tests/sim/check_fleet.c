@@ -186,6 +186,36 @@ static bool is_member(const struct relay *relay)
 	       backend->layout > 0;
 }
 
+static bool has_served_since(const struct relay *relay, int64_t since_us)
+{
+	return process_runs(relay) && !process_is_paused(relay) &&
+	       relay->process.paused_until_us < since_us && relay->producer.told_reachable &&
+	       relay->producer.told_us < since_us && relay->producer.state == PRODUCER_READY &&
+	       relay->producer.ready_us < since_us && is_member(relay) &&
+	       relay->session.backend->joined_us < since_us;
+}
+
+/* A relay without the broker leaves its shards to one that has it; what its sink may yet publish
+ * it waits for, for a while. */
+void check_abstains(struct relay *relay)
+{
+	const struct sim *sim = relay->sim;
+	bool held = relay->producer.outstanding > 0;
+	int64_t since = sim->now_us - (held ? 20 : 9) * SECOND;
+	const struct backend *backend = relay->session.backend;
+
+	if (!is_member(relay) || backend->locks == 0 || relay->producer.told_reachable ||
+	    (!held && relay->process.progress_us >= since) || relay->producer.told_us >= since ||
+	    backend->joined_us >= since || relay->process.paused_until_us >= since ||
+	    sim->db.paused_until_us >= since)
+		return;
+	for (unsigned r = 0; r < sim->plan.relays; r++)
+		if (has_served_since(&sim->relays[r], since) &&
+		    sim->relays[r].session.backend->layout == backend->layout)
+			violated(relay->sim, "keeps shards that it cannot serve",
+				 "relay %u, though relay %u is there", relay->index, r);
+}
+
 /* In the end one layout works, all its shards are owned, by all its members alike. */
 void check_spread(struct sim *sim)
 {

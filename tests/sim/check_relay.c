@@ -130,6 +130,7 @@ void check_leap(struct relay *relay, int64_t to_us)
 	if (strcmp(state, "resting") == 0)
 		check_sleep(relay, to_us);
 	check_transaction(relay, to_us);
+	check_abstains(relay);
 	check_bell(relay, to_us, state);
 }
 

@@ -27,6 +27,7 @@ static const struct {
     [FAULT_PAUSE_OUTBOX] = {"outbox paused", 1},
     [FAULT_LAYOUT] = {"another number of shards", 1},
     [FAULT_RELOAD] = {"reload", 1},
+    [FAULT_AWAY] = {"relay without Kafka", 2},
 };
 
 unsigned fault_variants(enum fault fault)
@@ -61,6 +62,16 @@ static void lose_broker(struct sim *sim, unsigned variant)
 	for (unsigned r = 0; r < sim->plan.relays; r++)
 		sim->relays[r].producer.tell_reachable_us =
 		    sim->now_us + (int64_t)sim_below(sim, 3000) * MS;
+}
+
+/* The others reach it. Not healed: the others can do without this relay, and it comes to an end. */
+static void lose_sight(struct relay *relay, unsigned variant)
+{
+	struct sim *sim = relay->sim;
+
+	relay->producer.away_until_us =
+	    sim->now_us + (int64_t)sim_below(sim, variant == 0 ? 200 * MS : 40 * SECOND);
+	relay->producer.tell_reachable_us = sim->now_us + (int64_t)sim_below(sim, 3000) * MS;
 }
 
 static void ask_to_stop(struct relay *relay, bool now)
@@ -182,6 +193,9 @@ void fault_strike(struct relay *relay, enum fault fault, unsigned variant)
 		break;
 	case FAULT_RELOAD:
 		reload(relay);
+		break;
+	case FAULT_AWAY:
+		lose_sight(relay, variant);
 		break;
 	case FAULTS:
 		break;

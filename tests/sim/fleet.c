@@ -59,6 +59,8 @@ static void tell(struct session *session, const struct sight *sight, bool gained
 	struct shards *shards = &session->source.shards;
 	int owned = shards_owned(shards);
 
+	session->source.relief = sight->member_count > (session->abstains ? 0 : 1) &&
+				 session->relay->sim->plant != PLANT_NEVER_RELIEVED;
 	session->source.company = sight->member_count > 1 || owned < shards->count;
 	if (owned == 0)
 		session->source.events->busy(session->source.owner, "no shard is ours");
@@ -77,6 +79,7 @@ static void view_of(const struct session *session, const struct sight *sight,
 	view->self = session->backend != NULL ? session->backend->pid : 0;
 	view->shards = session->source.shards.count;
 	view->paused = sight->paused;
+	view->abstains = session->abstains;
 	for (unsigned i = 0; i < sight->member_count; i++)
 		spread_add_member(view, sight->members[i]);
 	for (int k = 0; k < view->shards; k++)
@@ -152,6 +155,10 @@ static void on_look(struct session *session, const struct sight *sight)
 	struct spread_plan plan;
 	struct shards ripe;
 
+	if (session->keeps) {
+		tell(session, sight, false);
+		return;
+	}
 	view_of(session, sight, &view);
 	ripen(session, &view, &ripe);
 	spread_plan(&view, &ripe, &plan);
@@ -199,15 +206,30 @@ void fleet_answered(struct session *session, const struct answer *answer)
 	}
 }
 
-void fleet_look(struct session *session)
+static void ask_membership(struct session *session, enum ask_kind kind, bool abstains)
 {
+	struct ask *added = session_ask(session, kind);
+
+	session->abstains = abstains;
+	if (added != NULL)
+		added->abstains = abstains;
+}
+
+void fleet_look(struct session *session, bool abstains, bool keeps)
+{
+	session->keeps = keeps;
+	if (session->relay->sim->plant == PLANT_NEVER_ABSTAINS)
+		abstains = false;
+	if (abstains != session->abstains)
+		ask_membership(session, ASK_MEMBERSHIP, abstains);
 	session_ask(session, ASK_LOOK);
 }
 
-void fleet_join(struct session *session)
+void fleet_join(struct session *session, bool abstains)
 {
 	shards_clear(&session->source.shards, session->source.shards.count);
 	memset(session->free_since_us, 0, sizeof(session->free_since_us));
-	session_ask(session, ASK_JOIN);
-	fleet_look(session);
+	session->keeps = false;
+	ask_membership(session, ASK_JOIN, abstains);
+	session_ask(session, ASK_LOOK);
 }

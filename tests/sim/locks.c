@@ -69,7 +69,8 @@ void locks_look(const struct sim *sim, struct sight *sight, int layout)
 			sight->other_layout = backend->layout;
 		if (backend->layout != layout)
 			continue;
-		sight->members[sight->member_count++] = backend->pid;
+		if (!backend->abstains)
+			sight->members[sight->member_count++] = backend->pid;
 		for (int k = 0; k < layout; k++)
 			if (backend->locks & 1u << k)
 				sight->owner[k] = backend->pid;

@@ -143,7 +143,8 @@ static void offer_process(const struct relay *relay, struct options *options)
 	offer(options, producer->blocked && producer->writable_us <= now, OPTION_WRITABLE, 0, r);
 	offer(options, can_be_ready(relay), OPTION_READY, 0, r);
 	offer(options,
-	      producer->told_reachable != broker_is_up(sim) && producer->tell_reachable_us <= now,
+	      producer->told_reachable != broker_answers(relay) &&
+		  producer->tell_reachable_us <= now,
 	      OPTION_REACHABLE, 0, r);
 	offer(options, process->wake_us <= now, OPTION_WAKE, 0, r);
 	offer(options, process->stall_timer_us <= now, OPTION_STALL, 0, r);
@@ -210,6 +211,7 @@ static void tell_reachable(struct relay *relay)
 	struct producer *producer = &relay->producer;
 
 	producer->told_reachable = !producer->told_reachable;
+	producer->told_us = relay->sim->now_us;
 	worker_sink_events.reachable(relay->process.worker, producer->told_reachable);
 }
 
@@ -302,74 +304,6 @@ static void take_option(struct sim *sim, struct option option)
 	}
 }
 
-/* ---- time ---- */
-
-static void consider(const struct sim *sim, int64_t *soonest, int64_t time)
-{
-	if (time > sim->now_us && time < *soonest)
-		*soonest = time;
-}
-
-static void consider_relay(const struct relay *relay, int64_t *soonest)
-{
-	const struct sim *sim = relay->sim;
-	const struct process *process = &relay->process;
-	const struct producer *producer = &relay->producer;
-
-	if (process->worker == NULL) {
-		consider(sim, soonest, process->start_us);
-		return;
-	}
-	consider(sim, soonest, process->wake_us);
-	consider(sim, soonest, process->stall_timer_us);
-	consider(sim, soonest, process->heartbeat_us);
-	consider(sim, soonest, process->paused_until_us);
-	consider(sim, soonest, producer->ready_us);
-	consider(sim, soonest, producer->tell_reachable_us);
-	if (producer->blocked)
-		consider(sim, soonest, producer->writable_us);
-	if (process->asked_to_stop)
-		consider(sim, soonest, process->stop_us + 10 * SECOND);
-}
-
-static int64_t next_time(const struct sim *sim)
-{
-	const struct database *db = &sim->db;
-	int64_t soonest = NEVER;
-
-	for (unsigned r = 0; r < sim->plan.relays; r++)
-		consider_relay(&sim->relays[r], &soonest);
-	consider(sim, &soonest, db->down_until_us);
-	consider(sim, &soonest, db->paused_until_us);
-	consider(sim, &soonest, sim->broker.down_until_us);
-	for (unsigned i = 0; i < db->txn_count; i++)
-		if (db->txns[i].phase != TXN_ENDED)
-			consider(sim, &soonest, db->txns[i].next_us);
-	for (unsigned i = 0; i < BACKENDS_MAX; i++) {
-		const struct backend *backend = &db->backends[i];
-		if (backend->ghost)
-			consider(sim, &soonest, backend->ends_us);
-		else if (backend->used)
-			consider(sim, &soonest, backend->heard_us + sim->plan.session_timeout_us);
-	}
-	for (unsigned i = 0; i < db->row_count; i++)
-		consider(sim, &soonest, db->rows[i].foreign_until_us);
-	return soonest;
-}
-
-static void leap(struct sim *sim)
-{
-	int64_t to = next_time(sim);
-
-	if (to == NEVER) {
-		violated(sim, "waits for nothing", "%s", "");
-		return;
-	}
-	for (unsigned r = 0; r < sim->plan.relays; r++)
-		check_leap(&sim->relays[r], to);
-	sim->now_us = to;
-}
-
 /* ---- faults ---- */
 
 static void strike_at_random(struct sim *sim)
@@ -415,13 +349,11 @@ static bool is_empty(const struct sim *sim)
 /* What a fault has taken away has come back. */
 static bool all_is_well(const struct sim *sim)
 {
-	int64_t now = sim->now_us;
-
 	for (unsigned r = 0; r < sim->plan.relays; r++)
-		if (process_is_paused(&sim->relays[r]))
+		if (process_is_paused(&sim->relays[r]) || !broker_answers(&sim->relays[r]))
 			return false;
-	return !database_is_down(sim) && !sim->db.paused && broker_is_up(sim) &&
-	       sim->broker.topic_away_until_us <= now;
+	return !database_is_down(sim) && !sim->db.paused &&
+	       sim->broker.topic_away_until_us <= sim->now_us;
 }
 
 /* In the exhaustive runs each fault takes its time, whether another follows or not: what happens
@@ -455,7 +387,8 @@ static bool all_work(const struct sim *sim)
 	for (unsigned r = 0; r < sim->plan.relays; r++) {
 		const struct relay *relay = &sim->relays[r];
 		if (relay->process.worker == NULL || relay->process.asked_to_stop ||
-		    relay->session.backend == NULL || relay->producer.outstanding > 0)
+		    relay->session.backend == NULL || relay->producer.outstanding > 0 ||
+		    !broker_answers(relay) || !relay->producer.told_reachable)
 			return false;
 		/* It was stopped for so long that it will give up its session. */
 		if (sim->now_us - relay->session.beat_us > sim->plan.session_timeout_us)

@@ -58,12 +58,12 @@ struct ask *session_ask(struct session *session, enum ask_kind kind)
 	return added;
 }
 
-static void op_acquire(struct source *source)
+static void op_acquire(struct source *source, bool abstains, bool keeps)
 {
 	struct session *session = session_of(source);
 
 	if (session->backend != NULL || loss_is_coming(session)) {
-		fleet_look(session);
+		fleet_look(session, abstains, keeps);
 		return;
 	}
 	if (!database_is_down(sim_of(session)))
@@ -71,7 +71,7 @@ static void op_acquire(struct source *source)
 	if (session->backend == NULL)
 		session_push(session->relay, (struct answer){.kind = ANSWER_LOST});
 	else
-		fleet_join(session);
+		fleet_join(session, abstains);
 }
 
 static void ask_claim(struct session *session, enum ask_kind kind, const struct claim *claim)

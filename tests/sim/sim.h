@@ -135,6 +135,7 @@ struct answer {
 
 enum ask_kind {
 	ASK_JOIN,
+	ASK_MEMBERSHIP,
 	ASK_LOOK,
 	ASK_TRY,
 	ASK_VERIFY,
@@ -163,6 +164,7 @@ struct ask {
 	enum ask_kind kind;
 	struct claim claim;
 	uint32_t shards;	      /* those that are meant */
+	bool abstains;		      /* ASK_JOIN, ASK_MEMBERSHIP */
 	bool at_once;		      /* ASK_TRY: not only what has been free for a while */
 	uint64_t delivered, rejected; /* rows, for ASK_RECOVER */
 	bool lazily;		      /* ASK_COMMIT: not waited for */
@@ -179,8 +181,10 @@ struct backend {
 	uint64_t set_aside; /* of these, moved to the dead letters */
 	unsigned relay;	    /* whose it is */
 	int pid;
-	unsigned transactions;	       /* begun */
-	int layout;		       /* of the member lock; 0: none */
+	unsigned transactions; /* begun */
+	int layout;	       /* of the member lock; 0: none */
+	bool abstains;	       /* with the lock of an abstainer */
+	int64_t joined_us;
 	uint32_t locks;		       /* shards */
 	uint32_t worked;	       /* shards it has claimed from */
 	int64_t worked_us[SHARDS_SIM]; /* since when */
@@ -230,7 +234,7 @@ struct session {
 	uint64_t ended_with; /* rows claimed when the connection was cut */
 	int64_t claimed_us;  /* when the batch's first rows were told */
 	/* As in outbox.c and outbox_fleet.c: */
-	bool in_transaction, rest_due, first_look, handed_over, at_once;
+	bool in_transaction, rest_due, first_look, handed_over, at_once, abstains, keeps;
 	uint32_t before, taken;
 	int64_t free_since_us[SHARDS_SIM];
 	int64_t beat_us;
@@ -266,11 +270,12 @@ struct producer {
 	bool blocked; /* SINK_LATER was answered; writable() is owed */
 	int64_t blocked_until_us, writable_us;
 	int64_t ready_us;
+	int64_t away_until_us; /* from this relay the broker cannot be reached */
 	bool told_reachable;
-	int64_t tell_reachable_us;
+	int64_t tell_reachable_us, told_us;
 	unsigned flight_count[PARTITIONS], report_count;
-	struct flight flights[PARTITIONS]
-			     [ROWS_MAX]; /* from here on snapshot.c takes what is in use */
+	/* From here on snapshot.c takes what is in use. */
+	struct flight flights[PARTITIONS][ROWS_MAX];
 	struct report reports[ROWS_MAX * 2 + 4];
 };
 
@@ -329,6 +334,7 @@ enum fault {
 	FAULT_PAUSE_OUTBOX,
 	FAULT_LAYOUT,
 	FAULT_RELOAD,
+	FAULT_AWAY,
 	FAULTS
 };
 
@@ -355,6 +361,8 @@ enum plant {
 	PLANT_WOKEN_GOES_ON,
 	PLANT_REST_UNTOLD,
 	PLANT_GREEDY,
+	PLANT_NEVER_ABSTAINS,
+	PLANT_NEVER_RELIEVED,
 	PLANT_RECOVERS_MINE,
 	PLANT_BEFORE_KEPT,
 	PLANT_PARTITION_SWAPS,
@@ -468,8 +476,8 @@ uint32_t session_owned(const struct session *session);
 uint64_t session_mine(const struct session *session, uint64_t rows);
 
 /* fleet.c: which shards are a session's */
-void fleet_join(struct session *session);
-void fleet_look(struct session *session);
+void fleet_join(struct session *session, bool abstains);
+void fleet_look(struct session *session, bool abstains, bool keeps);
 void fleet_give(struct session *session, uint32_t shards);
 void fleet_answered(struct session *session, const struct answer *answer);
 
@@ -481,9 +489,11 @@ struct route *sim_route(void);
 /* broker.c */
 void producer_init(struct relay *relay);
 void producer_break(struct relay *relay, bool hard, unsigned variant);
+void producer_give_up(struct relay *relay);
 void producer_crash(struct relay *relay, unsigned appended);
 uint64_t producer_holds(const struct relay *relay); /* rows */
 bool broker_is_up(const struct sim *sim);
+bool broker_answers(const struct relay *relay);
 bool broker_can_append(const struct relay *relay, unsigned partition);
 void broker_append_next(struct relay *relay, unsigned partition);
 bool broker_can_acknowledge(const struct relay *relay, unsigned partition);
@@ -521,12 +531,16 @@ void check_taken(struct sim *sim, const struct backend *backend, uint32_t shards
 void check_claimed(struct sim *sim, const struct backend *backend, unsigned row);
 void check_produced(struct relay *relay, unsigned row);
 void check_spread(struct sim *sim);
+void check_abstains(struct relay *relay);
 
 /* check_relay.c: what a relay does, and for how long */
 void check_claim_asked(struct relay *relay, const struct claim *claim);
 void check_leap(struct relay *relay, int64_t to_us);
 void check_stall(struct relay *relay, const char *before);
 void check_step(struct relay *relay);
+
+/* leap.c: from a time at which nothing can happen to the next at which something can */
+void leap(struct sim *sim);
 
 /* schedule.c */
 void trace(const struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -171,9 +171,9 @@ def relay(database, new_relay):
 
 
 @pytest.fixture
-def fleet(database, new_relay, topic):
-    """fleet(3, shards=8): so many relays with these settings of outbox, started; which of them has what, comes
-    out later."""
+def start_relays(new_relay, topic):
+    """start_relays(3, shards=8): so many relays with these settings of outbox, started; which of them has what,
+    comes out later."""
     topic()
 
     def start(count, **outbox):
@@ -182,6 +182,12 @@ def fleet(database, new_relay, topic):
             relay.start(wait=False)
         return relays
     return start
+
+
+@pytest.fixture
+def fleet(database, start_relays):
+    """start_relays on a database with the outbox table."""
+    return start_relays
 
 
 @pytest.fixture
@@ -199,11 +205,11 @@ def reader(kafka, prefix):
 
 
 @pytest.fixture
-def in_order(database, reader):
+def in_order(empty_database, reader):
     """in_order(writers, kills=0): everything committed has arrived, each key in order, and repeats are at most
     one contiguous replay per kill. The records."""
     def check(writers, kills=0):
-        database.wait_empty(timeout=60)
+        empty_database.wait_empty(timeout=60)
         records = reader().rest()
         assert problems(writers.truth(), arrivals(records), kills=kills) == []
         return records

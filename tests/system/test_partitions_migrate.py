@@ -168,11 +168,14 @@ def test_a_name_too_long_for_partitions(empty_database, refused):
     ("CREATE TABLE outbox_events (id bigint); CREATE TABLE a () INHERITS (outbox_events)", "inherit from it"),
     ("CREATE VIEW outbox_events AS SELECT 1::bigint AS id", "is no table")])
 def test_what_can_be_no_outbox(empty_database, new_relay, refused, sql, words):
-    """Refused by migrate and found by check, in the same words."""
+    """Refused by migrate and by run, and found by check, in the same words."""
     empty_database.execute(sql)
     said = refused()
     assert re.search(f"outbox_events {words}|outbox_events .*{words}", said) and "partitioned by hash" in said
-    assert words in new_relay().command("check").stdout
+    relay = new_relay()
+    assert words in relay.command("check").stdout
+    assert relay.start(wait=False).wait_exit() == 1
+    assert relay.log_contains(f'outbox_events" .*{words}.*; name a plain table')
 
 
 def test_adopt_takes_no_partitions(empty_database, refused):

@@ -31,12 +31,13 @@ struct world {
 /* ---- telling the engine, and what it did in words ---- */
 
 static const char *const words[] = {
-    [DO_ACQUIRE] = "acquire",	  [DO_CLAIM] = "claim",	    [DO_PRODUCE] = "produce",
-    [DO_SETTLE] = "settle",	  [DO_END] = "end",	    [DO_WITHDRAW] = "withdraw",
-    [DO_RECOVER] = "recover",	  [DO_BELL_ON] = "bell-on", [DO_BELL_OFF] = "bell-off",
-    [DO_HOUSEKEEP] = "housekeep", [DO_TIMER] = "timer",	    [DO_REBUILD] = "rebuild",
-    [DO_SKIP_UNSENT] = "skip",	  [DO_CLEAR] = "clear",	    [DO_WOKEN] = "woken",
-    [DO_CLOSE] = "close",	  [DO_DROP] = "drop",	    [DO_STOPPED] = "stopped",
+    [DO_ACQUIRE] = "acquire",	  [DO_CLAIM] = "claim",	     [DO_PRODUCE] = "produce",
+    [DO_SETTLE] = "settle",	  [DO_END] = "end",	     [DO_WITHDRAW] = "withdraw",
+    [DO_RECOVER] = "recover",	  [DO_BELL_ON] = "bell-on",  [DO_BELL_OFF] = "bell-off",
+    [DO_HOUSEKEEP] = "housekeep", [DO_TIMER] = "timer",	     [DO_REBUILD] = "rebuild",
+    [DO_GIVE_UP] = "give-up",	  [DO_SKIP_UNSENT] = "skip", [DO_CLEAR] = "clear",
+    [DO_WOKEN] = "woken",	  [DO_CLOSE] = "close",	     [DO_DROP] = "drop",
+    [DO_STOPPED] = "stopped",
 };
 
 static inline void add_words(struct world *w, const struct engine_action *action)
@@ -44,10 +45,11 @@ static inline void add_words(struct world *w, const struct engine_action *action
 	static const char *const causes[] = {"", ":bell", ":poll", ":sweep"};
 	size_t len = strlen(w->did);
 
-	snprintf(w->did + len, sizeof(w->did) - len, "%s%s%s%s%s%s%s", len > 0 ? " " : "",
+	snprintf(w->did + len, sizeof(w->did) - len, "%s%s%s%s%s%s%s%s%s", len > 0 ? " " : "",
 		 words[action->kind], action->claim.opens ? ":opens" : "",
 		 action->claim.observes ? ":observes" : "", action->set_aside ? ":aside" : "",
-		 action->more ? ":more" : "",
+		 action->more ? ":more" : "", action->abstains ? ":abstains" : "",
+		 action->keeps ? ":keeps" : "",
 		 action->kind == DO_WOKEN ? causes[action->cause] : "");
 }
 

@@ -104,6 +104,106 @@ static void test_a_stop_in_a_look_is_not_forgotten(void **state)
 	finish(&w);
 }
 
+/* ---- without the sink ---- */
+
+static void test_without_the_sink_it_abstains_after_a_while(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_sleep(&w);
+	tell(&w, ON_UNREACHABLE);
+	w.now_us += 4999 * MS;
+	timer(&w);
+	assert_is(&w, ENGINE_HOLDING, "clear bell-off timer");
+	w.now_us += MS;
+	looked(&w, true);
+	w.now_us += 250 * MS;
+	tell(&w, ON_TIMER);
+	assert_is(&w, ENGINE_ACQUIRING, "clear acquire:abstains");
+	tell(&w, ON_BUSY);
+	assert_is(&w, ENGINE_STANDBY, "timer");
+	finish(&w);
+}
+
+static void test_with_the_sink_it_is_back_at_once(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_standby(&w);
+	tell(&w, ON_UNREACHABLE);
+	w.now_us += 5 * SECOND;
+	tell(&w, ON_TIMER);
+	assert_is(&w, ENGINE_ACQUIRING, "acquire:abstains");
+	tell(&w, ON_BUSY);
+	tell(&w, ON_REACHABLE);
+	assert_is(&w, ENGINE_ACQUIRING, "acquire");
+	acquired(&w);
+	assert_is(&w, ENGINE_CLAIMING, "bell-off clear housekeep claim:opens:observes");
+	finish(&w);
+}
+
+static void reach_relief(struct world *w, bool relief)
+{
+	reach_holding(w);
+	tell(w, ON_UNREACHABLE);
+	w->now_us += 15 * SECOND;
+	tell(w, ON_TIMER);
+	assert_is(w, ENGINE_ACQUIRING, "acquire:abstains:keeps");
+	step(w, (struct engine_input){.event = ON_ACQUIRED, .company = true, .relief = relief});
+}
+
+/* It may yet be delivered, and nobody else is there to do it. */
+static void test_what_the_sink_holds_is_left_to_it(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_relief(&w, false);
+	assert_is(&w, ENGINE_HOLDING, "timer");
+	report_all(&w, EVENT_DELIVERED);
+	assert_is(&w, ENGINE_RECOVERING, "recover");
+	finish(&w);
+}
+
+static void test_what_the_sink_holds_is_taken_back_for_others(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_relief(&w, true);
+	assert_is(&w, ENGINE_HOLDING, "give-up timer");
+	w.now_us += 250 * MS;
+	tell(&w, ON_TIMER);
+	step(&w, (struct engine_input){.event = ON_ACQUIRED, .company = true, .relief = true});
+	assert_is(&w, ENGINE_HOLDING, "timer");
+	w.now_us += 250 * MS;
+	report_all(&w, EVENT_RETURNED);
+	assert_is(&w, ENGINE_ACQUIRING, "clear acquire:abstains");
+	tell(&w, ON_BUSY);
+	assert_is(&w, ENGINE_STANDBY, "rebuild timer");
+	finish(&w);
+}
+
+/* Otherwise it would abstain for ever. */
+static void test_a_broken_sink_is_rebuilt_without_shards(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_standby(&w);
+	tell(&w, ON_BROKEN);
+	assert_is(&w, ENGINE_STANDBY, "");
+	tell(&w, ON_TIMER);
+	tell(&w, ON_BUSY);
+	assert_is(&w, ENGINE_STANDBY, "rebuild timer");
+	tell(&w, ON_TIMER);
+	tell(&w, ON_BUSY);
+	assert_is(&w, ENGINE_STANDBY, "timer");
+	finish(&w);
+}
+
 /* ---- shards that come and go ---- */
 
 static void test_with_new_shards_all_begins_anew(void **state)
@@ -218,6 +318,11 @@ int main(void)
 	    cmocka_unit_test(test_nothing_is_handed_over_that_is_not_settled),
 	    cmocka_unit_test(test_a_stir_during_a_look_is_followed_by_another),
 	    cmocka_unit_test(test_a_stop_in_a_look_is_not_forgotten),
+	    cmocka_unit_test(test_without_the_sink_it_abstains_after_a_while),
+	    cmocka_unit_test(test_with_the_sink_it_is_back_at_once),
+	    cmocka_unit_test(test_what_the_sink_holds_is_left_to_it),
+	    cmocka_unit_test(test_what_the_sink_holds_is_taken_back_for_others),
+	    cmocka_unit_test(test_a_broken_sink_is_rebuilt_without_shards),
 	    cmocka_unit_test(test_with_new_shards_all_begins_anew),
 	    cmocka_unit_test(test_without_shards_it_stands_by),
 	    cmocka_unit_test(test_a_rest_that_was_cut_short_is_over),

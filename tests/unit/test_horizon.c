@@ -11,6 +11,7 @@
  */
 #include "explored.h"
 #include "horizon.h"
+#include "writer_masks.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -65,14 +66,6 @@ struct model {
 
 /* ---- the horizon in a state's few bytes ---- */
 
-static void set_of(struct writers *writers, unsigned mask)
-{
-	writers_clear(writers);
-	for (unsigned w = 0; w < WRITERS; w++)
-		if (mask & 1u << w)
-			writers_add(writers, w + 1);
-}
-
 static void load(const struct state *s, struct horizon *horizon)
 {
 	horizon_reset(horizon);
@@ -89,9 +82,7 @@ static void save(struct state *s, const struct horizon *horizon)
 	s->floor = (uint8_t)horizon->floor;
 	s->ceiling = (uint8_t)horizon->ceiling;
 	s->last = (uint8_t)horizon->last;
-	s->awaited = 0;
-	for (size_t i = 0; i < horizon->writers.count; i++)
-		s->awaited |= (uint8_t)(1u << (horizon->writers.items[i] - 1));
+	s->awaited = mask_of(&horizon->writers);
 }
 
 static void tell_observed(const struct model *m, struct state *s)
@@ -158,16 +149,6 @@ static void check_order(struct model *m, const struct state *s, unsigned taken)
 }
 
 /* ---- steps ---- */
-
-static unsigned holders(const struct model *m, const struct state *s)
-{
-	unsigned mask = 0;
-
-	for (unsigned w = 0; w < m->writers; w++)
-		if (s->phase[w] == TABLE_LOCKED || s->phase[w] == ID_DRAWN)
-			mask |= 1u << w;
-	return mask;
-}
 
 static bool key_is_free(const struct model *m, const struct state *s, unsigned w)
 {
@@ -308,7 +289,8 @@ static void step_read(struct model *m, const struct state *from)
 	if (first == (m->plant != PLANT_WRITERS_FIRST))
 		to.read_drawn = from->drawn;
 	else
-		to.read_writers = (uint8_t)holders(m, from);
+		to.read_writers =
+		    (uint8_t)in_phases(from->phase, m->writers, TABLE_LOCKED, ID_DRAWN);
 	if (from->at == AT_REST) {
 		to.at = AT_DRAWN;
 	} else if (from->at == AT_UNTOLD) {

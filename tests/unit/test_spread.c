@@ -363,6 +363,38 @@ static void test_a_paused_outbox_is_nobodys(void **state)
 	assert_int_equal(shards_owned(&plan.take), 0);
 }
 
+/* A relay that abstains is no member of what is seen. */
+static struct spread_plan plan_abstaining(int members, const int *owner, int shards)
+{
+	struct spread_view view = {.self = 9, .shards = shards, .abstains = true};
+	struct spread_plan plan;
+	struct shards ripe;
+
+	shards_clear(&ripe, shards);
+	for (int pid = 1; pid <= members; pid++)
+		spread_add_member(&view, pid);
+	for (int k = 0; k < shards; k++) {
+		view.owner[k] = owner[k];
+		ripe.owned[k] = true;
+	}
+	spread_plan(&view, &ripe, &plan);
+	return plan;
+}
+
+static void test_who_abstains_serves_only_if_nobody_else_does(void **state)
+{
+	const int mine[4] = {9, 9, 9, 0}, theirs[4] = {9, 5, 0, 0};
+	struct spread_plan beside = plan_abstaining(1, mine, 4);
+	struct spread_plan alone = plan_abstaining(0, theirs, 4);
+
+	(void)state;
+	assert_int_equal(shards_owned(&beside.give), 3);
+	assert_int_equal(shards_owned(&beside.take), 0);
+	assert_int_equal(shards_owned(&alone.give), 0);
+	assert_true(alone.take.owned[2] && alone.take.owned[3]);
+	assert_int_equal(shards_owned(&alone.take), 2);
+}
+
 static void test_one_shard_stays_where_it_is(void **state)
 {
 	struct spread_plan owner = plan_of(2, 3, 1, (const int[]){2}, false);
@@ -404,6 +436,7 @@ int main(void)
 	    cmocka_unit_test(test_planted_errors_never_rest),
 	    cmocka_unit_test(test_crowds_that_come_and_go_settle),
 	    cmocka_unit_test(test_a_paused_outbox_is_nobodys),
+	    cmocka_unit_test(test_who_abstains_serves_only_if_nobody_else_does),
 	    cmocka_unit_test(test_one_shard_stays_where_it_is),
 	    cmocka_unit_test(test_several_begin_at_different_shards),
 	    cmocka_unit_test(test_a_fleet_may_be_too_large_to_be_told_of),

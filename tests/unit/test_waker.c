@@ -9,6 +9,7 @@
  */
 #include "explored.h"
 #include "waker.h"
+#include "writer_masks.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -51,14 +52,6 @@ struct model {
 
 /* ---- the waker in a state's few bytes ---- */
 
-static void set_of(struct writers *writers, unsigned mask)
-{
-	writers_clear(writers);
-	for (unsigned w = 0; w < WRITERS; w++)
-		if (mask & 1u << w)
-			writers_add(writers, w + 1);
-}
-
 static void load(const struct state *s, struct waker *waker)
 {
 	waker_reset(waker, true, 1000 * 1000);
@@ -76,26 +69,14 @@ static void save(struct state *s, const struct waker *waker)
 	s->step = waker->state == WAKER_WATCHING ? 0 : (uint8_t)waker->step;
 	s->has_armed = waker->armed;
 	s->read = waker->read;
-	s->awaited = 0;
-	for (size_t i = 0; i < waker->writers.count; i++)
-		s->awaited |= (uint8_t)(1u << (waker->writers.items[i] - 1));
+	s->awaited = mask_of(&waker->writers);
 }
 
 /* ---- steps of the world ---- */
 
-static unsigned in_phases(const struct model *m, const struct state *s, unsigned from, unsigned to)
-{
-	unsigned mask = 0;
-
-	for (unsigned w = 0; w < m->writers; w++)
-		if (s->phase[w] >= from && s->phase[w] <= to)
-			mask |= 1u << w;
-	return mask;
-}
-
 static unsigned visible(const struct model *m, const struct state *s)
 {
-	return in_phases(m, s, COMMITTED, COMMITTED) & ~(unsigned)s->claimed;
+	return in_phases(s->phase, m->writers, COMMITTED, COMMITTED) & ~(unsigned)s->claimed;
 }
 
 static void step_writer(struct model *m, const struct state *from, unsigned w)
@@ -168,7 +149,7 @@ static void step_read(struct model *m, const struct state *from)
 	if (m->plant == PLANT_READ_TOO_SOON)
 		tell_observed(m, &to, from->now);
 	else if (m->plant != PLANT_READ_TOO_LATE)
-		tell_observed(m, &to, in_phases(m, from, LOCKED, RANG));
+		tell_observed(m, &to, in_phases(from->phase, m->writers, LOCKED, RANG));
 	to.now = 0;
 	to.at = AT_LOOK;
 	explored_add(&m->set, &to);
@@ -197,7 +178,7 @@ static void dry(const struct model *m, struct state *s)
 	if (rest.arm) {
 		s->at = AT_ARM;
 		s->observe = rest.observe;
-		s->now = (uint8_t)in_phases(m, s, LOCKED, RANG);
+		s->now = (uint8_t)in_phases(s->phase, m->writers, LOCKED, RANG);
 		if (m->plant == PLANT_NO_WATCH) {
 			s->armed = 1;
 			s->at = AT_REST;
@@ -226,7 +207,7 @@ static void step_answer(struct model *m, const struct state *from)
 
 	to.found = 0;
 	if (m->plant == PLANT_READ_TOO_LATE && from->observe)
-		tell_observed(m, &to, in_phases(m, from, LOCKED, RANG));
+		tell_observed(m, &to, in_phases(from->phase, m->writers, LOCKED, RANG));
 	if (from->found)
 		found(&to);
 	else

@@ -10,6 +10,7 @@
  */
 #include "explored.h"
 #include "waker.h"
+#include "writer_masks.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -51,14 +52,6 @@ struct model {
 
 /* ---- the waker in a state's few bytes ---- */
 
-static void set_of(struct writers *writers, unsigned mask)
-{
-	writers_clear(writers);
-	for (unsigned w = 0; w < WRITERS; w++)
-		if (mask & 1u << w)
-			writers_add(writers, w + 1);
-}
-
 static void load(const struct relay *relay, struct waker *waker)
 {
 	waker_reset(waker, true, 1000 * 1000);
@@ -76,26 +69,15 @@ static void save(struct relay *relay, const struct waker *waker)
 	relay->step = waker->state == WAKER_LINGERING ? LINGERED : 0;
 	relay->armed = waker->armed;
 	relay->read = waker->read;
-	relay->awaited = 0;
-	for (size_t i = 0; i < waker->writers.count; i++)
-		relay->awaited |= (uint8_t)(1u << (waker->writers.items[i] - 1));
+	relay->awaited = mask_of(&waker->writers);
 }
 
 /* ---- writers ---- */
 
-static unsigned in_phases(const struct model *m, const struct state *s, unsigned from, unsigned to)
-{
-	unsigned mask = 0;
-
-	for (unsigned w = 0; w < m->writers; w++)
-		if (s->phase[w] >= from && s->phase[w] <= to)
-			mask |= 1u << w;
-	return mask;
-}
-
 static unsigned visible(const struct model *m, const struct state *s, unsigned r)
 {
-	unsigned mask = in_phases(m, s, COMMITTED, COMMITTED) & ~(unsigned)s->claimed;
+	unsigned mask =
+	    in_phases(s->phase, m->writers, COMMITTED, COMMITTED) & ~(unsigned)s->claimed;
 
 	for (unsigned w = 0; w < m->writers; w++)
 		if (m->owners[w] != (char)('a' + r))
@@ -216,7 +198,7 @@ static void step_read(const struct model *m, struct state *s, unsigned r)
 	struct waker waker;
 
 	load(relay, &waker);
-	set_of(&writers, in_phases(m, s, LOCKED, RANG));
+	set_of(&writers, in_phases(s->phase, m->writers, LOCKED, RANG));
 	waker_observed(&waker, &writers);
 	save(relay, &waker);
 	relay->at = AT_LOOK;

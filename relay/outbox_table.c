@@ -1,0 +1,98 @@
+/*
+ * outbox_table.c - whether a table can be an outbox, and its partitions the shards
+ */
+#include "outbox_table.h"
+
+#include "route.h"
+#include "shards.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void outbox_table_read(const PGresult *result, struct outbox_table *table)
+{
+	snprintf(table->obstacle, sizeof(table->obstacle), "%s",
+		 PQgetvalue(result, 0, PQfnumber(result, "obstacle")));
+	table->partitions = atoi(PQgetvalue(result, 0, PQfnumber(result, "partitions")));
+	table->partitioned_by = PQgetvalue(result, 0, PQfnumber(result, "partitioned_by"));
+}
+
+bool outbox_table_check(const struct outbox_table *table, const char *name, struct error *err)
+{
+	return *table->obstacle == '\0' ||
+	       error_set(err,
+			 "%s %s; name a plain table, or one partitioned by hash of columns whose "
+			 "partitions are all plain tables, in outbox.table",
+			 name, table->obstacle);
+}
+
+struct search {
+	const struct config_columns *columns;
+	const char *wanted; /* not terminated */
+	size_t len;
+	bool found;
+};
+
+static void compare(const char *field, void *arg)
+{
+	struct search *search = arg;
+	const char *column = route_column(search->columns, field);
+
+	if (strlen(column) == search->len && memcmp(column, search->wanted, search->len) == 0)
+		search->found = true;
+}
+
+/* Whether events with the same key have the same value in this column. */
+static bool is_part_of_key(const struct config *config, const char *column, size_t len)
+{
+	static const struct config_strings no_headers = {NULL, 0};
+	struct search search = {&config->outbox.columns, column, len, false};
+	struct error err;
+
+	/* False it cannot be: the template was looked at when the file was read. */
+	route_fields("topic", config->route.key, &no_headers, compare, &search, &err);
+	return search.found;
+}
+
+/* Those of the columns that are no part of the key: "a", "b". */
+static void find_strays(const struct outbox_table *table, const struct config *config,
+			struct error *strays)
+{
+	const char *column = table->partitioned_by;
+	size_t len, used = 0;
+
+	for (strays->text[0] = '\0'; *column != '\0'; column += len + (column[len] == '\n')) {
+		len = strcspn(column, "\n");
+		if (!is_part_of_key(config, column, len) && used < sizeof(strays->text))
+			used += (size_t)snprintf(strays->text + used, sizeof(strays->text) - used,
+						 "%s\"%.*s\"", used ? ", " : "", (int)len, column);
+	}
+}
+
+bool outbox_partitions_check(const struct outbox_table *table, const struct config *config,
+			     const char *name, struct error *err)
+{
+	int64_t shards = config->outbox.shards;
+	struct error strays;
+
+	find_strays(table, config, &strays);
+	if (config->outbox.ordering != ORDERING_NONE && strays.text[0] != '\0')
+		return error_set(err,
+				 "table %s is partitioned by column %s, which is no part of "
+				 "route.key \"%s\"; events of one key lie in several partitions "
+				 "and have no order; put the column into route.key, or partition "
+				 "by the columns of the key",
+				 name, strays.text, config->route.key);
+	if (table->partitions > SHARDS_MAX)
+		return error_set(err,
+				 "table %s has %d partitions, and %d is the most that relays can "
+				 "share; make a table with fewer",
+				 name, table->partitions, SHARDS_MAX);
+	return shards == 1 || shards == table->partitions ||
+	       error_set(err,
+			 "outbox.shards is %" PRId64 ", but each of the %d partitions of table %s "
+			 "is a shard; leave outbox.shards out",
+			 shards, table->partitions, name);
+}

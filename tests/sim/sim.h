@@ -376,6 +376,7 @@ enum plant {
 	PLANT_STORM,
 	PLANT_KEY_NOT_HELD,
 	PLANT_PASSED_OVER,
+	PLANT_COMPETING_RAISES,
 	PLANT_COUNT
 };
 
@@ -384,6 +385,7 @@ struct plan {
 	int shards;
 	int64_t session_timeout_us;
 	bool set_aside, has_bell, rings_lossy, late_requests;
+	bool competing; /* ordering = "none": one shard, which is everybody's */
 	int64_t stall_us;
 	unsigned fault_permille, faults_left;
 	uint32_t fault_kinds; /* bits */
@@ -459,9 +461,8 @@ bool backend_has_expired(const struct sim *sim, const struct backend *backend);
 /* locks.c: the advisory locks */
 uint32_t locks_try(struct sim *sim, struct backend *backend, uint32_t shards);
 void locks_give(struct sim *sim, struct backend *backend, uint32_t shards);
-void locks_look(const struct sim *sim, struct sight *sight, int layout);
+void locks_look(const struct sim *sim, struct sight *sight, const struct backend *self);
 unsigned shard_of(unsigned key, int layout);
-const struct backend *key_owner(const struct sim *sim, unsigned key);
 
 /* session.c */
 void session_init(struct relay *relay);

@@ -37,6 +37,21 @@ void sim_free(struct sim **sim)
 	*sim = NULL;
 }
 
+/* ordering = "none". Half of them are about rows that somebody has locked for a while. */
+static void draw_competing(struct sim *sim)
+{
+	struct plan *plan = &sim->plan;
+
+	plan->competing = true;
+	plan->shards = 1;
+	plan->fault_kinds &= ~(1u << FAULT_LAYOUT);
+	if (sim_chance(sim, 500)) {
+		plan->fault_kinds = 1u << FAULT_ROW_LOCK;
+		plan->fault_permille = 500;
+		plan->faults_left = 20;
+	}
+}
+
 static void draw_plan(struct sim *sim)
 {
 	static const uint16_t permilles[] = {3, 10, 30, 100};
@@ -59,6 +74,8 @@ static void draw_plan(struct sim *sim)
 	/* This one excuses a good deal. */
 	if (!sim_chance(sim, 250))
 		plan->fault_kinds &= ~(1u << FAULT_FAILOVER);
+	if (sim_chance(sim, 200))
+		draw_competing(sim);
 }
 
 void sim_reset(struct sim *sim, uint64_t seed, enum plant plant)

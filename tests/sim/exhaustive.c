@@ -11,18 +11,20 @@
 #include "search.h"
 
 #include <assert.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Those that excuse disorder, or change nothing in so small a run, are left to the random runs. */
+/* Those that change nothing in so small a run are left to the random runs. */
 static const enum fault tried[] = {
-    FAULT_CUT_SERVER, FAULT_CUT_CLIENT, FAULT_RESTART,	    FAULT_FAILOVER, FAULT_BROKER_DOWN,
-    FAULT_BREAK,      FAULT_DRAIN,	FAULT_BLOCK,	    FAULT_CRASH,    FAULT_STOP,
-    FAULT_STOP_NOW,   FAULT_PAUSE,	FAULT_PAUSE_OUTBOX,
+    FAULT_CUT_SERVER, FAULT_CUT_CLIENT, FAULT_RESTART,	FAULT_FAILOVER, FAULT_BROKER_DOWN,
+    FAULT_BREAK,      FAULT_DRAIN,	FAULT_BLOCK,	FAULT_CRASH,	FAULT_STOP,
+    FAULT_STOP_NOW,   FAULT_PAUSE,	FAULT_ROW_LOCK, FAULT_AWAY,	FAULT_PAUSE_OUTBOX,
 };
 enum { TRIED = sizeof(tried) / sizeof(tried[0]), RELAYS = 2, FAULTS_MOST = 2, WORKERS_MAX = 16 };
 enum { EXPLORED_BITS = 25, SEEN_BITS = 23 };
@@ -62,21 +64,38 @@ static void set_up(struct sim *sim, uint64_t seed, enum plant plant)
 
 /* ---- one path ---- */
 
-static void tell_violation(struct search *search)
+static void tell_path(const struct search *search)
 {
-	const struct sim *sim = search->sim;
-
-	if (atomic_exchange(&search->found->violated, true))
-		return;
-	snprintf(search->found->violation, sizeof(search->found->violation), "%s", sim->violation);
-	printf("exhaustive: %s: %s; replay: simulate --path %llu", sim->violation, sim->detail,
-	       (unsigned long long)search->seed);
+	printf("; replay: simulate --path %llu", (unsigned long long)search->seed);
 	for (unsigned i = 0; i < search->count; i++)
 		printf(",%u:%d:%u:%u", search->faults[i].step, (int)search->faults[i].fault,
 		       search->faults[i].variant, search->faults[i].relay);
 	if (search->plant != PLANT_NONE)
 		printf(" --plant %s", plants[search->plant].name);
 	putchar('\n');
+	fflush(stdout);
+}
+
+static void tell_violation(const struct search *search)
+{
+	const struct sim *sim = search->sim;
+
+	if (atomic_exchange(&search->found->violated, true))
+		return;
+	snprintf(search->found->violation, sizeof(search->found->violation), "%s", sim->violation);
+	printf("exhaustive: %s: %s", sim->violation, sim->detail);
+	tell_path(search);
+}
+
+static const struct search *searching;
+
+/* An assertion of the relay's, or of the model's. */
+static void on_abort(int number)
+{
+	(void)number;
+	printf("exhaustive: aborted");
+	tell_path(searching);
+	_exit(1);
 }
 
 /* With more faults to come, all that comes with fewer was explored too. */
@@ -100,10 +119,10 @@ static void try_fault(struct search *search, struct fixed_fault fault)
 	fault_strike(&sim->relays[fault.relay], fault.fault, fault.variant);
 	search->struck++;
 	uint64_t hash = snapshot_hash(sim);
-	if (hash == search->before[search->count].hash)
+	if (hash == search->before[search->count].hash && sim->violation == NULL)
 		return; /* nothing has come of it */
 	search->faults[search->count++] = fault;
-	if (is_new(search, hash))
+	if (sim->violation != NULL || is_new(search, hash))
 		follow(search);
 	search->count--;
 	snapshot_put_back(&search->before[search->count]);
@@ -115,7 +134,7 @@ static unsigned relays_of(enum fault fault)
 {
 	bool of_all = fault == FAULT_RESTART || fault == FAULT_FAILOVER ||
 		      fault == FAULT_BROKER_DOWN || fault == FAULT_BLOCK ||
-		      fault == FAULT_PAUSE_OUTBOX;
+		      fault == FAULT_PAUSE_OUTBOX || fault == FAULT_ROW_LOCK;
 
 	return of_all ? 1 : RELAYS;
 }
@@ -144,27 +163,29 @@ static void try_faults(struct search *search)
 	}
 }
 
-/* From here to the end. The idle time at the end is always alike: no fault strikes there. */
+/* From here to the end, or to a state that was explored from. The idle time at the end is always
+ * alike: no fault strikes there. */
 static void follow(struct search *search)
 {
 	struct sim *sim = search->sim;
-	bool over = false;
+	bool over = sim->violation != NULL;
 
 	search->paths++;
-	while (!over && !search->found->violated) {
+	while (!over) {
 		int64_t now = sim->now_us;
 		if (search->count < search->most && sim->idle_us == 0)
 			try_faults(search);
+		if (search->found->violated)
+			return;
 		over = sim_step(sim);
 		states_add(search->seen, states_hash(sim));
 		search->steps++;
 		/* All processes go the way without a fault. */
-		if (sim->now_us > now && sim->idle_us == 0 && !is_new(search, snapshot_hash(sim)) &&
-		    search->count > 0)
+		if (!over && sim->now_us > now && sim->idle_us == 0 &&
+		    !is_new(search, snapshot_hash(sim)) && search->count > 0)
 			return;
 	}
-	if (over)
-		sim_finish(sim);
+	sim_finish(sim);
 	search->ends++;
 	if (sim->violation != NULL)
 		tell_violation(search);
@@ -174,6 +195,9 @@ static void follow(struct search *search)
 
 static void work(struct search *search)
 {
+	searching = search;
+	signal(SIGABRT, on_abort);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	set_up(search->sim, search->seed, search->plant);
 	heap_open();
 	sim_begin(search->sim);
@@ -200,7 +224,6 @@ static bool work_together(struct search *search)
 		workers[count] = fork();
 		if (workers[count] == 0) {
 			work(search);
-			fflush(stdout);
 			_exit(0);
 		}
 		ok = workers[count] > 0 && ok;

@@ -352,6 +352,9 @@ static bool all_is_well(const struct sim *sim)
 	for (unsigned r = 0; r < sim->plan.relays; r++)
 		if (process_is_paused(&sim->relays[r]) || !broker_answers(&sim->relays[r]))
 			return false;
+	for (unsigned i = 0; i < sim->db.row_count; i++)
+		if (sim->db.rows[i].foreign_until_us > sim->now_us)
+			return false;
 	return !database_is_down(sim) && !sim->db.paused &&
 	       sim->broker.topic_away_until_us <= sim->now_us;
 }
@@ -360,10 +363,10 @@ static bool all_is_well(const struct sim *sim)
  * must not depend on how many are yet to come. */
 static bool faults_are_over(const struct sim *sim)
 {
-	if (sim->steps > 4000)
-		return true;
 	if (sim->plan.exhaustive)
 		return writers_are_done(sim) && all_is_well(sim);
+	if (sim->steps > 4000)
+		return true;
 	return writers_are_done(sim) && (sim->plan.faults_left == 0 || is_empty(sim));
 }
 

@@ -27,7 +27,7 @@ static const enum fault tried[] = {
     FAULT_STOP_NOW,   FAULT_PAUSE,	FAULT_ROW_LOCK, FAULT_AWAY,	FAULT_PAUSE_OUTBOX,
 };
 enum { TRIED = sizeof(tried) / sizeof(tried[0]), RELAYS = 2, FAULTS_MOST = 2, WORKERS_MAX = 16 };
-enum { EXPLORED_BITS = 25, SEEN_BITS = 23 };
+enum { EXPLORED_BITS = 25, SEEN_BITS = 22 };
 
 /* What the processes of a search share. */
 struct found {
@@ -44,6 +44,7 @@ struct search {
 	unsigned count, most;
 	struct snapshot before[FAULTS_MOST]; /* each of them */
 	struct states *explored, *seen;
+	uint64_t last_seen;
 	struct found *found;
 	size_t struck, paths, ends, steps;
 	char violation[64];
@@ -98,15 +99,10 @@ static void on_abort(int number)
 	_exit(1);
 }
 
-/* With more faults to come, all that comes with fewer was explored too. */
+/* Where more faults were to come, all was explored that comes with fewer. */
 static bool is_new(struct search *search, uint64_t hash)
 {
-	unsigned left = search->most - search->count;
-
-	for (unsigned more = left + 1; more <= search->most; more++)
-		if (states_has(search->explored, hash + ((uint64_t)more << 32)))
-			return false;
-	return states_add(search->explored, hash + ((uint64_t)left << 32));
+	return states_add(search->explored, hash, search->most - search->count);
 }
 
 static void follow(struct search *search);
@@ -163,6 +159,15 @@ static void try_faults(struct search *search)
 	}
 }
 
+static void note_seen(struct search *search)
+{
+	uint64_t hash = states_hash(search->sim);
+
+	if (hash != search->last_seen)
+		states_add(search->seen, hash, 0);
+	search->last_seen = hash;
+}
+
 /* From here to the end, or to a state that was explored from. The idle time at the end is always
  * alike: no fault strikes there. */
 static void follow(struct search *search)
@@ -178,7 +183,7 @@ static void follow(struct search *search)
 		if (search->found->violated)
 			return;
 		over = sim_step(sim);
-		states_add(search->seen, states_hash(sim));
+		note_seen(search);
 		search->steps++;
 		/* All processes go the way without a fault. */
 		if (!over && sim->now_us > now && sim->idle_us == 0 &&

@@ -68,7 +68,8 @@ static void lose_broker(struct sim *sim, unsigned variant)
 static void lose_sight(struct relay *relay, unsigned variant)
 {
 	struct sim *sim = relay->sim;
-	uint32_t most = variant == 0 ? 200 * MS : sim->plan.exhaustive ? 10 * SECOND : 40 * SECOND;
+	/* Long enough to leave its shards to others. */
+	uint32_t most = variant == 0 ? 200 * MS : (sim->plan.exhaustive ? 10 : 40) * SECOND;
 
 	relay->producer.away_until_us = sim->now_us + (int64_t)sim_below(sim, most);
 	relay->producer.tell_reachable_us = sim->now_us + (int64_t)sim_below(sim, 3000) * MS;

@@ -38,9 +38,8 @@ uint64_t snapshot_hash(struct sim *sim);
 /* states.c: a set of hashes that the processes of a search share. */
 struct states *states_new(unsigned bits); /* room for 2 to the power of bits */
 void states_free(struct states **states);
-/* False if it is there already. */
-bool states_add(struct states *states, uint64_t hash);
-bool states_has(const struct states *states, uint64_t hash);
+/* False if it is there already, explored as deep as that or deeper. */
+bool states_add(struct states *states, uint64_t hash, unsigned depth);
 size_t states_count(const struct states *states);
 /* What an onlooker would call the state: no clock, no counters. */
 uint64_t states_hash(const struct sim *sim);

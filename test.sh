@@ -4,6 +4,7 @@
 #   ./test.sh [NAME...]
 #
 # NAME is a layer (lint, unit, asan, fuzz, sim, system, faults) or a test: test_units, test_order.py, ...
+# POSTGRES_VERSION=17 ./test.sh system runs on that major version instead of Debian's: 14, 16, 17 or 18.
 # The last line is "N passed, N failed"; the status is 1 if any failed or none ran.
 set -uo pipefail
 cd "$(dirname "$0")"
@@ -242,6 +243,10 @@ for name in "$@"; do
 done
 
 tests/setup.sh packages build test kafka || exit 1
+if [ -n "${POSTGRES_VERSION-}" ]; then
+    POSTGRES_BINDIR=$(tests/setup.sh postgres "$POSTGRES_VERSION") || exit 1
+    export POSTGRES_BINDIR
+fi
 for name in "$@"; do
     if is_layer "$name"; then
         "layer_$name"

@@ -62,9 +62,10 @@ struct outbox_shape {
 };
 
 /* The columns of a claim's result. Cut, the same in every row: not NULL if more rows may be there
- * than it took though it took fewer than asked; CUT_HELD (int4) if rows were left behind because
- * somebody else has locked them or one before them of their key. */
-enum { CUT_BYTES = 1, CUT_HELD = 2 };
+ * than it took though it took fewer than asked. CUT_HELD (all are int4): rows were left behind
+ * because somebody else has locked them or one before them of their key; CUT_HELD_FULL: likewise,
+ * and there are as many as it was asked for, so that the next claim finds more. */
+enum { CUT_BYTES = 1, CUT_HELD = 2, CUT_HELD_FULL = 3 };
 enum {
 	CLAIM_ID,
 	CLAIM_CREATED,

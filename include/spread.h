@@ -33,6 +33,9 @@ struct spread_view {
 /* A relay that was seen in the database; further ones of a fleet that is too large are left out. */
 void spread_add_member(struct spread_view *view, int pid);
 
+/* How many shards have no owner. */
+int spread_free(const struct spread_view *view);
+
 struct spread_plan {
 	struct shards take, give;
 };

@@ -120,6 +120,14 @@ static void lower(int64_t *upto, int64_t bound)
 		*upto = bound;
 }
 
+/* CUT_*, or 0. */
+static int cut_of(const PGresult *result)
+{
+	if (PQntuples(result) == 0 || PQgetisnull(result, 0, CLAIM_CUT))
+		return 0;
+	return pg_get_int4(PQgetvalue(result, 0, CLAIM_CUT));
+}
+
 /* Whether the claim has left nothing before the last row it took: it took rows and passed over
  * none. Of one that took nothing this cannot be told, it may have passed over all; nor where relays
  * compete, who pass over what others have locked without counting it. */
@@ -127,8 +135,7 @@ static bool left_nothing(const struct outbox *outbox, const PGresult *result)
 {
 	if (PQntuples(result) == 0 || outbox->shape.competing)
 		return false;
-	return PQgetisnull(result, 0, CLAIM_CUT) ||
-	       pg_get_int4(PQgetvalue(result, 0, CLAIM_CUT)) != CUT_HELD;
+	return cut_of(result) != CUT_HELD && cut_of(result) != CUT_HELD_FULL;
 }
 
 static void on_claimed(struct outbox *outbox, PGresult *result)
@@ -144,7 +151,8 @@ static void on_claimed(struct outbox *outbox, PGresult *result)
 		lower(&gathering->upto, last);
 	else
 		gathering->whole = false;
-	gathering->full |= rows == outbox->asked[0].rows[gathering->count];
+	gathering->full |=
+	    rows == outbox->asked[0].rows[gathering->count] || cut_of(result) == CUT_HELD_FULL;
 	outbox->shape.leaves[outbox->own[gathering->count]].rows = rows;
 	gathering->results[gathering->count++] = result;
 }

@@ -93,6 +93,11 @@ static void tell_busy(struct outbox *outbox, const struct sight *sight)
 			 "relays without order are at work; waiting for their end");
 	else if (sight->view.paused)
 		snprintf(why, sizeof(why), "the outbox is paused; outbox-relay resume goes on");
+	else if (spread_free(&sight->view) > 0)
+		snprintf(
+		    why, sizeof(why),
+		    "%d of %d shards have no owner; they are taken unless it is back in a moment",
+		    spread_free(&sight->view), sight->view.shards);
 	else if (sight->view.shards == 1)
 		snprintf(why, sizeof(why), "another relay owns the shard");
 	else

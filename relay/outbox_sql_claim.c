@@ -1,10 +1,15 @@
 /*
  * outbox_sql_claim.c - the statement that takes events: which rows, in what order
  *
- * Rows are locked in order of id, those that somebody else has locked are passed over, and what is
- * locked is taken. A later event of a key must not be taken before one that was passed over. So
- * the claim compares what it has locked with what it could see there; if it is not the same, it
- * judges the rows key by key, which costs a walk of its own and happens next to never.
+ * The next rows in order of id are looked up, then locked where they lie, and taken. A later event
+ * of a key must not be taken before one that somebody else has locked. So the claim compares what
+ * it has locked with what it has seen; if it is not the same, it judges the rows key by key. Only
+ * where that leaves it too little, since most of what it has seen is of keys that are held back, it
+ * looks at many more.
+ *
+ * Rows that are dead but still in the index are passed once for each look-up, and with a lock at
+ * the head of a backlog they become many, since the floor stays below it: what has been seen is
+ * found again by its place.
  */
 #include "outbox_sql_internal.h"
 
@@ -13,117 +18,194 @@
 
 #include <stdlib.h>
 
-/* So many rows are judged when some are locked by somebody else: as many events of keys that are
- * held back do not hold back the others. */
-enum { JUDGED = 20000 };
+/* As many events of keys that are held back do not hold back the others. */
+enum { HELD_MAX = 20000 };
+
+/* The part of what was seen that is worth a claim: for less, looking far ahead costs no more for
+ * each event. */
+enum { WORTH = 2 };
 
 /* One claim's text under way. */
 struct making {
 	const struct outbox_shape *shape;
 	const struct outbox_leaf *leaf;
-	char *id, *mine, *size; /* owned */
-	const char *limit;	/* of rows */
-	bool exact;
+	char *id, *mine;   /* owned */
+	const char *size;  /* what a row counts in the sum of bytes; the exact claim has none */
+	const char *limit; /* of rows */
 };
 
-/* What is there to take from the first id on. */
-static char *waiting(const struct making *m)
+/* The next rows that can be seen. */
+static char *waiting(const struct making *m, const char *limit)
 {
-	return xasprintf("FROM ONLY %s AS t WHERE t.%s >= $1::int8%s%s AND tableoid = %u::oid",
+	return xasprintf("FROM ONLY %s AS t WHERE t.%s >= $1::int8%s%s AND tableoid = %u::oid "
+			 "ORDER BY t.%s LIMIT %s",
 			 m->leaf->table, m->id, outbox_sql_unpublished(m->shape), m->mine,
-			 m->leaf->oid);
+			 m->leaf->oid, m->id, limit);
 }
 
-/* The next rows, locked: their places and what else is asked of them. */
-static char *locked(const struct making *m)
+/* Their places and sizes, in their order: an aggregate sees the rows of a sorted subquery so
+ * (manual: "Aggregate Functions"). */
+static char *seen(const struct making *m, const char *name, const char *limit)
 {
-	char *rows = waiting(m);
-	char *sql = xasprintf("locked AS MATERIALIZED (SELECT array_agg(ctid) AS places, "
-			      "array_agg(size) AS sizes, sum(size) AS total, count(*) AS count, "
-			      "max(id) AS last, sum(hashtid(ctid)) AS print FROM (SELECT ctid, "
-			      "%s::int8 AS id, %s AS size %s "
-			      "ORDER BY t.%s LIMIT %s FOR UPDATE SKIP LOCKED) AS next)",
-			      m->id, m->exact ? "0" : m->size, rows, m->id, m->limit);
+	char *rows = waiting(m, limit);
+	char *sql =
+	    xasprintf("%s AS MATERIALIZED (SELECT array_agg(place) AS places, "
+		      "array_agg(size) AS sizes, sum(size) AS total, count(*) AS count, "
+		      "sum(hashtid(place)) AS print FROM (SELECT t.ctid AS place, %s AS size "
+		      "%s) AS next)",
+		      name, m->size, rows);
 	free(rows);
 	return sql;
 }
 
-/* Whether there were others than were locked, up to the last that was, or in all if they were fewer
- * than the limit. Not by their number: of a row that was updated after our snapshot the new version
- * is locked (manual: "Read Committed Isolation Level"), whose place this statement cannot see to
- * take it. */
-static char *passed(const struct making *m)
+/* Those of them that nobody else has locked. Of a row that was updated after our snapshot the new
+ * version is locked (manual: "Read Committed Isolation Level"), whose place this statement cannot
+ * see to take it. */
+static char *locked(const struct making *m, const char *name, const char *rows)
 {
-	if (m->shape->competing || PLANTED("pass-over-locked"))
-		return xstrdup("passed AS MATERIALIZED (SELECT false AS over)");
-	char *rows = waiting(m);
+	return xasprintf("%s AS MATERIALIZED (SELECT array_agg(place) AS places, count(*) AS "
+			 "count, sum(hashtid(place)) AS print FROM (SELECT t.ctid AS place FROM "
+			 "ONLY %s AS t WHERE t.ctid = ANY ((SELECT places FROM %s)::tid[])%s FOR "
+			 "UPDATE SKIP LOCKED) AS lockable)",
+			 name, m->leaf->table, rows, outbox_sql_unpublished(m->shape));
+}
+
+/*
+ * A row is clear if none of its key was passed over up to it. IN in a list of columns makes a hash
+ * table of the places, whatever the settings and the statistics are; a join would compare each with
+ * each, since our session has hash joins off. OFFSET 0: otherwise whole rows are sorted, payloads
+ * and all.
+ */
+static char *judged(const struct making *m, const char *name, const char *rows,
+		    const char *lockable)
+{
+	char *key = outbox_sql_key(m->shape);
 	char *sql = xasprintf(
-	    "passed AS MATERIALIZED (SELECT (SELECT sum(hashtid(ctid)) FROM (SELECT ctid %s AND "
-	    "t.%s <= "
-	    "(SELECT CASE WHEN count < %s THEN 9223372036854775807 ELSE last END FROM locked) "
-	    "LIMIT %s + 1) AS seen) IS DISTINCT FROM print AS over FROM locked)",
-	    rows, m->id, m->limit, m->limit);
-	free(rows);
+	    "%s AS MATERIALIZED (SELECT place, id, key, size, bool_and(free) OVER (PARTITION BY "
+	    "key ORDER BY id) AS clear FROM (SELECT t.ctid AS place, t.%s::int8 AS id, %s AS key, "
+	    "%s AS size, t.ctid IN (SELECT unnest(places) FROM %s) AS free FROM ONLY %s AS t WHERE "
+	    "t.ctid = ANY ((SELECT places FROM %s)::tid[]) OFFSET 0) AS rows)",
+	    name, m->id, key, m->size, lockable, m->leaf->table, rows);
+	free(key);
 	return sql;
 }
 
-/* The places of rows before which none of their key was passed over: each row that can be seen is
- * there once more if it can be locked. */
-static char *judged(const struct making *m)
+static char *clear(const struct making *m, const char *name, const char *rows)
 {
-	char *rows = waiting(m), *key = outbox_sql_key(m->shape);
-	const char *size = m->exact ? "0" : m->size;
+	return xasprintf("%s AS MATERIALIZED (SELECT array_agg(place) AS places, array_agg(size) "
+			 "AS sizes, sum(size) AS total, count(*) AS count FROM (SELECT place, size "
+			 "FROM %s WHERE clear ORDER BY id LIMIT %s) AS next)",
+			 name, rows, m->limit);
+}
+
+/* A look at the next rows. Their sizes are asked for at once, since mostly all is taken. */
+static char *near(const struct making *m)
+{
+	char *first = seen(m, "seen", m->limit), *second = locked(m, "locked", "seen");
+	char *third = judged(m, "judged", "seen", "locked"), *fourth = clear(m, "near", "judged");
+	char *sql = xasprintf("%s, %s, %s, %s", first, second, third, fourth);
+	free(first);
+	free(second);
+	free(third);
+	free(fourth);
+	return sql;
+}
+
+/* What is worth locking of the rows far ahead: of the keys that a near look found held back, what
+ * it found clear. If that look found much locked, there will be more. OR: no subquery becomes a
+ * join. */
+static char *others(const struct making *m)
+{
+	char *most = xasprintf("%s + %d", m->limit, HELD_MAX), *rows = waiting(m, most);
+	char *key = outbox_sql_key(m->shape);
 	char *sql = xasprintf(
-	    "SELECT place FROM (SELECT place, id, size, sum(size) OVER (ORDER BY id ROWS UNBOUNDED "
-	    "PRECEDING) AS upto FROM (SELECT place, id, size, bool_and(free) OVER (PARTITION BY "
-	    "key ORDER BY id) AS clear FROM (SELECT place, id, key, max(size) AS size, count(*) = "
-	    "2 "
-	    "AS free FROM (SELECT * FROM (SELECT ctid AS place, %s::int8 AS id, %s AS key, %s AS "
-	    "size %s ORDER BY t.%s LIMIT %d) AS visible UNION ALL SELECT * FROM (SELECT ctid, "
-	    "%s::int8, %s, %s %s ORDER BY t.%s LIMIT %d FOR UPDATE SKIP LOCKED) AS lockable) AS "
-	    "both_ways GROUP BY place, id, key) AS known) AS told WHERE clear) AS summed "
-	    "WHERE %s ORDER BY id LIMIT %s",
-	    m->id, key, size, rows, m->id, JUDGED, m->id, key, size, rows, m->id, JUDGED,
-	    m->exact ? "true" : "upto <= $3::int8 OR upto = size", m->limit);
+	    "others AS MATERIALIZED (SELECT array_agg(place) AS places FROM (SELECT place FROM "
+	    "(SELECT t.ctid AS place, %s AS key %s) AS next WHERE key NOT IN (SELECT key FROM "
+	    "judged WHERE NOT clear) OR place IN (SELECT place FROM judged WHERE clear) LIMIT %s + "
+	    "(SELECT %d * (seen.count - locked.count) / seen.count FROM seen, locked)) AS found)",
+	    key, rows, m->limit, HELD_MAX);
+	free(most);
 	free(rows);
 	free(key);
 	return sql;
 }
 
-/*
- * The places of as many of the next $2 rows as $3 bytes have room for, and of one at least. The
- * running sum is only made where the rows are too many: windows cost more than the two arrays. An
- * aggregate sees the rows of a sorted subquery in its order (manual: "Aggregate Functions").
- */
-static char *taken(const struct making *m)
+/* A look past the keys that are held back. */
+static char *far(const struct making *m)
 {
-	char *held = judged(m);
-	char *sql = xasprintf(
-	    "taken AS MATERIALIZED (SELECT CASE WHEN over THEN ARRAY(%s) "
-	    "WHEN total > $3::int8 THEN ARRAY(SELECT place FROM (SELECT place, size, "
-	    "sum(size) OVER (ORDER BY n ROWS UNBOUNDED PRECEDING) AS upto "
-	    "FROM unnest(places, sizes) WITH ORDINALITY AS row (place, size, n)) AS summed "
-	    "WHERE upto <= $3::int8 OR upto = size) ELSE places END AS places, "
-	    "CASE WHEN over THEN %d WHEN total > $3::int8 AND cardinality(places) > 1 THEN %d END "
-	    "AS cut FROM locked, passed)",
-	    held, CUT_HELD, CUT_BYTES);
-	free(held);
+	char *first = others(m), *second = locked(m, "others_locked", "others");
+	char *third = judged(m, "others_judged", "others", "others_locked");
+	char *fourth = clear(m, "far", "others_judged");
+	char *sql = xasprintf("%s, %s, %s, %s", first, second, third, fourth);
+	free(first);
+	free(second);
+	free(third);
+	free(fourth);
 	return sql;
 }
 
-/* The place of the next row, and whether all of it may be fetched. */
-static char *taken_alone(const struct making *m, size_t most)
+/*
+ * All that was seen if all of it could be locked; otherwise what is clear of it, or of a look far
+ * ahead. What is not chosen is not run: a CTE is when it is first read, and a condition that is the
+ * same for all rows is tested before that. If fewer were seen than asked for, there are no more.
+ */
+static char *best(const struct making *m)
 {
-	char *held = judged(m);
-	char *sql =
-	    xasprintf("chosen AS MATERIALIZED (SELECT CASE WHEN over THEN ARRAY(%s) ELSE "
-		      "places END AS places, CASE WHEN over THEN %d ELSE %d END AS cut "
-		      "FROM locked, passed), "
-		      "taken AS MATERIALIZED (SELECT places, cut, (SELECT bool_and(%s <= "
-		      "%zu) FROM ONLY %s WHERE ctid = ANY (chosen.places)) AS whole FROM chosen)",
-		      held, CUT_HELD, CUT_BYTES, m->size, most, m->leaf->table);
-	free(held);
+	char *first = near(m), *second = far(m);
+	char *sql = xasprintf(
+	    "%s, %s, choice AS MATERIALIZED (SELECT CASE WHEN seen.print IS NOT DISTINCT FROM "
+	    "locked.print THEN 'seen' WHEN seen.count < %s OR (SELECT count FROM near) * %d >= "
+	    "seen.count THEN 'near' ELSE 'far' END AS name FROM seen, locked), chosen AS "
+	    "MATERIALIZED ("
+	    "SELECT places, sizes, total, NULL::int4 AS held FROM seen WHERE (SELECT name FROM "
+	    "choice) = 'seen' UNION ALL "
+	    "SELECT places, sizes, total, CASE WHEN (SELECT count FROM seen) < %s THEN %d ELSE %d "
+	    "END FROM near WHERE (SELECT name FROM choice) = 'near' UNION ALL "
+	    "SELECT places, sizes, total, %d FROM far WHERE (SELECT name FROM choice) = 'far')",
+	    first, second, m->limit, WORTH, m->limit, CUT_HELD, CUT_HELD_FULL, CUT_HELD);
+	free(first);
+	free(second);
 	return sql;
+}
+
+/* Competing relays hold whole claims locked, and no key back: each looks for what it can lock. */
+static char *chosen(const struct making *m)
+{
+	if (!m->shape->competing && !PLANTED("pass-over-locked"))
+		return best(m);
+	char *rows = xasprintf("%s FOR UPDATE SKIP LOCKED", m->limit);
+	char *first = seen(m, "locked", rows);
+	char *sql = xasprintf("%s, chosen AS MATERIALIZED (SELECT places, sizes, total, NULL::int4 "
+			      "AS held FROM locked)",
+			      first);
+	free(rows);
+	free(first);
+	return sql;
+}
+
+/*
+ * The places of as many of these rows as $3 bytes have room for, and of one at least. The running
+ * sum is only made where the rows are too many: windows cost more than the two arrays.
+ */
+static char *taken(void)
+{
+	return xasprintf("taken AS MATERIALIZED (SELECT CASE WHEN total > $3::int8 THEN "
+			 "ARRAY(SELECT place FROM (SELECT place, size, sum(size) OVER (ORDER BY n "
+			 "ROWS UNBOUNDED PRECEDING) AS upto FROM unnest(places, sizes) WITH "
+			 "ORDINALITY AS row (place, size, n)) AS summed WHERE upto <= $3::int8 OR "
+			 "upto = size) ELSE places END AS places, CASE WHEN held IS NOT NULL THEN "
+			 "held WHEN total > $3::int8 AND cardinality(places) > 1 THEN %d END AS "
+			 "cut FROM chosen)",
+			 CUT_BYTES);
+}
+
+/* The place of the next row, and whether all of it may be fetched. */
+static char *taken_alone(const struct making *m, const char *size, size_t most)
+{
+	return xasprintf("taken AS MATERIALIZED (SELECT places, coalesce(held, %d) AS cut, (SELECT "
+			 "bool_and(%s <= %zu) FROM ONLY %s WHERE ctid = ANY (chosen.places)) AS "
+			 "whole FROM chosen)",
+			 CUT_BYTES, size, most, m->leaf->table);
 }
 
 /* One statement that locks rows and takes them. ctid = ANY(an array) and not IN (...): a subquery
@@ -131,26 +213,25 @@ static char *taken_alone(const struct making *m, size_t most)
 char *outbox_sql_claim(const struct outbox_shape *shape, size_t leaf, bool exact)
 {
 	struct values *values = outbox_sql_values_new(shape, exact);
+	char *size = outbox_sql_row_size(values);
 	struct making m = {.shape = shape,
 			   .leaf = &shape->leaves[leaf],
 			   .id = outbox_sql_quoted(shape->names->id),
 			   .mine = outbox_sql_mine(shape, exact ? "$2" : "$4"),
-			   .size = outbox_sql_row_size(values),
-			   .limit = exact ? "1" : "$2::int8",
-			   .exact = exact};
-	char *list = outbox_sql_returning(shape, values), *next = locked(&m), *over = passed(&m);
-	char *places = exact ? taken_alone(&m, outbox_sql_whole_size(values)) : taken(&m);
-	char *sql = xasprintf("WITH %s, %s, %s %s %s%s WHERE ctid = ANY ((SELECT places FROM "
+			   .size = exact ? "0" : size,
+			   .limit = exact ? "1" : "$2::int8"};
+	char *list = outbox_sql_returning(shape, values), *rows = chosen(&m);
+	char *places = exact ? taken_alone(&m, size, outbox_sql_whole_size(values)) : taken();
+	char *sql = xasprintf("WITH %s, %s %s %s%s WHERE ctid = ANY ((SELECT places FROM "
 			      "taken)::tid[]) RETURNING %s",
-			      next, over, places, outbox_sql_verb(shape), m.leaf->table,
+			      rows, places, outbox_sql_verb(shape), m.leaf->table,
 			      outbox_sql_set(shape), list);
 	outbox_sql_values_free(&values);
+	free(size);
 	free(m.id);
 	free(m.mine);
-	free(m.size);
 	free(list);
-	free(next);
-	free(over);
+	free(rows);
 	free(places);
 	return sql;
 }

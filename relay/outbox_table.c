@@ -91,6 +91,7 @@ bool outbox_partitions_check(const struct outbox_table *table, const struct conf
 				 "share; make a table with fewer",
 				 name, table->partitions, SHARDS_MAX);
 	return shards == 1 || shards == table->partitions ||
+	       config->outbox.ordering == ORDERING_NONE ||
 	       error_set(err,
 			 "outbox.shards is %" PRId64 ", but each of the %d partitions of table %s "
 			 "is a shard; leave outbox.shards out",

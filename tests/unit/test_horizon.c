@@ -415,14 +415,14 @@ static void test_planted_errors_are_found(void **state)
 
 /* ---- when another reading pays ---- */
 
+static const struct writers nobody;
+
 static void test_a_reading_is_wanted_first_and_while_it_pays(void **state)
 {
 	struct horizon horizon;
-	struct writers nobody;
 
 	(void)state;
 	horizon_reset(&horizon);
-	writers_clear(&nobody);
 	assert_true(horizon_wants(&horizon, 0));
 	horizon_observed(&horizon, 100, &nobody, 0);
 	assert_false(horizon_wants(&horizon, 10 * 1000000));
@@ -438,15 +438,21 @@ static void test_a_reading_is_wanted_first_and_while_it_pays(void **state)
 	assert_true(horizon_wants(&horizon, 50 * 1000));
 }
 
-static void test_an_empty_claim_moves_the_floor_to_the_ceiling(void **state)
+/* Its ceiling is 70. */
+static struct horizon open_horizon(void)
 {
 	struct horizon horizon;
-	struct writers nobody;
+
+	horizon_reset(&horizon);
+	horizon_observed(&horizon, 70, &nobody, 0);
+	return horizon;
+}
+
+static void test_an_empty_claim_moves_the_floor_to_the_ceiling(void **state)
+{
+	struct horizon horizon = open_horizon();
 
 	(void)state;
-	horizon_reset(&horizon);
-	writers_clear(&nobody);
-	horizon_observed(&horizon, 70, &nobody, 0);
 	assert_int_equal(horizon.floor, 0);
 	horizon_claimed(&horizon, 0, 0, INT64_MAX);
 	assert_int_equal(horizon.floor, 70);
@@ -454,13 +460,9 @@ static void test_an_empty_claim_moves_the_floor_to_the_ceiling(void **state)
 
 static void test_the_floor_never_falls(void **state)
 {
-	struct horizon horizon;
-	struct writers nobody;
+	struct horizon horizon = open_horizon();
 
 	(void)state;
-	horizon_reset(&horizon);
-	writers_clear(&nobody);
-	horizon_observed(&horizon, 70, &nobody, 0);
 	horizon_claimed(&horizon, 1, 60, 60);
 	assert_int_equal(horizon.floor, 60);
 	horizon_claimed(&horizon, 1, 3, 3); /* a sweep found it */
@@ -471,13 +473,9 @@ static void test_the_floor_never_falls(void **state)
 /* TRUNCATE ... RESTART IDENTITY, ALTER SEQUENCE ... RESTART. */
 static void test_ids_set_back_void_the_floor(void **state)
 {
-	struct horizon horizon;
-	struct writers nobody;
+	struct horizon horizon = open_horizon();
 
 	(void)state;
-	horizon_reset(&horizon);
-	writers_clear(&nobody);
-	horizon_observed(&horizon, 70, &nobody, 0);
 	horizon_claimed(&horizon, 0, 0, INT64_MAX);
 	horizon_observed(&horizon, 69, &nobody, 1);
 	assert_int_equal(horizon.floor, 0);

@@ -289,7 +289,7 @@ static void test_the_claim(void **state)
 	(void)state;
 	assert_has(
 	    sql, "DELETE FROM ONLY \"public\".\"outbox_events\" WHERE ctid = ANY ((SELECT places ");
-	assert_has(sql, "ORDER BY t.\"id\" LIMIT $2::int8 FOR UPDATE SKIP LOCKED");
+	assert_has(sql, "ORDER BY t.\"id\" LIMIT $2::int8) AS next");
 	assert_has(sql, "\"id\" >= $1::int8");
 	assert_has(sql, "upto <= $3::int8 OR upto = size");
 	assert_has(sql, "tableoid = 16385::oid");
@@ -313,6 +313,36 @@ static void test_the_claim_that_marks(void **state)
 	free(sql);
 }
 
+/* What was seen is found again by its place, and places are compared by hash: the session's
+ * settings leave a join nothing but each with each. */
+static void test_a_claim_judges_what_it_has_locked(void **state)
+{
+	static const char *const words[] = {
+	    "t.ctid = ANY ((SELECT places FROM seen)::tid[]) FOR UPDATE SKIP LOCKED",
+	    "t.ctid IN (SELECT unnest(places) FROM locked) AS free",
+	    "(PARTITION BY key ORDER BY id)", "$2::int8 + 20000"};
+	(void)state;
+	char *sql = outbox_sql_claim(&shape, 0, false);
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		assert_has(sql, words[i]);
+	assert_lacks(sql, " JOIN ");
+	free(sql);
+	shape.competing = true;
+	sql = outbox_sql_claim(&shape, 0, false);
+	assert_has(sql, "ORDER BY t.\"id\" LIMIT $2::int8 FOR UPDATE SKIP LOCKED");
+	assert_lacks(sql, "PARTITION BY");
+	free(sql);
+}
+
+/* A row that is published meanwhile is tested again once it is locked. */
+static void test_a_marking_claim_locks_what_is_unpublished(void **state)
+{
+	char *sql = outbox_sql_claim(&shape, 0, false);
+	(void)state;
+	assert_has(sql, "FROM seen)::tid[]) AND published_at IS NULL FOR UPDATE");
+	free(sql);
+}
+
 /* What makes an event large is counted and held to a bound, each in its way. */
 static void test_the_claim_counts_what_it_returns(void **state)
 {
@@ -331,7 +361,7 @@ static void test_the_exact_claim_measures_first(void **state)
 {
 	(void)state;
 	char *sql = outbox_sql_claim(&shape, 0, true);
-	assert_has(sql, "LIMIT 1 FOR UPDATE");
+	assert_has(sql, "LIMIT 1) AS next");
 	assert_has(sql, "> 65536 THEN (SELECT CASE WHEN bound > 1000000000 THEN bound ");
 	assert_has(sql, " <= 2000000) FROM ONLY ");
 	assert_has(sql, "CASE WHEN (SELECT whole FROM taken) THEN \"payload\"::text END");
@@ -534,6 +564,8 @@ int main(void)
 	    on_usual(test_hostile_names),
 	    on_usual(test_the_claim),
 	    on_marked(test_the_claim_that_marks),
+	    on_usual(test_a_claim_judges_what_it_has_locked),
+	    on_marked(test_a_marking_claim_locks_what_is_unpublished),
 	    on_usual(test_the_claim_counts_what_it_returns),
 	    on_usual(test_the_exact_claim_measures_first),
 	    on_usual(test_fields_that_are_no_text_are_cast),

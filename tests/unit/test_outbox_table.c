@@ -83,6 +83,8 @@ static void test_each_is_a_shard(void **state)
 	assert_string_equal(said(&four, 3, "Id"),
 			    "outbox.shards is 4, but each of the 3 partitions of table box is a "
 			    "shard; leave outbox.shards out");
+	four.outbox.ordering = ORDERING_NONE;
+	assert_string_equal(said(&four, 3, "Id"), "");
 	assert_string_equal(said(&any, SHARDS_MAX, "Id"), "");
 	assert_non_null(strstr(said(&any, SHARDS_MAX + 1, "Id"), "; make a table with fewer"));
 }

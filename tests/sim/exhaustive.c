@@ -259,9 +259,10 @@ static bool search_all(struct search *search)
 	warm_up(search->sim);
 	bool ended = work_together(search);
 	printf("exhaustive: 2 relays, 2 keys, 3 events, any %s of %u faults at any steps: %zu "
-	       "struck, %zu paths, %zu to the end, %zu steps, %zu states: %s\n",
+	       "struck, %zu paths, %zu to the end, %zu steps, %zu states, explored from %zu: %s\n",
 	       search->most == 1 ? "one" : "one and any two", kinds(), found->struck, found->paths,
 	       found->ends, found->steps, states_count(search->seen),
+	       states_count(search->explored),
 	       !ended		 ? "DID NOT END"
 	       : found->violated ? found->violation
 				 : "complete, holds");

@@ -288,11 +288,11 @@ static bool misses_nothing(struct sim *sim)
 	return ok && some.states == all.states;
 }
 
-bool exhaustive_run(struct sim *sim, unsigned runs)
+bool exhaustive_run(struct sim *sim, uint64_t first, unsigned runs)
 {
 	bool ok = misses_nothing(sim);
 
-	for (uint64_t seed = 1; ok && seed <= runs; seed++)
+	for (uint64_t seed = first; ok && seed < first + runs; seed++)
 		ok = search_all(&(struct search){.sim = sim, .seed = seed, .most = FAULTS_MOST});
 	return ok;
 }

@@ -46,7 +46,7 @@ uint64_t states_hash(const struct sim *sim);
 
 /* exhaustive.c: any one and any two faults at any steps of small runs. False if something is
  * violated. */
-bool exhaustive_run(struct sim *sim, unsigned runs);
+bool exhaustive_run(struct sim *sim, uint64_t first, unsigned runs);
 /* With a planted error: one fault must not find it, two must. */
 bool exhaustive_plant(struct sim *sim, enum plant plant);
 /* One of its paths, told step by step. */

@@ -203,7 +203,7 @@ static const char help[] =
     "Without options: random runs, the exhaustive ones, and every planted error.\n"
     "\n"
     "  --seeds N        so many random runs\n"
-    "  --seed S         the first of them\n"
+    "  --seed S         the first of them, or of the small ones\n"
     "  --plant NAME     with a planted error (\"list\" names them); must find it\n"
     "  --exhaustive N   any one and any two faults at any steps of N small runs: minutes each;\n"
     "                   with a planted error: must find it, but not with one fault\n"
@@ -271,14 +271,14 @@ static bool run_as_asked(struct sim *sim, const struct arguments *args)
 		return false;
 	if (args->all) {
 		bool random = run_random(sim, 1, seeds);
-		bool exhaustive = exhaustive_run(sim, EXHAUSTIVE_SEEDS);
+		bool exhaustive = exhaustive_run(sim, 1, EXHAUSTIVE_SEEDS);
 		bool two = exhaustive_plant(sim, plant_of_two);
 		return run_plants(sim) && random && exhaustive && two;
 	}
 	if (args->path != NULL)
 		return exhaustive_replay(sim, args->path, (enum plant)plant);
 	if (args->exhaustive > 0 && plant == PLANT_NONE)
-		return exhaustive_run(sim, args->exhaustive);
+		return exhaustive_run(sim, args->seed, args->exhaustive);
 	if (args->exhaustive > 0)
 		return exhaustive_plant(sim, (enum plant)plant);
 	if (plant == PLANT_NONE)

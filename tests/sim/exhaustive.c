@@ -304,8 +304,11 @@ bool exhaustive_plant(struct sim *sim, enum plant plant)
 	bool single = !search_all(&one);
 	bool ok = !single && !search_all(&two) && strcmp(two.violation, plants[plant].expects) == 0;
 
-	printf("planted: %-24s %s by two faults%s\n", plants[plant].name,
-	       ok ? "found" : "NOT FOUND", single ? ", but by one" : "");
+	printf("planted: %-24s %s: %s\n", plants[plant].name,
+	       single ? "found by one fault already"
+	       : ok   ? "found by two faults, not by one"
+		      : "NOT FOUND",
+	       single ? one.violation : two.violation);
 	return ok;
 }
 

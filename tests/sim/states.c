@@ -66,7 +66,7 @@ bool states_add(struct states *states, uint64_t hash, unsigned depth)
 		slot = find(states, hash, &found);
 		if ((found & DEPTH_MASK) > depth)
 			return false;
-		if (found == 0 && states->count > states->slots_count / 4 * 3)
+		if (found == 0 && states->count > states->slots_count / 8 * 7)
 			return true;
 	} while (!atomic_compare_exchange_strong(&states->slots[slot], &found, entry));
 	if (found == 0)

@@ -139,6 +139,120 @@ def test_many_events_of_the_held_key(database, fleet, reader, shards):
     database.wait_empty()
 
 
+def interleave(database, count, held_every):
+    """count events numbered from 1: each held_every-th, from the first on, of key h, the others of seven keys."""
+    database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
+                     " SELECT 'thing', CASE WHEN n %% %s = 1 THEN 'h' ELSE 'x' || n %% 7 END, 'Happened', to_jsonb(n)"
+                     " FROM generate_series(1, %s) n", held_every, count)
+
+
+def in_turn(records):
+    """Whether each key's numbers rise."""
+    return all(list(own) == sorted(own) for own in
+               (numbers(records, key) for key in set(keys_of(records))))
+
+
+@pytest.mark.parametrize("held_every, claim_rows", [(2, 50), (2, 400), (20, 100)])
+def test_a_held_key_among_the_others(database, fleet, reader, held_every, claim_rows):
+    """Its events come to fill whole claims: the others of the backlog flow past, each key in order, and of the
+    held one comes what is before the lock."""
+    interleave(database, 4000, held_every)
+    held = list(range(1, 4001, held_every))
+    with locked(database, f"id = {held[2]}") as lock:
+        fleet(1, claim_rows=claim_rows, batch_rows=3 * claim_rows, **SLOW)
+        consumer = reader()
+        others = consumer.take(4000 - len(held) + 2)
+        assert numbers(others, "h") == held[:2] and in_turn(others)
+        until(lambda: len(left(database)) == len(held) - 2, 10, "all others to be settled")
+        assert consumer.rest() == []
+        lock.connection.commit()
+        assert numbers(consumer.take(len(held) - 2), "h") == held[2:]
+    database.wait_empty()
+
+
+@pytest.mark.parametrize("claim_rows", [1, 50, 150, 1000])
+def test_many_keys_locked_at_once(database, fleet, reader, claim_rows):
+    """The first 100 rows are of keys of their own and locked, more than a claim takes or fewer; a second event
+    of each comes among the others' and waits, the others do not."""
+    insert(database, 100, key="h")
+    interleave(database, 600, 700)
+    insert(database, 100, key="h")
+    insert(database, 100, key="y")
+    with locked(database, "id <= 100") as lock:
+        fleet(1, claim_rows=claim_rows, **SLOW)
+        consumer = reader()
+        others = consumer.take(700)
+        assert in_turn(others) and not [key for key in keys_of(others) if key.startswith("h-")]
+        until(lambda: len(left(database)) == 200, 10, "all others to be settled")
+        assert consumer.rest() == []
+        lock.connection.commit()
+        assert sorted(keys_of(consumer.take(200))) == sorted([f"h-{n}" for n in range(100)] * 2)
+    database.wait_empty()
+
+
+def test_a_lock_behind_those_that_are_held(database, fleet, reader):
+    """A claim that looks past the events of a held key takes what is before the lock there and finds the next
+    one locked, too."""
+    add(database, *["h"] * 300)
+    add(database, "g", *"gxgygz")
+    with locked(database, "id = 3") as of_h, locked(database, "id = 301") as of_g:
+        fleet(1, claim_rows=100, **SLOW)
+        consumer = reader()
+        assert sorted(keys_of(consumer.take(5))) == ["h", "h", "x", "y", "z"]
+        holds(lambda: consumer.rest() == [], 0.5, "g and the rest of h stay", every=0.1)
+        of_g.connection.commit()
+        assert numbers(consumer.take(4), "g") == [1, 2, 4, 6]
+        of_h.connection.commit()
+        assert numbers(consumer.take(298), "h") == list(range(3, 301))
+    database.wait_empty()
+
+
+def test_a_lock_makes_no_batch_smaller(database, fleet, reader):
+    """A claim that takes all but the locked row is followed by the next in the same transaction."""
+    add(database, "h")
+    insert(database, 4000)
+    with locked(database, "id = 1"):
+        relay, = fleet(1, claim_rows=500, batch_rows=4000, **SLOW)
+        reader().take(4000)
+        until(lambda: left(database) == ["h"], 10, "all others to be settled")
+        assert relay.metrics()["outbox_relay_batch_events_count"] <= 3
+
+
+def test_bytes_are_bounded_beside_a_lock(database, fleet, reader):
+    """Small events let it ask for many rows; of large ones, clear of a lock, a batch has room for ten only."""
+    add(database, "h", "h")
+    with locked(database, "id = 1") as lock:
+        relay, = fleet(1, batch_bytes="100KiB", **SLOW)
+        consumer = reader()
+        insert(database, 3000)
+        consumer.take(3000)
+        until(lambda: left(database) == ["h", "h"], 10, "the small ones to be settled")
+        batches = relay.metrics()["outbox_relay_batch_events_count"]
+        insert(database, 300, payload='"' + "x" * 10_000 + '"')
+        assert "h" not in keys_of(consumer.take(300))
+        until(lambda: left(database) == ["h", "h"], 10, "the large ones to be settled")
+        assert relay.metrics()["outbox_relay_batch_events_count"] >= batches + 20
+        lock.connection.commit()
+        assert numbers(consumer.take(2), "h") == [1, 2]
+    database.wait_empty()
+
+
+def test_one_row_at_a_time_beside_a_lock(database, new_relay, reader, topic):
+    """After a text that is longer than what is stored of it tells, rows are claimed one by one."""
+    topic()
+    add(database, *"hxhyhz")
+    database.execute("UPDATE outbox_events SET payload = ('[' || repeat('1e131071,', 2) || '1]')::jsonb WHERE id = 2")
+    with locked(database, "id = 3") as lock:
+        relay = new_relay(outbox=SLOW).start()
+        consumer = reader()
+        assert sorted(keys_of(consumer.take(4))) == ["h", "x", "y", "z"]
+        until(lambda: left(database) == ["h", "h"], 10, "all others to be settled")
+        lock.connection.commit()
+        assert numbers(consumer.take(2), "h") == [3, 5]
+    database.wait_empty()
+    assert relay.metric("retries_total") > 0
+
+
 def test_two_relays_with_shards(database, fleet, reader):
     """A lock in the shard of one of them: all keys of both flow but one."""
     insert(database, 1000)
@@ -170,9 +284,10 @@ def test_mark_mode(empty_database, migrate, new_relay, reader, topic):
     empty_database.wait("SELECT bool_and(published_at IS NOT NULL) FROM outbox_events")
 
 
-def test_mark_mode_holds_a_key(empty_database, migrate, new_relay, reader, topic):
+@pytest.mark.parametrize("claim_rows", [1, 100])
+def test_mark_mode_holds_a_key(empty_database, migrate, new_relay, reader, topic, claim_rows):
     topic()
-    mark = {"settle": "mark", **SLOW}
+    mark = {"settle": "mark", "claim_rows": claim_rows, **SLOW}
     migrate(outbox=mark)
     add(empty_database, *"hxhyh")
     with locked(empty_database, "id = 1") as lock:

@@ -81,10 +81,10 @@ static void claim_rows(struct sim *sim, struct backend *backend, const struct as
 		if (taken == fit)
 			break;
 		at = found->id;
-		if (!row_is_free(sim, found) && !is_dirty(sim, found))
+		bool is_free = row_is_free(sim, found) || is_dirty(sim, found);
+		if (!is_free && !sim->plan.competing)
 			held |= 1u << found->key;
-		if ((held & 1u << found->key) &&
-		    (sim->plant != PLANT_KEY_NOT_HELD || !row_is_free(sim, found)))
+		if (!is_free || ((held & 1u << found->key) && sim->plant != PLANT_KEY_NOT_HELD))
 			continue;
 		last = at;
 		check_claimed(sim, backend, (unsigned)row);
@@ -94,7 +94,9 @@ static void claim_rows(struct sim *sim, struct backend *backend, const struct as
 	}
 	answer->full = taken == claim->rows;
 	answer->cut = taken > 0 && (held != 0 || (taken == fit && row >= 0));
-	answer->upto = held == 0 ? last : 0;
+	/* Where relays compete, nobody counts what was passed over. */
+	answer->upto =
+	    held == 0 && (!sim->plan.competing || sim->plant == PLANT_COMPETING_RAISES) ? last : 0;
 	if (sim->plant == PLANT_PASSED_OVER && taken == 0)
 		answer->upto = NEVER;
 	session->last_claimed = last;
@@ -251,7 +253,7 @@ static bool serve_fleet(struct sim *sim, struct backend *backend, const struct a
 		if (sim->plant != PLANT_GIVES_TOO_SOON)
 			outside_transaction(sim, backend);
 		answer->kind = first->kind == ASK_LOOK ? ANSWER_FLEET : ANSWER_VERIFIED;
-		locks_look(sim, &answer->sight, backend->layout, backend->pid);
+		locks_look(sim, &answer->sight, backend);
 		sim->idle_looks++;
 		return true;
 	case ASK_TRY:

@@ -54,7 +54,7 @@ static enum sink_answer later(struct relay *relay)
 
 	/* Sooner or later something changes that is worth another try; it need not help. */
 	if (!producer->blocked)
-		producer->writable_us = sim->now_us + (int64_t)sim_below(sim, 400) * MS;
+		producer->writable_us = sim->now_us + (int64_t)(1 + sim_below(sim, 400)) * MS;
 	producer->blocked = true;
 	return SINK_LATER;
 }

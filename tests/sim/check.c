@@ -62,7 +62,7 @@ static void check_order(struct sim *sim, unsigned index)
 {
 	const struct row *row = &sim->db.rows[index];
 
-	for (unsigned i = 0; i < sim->db.row_count; i++) {
+	for (unsigned i = 0; i < sim->db.row_count && !sim->plan.competing; i++) {
 		const struct row *other = &sim->db.rows[i];
 		if (other->key == row->key && is_due(sim, other) && other->number < row->number &&
 		    other->appended == 0)
@@ -93,7 +93,8 @@ static void check_repeat(struct sim *sim, unsigned index)
 	if (row->appended > 1 + row->repeats_allowed)
 		violated(sim, "repeats without a cause", "row %u for the %u. time", index,
 			 row->appended);
-	if (sim->lines_excused || sim->key_excused[row->key] || follows(sim, row))
+	if (sim->plan.competing || sim->lines_excused || sim->key_excused[row->key] ||
+	    follows(sim, row))
 		return;
 	if (sim->jumps_allowed[row->key] == 0)
 		violated(sim, "repeats out of line", "row %u", index);

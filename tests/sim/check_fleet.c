@@ -51,6 +51,8 @@ void note_work(struct sim *sim, struct backend *backend, uint32_t shards)
 		if (shards & ~backend->worked & 1u << k)
 			backend->worked_us[k] = sim->now_us;
 	backend->worked |= shards;
+	if (sim->plan.competing)
+		return;
 	for (unsigned key = 0; key < sim->plan.keys; key++)
 		if (shards & 1u << shard_of(key, backend->layout))
 			check_sole_owner(sim, backend, key);
@@ -114,7 +116,7 @@ void check_taken(struct sim *sim, const struct backend *backend, uint32_t shards
 {
 	unsigned incarnation = sim->relays[backend->relay].process.incarnation;
 
-	for (unsigned key = 0; key < sim->plan.keys; key++) {
+	for (unsigned key = 0; key < sim->plan.keys && !sim->plan.competing; key++) {
 		int64_t *freed = &sim->db.key_freed_us[key];
 		if (!(shards & 1u << shard_of(key, backend->layout)))
 			continue;
@@ -136,7 +138,7 @@ void check_claimed(struct sim *sim, const struct backend *backend, unsigned inde
 
 	if (!(backend->locks & 1u << shard_of(key, backend->layout)))
 		violated(sim, "claims without the lock", "row %u", index);
-	for (unsigned b = 0; b < BACKENDS_MAX; b++) {
+	for (unsigned b = 0; b < BACKENDS_MAX && !sim->plan.competing; b++) {
 		const struct backend *other = &sim->db.backends[b];
 		if (!other->used || other == backend)
 			continue;
@@ -167,7 +169,7 @@ void check_produced(struct relay *relay, unsigned row)
 	struct sim *sim = relay->sim;
 	unsigned key = sim->db.rows[row].key;
 
-	for (unsigned r = 0; r < sim->plan.relays; r++)
+	for (unsigned r = 0; r < sim->plan.relays && !sim->plan.competing; r++)
 		if (&sim->relays[r] != relay && works_on(&sim->relays[r], key))
 			violated(sim, "two relays work on a key", "row %u by relay %u", row,
 				 relay->index);
@@ -216,6 +218,14 @@ void check_abstains(struct relay *relay)
 				 "relay %u, though relay %u is there", relay->index, r);
 }
 
+/* Where relays compete, each has the shard. */
+static void check_all_compete(struct sim *sim)
+{
+	for (unsigned r = 0; r < sim->plan.relays; r++)
+		if (is_member(&sim->relays[r]) && sim->relays[r].session.backend->locks == 0)
+			violated(sim, "spreads the shards badly", "relay %u has none", r);
+}
+
 /* In the end one layout works, all its shards are owned, by all its members alike. */
 void check_spread(struct sim *sim)
 {
@@ -224,6 +234,10 @@ void check_spread(struct sim *sim)
 
 	for (unsigned n = 0; n <= SHARDS_SIM; n++)
 		least[n] = SHARDS_SIM;
+	if (sim->plan.competing) {
+		check_all_compete(sim);
+		return;
+	}
 	for (unsigned r = 0; r < sim->plan.relays; r++) {
 		if (!is_member(&sim->relays[r]))
 			continue;

@@ -25,15 +25,16 @@ static int64_t later_of(int64_t a, int64_t b)
 	return a > b ? a : b;
 }
 
-/* Until when somebody else has locked the row or an earlier one of its key; 0: nobody ever has,
- * NEVER: somebody has. */
+/* Until when somebody else has locked the row or, in order, an earlier one of its key; 0: nobody
+ * ever has, NEVER: somebody has. */
 static int64_t held_until(const struct sim *sim, const struct row *row)
 {
 	int64_t until = 0;
 
 	for (unsigned i = 0; i < sim->db.row_count; i++) {
 		const struct row *other = &sim->db.rows[i];
-		if (other->key != row->key || other->id > row->id)
+		if (sim->plan.competing ? other != row
+					: other->key != row->key || other->id > row->id)
 			continue;
 		if (other->taken_by != 0)
 			return NEVER;
@@ -108,7 +109,10 @@ static void check_bell(struct relay *relay, int64_t to_us, const char *state)
 {
 	struct sim *sim = relay->sim;
 
-	/* In company another may have armed it, and once alone it is put to rest soon. */
+	/* In company another may have armed it, and once alone it is put to rest soon. Where relays
+	 * compete, one that abstains is no company, but may arm it. */
+	if (sim->plan.competing && sim->plan.relays > 1)
+		return;
 	if (sim->db.bell && relay->session.backend != NULL && !relay->session.source.company &&
 	    session_owned(&relay->session) != 0 && strcmp(state, "holding") == 0 &&
 	    to_us - sim->now_us > 50 * MS)

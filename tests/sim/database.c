@@ -225,10 +225,10 @@ struct backend *backend_new(struct relay *relay)
 	return NULL;
 }
 
-/* Nobody rings when a row is let go by one who does not own its shard. */
-static bool is_foreign(const struct backend *backend, const struct row *row)
+/* Nobody rings when a row is let go by one who does not own its shard, or not alone. */
+static bool is_foreign(const struct sim *sim, const struct backend *backend, const struct row *row)
 {
-	return backend->ghost || backend->layout == 0 ||
+	return sim->plan.competing || backend->ghost || backend->layout == 0 ||
 	       !(backend->locks & 1u << shard_of(row->key, backend->layout));
 }
 
@@ -239,7 +239,7 @@ static void end_transaction(struct sim *sim, struct backend *backend)
 		if (row->taken_by != backend_number(sim, backend))
 			continue;
 		row->taken_by = 0;
-		if (is_foreign(backend, row))
+		if (is_foreign(sim, backend, row))
 			row->foreign_until_us = sim->now_us;
 	}
 	backend->in_transaction = false;
@@ -251,6 +251,9 @@ void backend_abort(struct sim *sim, struct backend *backend)
 	for (unsigned i = 0; i < sim->db.row_count; i++)
 		if (backend->deleted & ROW_BIT(i))
 			sim->db.rows[i].visible_us = sim->now_us;
+	/* Another relay may take them sooner than this one settles what it has published. */
+	if (sim->plan.competing)
+		allow_repeats(sim, backend->deleted);
 	end_transaction(sim, backend);
 }
 
@@ -309,6 +312,8 @@ static void forget_commit(struct sim *sim)
 	struct database *db = &sim->db;
 	struct commit commit = db->commits[--db->commit_count];
 
+	if (sim->plan.competing)
+		allow_repeats(sim, commit.deleted);
 	for (unsigned i = 0; i < db->row_count; i++) {
 		struct row *row = &db->rows[i];
 		if (commit.inserted & ROW_BIT(i))

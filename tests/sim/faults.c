@@ -71,9 +71,10 @@ static void lose_broker(struct sim *sim, int64_t until_us)
 static void lose_sight(struct relay *relay, unsigned variant)
 {
 	struct sim *sim = relay->sim;
+	/* Long enough to leave its shards to others. */
+	uint32_t most = variant == 0 ? 200 * MS : (sim->plan.exhaustive ? 10 : 80) * SECOND;
 
-	relay->producer.away_until_us =
-	    sim->now_us + (int64_t)sim_below(sim, variant == 0 ? 200 * MS : 80 * SECOND);
+	relay->producer.away_until_us = sim->now_us + (int64_t)sim_below(sim, most);
 	relay->producer.tell_reachable_us = sim->now_us + (int64_t)sim_below(sim, 3000) * MS;
 }
 

@@ -23,15 +23,10 @@ static const struct backend *holder(const struct sim *sim, int layout, unsigned 
 	return NULL;
 }
 
-/* The one in whose shard the key is, as the locks have it. */
-const struct backend *key_owner(const struct sim *sim, unsigned key)
+static bool is_free(const struct sim *sim, const struct backend *backend, unsigned shard)
 {
-	for (int layout = 1; layout <= SHARDS_SIM; layout++) {
-		const struct backend *owner = holder(sim, layout, shard_of(key, layout));
-		if (owner != NULL)
-			return owner;
-	}
-	return NULL;
+	return sim->plan.competing || sim->plant == PLANT_LOCK_IGNORED ||
+	       holder(sim, backend->layout, shard) == NULL;
 }
 
 uint32_t locks_try(struct sim *sim, struct backend *backend, uint32_t shards)
@@ -39,8 +34,7 @@ uint32_t locks_try(struct sim *sim, struct backend *backend, uint32_t shards)
 	uint32_t got = 0;
 
 	for (unsigned k = 0; k < (unsigned)backend->layout; k++)
-		if ((shards & 1u << k) &&
-		    (sim->plant == PLANT_LOCK_IGNORED || holder(sim, backend->layout, k) == NULL))
+		if ((shards & 1u << k) && is_free(sim, backend, k))
 			got |= 1u << k;
 	backend->locks |= got;
 	sim->gains += (unsigned)__builtin_popcount(got);
@@ -57,8 +51,10 @@ void locks_give(struct sim *sim, struct backend *backend, uint32_t shards)
 	backend->locks &= ~shards;
 }
 
-void locks_look(const struct sim *sim, struct sight *sight, int layout, int self)
+void locks_look(const struct sim *sim, struct sight *sight, const struct backend *self)
 {
+	int layout = self->layout;
+
 	memset(sight, 0, sizeof(*sight));
 	sight->paused = sim->db.paused;
 	for (unsigned b = 0; b < BACKENDS_MAX; b++) {
@@ -70,11 +66,12 @@ void locks_look(const struct sim *sim, struct sight *sight, int layout, int self
 		if (backend->layout != layout)
 			continue;
 		if (backend->abstains)
-			sight->abstainers |= backend->pid != self;
+			sight->abstainers |= backend != self;
 		else
 			sight->members[sight->member_count++] = backend->pid;
 		for (int k = 0; k < layout; k++)
-			if (backend->locks & 1u << k)
+			/* Where relays compete, each sees its own lock only. */
+			if ((backend->locks & 1u << k) && (!sim->plan.competing || backend == self))
 				sight->owner[k] = backend->pid;
 	}
 }

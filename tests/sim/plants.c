@@ -43,4 +43,5 @@ const struct plant_entry plants[PLANT_COUNT] = {
     [PLANT_STORM] = {"timer-too-short", "looks too often"},
     [PLANT_KEY_NOT_HELD] = {"held-key-not-held", "reorders a key"},
     [PLANT_PASSED_OVER] = {"floor-past-a-passed-row", "sleeps on a row"},
+    [PLANT_COMPETING_RAISES] = {"competing-claim-raises-floor", "sleeps on a row"},
 };

@@ -79,6 +79,8 @@ void process_options(struct relay *relay)
 	    .housekeep_us = (int64_t)(200 + sim_below(sim, 2000)) * MS,
 	    .set_aside = sim->plan.set_aside,
 	};
+	if (sim->plan.competing) /* what waits for a sweep is late */
+		options->sweep_us = 600 * SECOND;
 	if (sim->plan.exhaustive)
 		options->limits = (struct claims_limits){1, 2, 10000};
 }

@@ -38,16 +38,15 @@ uint64_t snapshot_hash(struct sim *sim);
 /* states.c: a set of hashes that the processes of a search share. */
 struct states *states_new(unsigned bits); /* room for 2 to the power of bits */
 void states_free(struct states **states);
-/* False if it is there already. */
-bool states_add(struct states *states, uint64_t hash);
-bool states_has(const struct states *states, uint64_t hash);
+/* False if it is there already, explored as deep as that or deeper. */
+bool states_add(struct states *states, uint64_t hash, unsigned depth);
 size_t states_count(const struct states *states);
 /* What an onlooker would call the state: no clock, no counters. */
 uint64_t states_hash(const struct sim *sim);
 
 /* exhaustive.c: any one and any two faults at any steps of small runs. False if something is
  * violated. */
-bool exhaustive_run(struct sim *sim, unsigned runs);
+bool exhaustive_run(struct sim *sim, uint64_t first, unsigned runs);
 /* With a planted error: one fault must not find it, two must. */
 bool exhaustive_plant(struct sim *sim, enum plant plant);
 /* One of its paths, told step by step. */

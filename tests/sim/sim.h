@@ -276,8 +276,8 @@ struct producer {
 	bool told_reachable;
 	int64_t tell_reachable_us, told_us;
 	unsigned flight_count[PARTITIONS], report_count;
-	struct flight flights[PARTITIONS]
-			     [ROWS_MAX]; /* from here on snapshot.c takes what is in use */
+	/* From here on snapshot.c takes what is in use. */
+	struct flight flights[PARTITIONS][ROWS_MAX];
 	struct report reports[ROWS_MAX * 2 + 4];
 };
 
@@ -381,6 +381,7 @@ enum plant {
 	PLANT_STORM,
 	PLANT_KEY_NOT_HELD,
 	PLANT_PASSED_OVER,
+	PLANT_COMPETING_RAISES,
 	PLANT_COUNT
 };
 
@@ -389,6 +390,7 @@ struct plan {
 	int shards;
 	int64_t session_timeout_us;
 	bool set_aside, has_bell, rings_lossy, late_requests;
+	bool competing; /* ordering = "none": one shard, which is everybody's */
 	int64_t stall_us;
 	unsigned fault_permille, faults_left;
 	uint32_t fault_kinds; /* bits */
@@ -464,9 +466,8 @@ bool backend_has_expired(const struct sim *sim, const struct backend *backend);
 /* locks.c: the advisory locks */
 uint32_t locks_try(struct sim *sim, struct backend *backend, uint32_t shards);
 void locks_give(struct sim *sim, struct backend *backend, uint32_t shards);
-void locks_look(const struct sim *sim, struct sight *sight, int layout, int self);
+void locks_look(const struct sim *sim, struct sight *sight, const struct backend *self);
 unsigned shard_of(unsigned key, int layout);
-const struct backend *key_owner(const struct sim *sim, unsigned key);
 
 /* session.c */
 void session_init(struct relay *relay);
@@ -543,6 +544,9 @@ void check_claim_asked(struct relay *relay, const struct claim *claim);
 void check_leap(struct relay *relay, int64_t to_us);
 void check_stall(struct relay *relay, const char *before);
 void check_step(struct relay *relay);
+
+/* leap.c: from a time at which nothing can happen to the next at which something can */
+void leap(struct sim *sim);
 
 /* schedule.c */
 void trace(const struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));

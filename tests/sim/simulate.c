@@ -37,6 +37,21 @@ void sim_free(struct sim **sim)
 	*sim = NULL;
 }
 
+/* ordering = "none". Half of them are about rows that somebody has locked for a while. */
+static void draw_competing(struct sim *sim)
+{
+	struct plan *plan = &sim->plan;
+
+	plan->competing = true;
+	plan->shards = 1;
+	plan->fault_kinds &= ~(1u << FAULT_LAYOUT);
+	if (sim_chance(sim, 500)) {
+		plan->fault_kinds = 1u << FAULT_ROW_LOCK;
+		plan->fault_permille = 500;
+		plan->faults_left = 20;
+	}
+}
+
 static void draw_plan(struct sim *sim)
 {
 	static const uint16_t permilles[] = {3, 10, 30, 100};
@@ -59,6 +74,8 @@ static void draw_plan(struct sim *sim)
 	/* This one excuses a good deal. */
 	if (!sim_chance(sim, 250))
 		plan->fault_kinds &= ~(1u << FAULT_FAILOVER);
+	if (sim_chance(sim, 200))
+		draw_competing(sim);
 }
 
 void sim_reset(struct sim *sim, uint64_t seed, enum plant plant)
@@ -186,7 +203,7 @@ static const char help[] =
     "Without options: random runs, the exhaustive ones, and every planted error.\n"
     "\n"
     "  --seeds N        so many random runs\n"
-    "  --seed S         the first of them\n"
+    "  --seed S         the first of them, or of the small ones\n"
     "  --plant NAME     with a planted error (\"list\" names them); must find it\n"
     "  --exhaustive N   any one and any two faults at any steps of N small runs: minutes each;\n"
     "                   with a planted error: must find it, but not with one fault\n"
@@ -254,14 +271,14 @@ static bool run_as_asked(struct sim *sim, const struct arguments *args)
 		return false;
 	if (args->all) {
 		bool random = run_random(sim, 1, seeds);
-		bool exhaustive = exhaustive_run(sim, EXHAUSTIVE_SEEDS);
+		bool exhaustive = exhaustive_run(sim, 1, EXHAUSTIVE_SEEDS);
 		bool two = exhaustive_plant(sim, plant_of_two);
 		return run_plants(sim) && random && exhaustive && two;
 	}
 	if (args->path != NULL)
 		return exhaustive_replay(sim, args->path, (enum plant)plant);
 	if (args->exhaustive > 0 && plant == PLANT_NONE)
-		return exhaustive_run(sim, args->exhaustive);
+		return exhaustive_run(sim, args->seed, args->exhaustive);
 	if (args->exhaustive > 0)
 		return exhaustive_plant(sim, (enum plant)plant);
 	if (plant == PLANT_NONE)

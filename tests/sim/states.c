@@ -11,10 +11,13 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+/* In the low bits of an entry: the depth and 1; an entry of 0 is free. */
+static const uint64_t DEPTH_MASK = 7;
+
 struct states {
 	atomic_size_t count;
 	size_t slots_count;
-	_Atomic uint64_t slots[]; /* 0 is free */
+	_Atomic uint64_t slots[];
 };
 
 static size_t size_of(size_t slots)
@@ -44,33 +47,31 @@ size_t states_count(const struct states *states)
 	return states->count;
 }
 
-bool states_add(struct states *states, uint64_t hash)
+/* The slot of a hash, or the free one where it would be, and what it holds. */
+static size_t find(const struct states *states, uint64_t hash, uint64_t *found)
 {
 	size_t slot = hash >> 20 & (states->slots_count - 1);
 
-	hash |= 1;
-	for (;; slot = (slot + 1) & (states->slots_count - 1)) {
-		uint64_t found = states->slots[slot];
-		if (found == 0 && states->count > states->slots_count / 4 * 3)
-			return true;
-		if (found == 0 &&
-		    atomic_compare_exchange_strong(&states->slots[slot], &found, hash))
-			break;
-		if (found == hash)
-			return false;
-	}
-	atomic_fetch_add_explicit(&states->count, 1, memory_order_relaxed);
-	return true;
+	while ((*found = states->slots[slot]) != 0 && (*found | DEPTH_MASK) != (hash | DEPTH_MASK))
+		slot = (slot + 1) & (states->slots_count - 1);
+	return slot;
 }
 
-bool states_has(const struct states *states, uint64_t hash)
+bool states_add(struct states *states, uint64_t hash, unsigned depth)
 {
-	size_t slot = hash >> 20 & (states->slots_count - 1);
+	uint64_t entry = (hash & ~DEPTH_MASK) | (depth + 1), found;
+	size_t slot;
 
-	hash |= 1;
-	while (states->slots[slot] != 0 && states->slots[slot] != hash)
-		slot = (slot + 1) & (states->slots_count - 1);
-	return states->slots[slot] == hash;
+	do {
+		slot = find(states, hash, &found);
+		if ((found & DEPTH_MASK) > depth)
+			return false;
+		if (found == 0 && states->count > states->slots_count / 8 * 7)
+			return true;
+	} while (!atomic_compare_exchange_strong(&states->slots[slot], &found, entry));
+	if (found == 0)
+		atomic_fetch_add_explicit(&states->count, 1, memory_order_relaxed);
+	return true;
 }
 
 /* ---- what an onlooker would call the state ---- */

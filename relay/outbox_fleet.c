@@ -21,6 +21,10 @@
  * owners of what is free may have lost theirs too, and be back at any moment. */
 enum { RIPE_US = 200 * 1000, RIPE_AFTER_LOSS_US = 3000 * 1000, JOINED_US = 1000 * 1000 };
 
+/* What was free before a relay did not look for so long may have had an owner since. While it waits
+ * for Kafka it looks every second. */
+enum { BLIND_US = 1500 * 1000 };
+
 /* The number of shards as the locks have it. */
 static int layout(const struct outbox *outbox)
 {
@@ -200,6 +204,8 @@ static void ripen(struct outbox *outbox, const struct sight *sight, struct shard
 	const struct spread_view *view = &sight->view;
 	int64_t now = clock_monotonic_us();
 	bool alone = outbox->first_look && !sight->abstainers && !has_relief(outbox, view);
+	bool blind = now - outbox->looked_us > BLIND_US;
+	outbox->looked_us = now;
 	shards_clear(ripe, view->shards);
 	for (int k = 0; k < view->shards; k++) {
 		int64_t *since = &outbox->free_since_us[k];
@@ -208,7 +214,7 @@ static void ripen(struct outbox *outbox, const struct sight *sight, struct shard
 			*since = 0;
 			continue;
 		}
-		if (*since == 0)
+		if (*since == 0 || blind)
 			*since = now;
 		ripe->owned[k] = alone || outbox->handed_over.owned[k] || outbox->before.owned[k] ||
 				 is_ripe(outbox, *since, now);

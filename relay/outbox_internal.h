@@ -113,6 +113,7 @@ struct outbox {
 	int64_t joined_us;
 	bool rejoined;			   /* after a session that served was lost */
 	int64_t free_since_us[SHARDS_MAX]; /* as far as looks have seen; 0: owned */
+	int64_t looked_us;		   /* the last of them */
 	struct shards handed_over;	   /* as was heard since the last look */
 	bool abstains;			   /* which of a member's locks is held */
 	bool keeps;			   /* the look under way takes and gives nothing */

@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-enum { RIPE_US = 200 * MS };
+enum { RIPE_US = 200 * MS, BLIND_US = 1500 * MS }; /* as in outbox_fleet.c */
 
 static uint32_t bits_of(const struct shards *shards)
 {
@@ -98,8 +98,9 @@ static void view_of(const struct session *session, const struct sight *sight,
 static void ripen(struct session *session, const struct spread_view *view, struct shards *ripe)
 {
 	int64_t now = session->relay->sim->now_us;
-	bool at_once;
+	bool at_once, blind = now - session->looked_us > BLIND_US;
 
+	session->looked_us = now;
 	session->at_once = session->handed_over || session->first_look;
 	at_once = session->at_once || session->relay->sim->plant == PLANT_NO_GRACE;
 	shards_clear(ripe, view->shards);
@@ -112,7 +113,7 @@ static void ripen(struct session *session, const struct spread_view *view, struc
 				session->before &= ~(1u << k);
 			continue;
 		}
-		if (*since == 0)
+		if (*since == 0 || blind)
 			*since = now;
 		ripe->owned[k] = at_once || (session->before & 1u << k) || now - *since >= RIPE_US;
 	}

@@ -238,7 +238,7 @@ struct session {
 	/* As in outbox.c and outbox_fleet.c: */
 	bool in_transaction, rest_due, first_look, handed_over, at_once, abstains, keeps;
 	uint32_t before, taken;
-	int64_t free_since_us[SHARDS_SIM];
+	int64_t free_since_us[SHARDS_SIM], looked_us;
 	int64_t beat_us;
 	/* for planted errors */
 	int64_t last_claimed;

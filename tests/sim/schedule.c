@@ -391,7 +391,7 @@ static bool all_work(const struct sim *sim)
 		const struct relay *relay = &sim->relays[r];
 		if (relay->process.worker == NULL || relay->process.asked_to_stop ||
 		    relay->session.backend == NULL || relay->producer.outstanding > 0 ||
-		    relay->session.backend->abstains || !broker_answers(relay) ||
+		    relay->session.abstains || !broker_answers(relay) ||
 		    !relay->producer.told_reachable)
 			return false;
 		/* It was stopped for so long that it will give up its session. */

@@ -28,6 +28,7 @@ struct spread_view {
 	int owner[SHARDS_MAX]; /* 0: nobody */
 	bool paused;	       /* nobody shall own anything */
 	bool abstains;	       /* self does */
+	bool shared;	       /* every relay is to have every shard; owner[] is self or nobody */
 };
 
 /* A relay that was seen in the database; further ones of a fleet that is too large are left out. */

@@ -183,6 +183,7 @@ static void serve(struct kafka *kafka)
 
 	if (kafka->rk == NULL)
 		return;
+	kafka->now_us = clock_monotonic_us();
 	while (read(kafka->wake_fd, &ignored, sizeof(ignored)) < 0 && errno == EINTR)
 		;
 	while (rounds < SERVE_ROUNDS && rd_kafka_poll(kafka->rk, 0) + serve_admin(kafka) > 0)

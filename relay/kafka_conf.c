@@ -45,6 +45,8 @@ static const struct setting guarantees[] = {
     {"message.timeout.ms", "0"},
     /* Where Java's producers put a key, and not librdkafka's default. */
     {"partitioner", "murmur2_random"},
+    /* Without a key, too, kafka_lane.c is to hear which partition it is. */
+    {"sticky.partitioning.linger.ms", "0"},
     {"delivery.report.only.error", "false"},
     {"log.queue", "true"},
 };
@@ -162,8 +164,6 @@ rd_kafka_conf_t *kafka_conf_new(const struct kafka_options *options, const char 
 	for (size_t i = 0; ok && options->properties != NULL && i < options->properties->count; i++)
 		ok = set_property(conf, options->properties->items[i], err);
 	must_set_all(conf, guarantees, sizeof(guarantees) / sizeof(guarantees[0]));
-	if (PLANTED("default-partitioner"))
-		kafka_conf_must_set(conf, "partitioner", "consistent_random");
 	if (PLANTED("no-idempotence")) {
 		kafka_conf_must_set(conf, "enable.gapless.guarantee", "false");
 		kafka_conf_must_set(conf, "enable.idempotence", "false");

@@ -3,6 +3,7 @@
  *
  * kafka.c makes, serves and ends producers; kafka_conf.c configures them; kafka_sink.c takes events
  * and turns delivery reports into verdicts; kafka_topic.c knows the topics and their limits;
+ * kafka_lane.c sends the first record to each partition alone;
  * kafka_log.c passes on what librdkafka says; kafka_probe.c looks at a cluster for `check`.
  */
 #ifndef OUTBOX_KAFKA_INTERNAL_H
@@ -49,6 +50,13 @@ struct topic {
 	int64_t trouble_since_us;      /* no event is taken since; 0: they are */
 	int64_t warned_us;
 	unsigned failures; /* asks in a row without a use */
+
+	/* kafka_lane.c; of the current producer */
+	int64_t *lanes; /* owned; of each partition: when it last acknowledged, or what follows */
+	int32_t lane_count;
+	int32_t chosen;		      /* the partition of the record that is being produced */
+	const struct event *unplaced; /* went out before the partitions were known */
+	pthread_t thread;	      /* that produces */
 };
 
 struct topics {
@@ -90,11 +98,12 @@ struct kafka {
 	enum kafka_state state;
 	bool closing; /* kafka_sink_free: nothing is told any more */
 	bool reachable;
-	bool full;    /* SINK_LATER was answered because the queue is full */
+	bool full;    /* SINK_LATER was answered until something is acknowledged */
 	bool blocked; /* SINK_LATER was answered because of a topic */
 	bool hard;    /* the incident lost the producer; otherwise it is only drained */
 	bool blamed;  /* it was an event's fault: no reason to wait before going on */
 	size_t outstanding;
+	int64_t now_us;	       /* when the queues were last served */
 	int64_t give_up_at_us; /* what is in flight is purged too */
 	unsigned failures;     /* rebuilds without an event settled in between */
 	uint64_t random;
@@ -138,6 +147,17 @@ void kafka_on_report(rd_kafka_t *rk, const rd_kafka_message_t *report, void *opa
 void kafka_break(struct kafka *kafka, const char *why);
 void kafka_drain(struct kafka *kafka, const char *why);
 bool kafka_wants_solo(const struct kafka *kafka);
+
+/* kafka_lane.c: around rd_kafka_producev and its reports */
+rd_kafka_topic_t *kafka_lane_handle(rd_kafka_t *rk, struct topic *topic);
+/* Before: whether the topic takes a record now. */
+bool kafka_lane_is_open(struct topic *topic);
+/* After it was refused: whether that was for its partition's first record. */
+bool kafka_lane_refused(const struct topic *topic);
+void kafka_lane_sent(struct topic *topic, const struct event *event, int64_t now_us);
+void kafka_lane_reported(struct topic *topic, const struct event *event, int32_t partition,
+			 bool delivered, int64_t now_us);
+void kafka_lanes_forget(struct topic *topic);
 
 /* kafka_topic.c */
 struct topic *kafka_topic(struct kafka *kafka, struct slice name);

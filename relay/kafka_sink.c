@@ -150,6 +150,8 @@ void kafka_on_report(rd_kafka_t *rk, const rd_kafka_message_t *report, void *opa
 	kafka->outstanding--;
 	if (kafka->closing)
 		return;
+	kafka_lane_reported(event->topic, event, report->partition,
+			    report->err == RD_KAFKA_RESP_ERR_NO_ERROR, kafka->now_us);
 	if (report->err == RD_KAFKA_RESP_ERR_NO_ERROR)
 		delivered(kafka, event);
 	else
@@ -216,6 +218,10 @@ static enum sink_answer not_taken(struct kafka *kafka, const struct event *event
 				  const struct message *message, rd_kafka_resp_err_t code,
 				  enum reject_reason *reason, struct error *err)
 {
+	if (kafka_lane_refused(event->topic)) {
+		kafka->full = true;
+		return SINK_LATER;
+	}
 	switch (code) {
 	case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
 		return refuse_size(kafka, event, message, reason, err);
@@ -252,6 +258,10 @@ static enum sink_answer produce(struct sink *sink, struct event *event,
 	size = wire_size(event, message);
 	if (event->withheld || size > topic->max_bytes || size > kafka->max_bytes)
 		return refuse_size(kafka, event, message, reason, err);
+	if (!kafka_lane_is_open(topic)) {
+		kafka->full = true;
+		return SINK_LATER;
+	}
 	headers = headers_of(message);
 	code = rd_kafka_producev(
 	    kafka->rk, RD_KAFKA_V_RKT(topic->handle),
@@ -263,6 +273,7 @@ static enum sink_answer produce(struct sink *sink, struct event *event,
 			rd_kafka_headers_destroy(headers);
 		return not_taken(kafka, event, message, code, reason, err);
 	}
+	kafka_lane_sent(topic, event, kafka->now_us);
 	topic->trouble_since_us = 0;
 	topic->failures = 0;
 	kafka->outstanding++;

@@ -72,7 +72,7 @@ static void grow(struct topics *topics)
 static bool make_handle(struct kafka *kafka, struct topic *topic)
 {
 	if (topic->handle == NULL)
-		topic->handle = rd_kafka_topic_new(kafka->rk, topic->name, NULL);
+		topic->handle = kafka_lane_handle(kafka->rk, topic);
 	return topic->handle != NULL;
 }
 
@@ -351,6 +351,7 @@ void kafka_topics_forget_producer(struct kafka *kafka)
 		if (topic->handle != NULL)
 			rd_kafka_topic_destroy(topic->handle);
 		topic->handle = NULL;
+		kafka_lanes_forget(topic);
 		if (topic->asking)
 			ask_at(kafka, topic, 0);
 		topic->asking = false;
@@ -362,6 +363,7 @@ void kafka_topics_free(struct kafka *kafka)
 	for (size_t i = 0; i < kafka->topics.capacity; i++) {
 		if (kafka->topics.slots[i] == NULL)
 			continue;
+		kafka_lanes_forget(kafka->topics.slots[i]);
 		free(kafka->topics.slots[i]->name);
 		free(kafka->topics.slots[i]);
 	}

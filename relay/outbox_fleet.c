@@ -179,6 +179,7 @@ static bool read_sight(const struct outbox *outbox, const PGresult *result, stru
 	sight->view.self = pg_backend(outbox->pg);
 	sight->view.shards = outbox->source.shards.count;
 	sight->view.abstains = outbox->abstains;
+	sight->view.shared = outbox->shape.competing;
 	for (int i = 0; i < PQntuples(result); i++) {
 		sight->view.paused = PQgetvalue(result, i, 2)[0] == 't';
 		if (PQgetisnull(result, i, 0))

@@ -88,7 +88,7 @@ void spread_plan(const struct spread_view *view, const struct shards *ripe,
 		give(view, mine, plan);
 		return;
 	}
-	if (members == 0) {
+	if (members == 0 || view->shared) {
 		take(view, ripe, view->shards, plan);
 		return;
 	}

@@ -88,6 +88,7 @@ static void view_of(const struct session *session, const struct sight *sight,
 	view->shards = session->source.shards.count;
 	view->paused = sight->paused;
 	view->abstains = session->abstains;
+	view->shared = session->relay->sim->plan.competing;
 	for (unsigned i = 0; i < sight->member_count; i++)
 		spread_add_member(view, sight->members[i]);
 	for (int k = 0; k < view->shards; k++)

@@ -147,6 +147,43 @@ static void a_refused_record_is_rejected_and_the_rest_goes_on(void **state)
 	assert_int_equal(rig->metrics.retries[PEER_KAFKA], 1);
 }
 
+static int32_t partition_of(const char *key)
+{
+	return (java_murmur2(key, strlen(key)) & INT32_MAX) % PARTITIONS;
+}
+
+static bool some_taken(const struct rig *rig)
+{
+	return rig->outstanding > 0;
+}
+
+/* KAFKA-15591: otherwise the second could be written and the first reported as delivered, though it
+ * never was. */
+static void a_partition_gets_one_record_until_it_has_acknowledged(void **state)
+{
+	struct rig *rig = *state;
+	char cold[] = "1"; /* of another partition than 0 */
+
+	while (partition_of(cold) == partition_of("0"))
+		cold[0]++;
+	add(rig, "t", slice_of("0"), slice_of("of a topic whose partitions are not known"));
+	add(rig, "t", slice_of("0"), slice_of("waits for it"));
+	connect_sink(rig);
+	run_until(rig, some_taken);
+	assert_int_equal(rig->outstanding, 1);
+	run_until(rig, all_settled);
+	rd_kafka_mock_push_request_errors(rig->mock, PRODUCE, 1,
+					  RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION);
+	add(rig, "t", slice_of("0"), slice_of("goes"));
+	add(rig, "t", slice_of("0"), slice_of("goes with it"));
+	add(rig, "t", slice_of(cold), slice_of("goes alone"));
+	add(rig, "t", slice_of(cold), slice_of("waits for it"));
+	pump(rig);
+	assert_int_equal(rig->outstanding, 3);
+	run_until(rig, all_settled);
+	assert_int_equal(rig->broken, 0);
+}
+
 /* The broker fails a whole batch for one record: its mates must not be rejected with it. The second
  * refusal meets the first event again, alone. */
 static void the_mates_of_a_refused_record_are_not_rejected(void **state)
@@ -157,7 +194,7 @@ static void the_mates_of_a_refused_record_are_not_rejected(void **state)
 	char *property[] = {"linger.ms=50"}; /* one batch */
 	const struct config_strings properties = {property, 1};
 
-	add(rig, "t", slice_of("warm"), slice_of("up"));
+	add(rig, "t", slice_of("0"), slice_of("warms up"));
 	rig->options.properties = &properties;
 	connect_sink(rig);
 	run_until(rig, all_settled);
@@ -335,7 +372,7 @@ static void it_ends_in_time_with_events_outstanding(void **state)
 	enum { COUNT = 100 };
 	char text[COUNT][16];
 
-	add(rig, "t", slice_of("warm"), slice_of("up"));
+	add(rig, "t", slice_of("0"), slice_of("warms up"));
 	connect_sink(rig);
 	run_until(rig, one_delivered);
 	rd_kafka_mock_broker_set_down(rig->mock, 1);
@@ -535,6 +572,7 @@ int main(void)
 	    STORY(keys_go_where_java_puts_them),
 	    STORY(each_keys_events_stay_in_order),
 	    STORY(a_refused_record_is_rejected_and_the_rest_goes_on),
+	    STORY(a_partition_gets_one_record_until_it_has_acknowledged),
 	    STORY(the_mates_of_a_refused_record_are_not_rejected),
 	    STORY(an_error_of_the_environment_returns_events),
 	    STORY(a_broker_that_is_away_for_a_while_loses_and_repeats_nothing),

@@ -395,6 +395,26 @@ static void test_who_abstains_serves_only_if_nobody_else_does(void **state)
 	assert_int_equal(shards_owned(&alone.take), 2);
 }
 
+static void test_of_shared_shards_each_has_all(void **state)
+{
+	struct spread_view view = {.self = 1, .members = {1, 2}, .member_count = 2, .shards = 4};
+	struct spread_plan plan;
+	struct shards ripe;
+
+	(void)state;
+	shards_clear(&ripe, 4);
+	for (int k = 0; k < 4; k++)
+		ripe.owned[k] = true;
+	view.shared = true;
+	view.owner[0] = view.owner[1] = 1;
+	spread_plan(&view, &ripe, &plan);
+	assert_int_equal(shards_owned(&plan.take), 2);
+	assert_int_equal(shards_owned(&plan.give), 0);
+	view.abstains = true;
+	spread_plan(&view, &ripe, &plan);
+	assert_int_equal(shards_owned(&plan.give), 2);
+}
+
 static void test_one_shard_stays_where_it_is(void **state)
 {
 	struct spread_plan owner = plan_of(2, 3, 1, (const int[]){2}, false);
@@ -437,6 +457,7 @@ int main(void)
 	    cmocka_unit_test(test_crowds_that_come_and_go_settle),
 	    cmocka_unit_test(test_a_paused_outbox_is_nobodys),
 	    cmocka_unit_test(test_who_abstains_serves_only_if_nobody_else_does),
+	    cmocka_unit_test(test_of_shared_shards_each_has_all),
 	    cmocka_unit_test(test_one_shard_stays_where_it_is),
 	    cmocka_unit_test(test_several_begin_at_different_shards),
 	    cmocka_unit_test(test_a_fleet_may_be_too_large_to_be_told_of),

@@ -91,3 +91,32 @@ def test_shards_mean_nothing(fleet, database, reader):
     insert(database, 1000)
     assert len({record.event_id for record in reader().take(1000)}) == 1000
     database.wait_empty()
+
+
+@pytest.mark.parametrize("relays", [1, 2, 3])
+def test_what_another_gives_back_is_seen_soon_with_long_timers(fleet, database, reader, relays):
+    """Somebody has taken the event and dies; those who found nothing are asleep by then."""
+    relays = fleet(relays, **dict(NONE, poll_interval="1h"))
+    wait_at_work(relays)
+    assert relays[0].command("pause").returncode == 0
+    insert(database, 1)
+    with database.session(user="outbox_relay", autocommit=False) as other:
+        other.execute("DELETE FROM outbox_events")
+        assert relays[0].command("resume").returncode == 0
+        wait_at_work(relays)
+        database.wait("SELECT pg_sequence_last_value(bell) IS NOT NULL FROM outbox_relay.outboxes")
+    reader().take(1, timeout=5)
+    database.wait_empty()
+
+
+def test_texts_much_longer_than_what_is_stored(fleet, database, reader):
+    """Two relays go over to exact claims in the middle: nothing is lost, nothing repeated."""
+    fleet(2, **dict(NONE, poll_interval="1h"))
+    for _ in range(5):
+        database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload) SELECT 'thing',"
+                         " 'key-' || n, 'Big', CASE WHEN n % 10 = 0 THEN '[1e100000]' ELSE '1' END::jsonb"
+                         " FROM generate_series(1, 60) n")
+    consumer = reader()
+    assert len({record.event_id for record in consumer.take(300)}) == 300
+    database.wait_empty()
+    assert consumer.rest() == []

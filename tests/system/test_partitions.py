@@ -4,6 +4,7 @@ import time
 import psycopg2
 import pytest
 
+from harness.checker import problems
 from harness.fleet import locked, wait_spread
 from harness.waiting import holds, until
 from harness.writers import Writers, arrivals, insert
@@ -291,3 +292,15 @@ def test_partitions_change_while_relays_run(parted, empty_database, reader, coun
     wait_spread(relays, *four)
     assert {record.header("type") for record in consumer.take(3)} == {"Back"}
     empty_database.wait_empty()
+
+
+def test_the_sessions_are_ended_in_mark_mode(parted, empty_database, reader):
+    """Two relays remember what they published; each row is marked, and none is published twice."""
+    wait_spread(parted(2, settle="mark", **SMALL), 2, 2)
+    with Writers(empty_database, threads=4, keys=30) as writers:
+        for _ in range(6):
+            writers.wait_committed(60)
+            empty_database.end_relay_sessions()
+    empty_database.wait("SELECT NOT EXISTS (SELECT FROM outbox_events WHERE published_at IS NULL)", 30)
+    assert problems(writers.truth(), arrivals(reader().rest())) == []
+    assert empty_database.value("SELECT count(*) FROM outbox_events") == len(writers.truth())

@@ -3,7 +3,7 @@ has ended."""
 import pytest
 
 from harness.fleet import locked, wait_spread, wait_standby
-from harness.waiting import holds
+from harness.waiting import holds, until
 from harness.writers import Writers, arrivals
 
 BATCH = {"claim_rows": 10, "batch_rows": 20}
@@ -103,3 +103,16 @@ def test_without_order_beside_order(fleet, database, reader, old, new, words):
     database.wait_empty()
     arrived = [arrival.event for arrival in arrivals(reader().rest())]
     assert sorted(arrived) == sorted(writers.truth())
+
+
+def test_paused_and_resumed_with_three_numbers(fleet, database, in_order):
+    """Nobody's shards are taken at the resume, and all three numbers may begin: one of them does, soon."""
+    relays = [relay for shards in (8, 4, 1) for relay in fleet(1, shards=shards, **BATCH)]
+    with Writers(database, threads=4, keys=40) as writers:
+        for _ in range(6):
+            writers.wait_committed(60)
+            assert relays[0].command("pause").returncode == 0
+            assert layouts(database, 8, 4, 1) == []
+            assert relays[0].command("resume").returncode == 0
+            until(lambda: len(layouts(database, 8, 4, 1)) == 1, 5, "one number at work", every=0.01)
+    in_order(writers)

@@ -35,7 +35,6 @@ def test_exactly_once_without_faults(compete, empty_database, reader):
     assert all(relay.metric("published_total") > 0 for relay in relays)
 
 
-@pytest.mark.xfail(strict=True, reason="each takes its share of the partitions, and another's share is not seen")
 @pytest.mark.parametrize("end", ["stop", "kill"])
 def test_every_partition_is_served_whoever_leaves(compete, empty_database, reader, end):
     """The first of three has partitions that the others have not, and leaves."""

@@ -14,6 +14,8 @@ struct denial {
 static const char acks[] = "an event counts as published only when all in-sync replicas have it";
 static const char order[] = "repeats and disorder within a key would become possible";
 static const char keys[] = "events of a key must go where other producers put that key";
+static const char first[] =
+    "the relay must know which partition a record goes to, whose first one it sends alone";
 static const char transactions[] = "the relay manages Kafka transactions by itself";
 static const char give_up[] = "the relay tries until Kafka answers and never gives an event up";
 static const char code[] = "it loads code into the relay";
@@ -37,6 +39,7 @@ static const struct denial denials[] = {
     {"queuing.strategy", order},
     {"msg_order_cmp", order},
     {"partitioner*", keys},
+    {"sticky.partitioning.linger.ms", first},
     {"transactional.id", transactions},
     {"transaction.timeout.ms", transactions},
     {"message.timeout.ms", give_up},

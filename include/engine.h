@@ -144,6 +144,7 @@ struct engine {
 	struct waker waker;
 	bool sink_ready, sink_reachable, sink_broken, sink_blocked, rebuilding;
 	int64_t sink_gone_us; /* since when its peer is away; INT64_MAX: it answers */
+	int64_t relief_us;    /* since when another relay has it; INT64_MAX: none does */
 	int64_t return_at_us; /* not sooner it is to be relied on again */
 	int64_t returned_us;  /* when that was the last time */
 	unsigned absences;    /* in a row, without a longer time between */

@@ -42,8 +42,8 @@ struct horizon {
 void horizon_reset(struct horizon *horizon);
 
 /* A reading: drawn was read before writers. drawn < 0: not known, the highest id claimed stands for
- * it. */
-void horizon_observed(struct horizon *horizon, int64_t drawn, const struct writers *writers,
+ * it. False if the ids have been set back: the claims under way have looked in the wrong place. */
+bool horizon_observed(struct horizon *horizon, int64_t drawn, const struct writers *writers,
 		      int64_t now_us);
 
 /* A claim above the floor (or from 0) has been answered with count events, the last of id last, and

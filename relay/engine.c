@@ -20,7 +20,7 @@ void engine_init(struct engine *engine, const struct engine_options *options,
 	engine->options = *options;
 	engine->batch = batch;
 	engine->state = ENGINE_OFFLINE;
-	engine->sink_gone_us = INT64_MAX;
+	engine->sink_gone_us = engine->relief_us = INT64_MAX;
 	claims_init(&engine->claims);
 	engine->random = seed;
 }
@@ -418,8 +418,10 @@ static void on_claimed(struct step *s)
 
 static void on_observed(struct step *s)
 {
-	horizon_observed(&s->engine->horizon, s->input->drawn, s->input->writers, s->input->now_us);
-	waker_observed(&s->engine->waker, s->input->writers);
+	struct engine *engine = s->engine;
+	if (horizon_observed(&engine->horizon, s->input->drawn, s->input->writers,
+			     s->input->now_us))
+		waker_observed(&engine->waker, s->input->writers);
 }
 
 /* ---- the sink, the timer, the operator ---- */

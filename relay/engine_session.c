@@ -18,6 +18,9 @@ enum { ABSTAIN_US = 5000 * 1000 };
  * seconds, or twenty, that there is no answer. */
 enum { GIVE_UP_US = 30000 * 1000 };
 
+/* When it is over, one has Kafka again before the others. */
+enum { RELIEF_US = 15000 * 1000 };
+
 /* A relay that abstained in the last five minutes returns after 2 s with Kafka, then 4 s, ... */
 enum { STEADY_US = 300 * 1000 * 1000, RETURN_US = 1000 * 1000, ABSENCES_MOST = 6 };
 
@@ -62,8 +65,14 @@ static void give_up(struct step *s)
 /* What the producer has it may never deliver, while another relay could. */
 static void give_up_if_relieved(struct step *s)
 {
-	const struct engine *engine = s->engine;
-	bool for_long = s->input->now_us - GIVE_UP_US >= engine->abstains_us;
+	struct engine *engine = s->engine;
+	int64_t now = s->input->now_us;
+	if (!s->input->relief)
+		engine->relief_us = INT64_MAX;
+	else if (engine->relief_us == INT64_MAX)
+		engine->relief_us = now;
+	bool for_long =
+	    now - GIVE_UP_US >= engine->abstains_us && now - RELIEF_US >= engine->relief_us;
 	if (s->input->relief && engine->abstains && (for_long || engine_finishing(engine)))
 		give_up(s);
 }

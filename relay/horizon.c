@@ -32,13 +32,15 @@ static void start(struct horizon *horizon, int64_t drawn, const struct writers *
 	horizon->walked = 0;
 }
 
-void horizon_observed(struct horizon *horizon, int64_t drawn, const struct writers *writers,
+bool horizon_observed(struct horizon *horizon, int64_t drawn, const struct writers *writers,
 		      int64_t now_us)
 {
-	/* The ids have been set back (TRUNCATE ... RESTART IDENTITY): all that was known is void.
-	 */
-	if (drawn >= 0 && drawn < horizon->floor)
+	/* The ids have been set back (TRUNCATE ... RESTART IDENTITY): all that was known is void,
+	 * and so is the answer of a claim above a floor that was never there. */
+	if (drawn >= 0 && drawn < horizon->floor) {
 		horizon_reset(horizon);
+		return false;
+	}
 	horizon->read_us = now_us;
 	if (horizon->stage == HORIZON_WAITING)
 		writers_keep(&horizon->writers, writers);
@@ -46,6 +48,7 @@ void horizon_observed(struct horizon *horizon, int64_t drawn, const struct write
 		start(horizon, drawn, writers);
 	bool done = writers_none(&horizon->writers) || PLANTED("floor-past-writers");
 	horizon->stage = done ? HORIZON_OPEN : HORIZON_WAITING;
+	return true;
 }
 
 void horizon_claimed(struct horizon *horizon, int64_t count, int64_t last, int64_t upto)

@@ -176,10 +176,11 @@ def halted_by_size(stage, rng):
     topic = a_topic(stage, rng)
     stage.kafka.configure_topic(topic, max_message_bytes=3000)
     try:
-        until(lambda: len(stage.fleet.alive()) < len(stage.fleet.members), 60, "a relay to halt")
+        until(lambda: len(stage.fleet.alive()) < len(stage.fleet.members), 120, "a relay to halt")
         stage.wait(rng.uniform(0, 2))
     finally:
         stage.kafka.configure_topic(topic, max_message_bytes=None)
+    stage.wait(3)  # the next one may have met it too
     for member in stage.fleet:
         if not member.process.alive:
             assert member.relay.log_contains("the relay halts"), f"{member.name} has not told why it ended"

@@ -76,8 +76,9 @@ def test_a_crash_between_acknowledgement_and_commit(relay, database, kafka, read
     again after it and are settled without being published again."""
     topic()
     consumer = reader()
-    insert(database, 1)
-    consumer.take(1)
+    insert(database, 100)  # the first record to a partition goes alone
+    consumer.take(100)
+    database.wait_empty()
     kafka.pause()
     insert(database, 500)
     database.wait("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE usename = 'outbox_relay'"

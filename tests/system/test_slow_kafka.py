@@ -41,14 +41,14 @@ def trickling(kafka, relay):
 def test_reports_that_trickle_in_do_not_keep_the_transaction_open(database, kafka, new_relay, reader, topic):
     """Otherwise vacuum would wait, and in the end the server would take the session, and the lock with it."""
     topic()
-    relay = new_relay(outbox={"stall_timeout": "4s"}, kafka={"properties": ["batch.num.messages=1"]}).start()
+    relay = new_relay(outbox={"stall_timeout": "4s", "batch_rows": 30_000}, kafka={"properties": ["batch.num.messages=1"]}).start()
     insert(database, 1)
     database.wait_empty()
-    insert(database, 10_000)
+    insert(database, 30_000)
     with trickling(kafka, relay):
         relay.wait_log(r"Kafka has not acknowledged a batch for \d+ s: the transaction is rolled back", timeout=90)
     consumer = reader()
-    assert len({record.event_id for record in consumer.take(10_001, timeout=60)}) == 10_001
+    assert len({record.event_id for record in consumer.take(30_001, timeout=60)}) == 30_001
     database.wait_empty(timeout=60)
     assert consumer.rest() == []
     assert "the session with the database is gone" not in relay.log()

@@ -158,6 +158,24 @@ static void reach_relief(struct world *w, bool relief)
 	step(w, (struct engine_input){.event = ON_ACQUIRED, .company = true, .relief = relief});
 }
 
+/* At the end of an outage for all another one has the sink again a moment before. */
+static void test_relief_must_last(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_relief(&w, false);
+	w.now_us += 250 * MS;
+	tell(&w, ON_TIMER);
+	step(&w, (struct engine_input){.event = ON_ACQUIRED, .company = true, .relief = true});
+	assert_is(&w, ENGINE_HOLDING, "timer");
+	w.now_us += 15 * SECOND;
+	tell(&w, ON_TIMER);
+	step(&w, (struct engine_input){.event = ON_ACQUIRED, .company = true, .relief = true});
+	assert_is(&w, ENGINE_HOLDING, "give-up timer");
+	finish(&w);
+}
+
 /* It may yet be delivered, and nobody else is there to do it. */
 static void test_what_the_sink_holds_is_left_to_it(void **state)
 {
@@ -411,6 +429,7 @@ int main(void)
 	    cmocka_unit_test(test_a_stop_does_not_wait_for_a_sink_that_is_gone),
 	    cmocka_unit_test(test_who_comes_and_goes_is_relied_on_later),
 	    cmocka_unit_test(test_it_abstains_until_the_sink_has_answered),
+	    cmocka_unit_test(test_relief_must_last),
 	    cmocka_unit_test(test_what_the_sink_holds_is_left_to_it),
 	    cmocka_unit_test(test_what_the_sink_holds_is_taken_back_for_others),
 	    cmocka_unit_test(test_a_broken_sink_is_rebuilt_without_shards),

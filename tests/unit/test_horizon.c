@@ -477,10 +477,14 @@ static void test_ids_set_back_void_the_floor(void **state)
 
 	(void)state;
 	horizon_claimed(&horizon, 0, 0, INT64_MAX);
-	horizon_observed(&horizon, 69, &nobody, 1);
+	assert_false(horizon_observed(&horizon, 69, &nobody, 1));
 	assert_int_equal(horizon.floor, 0);
-	assert_int_equal(horizon.ceiling, 69);
+	horizon_claimed(&horizon, 0, 0, INT64_MAX); /* above 70, where nothing can be */
+	assert_int_equal(horizon.floor, 0);
+	assert_true(horizon_wants(&horizon, 1));
+	assert_true(horizon_observed(&horizon, 69, &nobody, 1));
 	horizon_claimed(&horizon, 0, 0, INT64_MAX);
+	assert_int_equal(horizon.floor, 69);
 	horizon_observed(&horizon, -1, &nobody, 2); /* not known is not set back */
 	assert_int_equal(horizon.floor, 69);
 }

@@ -5,9 +5,10 @@
  * first request is refused, as happens while the broker does not know yet that it leads a partition
  * that was just made, and the second is on its way already, the second is written and the first
  * never can be: librdkafka is told OUT_OF_ORDER_SEQUENCE_NUMBER for it, takes it for a repetition
- * of what was written, and reports it as delivered (KAFKA-15591, KAFKA-14312: brokers before 4.4).
- * So until a partition has acknowledged a record of this producer, it gets no other. A broker
- * forgets idle producers after producer.id.expiration.ms, a day.
+ * of what was written, and reports it as delivered (KAFKA-15591, KAFKA-14312; brokers refuse the
+ * second since apache/kafka#23234 of August 2026). So until a partition has acknowledged a record
+ * of this producer, it gets no other. A broker forgets idle producers after
+ * producer.id.expiration.ms, a day.
  *
  * librdkafka chooses the partition within rd_kafka_producev, by the function given to it, and there
  * a record can be refused. Only while it does not know the topic's partitions yet it chooses later,

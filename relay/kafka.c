@@ -146,8 +146,9 @@ static void collect_graves(struct kafka *kafka, const struct timespec *deadline)
 
 	while (*at != NULL) {
 		struct grave *grave = *at;
-		int rc = deadline != NULL ? pthread_timedjoin_np(grave->thread, NULL, deadline)
-					  : pthread_tryjoin_np(grave->thread, NULL);
+		int rc = deadline != NULL
+			     ? pthread_clockjoin_np(grave->thread, NULL, CLOCK_MONOTONIC, deadline)
+			     : pthread_tryjoin_np(grave->thread, NULL);
 
 		if (rc != 0 && deadline == NULL) {
 			at = &grave->next;
@@ -311,7 +312,7 @@ static struct timespec deadline_in(int64_t ms)
 {
 	struct timespec at;
 
-	clock_gettime(CLOCK_REALTIME, &at);
+	clock_gettime(CLOCK_MONOTONIC, &at);
 	at.tv_sec += ms / 1000;
 	at.tv_nsec += (ms % 1000) * 1000000;
 	if (at.tv_nsec >= 1000000000) {

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from harness.fleet import owned, wait_spread
+from harness.fleet import owned, wait_spread, wait_standby
 from harness.waiting import holds
 from harness.writers import insert
 
@@ -146,9 +146,12 @@ def test_a_surplus_relay_leaves_the_bell_alone(fleet, database, reader):
     relays = fleet(2, **dict(SLOW, shards=1))
     shares = wait_spread(relays, 1, 0)
     owner, spare = sorted(relays, key=lambda relay: not shares[relay])
+    wait_standby(spare, "another relay owns the shard")
+    consumer = reader()
+    insert(database, 1)
+    consumer.take(1, timeout=5)  # by now the owner knows that it has company
     database.wait(ARMED)
     holds(lambda: database.value(ARMED), 1, "the bell stays armed")
-    consumer = reader()
     insert(database, 1)
     consumer.take(1, timeout=5)
     assert spare.stop() == 0

@@ -20,7 +20,9 @@ void engine_init(struct engine *engine, const struct engine_options *options,
 	engine->options = *options;
 	engine->batch = batch;
 	engine->state = ENGINE_OFFLINE;
-	engine->sink_gone_us = engine->relief_us = INT64_MAX;
+	/* Whether it has ever answered is not known: others are to be relied on before. */
+	engine->sink_gone_us = INT64_MIN;
+	engine->relief_us = INT64_MAX;
 	claims_init(&engine->claims);
 	engine->random = seed;
 }
@@ -543,7 +545,6 @@ static void on_stop_now(struct step *s)
 
 static void on_start(struct step *s)
 {
-	engine_watch_sink(s);
 	engine_set_timer(s, 0);
 }
 

@@ -215,10 +215,8 @@ void engine_watch_sink(struct step *s)
 {
 	struct engine *engine = s->engine;
 	if (!engine->sink_reachable) {
-		/* Whether it has ever answered is not known: others are to be relied on before. */
-		bool starts = s->input->event == ON_START;
 		if (engine->sink_gone_us == INT64_MAX)
-			engine->sink_gone_us = s->input->now_us - (starts ? ABSTAIN_US : 0);
+			engine->sink_gone_us = s->input->now_us;
 		return;
 	}
 	engine->sink_gone_us = INT64_MAX;

@@ -98,17 +98,26 @@ static char *clear(const struct making *m, const char *name, const char *rows)
 			 name, rows, m->limit);
 }
 
+/* Rows, which are named by the first statement, owned: locked, judged, and what is clear of them.
+ */
+static char *look(const struct making *m, char *first, const char *const names[4])
+{
+	char *lockable = locked(m, names[1], names[0]);
+	char *known = judged(m, names[2], names[0], names[1]);
+	char *free_rows = clear(m, names[3], names[2]);
+	char *sql = xasprintf("%s, %s, %s, %s", first, lockable, known, free_rows);
+	free(first);
+	free(lockable);
+	free(known);
+	free(free_rows);
+	return sql;
+}
+
 /* A look at the next rows. Their sizes are asked for at once, since mostly all is taken. */
 static char *near(const struct making *m)
 {
-	char *first = seen(m, "seen", m->limit), *second = locked(m, "locked", "seen");
-	char *third = judged(m, "judged", "seen", "locked"), *fourth = clear(m, "near", "judged");
-	char *sql = xasprintf("%s, %s, %s, %s", first, second, third, fourth);
-	free(first);
-	free(second);
-	free(third);
-	free(fourth);
-	return sql;
+	static const char *const names[] = {"seen", "locked", "judged", "near"};
+	return look(m, seen(m, names[0], m->limit), names);
 }
 
 /* What is worth locking of the rows far ahead: of the keys that a near look found held back, what
@@ -133,15 +142,8 @@ static char *others(const struct making *m)
 /* A look past the keys that are held back. */
 static char *far(const struct making *m)
 {
-	char *first = others(m), *second = locked(m, "others_locked", "others");
-	char *third = judged(m, "others_judged", "others", "others_locked");
-	char *fourth = clear(m, "far", "others_judged");
-	char *sql = xasprintf("%s, %s, %s, %s", first, second, third, fourth);
-	free(first);
-	free(second);
-	free(third);
-	free(fourth);
-	return sql;
+	static const char *const names[] = {"others", "others_locked", "others_judged", "far"};
+	return look(m, others(m), names);
 }
 
 /*

@@ -106,6 +106,13 @@ static void test_a_stop_in_a_look_is_not_forgotten(void **state)
 
 /* ---- without the sink ---- */
 
+/* For long enough to abstain. */
+static void lose_the_sink(struct world *w)
+{
+	tell(w, ON_UNREACHABLE);
+	w->now_us += 5 * SECOND;
+}
+
 static void test_without_the_sink_it_abstains_after_a_while(void **state)
 {
 	struct world w;
@@ -132,8 +139,7 @@ static void test_with_the_sink_it_is_back_at_once(void **state)
 
 	(void)state;
 	reach_standby(&w);
-	tell(&w, ON_UNREACHABLE);
-	w.now_us += 5 * SECOND;
+	lose_the_sink(&w);
 	tell(&w, ON_TIMER);
 	assert_is(&w, ENGINE_ACQUIRING, "acquire:abstains");
 	tell(&w, ON_BUSY);
@@ -144,18 +150,23 @@ static void test_with_the_sink_it_is_back_at_once(void **state)
 	finish(&w);
 }
 
+/* A look in which another relay has the sink, or none. */
+static void relief_seen(struct world *w, bool relief)
+{
+	step(w, (struct engine_input){.event = ON_ACQUIRED, .company = true, .relief = relief});
+}
+
 static void reach_relief(struct world *w, bool relief)
 {
 	reach_holding(w);
-	tell(w, ON_UNREACHABLE);
-	w->now_us += 5 * SECOND;
+	lose_the_sink(w);
 	tell(w, ON_TIMER);
 	assert_is(w, ENGINE_ACQUIRING, "acquire:abstains:keeps");
-	step(w, (struct engine_input){.event = ON_ACQUIRED, .company = true, .relief = relief});
+	relief_seen(w, relief);
 	assert_is(w, ENGINE_HOLDING, "timer");
 	w->now_us += 30 * SECOND;
 	tell(w, ON_TIMER);
-	step(w, (struct engine_input){.event = ON_ACQUIRED, .company = true, .relief = relief});
+	relief_seen(w, relief);
 }
 
 /* At the end of an outage for all another one has the sink again a moment before. */
@@ -167,11 +178,11 @@ static void test_relief_must_last(void **state)
 	reach_relief(&w, false);
 	w.now_us += 250 * MS;
 	tell(&w, ON_TIMER);
-	step(&w, (struct engine_input){.event = ON_ACQUIRED, .company = true, .relief = true});
+	relief_seen(&w, true);
 	assert_is(&w, ENGINE_HOLDING, "timer");
 	w.now_us += 15 * SECOND;
 	tell(&w, ON_TIMER);
-	step(&w, (struct engine_input){.event = ON_ACQUIRED, .company = true, .relief = true});
+	relief_seen(&w, true);
 	assert_is(&w, ENGINE_HOLDING, "give-up timer");
 	finish(&w);
 }
@@ -198,7 +209,7 @@ static void test_what_the_sink_holds_is_taken_back_for_others(void **state)
 	assert_is(&w, ENGINE_HOLDING, "give-up timer");
 	w.now_us += 250 * MS;
 	tell(&w, ON_TIMER);
-	step(&w, (struct engine_input){.event = ON_ACQUIRED, .company = true, .relief = true});
+	relief_seen(&w, true);
 	assert_is(&w, ENGINE_HOLDING, "timer");
 	w.now_us += 250 * MS;
 	report_all(&w, EVENT_RETURNED);
@@ -232,11 +243,10 @@ static void test_a_stop_does_not_wait_for_a_sink_that_is_gone(void **state)
 
 	(void)state;
 	reach_holding(&w);
-	tell(&w, ON_UNREACHABLE);
-	w.now_us += 5 * SECOND;
+	lose_the_sink(&w);
 	tell(&w, ON_STOP);
 	assert_is(&w, ENGINE_ACQUIRING, "acquire:abstains:keeps");
-	step(&w, (struct engine_input){.event = ON_ACQUIRED, .company = true, .relief = true});
+	relief_seen(&w, true);
 	assert_is(&w, ENGINE_HOLDING, "give-up timer");
 	report_all(&w, EVENT_RETURNED);
 	assert_is(&w, ENGINE_CLOSING, "clear close");
@@ -252,8 +262,7 @@ static void test_who_comes_and_goes_is_relied_on_later(void **state)
 	(void)state;
 	reach_standby(&w);
 	for (int i = 0; i < 4; i++) {
-		tell(&w, ON_UNREACHABLE);
-		w.now_us += 5 * SECOND;
+		lose_the_sink(&w);
 		tell(&w, ON_TIMER);
 		assert_is(&w, ENGINE_ACQUIRING, "acquire:abstains");
 		tell(&w, ON_BUSY);

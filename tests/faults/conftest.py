@@ -15,22 +15,16 @@ def thread():
     thread.stop()
 
 
-@pytest.fixture
-def raw(thread):
-    world = World(RawWire, thread)
-    yield world
-    world.close()
+def world_of(wire):
+    """A fixture: a world for this kind of peer."""
+    @pytest.fixture
+    def make(thread):
+        world = World(wire, thread)
+        yield world
+        world.close()
+    return make
 
 
-@pytest.fixture
-def postgres(thread):
-    world = World(PgWire, thread)
-    yield world
-    world.close()
-
-
-@pytest.fixture
-def broker(thread):
-    world = World(KafkaWire, thread)
-    yield world
-    world.close()
+raw = world_of(RawWire)
+postgres = world_of(PgWire)
+broker = world_of(KafkaWire)

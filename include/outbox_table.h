@@ -7,6 +7,8 @@
 
 #include "config.h"
 #include "error.h"
+#include "outbox_obstacles.h"
+#include "pgname.h"
 
 #include <libpq-fe.h>
 #include <stdbool.h>
@@ -22,27 +24,38 @@
 	"  THEN 'is partitioned and has no partition'"                                             \
 	" WHEN children.odd > 0"                                                                   \
 	"  THEN 'has a partition that is partitioned again, or is a foreign table'"                \
-	" END AS obstacle, children.count AS partitions,"                                          \
+	" END AS misfit, o.what AS obstacle, o.remedy,"                                            \
+	" m.what AS mark_obstacle, m.remedy AS mark_remedy, children.count AS partitions,"         \
 	" (SELECT string_agg(a.attname, chr(10) ORDER BY a.attnum) FROM pg_attribute a"            \
 	"  WHERE a.attrelid = c.oid AND a.attnum = ANY (p.partattrs)) AS partitioned_by"           \
 	" FROM pg_class c LEFT JOIN pg_partitioned_table p ON p.partrelid = c.oid"                 \
 	" CROSS JOIN LATERAL (SELECT count(*), count(*) FILTER (WHERE k.relkind <> 'r') AS odd"    \
 	"  FROM pg_inherits i JOIN pg_class k ON k.oid = i.inhrelid WHERE i.inhparent = c.oid)"    \
 	"  AS children"                                                                            \
+	" LEFT JOIN LATERAL " OUTBOX_OBSTACLE " AS o ON true"                                      \
+	" LEFT JOIN LATERAL " OUTBOX_MARK_OBSTACLE " AS m ON true"                                 \
 	" WHERE c.oid = to_regclass($1))"
 
+/* All text is borrowed from the result, and "" where there is none. */
 struct outbox_table {
-	char obstacle[80]; /* why it can be no outbox, after its name: "is no table"; or "" */
-	int partitions;	   /* 0: it is a plain table */
-	const char *partitioned_by; /* columns, a line each; borrowed from the result */
+	const char *misfit;   /* why it can be no outbox, after its name: "is no table" */
+	const char *obstacle; /* why no row can be settled, likewise, and what to do about it */
+	const char *remedy;
+	const char *mark_obstacle, *mark_remedy; /* likewise for settle = "mark" */
+	int partitions;				 /* 0: it is a plain table */
+	const char *partitioned_by;		 /* columns, a line each */
 };
 
 /* From the first row of a result with the query's columns. */
 void outbox_table_read(const PGresult *result, struct outbox_table *table);
 
-/* Whether it can be an outbox; otherwise false and err: "what is wrong; what to do", and so below.
- * name is for the words. */
-bool outbox_table_check(const struct outbox_table *table, const char *name, struct error *err);
+/* Whether it can be an outbox whose rows are settled so; otherwise false and err: "what is wrong;
+ * what to do", and so below. name is for the words. */
+bool outbox_table_check(const struct outbox_table *table, const char *name, bool mark,
+			struct error *err);
+
+/* Whether the relay's own schema is named; it holds no outbox. */
+bool outbox_name_check(const struct pgname *name, struct error *err);
 
 /* Whether the partitions, of which there are some, can be the shards of this configuration. */
 bool outbox_partitions_check(const struct outbox_table *table, const struct config *config,

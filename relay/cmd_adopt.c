@@ -23,8 +23,7 @@ static const char COLUMNS_SQL[] =
     " a.attnotnull AND EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid"
     "  AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indnkeyatts = 1"
     "  AND i.indkey[0] = a.attnum) AS is_unique"
-    " FROM pg_attribute a JOIN pg_type bt ON bt.oid = a.atttypid"
-    " JOIN pg_type t ON t.oid = CASE bt.typtype WHEN 'd' THEN bt.typbasetype ELSE bt.oid END"
+    " FROM pg_attribute a JOIN pg_type t ON t.oid = " OUTBOX_BASE_TYPE
     " LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum"
     " WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped"
     " ORDER BY a.attnum";

@@ -107,7 +107,9 @@ static bool check_table(struct subject *s)
 			    "table %s does not exist", s->shown);
 		return false;
 	}
-	return outbox_table_check(&s->table.outbox, s->shown, &err) || refuse(s, &err);
+	return outbox_table_check(&s->table.outbox, s->shown,
+				  s->config->outbox.settle == SETTLE_MARK, &err) ||
+	       refuse(s, &err);
 }
 
 /* Whether its partitions can be its shards. */

@@ -231,7 +231,7 @@ static bool fits(const struct request *request, const struct adopt_table *table,
 	char name[PGNAME_FULL_SIZE];
 
 	pgname_show(&table->facts.table, name);
-	if (!outbox_table_check(&table->outbox, name, err))
+	if (table->exists && !outbox_table_check(&table->outbox, name, request->target.mark, err))
 		return false;
 	if (table->outbox.partitions > 0 && request->adopt)
 		return error_set(err,

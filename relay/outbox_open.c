@@ -69,14 +69,9 @@ static const char leaves[] =
     "r.oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = to_regclass($1) AND "
     "(SELECT relkind FROM pg_class WHERE oid = inhparent) = 'p') ORDER BY r.oid";
 
-/* A domain may rest on a domain. */
-static const char columns[] =
-    "SELECT a.attname, (WITH RECURSIVE base (oid, below) AS ("
-    "SELECT t.oid, t.typbasetype FROM pg_type AS t WHERE t.oid = a.atttypid UNION ALL "
-    "SELECT t.oid, t.typbasetype FROM base JOIN pg_type AS t ON t.oid = base.below) "
-    "SELECT oid::int8 FROM base WHERE below = 0) FROM pg_attribute AS a "
-    "WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 "
-    "AND NOT a.attisdropped ORDER BY a.attnum";
+static const char columns[] = "SELECT a.attname, " OUTBOX_BASE_TYPE "::int8 FROM pg_attribute AS a "
+			      "WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 "
+			      "AND NOT a.attisdropped ORDER BY a.attnum";
 
 void outbox_open_connected(struct outbox *outbox)
 {
@@ -163,7 +158,8 @@ static bool check_facts(const struct outbox *outbox, const PGresult *result,
 				 "table %s does not exist in this database; run outbox-relay "
 				 "migrate, or mend outbox.table",
 				 table);
-	if (!outbox_table_check(catalog, table, err) ||
+	if (!outbox_table_check(catalog, table, outbox->config->outbox.settle == SETTLE_MARK,
+				err) ||
 	    (catalog->partitions > 0 &&
 	     !outbox_partitions_check(catalog, outbox->config, table, err)))
 		return false;

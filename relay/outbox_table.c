@@ -11,21 +11,42 @@
 #include <stdlib.h>
 #include <string.h>
 
-void outbox_table_read(const PGresult *result, struct outbox_table *table)
+static const char *text_of(const PGresult *result, const char *column)
 {
-	snprintf(table->obstacle, sizeof(table->obstacle), "%s",
-		 PQgetvalue(result, 0, PQfnumber(result, "obstacle")));
-	table->partitions = atoi(PQgetvalue(result, 0, PQfnumber(result, "partitions")));
-	table->partitioned_by = PQgetvalue(result, 0, PQfnumber(result, "partitioned_by"));
+	return PQgetvalue(result, 0, PQfnumber(result, column));
 }
 
-bool outbox_table_check(const struct outbox_table *table, const char *name, struct error *err)
+void outbox_table_read(const PGresult *result, struct outbox_table *table)
 {
-	return *table->obstacle == '\0' ||
+	*table = (struct outbox_table){.misfit = text_of(result, "misfit"),
+				       .obstacle = text_of(result, "obstacle"),
+				       .remedy = text_of(result, "remedy"),
+				       .mark_obstacle = text_of(result, "mark_obstacle"),
+				       .mark_remedy = text_of(result, "mark_remedy"),
+				       .partitions = atoi(text_of(result, "partitions")),
+				       .partitioned_by = text_of(result, "partitioned_by")};
+}
+
+bool outbox_table_check(const struct outbox_table *table, const char *name, bool mark,
+			struct error *err)
+{
+	if (*table->misfit != '\0')
+		return error_set(err,
+				 "%s %s; name a plain table, or one partitioned by hash of columns "
+				 "whose partitions are all plain tables, in outbox.table",
+				 name, table->misfit);
+	if (*table->obstacle != '\0')
+		return error_set(err, "%s %s; %s", name, table->obstacle, table->remedy);
+	return !mark || *table->mark_obstacle == '\0' ||
+	       error_set(err, "%s %s; %s", name, table->mark_obstacle, table->mark_remedy);
+}
+
+bool outbox_name_check(const struct pgname *name, struct error *err)
+{
+	return strcmp(name->schema, "outbox_relay") != 0 ||
 	       error_set(err,
-			 "%s %s; name a plain table, or one partitioned by hash of columns whose "
-			 "partitions are all plain tables, in outbox.table",
-			 name, table->obstacle);
+			 "schema outbox_relay is the relay's own and holds no outbox; move the "
+			 "table with ALTER TABLE ... SET SCHEMA, or name another one");
 }
 
 struct search {

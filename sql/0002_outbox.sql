@@ -26,6 +26,8 @@ DO $$
 DECLARE
     outbox regclass := current_setting('outbox_relay.outbox');
     id     name     := current_setting('outbox_relay.id');
+    leaf   regclass;
+    faults text;
 BEGIN
     IF current_setting('outbox_relay.settle') <> 'mark' THEN
         RETURN;
@@ -34,6 +36,39 @@ BEGIN
                     WHERE attrelid = outbox AND attname = 'published_at' AND NOT attisdropped) THEN
         EXECUTE format('ALTER TABLE %s ADD COLUMN published_at timestamptz', outbox);
     END IF;
+    -- A row that is published before the relay has seen it is never published. `outbox-relay migrate`
+    -- looks closer and says what to do.
+    FOR leaf, faults IN
+        SELECT a.attrelid, concat_ws(' and '
+             , CASE WHEN t.base NOT IN ('timestamptz', 'timestamp')
+                    THEN format('is of type %s and not timestamptz', format_type(a.atttypid, NULL)) END
+             , CASE WHEN a.attgenerated <> '' THEN format('is GENERATED AS (%s)', d.expr)
+                    WHEN coalesce(d.expr, t.initial) !~ '^NULL(::|$)'
+                    THEN format('has the default %s', coalesce(d.expr, t.initial)) END
+             , CASE WHEN a.attnotnull OR t.is_not_null THEN 'is NOT NULL' END)
+          FROM (SELECT outbox UNION SELECT relid FROM pg_partition_tree(outbox)) AS tree (relid)
+          JOIN pg_attribute a ON a.attrelid = tree.relid AND a.attname = 'published_at'
+           AND NOT a.attisdropped
+          LEFT JOIN LATERAL (SELECT pg_get_expr(adbin, adrelid) AS expr FROM pg_attrdef
+                              WHERE adrelid = a.attrelid AND adnum = a.attnum) AS d ON true
+         CROSS JOIN LATERAL (
+              WITH RECURSIVE base (level, oid) AS (
+                  SELECT 1, a.atttypid
+                   UNION ALL
+                  SELECT base.level + 1, p.typbasetype FROM base JOIN pg_type p ON p.oid = base.oid
+                   WHERE p.typbasetype <> 0)
+              SELECT (array_agg(p.typname::text ORDER BY base.level DESC))[1] AS base,
+                     bool_or(p.typnotnull) AS is_not_null,
+                     (array_agg(p.typdefault ORDER BY base.level)
+                         FILTER (WHERE p.typdefault IS NOT NULL))[1] AS initial
+                FROM base JOIN pg_type p ON p.oid = base.oid) AS t
+    LOOP
+        IF faults <> '' THEN
+            RAISE object_not_in_prerequisite_state USING MESSAGE = format('%s has a column '
+                'published_at that %s; the relay sets it, so it must be a timestamptz that is NULL '
+                'until then', leaf, faults);
+        END IF;
+    END LOOP;
     IF NOT EXISTS (SELECT FROM pg_index i
                      JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
                     WHERE i.indrelid = outbox AND i.indisvalid AND a.attname = id

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -30,32 +31,59 @@ static struct config config_of(char *key, int64_t shards)
 static const char *said(const struct config *config, int partitions, const char *columns)
 {
 	static struct error err;
-	struct outbox_table table = {"", partitions, columns};
+	struct outbox_table table = {
+	    .misfit = "", .partitions = partitions, .partitioned_by = columns};
 
 	return outbox_partitions_check(&table, config, "box", &err) ? "" : err.text;
 }
 
+enum { PARTITIONED_BY, MISFIT, OBSTACLE, REMEDY, MARK_OBSTACLE, MARK_REMEDY, PARTITIONS, COLUMNS };
+
+static void set(PGresult *result, int column, const char *value)
+{
+	char copy[64];
+
+	snprintf(copy, sizeof(copy), "%s", value);
+	PQsetvalue(result, 0, column, copy, (int)strlen(copy));
+}
+
 static void test_a_table_is_read(void **state)
 {
-	static char names[][16] = {"partitioned_by", "obstacle", "partitions"},
-		    values[][16] = {"a\nb", "is no table", "12"};
+	static char names[COLUMNS][16] = {"partitioned_by", "misfit",	   "obstacle",	"remedy",
+					  "mark_obstacle",  "mark_remedy", "partitions"};
 	PGresult *result = PQmakeEmptyPGresult(NULL, PGRES_TUPLES_OK);
-	PGresAttDesc columns[3] = {{.name = names[0]}, {.name = names[1]}, {.name = names[2]}};
+	PGresAttDesc columns[COLUMNS] = {{NULL}};
 	struct outbox_table table;
 	struct error err;
 
 	(void)state;
-	PQsetResultAttrs(result, 3, columns);
-	for (int i = 0; i < 3; i++)
-		PQsetvalue(result, 0, i, values[i], (int)strlen(values[i]));
+	for (int i = 0; i < COLUMNS; i++)
+		columns[i].name = names[i];
+	PQsetResultAttrs(result, COLUMNS, columns);
+	set(result, PARTITIONED_BY, "a\nb");
+	set(result, PARTITIONS, "12");
 	outbox_table_read(result, &table);
 	assert_int_equal(table.partitions, 12);
 	assert_string_equal(table.partitioned_by, "a\nb");
-	assert_false(outbox_table_check(&table, "box", &err));
-	assert_memory_equal(err.text, "box is no table; name ", 22);
-	PQsetvalue(result, 0, 1, NULL, -1);
+	assert_true(outbox_table_check(&table, "box", true, &err));
+
+	set(result, MARK_OBSTACLE, "cannot be marked");
+	set(result, MARK_REMEDY, "mark it");
 	outbox_table_read(result, &table);
-	assert_true(outbox_table_check(&table, "box", &err));
+	assert_true(outbox_table_check(&table, "box", false, &err));
+	assert_false(outbox_table_check(&table, "box", true, &err));
+	assert_string_equal(err.text, "box cannot be marked; mark it");
+
+	set(result, OBSTACLE, "is UNLOGGED");
+	set(result, REMEDY, "log it");
+	outbox_table_read(result, &table);
+	assert_false(outbox_table_check(&table, "box", false, &err));
+	assert_string_equal(err.text, "box is UNLOGGED; log it");
+
+	set(result, MISFIT, "is no table");
+	outbox_table_read(result, &table);
+	assert_false(outbox_table_check(&table, "box", false, &err));
+	assert_memory_equal(err.text, "box is no table; name ", 22);
 	PQclear(result);
 }
 

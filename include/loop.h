@@ -15,7 +15,6 @@ struct loop;
 struct loop_io;
 struct loop_timer;
 struct loop_signal;
-struct event_base; /* libevent's, for http.c */
 
 enum { LOOP_READ = 1, LOOP_WRITE = 2 };
 
@@ -23,7 +22,6 @@ struct loop *loop_new(void);
 void loop_free(struct loop **loop);
 void loop_run(struct loop *loop);  /* until loop_stop */
 void loop_stop(struct loop *loop); /* leaves loop_run after the current callback */
-struct event_base *loop_base(struct loop *loop);
 
 /* Watches fd for what; persistent. */
 struct loop_io *loop_io_new(struct loop *loop, int fd, int what, void (*ready)(int what, void *arg),

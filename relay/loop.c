@@ -94,11 +94,6 @@ void loop_stop(struct loop *loop)
 	event_base_loopbreak(loop->base);
 }
 
-struct event_base *loop_base(struct loop *loop)
-{
-	return loop->base;
-}
-
 static void io_ready(evutil_socket_t fd, short events, void *arg)
 {
 	struct loop_io *io = arg;

@@ -14,7 +14,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 OWNERS = {
     "libpq-fe.h": ["pg*.c", "outbox*.c", "cmd_*.c"],
     "librdkafka/*": ["kafka*.c"],
-    "event2/*": ["loop.c", "http.c"],
+    "event2/*": ["loop.c"],
     "libconfig.h": ["config*.c"],
     "jansson.h": ["pages.c", "cmd_*.c"],
     "systemd/*": ["daemon.c"],

@@ -1,0 +1,100 @@
+"""File descriptors that run out: the relay lives, goes on publishing, says so and serves again."""
+import os
+import resource
+import socket
+
+from harness.waiting import until
+from harness.writers import insert
+
+
+def idle_connections(relay, count):
+    """So many connections to the relay's HTTP port that send nothing."""
+    host, port = relay.wait_log(r"http listens on (\S+):(\d+)").groups()
+    made = []
+    for _ in range(count):
+        raw = socket.socket()
+        raw.settimeout(10)
+        raw.setblocking(False)
+        raw.connect_ex((host, int(port)))
+        made.append(raw)
+    return made
+
+
+def limit_descriptors(relay, count):
+    resource.prlimit(relay.process.pid, resource.RLIMIT_NOFILE, (count, 4096))
+
+
+def open_descriptors(relay):
+    return len(os.listdir(f"/proc/{relay.process.pid}/fd"))
+
+
+def test_a_low_limit_and_idle_connections(database, new_relay, reader):
+    """A relay under `ulimit -n 40` with 60 idle connections to its HTTP port."""
+    relay = new_relay()
+    relay.process.argv = ["prlimit", "--nofile=40", "--"] + relay.process.argv
+    relay.start()
+    insert(database, 1)
+    reader().take(1)
+    idle = idle_connections(relay, 60)
+    relay.wait_log("file descriptors are short")
+    insert(database, 10)
+    reader().take(11)
+    assert relay.get("/healthz")[0] == 200
+    for raw in idle:
+        raw.close()
+    assert relay.get("/metrics")[0] == 200
+
+
+def test_a_limit_lowered_while_it_runs(database, relay, reader):
+    """No descriptor is left for a single connection, and later there are some again."""
+    insert(database, 1)
+    reader().take(1)
+    limit_descriptors(relay, 8)
+    waiting = idle_connections(relay, 1)[0]
+    waiting.setblocking(True)
+    waiting.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    relay.wait_log("file descriptors are short")
+    insert(database, 10)
+    reader().take(11)
+    assert relay.process.alive
+    limit_descriptors(relay, 1024)
+    assert b" 200 " in waiting.recv(4096).split(b"\r\n")[0]
+    assert relay.get("/metrics")[0] == 200
+
+
+def test_no_descriptor_for_a_new_session(database, relay, reader):
+    """The session ends while no descriptor is free: the relay says why, tries again and recovers."""
+    insert(database, 1)
+    reader().take(1)
+    limit_descriptors(relay, 8)
+    database.value("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+                   " WHERE usename = 'outbox_relay' AND datname = current_database()")
+    # Its own descriptor was freed; others take the low numbers.
+    with_limit_two = relay.wait_log("session with the database is gone")
+    assert with_limit_two and relay.process.alive
+    limit_descriptors(relay, 1024)
+    insert(database, 10)
+    reader().take(11)
+
+
+def test_at_most_64_connections(relay):
+    """More connections than 64 close the oldest idle ones, so that a scraper is always served."""
+    before = open_descriptors(relay)
+    idle = idle_connections(relay, 200)
+    until(lambda: closed(idle) >= 200 - 64, 5, "the oldest connections to be closed", every=0.05)
+    assert open_descriptors(relay) <= before + 64
+    assert relay.get("/healthz")[0] == 200
+    assert relay.get("/metrics")[0] == 200
+
+
+def closed(connections):
+    """How many of them the relay has closed."""
+    count = 0
+    for raw in connections:
+        try:
+            count += raw.recv(1) == b""
+        except BlockingIOError:
+            pass
+        except OSError:
+            count += 1
+    return count

@@ -101,9 +101,12 @@ char *outbox_sql_purge(const struct outbox_shape *shape, size_t leaf, int64_t re
 
 char *outbox_sql_left(const struct outbox_shape *shape, size_t leaf); /* $1 first id: the next id */
 
+/* When session "a" of pg_stat_activity started, in microseconds; NULL of another role's. */
+#define OUTBOX_SQL_STARTED "(extract(epoch FROM a.backend_start) * 1000000)::int8"
+
 /* Statements on the outbox as a whole. */
 char *outbox_sql_fleet(
-    const struct outbox_shape *shape); /* rows of lock, pid, paused, the same, sending since */
+    const struct outbox_shape *shape); /* rows of lock, pid, paused, the same, started */
 /* An int8 that may be NULL, and whether the table's name still means the same table. */
 char *outbox_sql_drawn(const struct outbox_shape *shape);
 char *outbox_sql_writers(const struct outbox_shape *shape); /* rows of virtualtransaction */

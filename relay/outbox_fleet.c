@@ -35,7 +35,7 @@ static int layout(const struct outbox *outbox)
 struct sight {
 	struct spread_view view;
 	int other_layout; /* of a relay at work; -1: none */
-	bool former;	  /* this relay's former session is still there */
+	bool previous;	  /* this relay's previous session is still there */
 	bool abstainers;  /* others without the sink are there */
 };
 
@@ -84,8 +84,8 @@ static void tell_busy(struct outbox *outbox, const struct sight *sight)
 	const struct source_events *events = outbox->source.events;
 	char why[96];
 	outbox->source.yields = false;
-	if (sight->former)
-		snprintf(why, sizeof(why), "this relay's former session still has its shards");
+	if (sight->previous)
+		snprintf(why, sizeof(why), "this relay's previous session still has its shards");
 	else if (sight->other_layout > 0)
 		snprintf(why, sizeof(why),
 			 "relays with %d shard%s are at work; waiting for their end",
@@ -171,8 +171,17 @@ static void read_lock(const struct outbox *outbox, struct sight *sight, uint32_t
 	}
 }
 
+static void read_session(struct outbox *outbox, struct sight *sight, int pid, int64_t started_us)
+{
+	const struct session_id *previous = &outbox->previous;
+	if (pid == sight->view.self)
+		outbox->session = (struct session_id){pid, started_us};
+	else if (pid == previous->pid && started_us == previous->started_us)
+		sight->previous = true;
+}
+
 /* False if the outbox is not there any more, or not the same. */
-static bool read_sight(const struct outbox *outbox, const PGresult *result, struct sight *sight)
+static bool read_sight(struct outbox *outbox, const PGresult *result, struct sight *sight)
 {
 	memset(sight, 0, sizeof(*sight));
 	sight->other_layout = -1;
@@ -187,7 +196,7 @@ static bool read_sight(const struct outbox *outbox, const PGresult *result, stru
 		int pid = atoi(PQgetvalue(result, i, 1));
 		read_lock(outbox, sight, (uint32_t)strtoul(PQgetvalue(result, i, 0), NULL, 10),
 			  pid);
-		sight->former |= pid == outbox->former_pid;
+		read_session(outbox, sight, pid, strtoll(PQgetvalue(result, i, 4), NULL, 10));
 	}
 	return PQntuples(result) > 0 && PQgetvalue(result, 0, 3)[0] == 't';
 }
@@ -230,7 +239,7 @@ static void reclaim(struct outbox *outbox, const struct spread_view *view, struc
 {
 	for (int k = 0; k < view->shards; k++) {
 		bool others = view->owner[k] != 0 && view->owner[k] != view->self &&
-			      view->owner[k] != outbox->former_pid;
+			      view->owner[k] != outbox->previous.pid;
 		if (others)
 			outbox->before.owned[k] = false;
 		else if (view->owner[k] == 0 && outbox->before.owned[k] && !view->paused)
@@ -312,7 +321,6 @@ static void on_look(struct outbox *outbox, PGresult *result)
 	struct shards ripe;
 	struct spread_plan plan;
 	bool there = read_sight(outbox, result, &sight);
-	outbox_hung_look(outbox, result);
 	PQclear(result);
 	if (!there) {
 		outbox_give_up(outbox, false,
@@ -320,8 +328,8 @@ static void on_look(struct outbox *outbox, PGresult *result)
 			       "changed, or it has left schema outbox_relay");
 		return;
 	}
-	if (!sight.former)
-		outbox->former_pid = 0;
+	if (!sight.previous)
+		outbox->previous.pid = 0;
 	if (outbox->keeps) {
 		tell(outbox, &sight, false);
 		return;
@@ -330,7 +338,7 @@ static void on_look(struct outbox *outbox, PGresult *result)
 	spread_plan(&sight.view, &ripe, &plan);
 	reclaim(outbox, &sight.view, &plan.take);
 	bool works = shards_owned(&outbox->source.shards) > 0;
-	bool may_begin = sight.other_layout < 0 && !sight.former;
+	bool may_begin = sight.other_layout < 0 && !sight.previous;
 	if (shards_owned(&plan.give) > 0)
 		give(outbox, &plan.give);
 	if (shards_owned(&plan.take) > 0 && (works || may_begin))
@@ -393,20 +401,20 @@ static int shard_count(const struct outbox *outbox)
 }
 
 /* The server may not have noticed that a connection of ours is gone. What its session published is
- * settled in its shards, so no others are taken before it has ended. Its locks prove that the
- * process id is still its own. */
-static void end_former_session(struct outbox *outbox)
+ * settled in its shards, so no others are taken before it has ended. A session of the same role may
+ * be ended without a right of its own (manual: pg_terminate_backend). */
+static void end_previous_session(struct outbox *outbox)
 {
-	char where[200];
-	if (outbox->former_pid == 0)
+	const struct session_id *previous = &outbox->previous;
+	char sql[400];
+	if (previous->pid == 0)
 		return;
-	snprintf(
-	    where, sizeof(where),
-	    "EXISTS (SELECT FROM pg_locks AS l WHERE l.pid = a.pid AND l.locktype = 'advisory' "
-	    "AND l.classid = %u::oid AND l.objid IN (%d::int8::oid, %d::int8::oid))",
-	    outbox->shape.oid, (int)outbox_member_lock(layout(outbox), false),
-	    (int)outbox_member_lock(layout(outbox), true));
-	outbox_hung_end(outbox, outbox->former_pid, where);
+	snprintf(sql, sizeof(sql),
+		 "SELECT pg_terminate_backend(a.pid) FROM pg_stat_get_activity(%d) AS a WHERE "
+		 "a.usesysid = (SELECT oid FROM pg_roles WHERE rolname = current_user) "
+		 "AND a.pid <> pg_backend_pid() AND " OUTBOX_SQL_STARTED " = %lld",
+		 previous->pid, (long long)previous->started_us);
+	pg_ask(outbox->pg, TAG_IGNORE, sql, NULL, 0, false);
 }
 
 void outbox_fleet_join(struct outbox *outbox)
@@ -417,12 +425,13 @@ void outbox_fleet_join(struct outbox *outbox)
 		shards_clear(&outbox->before, count);
 	shards_clear(&outbox->source.shards, count);
 	outbox->joined_us = clock_monotonic_us();
-	outbox->rejoined = outbox->former_pid != 0;
+	outbox->rejoined = outbox->previous.pid != 0;
+	outbox->session.pid = 0;
 	shards_clear(&outbox->handed_over, count);
 	memset(outbox->free_since_us, 0, sizeof(outbox->free_since_us));
 	refresh_owned(outbox);
 	ask_membership(outbox, "pg_advisory_lock_shared");
-	end_former_session(outbox);
+	end_previous_session(outbox);
 	tell_others(outbox, NULL);
 	pg_sync(outbox->pg);
 	ask_look(outbox, TAG_FLEET);
@@ -437,7 +446,7 @@ void outbox_fleet_leave(struct outbox *outbox)
 
 void outbox_fleet_lost(struct outbox *outbox)
 {
-	if (outbox->serving)
-		outbox->former_pid = pg_backend(outbox->pg);
+	if (outbox->serving && outbox->session.pid != 0)
+		outbox->previous = outbox->session;
 	shards_clear(&outbox->source.shards, outbox->source.shards.count);
 }

@@ -61,14 +61,12 @@ struct asked {
 	int64_t *rows; /* owned; of each leaf, in their order */
 };
 
-/* Another relay's session that sends an answer which is not read. */
-struct hung {
+/* A session, as the server knows it. After a restart of a server in a container its process ids
+ * begin anew, so that the number alone may soon be that of another relay's session. */
+struct session_id {
 	int pid; /* 0: none */
-	char query_start[40];
-	int64_t since_us;
+	int64_t started_us;
 };
-
-enum { HUNG_MAX = 16 };
 
 struct outbox {
 	struct source source; /* first: the rest of the program sees only this */
@@ -100,7 +98,8 @@ struct outbox {
 
 	struct loop_timer *heartbeat;
 	int64_t beat_us,
-	    heard_us;	     /* the last heartbeat, and the last one with an answer after it */
+	    heard_us;	     /* the last heartbeat, and the last one after which something came */
+	unsigned reads;	     /* pg_reads at the last heartbeat */
 	unsigned deaf;	     /* sessions given up in a row that had answered no claim */
 	bool serving;	     /* the session is set up */
 	bool in_transaction; /* as asked for */
@@ -118,9 +117,9 @@ struct outbox {
 	bool abstains;			   /* which of a member's locks is held */
 	bool keeps;			   /* the look under way takes and gives nothing */
 	bool first_look;
-	int former_pid;		    /* of the backend of the last session that served; 0: none */
+	struct session_id session;  /* this one, once a look has seen it */
+	struct session_id previous; /* the last one that had joined, until it is gone */
 	struct shards taken;	    /* by the try under way */
-	struct hung hung[HUNG_MAX]; /* outbox_hung.c */
 };
 
 /* Ends the session and tells why. */
@@ -167,12 +166,6 @@ void outbox_fleet_answered(struct outbox *outbox, enum tag tag, PGresult *result
 void outbox_fleet_leave(struct outbox *outbox);
 /* These of so many shards, "8 {0,3}", were handed over by another relay. */
 void outbox_fleet_freed(struct outbox *outbox, const char *which);
-/* Looks in the answer of "fleet" for sessions of relays that hang while they are being sent to. */
-void outbox_hung_look(struct outbox *outbox, const PGresult *sight);
-/* Ends another session of our role if this is true of it, "a" being its row in pg_stat_activity. To
- * be synced. */
-void outbox_hung_end(struct outbox *outbox, int pid, const char *where);
-
 /* The session is gone, and the shards with it. */
 void outbox_fleet_lost(struct outbox *outbox);
 /* Tells the answer of a look: shards are ours, or not. */

@@ -449,22 +449,20 @@ char *outbox_sql_left(const struct outbox_shape *shape, size_t leaf)
 	return sql;
 }
 
-/* One row at least while the outbox is known; with the lock of a member, since when it has been
- * sending an answer that is not read. Two-key advisory locks have objsubid 2 (manual:
- * pg_locks). */
+/* One row at least while the outbox is known. When a session started is told of those of our own
+ * role only (manual: pg_stat_activity). Two-key advisory locks have objsubid 2 (manual: pg_locks).
+ */
 char *outbox_sql_fleet(const struct outbox_shape *shape)
 {
 	char *same = still_the_same(shape);
 	char *sql = xasprintf(
-	    "SELECT l.objid::int8, l.pid, o.paused, %s, CASE WHEN l.objid::int8 < %d THEN "
-	    "(SELECT a.query_start::text FROM pg_stat_get_activity(l.pid) AS a "
-	    "WHERE a.wait_event = 'ClientWrite') END FROM outbox_relay.outboxes AS o "
+	    "SELECT l.objid::int8, l.pid, o.paused, %s, (SELECT " OUTBOX_SQL_STARTED
+	    " FROM pg_stat_get_activity(l.pid) AS a) FROM outbox_relay.outboxes AS o "
 	    "LEFT JOIN pg_locks AS l ON l.locktype = 'advisory' "
 	    "AND l.database = %u::oid AND l.classid = o.outbox::oid "
 	    "AND l.objsubid = 2 AND l.granted "
 	    "AND l.objid::int8 BETWEEN %d AND %d WHERE o.outbox = %u::oid",
-	    same, OUTBOX_SHARD_LOCK, shape->database, OUTBOX_ABSTAIN_LOCK,
-	    OUTBOX_SHARD_LOCK | 0xffffff, shape->oid);
+	    same, shape->database, OUTBOX_ABSTAIN_LOCK, OUTBOX_SHARD_LOCK | 0xffffff, shape->oid);
 	free(same);
 	return sql;
 }

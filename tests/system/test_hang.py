@@ -97,7 +97,7 @@ def test_paused_with_events_at_kafka(fleet, database, kafka, reader):
 
 
 def test_paused_in_the_midst_of_an_answer(fleet, database, reader):
-    """The server is writing megabytes to a relay that reads no more: its session is neither idle nor alive."""
+    """The server is writing megabytes to a relay that reads no more. Its session is not idle: tcp_user_timeout ends it."""
     relays = fleet(2, shards=1, session_timeout="1s")
     shares = wait_spread(relays, 1, 0)
     owner, other = sorted(relays, key=lambda relay: not shares[relay])

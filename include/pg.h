@@ -67,6 +67,9 @@ void pg_sync(struct pg *pg);
 /* The backend process as the client was told at connect; a pooler tells a number of its own. */
 int pg_backend(const struct pg *pg);
 
+/* Grows whenever something has arrived, be it a part of an answer only. */
+unsigned pg_reads(const struct pg *pg);
+
 /* An error result as words: "SQLSTATE 42P01: relation ... does not exist". */
 void pg_result_error(const PGresult *result, struct error *err);
 

@@ -28,6 +28,15 @@ bool outbox_was_stopped(struct outbox *outbox)
 	return true;
 }
 
+/* A large answer may take longer over a slow network: what arrives of it counts. */
+static void note_reads(struct outbox *outbox)
+{
+	unsigned reads = pg_reads(outbox->pg);
+	if (reads != outbox->reads)
+		outbox->heard_us = outbox->beat_us;
+	outbox->reads = reads;
+}
+
 /* A connection may be swallowed by something in between that answers for the server's kernel. */
 static bool is_deaf(struct outbox *outbox)
 {
@@ -48,7 +57,10 @@ static void beat(struct outbox *outbox)
 	if (outbox_was_stopped(outbox))
 		return;
 	outbox->beat_us = clock_monotonic_us();
-	if (!outbox->serving || is_deaf(outbox))
+	if (!outbox->serving)
+		return;
+	note_reads(outbox);
+	if (is_deaf(outbox))
 		return;
 	pg_ask(outbox->pg, TAG_IGNORE, "SELECT", NULL, 0, false);
 	pg_sync(outbox->pg);

@@ -32,6 +32,7 @@ struct pg {
 	int *asked;		  /* ring of tags, oldest at head */
 	size_t head, count, capacity;
 	unsigned busy; /* callbacks under way: freeing waits */
+	unsigned reads;
 	bool closed;
 	struct pg_failure failure; /* its words are in why */
 	struct error why;
@@ -361,6 +362,7 @@ static void read_on(struct pg *pg)
 		take_the_rest(pg);
 		return;
 	}
+	pg->reads++;
 	take_answers(pg);
 	take_notifications(pg);
 	if (!pg->closed)
@@ -505,6 +507,11 @@ void pg_sync(struct pg *pg)
 int pg_backend(const struct pg *pg)
 {
 	return PQbackendPID(pg->conn);
+}
+
+unsigned pg_reads(const struct pg *pg)
+{
+	return pg->reads;
 }
 
 /* ---- numbers ---- */

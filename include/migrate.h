@@ -15,8 +15,9 @@
 
 struct migrate_target {
 	struct pgname outbox;
-	const char *id; /* the column */
-	bool mark;	/* settle = "mark" */
+	const char *id, *event_id; /* the columns */
+	const char *role;	   /* of the relay; NULL: as it is, at first outbox_relay */
+	bool mark;		   /* settle = "mark" */
 	/* How many a new table is to have, in digits; NULL: it is to be a plain one. */
 	const char *partitions;
 };
@@ -33,6 +34,10 @@ int migrate_latest(void);
 /* The script that makes a new table in target->partitions partitions, to be run before the
  * migrations; malloc'd. */
 char *migrate_partitions(const struct migrate_target *target, struct error *err);
+
+/* What must hold before anything of ours is made or changed, as a script that changes nothing;
+ * malloc'd. */
+char *migrate_guard(const struct migrate_target *target, struct error *err);
 
 /* All migrations as one script for another tool, or the uninstall script; malloc'd. before is SQL
  * to run first, or NULL. */

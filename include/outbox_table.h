@@ -8,7 +8,6 @@
 #include "config.h"
 #include "error.h"
 #include "outbox_obstacles.h"
-#include "pgname.h"
 
 #include <libpq-fe.h>
 #include <stdbool.h>
@@ -53,9 +52,6 @@ void outbox_table_read(const PGresult *result, struct outbox_table *table);
  * what to do", and so below. name is for the words. */
 bool outbox_table_check(const struct outbox_table *table, const char *name, bool mark,
 			struct error *err);
-
-/* Whether the relay's own schema is named; it holds no outbox. */
-bool outbox_name_check(const struct pgname *name, struct error *err);
 
 /* Whether the partitions, of which there are some, can be the shards of this configuration. */
 bool outbox_partitions_check(const struct outbox_table *table, const struct config *config,

@@ -25,6 +25,9 @@ struct pgname {
  * case if it is not. Without a schema it is "public": no search_path decides what we read. */
 bool pgname_parse(const char *text, struct pgname *name, struct error *err);
 
+/* Whether a table of this name may be an outbox: schema outbox_relay holds none. */
+bool pgname_check(const struct pgname *name, struct error *err);
+
 /* One name as a quoted identifier. out has PGNAME_QUOTED_SIZE bytes; ident is under PGNAME_SIZE. */
 void pgname_quote(const char *ident, char *out);
 

@@ -31,9 +31,14 @@ static const char HELP[] =
     "several\n"
     "                      relays to share. A table that exists must have as many; without this\n"
     "                      option one that is partitioned by hash is taken as it is\n"
+    "      --role ROLE     the relay's role of this outbox instead of outbox_relay, and "
+    "ROLE_writer\n"
+    "                      instead of outbox_writer, so that services in one database share no\n"
+    "                      rights. Without it an outbox keeps the roles it has\n"
     "      --print         write the SQL to stdout as one script and connect to nothing\n"
-    "      --uninstall     with --print: the script that takes the relay out again. It drops the\n"
-    "                      relay's own objects and keeps the outbox table\n"
+    "      --uninstall     with --print: the script that takes this outbox from the relay again,\n"
+    "                      and with the last outbox the relay's own objects. It keeps the outbox\n"
+    "                      table, and all that migrate has not made\n"
     "      --adopt         make an existing outbox table one the relay can use, and print the\n"
     "                      block for the configuration. With --print it connects to look at the\n"
     "                      table, and writes what it would do\n"
@@ -56,6 +61,10 @@ static const char HELP[] =
 /* Each partition costs the relay that owns it a statement per claim. */
 enum { PARTITIONS_MIN = 2, PARTITIONS_MAX = 256 };
 
+/* A role's name with this behind it is one, too (sql/0004_roles.sql). */
+#define WRITER "_writer"
+enum { ROLE_MAX = PGNAME_SIZE - sizeof(WRITER) };
+
 struct request {
 	struct config *config; /* owned; NULL when there is no file */
 	const char *path;      /* NULL: the default one */
@@ -74,11 +83,12 @@ static const struct config_columns standard_columns = {
 
 static int parse_options(int argc, char **argv, struct request *request)
 {
-	enum { DSN = 256, TABLE, PARTITIONS, PRINT, UNINSTALL, ADOPT };
+	enum { DSN = 256, TABLE, PARTITIONS, ROLE, PRINT, UNINSTALL, ADOPT };
 	static const struct option options[] = {{"config", required_argument, NULL, 'c'},
 						{"dsn", required_argument, NULL, DSN},
 						{"table", required_argument, NULL, TABLE},
 						{"partitions", required_argument, NULL, PARTITIONS},
+						{"role", required_argument, NULL, ROLE},
 						{"print", no_argument, NULL, PRINT},
 						{"uninstall", no_argument, NULL, UNINSTALL},
 						{"adopt", no_argument, NULL, ADOPT},
@@ -100,6 +110,9 @@ static int parse_options(int argc, char **argv, struct request *request)
 			break;
 		case PARTITIONS:
 			request->target.partitions = optarg;
+			break;
+		case ROLE:
+			request->target.role = optarg;
 			break;
 		case PRINT:
 			request->print = true;
@@ -135,6 +148,11 @@ static bool is_number_of_partitions(const char *text)
 	       atoi(text) <= PARTITIONS_MAX;
 }
 
+static bool is_role(const char *text)
+{
+	return *text != '\0' && strlen(text) <= ROLE_MAX;
+}
+
 /* Whether the options go together; -1 if they do. */
 static int judge(const struct request *request)
 {
@@ -142,6 +160,16 @@ static int judge(const struct request *request)
 
 	if (request->uninstall && (!request->print || request->adopt || partitions))
 		return usage("--uninstall goes with --print only: it is run by hand");
+	if (request->uninstall && request->target.role)
+		return usage("--uninstall knows the roles of the outbox: leave --role out");
+	if (request->target.role && !is_role(request->target.role)) {
+		fprintf(
+		    stderr,
+		    "outbox-relay migrate: --role \"%s\" must have 1 to %d bytes, as its writers "
+		    "are called ROLE" WRITER "\n",
+		    request->target.role, ROLE_MAX);
+		return EXIT_USAGE;
+	}
 	if (partitions && !is_number_of_partitions(partitions)) {
 		fprintf(stderr,
 			"outbox-relay migrate: --partitions \"%s\" is no number from %d to %d\n",
@@ -174,9 +202,11 @@ static int complete(struct request *request)
 		if (!request->table)
 			request->table = request->config->outbox.table;
 	}
-	if (!pgname_parse(request->table, &request->target.outbox, &err))
+	if (!pgname_parse(request->table, &request->target.outbox, &err) ||
+	    !pgname_check(&request->target.outbox, &err))
 		return usage(err.text);
 	request->target.id = request->columns.id;
+	request->target.event_id = request->columns.event_id;
 	return -1;
 }
 
@@ -402,7 +432,7 @@ static int apply_or_print(PGconn *conn, struct request *request, struct adopt_ta
 			  struct error *err)
 {
 	struct adopt_plan plan = {.sql = NULL};
-	const char *configured_id = request->target.id;
+	const struct migrate_target configured = request->target;
 	char *config = NULL;
 	int status, before;
 
@@ -412,6 +442,7 @@ static int apply_or_print(PGconn *conn, struct request *request, struct adopt_ta
 		if (!adopt_plan(&table->facts, &request->columns, &plan, err))
 			return command_failed("migrate", err);
 		request->target.id = plan.columns[ADOPT_ID];
+		request->target.event_id = plan.columns[ADOPT_EVENT_ID];
 		config = adopt_config(&table->facts, &plan, request->target.mark);
 		adopt_explain(table, &plan);
 	}
@@ -427,7 +458,7 @@ static int apply_or_print(PGconn *conn, struct request *request, struct adopt_ta
 		hint();
 	}
 	free(config);
-	request->target.id = configured_id; /* the plan's goes with the plan */
+	request->target = configured; /* the plan's names go with the plan */
 	adopt_plan_free(&plan);
 	return status;
 }
@@ -449,6 +480,16 @@ static int print_unseen(const struct request *request)
 	return status;
 }
 
+/* Nothing is asked of a schema of this name that is another's. */
+static bool guard(PGconn *conn, const struct request *request, struct error *err)
+{
+	char *sql = migrate_guard(&request->target, err);
+	bool good = sql && pgsync_script(conn, "looking at schema outbox_relay", sql, err);
+
+	free(sql);
+	return good;
+}
+
 static int with_connection(struct request *request)
 {
 	struct adopt_table table = {.facts = {.table = request->target.outbox}};
@@ -464,7 +505,7 @@ static int with_connection(struct request *request)
 			  " set_config('client_min_messages', 'warning', true);"
 			  " SELECT pg_advisory_xact_lock(" MIGRATE_LOCK ")",
 			  &err) &&
-	    adopt_table_read(conn, &table, &err) &&
+	    guard(conn, request, &err) && adopt_table_read(conn, &table, &err) &&
 	    (request->config || keep_settle(conn, request, &err)))
 		status = apply_or_print(conn, request, &table, &err);
 	else

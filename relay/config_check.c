@@ -12,7 +12,7 @@ bool config_check_table(const char *text, struct error *err)
 {
 	struct pgname name;
 
-	return pgname_parse(text, &name, err);
+	return pgname_parse(text, &name, err) && pgname_check(&name, err);
 }
 
 static bool is_port(const char *text)

@@ -79,6 +79,8 @@ static const char *value_of(const char *name, size_t len, const struct migrate_t
 	    {"outbox_schema", target->outbox.schema},
 	    {"outbox_table", target->outbox.table},
 	    {"outbox_id", target->id},
+	    {"outbox_event_id", target->event_id},
+	    {"relay_role", target->role ? target->role : ""},
 	    {"settle", target->mark ? "mark" : "delete"},
 	    {"partitions", target->partitions ? target->partitions : "0"},
 	};
@@ -179,17 +181,40 @@ static void append_string(struct text *out, const char *text)
 	append(out, text, strlen(text));
 }
 
+static char *fill_named(const char *name, const struct migrate_target *target, struct error *err)
+{
+	const struct sql_file *file;
+
+	for (file = sql_files; file->name; file++) {
+		if (strcmp(file->name, name) == 0)
+			return migrate_fill(file->text, target, err);
+	}
+	error_set(err, "this binary holds no %s; it was built without it", name);
+	return NULL;
+}
+
+char *migrate_guard(const struct migrate_target *target, struct error *err)
+{
+	return fill_named("guard.sql", target, err);
+}
+
 char *migrate_print(const struct migrate_target *target, const char *before, struct error *err)
 {
 	struct text out = {NULL, 0};
 	const struct sql_file *file;
+	char *guard = migrate_guard(target, err);
 
+	if (!guard)
+		return NULL;
 	/* No BEGIN and COMMIT: many tools bring their own, and each statement may be run again. */
 	append_string(&out, "-- The migrations of outbox-relay " OUTBOX_RELAY_VERSION
 			    " as one script. Run it in one transaction, as the\n"
 			    "-- owner of the outbox table: psql -1 -v ON_ERROR_STOP=1 -f FILE, or "
 			    "by your own tool.\n\n"
 			    "SELECT set_config('lock_timeout', '10s', true);\n\n");
+	append_string(&out, guard);
+	append_string(&out, "\n");
+	free(guard);
 	if (before) {
 		append_string(&out, before);
 		append_string(&out, "\n");
@@ -204,18 +229,6 @@ char *migrate_print(const struct migrate_target *target, const char *before, str
 		append_string(&out, "\n");
 	}
 	return out.data;
-}
-
-static char *fill_named(const char *name, const struct migrate_target *target, struct error *err)
-{
-	const struct sql_file *file;
-
-	for (file = sql_files; file->name; file++) {
-		if (strcmp(file->name, name) == 0)
-			return migrate_fill(file->text, target, err);
-	}
-	error_set(err, "this binary holds no %s; it was built without it", name);
-	return NULL;
 }
 
 char *migrate_partitions(const struct migrate_target *target, struct error *err)

@@ -41,14 +41,6 @@ bool outbox_table_check(const struct outbox_table *table, const char *name, bool
 	       error_set(err, "%s %s; %s", name, table->mark_obstacle, table->mark_remedy);
 }
 
-bool outbox_name_check(const struct pgname *name, struct error *err)
-{
-	return strcmp(name->schema, "outbox_relay") != 0 ||
-	       error_set(err,
-			 "schema outbox_relay is the relay's own and holds no outbox; move the "
-			 "table with ALTER TABLE ... SET SCHEMA, or name another one");
-}
-
 struct search {
 	const struct config_columns *columns;
 	const char *wanted; /* not terminated */

@@ -85,6 +85,13 @@ bool pgname_parse(const char *text, struct pgname *name, struct error *err)
 	return true;
 }
 
+bool pgname_check(const struct pgname *name, struct error *err)
+{
+	return strcmp(name->schema, "outbox_relay") != 0 ||
+	       error_set(err, "schema outbox_relay is the relay's own and holds no outbox; move "
+			      "the table with ALTER TABLE ... SET SCHEMA, or name another one");
+}
+
 void pgname_quote(const char *ident, char *out)
 {
 	assert(strlen(ident) < PGNAME_SIZE);

@@ -19,8 +19,20 @@ END $$;
 REVOKE ALL ON FUNCTION outbox_relay.ring() FROM PUBLIC;
 
 -- Tables that were dropped since.
-DELETE FROM outbox_relay.outboxes o
- WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = o.outbox);
+DO $$
+DECLARE
+    bell regclass;
+BEGIN
+    FOR bell IN
+        DELETE FROM outbox_relay.outboxes o
+         WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = o.outbox)
+        RETURNING (SELECT c.oid FROM pg_class c WHERE c.oid = o.bell)
+    LOOP
+        IF bell IS NOT NULL THEN
+            EXECUTE format('DROP SEQUENCE %s', bell);
+        END IF;
+    END LOOP;
+END $$;
 
 -- The bell of public.outbox_events is outbox_relay."bell_public.outbox_events". Everybody may read it:
 -- the trigger's WHEN is evaluated with the rights of whoever inserts.

@@ -1,29 +1,64 @@
--- outbox-relay: takes everything of the relay's out of this database again. Not run by `migrate`; print
--- it with `outbox-relay migrate --print --uninstall` and run it in one transaction (psql -1), with the
--- relay stopped.
+-- outbox-relay: takes one outbox from the relay again, and with the last one all that migrations have made
+-- in this database. Not run by `migrate`; print it with `outbox-relay migrate --print --uninstall` and run
+-- it in one transaction (psql -1), with the relays of the outbox stopped.
 --
--- The outbox tables stay, with the events that wait in them, the column published_at with its index and
--- the autovacuum settings. They lose the trigger and the grants to the relay's two roles. The roles
--- stay too, as other databases of the cluster may use them; when none does:
+-- The outbox table stays, with the events that wait in it, the column published_at with its index and the
+-- autovacuum settings. It loses the trigger and the grants to the relay's two roles. Other outboxes go on
+-- working. Nothing is dropped but what migrations have made, each by its name: schema outbox_relay stays
+-- where it holds anything else. The roles stay too, as other databases of the cluster may use them; when
+-- none does:
 --
 --     DROP ROLE outbox_relay; DROP ROLE outbox_writer;
 
--- Events that were set aside are in no other place.
+SELECT set_config('outbox_relay.outbox', format('%I.%I', :'outbox_schema', :'outbox_table'), false);
+
+-- What is called as ours is may be another's. Events in dead_letters are in no other place.
 DO $$
+DECLARE
+    box regclass := to_regclass(current_setting('outbox_relay.outbox'));
 BEGIN
-    IF EXISTS (SELECT FROM outbox_relay.dead_letters) THEN
-        RAISE EXCEPTION 'outbox_relay.dead_letters is not empty; keep a copy of it, then run: '
-                        'TRUNCATE outbox_relay.dead_letters';
+    IF (SELECT count(*) FROM (VALUES ('schema_version', 'version', 'int4'::regtype),
+                                     ('schema_version', 'script', 'text'), ('outboxes', 'outbox', 'regclass'),
+                                     ('outboxes', 'bell', 'regclass'), ('dead_letters', 'outbox', 'regclass'),
+                                     ('dead_letters', 'payload', 'bytea')) AS ours (rel, col, type)
+          JOIN pg_namespace n ON n.nspname = 'outbox_relay'
+          JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = ours.rel AND c.relkind = 'r'
+          JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = ours.col AND a.atttypid = ours.type
+           AND NOT a.attisdropped) < 6 THEN
+        RAISE object_not_in_prerequisite_state USING MESSAGE = 'schema outbox_relay is not there, or '
+            'outbox-relay has not made it; nothing is dropped';
+    END IF;
+    IF EXISTS (SELECT FROM outbox_relay.dead_letters d WHERE d.outbox = box) THEN
+        RAISE object_not_in_prerequisite_state USING MESSAGE = format('outbox_relay.dead_letters is not '
+            'empty: it holds events of table %s; keep a copy of them, then run: DELETE FROM '
+            'outbox_relay.dead_letters WHERE outbox = %L::regclass', box, box);
     END IF;
 END $$;
 
+-- The outbox, and those whose table was dropped since.
 DO $$
 DECLARE
-    box  regclass;
-    rel  regclass;
+    box    regclass := to_regclass(current_setting('outbox_relay.outbox'));
+    home   regnamespace := (SELECT relnamespace FROM pg_class WHERE oid = box);
+    bell   regclass;
+    rel    regclass;
+    who    text;
+    shared boolean;
 BEGIN
-    FOR box IN SELECT o.outbox FROM outbox_relay.outboxes o JOIN pg_class c ON c.oid = o.outbox LOOP
-        EXECUTE format('DROP TRIGGER IF EXISTS outbox_relay_bell ON %s', box);
+    IF EXISTS (SELECT FROM pg_trigger WHERE tgrelid = box AND tgname = 'outbox_relay_bell'
+                  AND tgfoid = to_regprocedure('outbox_relay.ring()')) THEN
+        EXECUTE format('DROP TRIGGER outbox_relay_bell ON %s', box);
+    END IF;
+    -- An older schema has no columns for the roles.
+    FOR who, shared IN
+        SELECT r.rolname, EXISTS (SELECT FROM outbox_relay.outboxes p JOIN pg_class c ON c.oid = p.outbox
+                                   WHERE p.outbox <> box AND c.relnamespace = home
+                                     AND to_jsonb(p) ->> w.role IS NOT DISTINCT FROM to_jsonb(o) ->> w.role)
+          FROM outbox_relay.outboxes o
+         CROSS JOIN (VALUES ('relay', 'outbox_relay'), ('writer', 'outbox_writer')) AS w (role, usual)
+          JOIN pg_roles r ON r.oid = to_regrole(coalesce(to_jsonb(o) ->> w.role, w.usual))
+         WHERE o.outbox = box
+    LOOP
         FOR rel IN
             SELECT box
              UNION SELECT relid FROM pg_partition_tree(box)
@@ -37,11 +72,42 @@ BEGIN
                       AND d.refclassid = 'pg_class'::regclass AND d.refobjid = box
         LOOP
             -- For a sequence too: REVOKE ... ON TABLE takes both.
-            EXECUTE format('REVOKE ALL ON %s FROM outbox_writer, outbox_relay', rel);
+            EXECUTE format('REVOKE ALL ON %s FROM %I', rel, who);
         END LOOP;
-        EXECUTE format('REVOKE USAGE ON SCHEMA %s FROM outbox_writer, outbox_relay',
-                       (SELECT relnamespace::regnamespace FROM pg_class WHERE oid = box));
+        IF NOT shared THEN
+            EXECUTE format('REVOKE USAGE ON SCHEMA %s FROM %I', home, who);
+        END IF;
+    END LOOP;
+    FOR bell IN
+        DELETE FROM outbox_relay.outboxes o
+         WHERE o.outbox = box OR NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = o.outbox)
+        RETURNING (SELECT c.oid FROM pg_class c WHERE c.oid = o.bell)
+    LOOP
+        IF bell IS NOT NULL THEN
+            EXECUTE format('DROP SEQUENCE %s', bell);
+        END IF;
     END LOOP;
 END $$;
 
-DROP SCHEMA outbox_relay CASCADE;
+-- After the last outbox.
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM outbox_relay.outboxes) THEN
+        RETURN;
+    END IF;
+    IF EXISTS (SELECT FROM outbox_relay.dead_letters) THEN
+        RAISE object_not_in_prerequisite_state USING MESSAGE = 'outbox_relay.dead_letters is not empty: it '
+            'holds events of tables that were dropped; keep a copy of them, then run: TRUNCATE '
+            'outbox_relay.dead_letters';
+    END IF;
+    DROP TABLE outbox_relay.dead_letters;
+    DROP TABLE outbox_relay.outboxes;
+    DROP TABLE outbox_relay.schema_version;
+    DROP FUNCTION outbox_relay.ring();
+    IF EXISTS (SELECT FROM pg_depend WHERE refclassid = 'pg_namespace'::regclass
+                  AND refobjid = 'outbox_relay'::regnamespace) THEN
+        RAISE WARNING 'schema outbox_relay stays: it holds what outbox-relay has not made';
+    ELSE
+        DROP SCHEMA outbox_relay;
+    END IF;
+END $$;

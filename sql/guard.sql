@@ -1,0 +1,55 @@
+-- outbox-relay: schema outbox_relay is the relay's own. No migration: `outbox-relay migrate` runs it before
+-- 0001, and so does the script that `--print` writes. It changes nothing, and fails where the schema belongs
+-- to another role or holds what these files have not made. What a new file makes there is added here.
+
+DO $$
+DECLARE
+    home  oid;
+    owner oid;
+    other text;
+BEGIN
+    SELECT n.oid, n.nspowner INTO home, owner FROM pg_namespace n WHERE n.nspname = 'outbox_relay';
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    IF NOT pg_has_role(owner, 'USAGE') THEN
+        RAISE object_not_in_prerequisite_state USING MESSAGE = format('schema outbox_relay belongs to role '
+            '%I, and role %I is no member of it; where several services share a database, an administrator '
+            'runs outbox-relay migrate for each of them, with --table and --role (see the guide, '
+            '"Several services in one database")', pg_get_userbyid(owner), current_user);
+    END IF;
+
+    SELECT format('%s outbox_relay.%I', o.kind, o.name) INTO other FROM (
+        SELECT CASE c.relkind WHEN 'S' THEN 'sequence' WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'
+               WHEN 'c' THEN 'type' WHEN 'f' THEN 'foreign table' ELSE 'table' END AS kind, c.relname AS name
+          FROM pg_class c
+         WHERE c.relnamespace = home AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'c', 'S')
+           AND NOT (c.relkind = 'S' AND left(c.relname, 5) = 'bell_')
+           AND NOT (c.relkind = 'r' AND c.relname IN ('schema_version', 'outboxes', 'dead_letters')
+                    AND NOT EXISTS (
+                        SELECT FROM (VALUES ('schema_version', 'version', 'int4'::regtype),
+                                            ('schema_version', 'script', 'text'),
+                                            ('outboxes', 'outbox', 'regclass'),
+                                            ('outboxes', 'bell', 'regclass'),
+                                            ('outboxes', 'settle', 'text'),
+                                            ('dead_letters', 'outbox', 'regclass'),
+                                            ('dead_letters', 'id', 'int8'),
+                                            ('dead_letters', 'event_id', 'text'),
+                                            ('dead_letters', 'payload', 'bytea')) AS ours (rel, col, type)
+                         WHERE ours.rel = c.relname AND NOT EXISTS (
+                               SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = ours.col
+                                  AND a.atttypid = ours.type AND NOT a.attisdropped)))
+         UNION ALL
+        SELECT 'function', p.proname FROM pg_proc p
+         WHERE p.pronamespace = home
+           AND NOT (p.proname = 'ring' AND p.pronargs = 0 AND p.prorettype = 'trigger'::regtype)
+         UNION ALL
+        SELECT 'type', t.typname FROM pg_type t
+         WHERE t.typnamespace = home AND t.typrelid = 0 AND t.typcategory <> 'A') AS o
+     LIMIT 1;
+    IF FOUND THEN
+        RAISE object_not_in_prerequisite_state USING MESSAGE = format('schema outbox_relay holds %s, which '
+            'outbox-relay has not made; the schema is the relay''s own: move what is yours to another one '
+            '(ALTER ... SET SCHEMA), or rename this one', other);
+    END IF;
+END $$;

@@ -8,8 +8,8 @@ BEGIN
                       AND attname = 'paused' AND NOT attisdropped) THEN
         ALTER TABLE outbox_relay.outboxes ADD COLUMN paused boolean NOT NULL DEFAULT false;
     END IF;
+    EXECUTE format('GRANT UPDATE (paused) ON outbox_relay.outboxes TO %I', current_setting('outbox_relay.relay'));
 END $$;
-GRANT UPDATE (paused) ON outbox_relay.outboxes TO outbox_relay;
 
 INSERT INTO outbox_relay.schema_version (version, script)
 VALUES (5, '0005_pause.sql') ON CONFLICT DO NOTHING;

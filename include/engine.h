@@ -79,9 +79,11 @@ struct engine_input {
 	enum engine_event event;
 	int64_t now_us; /* monotonic */
 	int64_t count, first, last;
-	int64_t upto; /* with ON_CLAIMED: none was left behind up to here; 0: not known */
-	bool full;    /* with ON_CLAIMED: as many as were asked for, somewhere at least */
-	bool cut;     /* with ON_CLAIMED: more may be there nevertheless */
+	int64_t upto;  /* with ON_CLAIMED: none was left behind up to here; 0: not known */
+	bool full;     /* with ON_CLAIMED: as many as were asked for, somewhere at least */
+	bool cut;      /* with ON_CLAIMED: more may be there nevertheless */
+	bool set_back; /* with ON_CLAIMED: ids begin again */
+	bool too_high; /* and earlier events may wait below the claim's floor */
 	int64_t drawn;
 	const struct writers *writers;
 	bool has_bell, company, gained, relief;

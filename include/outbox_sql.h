@@ -33,12 +33,20 @@ struct outbox_column {
 	uint32_t type;
 };
 
+/* What tells that ids begin again: the sequence's last value, and the files of the sequence and of
+ * the leaf, which RESTART and TRUNCATE replace. */
+struct ids_seen {
+	int64_t last;		     /* INT64_MIN: nothing drawn, or no sequence */
+	int64_t sequence_file, file; /* 0: not known */
+};
+
 /* A table that holds rows: the outbox itself, or a partition of it. */
 struct outbox_leaf {
 	char *table; /* owned; quoted, with schema */
 	uint32_t oid;
 	int64_t rows; /* that the last claim took: outbox_claim.c's */
 	bool prepared;
+	struct ids_seen seen; /* by the last claim: outbox_claim.c's */
 };
 
 /* What the catalog says of the table, and what the configuration makes of it. */
@@ -103,6 +111,10 @@ char *outbox_sql_left(const struct outbox_shape *shape, size_t leaf); /* $1 firs
 
 /* When session "a" of pg_stat_activity started, in microseconds; NULL of another role's. */
 #define OUTBOX_SQL_STARTED "(extract(epoch FROM a.backend_start) * 1000000)::int8"
+
+/* One row in the order of IDS_*. $1, $2: ids above the first, up to the second, are looked at. */
+char *outbox_sql_ids(const struct outbox_shape *shape, size_t leaf);
+enum { IDS_LAST, IDS_SEQUENCE_FILE, IDS_FILE, IDS_FOUND };
 
 /* Statements on the outbox as a whole. */
 char *outbox_sql_fleet(

@@ -395,6 +395,9 @@ static void on_claimed(struct step *s)
 	/* What was left for want of bytes is there still. */
 	bool full = input->full || input->cut;
 	claims_answered(&engine->claims, input->full);
+	/* In any state: what was read ahead of this claim is of no use either. */
+	if (input->set_back)
+		horizon_reset(&engine->horizon);
 	if (engine->state != ENGINE_CLAIMING) {
 		engine_act(s, DO_SKIP_UNSENT); /* withdrawn meanwhile */
 		return;
@@ -402,6 +405,10 @@ static void on_claimed(struct step *s)
 	int64_t floor = engine->horizon.floor;
 	/* Not sooner: a session that opens and fails at its first claim is no success. */
 	engine->failures = 0;
+	if (input->too_high) {
+		withdraw(s);
+		return;
+	}
 	horizon_claimed(&engine->horizon, input->count, input->last, input->upto);
 	claims_learn(&engine->claims, batch->events, batch->bytes);
 	if (input->count > 0)

@@ -175,6 +175,7 @@ static void on_answered(void *owner, int tag, PGresult *result)
 	case TAG_DRAWN:
 	case TAG_WRITERS:
 	case TAG_CLAIM:
+	case TAG_IDS:
 	case TAG_LEFT:
 		outbox_claim_answered(outbox, (enum tag)tag, result);
 		break;

@@ -53,13 +53,28 @@ static int64_t ask_leaf(struct outbox *outbox, const struct claim *claim, size_t
 	return asked;
 }
 
+/* How far below the floor rows are looked for: new ids that have passed the floor have passed
+ * these too. The figure bounds the entries of dead rows that are walked. */
+enum { IDS_BELOW = 100 };
+
+/* Asks whether ids begin again. Behind the claims, since these are then known to have seen nothing
+ * newer than the answer. */
+static void ask_ids(struct outbox *outbox, int64_t floor)
+{
+	int64_t first = floor < INT64_MIN + IDS_BELOW ? INT64_MIN : floor - IDS_BELOW;
+	struct pg_int8 above = pg_put_int8(floor > 0 ? first : INT64_MIN);
+	struct pg_int8 upto = pg_put_int8(floor > 0 ? floor : INT64_MIN);
+	struct pg_param params[3] = {pg_param_int8(&above), pg_param_int8(&upto)};
+	outbox_ask_own_leaves(outbox, TAG_IDS, "ids", params, 2, true);
+}
+
 void outbox_claim(struct source *source, const struct claim *claim)
 {
 	struct outbox *outbox = (struct outbox *)source;
 	bool exact = outbox->exact_claims > 0;
 	struct pg_int8 first = outbox_above(claim->floor);
 	struct pg_param params[2] = {pg_param_int8(&first)};
-	struct asked asked = {.observes = claim->observes};
+	struct asked asked = {.observes = claim->observes, .floor = claim->floor};
 	asked.rows = xcalloc(outbox->own_count, sizeof(*asked.rows));
 	if (exact)
 		outbox->exact_claims--;
@@ -68,6 +83,10 @@ void outbox_claim(struct source *source, const struct claim *claim)
 		pg_ask_prepared(outbox->pg, TAG_IGNORE, "begin", NULL, 0, false);
 	}
 	if (claim->observes) {
+		/* What the reading is worth depends on what the ids were then. It also takes the
+		 * tables' locks: TRUNCATE, which takes them before the sequence's, deadlocks with
+		 * a transaction that takes them behind it. */
+		ask_ids(outbox, claim->floor);
 		/* In this order: the ids first, then who may yet commit one of them. */
 		pg_ask_prepared(outbox->pg, TAG_DRAWN, "drawn", NULL, 0, true);
 		pg_ask_prepared(outbox->pg, TAG_WRITERS, "writers", NULL, 0, false);
@@ -75,6 +94,7 @@ void outbox_claim(struct source *source, const struct claim *claim)
 	sum_rows(outbox);
 	for (size_t i = 0; i < outbox->own_count; i++)
 		asked.rows[i] = ask_leaf(outbox, claim, outbox->own[i], exact);
+	ask_ids(outbox, claim->floor);
 	if (claim->observes)
 		outbox_ask_own_leaves(outbox, TAG_LEFT, "left", params, 1, true);
 	if (PLANTED("settle-before-ack")) {
@@ -170,6 +190,28 @@ static void on_left(struct outbox *outbox, PGresult *result)
 	PQclear(result);
 }
 
+static bool is_set_back(const struct ids_seen *before, const struct ids_seen *now)
+{
+	return before->file != 0 && (now->last < before->last || now->file != before->file ||
+				     now->sequence_file != before->sequence_file);
+}
+
+static void on_ids(struct outbox *outbox, PGresult *result)
+{
+	struct gathering *gathering = &outbox->gathering;
+	size_t own = gathering->ids++ % outbox->own_count;
+	struct ids_seen *before = &outbox->shape.leaves[outbox->own[own]].seen;
+	bool drawn = !PQgetisnull(result, 0, IDS_LAST);
+	struct ids_seen now = {
+	    .last = drawn ? pg_get_int8(PQgetvalue(result, 0, IDS_LAST)) : INT64_MIN,
+	    .sequence_file = pg_get_int8(PQgetvalue(result, 0, IDS_SEQUENCE_FILE)),
+	    .file = pg_get_int8(PQgetvalue(result, 0, IDS_FILE))};
+	bool found = PQgetvalue(result, 0, IDS_FOUND)[0] != '\0'; /* a binary boolean */
+	gathering->set_back |= found || is_set_back(before, &now);
+	*before = now;
+	PQclear(result);
+}
+
 static void begin_gathering(struct outbox *outbox)
 {
 	struct gathering *gathering = &outbox->gathering;
@@ -183,7 +225,8 @@ static bool is_gathered(const struct outbox *outbox)
 {
 	const struct gathering *gathering = &outbox->gathering;
 	const struct asked *asked = &outbox->asked[0];
-	return gathering->count == outbox->own_count &&
+	size_t ids = asked->observes ? outbox->own_count * 2 : outbox->own_count;
+	return gathering->count == outbox->own_count && gathering->ids == ids &&
 	       (!asked->observes || gathering->lefts == outbox->own_count);
 }
 
@@ -193,6 +236,8 @@ static void tell_claimed(struct outbox *outbox)
 	struct chunk *chunk = outbox_chunk_new(gathering.results, gathering.count, &outbox->shape);
 	chunk->upto = gathering.whole ? gathering.upto : 0;
 	chunk->full = gathering.full;
+	chunk->set_back = gathering.set_back;
+	chunk->too_high = gathering.set_back && outbox->asked[0].floor > 0;
 	free(outbox->asked[0].rows);
 	memset(&outbox->gathering, 0, sizeof(outbox->gathering));
 	outbox->asked_count--;
@@ -214,6 +259,8 @@ void outbox_claim_answered(struct outbox *outbox, enum tag tag, PGresult *result
 	begin_gathering(outbox);
 	if (tag == TAG_CLAIM)
 		on_claimed(outbox, result);
+	else if (tag == TAG_IDS)
+		on_ids(outbox, result);
 	else
 		on_left(outbox, result);
 	if (is_gathered(outbox))

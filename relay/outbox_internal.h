@@ -30,6 +30,7 @@ enum tag {
 	TAG_DRAWN,
 	TAG_WRITERS,
 	TAG_CLAIM,
+	TAG_IDS,
 	TAG_LEFT,
 	/* outbox.c */
 	TAG_SETTLED,	    /* and durable */
@@ -50,14 +51,17 @@ struct gathering {
 	PGresult **results; /* owned */
 	size_t count;
 	size_t lefts;
-	bool full;    /* a leaf gave as many rows as it was asked for */
-	bool whole;   /* no row was passed over, as far as the claims could tell */
-	int64_t upto; /* no row was left up to here */
+	size_t ids;    /* answers that told of the leaves' ids */
+	bool set_back; /* ids begin again somewhere */
+	bool full;     /* a leaf gave as many rows as it was asked for */
+	bool whole;    /* no row was passed over, as far as the claims could tell */
+	int64_t upto;  /* no row was left up to here */
 };
 
 /* What one claim has asked for. */
 struct asked {
 	bool observes;
+	int64_t floor;
 	int64_t *rows; /* owned; of each leaf, in their order */
 };
 

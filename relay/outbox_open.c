@@ -280,6 +280,7 @@ void outbox_open_leaf(struct outbox *outbox, size_t leaf)
 	prepare_on(outbox, "claim", leaf, outbox_sql_claim(shape, leaf, false));
 	prepare_on(outbox, "claim_exact", leaf, outbox_sql_claim(shape, leaf, true));
 	prepare_on(outbox, "left", leaf, outbox_sql_left(shape, leaf));
+	prepare_on(outbox, "ids", leaf, outbox_sql_ids(shape, leaf));
 	prepare_on(outbox, "settle", leaf, outbox_sql_settle(shape, leaf));
 	prepare_on(outbox, "set_aside", leaf, outbox_sql_set_aside(shape, leaf, true));
 	prepare_on(outbox, "set_aside_bare", leaf, outbox_sql_set_aside(shape, leaf, false));

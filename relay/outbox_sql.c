@@ -199,6 +199,30 @@ static char *still_the_same(const struct outbox_shape *shape)
 	return sql;
 }
 
+static char *file_of(uint32_t oid)
+{
+	return xasprintf("coalesce(pg_relation_filenode(%u::oid::regclass), 0::oid)::int8", oid);
+}
+
+/* The sequence's lock is taken behind the table's, as INSERT and TRUNCATE do it, and kept to the
+ * end of the transaction: RESTART waits for that. Rows are found as outbox_sql_left finds them. */
+char *outbox_sql_ids(const struct outbox_shape *shape, size_t leaf)
+{
+	char *last = last_drawn(shape), *sequence_file = file_of(shape->sequence);
+	char *file = file_of(shape->leaves[leaf].oid);
+	char *id = outbox_sql_quoted(shape->names->id), *mine = outbox_sql_mine(shape, "$3");
+	char *sql = xasprintf("SELECT %s, %s, %s, EXISTS (SELECT FROM ONLY %s AS t WHERE "
+			      "t.%s > $1::int8 AND t.%s <= $2::int8%s%s)",
+			      last, sequence_file, file, shape->leaves[leaf].table, id, id,
+			      outbox_sql_unpublished(shape), mine);
+	free(last);
+	free(sequence_file);
+	free(file);
+	free(id);
+	free(mine);
+	return sql;
+}
+
 char *outbox_sql_drawn(const struct outbox_shape *shape)
 {
 	char *drawn = last_drawn(shape), *same = still_the_same(shape);

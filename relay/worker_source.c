@@ -105,6 +105,8 @@ static void on_claimed(void *owner, struct chunk *chunk)
 				     .count = (int64_t)chunk->count,
 				     .full = chunk->full,
 				     .cut = chunk->cut,
+				     .set_back = chunk->set_back,
+				     .too_high = chunk->too_high,
 				     .upto = chunk->upto};
 	worker->claim_us += worker_now_us(worker) - worker->claim_sent_us;
 	if (chunk->count > 0) {

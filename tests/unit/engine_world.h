@@ -25,6 +25,7 @@ struct world {
 	struct writers writers;
 	int64_t now_us, next_id;
 	bool cut; /* the next answers to claims are */
+	bool set_back, too_high;
 	char did[400];
 };
 
@@ -102,7 +103,9 @@ static inline void claimed(struct world *w, int64_t count)
 				     .count = count < 0 ? w->engine.claims.asked[0] : count,
 				     .first = w->next_id,
 				     .upto = INT64_MAX, /* a dry claim left nothing */
-				     .cut = w->cut};
+				     .cut = w->cut,
+				     .set_back = w->set_back,
+				     .too_high = w->too_high};
 
 	input.full = input.count == w->engine.claims.asked[0];
 	if (input.count > 0) {

@@ -172,6 +172,63 @@ static void test_nothing_follows_the_end(void **state)
 	}
 }
 
+/* ---- ids that begin again ---- */
+
+/* A claim above the floor took the later of them. It is given back, and the next begins at the
+ * lowest id. */
+static void test_what_was_claimed_too_high_is_given_back(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_claiming(&w);
+	observed(&w, 50);
+	claimed(&w, 0);
+	assert_int_equal(w.engine.horizon.floor, 50);
+	rested(&w);
+	assert_int_equal(find(&w, DO_CLAIM)->claim.floor, 50);
+	w.set_back = w.too_high = true;
+	claimed(&w, 2);
+	assert_is(&w, ENGINE_WITHDRAWING, "skip withdraw");
+	w.set_back = w.too_high = false;
+	tell(&w, ON_WITHDRAWN);
+	assert_is(&w, ENGINE_CLAIMING, "clear claim:opens:observes");
+	assert_int_equal(find(&w, DO_CLAIM)->claim.floor, 0);
+	finish(&w);
+}
+
+/* One that began at the lowest id has missed nothing, but what was read before is void. */
+static void test_what_was_claimed_from_the_lowest_id_is_kept(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_claiming(&w);
+	observed(&w, 50);
+	w.set_back = true;
+	claimed(&w, 2);
+	assert_is(&w, ENGINE_PUBLISHING, "produce");
+	assert_int_equal(w.engine.horizon.stage, HORIZON_NONE);
+	finish(&w);
+}
+
+/* The reading that came with a claim whose batch is being rolled back is void too. */
+static void test_what_was_read_before_the_ids_began_again_is_void(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_claiming(&w);
+	claimed(&w, 4);
+	tell(&w, ON_BROKEN);
+	observed(&w, 50);
+	w.set_back = w.too_high = true;
+	claimed(&w, 4);
+	assert_is(&w, ENGINE_WITHDRAWING, "skip");
+	assert_int_equal(w.engine.horizon.stage, HORIZON_NONE);
+	finish(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -183,6 +240,9 @@ int main(void)
 	    cmocka_unit_test(test_the_timer_in_each_state),
 	    cmocka_unit_test(test_a_stir_in_each_state),
 	    cmocka_unit_test(test_nothing_follows_the_end),
+	    cmocka_unit_test(test_what_was_claimed_too_high_is_given_back),
+	    cmocka_unit_test(test_what_was_claimed_from_the_lowest_id_is_kept),
+	    cmocka_unit_test(test_what_was_read_before_the_ids_began_again_is_void),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
 /*
  * test_horizon.c - explores every interleaving of small cases of writers, readings, claims, row
- * locks of others and rollbacks through the real horizon.c
+ * locks of others, rollbacks and ids that begin again through the real horizon.c
  *
  * Writers of one key take turns (the key's lock); each takes the table's lock, draws an id, then
  * commits or aborts. The relay reads and claims as the source does: the ids drawn, then the
@@ -8,6 +8,9 @@
  * and with it the later ones of its key. Checked in every state: no row that is visible lies
  * unclaimed at or under the floor, and no row is taken before an earlier one of its key. Planted
  * errors must be found.
+ *
+ * The ids may begin again once, while the outbox is empty. Each claim and each reading also asks
+ * whether they have; a claim that hears it gives its rows back, and the horizon is reset.
  */
 #include "explored.h"
 #include "horizon.h"
@@ -37,7 +40,8 @@ enum plant {
 	PLANT_CEILING_FORGOTTEN, /* the floor follows the claims past the ceiling */
 	PLANT_PASSED_OVER,	 /* a claim that found nothing to take has left nothing */
 	PLANT_PASSED_LOCKED,	 /* nor has one that took rows behind a locked one */
-	PLANT_KEY_NOT_HELD	 /* the later rows of a locked one's key are taken */
+	PLANT_KEY_NOT_HELD,	 /* the later rows of a locked one's key are taken */
+	PLANT_SET_BACK		 /* nothing is done about ids that begin again */
 };
 
 struct state {
@@ -52,12 +56,15 @@ struct state {
 	uint8_t withdrawing;				/* the rollback is queued behind a claim */
 	uint8_t locked, was_locked;			/* by somebody else: writer + 1, once */
 	uint8_t stage, floor, ceiling, last, awaited;	/* struct horizon */
+	uint8_t set_back, heard;			/* the ids; by the relay */
+	uint8_t too_high;				/* the claim under way may be */
 };
 
 struct model {
 	const char *keys;
 	unsigned writers, limit;
 	bool locks; /* somebody else may lock a row */
+	bool set_back;
 	enum plant plant;
 	bool drawn_known;
 	struct explored set;
@@ -134,14 +141,19 @@ static bool is_visible(const struct state *s, unsigned w)
 
 static void check_nothing_lost(struct model *m, const struct state *s)
 {
+	if (s->set_back != s->heard || s->too_high)
+		return;
 	for (unsigned w = 0; w < m->writers; w++)
 		if (is_visible(s, w) && s->id[w] <= s->floor)
 			m->verdict = "loses a row";
 }
 
-/* Writers of a key take turns, so the order of its ids is the order of its commits. */
+/* Writers of a key take turns, so the order of its ids is the order of its commits. What is taken
+ * too high is given back. */
 static void check_order(struct model *m, const struct state *s, unsigned taken)
 {
+	if (s->too_high)
+		return;
 	for (unsigned w = 0; w < m->writers; w++)
 		if (w != taken && is_visible(s, w) && m->keys[w] == m->keys[taken] &&
 		    s->id[w] < s->id[taken])
@@ -223,16 +235,31 @@ static unsigned upto(const struct model *m, const struct taken *taken)
 	return taken->passed && m->plant != PLANT_PASSED_LOCKED ? 0 : taken->last;
 }
 
+/* The relay asks whether ids have begun again since it last did. */
+static void hear(const struct model *m, struct state *s)
+{
+	s->too_high |= (uint8_t)(s->heard != s->set_back && m->plant != PLANT_SET_BACK);
+	s->heard = s->set_back;
+}
+
+/* All is given back; if the claim's answer tells that ids have begun again, nothing is known. */
+static void give_back(const struct model *m, struct state *s)
+{
+	if (s->too_high)
+		forget(m, s);
+	s->taken = s->too_high = s->withdrawing = 0;
+}
+
 static void step_claim(struct model *m, const struct state *from)
 {
 	struct state to = *from;
+	hear(m, &to);
 	struct taken taken = take(m, &to);
 
 	to.at = AT_REST;
-	if (from->withdrawing) {
+	if (from->withdrawing || (to.too_high && from->at != AT_READ)) {
 		/* Its answer is not told: the rollback behind it gives the rows back. */
-		to.withdrawing = 0;
-		to.taken = 0;
+		give_back(m, &to);
 	} else if (m->plant == PLANT_OLD_CLAIM || from->at == AT_READ) {
 		to.untold_count = (uint8_t)taken.count;
 		to.untold_last = (uint8_t)taken.last;
@@ -256,11 +283,10 @@ static void step_left(struct model *m, const struct state *from)
 	if (m->plant == PLANT_PASSED_OVER || m->plant == PLANT_PASSED_LOCKED)
 		left = from->untold_upto; /* this mistake alone */
 	to.at = AT_REST;
-	if (!from->withdrawing)
-		tell_claimed(m, &to, from->untold_count, from->untold_last, left);
+	if (from->withdrawing || from->too_high)
+		give_back(m, &to);
 	else
-		to.taken = 0;
-	to.withdrawing = 0;
+		tell_claimed(m, &to, from->untold_count, from->untold_last, left);
 	to.untold_count = to.untold_last = to.untold_upto = 0;
 	explored_add(&m->set, &to);
 }
@@ -292,6 +318,7 @@ static void step_read(struct model *m, const struct state *from)
 		to.read_writers =
 		    (uint8_t)in_phases(from->phase, m->writers, TABLE_LOCKED, ID_DRAWN);
 	if (from->at == AT_REST) {
+		hear(m, &to);
 		to.at = AT_DRAWN;
 	} else if (from->at == AT_UNTOLD) {
 		to.at = AT_UNTOLD_DRAWN;
@@ -304,6 +331,21 @@ static void step_read(struct model *m, const struct state *from)
 		to.untold_count = to.untold_last = to.untold_upto = 0;
 		to.at = AT_REST;
 	}
+	explored_add(&m->set, &to);
+}
+
+/* Not while a row waits or is on its way: its id would be drawn again. */
+static void step_set_back(struct model *m, const struct state *from)
+{
+	struct state to = *from;
+
+	if (!m->set_back || from->set_back || from->taken)
+		return;
+	for (unsigned w = 0; w < m->writers; w++)
+		if (from->phase[w] == ID_DRAWN || is_visible(from, w))
+			return;
+	to.set_back = 1;
+	to.drawn = 0;
 	explored_add(&m->set, &to);
 }
 
@@ -340,15 +382,17 @@ static void step_all(struct model *m, const struct state *s)
 	else if (s->at != AT_READ)
 		step_read(m, s);
 	step_lock(m, s);
+	step_set_back(m, s);
 	step_end(m, s);
 }
 
 static const struct scope {
 	const char *keys;
 	unsigned limit;
-	bool locks;
-} scopes[] = {{"aab", 1, true}, {"aab", 2, true},   {"aab", 9, true},
-	      {"abb", 9, true}, {"abba", 1, false}, {"abba", 9, false}};
+	bool locks, set_back;
+} scopes[] = {{"aab", 1, true, false}, {"aab", 2, true, false},	  {"aab", 9, true, false},
+	      {"abb", 9, true, false}, {"abba", 1, false, false}, {"abba", 9, false, false},
+	      {"aaa", 1, false, true}, {"aaa", 9, false, true},	  {"aba", 9, false, true}};
 enum { SCOPES = sizeof(scopes) / sizeof(scopes[0]) };
 
 static const char *explore(const struct scope *scope, enum plant plant, bool drawn_known,
@@ -358,6 +402,7 @@ static const char *explore(const struct scope *scope, enum plant plant, bool dra
 			  .writers = (unsigned)strlen(scope->keys),
 			  .limit = scope->limit,
 			  .locks = scope->locks,
+			  .set_back = scope->set_back,
 			  .plant = plant,
 			  .drawn_known = drawn_known,
 			  .set = {.size = sizeof(struct state)},
@@ -376,17 +421,21 @@ static const char *explore(const struct scope *scope, enum plant plant, bool dra
 
 static void explore_all(const char *name, enum plant plant, bool drawn_known, const char *want)
 {
-	bool of_locks = plant >= PLANT_PASSED_OVER;
+	bool of_locks = plant >= PLANT_PASSED_OVER && plant <= PLANT_KEY_NOT_HELD;
 
 	for (size_t i = 0; i < SCOPES; i++) {
 		const struct scope *scope = &scopes[i];
 		size_t states;
 
-		if (of_locks && !scope->locks)
+		if ((of_locks && !scope->locks) ||
+		    (plant != PLANT_NONE && (plant == PLANT_SET_BACK) != scope->set_back))
 			continue;
 		const char *got = explore(scope, plant, drawn_known, &states);
 		printf("keys %-4s limit %u%s: %s: %s (%zu states)\n", scope->keys, scope->limit,
-		       scope->locks ? " locks" : "", name, got, states);
+		       scope->locks	 ? " locks"
+		       : scope->set_back ? " set back"
+					 : "",
+		       name, got, states);
 		assert_string_equal(got, want);
 	}
 }
@@ -411,6 +460,7 @@ static void test_planted_errors_are_found(void **state)
 	explore_all("floor past a passed row, dry", PLANT_PASSED_OVER, true, "loses a row");
 	explore_all("key of a locked row not held", PLANT_KEY_NOT_HELD, true, "reorders");
 	explore_all("floor past a passed row", PLANT_PASSED_LOCKED, true, "loses a row");
+	explore_all("ids begin again unheard", PLANT_SET_BACK, true, "loses a row");
 }
 
 /* ---- when another reading pays ---- */

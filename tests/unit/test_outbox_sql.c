@@ -40,7 +40,7 @@ static int usual(void **state)
 	    TEXT("event_type"), TEXT("payload"),  TEXT("headers"),	  TEXT("created_at")};
 	fields[0] = "event_id";
 	fields[1] = "aggregate_id";
-	leaf = (struct outbox_leaf){TEXT("\"public\".\"outbox_events\""), OID, 0, false};
+	leaf = (struct outbox_leaf){.table = TEXT("\"public\".\"outbox_events\""), .oid = OID};
 	shape = (struct outbox_shape){.table = leaf.table,
 				      .oid = OID,
 				      .leaves = &leaf,
@@ -177,13 +177,13 @@ struct statements {
 
 static void make(struct statements *all)
 {
-	*all =
-	    (struct statements){{outbox_sql_claim(&shape, 0, false), outbox_sql_settle(&shape, 0),
-				 outbox_sql_set_aside(&shape, 0, true),
-				 outbox_sql_gauges(&shape, 0), outbox_sql_purge(&shape, 0, 1000),
-				 outbox_sql_drawn(&shape), outbox_sql_writers(&shape),
-				 outbox_sql_bell(&shape), outbox_sql_bell_off(&shape, false)},
-				9};
+	*all = (struct statements){
+	    {outbox_sql_claim(&shape, 0, false), outbox_sql_settle(&shape, 0),
+	     outbox_sql_set_aside(&shape, 0, true), outbox_sql_gauges(&shape, 0),
+	     outbox_sql_purge(&shape, 0, 1000), outbox_sql_drawn(&shape),
+	     outbox_sql_writers(&shape), outbox_sql_bell(&shape),
+	     outbox_sql_bell_off(&shape, false), outbox_sql_ids(&shape, 0)},
+	    10};
 }
 
 static void drop(struct statements *all)

@@ -16,9 +16,8 @@
 /* Whether libpq can read database.dsn; nothing of it is in err. */
 bool pgsync_check_dsn(const char *dsn, struct error *err);
 
-/* Connects with search_path = pg_catalog, pg_temp and UTF-8, whatever else the dsn's own options
- * say; as start-up options and not by SET, which would stay behind in a pooler's session. NULL and
- * err. */
+/* Connects with the settings of pgsession.h, as start-up options and not by SET, which would stay
+ * behind in a pooler's session. A pooler that does not pass them on is refused. NULL and err. */
 PGconn *pgsync_connect(const char *dsn, const char *application_name, struct error *err);
 
 /* Runs one statement with text parameters. what says what it is for: "reading the registry". NULL

@@ -2,6 +2,7 @@
  * cmd_check_server.c - `check`: the database server, what stands before it, and its settings
  */
 #include "check.h"
+#include "pgsession.h"
 #include "pgsync.h"
 
 #include <inttypes.h>
@@ -14,10 +15,6 @@
 #define APPLICATION "outbox-relay check"
 
 enum { PROBES = 3, PROBE_WAIT_MS = 2000, OLDEST_SUPPORTED = 140000 };
-
-static const char POOLER_REMEDY[] =
-    "the relay needs a session of its own (its lock and LISTEN live there): point database.dsn at "
-    "Postgres itself";
 
 static int64_t now_ms(void)
 {
@@ -85,19 +82,18 @@ static bool sessions_are_shared(PGconn *conn, const char *dsn)
 	return shared;
 }
 
-/* False if nothing else can be looked at through it. */
+/* False if there is one: what else is seen through it may be another session's. */
 static bool check_pooler(struct check *check, PGconn *conn, const char *dsn)
 {
 	int64_t pid = ask_within(conn, "SELECT pg_catalog.pg_backend_pid()", PROBE_WAIT_MS);
-	bool shared = sessions_are_shared(conn, dsn);
-
 	/* A pooler makes up the key by which a statement is cancelled. */
-	if (shared || pid != PQbackendPID(conn))
-		check_error(check, POOLER_REMEDY,
-			    "there is a connection pooler between the relay and Postgres");
+	bool pooled = pid != PQbackendPID(conn) || sessions_are_shared(conn, dsn);
+
+	if (pooled)
+		check_error(check, PGSESSION_POOLER_REMEDY, PGSESSION_POOLER);
 	else
 		check_ok(check, "no pooler in between");
-	return !shared;
+	return !pooled;
 }
 
 static PGconn *connect_or_tell(struct check *check, const struct config *config)
@@ -105,7 +101,9 @@ static PGconn *connect_or_tell(struct check *check, const struct config *config)
 	struct error err;
 	PGconn *conn = pgsync_connect(config->database.dsn, APPLICATION, &err);
 
-	if (!conn)
+	if (!conn && strstr(err.text, PGSESSION_POOLER))
+		check_error(check, PGSESSION_POOLER_REMEDY, PGSESSION_POOLER);
+	else if (!conn)
 		check_error(check, "see that the server runs and what database.dsn says", "%s",
 			    err.text);
 	return conn;

@@ -5,6 +5,7 @@
 #include "daemon.h"
 #include "kafka.h"
 #include "outbox.h"
+#include "pgsession.h"
 
 #include <malloc.h>
 #include <stdio.h>
@@ -48,6 +49,7 @@ int main(int argc, char **argv)
 	/* librdkafka's threads would otherwise get an arena each, of which little is ever given
 	 * back. */
 	mallopt(M_ARENA_MAX, 2);
+	pgsession_clean_environment();
 	if (argc < 2) {
 		print_help(stderr);
 		return EXIT_USAGE;

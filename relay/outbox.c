@@ -161,6 +161,7 @@ static void on_answered(void *owner, int tag, PGresult *result)
 	case TAG_IGNORE:
 		PQclear(result);
 		break;
+	case TAG_SESSION:
 	case TAG_FACTS:
 	case TAG_LEAVES:
 	case TAG_COLUMNS:

@@ -17,6 +17,7 @@
 enum tag {
 	TAG_IGNORE,
 	/* outbox_open.c */
+	TAG_SESSION,
 	TAG_FACTS,
 	TAG_LEAVES,
 	TAG_COLUMNS,

@@ -1,9 +1,9 @@
 /*
  * outbox_open.c - from a connection to a session that serves: look, refuse or prepare
  *
- * First the facts, the leaves and the columns are read and nothing is set, so that a pooler's
- * shared session is left as it was; then the session is set up, the statements are made to the
- * table's shape, and the other relays are joined.
+ * First the session is asked whether it is one, and nothing is set, so that a pooler's shared
+ * session is left as it was; then the facts, the leaves and the columns are read, the session is
+ * set up, the statements are made to the table's shape, and the other relays are joined.
  */
 #include "outbox.h"
 
@@ -13,6 +13,7 @@
 #include "outbox_internal.h"
 #include "outbox_registry.h"
 #include "outbox_table.h"
+#include "pgsession.h"
 #include "plants.h"
 #include "xalloc.h"
 
@@ -25,15 +26,14 @@
 /* Statements of ours must walk the id index whatever the statistics say of a table that is empty
  * one second and a million rows the next, must wait for no lock for long, and must see each other's
  * commits. Whatever the role or the database has by default, a COMMIT that was answered must
- * survive a crash: its events are not remembered. A database without an encoding (SQL_ASCII) may
- * hold bytes that are not UTF-8, and asked for UTF-8 would refuse to give the row. A relay whose
- * host has vanished must not keep the lock: keepalives find out within some ten seconds, and over a
- * unix socket, where no host can vanish, they do nothing. What this version of Postgres does not
- * know is left out, and so is client_connection_check_interval where it may be refused (manual: it
- * rests on poll(2) extensions of Linux). */
+ * survive a crash: its events are not remembered. A relay whose host has vanished must not keep the
+ * lock: keepalives find out within some ten seconds, and over a unix socket, where no host can
+ * vanish, they do nothing. What this version of Postgres does not know is left out, and so is
+ * client_connection_check_interval where it may be refused (manual: it rests on poll(2) extensions
+ * of Linux). */
 static const char settings[] =
     "SELECT set_config(name, value, false) FROM (VALUES "
-    "('search_path', 'pg_catalog, pg_temp'), ('plan_cache_mode', 'force_generic_plan'), "
+    "('plan_cache_mode', 'force_generic_plan'), "
     "('enable_seqscan', 'off'), ('enable_bitmapscan', 'off'), ('enable_hashjoin', 'off'), "
     "('enable_mergejoin', 'off'), ('jit', 'off'), ('max_parallel_workers_per_gather', '0'), "
     "('default_transaction_isolation', 'read committed'), ('default_transaction_read_only', "
@@ -42,13 +42,17 @@ static const char settings[] =
     "('synchronous_commit', coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'on')), "
     "('tcp_keepalives_idle', '5'), ('tcp_keepalives_interval', '2'), ('tcp_keepalives_count', "
     "'3'), "
-    "(CASE WHEN version() ~ 'linux' THEN 'client_connection_check_interval' END, '5s'), "
-    "('client_encoding', CASE current_setting('server_encoding') WHEN 'SQL_ASCII' "
-    "THEN 'SQL_ASCII' ELSE 'UTF8' END)) AS settings (name, value) "
+    "(CASE WHEN version() ~ 'linux' THEN 'client_connection_check_interval' END, '5s')) "
+    "AS settings (name, value) "
     "WHERE current_setting(name, true) IS NOT NULL";
 
+/* A database without an encoding (SQL_ASCII) may hold bytes that are not UTF-8, and asked for UTF-8
+ * would refuse to give the row. */
+static const char encoding[] = "SELECT set_config('client_encoding', 'SQL_ASCII', false) "
+			       "WHERE current_setting('server_encoding') = 'SQL_ASCII'";
+
 static const char facts[] =
-    "SELECT pg_backend_pid(), pg_is_in_recovery(), current_setting('server_version_num')::int, "
+    "SELECT pg_is_in_recovery(), current_setting('server_version_num')::int, "
     "c.oid::int8, (SELECT oid::int8 FROM pg_database WHERE datname = current_database()), "
     "CASE WHEN c.oid IS NOT NULL AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid AND "
     "attname = $2 AND NOT attisdropped) THEN pg_get_serial_sequence($1, $2)::regclass::oid::int8 "
@@ -75,14 +79,28 @@ static const char columns[] = "SELECT a.attname, " OUTBOX_BASE_TYPE "::int8 FROM
 
 void outbox_open_connected(struct outbox *outbox)
 {
-	char table[PGNAME_FULL_SIZE];
 	FAILPOINT("session-open");
+	pg_ask(outbox->pg, TAG_SESSION, pgsession_question, NULL, 0, false);
+	pg_sync(outbox->pg);
+}
+
+static void on_session(struct outbox *outbox, PGresult *result)
+{
+	char table[PGNAME_FULL_SIZE];
+	struct error err;
+	bool good = pgsession_check(result, pg_backend(outbox->pg), &err);
+	PQclear(result);
+	if (!good) {
+		outbox_give_up(outbox, true, err.text);
+		return;
+	}
 	pgname_print(&outbox->name, table);
 	struct pg_param params[] = {pg_param_text(table),
 				    pg_param_text(outbox->config->outbox.columns.id)};
 	outbox_shape_free(&outbox->shape);
 	outbox->shape.table = xstrdup(table);
 	outbox->shape.competing = outbox->config->outbox.ordering == ORDERING_NONE;
+	pg_ask(outbox->pg, TAG_IGNORE, encoding, NULL, 0, false);
 	pg_ask(outbox->pg, TAG_FACTS, facts, params, 2, false);
 	pg_ask(outbox->pg, TAG_LEAVES, leaves, params, 1, false);
 	pg_ask(outbox->pg, TAG_COLUMNS, columns, params, 1, false);
@@ -117,7 +135,6 @@ static bool is_true(const PGresult *result, int column)
 }
 
 enum {
-	FACT_PID,
 	FACT_STANDBY,
 	FACT_VERSION,
 	FACT_TABLE,
@@ -138,11 +155,6 @@ static bool check_facts(const struct outbox *outbox, const PGresult *result,
 {
 	const char *table = outbox->shape.table, *user = PQgetvalue(result, 0, FACT_USER);
 	*permanent = true;
-	if (atoi(PQgetvalue(result, 0, FACT_PID)) != pg_backend(outbox->pg))
-		return error_set(err,
-				 "there is a connection pooler between the relay and Postgres; "
-				 "the relay needs a session of its own (its lock and LISTEN live "
-				 "there): point database.dsn at Postgres itself");
 	if (atoi(PQgetvalue(result, 0, FACT_VERSION)) < 140000)
 		return error_set(err, "Postgres 14 or later is needed, this is %s",
 				 PQgetvalue(result, 0, FACT_VERSION));
@@ -326,7 +338,9 @@ static void on_registry(struct outbox *outbox, PGresult *result)
 
 void outbox_open_answered(struct outbox *outbox, enum tag tag, PGresult *result)
 {
-	if (tag == TAG_FACTS)
+	if (tag == TAG_SESSION)
+		on_session(outbox, result);
+	else if (tag == TAG_FACTS)
 		on_facts(outbox, result);
 	else if (tag == TAG_LEAVES)
 		on_leaves(outbox, result);

@@ -7,6 +7,7 @@
 #include "pg.h"
 
 #include "log.h"
+#include "pgsession.h"
 #include "xalloc.h"
 
 #include <arpa/inet.h>
@@ -133,7 +134,7 @@ static bool attempt_is_for_good(const char *words)
 		snprintf(state, sizeof(state), "%s", colon + 3);
 	return pg_state_is_permanent(state) ||
 	       memmem(words, len, "no password supplied", 20) != NULL ||
-	       memmem(words, len, "unsupported startup parameter", 29) != NULL;
+	       pgsession_is_refused(words);
 }
 
 /* libpq gives no result for a connection that did not come about, only the words of all attempts:
@@ -157,7 +158,9 @@ static void fail_connection(struct pg *pg)
 	struct error err, told;
 	connection_error(pg, &err);
 	bool permanent = pg->state == PG_CONNECTING && refused_for_good(pg->conn);
-	if (pg->state == PG_CONNECTING)
+	if (permanent && pgsession_is_refused(err.text))
+		error_set(&told, PGSESSION_POOLER "; " PGSESSION_POOLER_REMEDY);
+	else if (pg->state == PG_CONNECTING)
 		error_set(&told, "cannot connect to the database: %s", err.text);
 	else
 		told = pg->last_words.text[0] != '\0' ? pg->last_words : err;
@@ -403,17 +406,20 @@ static void on_timer(void *arg)
 /* What a session of the relay's needs and the connection string leaves out. A vanished server is
  * noticed after about ten seconds (tcp(7): TCP_USER_TIMEOUT, keepalives). */
 static const char *const defaults[][2] = {
-    {"client_encoding", "UTF8"}, {"keepalives_idle", "5"},	{"keepalives_interval", "2"},
-    {"keepalives_count", "3"},	 {"tcp_user_timeout", "10000"},
+    {"keepalives_idle", "5"},
+    {"keepalives_interval", "2"},
+    {"keepalives_count", "3"},
+    {"tcp_user_timeout", "10000"},
 };
 enum { DEFAULTS = sizeof(defaults) / sizeof(defaults[0]) };
 
 struct pg *pg_open(struct loop *loop, const char *dsn, const struct pg_events *events, void *owner)
 {
 	struct pg *pg = xcalloc(1, sizeof(*pg));
-	/* Later entries win, so the connection string overrides the defaults. */
-	const char *keywords[DEFAULTS + 3] = {0}, *values[DEFAULTS + 3] = {0};
-	char host[33] = "", name[64];
+	/* Later entries win: the connection string overrides the defaults, and what every session
+	 * has in common overrides the connection string. */
+	const char *keywords[DEFAULTS + 5] = {0}, *values[DEFAULTS + 5] = {0};
+	char host[33] = "", name[64], *options = pgsession_options(dsn);
 	for (size_t i = 0; i < DEFAULTS; i++) {
 		keywords[i] = defaults[i][0];
 		values[i] = defaults[i][1];
@@ -426,11 +432,16 @@ struct pg *pg_open(struct loop *loop, const char *dsn, const struct pg_events *e
 	values[DEFAULTS] = name;
 	keywords[DEFAULTS + 1] = "dbname";
 	values[DEFAULTS + 1] = dsn;
+	keywords[DEFAULTS + 2] = "options";
+	values[DEFAULTS + 2] = options;
+	keywords[DEFAULTS + 3] = "client_encoding";
+	values[DEFAULTS + 3] = "UTF8";
 	pg->loop = loop;
 	pg->events = events;
 	pg->owner = owner;
 	pg->timer = loop_timer_new(loop, on_timer, pg);
 	pg->conn = PQconnectStartParams(keywords, values, 1);
+	free(options);
 	if (pg->conn == NULL)
 		abort(); /* out of memory */
 	PQsetNoticeReceiver(pg->conn, on_notice, pg);

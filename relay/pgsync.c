@@ -3,6 +3,7 @@
  */
 #include "pgsync.h"
 
+#include "pgsession.h"
 #include "xalloc.h"
 
 #include <assert.h>
@@ -14,8 +15,6 @@
 #define DSN_REFUSED                                                                                \
 	"does not parse as a connection string; write key=value pairs, with single quotes around " \
 	"a value that has blanks, or a postgresql:// URI"
-
-#define SESSION_OPTIONS "-c search_path=pg_catalog,pg_temp"
 
 static char last_sqlstate[6];
 
@@ -35,32 +34,6 @@ static void flatten(const char *message, char *out, size_t size)
 	out[len] = '\0';
 }
 
-/* What the dsn or the environment says of one keyword; malloc'd. */
-static char *own_setting(PQconninfoOption *options, const char *keyword)
-{
-	PQconninfoOption *option;
-	const char *value = NULL;
-
-	for (option = options; option->keyword; option++) {
-		if (strcmp(option->keyword, keyword) != 0)
-			continue;
-		value = option->val;
-		if (!value && option->envvar)
-			value = getenv(option->envvar);
-	}
-	return xstrdup(value ? value : "");
-}
-
-static PGconn *connect_with(const char *dsn, const char *options, const char *timeout,
-			    const char *application_name)
-{
-	const char *keys[] = {"dbname",		  "options",	     "connect_timeout",
-			      "application_name", "client_encoding", NULL};
-	const char *values[] = {dsn, options, timeout, application_name, "UTF8", NULL};
-
-	return PQconnectdbParams(keys, values, 1);
-}
-
 /* Warnings are for people; their DETAIL is not. */
 static void receive_notice(void *arg, const PGresult *notice)
 {
@@ -72,19 +45,20 @@ static void receive_notice(void *arg, const PGresult *notice)
 		fprintf(stderr, "warning: %s\n", primary);
 }
 
-/* A pooler may refuse start-up options. Without ours the catalog still comes first in any
- * search_path, and our SQL qualifies everything else. */
-static PGconn *connect_somehow(const char *dsn, const char *own, const char *timeout,
-			       const char *application_name)
+static PGconn *connect_with(const char *dsn, const char *application_name)
 {
-	char *options = xasprintf("%s " SESSION_OPTIONS, own);
-	PGconn *conn = connect_with(dsn, options, timeout, application_name);
+	char *options = pgsession_options(dsn),
+	     *timeout = pgsession_keyword(dsn, "connect_timeout");
+	const char *keys[] = {"dbname",		  "options",	     "connect_timeout",
+			      "application_name", "client_encoding", NULL};
+	const char *values[] = {dsn,	options, *timeout ? timeout : "10", application_name,
+				"UTF8", NULL};
+	PGconn *conn = PQconnectdbParams(keys, values, 1);
 
 	free(options);
-	if (!strstr(PQerrorMessage(conn), "unsupported startup parameter"))
-		return conn;
-	PQfinish(conn);
-	return connect_with(dsn, own, timeout, application_name);
+	free(timeout);
+	PQsetNoticeReceiver(conn, receive_notice, NULL);
+	return conn;
 }
 
 bool pgsync_check_dsn(const char *dsn, struct error *err)
@@ -95,32 +69,6 @@ bool pgsync_check_dsn(const char *dsn, struct error *err)
 		return error_set(err, "database.dsn " DSN_REFUSED);
 	PQconninfoFree(parsed);
 	return true;
-}
-
-PGconn *pgsync_connect(const char *dsn, const char *application_name, struct error *err)
-{
-	PQconninfoOption *parsed = PQconninfoParse(dsn, NULL);
-	char message[512];
-	char *own, *timeout;
-	PGconn *conn;
-
-	if (!parsed) {
-		error_set(err, "the dsn " DSN_REFUSED);
-		return NULL;
-	}
-	own = own_setting(parsed, "options");
-	timeout = own_setting(parsed, "connect_timeout");
-	conn = connect_somehow(dsn, own, *timeout ? timeout : "10", application_name);
-	PQconninfoFree(parsed);
-	free(own);
-	free(timeout);
-	PQsetNoticeReceiver(conn, receive_notice, NULL);
-	if (PQstatus(conn) == CONNECTION_OK)
-		return conn;
-	flatten(PQerrorMessage(conn), message, sizeof(message));
-	error_set(err, "cannot connect to the database: %s", message);
-	PQfinish(conn);
-	return NULL;
 }
 
 /* Keeps a good result, turns a bad one into words. */
@@ -149,6 +97,45 @@ PGresult *pgsync_query(PGconn *conn, const char *what, const char *sql, int coun
 		       const char *const *params, struct error *err)
 {
 	return judge(conn, PQexecParams(conn, sql, count, NULL, params, NULL, NULL, 0), what, err);
+}
+
+/* Whether a new connection is a session with our settings. A database without an encoding
+ * (SQL_ASCII) may hold bytes that are not UTF-8, and would refuse to give them. */
+static bool is_session(PGconn *conn, struct error *err)
+{
+	const char *encoding = PQparameterStatus(conn, "server_encoding");
+	PGresult *answer =
+	    pgsync_query(conn, "looking at the session", pgsession_question, 0, NULL, err);
+	bool good = answer && pgsession_check(answer, 0, err);
+
+	PQclear(answer);
+	if (good && encoding && strcmp(encoding, "SQL_ASCII") == 0 &&
+	    PQsetClientEncoding(conn, encoding) != 0)
+		return error_set(err, "cannot set client_encoding: %s", PQerrorMessage(conn));
+	return good;
+}
+
+PGconn *pgsync_connect(const char *dsn, const char *application_name, struct error *err)
+{
+	char message[512];
+	PGconn *conn;
+
+	if (!pgsync_check_dsn(dsn, err)) {
+		error_set(err, "the dsn " DSN_REFUSED);
+		return NULL;
+	}
+	conn = connect_with(dsn, application_name);
+	if (PQstatus(conn) == CONNECTION_OK) {
+		if (is_session(conn, err))
+			return conn;
+	} else if (pgsession_is_refused(PQerrorMessage(conn))) {
+		error_set(err, PGSESSION_POOLER "; " PGSESSION_POOLER_REMEDY);
+	} else {
+		flatten(PQerrorMessage(conn), message, sizeof(message));
+		error_set(err, "cannot connect to the database: %s", message);
+	}
+	PQfinish(conn);
+	return NULL;
 }
 
 bool pgsync_script(PGconn *conn, const char *what, const char *sql, struct error *err)

@@ -186,6 +186,10 @@ static void hold(struct step *s)
 {
 	if (waker_found(&s->engine->waker))
 		engine_act(s, DO_BELL_OFF);
+	/* The gauges are to show what has just been rolled back. */
+	if (s->engine->state == ENGINE_WITHDRAWING)
+		s->engine->housekeep_at_us = 0;
+	housekeep_if_due(s);
 	engine_enter(s->engine, ENGINE_HOLDING);
 	engine_set_timer(s, HOLDING_US);
 }
@@ -405,10 +409,6 @@ static void on_claimed(struct step *s)
 	int64_t floor = engine->horizon.floor;
 	/* Not sooner: a session that opens and fails at its first claim is no success. */
 	engine->failures = 0;
-	if (input->too_high) {
-		withdraw(s);
-		return;
-	}
 	horizon_claimed(&engine->horizon, input->count, input->last, input->upto);
 	claims_learn(&engine->claims, batch->events, batch->bytes);
 	if (input->count > 0)
@@ -417,7 +417,7 @@ static void on_claimed(struct step *s)
 	if (!full || input->last > floor)
 		engine->sweeping = false;
 	bool unusable = engine_finishing(engine) || engine->sink_broken;
-	if (input->count > 0 && batch->sent == 0 && unusable)
+	if (input->too_high || (input->count > 0 && batch->sent == 0 && unusable))
 		withdraw(s);
 	else if (batch->events == 0)
 		dry(s);
@@ -511,7 +511,6 @@ static void on_timer(struct step *s)
 		break;
 	case ENGINE_HOLDING:
 		probe_if_due(s);
-		housekeep_if_due(s);
 		engine_resume(s, false);
 		break;
 	default:

@@ -207,8 +207,21 @@ static void perform(struct worker *worker, const struct engine_action *action)
 /* Reports that trickle in keep the transaction open, but not for ever: vacuum waits for it. */
 enum { TRICKLE_US = 10 * 1000 * 1000 };
 
+/* While the sink takes nothing and holds nothing, the transaction only locks rows that others may
+ * want to fix or delete. A topic that the broker creates by itself is there sooner. */
+enum { BLOCKED_US = 1000 * 1000 };
+
+static bool waits_for_topic(const struct worker *worker)
+{
+	return worker->batch.outstanding == 0 && engine_is_blocked(&worker->engine);
+}
+
 static int64_t stalled_at(const struct worker *worker)
 {
+	if (waits_for_topic(worker)) {
+		bool later = worker->progress_us > worker->claimed_us;
+		return (later ? worker->progress_us : worker->claimed_us) + BLOCKED_US;
+	}
 	int64_t without_report = worker->progress_us + worker->stall_us;
 	int64_t at_most = worker->engine.begun_us + worker->stall_us + TRICKLE_US;
 	return without_report < at_most ? without_report : at_most;
@@ -217,10 +230,12 @@ static int64_t stalled_at(const struct worker *worker)
 static void watch_for_stall(struct worker *worker)
 {
 	const struct worker_world *world = worker->world;
-	if (worker->stall_timer_set || !engine_waits_for_sink(&worker->engine))
+	if (!engine_waits_for_sink(&worker->engine))
 		return;
-	worker->stall_timer_set = true;
-	int64_t left = stalled_at(worker) - worker_now_us(worker);
+	int64_t at = stalled_at(worker), left = at - worker_now_us(worker);
+	if (worker->stall_timer_us != 0 && worker->stall_timer_us <= at)
+		return;
+	worker->stall_timer_us = at;
 	world->set_timer(world->arg, WORKER_TIMER_STALL, left > 0 ? left : 0);
 }
 
@@ -376,12 +391,11 @@ void worker_stop(struct worker *worker, bool now)
 	worker_tell(worker, now ? ON_STOP_NOW : ON_STOP);
 }
 
-static void on_stall_timer(struct worker *worker)
+static void log_stall(const struct worker *worker, int64_t now)
 {
-	int64_t now = worker_now_us(worker);
-	worker->stall_timer_set = false;
-	if (!engine_waits_for_sink(&worker->engine) || now < stalled_at(worker)) {
-		watch_for_stall(worker);
+	if (waits_for_topic(worker)) {
+		log_info("events wait for a topic: the transaction is rolled back so that it locks "
+			 "no rows meanwhile");
 		return;
 	}
 	bool silent = now - worker->progress_us >= worker->stall_us;
@@ -390,6 +404,17 @@ static void on_stall_timer(struct worker *worker)
 		    silent ? "has acknowledged nothing" : "has not acknowledged a batch",
 		    worker_seconds(now - (silent ? worker->progress_us : worker->engine.begun_us)),
 		    worker->batch.outstanding);
+}
+
+static void on_stall_timer(struct worker *worker)
+{
+	int64_t now = worker_now_us(worker);
+	worker->stall_timer_us = 0;
+	if (!engine_waits_for_sink(&worker->engine) || now < stalled_at(worker)) {
+		watch_for_stall(worker);
+		return;
+	}
+	log_stall(worker, now);
 	worker_tell(worker, ON_STALLED);
 }
 

@@ -19,12 +19,13 @@ struct worker {
 
 	/* what producing leaves for the engine, told once the current step is done */
 	bool tell_blocked, tell_progress;
-	bool stall_timer_set;
+	int64_t stall_timer_us; /* for when it is set; 0: it is not */
 	bool acquired, ever_acquired;
 	char standby_for[128]; /* why no shard is ours; "" if one is, or nothing is known */
 	bool refused;	       /* by the source, before anything had ever worked */
 
 	int64_t claim_sent_us, claim_us; /* of the batch: last ask, sum of the answers' times */
+	int64_t claimed_us;		 /* the last answer with events */
 	int64_t publish_us, settle_us;	 /* when they began */
 	int64_t progress_us;		 /* last report, or begin of the batch */
 	int64_t moved_us, waiting_us;	 /* last delivery; since when events wait (0: none do) */

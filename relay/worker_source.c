@@ -113,11 +113,12 @@ static void on_claimed(void *owner, struct chunk *chunk)
 		FAILPOINT("claimed");
 		input.first = chunk->events[0].id;
 		input.last = chunk->events[chunk->count - 1].id;
+		worker->claimed_us = worker_now_us(worker);
 		if (worker->waiting_us == 0)
-			worker->waiting_us = worker_now_us(worker);
+			worker->waiting_us = worker->claimed_us;
 		/* Not at the first send: a sink may say LATER for as long as it likes. */
 		if (worker->batch.events == 0)
-			worker->publish_us = worker->progress_us = worker_now_us(worker);
+			worker->publish_us = worker->progress_us = worker->claimed_us;
 		batch_add(&worker->batch, chunk);
 	} else {
 		chunk->free(chunk);

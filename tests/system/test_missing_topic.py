@@ -20,8 +20,7 @@ def strict(world, number):
 def waiting(database, new_relay, strict):
     """A relay whose first event waits for the topic "absent", with one for "present" behind it."""
     strict.create_topic("present")
-    relay = new_relay(kafka={"bootstrap_servers": strict.bootstrap}, route={"topic": "${aggregate_type}"},
-                      outbox={"stall_timeout": "1s"})
+    relay = new_relay(kafka={"bootstrap_servers": strict.bootstrap}, route={"topic": "${aggregate_type}"})
     insert(database, 1, aggregate_type="absent")
     insert(database, 1, aggregate_type="present")
     relay.start(wait=False)
@@ -34,8 +33,9 @@ def waiting(database, new_relay, strict):
                                   "DELETE FROM outbox_events WHERE aggregate_type = 'absent'"],
                          ids=["mended", "deleted"])
 def test_the_row_is_mended_instead_of_the_topic_made(database, strict, waiting, mend):
-    """Nothing tells the relay of it: it looks from time to time, and goes on."""
-    database.execute(mend)
+    """Nothing tells the relay of it: it looks from time to time, and goes on. It holds the row's lock for a second
+    at most."""
+    database.execute("SET lock_timeout = '2s'; " + mend)
     consumer = Reader(strict.bootstrap, "present")
     assert len(consumer.take(2 if mend.startswith("UPDATE") else 1, timeout=40)) > 0
     consumer.close()
@@ -50,3 +50,17 @@ def test_no_transaction_stays_open_meanwhile(database, waiting):
     until(lambda: database.value(open_for_a_second), 10, "the first transaction to be given up")
     holds(lambda: database.value(open_for_a_second), 12, "no long transaction")
     assert waiting.get("/healthz")[0] == 200
+
+
+def test_the_gauges_show_what_waits(database, strict, new_relay):
+    """A relay that was idle meets an event without a topic: two seconds later it tells how many wait."""
+    strict.create_topic("present")
+    relay = new_relay(kafka={"bootstrap_servers": strict.bootstrap}, route={"topic": "${aggregate_type}"}).start()
+    insert(database, 1, aggregate_type="present")
+    database.wait_empty()
+    with database.session(autocommit=False) as cursor:
+        cursor.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type) SELECT topic, 'k', 'E'"
+                       " FROM unnest(ARRAY['absent', 'present', 'present']) topic")
+        cursor.connection.commit()
+    until(lambda: relay.metric("depth") == 3, 4, "the depth to be 3")
+    assert relay.metric("oldest_age_seconds") > 0.5

@@ -163,7 +163,7 @@ static void reach_relief(struct world *w, bool relief)
 	tell(w, ON_TIMER);
 	assert_is(w, ENGINE_ACQUIRING, "acquire:abstains:keeps");
 	relief_seen(w, relief);
-	assert_is(w, ENGINE_HOLDING, "timer");
+	assert_is(w, ENGINE_HOLDING, "housekeep timer");
 	w->now_us += 30 * SECOND;
 	tell(w, ON_TIMER);
 	relief_seen(w, relief);
@@ -247,7 +247,7 @@ static void test_a_stop_does_not_wait_for_a_sink_that_is_gone(void **state)
 	tell(&w, ON_STOP);
 	assert_is(&w, ENGINE_ACQUIRING, "acquire:abstains:keeps");
 	relief_seen(&w, true);
-	assert_is(&w, ENGINE_HOLDING, "give-up timer");
+	assert_is(&w, ENGINE_HOLDING, "give-up housekeep timer");
 	report_all(&w, EVENT_RETURNED);
 	assert_is(&w, ENGINE_CLOSING, "clear close");
 	finish(&w);

@@ -81,7 +81,7 @@ static void test_a_stalled_batch_is_settled_by_identity(void **state)
 
 	(void)state;
 	reach_holding(&w);
-	assert_is(&w, ENGINE_HOLDING, "timer");
+	assert_is(&w, ENGINE_HOLDING, "housekeep timer");
 	tell(&w, ON_TIMER);
 	assert_is(&w, ENGINE_HOLDING, "timer");
 	report_all(&w, EVENT_DELIVERED);
@@ -104,7 +104,7 @@ static void test_a_claim_under_way_at_a_withdrawal_is_not_sent(void **state)
 	assert_is(&w, ENGINE_WITHDRAWING, "skip");
 	assert_null(batch_next(&w.batch));
 	tell(&w, ON_WITHDRAWN);
-	assert_is(&w, ENGINE_HOLDING, "clear rebuild timer");
+	assert_is(&w, ENGINE_HOLDING, "clear rebuild housekeep timer");
 	tell(&w, ON_READY);
 	assert_is(&w, ENGINE_CLAIMING, "clear claim:opens:observes");
 	finish(&w);
@@ -337,7 +337,7 @@ static void test_a_blocked_sink_is_tried_again_when_writable(void **state)
 	tell(&w, ON_BLOCKED);
 	tell(&w, ON_STALLED);
 	tell(&w, ON_WITHDRAWN);
-	assert_is(&w, ENGINE_HOLDING, "clear timer");
+	assert_is(&w, ENGINE_HOLDING, "clear housekeep timer");
 	tell(&w, ON_WRITABLE);
 	assert_is(&w, ENGINE_CLAIMING, "clear claim:opens:observes");
 	finish(&w);

@@ -23,6 +23,11 @@ struct adopt_table {
 bool adopt_table_read(PGconn *conn, struct adopt_table *table, struct error *err);
 void adopt_table_free(struct adopt_table *table);
 
+/* False and err if a column that is not mapped says of a row that it was handled: the relay would
+ * publish it again. A column that only may say so is reported on stderr. */
+bool adopt_done_check(PGconn *conn, const struct adopt_facts *facts,
+		      const struct config_columns *mapped, bool mark, struct error *err);
+
 /* Tells on stderr what the plan does to the table, and to those who use it meanwhile. */
 void adopt_explain(const struct adopt_table *table, const struct adopt_plan *plan);
 

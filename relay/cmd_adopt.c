@@ -3,6 +3,7 @@
  */
 #include "cmd_adopt.h"
 
+#include "adopt_done.h"
 #include "pgsync.h"
 #include "xalloc.h"
 
@@ -80,6 +81,71 @@ void adopt_table_free(struct adopt_table *table)
 	table->facts.columns = NULL;
 	PQclear(table->result);
 	table->result = NULL;
+}
+
+/* 1 if a row meets the condition, 0 if none does; -1 and err if that cannot be asked. */
+static int any_row(PGconn *conn, const char *table, const char *condition, struct error *err)
+{
+	char *sql =
+	    xasprintf("SELECT EXISTS (SELECT FROM %s WHERE %s) AS any_row", table, condition);
+	PGresult *result =
+	    pgsync_query(conn, "looking for rows that were handled", sql, 0, NULL, err);
+	int any = result ? pgsync_bool(result, 0, "any_row") : -1;
+
+	free(sql);
+	PQclear(result);
+	return any;
+}
+
+static bool is_mapped(const char *name, const struct config_columns *mapped, bool mark)
+{
+	bool found = mark && strcmp(name, "published_at") == 0;
+
+	for (int role = 0; role < ADOPT_ROLES; role++)
+		found = found || strcmp(adopt_configured(mapped, (enum adopt_role)role), name) == 0;
+	return found;
+}
+
+static bool done_check(PGconn *conn, const struct pgname *table, const char *column,
+		       const char *condition, struct error *err)
+{
+	char name[PGNAME_FULL_SIZE], shown[PGNAME_FULL_SIZE];
+	int any;
+
+	pgname_print(table, name);
+	pgname_show(table, shown);
+	any = any_row(conn, name, condition, err);
+	if (any == 0)
+		fprintf(stderr,
+			"warning: column %s of table %s seems to say which rows were handled; the "
+			"relay does not read it and publishes each row\n",
+			column, shown);
+	if (any <= 0)
+		return any == 0;
+	return error_set(
+	    err,
+	    "column %s of table %s says that some rows were handled already (WHERE %s), "
+	    "and the relay would publish them again; delete these rows or move them to "
+	    "another table, or drop or rename the column if it means something else, "
+	    "then migrate again",
+	    column, shown, condition);
+}
+
+bool adopt_done_check(PGconn *conn, const struct adopt_facts *facts,
+		      const struct config_columns *mapped, bool mark, struct error *err)
+{
+	bool good = true;
+
+	for (size_t i = 0; good && i < facts->count; i++) {
+		const struct adopt_column *column = &facts->columns[i];
+		char *condition =
+		    is_mapped(column->name, mapped, mark) ? NULL : adopt_done_condition(column);
+
+		if (condition)
+			good = done_check(conn, &facts->table, column->name, condition, err);
+		free(condition);
+	}
+	return good;
 }
 
 void adopt_explain(const struct adopt_table *table, const struct adopt_plan *plan)

@@ -70,6 +70,7 @@ struct request {
 	const char *path;      /* NULL: the default one */
 	const char *dsn, *table;
 	bool print, uninstall, adopt;
+	bool known; /* the outbox was migrated before */
 	struct config_columns columns;
 	struct migrate_target target;
 };
@@ -321,8 +322,9 @@ static int present_version(PGconn *conn, struct error *err)
 	return -1;
 }
 
-/* No file says how rows are settled: as the table was migrated for. */
-static bool keep_settle(PGconn *conn, struct request *request, struct error *err)
+/* What the relay's schema knows of the outbox: whether it does, and for how rows are settled if no
+ * file says it. */
+static bool read_known(PGconn *conn, struct request *request, struct error *err)
 {
 	char name[PGNAME_FULL_SIZE];
 	const char *params[] = {name};
@@ -336,7 +338,8 @@ static bool keep_settle(PGconn *conn, struct request *request, struct error *err
 			      "SELECT settle = 'mark' AS mark FROM outbox_relay.outboxes"
 			      " WHERE outbox = to_regclass($1)",
 			      1, params, err);
-	if (result && PQntuples(result) > 0)
+	request->known = result && PQntuples(result) > 0;
+	if (request->known && !request->config)
 		request->target.mark = pgsync_bool(result, 0, "mark");
 	PQclear(result);
 	return result != NULL;
@@ -428,6 +431,26 @@ static void hint(void)
 		      stderr);
 }
 
+/* An outbox is looked through for events that were handled when it is first migrated. */
+static bool nothing_done(PGconn *conn, const struct request *request,
+			 const struct adopt_table *table, struct adopt_plan *plan,
+			 struct error *err)
+{
+	struct config_columns mapped = request->columns;
+
+	if (request->adopt)
+		mapped = (struct config_columns){plan->columns[ADOPT_ID],
+						 plan->columns[ADOPT_EVENT_ID],
+						 plan->columns[ADOPT_AGGREGATE_TYPE],
+						 plan->columns[ADOPT_AGGREGATE_ID],
+						 plan->columns[ADOPT_EVENT_TYPE],
+						 plan->columns[ADOPT_PAYLOAD],
+						 plan->columns[ADOPT_HEADERS],
+						 plan->columns[ADOPT_CREATED_AT]};
+	return request->known ||
+	       adopt_done_check(conn, &table->facts, &mapped, request->target.mark, err);
+}
+
 static int apply_or_print(PGconn *conn, struct request *request, struct adopt_table *table,
 			  struct error *err)
 {
@@ -438,9 +461,13 @@ static int apply_or_print(PGconn *conn, struct request *request, struct adopt_ta
 
 	if (!fits(request, table, err))
 		return command_failed("migrate", err);
+	if (request->adopt && !adopt_plan(&table->facts, &request->columns, &plan, err))
+		return command_failed("migrate", err);
+	if (!nothing_done(conn, request, table, &plan, err)) {
+		adopt_plan_free(&plan);
+		return command_failed("migrate", err);
+	}
 	if (request->adopt) {
-		if (!adopt_plan(&table->facts, &request->columns, &plan, err))
-			return command_failed("migrate", err);
 		request->target.id = plan.columns[ADOPT_ID];
 		request->target.event_id = plan.columns[ADOPT_EVENT_ID];
 		config = adopt_config(&table->facts, &plan, request->target.mark);
@@ -506,7 +533,7 @@ static int with_connection(struct request *request)
 			  " SELECT pg_advisory_xact_lock(" MIGRATE_LOCK ")",
 			  &err) &&
 	    guard(conn, request, &err) && adopt_table_read(conn, &table, &err) &&
-	    (request->config || keep_settle(conn, request, &err)))
+	    read_known(conn, request, &err))
 		status = apply_or_print(conn, request, &table, &err);
 	else
 		status = command_failed("migrate", &err);

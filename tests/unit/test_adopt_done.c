@@ -1,0 +1,70 @@
+/*
+ * test_adopt_done.c - which columns say that an event was handled, and when
+ */
+#include "adopt_done.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static void says(const char *name, const char *type, const char *condition)
+{
+	struct adopt_column column = {.unique = false};
+	char *found;
+
+	snprintf(column.name, sizeof(column.name), "%s", name);
+	snprintf(column.type, sizeof(column.type), "%s", type);
+	found = adopt_done_condition(&column);
+	if (condition)
+		assert_string_equal(found, condition);
+	else
+		assert_null(found);
+	free(found);
+}
+
+static void test_names(void **state)
+{
+	static const char *const done[] = {"processed",	    "PROCESSED",    "is_published",
+					   "publishedAt",   "published_on", "sent_date",
+					   "dispatched_by", "done",	    "delivered_timestamp"};
+	static const char *const harmless[] = {
+	    "process", "sender",  "created_at",	 "occurred_on", "sentence",
+	    "condone", "payload", "processor",	 "at",		"isolated",
+	    "island",  "tenant",  "republish_at"};
+	char condition[128];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(done) / sizeof(done[0]); i++) {
+		snprintf(condition, sizeof(condition), "\"%s\"", done[i]);
+		says(done[i], "bool", condition);
+	}
+	for (size_t i = 0; i < sizeof(harmless) / sizeof(harmless[0]); i++)
+		says(harmless[i], "bool", NULL);
+}
+
+static void test_types(void **state)
+{
+	(void)state;
+	says("processed", "int2", "\"processed\" <> 0");
+	says("processed_at", "date", "\"processed_at\" IS NOT NULL");
+	says("sent", "bpchar",
+	     "lower(btrim(\"sent\"::text)) NOT IN ('', 'n', 'no', 'f', 'false', '0')");
+	says("Status", "int4", "\"Status\" <> 0");
+	says("delivery_state", "bool", "\"delivery_state\"");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_names),
+	    cmocka_unit_test(test_types),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -164,18 +164,6 @@ int migrate_latest(void)
 	return latest;
 }
 
-static bool append_file(struct text *out, const struct sql_file *file,
-			const struct migrate_target *target, struct error *err)
-{
-	char *filled = migrate_fill(file->text, target, err);
-
-	if (!filled)
-		return false;
-	append(out, filled, strlen(filled));
-	free(filled);
-	return true;
-}
-
 static void append_string(struct text *out, const char *text)
 {
 	append(out, text, strlen(text));
@@ -193,42 +181,65 @@ static char *fill_named(const char *name, const struct migrate_target *target, s
 	return NULL;
 }
 
+static bool append_file(struct text *out, const char *name, const struct migrate_target *target,
+			struct error *err)
+{
+	char *filled = fill_named(name, target, err);
+
+	if (!filled)
+		return false;
+	append_string(out, filled);
+	append_string(out, "\n");
+	free(filled);
+	return true;
+}
+
 char *migrate_guard(const struct migrate_target *target, struct error *err)
 {
 	return fill_named("guard.sql", target, err);
 }
 
+static bool append_migrations(struct text *out, const struct migrate_target *target,
+			      struct error *err)
+{
+	const struct sql_file *file;
+
+	for (file = sql_files; file->name; file++) {
+		if (migrate_number(file->name) > 0 && !append_file(out, file->name, target, err))
+			return false;
+	}
+	return true;
+}
+
+/* The text, or NULL and no text if it is not whole. */
+static char *whole(struct text *out, bool good)
+{
+	if (good)
+		return out->data;
+	free(out->data);
+	return NULL;
+}
+
 char *migrate_print(const struct migrate_target *target, const char *before, struct error *err)
 {
 	struct text out = {NULL, 0};
-	const struct sql_file *file;
-	char *guard = migrate_guard(target, err);
+	bool good;
 
-	if (!guard)
-		return NULL;
 	/* No BEGIN and COMMIT: many tools bring their own, and each statement may be run again. */
 	append_string(&out, "-- The migrations of outbox-relay " OUTBOX_RELAY_VERSION
 			    " as one script. Run it in one transaction, as the\n"
 			    "-- owner of the outbox table: psql -1 -v ON_ERROR_STOP=1 -f FILE, or "
-			    "by your own tool.\n\n"
-			    "SELECT set_config('lock_timeout', '10s', true);\n\n");
-	append_string(&out, guard);
-	append_string(&out, "\n");
-	free(guard);
+			    "by your own tool.\n\n");
+	good = append_file(&out, "begin.sql", target, err);
+	append_string(&out, "SELECT set_config('lock_timeout', '10s', true);\n\n");
+	good = good && append_file(&out, "guard.sql", target, err);
 	if (before) {
 		append_string(&out, before);
 		append_string(&out, "\n");
 	}
-	for (file = sql_files; file->name; file++) {
-		if (migrate_number(file->name) == 0)
-			continue;
-		if (!append_file(&out, file, target, err)) {
-			free(out.data);
-			return NULL;
-		}
-		append_string(&out, "\n");
-	}
-	return out.data;
+	good = good && append_migrations(&out, target, err) &&
+	       append_file(&out, "end.sql", target, err);
+	return whole(&out, good);
 }
 
 char *migrate_partitions(const struct migrate_target *target, struct error *err)
@@ -238,5 +249,10 @@ char *migrate_partitions(const struct migrate_target *target, struct error *err)
 
 char *migrate_print_uninstall(const struct migrate_target *target, struct error *err)
 {
-	return fill_named("uninstall.sql", target, err);
+	struct text out = {NULL, 0};
+	bool good = append_file(&out, "begin.sql", target, err) &&
+		    append_file(&out, "uninstall.sql", target, err) &&
+		    append_file(&out, "end.sql", target, err);
+
+	return whole(&out, good);
 }

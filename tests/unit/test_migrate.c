@@ -111,6 +111,26 @@ static void test_embedded_files(void **state)
 	assert_int_equal(migrate_latest(), number);
 }
 
+static void assert_first(const char *text, const char *first, const char *second)
+{
+	assert_non_null(strstr(text, first));
+	assert_non_null(strstr(text, second));
+	assert_true(strstr(text, first) < strstr(text, second));
+}
+
+/* No name is looked up before search_path is set, or after it is as it was. */
+static void assert_within_begin_and_end(const char *out)
+{
+	const char *end = strstr(out, "current_setting('outbox_relay.search_path')");
+
+	assert_first(out, "set_config('outbox_relay.search_path', pg_catalog.current_setting(",
+		     "SET search_path = pg_catalog, pg_temp;");
+	assert_first(out, "SET search_path = pg_catalog, pg_temp;", "DO $$");
+	assert_non_null(end);
+	assert_null(strstr(end, "DO $$"));
+	assert_null(strstr(end + 1, "SELECT"));
+}
+
 /* The printed script is for any tool: no psql variables or commands may be left in it. */
 static void test_print(void **state)
 {
@@ -121,6 +141,7 @@ static void test_print(void **state)
 	(void)state;
 	assert_non_null(out);
 	assert_non_null(strstr(out, "SELECT 'before'"));
+	assert_within_begin_and_end(out);
 	assert_null(strstr(out, ":'settle'"));
 	assert_null(strstr(out, ":\"outbox"));
 	assert_non_null(strstr(out, "CREATE TABLE IF NOT EXISTS \"S x\".\"it's \"\"T\"\"\" ("));
@@ -130,6 +151,7 @@ static void test_print(void **state)
 	free(out);
 
 	out = migrate_print_uninstall(&odd, &err);
+	assert_within_begin_and_end(out);
 	assert_non_null(strstr(out, "DROP SCHEMA outbox_relay;"));
 	assert_null(strstr(out, "CASCADE"));
 	free(out);

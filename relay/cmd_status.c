@@ -39,18 +39,19 @@ static const char HELP[] =
 /* Counted as far as that is cheap; beyond, by how many ids were given out. */
 static char *waiting_sql(const struct config *config, const char *table)
 {
-	char id[PGNAME_QUOTED_SIZE], created[PGNAME_QUOTED_SIZE] = "NULL";
+	char id[PGNAME_QUOTED_SIZE], created[PGNAME_QUOTED_SIZE] = "NULL::timestamptz";
 	const struct config_columns *columns = &config->outbox.columns;
 
 	pgname_quote(columns->id, id);
 	if (*columns->created_at)
 		pgname_quote(columns->created_at, created);
 	return xasprintf(
-	    "WITH head AS (SELECT %s AS id, %s::timestamptz AS at FROM %s%s ORDER BY %s LIMIT %d)"
+	    "WITH head AS (SELECT %s AS id, %s AS at FROM %s%s ORDER BY %s LIMIT %d)"
 	    " SELECT count(*) AS counted, max(id) AS last,"
 	    " pg_sequence_last_value(pg_get_serial_sequence($1::text, $2::text)::regclass) AS "
 	    "drawn,"
-	    " (SELECT CASE WHEN isfinite(at) THEN extract(epoch FROM clock_timestamp() - at) END"
+	    " (SELECT CASE WHEN isfinite(at) THEN extract(epoch FROM clock_timestamp())"
+	    " - extract(epoch FROM at) END"
 	    "  FROM head ORDER BY id LIMIT 1) AS age FROM head",
 	    id, created, table,
 	    config->outbox.settle == SETTLE_MARK ? " WHERE published_at IS NULL" : "", id,

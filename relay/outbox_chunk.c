@@ -84,14 +84,15 @@ static struct slice field_text(struct outbox_chunk *own, struct slice raw, uint3
 	return (struct slice){out, len};
 }
 
-/* Infinity is the largest number and minus infinity the smallest: no time that an age could be
- * told from. */
+/* A timestamptz, or a timestamp, which is taken for UTC. 0, not known: infinity, which is the
+ * largest number, minus infinity, the smallest, and times beyond the year 294246. */
 static int64_t unix_time(struct slice raw)
 {
 	if (raw.data == NULL)
 		return 0;
 	int64_t time = pg_get_int8(raw.data);
-	return time == INT64_MAX || time == INT64_MIN ? 0 : time + postgres_epoch_us;
+	bool known = time != INT64_MIN && time <= INT64_MAX - postgres_epoch_us;
+	return known ? time + postgres_epoch_us : 0;
 }
 
 static uint32_t *field_types(const struct outbox_shape *shape)

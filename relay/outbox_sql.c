@@ -407,11 +407,15 @@ static char *gone_payload(const struct outbox_shape *shape)
 	return bytes;
 }
 
-static char *gone_time(const char *name)
+/* A timestamp is taken for UTC. A cast would go by the session's zone, and fail near the ends of
+ * the range. */
+static char *gone_time(const struct outbox_shape *shape, const char *name)
 {
 	if (name[0] == '\0')
 		return xstrdup("NULL::timestamptz");
-	return outbox_sql_append(gone(name), xstrdup("::timestamptz"));
+	const char *zone =
+	    outbox_sql_type(shape, name) == TYPE_TIMESTAMP ? " AT TIME ZONE 'UTC'" : "";
+	return outbox_sql_append(gone(name), xstrdup(zone));
 }
 
 /* All of it happens in the server: the payload may be larger than the relay cares to hold. */
@@ -429,7 +433,7 @@ char *outbox_sql_set_aside(const struct outbox_shape *shape, size_t leaf, bool e
 	    gone_payload(shape),
 	    xasprintf("%u::oid::regtype::text", outbox_sql_type(shape, names->payload)),
 	    gone_text(shape, names->headers),
-	    gone_time(names->created_at),
+	    gone_time(shape, names->created_at),
 	    extra_columns(shape, extra)};
 	for (size_t i = 0; i < sizeof(columns) / sizeof(columns[0]); i++) {
 		list = outbox_sql_append(list, columns[i]);
@@ -499,7 +503,7 @@ char *outbox_sql_gauges(const struct outbox_shape *shape, size_t leaf)
 {
 	char *id = outbox_sql_quoted(shape->names->id);
 	char *created = shape->names->created_at[0] ? outbox_sql_quoted(shape->names->created_at)
-						    : xstrdup("NULL");
+						    : xstrdup("NULL::timestamptz");
 	char *drawn = last_drawn(shape), *mine = outbox_sql_mine(shape, "$2");
 	const char *table = shape->leaves[leaf].table;
 	char *sql = xasprintf(
@@ -508,8 +512,8 @@ char *outbox_sql_gauges(const struct outbox_shape *shape, size_t leaf)
 	    "first.id, first.age, %s, (SELECT count(*) FROM (SELECT 1 FROM "
 	    "outbox_relay.dead_letters "
 	    "WHERE outbox = %u::oid LIMIT %d) AS dead) FROM (SELECT 1) AS one LEFT JOIN "
-	    "(SELECT %s::int8 AS id, CASE WHEN isfinite(%s::timestamptz) THEN "
-	    "extract(epoch FROM clock_timestamp() - %s::timestamptz)::float8 END AS age "
+	    "(SELECT %s::int8 AS id, CASE WHEN isfinite(%s) THEN (extract(epoch FROM "
+	    "clock_timestamp()) - extract(epoch FROM %s))::float8 END AS age "
 	    "FROM ONLY %s AS t WHERE %s >= $1::int8%s%s ORDER BY %s LIMIT 1) AS first ON true",
 	    table, id, outbox_sql_unpublished(shape), mine, GAUGE_CAP + 1, drawn, shape->oid,
 	    GAUGE_CAP + 1, id, created, created, table, id, outbox_sql_unpublished(shape), mine,

@@ -284,11 +284,11 @@ char *outbox_sql_returning(const struct outbox_shape *shape, const struct values
 {
 	const char *created = shape->names->created_at;
 	char *id = outbox_sql_quoted(shape->names->id);
-	char *time = created[0] ? outbox_sql_quoted(created) : xstrdup("NULL");
+	char *time = created[0] ? outbox_sql_quoted(created) : xstrdup("NULL::timestamptz");
 	char *payload = document(row, &row->payload), *headers = document(row, &row->headers);
 	char *length = withheld(row);
-	char *list = xasprintf("%s::int8, %s::timestamptz, %s, %s, %s, (SELECT cut FROM taken), ",
-			       id, time, payload, length, headers);
+	char *list = xasprintf("%s::int8, %s, %s, %s, %s, (SELECT cut FROM taken), ", id, time,
+			       payload, length, headers);
 	list = outbox_sql_append(list, identity(shape, row));
 	for (size_t i = 1; i < row->count; i++) {
 		list = outbox_sql_append(list, xstrdup(", "));

@@ -196,16 +196,23 @@ static void test_withheld(void **state)
 	assert_true(event->payload_bytes == INT64_C(100) << 30);
 }
 
-static void test_infinite_times_are_no_times(void **state)
+static void test_infinite_and_far_times_are_not_known(void **state)
 {
+	static const int64_t last = INT64_C(9223371331199999999); /* of the year 294276 */
+	static const int64_t first = INT64_C(-211813488000000000);
+	static const int64_t times[] = {INT64_MAX, INT64_MIN, last, INT64_MAX - 946684800000000,
+					first};
+
 	(void)state;
 	begin_result(FIELDS);
-	put_row(0, 1, FIELDS);
-	put_int8(0, CLAIM_CREATED, INT64_MAX);
-	put_row(1, 2, FIELDS);
-	put_int8(1, CLAIM_CREATED, INT64_MIN);
+	for (int i = 0; i < 5; i++) {
+		put_row(i, i + 1, FIELDS);
+		put_int8(i, CLAIM_CREATED, times[i]);
+	}
 	const struct event *event = events(TYPE_JSONB);
 	assert_true(event[0].created_us == 0 && event[1].created_us == 0);
+	assert_true(event[2].created_us == 0 && event[3].created_us == INT64_MAX);
+	assert_true(event[4].created_us == first + 946684800000000);
 }
 
 static void test_rows_are_sorted_and_keep_their_fields(void **state)
@@ -267,7 +274,7 @@ int main(void)
 	    with_chunk(test_payloads_of_any_bytes),
 	    with_chunk(test_cut),
 	    with_chunk(test_withheld),
-	    with_chunk(test_infinite_times_are_no_times),
+	    with_chunk(test_infinite_and_far_times_are_not_known),
 	    with_chunk(test_rows_are_sorted_and_keep_their_fields),
 	    with_chunk(test_no_rows),
 	    with_chunk(test_bytes_are_those_of_the_result_and_more),

@@ -200,14 +200,28 @@ static void on_watchdog(void *arg)
 	loop_timer_set(daemon->watchdog, daemon->watchdog_us);
 }
 
+/* What came before this is pending (main.c) and is delivered now; the callbacks run once the loop
+ * does. */
 static void catch_signals(struct daemon *daemon)
 {
 	struct loop *loop = daemon->loop;
-	signal(SIGPIPE, SIG_IGN);
+	sigset_t none;
 	daemon->signals[0] = loop_signal_new(loop, SIGTERM, on_stop_signal, daemon);
 	daemon->signals[1] = loop_signal_new(loop, SIGINT, on_stop_signal, daemon);
 	daemon->signals[2] = loop_signal_new(loop, SIGHUP, on_hup, daemon);
 	daemon->signals[3] = loop_signal_new(loop, SIGUSR1, on_usr1, daemon);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* On the way out no signal ends the process any more: its exit status tells how it went. */
+static void release_signals(struct daemon *daemon)
+{
+	sigset_t all;
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	for (int i = 0; i < SIGNALS; i++)
+		loop_signal_free(&daemon->signals[i]);
 }
 
 /* ---- up and down ---- */
@@ -288,6 +302,7 @@ static bool set_up(struct daemon *daemon, struct error *err)
 	daemon->metrics.librdkafka = kafka_version();
 	daemon->metrics.libpq = outbox_libpq_version();
 	daemon->loop = loop_new();
+	catch_signals(daemon);
 	make_shard(daemon);
 	return make_ends(daemon, err) && make_http(daemon, err);
 }
@@ -300,8 +315,7 @@ static void take_down(struct daemon *daemon)
 	outbox_free(&daemon->source);
 	worker_free(&daemon->worker);
 	route_free(&daemon->route);
-	for (int i = 0; i < SIGNALS; i++)
-		loop_signal_free(&daemon->signals[i]);
+	release_signals(daemon);
 	loop_timer_free(&daemon->wake);
 	loop_timer_free(&daemon->stall);
 	loop_timer_free(&daemon->patience);
@@ -323,7 +337,6 @@ static int run(struct daemon *daemon)
 		log_info("outbox-relay %s, librdkafka %s, libpq %s: table %s, brokers %s",
 			 OUTBOX_RELAY_VERSION, kafka_version(), outbox_libpq_version(),
 			 config->outbox.table, kafka_bootstrap(daemon->sink));
-		catch_signals(daemon);
 		start_watchdog(daemon);
 		worker_start(daemon->worker);
 		loop_run(daemon->loop);

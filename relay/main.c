@@ -8,8 +8,11 @@
 #include "pgsession.h"
 
 #include <malloc.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 struct command {
 	const char *name;
@@ -43,6 +46,24 @@ static int print_version(void)
 	       outbox_libpq_version());
 	return EXIT_DONE;
 }
+
+/* A reload or a stop may be asked for as soon as the process exists, and the default action would
+ * end it. `run` begins with its signals blocked, and so they stay pending until it can catch them
+ * (daemon.c). Other commands keep the default actions. The loader calls this before the
+ * constructors of the libraries, which take their time. A sanitizer is not set up yet by then. */
+__attribute__((no_sanitize("address", "undefined"))) static void hold_signals(int argc, char **argv,
+									      char **environment)
+{
+	static const unsigned char all[_NSIG / 8] = {[0 ... _NSIG / 8 - 1] = 0xff};
+	const char *command = argc > 1 ? argv[1] : "";
+
+	(void)environment;
+	if (command[0] == 'r' && command[1] == 'u' && command[2] == 'n' && command[3] == '\0')
+		syscall(SYS_rt_sigprocmask, SIG_SETMASK, all, NULL, sizeof(all));
+}
+
+__attribute__((section(".preinit_array"), used)) static void (*const hold)(int, char **,
+									   char **) = hold_signals;
 
 int main(int argc, char **argv)
 {

@@ -1,8 +1,15 @@
-"""Signals: stop, stop at once, reload, tell."""
+"""Signals: stop, stop at once, reload, tell; at any time."""
+import errno
 import json
+import os
 import signal
+import subprocess
+
+import pytest
 
 from harness.checker import problems
+from harness.relay import BINARY
+from harness.waiting import until
 from harness.writers import Writers, arrivals, insert
 
 
@@ -90,3 +97,65 @@ def test_json_logs(database, new_relay):
     relay.stop()
     for line in relay.log().splitlines():
         assert {"time", "level", "message"} <= set(json.loads(line))
+
+
+@pytest.fixture
+def begun(database, new_relay):
+    """A relay that has begun to read its configuration, and a function that lets it read on."""
+    relay = new_relay()
+    with open(relay.config, "rb") as file:
+        text = file.read()
+    os.unlink(relay.config)
+    os.mkfifo(relay.config)
+    relay.start(wait=False)
+    writer = until(lambda: fifo_writer(relay.config), 20, "the relay to open its configuration")
+    # What a reload reads.
+    os.unlink(relay.config)
+    relay.write_config()
+
+    def go_on():
+        os.write(writer, text)
+        os.close(writer)
+    return relay, go_on
+
+
+def fifo_writer(path):
+    """Opens a FIFO that another process has opened for reading; None if none has yet."""
+    try:
+        return os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError as error:
+        assert error.errno == errno.ENXIO
+        return None
+
+
+def test_signals_before_it_can_answer_them(begun, database, reader):
+    """SIGHUP and SIGUSR1 during the start are answered once it has started."""
+    relay, go_on = begun
+    relay.process.send(signal.SIGHUP)
+    relay.process.send(signal.SIGUSR1)
+    go_on()
+    relay.wait_ready()
+    relay.wait_log("reload: done")
+    relay.wait_log("status: ")
+    insert(database, 1)
+    reader().take(1)
+
+
+@pytest.mark.parametrize("signo", (signal.SIGTERM, signal.SIGINT))
+def test_a_stop_before_it_has_started(begun, signo):
+    relay, go_on = begun
+    relay.process.send(signo)
+    go_on()
+    assert relay.wait_exit() == 0
+    assert relay.log_contains("settling what is in flight, then stopping")
+
+
+def test_other_commands_end_by_a_signal(directory):
+    """They have nothing to settle, so the default action is right."""
+    path = os.path.join(directory, "fifo")
+    os.mkfifo(path)
+    child = subprocess.Popen([BINARY, "check", "-c", path], stderr=subprocess.DEVNULL)
+    writer = until(lambda: fifo_writer(path), 20, "the command to open its configuration")
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(20) == -signal.SIGTERM
+    os.close(writer)

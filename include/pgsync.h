@@ -13,9 +13,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Whether libpq can read database.dsn; nothing of it is in err. */
-bool pgsync_check_dsn(const char *dsn, struct error *err);
-
 /* Connects with the settings of pgsession.h, as start-up options and not by SET, which would stay
  * behind in a pooler's session. A pooler that does not pass them on is refused. NULL and err. */
 PGconn *pgsync_connect(const char *dsn, const char *application_name, struct error *err);

@@ -4,7 +4,7 @@
  */
 #include "commands.h"
 #include "kafka.h"
-#include "pgsync.h"
+#include "pg_dsn.h"
 #include "route.h"
 
 #include <getopt.h>
@@ -50,7 +50,7 @@ static bool judge(const struct config *config, const char *option, const char *t
 		  struct error *err)
 {
 	if (strcmp(option, "database.dsn") == 0)
-		return pgsync_check_dsn(text, err);
+		return pg_dsn_check("database.dsn", text, err);
 	if (strcmp(option, "kafka.properties") == 0)
 		return kafka_check_property(text, err);
 	if (strcmp(option, "route") == 0)

@@ -120,10 +120,30 @@ static void connection_error(const struct pg *pg, struct error *err)
 		error_set(err, "the server closed the connection");
 }
 
+/* What libpq (fe-connect.c, fe-auth.c, fe-secure-openssl.c) and poolers say of a set-up that is
+ * wrong. English, since no locale is set. */
+static const char *const wrong_set_up[] = {
+    "no password supplied",
+    "root certificate file",
+    "certificate file",
+    "private key file",
+    "private SSL key",
+    "SSL was required",
+    "certificate verify failed",
+    "does not match host name",
+    "server's host name from server certificate",
+    "for minimum SSL protocol version",
+    "for maximum SSL protocol version",
+    "GSSAPI encryption required",
+    "GSSAPI encryption, but it was required",
+    "channel binding",
+    "authentication method requirement",
+    "invalid integer value",
+};
+
 /* Whether one attempt's words, up to its line's end, say what cannot be waited out. The server's
  * are in its own language (lc_messages), so they are told by their SQLSTATE: "...: FATAL:  28P01:
- * ...". libpq's own are English, since no locale is set, and so are a pooler's, which has one state
- * for all. */
+ * ...". */
 static bool attempt_is_for_good(const char *words)
 {
 	size_t len = strcspn(words, "\n");
@@ -132,9 +152,15 @@ static bool attempt_is_for_good(const char *words)
 
 	if (colon != NULL)
 		snprintf(state, sizeof(state), "%s", colon + 3);
-	return pg_state_is_permanent(state) ||
-	       memmem(words, len, "no password supplied", 20) != NULL ||
-	       pgsession_is_refused(words);
+	for (size_t i = 0; i < sizeof(wrong_set_up) / sizeof(wrong_set_up[0]); i++)
+		if (memmem(words, len, wrong_set_up[i], strlen(wrong_set_up[i])) != NULL)
+			return true;
+	return pg_state_is_permanent(state) || pgsession_is_refused(words);
+}
+
+static bool begins_with(const char *text, const char *words)
+{
+	return strncmp(text, words, strlen(words)) == 0;
 }
 
 /* libpq gives no result for a connection that did not come about, only the words of all attempts:
@@ -142,15 +168,21 @@ static bool attempt_is_for_good(const char *words)
  * refuses for good ends them; but if one before it was only away, it may be back the next time. */
 static bool refused_for_good(const PGconn *conn)
 {
-	static const char attempt[] = "connection to server ";
 	const char *at = PQerrorMessage(conn);
+	bool first = true;
 
-	if (strncmp(at, attempt, strlen(attempt)) != 0)
-		return false;
-	for (; at != NULL; at = strstr(at + 1, attempt))
-		if (!attempt_is_for_good(at))
+	for (; at != NULL && *at != '\0'; at = strchr(at, '\n'), at += at != NULL) {
+		/* A name that has no address now may have one later. */
+		if (begins_with(at, "could not translate host name") ||
+		    begins_with(at, "out of memory"))
 			return false;
-	return true;
+		/* What begins otherwise is about the connection string, or goes on with an attempt.
+		 */
+		if (begins_with(at, "connection to server ") && !attempt_is_for_good(at))
+			return false;
+		first = false;
+	}
+	return !first;
 }
 
 static void fail_connection(struct pg *pg)

@@ -3,6 +3,7 @@
  */
 #include "pgsync.h"
 
+#include "pg_dsn.h"
 #include "pgsession.h"
 #include "xalloc.h"
 
@@ -10,11 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* libpq's words would quote parts of the dsn, which may be the password's. */
-#define DSN_REFUSED                                                                                \
-	"does not parse as a connection string; write key=value pairs, with single quotes around " \
-	"a value that has blanks, or a postgresql:// URI"
 
 static char last_sqlstate[6];
 
@@ -59,16 +55,6 @@ static PGconn *connect_with(const char *dsn, const char *application_name)
 	free(timeout);
 	PQsetNoticeReceiver(conn, receive_notice, NULL);
 	return conn;
-}
-
-bool pgsync_check_dsn(const char *dsn, struct error *err)
-{
-	PQconninfoOption *parsed = PQconninfoParse(dsn, NULL);
-
-	if (!parsed)
-		return error_set(err, "database.dsn " DSN_REFUSED);
-	PQconninfoFree(parsed);
-	return true;
 }
 
 /* Keeps a good result, turns a bad one into words. */
@@ -120,10 +106,8 @@ PGconn *pgsync_connect(const char *dsn, const char *application_name, struct err
 	char message[512];
 	PGconn *conn;
 
-	if (!pgsync_check_dsn(dsn, err)) {
-		error_set(err, "the dsn " DSN_REFUSED);
+	if (!pg_dsn_check("the dsn", dsn, err))
 		return NULL;
-	}
 	conn = connect_with(dsn, application_name);
 	if (PQstatus(conn) == CONNECTION_OK) {
 		if (is_session(conn, err))

@@ -134,13 +134,13 @@ static void fake_say(int fd, char type, const void *body, size_t len)
 	free(message);
 }
 
-static void fake_ready(int fd)
+__attribute__((unused)) static void fake_ready(int fd)
 {
 	fake_say(fd, 'Z', "I", 1);
 }
 
 /* Reads the startup packet and lets the client in. */
-static void fake_greet(int fd)
+__attribute__((unused)) static void fake_greet(int fd)
 {
 	uint32_t key[2] = {htonl(FAKE_PID), 0};
 	fake_message(fd, 0);
@@ -151,7 +151,7 @@ static void fake_greet(int fd)
 }
 
 /* An ask that gave no rows; tag as "COMMIT". */
-static void fake_done(int fd, const char *tag)
+__attribute__((unused)) static void fake_done(int fd, const char *tag)
 {
 	fake_say(fd, '1', NULL, 0);
 	fake_say(fd, '2', NULL, 0);
@@ -160,7 +160,7 @@ static void fake_done(int fd, const char *tag)
 }
 
 /* One text column and so many rows of so many bytes. */
-static void fake_rows(int fd, unsigned rows, uint32_t bytes)
+__attribute__((unused)) static void fake_rows(int fd, unsigned rows, uint32_t bytes)
 {
 	static const char column[] = "\0\1x\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0";
 	char *row = malloc(bytes + 6);
@@ -177,7 +177,8 @@ static void fake_rows(int fd, unsigned rows, uint32_t bytes)
 	free(row);
 }
 
-static void fake_error(int fd, const char *severity, const char *state, const char *message)
+__attribute__((unused)) static void fake_error(int fd, const char *severity, const char *state,
+					       const char *message)
 {
 	char body[256];
 	int len = snprintf(body, sizeof(body), "S%s%cV%s%cC%s%cM%s%cFfake.c%cL1%cRfake_error%c",
@@ -185,7 +186,7 @@ static void fake_error(int fd, const char *severity, const char *state, const ch
 	fake_say(fd, 'E', body, (size_t)len + 1);
 }
 
-static void fake_notify(int fd, const char *channel, const char *payload)
+__attribute__((unused)) static void fake_notify(int fd, const char *channel, const char *payload)
 {
 	char body[256] = {0};
 	int len = snprintf(body + 4, sizeof(body) - 4, "%s%c%s", channel, 0, payload);

@@ -119,7 +119,7 @@ static void converse_with(const char *where, const char *until)
 }
 
 /* Runs the loop until this much was told, then a little on: nothing more may come. */
-static void converse(void (*script)(int fd), const char *until)
+__attribute__((unused)) static void converse(void (*script)(int fd), const char *until)
 {
 	char where[64];
 	fake_start(&fake, script);

@@ -120,13 +120,16 @@ static void test_no_value_of_a_property_is_told(void **state)
 static void test_dsn(void **state)
 {
 	static const char says[] =
-	    "1: database.dsn does not parse as a connection string; write key=value pairs, with "
-	    "single quotes around a value that has blanks, or a postgresql:// URI";
+	    "1: database.dsn does not parse as a connection string; write key=value pairs of "
+	    "options that libpq knows, with single quotes around a value that has blanks, or a "
+	    "postgresql:// URI";
 
 	(void)state;
 	refuses(KAFKA "database = { dsn = \"host=db password=two words\"; };", says);
 	refuses(KAFKA "database = { dsn = \"postgresql://[::1/shop\"; };", says);
 	refuses(KAFKA "database = { dsn = \"hots=db\"; };", says);
+	refuses(KAFKA "database = { dsn = \"host=db sslmode=maybe\"; };",
+		"1: database.dsn cannot be right: invalid sslmode value: \"maybe\"; correct it");
 }
 
 int main(void)

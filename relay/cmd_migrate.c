@@ -528,7 +528,7 @@ static int with_connection(struct request *request)
 		return command_failed("migrate", &err);
 	/* Another migration may be under way: whatever is read must be what it leaves. */
 	if (pgsync_script(conn, "waiting for another migration to end",
-			  "BEGIN; SELECT set_config('lock_timeout', '10s', true),"
+			  "BEGIN READ WRITE; SELECT set_config('lock_timeout', '10s', true),"
 			  " set_config('client_min_messages', 'warning', true);"
 			  " SELECT pg_advisory_xact_lock(" MIGRATE_LOCK ")",
 			  &err) &&

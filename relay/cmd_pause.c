@@ -67,7 +67,8 @@ static bool set_paused(PGconn *conn, const struct request *request, const char *
 	bool known;
 
 	/* A migration under way has the row. */
-	if (!pgsync_script(conn, "setting the pause", "BEGIN; SET LOCAL lock_timeout = '10s'", err))
+	if (!pgsync_script(conn, "setting the pause",
+			   "BEGIN READ WRITE; SET LOCAL lock_timeout = '10s'", err))
 		return false;
 	result = pgsync_query(conn, "setting the pause", SET_SQL, 2, params, err);
 	known = result && PQntuples(result) == 1;

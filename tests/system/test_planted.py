@@ -38,7 +38,8 @@ def test_plants_are_live(hostile):
     assert ("format(text, regclass)", "owner") in planted.called(hostile, "psql")
 
 
-@pytest.mark.parametrize("options, settle", [([], "delete"), (["--partitions", "2"], "mark")], ids=["plain", "partitions"])
+@pytest.mark.parametrize("options, settle", [([], "delete"), (["--partitions", "2"], "mark")],
+                         ids=["plain", "partitions"])
 def test_the_product_calls_nothing_planted(hostile, migrate, new_relay, reader, topic, options, settle):
     """migrate, check, run with a dead letter, status, pause and resume."""
     topic()

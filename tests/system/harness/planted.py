@@ -19,11 +19,13 @@ FUNCTIONS = [  # name, arguments, result
     ("has_any_column_privilege", "regclass, text", "bool"),
     ("has_schema_privilege", "text, regnamespace, text", "bool"), ("has_schema_privilege", "oid, text", "bool"),
     ("has_sequence_privilege", "oid, text", "bool"), ("has_column_privilege", "regclass, text, text", "bool"),
-    ("pg_has_role", "oid, text", "bool"), ("pg_has_role", "regrole, text", "bool"), ("pg_has_role", "text, text", "bool"),
+    ("pg_has_role", "oid, text", "bool"), ("pg_has_role", "regrole, text", "bool"),
+    ("pg_has_role", "text, text", "bool"),
     ("pg_notify", "text, text", "void"), ("to_regclass", "text", "regclass"), ("to_regrole", "text", "regrole"),
     ("pg_sequence_last_value", "regclass", "int8"), ("pg_get_serial_sequence", "text, text", "text"),
     ("pg_get_expr", "pg_node_tree, oid", "text"), ("pg_get_userbyid", "oid", "name"),
-    ("hashtextextended", "text, int8", "int8"), ("octet_length", "text", "int4"), ("split_part", "text, text, int4", "text"),
+    ("hashtextextended", "text, int8", "int8"), ("octet_length", "text", "int4"),
+    ("split_part", "text, text, int4", "text"),
     ("quote_ident", "text", "text"), ("quote_ident", "name", "text"), ("left", "name, int4", "text"),
     ("gen_random_uuid", "", "uuid"), ("clock_timestamp", "", "timestamptz"), ("pg_backend_pid", "", "int4"),
     ("pg_is_in_recovery", "", "bool"), ("version", "", "text"), ("chr", "int4", "text"), ("host", "inet", "text"),
@@ -35,7 +37,8 @@ FUNCTIONS = [  # name, arguments, result
 SETS = [("unnest", "text[]", "text"), ("unnest", "int8[]", "int8"), ("unnest", "tid[]", "tid"),
         ("unnest", "int4[]", "int4")]
 AGGREGATES = [("array_agg", "tid", "tid[]", "pg_catalog.array_append"), ("sum", "int8", "int8", "pg_catalog.int8pl"),
-              ("max", "int4", "int4", "pg_catalog.int4larger"), ("bool_and", "bool", "bool", "pg_catalog.booland_statefunc"),
+              ("max", "int4", "int4", "pg_catalog.int4larger"),
+              ("bool_and", "bool", "bool", "pg_catalog.booland_statefunc"),
               ("bool_or", "bool", "bool", "pg_catalog.boolor_statefunc")]
 OPERATORS = [  # name, left, right, result, the two as PostgreSQL's own operator takes them
     (name, left, right, "bool", as_left, as_right) for name in ("=", "<>") for left, right, as_left, as_right in (
@@ -43,9 +46,10 @@ OPERATORS = [  # name, left, right, result, the two as PostgreSQL's own operator
         ("regclass", "oid", "oid", "oid"), ("regclass", "regclass", "oid", "oid"), ("text", "text", "text", "text"),
         ("name", "name", "name", "name"), ("oid", "oid", "oid", "oid"), ("int8", "int8", "int8", "int8"),
         ("int8", "int4", "int8", "int8"), ("int4", "int4", "int4", "int4"), ("regtype", "regtype", "oid", "oid"),
-        ("\"char\"", "\"char\"", "\"char\"", "\"char\""), ("oid", "regrole", "oid", "oid"), ("regrole", "oid", "oid", "oid"),
-        ("regrole", "regrole", "oid", "oid"), ("regproc", "regprocedure", "oid", "oid"), ("bool", "bool", "bool", "bool"),
-        ("oid", "regprocedure", "oid", "oid"))
+        ('"char"', '"char"', '"char"', '"char"'), ("oid", "regrole", "oid", "oid"),
+        ("regrole", "oid", "oid", "oid"), ("regrole", "regrole", "oid", "oid"),
+        ("regproc", "regprocedure", "oid", "oid"), ("oid", "regprocedure", "oid", "oid"),
+        ("bool", "bool", "bool", "bool"))
 ] + [
     ("||", "text", "text", "text", "text", "text"), ("||", "text", "regclass", "text", "text", "text"),
     ("||", "regclass", "text", "text", "text", "text"), ("||", "name", "text", "text", "text", "text"),
@@ -59,8 +63,8 @@ OPERATORS = [  # name, left, right, result, the two as PostgreSQL's own operator
     (">", "int8", "int4", "bool", "int8", "int4"), ("<=", "int8", "int8", "bool", "int8", "int8"),
     ("-", "int4", "int4", "int4", "int4", "int4"),
 ]
-RELATIONS = ["pg_class", "pg_attribute", "pg_namespace", "pg_roles", "pg_inherits", "pg_locks", "pg_trigger", "pg_depend",
-             "pg_index", "pg_stat_activity", "pg_proc", "pg_type", "pg_policy"]
+RELATIONS = ["pg_class", "pg_attribute", "pg_namespace", "pg_roles", "pg_inherits", "pg_locks", "pg_trigger",
+             "pg_depend", "pg_index", "pg_stat_activity", "pg_proc", "pg_type", "pg_policy"]
 COLUMNS = {"pg_attribute": "attrelid, attname, atttypid, attnum, attnotnull, attidentity, attisdropped"}
 TYPES = ["text", "name", "regclass", "oid", "uuid", "jsonb", "timestamptz", "regnamespace", "bytea", "regrole"]
 
@@ -90,13 +94,15 @@ def _statements(schema):
         yield (f'CREATE OPERATOR {schema}.{name} (FUNCTION = {schema}."operator {number}", LEFTARG = {left},'
                f" RIGHTARG = {right});")
     for number, (name, kind, state, step) in enumerate(AGGREGATES):
-        answer = f"RETURN CASE WHEN $1 IS NULL AND '{step}' <> 'pg_catalog.array_append' THEN $2 ELSE {step}($1, $2) END;"
+        first = "" if step == "pg_catalog.array_append" else "WHEN $1 IS NULL THEN $2"
+        answer = f"RETURN CASE {first} WHEN true THEN {step}($1, $2) END;"
         yield _function(schema, f"step {number}", f"{state}, {kind}", state, answer, f"{name}({kind})")
         yield f'CREATE AGGREGATE {schema}.{name}({kind}) (SFUNC = {schema}."step {number}", STYPE = {state});'
     yield _function(schema, "note", "what text", "bool", "RETURN true;", "name").replace(
         "planted name", "planted %").replace("with %', ", "with %', what, ")
     for name in RELATIONS:
-        yield f"CREATE VIEW {schema}.{name} AS SELECT {COLUMNS.get(name, '*')} FROM pg_catalog.{name} WHERE {schema}.note('relation {name}');"
+        yield (f"CREATE VIEW {schema}.{name} AS SELECT {COLUMNS.get(name, '*')} FROM pg_catalog.{name}"
+               f" WHERE {schema}.note('relation {name}');")
         yield f"GRANT SELECT ON {schema}.{name} TO PUBLIC;"
     for name in TYPES:
         yield f"CREATE DOMAIN {schema}.{name} AS pg_catalog.{name} CHECK ({schema}.note('type {name}'));"

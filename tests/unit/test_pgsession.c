@@ -1,0 +1,77 @@
+/*
+ * test_pgsession.c - the settings of a session: the user's own ones first, then ours
+ */
+#include "pgsession.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define OURS " -c TimeZone=UTC -c DateStyle=ISO,MDY "
+
+static void gives(const char *dsn, const char *keyword, const char *expected)
+{
+	char *value = pgsession_keyword(dsn, keyword);
+
+	assert_string_equal(value, expected);
+	free(value);
+}
+
+static void starts_with(const char *dsn, const char *own)
+{
+	char *options = pgsession_options(dsn);
+
+	assert_memory_equal(options, own, strlen(own));
+	assert_memory_equal(options + strlen(own), OURS, strlen(OURS));
+	free(options);
+}
+
+/* The dsn comes before the environment, as libpq has it. No host is asked: it has none. */
+static void test_own_options(void **state)
+{
+	(void)state;
+	unsetenv("PGOPTIONS");
+	starts_with("host=nowhere.invalid", "");
+	starts_with("host=nowhere.invalid options='-c work_mem=5MB'", "-c work_mem=5MB");
+	starts_with("postgresql://nowhere.invalid/x?options=-c%20geqo%3Doff", "-c geqo=off");
+	setenv("PGOPTIONS", "-c jit=off", 1);
+	starts_with("host=nowhere.invalid", "-c jit=off");
+	starts_with("host=nowhere.invalid options='-c work_mem=5MB'", "-c work_mem=5MB");
+	unsetenv("PGOPTIONS");
+}
+
+static void test_keyword(void **state)
+{
+	(void)state;
+	gives("host=nowhere.invalid connect_timeout=7", "connect_timeout", "7");
+	gives("host=nowhere.invalid", "connect_timeout", "");
+	gives("host=nowhere.invalid service=there_is_none", "connect_timeout", "");
+	gives("host=nowhere.invalid sslmode=maybe connect_timeout=7", "connect_timeout", "7");
+	gives("host=a,b port=1,2,3 connect_timeout=7", "connect_timeout", "7");
+}
+
+static void test_environment(void **state)
+{
+	(void)state;
+	setenv("PGTZ", "Asia/Kolkata", 1);
+	setenv("PGDATESTYLE", "German", 1);
+	pgsession_clean_environment();
+	assert_null(getenv("PGTZ"));
+	assert_null(getenv("PGDATESTYLE"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_own_options),
+	    cmocka_unit_test(test_keyword),
+	    cmocka_unit_test(test_environment),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

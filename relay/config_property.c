@@ -19,6 +19,7 @@ static const char first[] =
 static const char transactions[] = "the relay manages Kafka transactions by itself";
 static const char give_up[] = "the relay tries until Kafka answers and never gives an event up";
 static const char code[] = "it loads code into the relay";
+static const char shell[] = "it is a command that the relay would run in a shell";
 static const char servers[] = "the brokers are given by kafka.bootstrap_servers";
 static const char mock[] = "the in-process broker is chosen by kafka.embedded";
 static const char reports[] = "the relay needs the report of every delivery";
@@ -45,6 +46,8 @@ static const struct denial denials[] = {
     {"message.timeout.ms", give_up},
     {"delivery.timeout.ms", give_up},
     {"plugin.library.paths", code},
+    {"sasl.kerberos.kinit.cmd", shell},
+    {"ssl.providers", code},
     {"ssl.engine.*", code},
     {"ssl_engine*", code},
     {"bootstrap.servers", servers},

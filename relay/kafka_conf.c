@@ -8,6 +8,7 @@
 #include <ctype.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* A lone event waits for no company. Under load batches fill up anyway, since records gather while
  * requests wait for their turn: measured, a linger of 5 ms drains no faster. */
@@ -86,6 +87,16 @@ static void redact(char *text, size_t size, const char *what)
 	}
 }
 
+/* librdkafka puts these into the command line of kinit, which it runs in a shell and without
+ * quoting them (rd_kafka_sasl_cyrus_kinit_refresh). */
+static bool is_safe_in_shell(const char *name, const char *value)
+{
+	static const char safe[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				   "0123456789._/@:+=,-";
+
+	return strncmp(name, "sasl.kerberos.", 14) != 0 || value[strspn(value, safe)] == '\0';
+}
+
 static bool set_property(rd_kafka_conf_t *conf, const char *property, struct error *err)
 {
 	const char *equals = strchr(property, '=');
@@ -95,6 +106,14 @@ static bool set_property(rd_kafka_conf_t *conf, const char *property, struct err
 
 	if (equals != NULL && equals != property) {
 		name[equals - property] = '\0';
+		if (!is_safe_in_shell(name, equals + 1)) {
+			error_set(err,
+				  "kafka.properties: \"%s\" may hold letters, digits and "
+				  "._/@:+=,- only: it becomes a part of a shell's command",
+				  name);
+			free(name);
+			return false;
+		}
 		result = rd_kafka_conf_set(conf, name, equals + 1, words, sizeof(words));
 	}
 	if (equals == NULL || equals == property)

@@ -450,6 +450,8 @@ static void test_denied_properties(void **state)
 	    "enable.gapless.guarantee",
 	    "plugin.library.paths",
 	    "ssl.engine.location",
+	    "ssl.providers",
+	    "sasl.kerberos.kinit.cmd",
 	    "dr_cb",
 	    "dr_msg_cb",
 	    "error_cb",

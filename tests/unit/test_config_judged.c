@@ -46,6 +46,26 @@ static void test_route(void **state)
 		"name=template without");
 }
 
+static void test_what_would_reach_a_shell(void **state)
+{
+	static const char *const names[] = {"keytab", "principal", "service.name"};
+	char text[200], says[300];
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++) {
+		snprintf(text, sizeof(text),
+			 "database = { dsn = \"dbname=shop\"; }; kafka = { bootstrap_servers = "
+			 "\"h:1\";\n"
+			 "properties = ( \"sasl.kerberos.%s=x;reboot\" ); };",
+			 names[i]);
+		snprintf(says, sizeof(says),
+			 "2: kafka.properties: \"sasl.kerberos.%s\" may hold letters, digits and "
+			 "._/@:+=,- only: it becomes a part of a shell's command",
+			 names[i]);
+		refuses(text, says);
+	}
+}
+
 /* The columns may come behind the templates. */
 static void test_a_part_without_a_column(void **state)
 {
@@ -139,6 +159,7 @@ int main(void)
 	    IN_DIRECTORY(test_a_part_without_a_column),
 	    IN_DIRECTORY(test_too_many_fields),
 	    IN_DIRECTORY(test_properties),
+	    IN_DIRECTORY(test_what_would_reach_a_shell),
 	    IN_DIRECTORY(test_no_value_of_a_property_is_told),
 	    IN_DIRECTORY(test_dsn),
 	};

@@ -56,6 +56,8 @@ struct kafka_probe_cluster {
 	const char *broker_version; /* what a broker says of its protocol version, or NULL */
 	int auto_create;     /* 1: brokers make unknown topics, 0: they do not, -1: not told */
 	const char *problem; /* why something above is missing, or NULL */
+	/* Why the brokers let the relay write nowhere; NULL: they do somewhere, or do not tell. */
+	const char *no_producer;
 };
 
 /* What a probe learns about one topic. */
@@ -67,6 +69,9 @@ struct kafka_probe_topic {
 	int min_insync_replicas;    /* -1: not told */
 	int64_t max_message_bytes;  /* -1: not told */
 	const char *cleanup_policy; /* "delete", "compact", ...; NULL: not told */
+	/* How far a record's time may be from the broker's; -1: as far as it likes, or not told */
+	int64_t ahead_ms, behind_ms;
+	const char *uncreatable; /* does not exist: why brokers would not create it; or NULL */
 	const char *problem; /* why something above is missing, e.g. no right to see it; or NULL */
 };
 

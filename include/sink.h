@@ -61,6 +61,9 @@ struct sink {
 	const struct sink_ops *ops;
 	const struct sink_events *events;
 	void *owner; /* passed back to events */
+	/* Why no event gets through at the moment, in words; "" or NULL: they do, or it is not
+	 * known. It changes between two calls from the loop only. */
+	const char *trouble;
 };
 
 #endif

@@ -60,8 +60,9 @@ struct worker_status {
 	bool abstains;	     /* none is ours for want of the sink */
 	const char *standby; /* why none is ours though the database answers; "" if one is */
 	const struct shards *shards;
-	bool waiting;	 /* events wait */
-	int64_t idle_us; /* since something last moved, or since events began to wait */
+	const char *trouble; /* why the sink gets no event through; "" if it does */
+	bool waiting;	     /* events wait */
+	int64_t idle_us;     /* since something last moved, or since events began to wait */
 	/* Since when the sink has taken nothing although it holds nothing: it waits for a topic.
 	 * Negative: it does not. */
 	int64_t blocked_us;

@@ -2,6 +2,7 @@
  * cmd_check_kafka.c - `check`: the client library, the brokers, and the topics events go to
  */
 #include "check.h"
+#include "clock.h"
 #include "kafka.h"
 #include "pgname.h"
 #include "pgsync.h"
@@ -15,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TOPICS_MAX = 20, LOOK_ROWS = 1000, TIMEOUT_MS = 10000 };
+enum { TOPICS_MAX = 20, LOOK_ROWS = 1000, TIMEOUT_MS = 10000, CLOCK_OFF_MS = 60 * 1000 };
 
 struct topics {
 	char *names[TOPICS_MAX + 1]; /* owned; the ledger comes on top */
@@ -27,6 +28,7 @@ struct topics {
 struct probe {
 	struct check *check;
 	int auto_create;
+	int64_t ahead_ms; /* this machine's clock of the database server's */
 };
 
 static void check_library(struct check *check)
@@ -197,11 +199,51 @@ static void on_cluster(void *arg, const struct kafka_probe_cluster *cluster)
 			   "grant the relay DESCRIBE and DESCRIBE_CONFIGS to have it "
 			   "checked",
 			   "the brokers do not tell all: %s", cluster->problem);
+	if (cluster->no_producer)
+		check_error(probe->check, "grant the relay WRITE and DESCRIBE on its topics",
+			    "the brokers let the relay write to no topic: %s",
+			    cluster->no_producer);
+}
+
+static bool is_off(int64_t ahead_ms)
+{
+	return llabs(ahead_ms) > CLOCK_OFF_MS;
+}
+
+static long long minutes(int64_t ms)
+{
+	return (llabs(ms) + 30000) / 60000;
+}
+
+/* No broker tells its time. The database server does, and is a third clock. */
+static int64_t check_clock(struct check *check, PGconn *conn)
+{
+	struct error err;
+	PGresult *row = pgsync_query(
+	    conn, "reading the clock",
+	    "SELECT pg_catalog.to_char(1000 OPERATOR(pg_catalog.*) pg_catalog.date_part("
+	    "'epoch', pg_catalog.clock_timestamp()), 'FM999999999999999') AS ms",
+	    0, NULL, &err);
+	int64_t ahead_ms;
+
+	if (!row)
+		return 0;
+	ahead_ms = clock_realtime_us() / 1000 - pgsync_number(row, 0, "ms");
+	PQclear(row);
+	if (is_off(ahead_ms))
+		check_warn(check, "set it: Kafka refuses records whose time is off",
+			   "the clock of this machine is %lld min %s the database server's",
+			   minutes(ahead_ms), ahead_ms > 0 ? "ahead of" : "behind");
+	return ahead_ms;
 }
 
 static void absent_topic(const struct probe *probe, const struct kafka_probe_topic *topic)
 {
-	if (probe->auto_create == 1)
+	if (topic->uncreatable)
+		check_error(probe->check, "create it, or route the events to another",
+			    "topic %s does not exist, and the brokers do not create it: %s",
+			    topic->name, topic->uncreatable);
+	else if (probe->auto_create == 1)
 		check_warn(probe->check, "create it yourself to choose partitions and replicas",
 			   "topic %s does not exist yet; the brokers will make it", topic->name);
 	else if (probe->auto_create == 0)
@@ -228,11 +270,25 @@ static void check_durability(const struct probe *probe, const struct kafka_probe
 			   topic->name, topic->replication);
 }
 
+static void check_time(const struct probe *probe, const struct kafka_probe_topic *topic)
+{
+	bool ahead = topic->ahead_ms >= 0 && probe->ahead_ms > topic->ahead_ms;
+	bool behind = topic->behind_ms >= 0 && -probe->ahead_ms > topic->behind_ms;
+
+	if ((ahead || behind) && is_off(probe->ahead_ms))
+		check_error(probe->check, "set the clock of this machine",
+			    "topic %s refuses records whose time is more than %" PRId64
+			    " s %s; the clock of this machine is %lld min %s the database server's",
+			    topic->name, (ahead ? topic->ahead_ms : topic->behind_ms) / 1000,
+			    ahead ? "ahead" : "behind", minutes(probe->ahead_ms),
+			    ahead ? "ahead of" : "behind");
+}
+
 static void on_topic(void *arg, const struct kafka_probe_topic *topic)
 {
 	const struct probe *probe = arg;
 
-	if (!topic->exists && !topic->problem) {
+	if (!topic->exists && (!topic->problem || topic->uncreatable)) {
 		absent_topic(probe, topic);
 		return;
 	}
@@ -246,20 +302,21 @@ static void on_topic(void *arg, const struct kafka_probe_topic *topic)
 			   "grant the relay WRITE, DESCRIBE and DESCRIBE_CONFIGS on it",
 			   "topic %s: %s", topic->name, topic->problem);
 	check_durability(probe, topic);
+	check_time(probe, topic);
 	if (topic->cleanup_policy && strstr(topic->cleanup_policy, "compact"))
 		check_warn(probe->check, "use cleanup.policy=delete unless that is meant",
 			   "topic %s is compacted; of the events of a key only the last is kept",
 			   topic->name);
 }
 
-static void probe_brokers(struct check *check, const struct config *config,
+static void probe_brokers(struct check *check, const struct config *config, PGconn *conn,
 			  const struct topics *topics)
 {
 	static const struct kafka_probe_events events = {on_cluster, on_topic};
 	struct kafka_options options = {.bootstrap_servers = config->kafka.bootstrap_servers,
 					.embedded = config->kafka.embedded,
 					.properties = &config->kafka.properties};
-	struct probe probe = {check, -1};
+	struct probe probe = {check, -1, conn ? check_clock(check, conn) : 0};
 	struct error err;
 
 	if (config->kafka.embedded) {
@@ -270,8 +327,8 @@ static void probe_brokers(struct check *check, const struct config *config,
 	if (!kafka_probe(&options, (const char *const *)topics->names, topics->count, TIMEOUT_MS,
 			 &events, &probe, &err))
 		check_error(check,
-			    "see kafka.bootstrap_servers and kafka.properties, and that a "
-			    "broker runs there",
+			    "see kafka.bootstrap_servers, and the settings of SASL and TLS in "
+			    "kafka.properties",
 			    "%s", err.text);
 }
 
@@ -282,7 +339,7 @@ void check_kafka(struct check *check, const struct config *config, PGconn *conn)
 
 	check_library(check);
 	find_topics(check, config, conn, &topics);
-	probe_brokers(check, config, &topics);
+	probe_brokers(check, config, conn, &topics);
 	for (i = 0; i < topics.count; i++)
 		free(topics.names[i]);
 	for (i = 0; i < topics.field_count; i++)

@@ -5,10 +5,12 @@
 #include "clock.h"
 #include "kafka_internal.h"
 #include "log.h"
+#include "verdict.h"
 #include "xalloc.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <time.h>
@@ -22,6 +24,9 @@ enum {
 	/* How long a failed producer's requests may take to be answered. */
 	GRACE_US = 5 * 1000 * 1000,
 	PURGE_US = 20 * 1000,
+	/* Trouble that is not heard of again for so long is over: longer than the longest pause
+	 * between two tries (backoff.h). */
+	TROUBLE_US = 20 * 1000 * 1000,
 	/* Rounds of serving before others on the loop get their turn. */
 	SERVE_ROUNDS = 8,
 };
@@ -41,29 +46,79 @@ size_t kafka_sink_max_bytes(const struct sink *sink)
 	return ((const struct kafka *)sink)->max_bytes;
 }
 
+void kafka_trouble(struct kafka *kafka, const struct topic *topic, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(kafka->trouble.text, sizeof(kafka->trouble.text), format, args);
+	va_end(args);
+	kafka->trouble.topic = topic;
+	kafka->trouble.at_us = clock_monotonic_us();
+}
+
+void kafka_trouble_over(struct kafka *kafka)
+{
+	kafka->trouble.text[0] = '\0';
+	kafka->trouble.topic = NULL;
+}
+
 void kafka_set_reachable(struct kafka *kafka, bool yes)
 {
 	if (kafka->reachable == yes || kafka->closing)
 		return;
 	kafka->reachable = yes;
+	if (yes && kafka->trouble.topic == NULL)
+		kafka_trouble_over(kafka);
 	kafka->options.metrics->connected[PEER_KAFKA] = yes;
 	kafka->sink.events->reachable(kafka->sink.owner, yes);
+}
+
+static void broke_down(struct kafka *kafka, rd_kafka_t *rk)
+{
+	char words[512];
+	rd_kafka_resp_err_t code = rd_kafka_fatal_error(rk, words, sizeof(words));
+
+	/* Follows from the refusal of a record, whose report comes next and says more
+	 * (rd_kafka_handle_Produce_error). */
+	if (code == RD_KAFKA_RESP_ERR__GAPLESS_GUARANTEE)
+		return;
+	kafka_trouble(kafka, NULL, "%s%s", words, verdict_advice(rd_kafka_err2name(code)));
+	kafka_break(kafka, kafka->trouble.text);
+}
+
+/* Kept for /readyz until a broker lets the relay in. That nothing listens at an address says no
+ * more than that no broker answers. */
+static void note_reason(struct kafka *kafka, int code, const char *reason)
+{
+	if (kafka->reachable || code == RD_KAFKA_RESP_ERR__FATAL)
+		return;
+	if (strstr(reason, ": Connect to ") != NULL)
+		kafka_trouble_over(kafka);
+	else if (code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN && !kafka_is_closed(reason))
+		kafka_trouble(kafka, NULL, "%s", reason);
+	else if (!kafka->ever_answered && !kafka->refused_connection)
+		kafka_trouble(kafka, NULL, KAFKA_CLOSED_WORDS);
+	kafka->refused_connection = strstr(reason, ": Connect to ") != NULL;
 }
 
 static void on_error(rd_kafka_t *rk, int code, const char *reason, void *opaque)
 {
 	struct kafka *kafka = opaque;
-	char words[512];
+	const char *name = rd_kafka_err2name((rd_kafka_resp_err_t)code);
 
-	/* What happens to one broker is in the log already. */
+	note_reason(kafka, code, reason);
+	/* What happens to one broker is in the log already; that there is no token to show it is
+	 * not. */
+	if (code == RD_KAFKA_RESP_ERR__AUTHENTICATION)
+		kafka_log(rk, 4, name, reason);
 	if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
-		kafka_log(rk, 4, rd_kafka_err2name((rd_kafka_resp_err_t)code), reason);
+		kafka_log(rk, 4, name,
+			  kafka->trouble.text[0] != '\0' ? kafka->trouble.text : reason);
 		kafka_set_reachable(kafka, false);
 	}
-	if (code == RD_KAFKA_RESP_ERR__FATAL) {
-		rd_kafka_fatal_error(rk, words, sizeof(words));
-		kafka_break(kafka, words);
-	}
+	if (code == RD_KAFKA_RESP_ERR__FATAL)
+		broke_down(kafka, rk);
 }
 
 /* The size of a batch that no known topic refuses, as far as the configuration allows. */
@@ -172,6 +227,8 @@ static int serve_admin(struct kafka *kafka)
 			return served;
 		if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT)
 			kafka_topics_answer(kafka, event);
+		else if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_CREATETOPICS_RESULT)
+			kafka_topics_creation(kafka, event);
 		rd_kafka_event_destroy(event);
 		served++;
 	}
@@ -234,6 +291,8 @@ static void on_tick(void *arg)
 
 	serve(kafka);
 	collect_graves(kafka, NULL);
+	if (kafka->reachable && clock_monotonic_us() - kafka->trouble.at_us > TROUBLE_US)
+		kafka_trouble_over(kafka);
 	if (kafka->rk != NULL) {
 		if (!kafka->reachable && kafka_ask(kafka->rk))
 			kafka_set_reachable(kafka, true);
@@ -299,11 +358,14 @@ static void kafka_free(struct kafka *kafka, const struct timespec *deadline)
 	loop_timer_free(&kafka->tick);
 	loop_timer_free(&kafka->restart);
 	loop_timer_free(&kafka->purge);
+	loop_timer_free(&kafka->judge);
 	collect_graves(kafka, deadline);
 	kafka_embedded_free(kafka->mock, kafka->mock_handle);
 	kafka_topics_free(kafka);
 	close(kafka->wake_fd);
 	free(kafka->suspects);
+	free(kafka->refusals);
+	free(kafka->held);
 	free(kafka->bootstrap);
 	free(kafka);
 }
@@ -328,7 +390,7 @@ struct sink *kafka_sink_new(struct loop *loop, const struct kafka_options *optio
 	struct kafka *kafka = xcalloc(1, sizeof(*kafka));
 	bool ok = true;
 
-	kafka->sink = (struct sink){&kafka_sink_ops, events, owner};
+	kafka->sink = (struct sink){&kafka_sink_ops, events, owner, kafka->trouble.text};
 	kafka->options = *options;
 	kafka->random = (uint64_t)clock_realtime_us();
 	kafka->topics.smallest = SIZE_MAX;
@@ -339,6 +401,7 @@ struct sink *kafka_sink_new(struct loop *loop, const struct kafka_options *optio
 	kafka->tick = loop_timer_new(loop, on_tick, kafka);
 	kafka->restart = loop_timer_new(loop, on_restart, kafka);
 	kafka->purge = loop_timer_new(loop, on_purge, kafka);
+	kafka->judge = loop_timer_new(loop, kafka_judge, kafka);
 	if (ok && options->embedded)
 		ok = (kafka->mock =
 			  kafka_embedded_new(&kafka->mock_handle, &kafka->bootstrap, err)) != NULL;

@@ -170,6 +170,56 @@ bool kafka_conf_get_size(const rd_kafka_conf_t *conf, const char *name, size_t *
 	return true;
 }
 
+/* Only called where librdkafka has no callback of its own. */
+static void on_token_wanted(rd_kafka_t *rk, const char *config, void *opaque)
+{
+	(void)config;
+	(void)opaque;
+	rd_kafka_oauthbearer_set_token_failure(
+	    rk, "no token is given: set sasl.oauthbearer.method=oidc and its client id, secret and "
+		"token endpoint in kafka.properties, or enable.sasl.oauthbearer.unsecure.jwt=true "
+		"for a test");
+}
+
+static bool is_set_to(const rd_kafka_conf_t *conf, const char *name, const char *value)
+{
+	char text[64];
+	size_t size = sizeof(text);
+
+	return rd_kafka_conf_get(conf, name, text, &size) == RD_KAFKA_CONF_OK &&
+	       strcmp(text, value) == 0;
+}
+
+static bool names_principal(const rd_kafka_conf_t *conf)
+{
+	char text[256] = "";
+	size_t size = sizeof(text);
+	const char *at;
+
+	if (rd_kafka_conf_get(conf, "sasl.oauthbearer.config", text, &size) != RD_KAFKA_CONF_OK)
+		return false;
+	at = strstr(text, "principal=");
+	return at != NULL && at[10] != '\0' && at[10] != ' ';
+}
+
+/* Where its tokens come from. Without a callback that says so, librdkafka waits for a token
+ * indefinitely and in silence. Its own two sources and a callback exclude each other
+ * (rd_kafka_conf_finalize). When its unsecured token cannot be made, 2.0.2 crashes at the second
+ * try, 10 s later (rd_kafka_sasl_oauthbearer_init sets no callback_q). */
+static bool set_token_source(rd_kafka_conf_t *conf, struct error *err)
+{
+	if (is_set_to(conf, "sasl.oauthbearer.method", "oidc"))
+		return true;
+	if (!is_set_to(conf, "enable.sasl.oauthbearer.unsecure.jwt", "true")) {
+		rd_kafka_conf_set_oauthbearer_token_refresh_cb(conf, on_token_wanted);
+		return true;
+	}
+	return names_principal(conf) ||
+	       error_set(err, "kafka.properties: no token is given: "
+			      "enable.sasl.oauthbearer.unsecure.jwt=true needs "
+			      "sasl.oauthbearer.config with principal=NAME");
+}
+
 rd_kafka_conf_t *kafka_conf_new(const struct kafka_options *options, const char *bootstrap,
 				struct error *err)
 {
@@ -189,6 +239,7 @@ rd_kafka_conf_t *kafka_conf_new(const struct kafka_options *options, const char 
 	}
 	for (size_t i = 0; i < sizeof(if_known) / sizeof(if_known[0]); i++)
 		rd_kafka_conf_set(conf, if_known[i].name, if_known[i].value, words, sizeof(words));
+	ok = ok && set_token_source(conf, err);
 	if (ok && rd_kafka_conf_set(conf, "bootstrap.servers", bootstrap, words, sizeof(words)) !=
 		      RD_KAFKA_CONF_OK)
 		ok = error_set(err, "kafka.bootstrap_servers: %s", words);

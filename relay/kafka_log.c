@@ -15,11 +15,19 @@ static _Thread_local struct {
 	unsigned kept_back;
 } said[FACILITIES];
 
-/* Warned of at every start, and meant so: docs/design.md says why. */
+/* Warned of, and meant so: docs/design.md says why. */
 static const char *const meant[] = {
     "enable.gapless.guarantee is experimental",
-    "No `bootstrap.servers` configured", /* by the embedded broker's own handle */
+    "Gap-less ordering would not be guaranteed", /* follows a refusal, which is reported */
+    "No `bootstrap.servers` configured",	 /* by the embedded broker's own handle */
 };
+
+bool kafka_is_closed(const char *reason)
+{
+	return strstr(reason, "security.protocol") == NULL &&
+	       (strstr(reason, "Send failed") != NULL || strstr(reason, "Receive failed") != NULL ||
+		strstr(reason, "Disconnected") != NULL);
+}
 
 static bool is_meant(const char *text)
 {

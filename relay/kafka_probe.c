@@ -8,10 +8,16 @@
 #include <limits.h>
 #include <stdlib.h>
 
+/* A first answer over TLS and SASL may take some; a metadata request that is given up is sent
+ * again. */
+enum { SLICE_MS = 500, PRODUCER_ID_MS = 3000, REFUSED_MS = 1000, CLOSED_MS = 3000 };
+
 struct probe {
 	rd_kafka_t *rk;
 	int64_t until_us;
 	char last_error[512];
+	char fatal[512]; /* "" when there was none */
+	bool has_producer_id;
 	const struct rd_kafka_metadata *metadata; /* owned: of all topics we may see */
 };
 
@@ -23,21 +29,48 @@ struct settings {
 	char problem[300]; /* "" when there is none */
 };
 
-static void on_error(rd_kafka_t *rk, int code, const char *reason, void *opaque)
-{
-	struct probe *probe = opaque;
-	(void)rk;
-
-	/* That all are down says less than what came before it. */
-	if (code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
-		snprintf(probe->last_error, sizeof(probe->last_error), "%s", reason);
-}
-
 static int left_ms(const struct probe *probe)
 {
 	int64_t left = (probe->until_us - clock_monotonic_us()) / 1000;
 
 	return left > 1 ? (int)left : 1;
+}
+
+/* Another broker may let us in, but trying for long does not help. */
+static void give_up_in(struct probe *probe, int ms)
+{
+	if (probe->metadata == NULL && left_ms(probe) > ms)
+		probe->until_us = clock_monotonic_us() + ms * INT64_C(1000);
+}
+
+static void on_error(rd_kafka_t *rk, int code, const char *reason, void *opaque)
+{
+	struct probe *probe = opaque;
+
+	if (code == RD_KAFKA_RESP_ERR__FATAL) {
+		rd_kafka_fatal_error(rk, probe->fatal, sizeof(probe->fatal));
+		return;
+	}
+	/* That all are down says less than what came before it. */
+	if (code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN && !kafka_is_closed(reason))
+		snprintf(probe->last_error, sizeof(probe->last_error), "%s", reason);
+	else if (probe->last_error[0] == '\0')
+		snprintf(probe->last_error, sizeof(probe->last_error), KAFKA_CLOSED_WORDS);
+	if (code == RD_KAFKA_RESP_ERR__AUTHENTICATION || code == RD_KAFKA_RESP_ERR__SSL)
+		give_up_in(probe, REFUSED_MS);
+	if (strcmp(probe->last_error, KAFKA_CLOSED_WORDS) == 0)
+		give_up_in(probe, CLOSED_MS);
+}
+
+/* Findings are told, not logged. But that a producer got its id, which takes the right to write
+ * somewhere, is only to be had from the log of 2.0.2 (rd_kafka_idemp_pid_update). */
+static void on_log(const rd_kafka_t *rk, int level, const char *facility, const char *text)
+{
+	struct probe *probe = rd_kafka_opaque(rk);
+	(void)level;
+
+	if (strcmp(facility, "GETPID") == 0 && strstr(text, "Acquired PID") != NULL)
+		probe->has_producer_id = true;
 }
 
 static bool probe_open(struct probe *probe, const struct kafka_options *options,
@@ -50,24 +83,39 @@ static bool probe_open(struct probe *probe, const struct kafka_options *options,
 		return false;
 	rd_kafka_conf_set_opaque(conf, probe);
 	rd_kafka_conf_set_error_cb(conf, on_error);
-	rd_kafka_conf_set_log_cb(conf, NULL); /* findings are told, not logged */
+	rd_kafka_conf_set_log_cb(conf, on_log);
+	kafka_conf_must_set(conf, "debug", "eos");
+	kafka_conf_must_set(conf, "log_level", "7");
 	probe->rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, words, sizeof(words));
 	if (probe->rk == NULL) {
 		rd_kafka_conf_destroy(conf);
 		return error_set(err, "cannot make a Kafka client: %s", words);
 	}
+	rd_kafka_set_log_queue(probe->rk, NULL);
 	return true;
+}
+
+/* Asks in slices: some of librdkafka's work, like getting a token, is done by polling only. */
+static rd_kafka_resp_err_t ask_for_all_topics(struct probe *probe)
+{
+	rd_kafka_resp_err_t code;
+	int slice;
+
+	do {
+		slice = left_ms(probe) < SLICE_MS ? left_ms(probe) : SLICE_MS;
+		/* All topics, since to ask for one by name would make it where brokers do that. */
+		code = rd_kafka_metadata(probe->rk, 1, NULL, &probe->metadata, slice);
+		while (rd_kafka_poll(probe->rk, 0) > 0)
+			;
+	} while (code != RD_KAFKA_RESP_ERR_NO_ERROR && left_ms(probe) > 1);
+	return code;
 }
 
 static bool probe_metadata(struct probe *probe, const char *bootstrap, int timeout_ms,
 			   struct error *err)
 {
-	/* All topics, since to ask for one by name would make it where brokers do that. */
-	rd_kafka_resp_err_t code =
-	    rd_kafka_metadata(probe->rk, 1, NULL, &probe->metadata, left_ms(probe));
+	rd_kafka_resp_err_t code = ask_for_all_topics(probe);
 
-	while (rd_kafka_poll(probe->rk, 0) > 0)
-		;
 	if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
 		return true;
 	return error_set(err, "no Kafka broker of %s answered within %d ms: %s", bootstrap,
@@ -135,6 +183,16 @@ static void settings_done(struct settings *settings)
 		rd_kafka_event_destroy(settings->event);
 }
 
+/* A producer asks for its id by itself, and publishes nothing with that. */
+static void await_producer_id(struct probe *probe)
+{
+	int64_t until_us = clock_monotonic_us() + PRODUCER_ID_MS * INT64_C(1000);
+
+	while (!probe->has_producer_id && probe->fatal[0] == '\0' &&
+	       clock_monotonic_us() < until_us)
+		rd_kafka_poll(probe->rk, 50);
+}
+
 static void tell_cluster(struct probe *probe, const struct kafka_probe_events *events, void *arg)
 {
 	char *id = rd_kafka_clusterid(probe->rk, 0);
@@ -151,6 +209,8 @@ static void tell_cluster(struct probe *probe, const struct kafka_probe_events *e
 	auto_create = setting(&settings, "auto.create.topics.enable");
 	cluster.auto_create = auto_create != NULL ? strcmp(auto_create, "true") == 0 : -1;
 	cluster.broker_version = setting(&settings, "inter.broker.protocol.version");
+	await_producer_id(probe);
+	cluster.no_producer = probe->fatal[0] != '\0' ? probe->fatal : NULL;
 	cluster.problem = settings.problem[0] != '\0' ? settings.problem : NULL;
 	events->cluster(arg, &cluster);
 	settings_done(&settings);
@@ -177,12 +237,35 @@ static int fewest_replicas(const rd_kafka_metadata_topic_t *topic)
 	return fewest < INT_MAX ? fewest : 0;
 }
 
+static bool is_made_by_producers(const struct settings *settings)
+{
+	const char *type = setting(settings, "message.timestamp.type");
+
+	return type != NULL && strcmp(type, "CreateTime") == 0;
+}
+
+static bool would_not_create(struct probe *probe, const char *name, char *why)
+{
+	rd_kafka_queue_t *queue = rd_kafka_queue_new(probe->rk);
+	rd_kafka_event_t *event;
+	bool refused;
+
+	kafka_ask_creation(probe->rk, name, left_ms(probe), NULL, queue);
+	event = rd_kafka_queue_poll(queue, left_ms(probe) + 500);
+	refused = event != NULL && kafka_creation_refused(event, why);
+	if (event != NULL)
+		rd_kafka_event_destroy(event);
+	rd_kafka_queue_destroy(queue);
+	return refused;
+}
+
 static void tell_topic(struct probe *probe, const char *name,
 		       const struct kafka_probe_events *events, void *arg)
 {
 	const rd_kafka_metadata_topic_t *found = find_topic(probe->metadata, name);
 	struct kafka_probe_topic topic = {.name = name};
 	struct settings settings = {0};
+	char why[KAFKA_CREATION_WORDS];
 
 	settings_get(probe, RD_KAFKA_RESOURCE_TOPIC, name, &settings);
 	topic.exists = found != NULL || settings.code == RD_KAFKA_RESP_ERR_NO_ERROR;
@@ -192,6 +275,13 @@ static void tell_topic(struct probe *probe, const char *name,
 	}
 	topic.min_insync_replicas = (int)setting_number(&settings, "min.insync.replicas");
 	topic.max_message_bytes = setting_number(&settings, "max.message.bytes");
+	topic.ahead_ms = topic.behind_ms = -1;
+	if (is_made_by_producers(&settings)) {
+		topic.ahead_ms = setting_number(&settings, "message.timestamp.after.max.ms");
+		topic.behind_ms = setting_number(&settings, "message.timestamp.before.max.ms");
+	}
+	if (!topic.exists && would_not_create(probe, name, why))
+		topic.uncreatable = why;
 	topic.cleanup_policy = setting(&settings, "cleanup.policy");
 	if (settings.problem[0] != '\0' && settings.code != RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
 		topic.problem = settings.problem;

@@ -2,9 +2,9 @@
  * kafka_sink.c - events in, verdicts out: produce, delivery reports, and incidents
  *
  * A broker that refuses one record of a batch refuses, in most versions, the whole batch with the
- * same error. So an error that is an event's own fault makes suspects first; if there is more than
- * one, they are returned, and the next producer sends one record a batch until they have all been
- * judged alone.
+ * same error. So an error that may be an event's own fault makes suspects first; if there is more
+ * than one, they are returned, and the next producer sends one record a batch until they have all
+ * been judged alone. What is refused alone, kafka_refusal.c judges.
  */
 #include "backoff.h"
 #include "kafka_internal.h"
@@ -21,6 +21,7 @@ static void begin_draining(struct kafka *kafka)
 	kafka->state = KAFKA_DRAINING;
 	kafka->incident_returned = 0;
 	loop_timer_stop(kafka->restart);
+	kafka_judge_soon(kafka);
 }
 
 static void begin_incident(struct kafka *kafka, const char *why)
@@ -70,25 +71,30 @@ static void delivered(struct kafka *kafka, struct event *event)
 {
 	event->topic->metrics->published += PLANTED("count-twice") ? 2 : 1;
 	kafka->failures = 0;
+	kafka->ever_answered = true;
 	if (!kafka->reachable)
 		kafka_set_reachable(kafka, true);
+	kafka_taken(kafka, event->topic);
+	if (kafka->trouble.topic == NULL || kafka->trouble.topic == event->topic)
+		kafka_trouble_over(kafka);
 	kafka->sink.events->delivered(kafka->sink.owner, event);
 	count_solo(kafka);
 }
 
-static void returned(struct kafka *kafka, struct event *event)
+void kafka_return(struct kafka *kafka, struct event *event)
 {
 	kafka->incident_returned++;
 	kafka->sink.events->returned(kafka->sink.owner, event);
 }
 
-static void reject(struct kafka *kafka, const struct suspect *suspect)
+void kafka_reject(struct kafka *kafka, struct event *event, enum reject_reason reason,
+		  rd_kafka_resp_err_t code)
 {
-	char why[400];
+	struct error why;
 
-	snprintf(why, sizeof(why), "topic %s refused it: %s (%s)", suspect->event->topic->name,
-		 rd_kafka_err2name(suspect->code), rd_kafka_err2str(suspect->code));
-	kafka->sink.events->rejected(kafka->sink.owner, suspect->event, suspect->reason, why);
+	error_set(&why, "topic %s refused it: %s (%s)", event->topic->name, rd_kafka_err2name(code),
+		  rd_kafka_err2str(code));
+	kafka->sink.events->rejected(kafka->sink.owner, event, reason, why.text);
 	count_solo(kafka);
 }
 
@@ -109,34 +115,45 @@ static void judge_suspects(struct kafka *kafka)
 
 	kafka->suspects_count = 0;
 	if (count == 1) {
-		reject(kafka, &kafka->suspects[0]);
+		kafka_refused(kafka, &kafka->suspects[0]);
 		return;
 	}
 	kafka->solo_left = kafka->incident_returned + count;
 	for (size_t i = 0; i < count; i++)
-		returned(kafka, kafka->suspects[i].event);
+		kafka_return(kafka, kafka->suspects[i].event);
 }
 
-static void failed(struct kafka *kafka, struct event *event, rd_kafka_resp_err_t code)
+/* The error is not, or not known to be, the event's own fault. */
+static void break_for(struct kafka *kafka, const struct topic *topic, rd_kafka_resp_err_t code)
 {
-	enum reject_reason reason = verdict_of(rd_kafka_err2name(code));
-	struct suspect found = {event, reason, code};
-	char why[400];
+	const char *name = rd_kafka_err2name(code);
+	struct error why;
 
-	if (code != RD_KAFKA_RESP_ERR__PURGE_QUEUE && code != RD_KAFKA_RESP_ERR__PURGE_INFLIGHT) {
-		snprintf(why, sizeof(why), "topic %s: %s (%s)", event->topic->name,
-			 rd_kafka_err2name(code), rd_kafka_err2str(code));
-		kafka_break(kafka, why);
-	}
+	if (code == RD_KAFKA_RESP_ERR__PURGE_QUEUE || code == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT)
+		return;
+	error_set(&why, "topic %s: %s (%s)%s", topic->name, name, rd_kafka_err2str(code),
+		  verdict_advice(name));
+	if (verdict_of(name) == REJECT_NONE)
+		kafka_trouble(kafka, topic, "%s", why.text);
+	kafka_break(kafka, why.text);
+}
+
+static void failed(struct kafka *kafka, struct event *event, const rd_kafka_message_t *report)
+{
+	enum reject_reason reason = verdict_of(rd_kafka_err2name(report->err));
+	struct suspect found = {event, reason, report->err,
+				kafka_key_hash(report->key, report->key_len)};
+
+	break_for(kafka, event->topic, report->err);
 	if (reason == REJECT_NONE) {
-		returned(kafka, event);
+		kafka_return(kafka, event);
 		return;
 	}
 	kafka->blamed = true;
 	if (reason == REJECT_TOO_LARGE)
 		kafka_topic_doubt_limit(kafka, event->topic);
 	if (kafka->solo)
-		reject(kafka, &found);
+		kafka_refused(kafka, &found);
 	else
 		suspect(kafka, found);
 }
@@ -155,9 +172,11 @@ void kafka_on_report(rd_kafka_t *rk, const rd_kafka_message_t *report, void *opa
 	if (report->err == RD_KAFKA_RESP_ERR_NO_ERROR)
 		delivered(kafka, event);
 	else
-		failed(kafka, event, report->err);
+		failed(kafka, event, report);
 	if (kafka->outstanding == 0 && kafka->suspects_count > 0)
 		judge_suspects(kafka);
+	if (kafka->outstanding == 0)
+		kafka_judge_soon(kafka);
 }
 
 /* What the record is at most as a batch of its own, uncompressed. */
@@ -258,6 +277,8 @@ static enum sink_answer produce(struct sink *sink, struct event *event,
 	size = wire_size(event, message);
 	if (event->withheld || size > topic->max_bytes || size > kafka->max_bytes)
 		return refuse_size(kafka, event, message, reason, err);
+	if (kafka_hold_back(kafka, event, message))
+		return SINK_TAKEN;
 	if (!kafka_lane_is_open(topic)) {
 		kafka->full = true;
 		return SINK_LATER;

@@ -173,6 +173,22 @@ static void trouble(struct kafka *kafka, struct topic *topic, const char *what)
 static void absent(struct kafka *kafka, struct topic *topic)
 {
 	topic->state = TOPIC_UNKNOWN;
+	topic->asking = true;
+	kafka_ask_creation(kafka->rk, topic->name, ASK_TIMEOUT_MS, topic, kafka->admin_queue);
+}
+
+void kafka_topics_creation(struct kafka *kafka, rd_kafka_event_t *event)
+{
+	struct topic *topic = rd_kafka_event_opaque(event);
+	char why[KAFKA_CREATION_WORDS];
+	struct error what;
+
+	topic->asking = false;
+	if (kafka_creation_refused(event, why)) {
+		error_set(&what, "does not exist, and the brokers do not create it: %s", why);
+		trouble(kafka, topic, what.text);
+		return;
+	}
 	trouble(kafka, topic,
 		"does not exist and the brokers have not created it: create it, or set "
 		"auto.create.topics.enable on the brokers");
@@ -211,6 +227,7 @@ static void learn(struct kafka *kafka, struct topic *topic, size_t max_bytes)
 {
 	char why[400];
 
+	kafka->ever_answered = true;
 	if (max_bytes != topic->max_bytes) {
 		topic->max_bytes = max_bytes;
 		kafka->topics.smallest = smallest_of(&kafka->topics);
@@ -285,10 +302,11 @@ static void answered(struct kafka *kafka, struct topic *topic, rd_kafka_resp_err
 	} else {
 		/* No right to ask, or a broker that does not know the question (the embedded
 		 * one): our own limit has to do, and a reject would tell. */
-		if (topic->state == TOPIC_UNKNOWN && code != RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE)
+		if (!topic->limit_told && code != RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE)
 			log_info("topic \"%s\": its max.message.bytes is not known (%s); "
 				 "grant DescribeConfigs on it to have sizes checked before sending",
 				 topic->name, rd_kafka_err2name(code));
+		topic->limit_told = true;
 		learn(kafka, topic, SIZE_MAX);
 	}
 }

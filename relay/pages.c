@@ -48,6 +48,13 @@ static int healthz_page(void *arg, char **body, size_t *len)
 			 "outbox.stall_timeout\n");
 }
 
+static int why_page(char **body, size_t *len, const char *what, const char *why)
+{
+	*body = xasprintf("%s%s%s\n", what, why[0] != '\0' ? ": " : "", why);
+	*len = strlen(*body);
+	return 503;
+}
+
 static int readyz_page(void *arg, char **body, size_t *len)
 {
 	const struct pages *p = arg;
@@ -61,7 +68,9 @@ static int readyz_page(void *arg, char **body, size_t *len)
 	if (!p->metrics->connected[PEER_DATABASE])
 		return text_page(body, len, 503, "no session with the database\n");
 	if (!p->metrics->connected[PEER_KAFKA])
-		return text_page(body, len, 503, "no Kafka broker answers\n");
+		return why_page(body, len, "no Kafka broker answers", status.trouble);
+	if (status.trouble[0] != '\0')
+		return why_page(body, len, "Kafka accepts no events", status.trouble);
 	if (status.blocked_us > topic_patience_us)
 		return text_page(body, len, 503, "waiting for a topic, see the log\n");
 	return text_page(body, len, 200, "ready\n");

@@ -8,7 +8,12 @@
 #include "plants.h"
 #include "xalloc.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+/* The same reason of a rebuild is not written again before this. */
+enum { REPEAT_US = 30 * 1000 * 1000 };
 
 int64_t worker_now_us(const struct worker *worker)
 {
@@ -323,9 +328,15 @@ static void on_writable(void *owner)
 
 static void on_broken(void *owner, const char *why)
 {
-	log_warning(
-	    "the producer must be rebuilt: %s; what was not acknowledged is published again", why);
-	worker_tell(owner, ON_BROKEN);
+	struct worker *worker = owner;
+	if (strncmp(worker->broken_why, why, sizeof(worker->broken_why) - 1) != 0)
+		worker->broken_told = (struct thinned){0};
+	snprintf(worker->broken_why, sizeof(worker->broken_why), "%s", why);
+	if (thinned_due(&worker->broken_told, worker_now_us(worker), REPEAT_US))
+		log_warning("the producer must be rebuilt: %s; what was not acknowledged is "
+			    "published again%s",
+			    why, worker->broken_told.note);
+	worker_tell(worker, ON_BROKEN);
 }
 
 static void on_reachable(void *owner, bool yes)
@@ -458,6 +469,7 @@ void worker_status(const struct worker *worker, struct worker_status *status)
 	    .shards = &worker->source->shards,
 	    .waiting = worker->waiting_us > 0 || worker->batch.events > 0,
 	    .idle_us = worker_now_us(worker) - since,
+	    .trouble = worker->sink->trouble != NULL ? worker->sink->trouble : "",
 	    .blocked_us = blocked ? worker_now_us(worker) - worker->blocked_us : -1,
 	};
 }

@@ -4,6 +4,7 @@
 #ifndef OUTBOX_WORKER_INTERNAL_H
 #define OUTBOX_WORKER_INTERNAL_H
 
+#include "thinned.h"
 #include "worker.h"
 
 struct worker {
@@ -31,6 +32,9 @@ struct worker {
 	int64_t moved_us, waiting_us;	 /* last delivery; since when events wait (0: none do) */
 	int64_t blocked_us;		 /* since when the sink takes nothing (0: it does) */
 	uint64_t published;
+
+	struct thinned broken_told;
+	char broken_why[256]; /* its beginning, as last told */
 };
 
 /* Lets the engine make a step, and carries out what it says. */

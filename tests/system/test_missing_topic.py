@@ -1,5 +1,6 @@
 """A topic that does not exist, on a broker that makes none by itself."""
 import os
+import re
 
 import pytest
 
@@ -64,3 +65,19 @@ def test_the_gauges_show_what_waits(database, strict, new_relay):
         cursor.connection.commit()
     until(lambda: relay.metric("depth") == 3, 4, "the depth to be 3")
     assert relay.metric("oldest_age_seconds") > 0.5
+
+
+def test_names_that_collide(database, new_relay, kafka, prefix):
+    """Brokers refuse a topic whose name is another's with _ for the dots, for their metrics' sake. They do create
+    topics by themselves, so that is what is said."""
+    name = prefix.rstrip(".")
+    kafka.create_topic(f"{name}.a.b")
+    insert(database, 1, aggregate_type="a_b")
+    relay = new_relay(route={"topic": name + ".${aggregate_type}"})
+    words = rf"{name}.a_b\S* does not exist, and the brokers do not create it: .*collide.*{name}.a.b"
+    done = relay.command("check")
+    assert done.returncode == 1
+    assert re.search("error .*" + words, done.stdout), done.stdout
+    relay.start(wait=False)
+    relay.wait_log(words)
+    assert not relay.log_contains("auto.create.topics.enable")

@@ -184,17 +184,17 @@ static bool all_settled(const struct rig *rig)
 	return rig->delivered + rig->rejected + rig->refused == rig->count;
 }
 
-static bool told_unreachable(const struct rig *rig)
+static inline bool told_unreachable(const struct rig *rig)
 {
 	return rig->unreachable > 0;
 }
 
-static bool told_ready(const struct rig *rig)
+static inline bool told_ready(const struct rig *rig)
 {
 	return rig->ready > 0;
 }
 
-static bool one_delivered(const struct rig *rig)
+static inline bool one_delivered(const struct rig *rig)
 {
 	return rig->delivered > 0;
 }
@@ -313,7 +313,7 @@ static void arrivals_free(struct arrivals *arrivals)
 	rd_kafka_destroy(arrivals->consumer);
 }
 
-static const rd_kafka_message_t *with_key(const struct arrivals *arrivals, const char *key)
+static inline const rd_kafka_message_t *with_key(const struct arrivals *arrivals, const char *key)
 {
 	for (size_t i = 0; i < arrivals->count; i++) {
 		const rd_kafka_message_t *item = arrivals->items[i];
@@ -346,8 +346,8 @@ static void assert_complete_and_ordered(const struct rig *rig, const char *topic
 	arrivals_free(&arrivals);
 }
 
-static void assert_header(const rd_kafka_message_t *message, size_t index, const char *name,
-			  const char *value)
+static inline void assert_header(const rd_kafka_message_t *message, size_t index, const char *name,
+				 const char *value)
 {
 	rd_kafka_headers_t *headers;
 	const char *got_name;

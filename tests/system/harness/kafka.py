@@ -2,6 +2,8 @@
 import os
 import re
 import shutil
+import socket
+import struct
 import subprocess
 
 from confluent_kafka import KafkaException
@@ -18,6 +20,9 @@ JAVA = ["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
         "-Dorg.slf4j.simpleLogger.showDateTime=true",
         "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
         "-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info"]
+# org.apache.kafka.common.resource.ResourceType, org.apache.kafka.common.acl.AclOperation
+RESOURCES = {"topic": 2, "cluster": 4}
+OPERATIONS = {"write": 4, "create": 5, "describe": 8, "describe_configs": 10, "idempotent_write": 12}
 STARTED = re.compile("Kafka Server started")
 
 
@@ -114,3 +119,46 @@ class Kafka(Node):
     def remove(self):
         self.process.forget()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class GuardedKafka(Kafka):
+    """A broker with ACLs and, beside the plain one, a listener for SASL. Who comes by the plain one may do all."""
+
+    def __init__(self, directory, users, mechanisms=("PLAIN",), **properties):
+        self.sasl_port = free_port()
+        self.sasl_bootstrap = f"127.0.0.1:{self.sasl_port}"
+        super().__init__(directory, super_users="User:ANONYMOUS", sasl_enabled_mechanisms=",".join(mechanisms),
+                         authorizer_class_name="org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+                         **properties)
+        logins = " ".join(f'user_{name}="{name}-secret"' for name in users)
+        with open(self.config) as file:
+            config = file.read()
+        for option in ("listeners", "advertised.listeners"):
+            config = config.replace(f"\n{option}=", f"\n{option}=SASL_PLAINTEXT://{self.sasl_bootstrap},")
+        with open(self.config, "w") as file:
+            file.write(config)
+            file.write("listener.security.protocol.map=SASL_PLAINTEXT:SASL_PLAINTEXT,PLAINTEXT:PLAINTEXT,"
+                       "CONTROLLER:PLAINTEXT\n")
+            file.write("listener.name.sasl_plaintext.oauthbearer.sasl.jaas.config=org.apache.kafka.common.security."
+                       "oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub=\"broker\";\n")
+            file.write("listener.name.sasl_plaintext.plain.sasl.jaas.config="
+                       f"org.apache.kafka.common.security.plain.PlainLoginModule required {logins};\n")
+
+    @staticmethod
+    def login(user, password=None):
+        """The properties of a relay that comes as this user."""
+        return ["security.protocol=SASL_PLAINTEXT", "sasl.mechanism=PLAIN", f"sasl.username={user}",
+                f"sasl.password={password or user + '-secret'}"]
+
+    def grant(self, user, operation, resource, name):
+        """CreateAcls, version 1: Debian's confluent_kafka does not have it."""
+        def text(value):
+            return struct.pack(">h", len(value)) + value.encode()
+        literal, allow = 3, 3
+        body = (struct.pack(">hhih", 30, 1, 1, -1) + struct.pack(">ib", 1, RESOURCES[resource]) + text(name)
+                + struct.pack(">b", literal) + text(f"User:{user}") + text("*")
+                + struct.pack(">bb", OPERATIONS[operation], allow))
+        with socket.create_connection(("127.0.0.1", self.port), 30) as connection:
+            connection.sendall(struct.pack(">i", len(body)) + body)
+            answer = connection.recv(4096)
+        assert answer[16:18] == b"\0\0", answer  # after size, correlation, throttle time and count

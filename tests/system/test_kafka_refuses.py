@@ -1,0 +1,187 @@
+"""A broker that refuses everything: nothing is rejected, the reason is told, and it goes on when the broker does."""
+import os
+import re
+import subprocess
+
+import pytest
+
+from harness.kafka import GuardedKafka
+from harness.waiting import until
+from harness.writers import insert
+
+DEAD_LETTER = {"on_reject": "dead-letter"}
+# Ninety minutes ahead, for whatever a program asks for the time.
+AHEAD = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <sys/time.h>
+#include <time.h>
+enum { AHEAD = 90 * 60 };
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+    int (*real)(clockid_t, struct timespec *) = dlsym(RTLD_NEXT, "clock_gettime");
+    int rc = real(clock, now);
+    if (clock == CLOCK_REALTIME)
+        now->tv_sec += AHEAD;
+    return rc;
+}
+int gettimeofday(struct timeval *now, void *zone)
+{
+    int (*real)(struct timeval *, void *) = dlsym(RTLD_NEXT, "gettimeofday");
+    int rc = real(now, zone);
+    now->tv_sec += AHEAD;
+    return rc;
+}
+"""
+
+
+@pytest.fixture
+def ahead(directory):
+    """The environment of a program on a machine whose clock is 90 minutes ahead."""
+    source, library = f"{directory}/ahead.c", f"{directory}/ahead.so"
+    with open(source, "w") as file:
+        file.write(AHEAD)
+    subprocess.check_call(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"])
+    return {"LD_PRELOAD": library}
+
+
+def refused(relay, words):
+    until(lambda: re.search(words, relay.get("/readyz")[1]), 20, f"readyz to say {words}")
+    assert relay.get("/readyz")[0] == 503
+    assert relay.log_contains(words)
+
+
+def test_a_clock_that_is_ahead(database, new_relay, reader, topic, ahead):
+    """Brokers accept an hour (log.message.timestamp.after.max.ms). The relay makes the time itself: no event is
+    at fault."""
+    topic()
+    insert(database, 50)
+    relay = new_relay(outbox=DEAD_LETTER)
+    done = relay.command("check", env=ahead)
+    assert done.returncode == 1
+    assert re.search(r"error .*clock.* is 90 min ahead of the database server's", done.stdout), done.stdout
+    relay.process.env = dict(os.environ, **ahead)
+    relay.start(wait=False)
+    refused(relay, r"INVALID_TIMESTAMP.*compare the clocks")
+    relay.stop()
+    assert database.value("SELECT count(*) FROM outbox_events") == 50
+    assert database.value("SELECT count(*) FROM outbox_relay.dead_letters") == 0
+    relay.process.env = dict(os.environ)
+    relay.start()
+    assert len(reader().take(50)) == 50
+    done = relay.command("check")
+    assert done.returncode == 0 and "ahead" not in done.stdout
+
+
+def test_it_goes_on_when_the_clocks_agree(database, new_relay, reader, topic, kafka):
+    """Without a restart."""
+    name = topic(message_timestamp_before_max_ms=0)
+    insert(database, 50)
+    relay = new_relay(outbox=DEAD_LETTER).start(wait=False)
+    refused(relay, r"INVALID_TIMESTAMP.*compare the clocks")
+    kafka.configure_topic(name)
+    assert len(reader().take(50)) == 50
+    database.wait_empty()
+    until(lambda: relay.get("/readyz") == (200, "ready\n"), 10, "readyz to be well again")
+    assert database.value("SELECT count(*) FROM outbox_relay.dead_letters") == 0
+
+
+@pytest.fixture(scope="module")
+def guarded(world):
+    kafka = GuardedKafka(os.path.join(world, "guarded"), ["reads", "writes"],
+                         mechanisms=("PLAIN", "OAUTHBEARER")).create().start()
+    yield kafka
+    kafka.remove()
+
+
+@pytest.fixture
+def through(new_relay, guarded, prefix):
+    """through(properties): a relay that comes by the guarded listener with these."""
+    def make(properties, **changes):
+        return new_relay(kafka={"bootstrap_servers": guarded.sasl_bootstrap, "properties": properties},
+                         outbox=DEAD_LETTER, **changes)
+    return make
+
+
+def similar(relay, words):
+    return len(re.findall(words, relay.log()))
+
+
+def test_describe_is_not_enough(database, guarded, through, prefix):
+    """The relay may see the topic and not write to it. Nothing is rejected, and the right can be granted later."""
+    guarded.create_topic(prefix + "thing")
+    guarded.grant("reads", "describe", "topic", prefix + "thing")
+    insert(database, 20)
+    relay = through(guarded.login("reads"))
+    done = relay.command("check")
+    assert done.returncode == 1
+    assert re.search("error .*write to no topic: .*[Cc]luster authorization failed.*WRITE", done.stdout), done.stdout
+    relay.start(wait=False)
+    refused(relay, "[Cc]luster authorization failed.*; grant the relay WRITE")
+    relay.wait_metric("retries_total", 4)
+    assert similar(relay, "must be rebuilt") == 1
+    guarded.grant("reads", "write", "topic", prefix + "thing")
+    database.wait_empty(timeout=40)
+    until(lambda: relay.get("/readyz") == (200, "ready\n"), 10, "readyz to be well again")
+    assert relay.command("check").returncode == 0
+    assert database.value("SELECT count(*) FROM outbox_relay.dead_letters") == 0
+
+
+def test_write_on_another_topic(database, guarded, through, prefix):
+    """So it gets a producer, and each record is refused."""
+    for name in ("thing", "other"):
+        guarded.create_topic(prefix + name)
+    guarded.grant("writes", "describe", "topic", prefix + "thing")
+    guarded.grant("writes", "write", "topic", prefix + "other")
+    insert(database, 20)
+    relay = through(guarded.login("writes")).start(wait=False)
+    refused(relay, "TOPIC_AUTHORIZATION_FAILED.*grant the relay WRITE and DESCRIBE")
+    relay.wait_metric("retries_total", 4)
+    assert similar(relay, "must be rebuilt") <= 2
+    guarded.grant("writes", "write", "topic", prefix + "thing")
+    database.wait_empty(timeout=40)
+    assert database.value("SELECT count(*) FROM outbox_relay.dead_letters") == 0
+
+
+@pytest.mark.parametrize("properties, words", [
+    (["security.protocol=SASL_PLAINTEXT", "sasl.mechanism=OAUTHBEARER"], "no token is given"),
+    (GuardedKafka.login("reads", "wrong"), "Authentication failed"),
+    (["security.protocol=SASL_PLAINTEXT", "sasl.mechanism=SCRAM-SHA-512", "sasl.username=reads", "sasl.password=x"],
+     "SCRAM-SHA-512"),
+    (["security.protocol=SASL_SSL"] + GuardedKafka.login("reads")[1:], "SSL"),
+    (["security.protocol=SSL"], "SSL"),
+    ([], "security.protocol"),
+], ids=["token", "password", "mechanism", "sasl_ssl", "ssl", "plain"])
+def test_not_let_in(database, through, properties, words):
+    """The reason is in the log, in readyz and in check; a broker that nobody is let in to is one that runs."""
+    relay = through(properties)
+    relay.start(wait=False)
+    refused(relay, words)
+    done = relay.command("check")
+    assert done.returncode == 1
+    assert re.search(f"error .*{words}", done.stdout), done.stdout
+    assert "broker runs" not in done.stdout
+
+
+def test_a_topic_that_may_not_be_created(database, guarded, through, prefix):
+    guarded.grant("writes", "write", "topic", prefix + "other")
+    insert(database, 1)
+    relay = through(guarded.login("writes"))
+    done = relay.command("check")
+    assert done.returncode == 1
+    assert re.search(r"error .*topic \S+thing.*uthorization", done.stdout), done.stdout
+    relay.start(wait=False)
+    relay.wait_log(r"topic \S+thing. cannot be written: TOPIC_AUTHORIZATION_FAILED")
+    relay.kill()
+
+
+def test_an_unsecured_token_of_nobody(database, through):
+    """librdkafka 2.0.2 would crash at its second try to make one."""
+    relay = through(["security.protocol=SASL_PLAINTEXT", "sasl.mechanism=OAUTHBEARER",
+                     "enable.sasl.oauthbearer.unsecure.jwt=true"])
+    relay.start(wait=False)
+    assert relay.wait_exit() == 1
+    words = "no token is given: .* needs sasl.oauthbearer.config"
+    assert relay.log_contains(words)
+    done = relay.command("check")
+    assert done.returncode == 1 and re.search("error .*" + words, done.stdout), done.stdout

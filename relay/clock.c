@@ -1,5 +1,5 @@
 /*
- * clock.c - the two clocks, in microseconds
+ * clock.c - the clocks, in microseconds
  */
 #include "clock.h"
 
@@ -16,6 +16,11 @@ static int64_t read_us(clockid_t id)
 int64_t clock_monotonic_us(void)
 {
 	return read_us(CLOCK_MONOTONIC);
+}
+
+int64_t clock_boottime_us(void)
+{
+	return read_us(CLOCK_BOOTTIME);
 }
 
 int64_t clock_realtime_us(void)

@@ -10,11 +10,11 @@
 enum { DEAF_TIMEOUTS = 3, DEAF_DOUBLINGS = 8 };
 
 /* The server ends a session that is silent for session_timeout. Should this process have been
- * stopped for so long, its shards are somebody else's by now, whatever it still has to read from
- * the connection. */
+ * stopped for so long, or the machine suspended, its shards are somebody else's by now, whatever it
+ * still has to read from the connection. */
 bool outbox_was_stopped(struct outbox *outbox)
 {
-	int64_t silent = clock_monotonic_us() - outbox->beat_us;
+	int64_t silent = clock_boottime_us() - outbox->beat_us;
 	struct error err;
 	/* Before it serves, a session has nothing to lose; looking up a name may take its time. */
 	if (!outbox->serving || silent <= outbox->config->outbox.session_timeout_ms * 1000)
@@ -56,7 +56,7 @@ static void beat(struct outbox *outbox)
 {
 	if (outbox_was_stopped(outbox))
 		return;
-	outbox->beat_us = clock_monotonic_us();
+	outbox->beat_us = clock_boottime_us();
 	if (!outbox->serving)
 		return;
 	note_reads(outbox);
@@ -76,7 +76,7 @@ static void on_heartbeat(void *arg)
 void outbox_heartbeat_new(struct outbox *outbox)
 {
 	outbox->heartbeat = loop_timer_new(outbox->loop, on_heartbeat, outbox);
-	outbox->beat_us = clock_monotonic_us();
+	outbox->beat_us = clock_boottime_us();
 	/* After a stop it must be heard before whatever has come in meanwhile. */
 	loop_timer_first(outbox->heartbeat);
 	loop_timer_set(outbox->heartbeat, 0);

@@ -102,13 +102,13 @@ struct outbox {
 	size_t gauges_left;
 
 	struct loop_timer *heartbeat;
-	int64_t beat_us,
-	    heard_us;	     /* the last heartbeat, and the last one after which something came */
-	unsigned reads;	     /* pg_reads at the last heartbeat */
-	unsigned deaf;	     /* sessions given up in a row that had answered no claim */
-	bool serving;	     /* the session is set up */
-	bool in_transaction; /* as asked for */
-	bool rest_due;	     /* the bell is to be put to rest behind the transaction */
+	int64_t beat_us, heard_us; /* the last heartbeat, and the last one after which something
+				      came; of clock_boottime_us */
+	unsigned reads;		   /* pg_reads at the last heartbeat */
+	unsigned deaf;		   /* sessions given up in a row that had answered no claim */
+	bool serving;		   /* the session is set up */
+	bool in_transaction;	   /* as asked for */
+	bool rest_due;		   /* the bell is to be put to rest behind the transaction */
 
 	/* outbox_fleet.c */
 	char *owned_text;		   /* owned; source.shards as a parameter */

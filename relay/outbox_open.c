@@ -331,7 +331,7 @@ static void on_registry(struct outbox *outbox, PGresult *result)
 	prepare(outbox, "write",
 		xstrdup("SELECT pg_logical_emit_message(true, 'outbox-relay', '')"));
 	pg_ask(outbox->pg, TAG_IGNORE, "LISTEN outbox_relay", NULL, 0, false);
-	outbox->beat_us = outbox->heard_us = clock_monotonic_us();
+	outbox->beat_us = outbox->heard_us = clock_boottime_us();
 	outbox->serving = true;
 	outbox_fleet_join(outbox);
 }

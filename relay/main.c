@@ -11,6 +11,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -65,8 +67,19 @@ __attribute__((no_sanitize("address", "undefined"))) static void hold_signals(in
 __attribute__((section(".preinit_array"), used)) static void (*const hold)(int, char **,
 									   char **) = hold_signals;
 
+/* The memory holds passwords and payloads. A core that is piped to a program does not heed the
+ * limit (core(5)), so the process is marked as well (prctl(2)). */
+static void forbid_core_dumps(void)
+{
+	static const struct rlimit none = {0, 0};
+
+	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	setrlimit(RLIMIT_CORE, &none);
+}
+
 int main(int argc, char **argv)
 {
+	forbid_core_dumps();
 	/* librdkafka's threads would otherwise get an arena each, of which little is ever given
 	 * back. */
 	mallopt(M_ARENA_MAX, 2);

@@ -1,16 +1,11 @@
 /*
  * outbox_obstacles.h - what in the catalog stops rows from being settled, as pieces of SQL
  *
- * Obstacles end `run` at its start and fail `check` and `migrate`. Warnings are printed by `check`
- * and `migrate`. Each is a row of what and remedy, in words.
+ * They end `run` at its start and fail `check` and `migrate`. Each is a row of what and remedy, in
+ * words. What stops single rows only is in cmd_warnings.c.
  */
 #ifndef OUTBOX_OUTBOX_OBSTACLES_H
 #define OUTBOX_OUTBOX_OBSTACLES_H
-
-#include "error.h"
-
-#include <libpq-fe.h>
-#include <stdbool.h>
 
 /* The oid of the type below all domains of the column a (pg_attribute). */
 #define OUTBOX_BASE_TYPE                                                                           \

@@ -4,6 +4,7 @@
  */
 #include "check.h"
 #include "cmd_adopt.h"
+#include "cmd_warnings.h"
 #include "migrate.h"
 #include "outbox_registry.h"
 #include "pgsync.h"
@@ -340,6 +341,22 @@ static void check_sequence(const struct subject *s)
 	PQclear(result);
 }
 
+static void check_warnings(const struct subject *s)
+{
+	bool mark = s->config->outbox.settle == SETTLE_MARK;
+	struct error err;
+	PGresult *result = warnings_read(s->conn, s->name, &s->config->outbox.columns, mark, &err);
+
+	if (!result)
+		check_error(s->check, RIGHTS, "%s", err.text);
+	for (int row = 0; result && row < PQntuples(result); row++)
+		check_warn(s->check, pgsync_text(result, row, "remedy"), "%s",
+			   pgsync_text(result, row, "what"));
+	if (result && PQntuples(result) == 0)
+		check_ok(s->check, "nothing stops rows of %s from being settled", s->shown);
+	PQclear(result);
+}
+
 /* Whether the claims of a leaf find one. */
 static bool check_index_of(const struct subject *s, const PGresult *result, int row)
 {
@@ -503,6 +520,7 @@ void check_outbox(struct check *check, const struct config *config, PGconn *conn
 			check_index(&s);
 			check_nullable(&s);
 		}
+		check_warnings(&s);
 		if (s.table.outbox.partitions > 0)
 			check_partitions(&s);
 		if (migrated) {

@@ -2,6 +2,7 @@
  * cmd_migrate.c - the command `migrate`: applies or prints the SQL, and adopts existing tables
  */
 #include "cmd_adopt.h"
+#include "cmd_warnings.h"
 #include "commands.h"
 #include "migrate.h"
 #include "pgsync.h"
@@ -416,6 +417,26 @@ static bool apply(PGconn *conn, const struct request *request, const struct adop
 	       pgsync_script(conn, "COMMIT", "COMMIT", err);
 }
 
+/* Nothing is lost by what is said here, so a failure to ask is a warning as well. */
+static void warn(PGconn *conn, const struct request *request)
+{
+	struct config_columns columns = request->columns;
+	char id[PGNAME_SIZE], name[PGNAME_FULL_SIZE];
+	struct error err;
+	PGresult *result;
+
+	snprintf(id, sizeof(id), "%s", request->target.id);
+	columns.id = id;
+	pgname_print(&request->target.outbox, name);
+	result = warnings_read(conn, name, &columns, request->target.mark, &err);
+	if (!result)
+		fprintf(stderr, "warning: %s\n", err.text);
+	for (int row = 0; result && row < PQntuples(result); row++)
+		fprintf(stderr, "warning: %s; %s\n", pgsync_text(result, row, "what"),
+			pgsync_text(result, row, "remedy"));
+	PQclear(result);
+}
+
 /* What to do about the commonest refusals of the database. */
 static void hint(void)
 {
@@ -478,6 +499,7 @@ static int apply_or_print(PGconn *conn, struct request *request, struct adopt_ta
 		status = print_script(migrate_print(&request->target, plan.sql, err), err);
 	} else if (apply(conn, request, &plan, &before, err)) {
 		tell(request, table, before);
+		warn(conn, request);
 		fputs(config ? config : "", stdout);
 		status = EXIT_DONE;
 	} else {

@@ -89,7 +89,7 @@ def test_uninstall_keeps_dead_letters(database, migrate, uninstall):
     """Of this outbox, and of one that is no more."""
     database.execute(LETTER)
     done = uninstall()
-    assert done.returncode != 0 and "holds events of table outbox_events; keep a copy" in done.stdout
+    assert done.returncode != 0 and "holds events of table public.outbox_events; keep a copy" in done.stdout
     migrate("--table", "second")
     database.execute("DROP TABLE outbox_events")
     done = uninstall("--table", "second")

@@ -34,6 +34,10 @@ struct making {
 	const char *limit; /* of rows */
 };
 
+/* With the count it tells sets of places apart. The count alone does not: of a row that was updated
+ * meanwhile the new version is locked. */
+static const char digest[] = "bit_xor(hashtidextended(place, 0::int8)) AS digest";
+
 /* The next rows that can be seen. */
 static char *waiting(const struct making *m, const char *limit)
 {
@@ -48,12 +52,10 @@ static char *waiting(const struct making *m, const char *limit)
 static char *seen(const struct making *m, const char *name, const char *limit)
 {
 	char *rows = waiting(m, limit);
-	char *sql =
-	    xasprintf("%s AS MATERIALIZED (SELECT array_agg(place) AS places, "
-		      "array_agg(size) AS sizes, sum(size) AS total, count(*) AS count, "
-		      "sum(hashtid(place)) AS print FROM (SELECT t.ctid AS place, %s AS size "
-		      "%s) AS next)",
-		      name, m->size, rows);
+	char *sql = xasprintf("%s AS MATERIALIZED (SELECT array_agg(place) AS places, "
+			      "array_agg(size) AS sizes, sum(size) AS total, count(*) AS count, "
+			      "%s FROM (SELECT t.ctid AS place, %s AS size %s) AS next)",
+			      name, digest, m->size, rows);
 	free(rows);
 	return sql;
 }
@@ -64,10 +66,10 @@ static char *seen(const struct making *m, const char *name, const char *limit)
 static char *locked(const struct making *m, const char *name, const char *rows)
 {
 	return xasprintf("%s AS MATERIALIZED (SELECT array_agg(place) AS places, count(*) AS "
-			 "count, sum(hashtid(place)) AS print FROM (SELECT t.ctid AS place FROM "
-			 "ONLY %s AS t WHERE t.ctid = ANY ((SELECT places FROM %s)::tid[])%s FOR "
-			 "UPDATE SKIP LOCKED) AS lockable)",
-			 name, m->leaf->table, rows, outbox_sql_unpublished(m->shape));
+			 "count, %s FROM (SELECT t.ctid AS place FROM ONLY %s AS t WHERE t.ctid = "
+			 "ANY ((SELECT places FROM %s)::tid[])%s FOR UPDATE SKIP LOCKED) AS "
+			 "lockable)",
+			 name, digest, m->leaf->table, rows, outbox_sql_unpublished(m->shape));
 }
 
 /*
@@ -155,8 +157,9 @@ static char *best(const struct making *m)
 {
 	char *first = near(m), *second = far(m);
 	char *sql = xasprintf(
-	    "%s, %s, choice AS MATERIALIZED (SELECT CASE WHEN seen.print IS NOT DISTINCT FROM "
-	    "locked.print THEN 'seen' WHEN seen.count < %s OR (SELECT count FROM near) * %d >= "
+	    "%s, %s, choice AS MATERIALIZED (SELECT CASE WHEN seen.count = locked.count AND "
+	    "seen.digest IS NOT DISTINCT FROM locked.digest THEN 'seen' WHEN seen.count < %s OR "
+	    "(SELECT count FROM near) * %d >= "
 	    "seen.count THEN 'near' ELSE 'far' END AS name FROM seen, locked), chosen AS "
 	    "MATERIALIZED ("
 	    "SELECT places, sizes, total, NULL::int4 AS held FROM seen WHERE (SELECT name FROM "

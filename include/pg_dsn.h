@@ -12,4 +12,8 @@
  * environment names a service; resolves no host name. err never holds a password. Thread: any. */
 bool pg_dsn_check(const char *what, const char *dsn, struct error *err);
 
+/* Whether libpq's words of a connection that did not come about say that trying again is no use.
+ * They are those of PQERRORS_VERBOSE. Thread: any. */
+bool pg_dsn_is_refused(const char *words);
+
 #endif

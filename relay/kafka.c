@@ -107,6 +107,7 @@ static void on_error(rd_kafka_t *rk, int code, const char *reason, void *opaque)
 	struct kafka *kafka = opaque;
 	const char *name = rd_kafka_err2name((rd_kafka_resp_err_t)code);
 
+	MAGIC_CHECK(kafka, MAGIC_KAFKA);
 	note_reason(kafka, code, reason);
 	/* What happens to one broker is in the log already; that there is no token to show it is
 	 * not. */
@@ -391,6 +392,7 @@ struct sink *kafka_sink_new(struct loop *loop, const struct kafka_options *optio
 	bool ok = true;
 
 	kafka->sink = (struct sink){&kafka_sink_ops, events, owner, kafka->trouble.text};
+	kafka->magic = MAGIC_KAFKA;
 	kafka->options = *options;
 	kafka->random = (uint64_t)clock_realtime_us();
 	kafka->topics.smallest = SIZE_MAX;

@@ -11,6 +11,7 @@
 #define OUTBOX_KAFKA_INTERNAL_H
 
 #include "kafka.h"
+#include "magic.h"
 #include "thinned.h"
 
 #include <librdkafka/rdkafka.h>
@@ -49,6 +50,7 @@ enum topic_state {
 };
 
 struct topic {
+	enum magic magic;
 	char *name;
 	size_t len;
 	uint32_t hash;
@@ -120,6 +122,7 @@ struct grave {
 
 struct kafka {
 	struct sink sink; /* first: a struct sink * is a struct kafka * */
+	enum magic magic;
 	struct kafka_options options;
 	char *bootstrap;
 	rd_kafka_t *mock_handle; /* embedded only; both live as long as the sink */

@@ -55,6 +55,7 @@ static int32_t choose(const rd_kafka_topic_t *handle, const void *key, size_t le
 	int32_t partition = partition_of(handle, key, len, count);
 	(void)event;
 
+	MAGIC_CHECK(topic, MAGIC_KAFKA_TOPIC);
 	if (!pthread_equal(pthread_self(), topic->thread))
 		return partition;
 	grow(topic, count);

@@ -13,6 +13,7 @@
 enum { SLICE_MS = 500, PRODUCER_ID_MS = 3000, REFUSED_MS = 1000, CLOSED_MS = 3000 };
 
 struct probe {
+	enum magic magic;
 	rd_kafka_t *rk;
 	int64_t until_us;
 	char last_error[512];
@@ -46,6 +47,7 @@ static void give_up_in(struct probe *probe, int ms)
 static void on_error(rd_kafka_t *rk, int code, const char *reason, void *opaque)
 {
 	struct probe *probe = opaque;
+	MAGIC_CHECK(probe, MAGIC_KAFKA_PROBE);
 
 	if (code == RD_KAFKA_RESP_ERR__FATAL) {
 		rd_kafka_fatal_error(rk, probe->fatal, sizeof(probe->fatal));
@@ -67,6 +69,7 @@ static void on_error(rd_kafka_t *rk, int code, const char *reason, void *opaque)
 static void on_log(const rd_kafka_t *rk, int level, const char *facility, const char *text)
 {
 	struct probe *probe = rd_kafka_opaque(rk);
+	MAGIC_CHECK(probe, MAGIC_KAFKA_PROBE);
 	(void)level;
 
 	if (strcmp(facility, "GETPID") == 0 && strstr(text, "Acquired PID") != NULL)
@@ -306,7 +309,8 @@ bool kafka_probe(const struct kafka_options *options, const char *const *topics,
 		 int timeout_ms, const struct kafka_probe_events *events, void *arg,
 		 struct error *err)
 {
-	struct probe probe = {.until_us = clock_monotonic_us() + timeout_ms * INT64_C(1000)};
+	struct probe probe = {.magic = MAGIC_KAFKA_PROBE,
+			      .until_us = clock_monotonic_us() + timeout_ms * INT64_C(1000)};
 	rd_kafka_mock_cluster_t *mock = NULL;
 	rd_kafka_t *mock_handle = NULL;
 	char *bootstrap = NULL;

@@ -164,6 +164,7 @@ void kafka_on_report(rd_kafka_t *rk, const rd_kafka_message_t *report, void *opa
 	struct event *event = report->_private;
 	(void)rk;
 
+	MAGIC_CHECK(kafka, MAGIC_KAFKA);
 	kafka->outstanding--;
 	if (kafka->closing)
 		return;

@@ -118,6 +118,7 @@ struct topic *kafka_topic(struct kafka *kafka, struct slice name)
 	slot = slot_of(topics, name, hash);
 	if (*slot == NULL) {
 		*slot = topic = xcalloc(1, sizeof(*topic));
+		topic->magic = MAGIC_KAFKA_TOPIC;
 		topic->name = xmalloc(name.len + 1);
 		memcpy(topic->name, name.data, name.len);
 		topic->name[name.len] = '\0';
@@ -183,6 +184,7 @@ void kafka_topics_creation(struct kafka *kafka, rd_kafka_event_t *event)
 	char why[KAFKA_CREATION_WORDS];
 	struct error what;
 
+	MAGIC_CHECK(topic, MAGIC_KAFKA_TOPIC);
 	topic->asking = false;
 	if (kafka_creation_refused(event, why)) {
 		error_set(&what, "does not exist, and the brokers do not create it: %s", why);
@@ -319,6 +321,7 @@ void kafka_topics_answer(struct kafka *kafka, rd_kafka_event_t *event)
 	const rd_kafka_ConfigResource_t **resources = NULL;
 	size_t count = 0;
 
+	MAGIC_CHECK(topic, MAGIC_KAFKA_TOPIC);
 	if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
 		resources = rd_kafka_DescribeConfigs_result_resources(
 		    rd_kafka_event_DescribeConfigs_result(event), &count);

@@ -7,6 +7,7 @@
 #include "loop.h"
 
 #include "log.h"
+#include "magic.h"
 #include "xalloc.h"
 
 #include <assert.h>
@@ -19,6 +20,7 @@ struct loop {
 };
 
 struct loop_io {
+	enum magic magic;
 	struct event *event; /* owned */
 	void (*ready)(int what, void *arg);
 	void *arg;
@@ -29,12 +31,14 @@ struct loop_io {
 enum { URGENT, PRIORITIES = 2 };
 
 struct loop_timer {
+	enum magic magic;
 	struct event *event; /* owned */
 	void (*fire)(void *arg);
 	void *arg;
 };
 
 struct loop_signal {
+	enum magic magic;
 	struct event *event; /* owned */
 	void (*caught)(int signo, void *arg);
 	void *arg;
@@ -99,6 +103,7 @@ static void io_ready(evutil_socket_t fd, short events, void *arg)
 	struct loop_io *io = arg;
 
 	(void)fd;
+	MAGIC_CHECK(io, MAGIC_LOOP_IO);
 	io->ready((events & EV_READ ? LOOP_READ : 0) | (events & EV_WRITE ? LOOP_WRITE : 0),
 		  io->arg);
 }
@@ -111,6 +116,7 @@ struct loop_io *loop_io_new(struct loop *loop, int fd, int what, void (*ready)(i
 	    EV_PERSIST | (what & LOOP_READ ? EV_READ : 0) | (what & LOOP_WRITE ? EV_WRITE : 0);
 
 	assert(what & (LOOP_READ | LOOP_WRITE));
+	io->magic = MAGIC_LOOP_IO;
 	io->ready = ready;
 	io->arg = arg;
 	io->event = event_new(loop->base, fd, (short)events, io_ready, io);
@@ -123,6 +129,7 @@ void loop_io_free(struct loop_io **io)
 	if (*io == NULL)
 		return;
 	event_free((*io)->event);
+	(*io)->magic = MAGIC_NONE;
 	free(*io);
 	*io = NULL;
 }
@@ -133,6 +140,7 @@ static void timer_fired(evutil_socket_t fd, short events, void *arg)
 
 	(void)fd;
 	(void)events;
+	MAGIC_CHECK(timer, MAGIC_LOOP_TIMER);
 	timer->fire(timer->arg);
 }
 
@@ -140,6 +148,7 @@ struct loop_timer *loop_timer_new(struct loop *loop, void (*fire)(void *arg), vo
 {
 	struct loop_timer *timer = xcalloc(1, sizeof(*timer));
 
+	timer->magic = MAGIC_LOOP_TIMER;
 	timer->fire = fire;
 	timer->arg = arg;
 	timer->event = event_new(loop->base, -1, 0, timer_fired, timer);
@@ -176,6 +185,7 @@ void loop_timer_free(struct loop_timer **timer)
 	if (*timer == NULL)
 		return;
 	event_free((*timer)->event);
+	(*timer)->magic = MAGIC_NONE;
 	free(*timer);
 	*timer = NULL;
 }
@@ -185,6 +195,7 @@ static void signal_caught(evutil_socket_t signo, short events, void *arg)
 	struct loop_signal *watched = arg;
 
 	(void)events;
+	MAGIC_CHECK(watched, MAGIC_LOOP_SIGNAL);
 	watched->caught(signo, watched->arg);
 }
 
@@ -193,6 +204,7 @@ struct loop_signal *loop_signal_new(struct loop *loop, int signo,
 {
 	struct loop_signal *watched = xcalloc(1, sizeof(*watched));
 
+	watched->magic = MAGIC_LOOP_SIGNAL;
 	watched->caught = caught;
 	watched->arg = arg;
 	watched->event = evsignal_new(loop->base, signo, signal_caught, watched);
@@ -205,6 +217,7 @@ void loop_signal_free(struct loop_signal **signal)
 	if (*signal == NULL)
 		return;
 	event_free((*signal)->event);
+	(*signal)->magic = MAGIC_NONE;
 	free(*signal);
 	*signal = NULL;
 }

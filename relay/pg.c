@@ -7,6 +7,8 @@
 #include "pg.h"
 
 #include "log.h"
+#include "magic.h"
+#include "pg_dsn.h"
 #include "pgsession.h"
 #include "xalloc.h"
 
@@ -22,6 +24,7 @@ enum { SYNC = -1, CONNECT_TIMEOUT_US = 15 * 1000 * 1000 };
 enum pg_state { PG_CONNECTING, PG_UP, PG_FAILED };
 
 struct pg {
+	enum magic magic;
 	struct loop *loop; /* borrowed */
 	PGconn *conn;	   /* owned */
 	const struct pg_events *events;
@@ -48,6 +51,7 @@ static void destroy(struct pg *pg)
 	loop_timer_free(&pg->timer);
 	PQfinish(pg->conn);
 	free(pg->asked);
+	pg->magic = MAGIC_NONE;
 	free(pg);
 }
 
@@ -120,76 +124,11 @@ static void connection_error(const struct pg *pg, struct error *err)
 		error_set(err, "the server closed the connection");
 }
 
-/* What libpq (fe-connect.c, fe-auth.c, fe-secure-openssl.c) and poolers say of a set-up that is
- * wrong. English, since no locale is set. */
-static const char *const wrong_set_up[] = {
-    "no password supplied",
-    "root certificate file",
-    "certificate file",
-    "private key file",
-    "private SSL key",
-    "SSL was required",
-    "certificate verify failed",
-    "does not match host name",
-    "server's host name from server certificate",
-    "for minimum SSL protocol version",
-    "for maximum SSL protocol version",
-    "GSSAPI encryption required",
-    "GSSAPI encryption, but it was required",
-    "channel binding",
-    "authentication method requirement",
-    "invalid integer value",
-};
-
-/* Whether one attempt's words, up to its line's end, say what cannot be waited out. The server's
- * are in its own language (lc_messages), so they are told by their SQLSTATE: "...: FATAL:  28P01:
- * ...". */
-static bool attempt_is_for_good(const char *words)
-{
-	size_t len = strcspn(words, "\n");
-	const char *colon = memmem(words, len, ":  ", 3);
-	char state[6] = "";
-
-	if (colon != NULL)
-		snprintf(state, sizeof(state), "%s", colon + 3);
-	for (size_t i = 0; i < sizeof(wrong_set_up) / sizeof(wrong_set_up[0]); i++)
-		if (memmem(words, len, wrong_set_up[i], strlen(wrong_set_up[i])) != NULL)
-			return true;
-	return pg_state_is_permanent(state) || pgsession_is_refused(words);
-}
-
-static bool begins_with(const char *text, const char *words)
-{
-	return strncmp(text, words, strlen(words)) == 0;
-}
-
-/* libpq gives no result for a connection that did not come about, only the words of all attempts:
- * for several hosts, for several addresses of a host, with and without encryption. A server that
- * refuses for good ends them; but if one before it was only away, it may be back the next time. */
-static bool refused_for_good(const PGconn *conn)
-{
-	const char *at = PQerrorMessage(conn);
-	bool first = true;
-
-	for (; at != NULL && *at != '\0'; at = strchr(at, '\n'), at += at != NULL) {
-		/* A name that has no address now may have one later. */
-		if (begins_with(at, "could not translate host name") ||
-		    begins_with(at, "out of memory"))
-			return false;
-		/* What begins otherwise is about the connection string, or goes on with an attempt.
-		 */
-		if (begins_with(at, "connection to server ") && !attempt_is_for_good(at))
-			return false;
-		first = false;
-	}
-	return !first;
-}
-
 static void fail_connection(struct pg *pg)
 {
 	struct error err, told;
 	connection_error(pg, &err);
-	bool permanent = pg->state == PG_CONNECTING && refused_for_good(pg->conn);
+	bool permanent = pg->state == PG_CONNECTING && pg_dsn_is_refused(PQerrorMessage(pg->conn));
 	if (permanent && pgsession_is_refused(err.text))
 		error_set(&told, PGSESSION_POOLER "; " PGSESSION_POOLER_REMEDY);
 	else if (pg->state == PG_CONNECTING)
@@ -206,6 +145,7 @@ static void on_notice(void *arg, const PGresult *result)
 	struct pg *pg = arg;
 	struct error words;
 	const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
+	MAGIC_CHECK(pg, MAGIC_PG);
 	pg_result_error(result, &words);
 	log_debug("the database says: %s", words.text);
 	if (severity != NULL && strcmp(severity, "FATAL") == 0)
@@ -468,6 +408,7 @@ struct pg *pg_open(struct loop *loop, const char *dsn, const struct pg_events *e
 	values[DEFAULTS + 2] = options;
 	keywords[DEFAULTS + 3] = "client_encoding";
 	values[DEFAULTS + 3] = "UTF8";
+	pg->magic = MAGIC_PG;
 	pg->loop = loop;
 	pg->events = events;
 	pg->owner = owner;
@@ -477,7 +418,7 @@ struct pg *pg_open(struct loop *loop, const char *dsn, const struct pg_events *e
 	if (pg->conn == NULL)
 		abort(); /* out of memory */
 	PQsetNoticeReceiver(pg->conn, on_notice, pg);
-	PQsetErrorVerbosity(pg->conn, PQERRORS_VERBOSE); /* refused_for_good reads the SQLSTATE */
+	PQsetErrorVerbosity(pg->conn, PQERRORS_VERBOSE); /* pg_dsn_is_refused reads the SQLSTATE */
 	if (PQstatus(pg->conn) == CONNECTION_BAD) {
 		fail_connection(pg);
 		return pg;

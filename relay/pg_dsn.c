@@ -1,11 +1,15 @@
 /*
- * pg_dsn.c - whether a connection string can be right, judged without a connection
+ * pg_dsn.c - whether a connection string can be right, judged without a connection and by what
+ * libpq says of one
  */
 #include "pg_dsn.h"
 
+#include "pg.h"
+#include "pgsession.h"
 #include "xalloc.h"
 
 #include <libpq-fe.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -115,4 +119,69 @@ bool pg_dsn_check(const char *what, const char *dsn, struct error *err)
 		right = judge_values(what, options, err);
 	PQconninfoFree(options);
 	return right;
+}
+
+/* What libpq (fe-connect.c, fe-auth.c, fe-secure-openssl.c) and poolers say of a set-up that is
+ * wrong. English, since no locale is set. */
+static const char *const wrong_set_up[] = {
+    "no password supplied",
+    "root certificate file",
+    "certificate file",
+    "private key file",
+    "private SSL key",
+    "SSL was required",
+    "certificate verify failed",
+    "does not match host name",
+    "server's host name from server certificate",
+    "for minimum SSL protocol version",
+    "for maximum SSL protocol version",
+    "GSSAPI encryption required",
+    "GSSAPI encryption, but it was required",
+    "channel binding",
+    "authentication method requirement",
+    "invalid integer value",
+};
+
+/* Whether one attempt's words, up to its line's end, say what cannot be waited out. The server's
+ * are in its own language (lc_messages), so they are told by their SQLSTATE: "...: FATAL:  28P01:
+ * ...". */
+static bool attempt_is_for_good(const char *words)
+{
+	size_t len = strcspn(words, "\n");
+	const char *colon = memmem(words, len, ":  ", 3);
+	char state[6] = "";
+
+	if (colon != NULL)
+		snprintf(state, sizeof(state), "%s", colon + 3);
+	for (size_t i = 0; i < sizeof(wrong_set_up) / sizeof(wrong_set_up[0]); i++)
+		if (memmem(words, len, wrong_set_up[i], strlen(wrong_set_up[i])) != NULL)
+			return true;
+	return pg_state_is_permanent(state) || pgsession_is_refused(words);
+}
+
+static bool begins_with(const char *text, const char *words)
+{
+	return strncmp(text, words, strlen(words)) == 0;
+}
+
+/* libpq gives no result for a connection that did not come about, only the words of all attempts:
+ * for several hosts, for several addresses of a host, with and without encryption. A server that
+ * refuses for good ends them; but if one before it was only away, it may be back the next time. */
+bool pg_dsn_is_refused(const char *words)
+{
+	const char *at = words;
+	bool first = true;
+
+	for (; at != NULL && *at != '\0'; at = strchr(at, '\n'), at += at != NULL) {
+		/* A name that has no address now may have one later. */
+		if (begins_with(at, "could not translate host name") ||
+		    begins_with(at, "out of memory"))
+			return false;
+		/* What begins otherwise is about the connection string, or goes on with an attempt.
+		 */
+		if (begins_with(at, "connection to server ") && !attempt_is_for_good(at))
+			return false;
+		first = false;
+	}
+	return !first;
 }

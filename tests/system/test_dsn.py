@@ -55,12 +55,16 @@ def test_a_user_that_this_machine_does_not_know(new_relay, empty_database):
     assert "local user with ID 54321 does not exist; name the role in it" in done.stderr
 
 
-def test_a_host_without_address_is_waited_for(new_relay):
-    """A name may have an address later: the relay goes on trying, and says why."""
-    relay = new_relay(database={"dsn": "host=no-such-name.invalid user=outbox_relay dbname=shop"})
+@pytest.mark.parametrize("options, says", (
+    ("host=no-such-name.invalid", "could not translate host name"),
+    ("target_session_attrs=standby", "not in hot standby mode"),
+))
+def test_what_may_pass_is_waited_for(new_relay, database, options, says):
+    """A name may have an address later, and a server change its role: the relay goes on trying, and says why."""
+    relay = new_relay(database={"dsn": f"{database.dsn('outbox_relay')} {options}"})
     relay.start(wait=False)
-    relay.wait_log("could not translate host name")
-    relay.wait_log("could not translate host name", after=len(relay.log()))
+    relay.wait_log(says)
+    relay.wait_log(says, after=len(relay.log()))
     assert relay.stop() == 0
 
 

@@ -115,10 +115,26 @@ char *outbox_sql_left(const struct outbox_shape *shape, size_t leaf); /* $1 firs
 /* One row in the order of IDS_*. $1, $2: ids above the first, up to the second, are looked at. */
 char *outbox_sql_ids(const struct outbox_shape *shape, size_t leaf);
 enum { IDS_LAST, IDS_SEQUENCE_FILE, IDS_FILE, IDS_FOUND };
+/* The columns of outbox_sql_fleet: a row for each lock of a relay, and of each that another session
+ * (STRANGER: words, else NULL) holds or waits for on a key of ours. */
+enum {
+	FLEET_KEY,
+	FLEET_PID,
+	FLEET_PAUSED,
+	FLEET_SAME,
+	FLEET_STARTED,
+	FLEET_FINGERPRINT,
+	FLEET_STRANGER,
+	FLEET_HELD,
+	FLEET_EXCLUSIVE
+};
+
+/* Of what decides which shard a row is in, beside the number of shards. It is made of the
+ * statement's text: a version that would hash in another way has another one. */
+uint32_t outbox_sql_fingerprint(const struct outbox_shape *shape);
 
 /* Statements on the outbox as a whole. */
-char *outbox_sql_fleet(
-    const struct outbox_shape *shape); /* rows of lock, pid, paused, the same, started */
+char *outbox_sql_fleet(const struct outbox_shape *shape); /* see below */
 /* An int8 that may be NULL, and whether the table's name still means the same table. */
 char *outbox_sql_drawn(const struct outbox_shape *shape);
 char *outbox_sql_writers(const struct outbox_shape *shape); /* rows of virtualtransaction */

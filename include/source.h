@@ -105,9 +105,12 @@ struct source {
 	void *owner; /* passed back to events */
 	/* Known once acquired; the source's to write: */
 	bool has_bell;
-	bool relief;  /* another relay is there that reaches the sink */
-	bool doubts;  /* another is there that does not */
-	bool yields;  /* no shard is ours for want of the sink */
+	bool relief; /* another relay is there that reaches the sink */
+	bool doubts; /* another is there that does not */
+	bool yields; /* no shard is ours for want of the sink */
+	/* What another session does that keeps relays from their shards, and how to end it; "" if
+	 * none does. */
+	char obstacle[320];
 	bool company; /* other relays are there, or shards that this one does not own */
 	struct shards shards;
 };

@@ -55,10 +55,11 @@ struct worker_status {
 	int64_t floor;
 	size_t batch_events, outstanding;
 	uint64_t published;
-	bool working;	     /* claiming, publishing or at rest: all is well */
-	bool acquired;	     /* shards are ours */
-	bool abstains;	     /* none is ours for want of the sink */
-	const char *standby; /* why none is ours though the database answers; "" if one is */
+	bool working;	      /* claiming, publishing or at rest: all is well */
+	bool acquired;	      /* shards are ours */
+	bool abstains;	      /* none is ours for want of the sink */
+	const char *standby;  /* why none is ours though the database answers; "" if one is */
+	const char *obstacle; /* what keeps relays from shards until somebody acts; "": nothing */
 	const struct shards *shards;
 	const char *trouble; /* why the sink gets no event through; "" if it does */
 	bool waiting;	     /* events wait */

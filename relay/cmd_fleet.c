@@ -9,23 +9,31 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Of a session that two layouts know, which cannot be, there are two rows. */
+#define OUTBOX	  "to_regclass($1::text)::oid"
+#define LOCKS	  OUTBOX_SQL_LOCKS(OUTBOX)
+#define MAY_RELAY OUTBOX_SQL_MAY_RELAY(OUTBOX)
+
+/* Of a session that two layouts know, which cannot be, there are two rows. A prepared transaction
+ * has no pid. */
 static const char RELAYS_SQL[] =
-    "SELECT l.pid, l.layout, json_agg(l.shard ORDER BY l.shard) FILTER (WHERE l.owns) AS shards,"
-    " bool_or(l.abstains) AS abstains,"
-    " a.application_name AS application, host(a.client_addr) AS client,"
-    " to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS since"
-    " FROM (SELECT pid, objid::int8 >> 24 = $3::int8 >> 24 AS owns, objid::int8 & 4095 AS shard,"
-    "   objid::int8 >> 24 = $4::int8 >> 24 AS abstains,"
-    "   CASE objid::int8 >> 24 WHEN $3::int8 >> 24 THEN objid::int8 >> 12 ELSE objid::int8 END"
-    "    & 4095 AS layout"
-    "  FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2"
-    "   AND classid = to_regclass($1::text)::oid"
-    "   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-    "   AND objid::int8 >> 24 IN ($2::int8 >> 24, $3::int8 >> 24, $4::int8 >> 24)) AS l"
-    " LEFT JOIN pg_stat_activity a ON a.pid = l.pid"
-    " GROUP BY l.pid, l.layout, a.application_name, a.client_addr, a.backend_start"
-    " ORDER BY a.backend_start, l.pid, l.layout";
+    "WITH locks AS MATERIALIZED (" LOCKS "), sessions AS MATERIALIZED ("
+    "  SELECT s.pid, s.fingerprint, s.pid IS NOT NULL AND " MAY_RELAY " AS may,"
+    "   pg_get_userbyid(a.usesysid) AS role, a.application_name AS application,"
+    "   host(a.client_addr) AS client, a.backend_start"
+    "  FROM (SELECT pid, to_hex(max(class) FILTER (WHERE key >> 24 = 108)) AS fingerprint"
+    "   FROM locks WHERE granted GROUP BY pid) AS s"
+    "  LEFT JOIN pg_stat_activity a ON a.pid = s.pid)"
+    " SELECT s.pid, s.may, s.role, s.fingerprint, l.layout, s.application, s.client,"
+    " json_agg(l.shard ORDER BY l.shard) FILTER (WHERE l.kind = 111) AS shards,"
+    " bool_or(l.kind = 109) AS abstains,"
+    " to_char(s.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS since"
+    " FROM (SELECT pid, key >> 24 AS kind, key & 4095 AS shard,"
+    "   CASE key >> 24 WHEN 111 THEN key >> 12 ELSE key END & 4095 AS layout"
+    "  FROM locks WHERE granted AND key >> 24 > 108) AS l"
+    " JOIN sessions s ON s.pid IS NOT DISTINCT FROM l.pid"
+    " GROUP BY s.pid, s.may, s.role, s.fingerprint, l.layout, s.application, s.client,"
+    "  s.backend_start"
+    " ORDER BY s.backend_start, s.pid, l.layout";
 
 /* In the order of their shards. paused is asked for like this since a schema that is older than
  * this binary has no such column. */
@@ -51,35 +59,50 @@ static json_t *array_of(const PGresult *result, int row, const char *column)
 	return array ? array : json_array();
 }
 
-json_t *fleet_read(PGconn *conn, const char *table, struct error *err)
+static json_t *session_of(const PGresult *result, int row)
 {
 	static const char *const members[] = {"application", "client", "since"};
-	char member[16], shard[16], abstain[16];
-	const char *params[] = {table, member, shard, abstain};
-	json_t *relays, *relay;
-	PGresult *result;
-	int row;
+	json_t *session = json_pack("{s:I}", "pid", (json_int_t)pgsync_number(result, row, "pid"));
+	for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++)
+		json_object_set_new(session, members[i], text_or_null(result, row, members[i]));
+	json_object_set_new(session, "layout", json_integer(pgsync_number(result, row, "layout")));
+	json_object_set_new(session, "shards", array_of(result, row, "shards"));
+	return session;
+}
 
-	snprintf(member, sizeof(member), "%d", OUTBOX_MEMBER_LOCK);
-	snprintf(shard, sizeof(shard), "%d", OUTBOX_SHARD_LOCK);
-	snprintf(abstain, sizeof(abstain), "%d", OUTBOX_ABSTAIN_LOCK);
-	result = pgsync_query(conn, "looking for relays", RELAYS_SQL, 4, params, err);
+bool fleet_read_all(PGconn *conn, const char *table, json_t **relays, json_t **strangers,
+		    struct error *err)
+{
+	PGresult *result = pgsync_query(conn, "looking for relays", RELAYS_SQL, 1, &table, err);
+	json_t *session;
+
 	if (!result)
-		return NULL;
-	relays = json_array();
-	for (row = 0; row < PQntuples(result); row++) {
-		relay = json_pack("{s:I}", "pid", (json_int_t)pgsync_number(result, row, "pid"));
-		for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++)
-			json_object_set_new(relay, members[i],
-					    text_or_null(result, row, members[i]));
-		json_object_set_new(relay, "layout",
-				    json_integer(pgsync_number(result, row, "layout")));
-		json_object_set_new(relay, "shards", array_of(result, row, "shards"));
-		json_object_set_new(relay, "abstains",
-				    json_boolean(pgsync_bool(result, row, "abstains")));
-		json_array_append_new(relays, relay);
+		return false;
+	*relays = json_array();
+	*strangers = json_array();
+	for (int row = 0; row < PQntuples(result); row++) {
+		session = session_of(result, row);
+		if (pgsync_bool(result, row, "may")) {
+			json_object_set_new(session, "abstains",
+					    json_boolean(pgsync_bool(result, row, "abstains")));
+			json_object_set_new(session, "fingerprint",
+					    text_or_null(result, row, "fingerprint"));
+			json_array_append_new(*relays, session);
+		} else {
+			json_object_set_new(session, "role", text_or_null(result, row, "role"));
+			json_array_append_new(*strangers, session);
+		}
 	}
 	PQclear(result);
+	return true;
+}
+
+json_t *fleet_read(PGconn *conn, const char *table, struct error *err)
+{
+	json_t *relays = NULL, *strangers = NULL;
+
+	fleet_read_all(conn, table, &relays, &strangers, err);
+	json_decref(strangers);
 	return relays;
 }
 
@@ -116,6 +139,7 @@ static json_t *shards_of(const json_t *relays, size_t count, const json_t *parti
 			json_object_del(owner, "layout");
 			json_object_del(owner, "shards");
 			json_object_del(owner, "abstains");
+			json_object_del(owner, "fingerprint");
 			shard = json_array_get(shards, (size_t)json_integer_value(number));
 			json_object_set_new(shard, "owner", owner);
 		}
@@ -130,18 +154,24 @@ static void add_to(json_t *object, const char *member, size_t more)
 	json_object_set_new(object, member, json_integer(before + (json_int_t)more));
 }
 
-/* The one for this number of shards; borrowed. */
-static json_t *find_layout(json_t *layouts, json_int_t shards)
+/* Of this relay; borrowed. */
+static json_t *find_layout(json_t *layouts, const json_t *relay)
 {
-	json_t *layout;
+	json_t *layout, *fingerprint = json_object_get(relay, "fingerprint");
+	json_int_t shards = layout_of(relay);
 	size_t i;
 
 	json_array_foreach(layouts, i, layout)
 	{
-		if (json_integer_value(json_object_get(layout, "shards")) == shards)
+		json_t *other = json_object_get(layout, "fingerprint");
+
+		if (json_integer_value(json_object_get(layout, "shards")) == shards &&
+		    json_equal(other ? other : json_null(), fingerprint))
 			return layout;
 	}
 	layout = json_pack("{s:I}", "shards", shards);
+	if (json_is_string(fingerprint))
+		json_object_set(layout, "fingerprint", fingerprint);
 	json_array_append_new(layouts, layout);
 	return layout;
 }
@@ -155,7 +185,7 @@ static json_t *layouts_of(const json_t *relays)
 
 	json_array_foreach(relays, i, relay)
 	{
-		layout = find_layout(layouts, layout_of(relay));
+		layout = find_layout(layouts, relay);
 		add_to(layout, "relays", 1);
 		add_to(layout, "owned", owned_by(relay));
 	}
@@ -165,13 +195,14 @@ static json_t *layouts_of(const json_t *relays)
 bool fleet_add(json_t *out, const struct config *config, PGconn *conn, const char *table,
 	       struct error *err)
 {
-	json_t *relays = fleet_read(conn, table, err), *partitions;
 	size_t count = config->outbox.ordering == ORDERING_NONE ? 0 : (size_t)config->outbox.shards;
+	json_t *relays, *strangers, *partitions;
 	PGresult *result;
 
-	if (!relays)
+	if (!fleet_read_all(conn, table, &relays, &strangers, err))
 		return false;
 	json_object_set_new(out, "relays", relays);
+	json_object_set_new(out, "strangers", strangers);
 	result = pgsync_query(conn, "looking at the outbox", TABLE_SQL, 1, &table, err);
 	if (!result)
 		return false;
@@ -251,6 +282,35 @@ static void print_relays(const json_t *relays)
 		printf("%-14s none\n", "relays");
 }
 
+/* The number of shards does not tell it from the others. */
+static bool differs_in_columns(const json_t *layouts, const json_t *layout)
+{
+	const json_t *other, *shards = json_object_get(layout, "shards");
+	size_t i;
+
+	json_array_foreach(layouts, i, other)
+	{
+		if (other != layout && json_equal(json_object_get(other, "shards"), shards))
+			return true;
+	}
+	return false;
+}
+
+/* They hold or may hold up relays. */
+static void print_strangers(const json_t *strangers)
+{
+	const json_t *session;
+	size_t i;
+
+	json_array_foreach(strangers, i, session)
+	{
+		printf("%-14s ", i == 0 ? "no relay" : "");
+		print_session(session);
+		printf(" (role %s): has locks of relays, of %zu shards among them; end it\n",
+		       text_of(session, "role", "unknown"), owned_by(session));
+	}
+}
+
 /* Relays that count shards in another way wait for each other. */
 static void print_layouts(const json_t *layouts)
 {
@@ -271,6 +331,9 @@ static void print_layouts(const json_t *layouts)
 			       shards == 1 ? " shard" : " shards");
 		else
 			fputs("ordering = \"none\"", stdout);
+		if (differs_in_columns(layouts, layout))
+			printf(" (%s: its own route.key, or other columns in it)",
+			       text_of(layout, "fingerprint", "unknown"));
 		if (owned > 0)
 			puts(": at work; the others wait until these own nothing");
 		else
@@ -283,4 +346,5 @@ void fleet_print(const json_t *out)
 	print_shards(json_object_get(out, "shards"));
 	print_relays(json_object_get(out, "relays"));
 	print_layouts(json_object_get(out, "layouts"));
+	print_strangers(json_object_get(out, "strangers"));
 }

@@ -8,6 +8,7 @@
 #include "outbox_locks.h"
 
 #include "clock.h"
+#include "log.h"
 #include "outbox_internal.h"
 #include "plants.h"
 #include "spread.h"
@@ -25,19 +26,8 @@ enum { RIPE_US = 200 * 1000, RIPE_AFTER_LOSS_US = 3000 * 1000, JOINED_US = 1000 
  * for Kafka it looks every second. */
 enum { BLIND_US = 1500 * 1000 };
 
-/* The number of shards as the locks have it. */
-static int layout(const struct outbox *outbox)
-{
-	return outbox->shape.competing ? 0 : outbox->source.shards.count;
-}
-
-/* What the locks say. */
-struct sight {
-	struct spread_view view;
-	int other_layout; /* of a relay at work; -1: none */
-	bool previous;	  /* this relay's previous session is still there */
-	bool abstainers;  /* others without the sink are there */
-};
+/* So many keys in a row that are occupied are no accident. */
+enum { JOINS = 4, OBSTACLE_LOG_US = 60 * 1000 * 1000 };
 
 /* ---- telling ---- */
 
@@ -58,8 +48,9 @@ static void refresh_owned(struct outbox *outbox)
 static void tell_others(struct outbox *outbox, const struct shards *given)
 {
 	char *which = shards_text(given ? given : &outbox->source.shards);
-	char *payload = given ? xasprintf("%u free %d %s", outbox->shape.oid, layout(outbox), which)
-			      : xasprintf("%u fleet", outbox->shape.oid);
+	char *payload =
+	    given ? xasprintf("%u free %d %s", outbox->shape.oid, outbox_layout(outbox), which)
+		  : xasprintf("%u fleet", outbox->shape.oid);
 	struct pg_param param = pg_param_text(payload);
 	pg_ask(outbox->pg, TAG_IGNORE, "SELECT pg_notify('outbox_relay', $1)", &param, 1, false);
 	free(which);
@@ -68,7 +59,7 @@ static void tell_others(struct outbox *outbox, const struct shards *given)
 
 void outbox_fleet_freed(struct outbox *outbox, const char *which)
 {
-	if (strtol(which, (char **)&which, 10) != layout(outbox))
+	if (strtol(which, (char **)&which, 10) != outbox_layout(outbox))
 		return;
 	while (*which != '\0') {
 		char *end;
@@ -79,36 +70,76 @@ void outbox_fleet_freed(struct outbox *outbox, const char *which)
 	}
 }
 
+/* Of relays of another layout. */
+static void tell_others_words(const struct outbox *outbox, int shards, char *why, size_t size)
+{
+	if (shards == 0)
+		snprintf(why, size, "relays without order are at work; waiting for their end");
+	else if (shards != outbox_layout(outbox))
+		snprintf(why, size, "relays with %d shard%s are at work; waiting for their end",
+			 shards, shards == 1 ? "" : "s");
+	else
+		snprintf(why, size, "relays with %s are at work; waiting for their end",
+			 outbox->shape.partitioned ? "other partitions of the outbox"
+						   : "another route.key or other columns in it");
+}
+
+/* Of shards that others own, or are about to. */
+static void tell_owners_words(const struct spread_view *view, char *why, size_t size)
+{
+	if (spread_free(view) > 0)
+		snprintf(
+		    why, size,
+		    "%d of %d shards have no owner; they are taken unless it is back in a moment",
+		    spread_free(view), view->shards);
+	else if (view->shards == 1)
+		snprintf(why, size, "another relay owns the shard");
+	else
+		snprintf(why, size, "other relays own all %d shards", view->shards);
+}
+
 static void tell_busy(struct outbox *outbox, const struct sight *sight)
 {
-	const struct source_events *events = outbox->source.events;
-	char why[96];
-	outbox->source.yields = false;
-	if (sight->previous)
+	struct source *source = &outbox->source;
+	char why[sizeof(source->obstacle)];
+	source->yields = false;
+	if (sight->previous) {
 		snprintf(why, sizeof(why), "this relay's previous session still has its shards");
-	else if (sight->other_layout > 0)
-		snprintf(why, sizeof(why),
-			 "relays with %d shard%s are at work; waiting for their end",
-			 sight->other_layout, sight->other_layout == 1 ? "" : "s");
-	else if (sight->other_layout == 0)
-		snprintf(why, sizeof(why),
-			 "relays without order are at work; waiting for their end");
-	else if (sight->view.paused)
+	} else if (source->obstacle[0] != '\0') {
+		snprintf(why, sizeof(why), "%s", source->obstacle);
+	} else if (sight->other_layout >= 0) {
+		tell_others_words(outbox, sight->other_layout, why, sizeof(why));
+	} else if (sight->view.paused) {
 		snprintf(why, sizeof(why), "the outbox is paused; outbox-relay resume goes on");
-	else if (outbox->abstains) {
-		outbox->source.yields = true;
+	} else if (outbox->abstains) {
+		source->yields = true;
 		snprintf(why, sizeof(why),
 			 "no Kafka broker answers here; other relays have the shards");
-	} else if (spread_free(&sight->view) > 0)
-		snprintf(
-		    why, sizeof(why),
-		    "%d of %d shards have no owner; they are taken unless it is back in a moment",
-		    spread_free(&sight->view), sight->view.shards);
-	else if (sight->view.shards == 1)
-		snprintf(why, sizeof(why), "another relay owns the shard");
-	else
-		snprintf(why, sizeof(why), "other relays own all %d shards", sight->view.shards);
-	events->busy(outbox->source.owner, why);
+	} else {
+		tell_owners_words(&sight->view, why, sizeof(why));
+	}
+	source->events->busy(source->owner, why);
+}
+
+/* Another session has a lock that only relays should take. Nothing but its end helps. */
+static void find_obstacle(struct outbox *outbox, const struct sight *sight)
+{
+	char *text = outbox->source.obstacle;
+	size_t size = sizeof(outbox->source.obstacle);
+	text[0] = '\0';
+	if (sight->stranger[0] == '\0')
+		return;
+	if (sight->occupied > 0)
+		snprintf(text, size,
+			 "%s is no relay and holds the lock of %d of %d shards, whose events wait; "
+			 "end it",
+			 sight->stranger, sight->occupied, sight->view.shards);
+	else if (outbox->joins_failed >= JOINS)
+		snprintf(text, size, "%s is no relay and has a lock of the relays; end it",
+			 sight->stranger);
+	if (text[0] != '\0' &&
+	    thinned_due(&outbox->obstacle_log, clock_monotonic_us(), OBSTACLE_LOG_US))
+		log_warning("%s%s", text, outbox->obstacle_log.note);
 }
 
 /* Settles again what an earlier session committed and may have lost. */
@@ -139,6 +170,7 @@ static void tell(struct outbox *outbox, const struct sight *sight, bool gained)
 {
 	struct source *source = &outbox->source;
 	int owned = shards_owned(&source->shards);
+	find_obstacle(outbox, sight);
 	source->relief = has_relief(outbox, &sight->view);
 	source->doubts = sight->abstainers && !outbox->abstains;
 	source->company = source->relief || sight->abstainers || owned < source->shards.count;
@@ -151,55 +183,6 @@ static void tell(struct outbox *outbox, const struct sight *sight, bool gained)
 }
 
 /* ---- looking ---- */
-
-static void read_lock(const struct outbox *outbox, struct sight *sight, uint32_t key, int pid)
-{
-	struct spread_view *view = &sight->view;
-	int shards = (int)(key >> 12 & 0xfff), shard = (int)(key & 0xfff);
-	if (PLANTED("two-owners") && pid != view->self)
-		return;
-	if (key < OUTBOX_MEMBER_LOCK) {
-		sight->abstainers |= pid != view->self;
-	} else if (key < OUTBOX_SHARD_LOCK) {
-		if ((int)(key - OUTBOX_MEMBER_LOCK) == layout(outbox))
-			spread_add_member(view, pid);
-	} else if (shards != layout(outbox)) {
-		sight->other_layout = shards;
-	} else if (shard < view->shards && (!outbox->shape.competing || pid == view->self)) {
-		/* The shard of layout 0 is everybody's. */
-		view->owner[shard] = pid;
-	}
-}
-
-static void read_session(struct outbox *outbox, struct sight *sight, int pid, int64_t started_us)
-{
-	const struct session_id *previous = &outbox->previous;
-	if (pid == sight->view.self)
-		outbox->session = (struct session_id){pid, started_us};
-	else if (pid == previous->pid && started_us == previous->started_us)
-		sight->previous = true;
-}
-
-/* False if the outbox is not there any more, or not the same. */
-static bool read_sight(struct outbox *outbox, const PGresult *result, struct sight *sight)
-{
-	memset(sight, 0, sizeof(*sight));
-	sight->other_layout = -1;
-	sight->view.self = pg_backend(outbox->pg);
-	sight->view.shards = outbox->source.shards.count;
-	sight->view.abstains = outbox->abstains;
-	sight->view.shared = outbox->shape.competing;
-	for (int i = 0; i < PQntuples(result); i++) {
-		sight->view.paused = PQgetvalue(result, i, 2)[0] == 't';
-		if (PQgetisnull(result, i, 0))
-			continue;
-		int pid = atoi(PQgetvalue(result, i, 1));
-		read_lock(outbox, sight, (uint32_t)strtoul(PQgetvalue(result, i, 0), NULL, 10),
-			  pid);
-		read_session(outbox, sight, pid, strtoll(PQgetvalue(result, i, 4), NULL, 10));
-	}
-	return PQntuples(result) > 0 && PQgetvalue(result, 0, 3)[0] == 't';
-}
 
 /* A shard that nobody handed over is left to its owner for a moment, who may be reconnecting and
  * remembers what was published. */
@@ -253,21 +236,60 @@ static void ask_look(struct outbox *outbox, enum tag tag)
 	pg_sync(outbox->pg);
 }
 
-static void ask_membership(struct outbox *outbox, const char *function)
+/* One that holds a key of ours cannot be waited for: it may be any session. */
+static void ask_membership(struct outbox *outbox)
 {
 	char sql[128];
-	snprintf(sql, sizeof(sql), "SELECT %s(%d, %d)", function, (int)outbox->shape.oid,
-		 (int)outbox_member_lock(layout(outbox), outbox->abstains));
+	snprintf(
+	    sql, sizeof(sql), "SELECT pg_try_advisory_lock_shared(%d, %d)", (int)outbox->shape.oid,
+	    (int)outbox_member_lock(outbox_layout(outbox), outbox->abstains, outbox->member_salt));
 	pg_ask(outbox->pg, TAG_IGNORE, sql, NULL, 0, false);
+}
+
+static void end_membership(struct outbox *outbox)
+{
+	char sql[128];
+	snprintf(
+	    sql, sizeof(sql), "SELECT pg_advisory_unlock_shared(%d, %d)", (int)outbox->shape.oid,
+	    (int)outbox_member_lock(outbox_layout(outbox), outbox->abstains, outbox->member_salt));
+	pg_ask(outbox->pg, TAG_IGNORE, sql, NULL, 0, false);
+}
+
+static void ask_mark(struct outbox *outbox)
+{
+	char sql[128];
+	snprintf(sql, sizeof(sql), "SELECT pg_try_advisory_lock_shared(%d, %d)",
+		 (int)outbox->fingerprint, (int)outbox_layout_lock(outbox->layout_salt));
+	pg_ask(outbox->pg, TAG_IGNORE, sql, NULL, 0, false);
+}
+
+/* Under keys that are not occupied, it is hoped: the next look tells. */
+static void join_again(struct outbox *outbox, const struct sight *sight)
+{
+	unsigned salt = (unsigned)clock_monotonic_us() % OUTBOX_SALTS;
+	if (!sight->joined) {
+		outbox->member_salt = salt;
+		ask_membership(outbox);
+	}
+	if (!sight->marked) {
+		outbox->layout_salt = salt;
+		ask_mark(outbox);
+	}
+	if (sight->joined && sight->marked) {
+		outbox->joins_failed = 0;
+		return;
+	}
+	outbox->joins_failed++;
+	pg_sync(outbox->pg);
 }
 
 void outbox_fleet_look(struct outbox *outbox, bool abstains, bool keeps)
 {
 	outbox->keeps = keeps;
 	if (abstains != outbox->abstains) {
-		ask_membership(outbox, "pg_advisory_unlock_shared");
+		end_membership(outbox);
 		outbox->abstains = abstains;
-		ask_membership(outbox, "pg_advisory_lock_shared");
+		ask_membership(outbox);
 		tell_others(outbox, NULL);
 	}
 	ask_look(outbox, TAG_FLEET);
@@ -279,7 +301,7 @@ static void ask_lock(struct outbox *outbox, const char *function, int shard)
 {
 	char sql[160];
 	snprintf(sql, sizeof(sql), "SELECT %s(%d, %d)", function, (int)outbox->shape.oid,
-		 (int)outbox_shard_lock(layout(outbox), shard));
+		 (int)outbox_shard_lock(outbox_layout(outbox), shard));
 	pg_ask(outbox->pg, TAG_IGNORE, sql, NULL, 0, false);
 }
 
@@ -308,7 +330,7 @@ static void try_for(struct outbox *outbox, const struct shards *shards)
 	snprintf(sql, sizeof(sql),
 		 "SELECT k, pg_try_advisory_lock%s(%d, %d | k) FROM unnest($1::int4[]) AS k",
 		 outbox->shape.competing ? "_shared" : "", (int)outbox->shape.oid,
-		 (int)outbox_shard_lock(layout(outbox), 0));
+		 (int)outbox_shard_lock(outbox_layout(outbox), 0));
 	pg_ask(outbox->pg, TAG_TRIED, sql, &param, 1, false);
 	free(wanted);
 	/* Relays of another layout that began at the same moment see our locks or we see theirs. */
@@ -320,7 +342,7 @@ static void on_look(struct outbox *outbox, PGresult *result)
 	struct sight sight;
 	struct shards ripe;
 	struct spread_plan plan;
-	bool there = read_sight(outbox, result, &sight);
+	bool there = outbox_sight_read(outbox, result, &sight);
 	PQclear(result);
 	if (!there) {
 		outbox_give_up(outbox, false,
@@ -330,6 +352,9 @@ static void on_look(struct outbox *outbox, PGresult *result)
 	}
 	if (!sight.previous)
 		outbox->previous.pid = 0;
+	memcpy(outbox->peers, sight.peers, sizeof(outbox->peers));
+	outbox->peer_count = sight.peer_count;
+	join_again(outbox, &sight);
 	if (outbox->keeps) {
 		tell(outbox, &sight, false);
 		return;
@@ -338,7 +363,7 @@ static void on_look(struct outbox *outbox, PGresult *result)
 	spread_plan(&sight.view, &ripe, &plan);
 	reclaim(outbox, &sight.view, &plan.take);
 	bool works = shards_owned(&outbox->source.shards) > 0;
-	bool may_begin = sight.other_layout < 0 && !sight.previous;
+	bool may_begin = sight.other_layout < 0 && !sight.previous && sight.joined && sight.marked;
 	if (shards_owned(&plan.give) > 0)
 		give(outbox, &plan.give);
 	if (shards_owned(&plan.take) > 0 && (works || may_begin))
@@ -363,7 +388,7 @@ static void on_verified(struct outbox *outbox, PGresult *result)
 	struct sight sight;
 	struct shards *shards = &outbox->source.shards;
 	bool works = shards_owned(shards) > 0, gained = shards_owned(&outbox->taken) > 0;
-	read_sight(outbox, result, &sight);
+	outbox_sight_read(outbox, result, &sight);
 	PQclear(result);
 	/* Whoever paused the outbox may have looked before we had them. */
 	if (gained && (sight.view.paused || (!works && sight.other_layout >= 0))) {
@@ -430,7 +455,9 @@ void outbox_fleet_join(struct outbox *outbox)
 	shards_clear(&outbox->handed_over, count);
 	memset(outbox->free_since_us, 0, sizeof(outbox->free_since_us));
 	refresh_owned(outbox);
-	ask_membership(outbox, "pg_advisory_lock_shared");
+	outbox->fingerprint = outbox_sql_fingerprint(&outbox->shape);
+	ask_membership(outbox);
+	ask_mark(outbox);
 	end_previous_session(outbox);
 	tell_others(outbox, NULL);
 	pg_sync(outbox->pg);
@@ -448,5 +475,7 @@ void outbox_fleet_lost(struct outbox *outbox)
 {
 	if (outbox->serving && outbox->session.pid != 0)
 		outbox->previous = outbox->session;
+	outbox->source.obstacle[0] = '\0';
+	outbox->peer_count = 0;
 	shards_clear(&outbox->source.shards, outbox->source.shards.count);
 }

@@ -13,6 +13,8 @@
 #include "pgname.h"
 #include "route.h"
 #include "source.h"
+#include "spread.h"
+#include "thinned.h"
 
 enum tag {
 	TAG_IGNORE,
@@ -43,6 +45,20 @@ enum tag {
 	TAG_PURGED,
 	TAG_GAUGES,
 	TAG_CLOSE,
+};
+
+/* What the locks say. */
+struct sight {
+	struct spread_view view;
+	int other_layout; /* the number of shards of a relay of another layout at work; -1: none */
+	bool previous;	  /* this relay's previous session is still there */
+	bool abstainers;  /* others without the sink are there */
+	bool joined;	  /* our own lock as a member or abstainer is there */
+	bool marked;	  /* our own layout lock is there */
+	int occupied;	  /* shards whose lock a session holds that is no relay's */
+	char stranger[200]; /* such a session, or one with a key of members; "" if none */
+	int peers[SPREAD_MEMBERS_MAX]; /* sessions of relays, self too */
+	size_t peer_count;
 };
 
 enum { FIELDS_MAX = ROUTE_FIELDS_MAX + 1 }; /* and the identity */
@@ -122,6 +138,11 @@ struct outbox {
 	bool abstains;			   /* which of a member's locks is held */
 	bool keeps;			   /* the look under way takes and gives nothing */
 	bool first_look;
+	uint32_t fingerprint; /* outbox_locks.h: of the layout lock */
+	unsigned member_salt, layout_salt, joins_failed;
+	struct thinned obstacle_log;
+	int peers[SPREAD_MEMBERS_MAX]; /* the relays' sessions, as the last look has seen */
+	size_t peer_count;
 	struct session_id session;  /* this one, once a look has seen it */
 	struct session_id previous; /* the last one that had joined, until it is gone */
 	struct shards taken;	    /* by the try under way */
@@ -169,6 +190,10 @@ void outbox_fleet_join(struct outbox *outbox);
 void outbox_fleet_look(struct outbox *outbox, bool abstains, bool keeps);
 void outbox_fleet_answered(struct outbox *outbox, enum tag tag, PGresult *result);
 void outbox_fleet_leave(struct outbox *outbox);
+/* Reads the answer of "fleet". False if the outbox is not there any more, or not the same. */
+bool outbox_sight_read(struct outbox *outbox, const PGresult *result, struct sight *sight);
+/* The number of shards as the locks have it. */
+int outbox_layout(const struct outbox *outbox);
 /* These of so many shards, "8 {0,3}", were handed over by another relay. */
 void outbox_fleet_freed(struct outbox *outbox, const char *which);
 /* The session is gone, and the shards with it. */

@@ -478,21 +478,53 @@ char *outbox_sql_left(const struct outbox_shape *shape, size_t leaf)
 }
 
 /* One row at least while the outbox is known. When a session started is told of those of our own
- * role only (manual: pg_stat_activity). Two-key advisory locks have objsubid 2 (manual: pg_locks).
+ * role only (manual: pg_stat_activity). A lock without a process is that of a prepared transaction.
  */
 char *outbox_sql_fleet(const struct outbox_shape *shape)
 {
-	char *same = still_the_same(shape);
+	char *same = still_the_same(shape), *table = xasprintf("%u::oid", shape->oid);
+	char *may = xasprintf(OUTBOX_SQL_MAY_RELAY("%s"), table, table);
+	char *locks = xasprintf(OUTBOX_SQL_LOCKS("%s"), table);
 	char *sql = xasprintf(
-	    "SELECT l.objid::int8, l.pid, o.paused, %s, (SELECT " OUTBOX_SQL_STARTED
-	    " FROM pg_stat_get_activity(l.pid) AS a) FROM outbox_relay.outboxes AS o "
-	    "LEFT JOIN pg_locks AS l ON l.locktype = 'advisory' "
-	    "AND l.database = %u::oid AND l.classid = o.outbox::oid "
-	    "AND l.objsubid = 2 AND l.granted "
-	    "AND l.objid::int8 BETWEEN %d AND %d WHERE o.outbox = %u::oid",
-	    same, shape->database, OUTBOX_ABSTAIN_LOCK, OUTBOX_SHARD_LOCK | 0xffffff, shape->oid);
+	    "WITH locks AS MATERIALIZED (%s), sessions AS MATERIALIZED (SELECT s.pid, "
+	    "s.fingerprint, " OUTBOX_SQL_STARTED " AS started, "
+	    "CASE WHEN s.pid IS NULL THEN 'a prepared transaction (pg_prepared_xacts)' "
+	    "WHEN NOT %s THEN format('session %%s (role %%s, application \"%%s\")', s.pid, "
+	    "pg_get_userbyid(a.usesysid), a.application_name) END AS stranger "
+	    "FROM (SELECT pid, max(class) FILTER (WHERE key < %d) AS fingerprint FROM locks "
+	    "GROUP BY pid) AS s LEFT JOIN LATERAL pg_stat_get_activity(coalesce(s.pid, 0)) AS a "
+	    "ON true) "
+	    "SELECT l.key, l.pid, o.paused, %s, s.started, s.fingerprint, s.stranger, "
+	    "l.granted, l.mode = 'ExclusiveLock' "
+	    "FROM outbox_relay.outboxes AS o LEFT JOIN (locks AS l JOIN sessions AS s "
+	    "ON l.pid IS NOT DISTINCT FROM s.pid) ON l.key >= %d WHERE o.outbox = %s",
+	    locks, may, OUTBOX_ABSTAIN_LOCK, same, OUTBOX_ABSTAIN_LOCK, table);
 	free(same);
+	free(table);
+	free(may);
+	free(locks);
 	return sql;
+}
+
+/* FNV-1a. */
+static uint32_t hash_of(const char *text)
+{
+	uint32_t hash = 2166136261;
+	for (; *text != '\0'; text++)
+		hash = (hash ^ (unsigned char)*text) * 16777619;
+	return hash;
+}
+
+uint32_t outbox_sql_fingerprint(const struct outbox_shape *shape)
+{
+	char *text = xstrdup("");
+	if (shape->hashed > 0)
+		text = outbox_sql_append(text, outbox_sql_key(shape));
+	for (size_t i = 0; shape->partitioned && !shape->competing && i < shape->leaf_count; i++)
+		text = outbox_sql_append(text, xasprintf("%u,", shape->leaves[i].oid));
+	uint32_t hash = hash_of(text);
+	free(text);
+	return hash;
 }
 
 /* ---- housekeeping ---- */

@@ -61,9 +61,10 @@ static int readyz_page(void *arg, char **body, size_t *len)
 	struct worker_status status;
 	worker_status(p->worker, &status);
 	if (status.standby[0] != '\0') {
-		char text[160];
+		char text[400];
+		bool ready = !status.abstains && status.obstacle[0] == '\0';
 		snprintf(text, sizeof(text), "standing by: %s\n", status.standby);
-		return text_page(body, len, status.abstains ? 503 : 200, text);
+		return text_page(body, len, ready ? 200 : 503, text);
 	}
 	if (!p->metrics->connected[PEER_DATABASE])
 		return text_page(body, len, 503, "no session with the database\n");
@@ -71,6 +72,11 @@ static int readyz_page(void *arg, char **body, size_t *len)
 		return why_page(body, len, "no Kafka broker answers", status.trouble);
 	if (status.trouble[0] != '\0')
 		return why_page(body, len, "Kafka accepts no events", status.trouble);
+	if (status.obstacle[0] != '\0') {
+		char text[400];
+		snprintf(text, sizeof(text), "%s\n", status.obstacle);
+		return text_page(body, len, 503, text);
+	}
 	if (status.blocked_us > topic_patience_us)
 		return text_page(body, len, 503, "waiting for a topic, see the log\n");
 	return text_page(body, len, 200, "ready\n");

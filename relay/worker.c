@@ -466,6 +466,7 @@ void worker_status(const struct worker *worker, struct worker_status *status)
 	    .acquired = worker->acquired,
 	    .standby = worker->standby_for,
 	    .abstains = worker->source->yields,
+	    .obstacle = worker->source->obstacle,
 	    .shards = &worker->source->shards,
 	    .waiting = worker->waiting_us > 0 || worker->batch.events > 0,
 	    .idle_us = worker_now_us(worker) - since,

@@ -22,7 +22,7 @@ struct worker {
 	bool tell_blocked, tell_progress;
 	int64_t stall_timer_us; /* for when it is set; 0: it is not */
 	bool acquired, ever_acquired;
-	char standby_for[128]; /* why no shard is ours; "" if one is, or nothing is known */
+	char standby_for[320]; /* why no shard is ours; "" if one is, or nothing is known */
 	bool refused;	       /* by the source, before anything had ever worked */
 
 	int64_t claim_sent_us, claim_us; /* of the batch: last ask, sum of the answers' times */

@@ -35,7 +35,8 @@ struct pg_events {
 	void (*connected)(void *owner);
 	/* The answer to the oldest open ask; result is the handler's to PQclear or keep. */
 	void (*answered)(void *owner, int tag, PGresult *result);
-	void (*notified)(void *owner, const char *channel, const char *payload);
+	/* sender: the process id of its backend. */
+	void (*notified)(void *owner, const char *channel, const char *payload, int sender);
 	void (*failed)(void *owner, const struct pg_failure *failure);
 };
 

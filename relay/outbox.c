@@ -33,6 +33,7 @@ static void close_session(struct outbox *outbox)
 	pg_close(&outbox->pg);
 	outbox->serving = outbox->in_transaction = outbox->rest_due = false;
 	outbox_claim_forget(outbox);
+	outbox_notified_forget(outbox);
 }
 
 void outbox_give_up(struct outbox *outbox, bool permanent, const char *why)
@@ -220,24 +221,11 @@ static void on_answered(void *owner, int tag, PGresult *result)
 	}
 }
 
-/* "OID": the bell; "OID rest": it was put to rest; "OID fleet": another relay has come; "OID free
- * 8 {0,3}": it has handed these of 8 shards over. */
-static void on_notified(void *owner, const char *channel, const char *payload)
+static void on_notified(void *owner, const char *channel, const char *payload, int sender)
 {
 	struct outbox *outbox = owner;
-	const struct source_events *events = outbox->source.events;
-	char *end;
-	if (strcmp(channel, "outbox_relay") != 0 ||
-	    strtoul(payload, &end, 10) != outbox->shape.oid || outbox_was_stopped(outbox))
-		return;
-	if (strncmp(end, " free ", 6) == 0)
-		outbox_fleet_freed(outbox, end + 6);
-	if (*end == '\0')
-		events->rung(outbox->source.owner);
-	else if (strcmp(end, " rest") == 0)
-		events->rested(outbox->source.owner);
-	else
-		events->stirred(outbox->source.owner);
+	if (strcmp(channel, "outbox_relay") == 0 && !outbox_was_stopped(outbox))
+		outbox_notified(outbox, payload, sender);
 }
 
 static void on_connected(void *owner)
@@ -523,6 +511,7 @@ struct source *outbox_new(struct loop *loop, const struct config *config, size_t
 	outbox->withhold_bytes = withhold_bytes;
 	outbox->first_look = true;
 	outbox_heartbeat_new(outbox);
+	outbox_notified_new(outbox);
 	/* The identity is the first field, always. */
 	add_field(outbox, config->outbox.columns.event_id);
 	if (!find_keys(outbox, err))
@@ -537,6 +526,7 @@ void outbox_free(struct source **source)
 	struct outbox *outbox = outbox_of(*source);
 	pg_close(&outbox->pg);
 	loop_timer_free(&outbox->heartbeat);
+	loop_timer_free(&outbox->notified_timer);
 	outbox_claim_forget(outbox);
 	outbox_shape_free(&outbox->shape);
 	outbox_debt_clear(&outbox->debt);

@@ -47,6 +47,16 @@ enum tag {
 	TAG_CLOSE,
 };
 
+enum notified_kind { NOTIFIED_RING, NOTIFIED_REST, NOTIFIED_GROUP, NOTIFIED_KINDS };
+
+/* Of one kind. */
+struct notified {
+	int64_t passed_us;  /* the last one that was passed on */
+	int64_t spacing_us; /* at least so long before the next one */
+	bool pending;	    /* others have come since */
+	unsigned count;	    /* of those */
+};
+
 /* What the locks say. */
 struct sight {
 	struct spread_view view;
@@ -116,6 +126,9 @@ struct outbox {
 	int64_t rows_had;     /* by the leaves of this claim, see outbox_claim.c */
 	struct gauges gauges; /* the sum so far */
 	size_t gauges_left;
+
+	struct notified notified[NOTIFIED_KINDS];
+	struct loop_timer *notified_timer;
 
 	struct loop_timer *heartbeat;
 	int64_t beat_us, heard_us; /* the last heartbeat, and the last one after which something
@@ -196,6 +209,11 @@ bool outbox_sight_read(struct outbox *outbox, const PGresult *result, struct sig
 int outbox_layout(const struct outbox *outbox);
 /* These of so many shards, "8 {0,3}", were handed over by another relay. */
 void outbox_fleet_freed(struct outbox *outbox, const char *which);
+/* Passes a notification on, sooner or later; sender is a process id. */
+void outbox_notified_new(struct outbox *outbox);
+void outbox_notified(struct outbox *outbox, const char *payload, int sender);
+void outbox_notified_forget(struct outbox *outbox);
+
 /* The session is gone, and the shards with it. */
 void outbox_fleet_lost(struct outbox *outbox);
 /* Tells the answer of a look: shards are ours, or not. */

@@ -318,7 +318,8 @@ static void take_notifications(struct pg *pg)
 	while (!pg->closed && pg->state == PG_UP && (notify = PQnotifies(pg->conn)) != NULL) {
 		/* Not what this very session has sent. */
 		if (notify->be_pid != PQbackendPID(pg->conn))
-			pg->events->notified(pg->owner, notify->relname, notify->extra);
+			pg->events->notified(pg->owner, notify->relname, notify->extra,
+					     notify->be_pid);
 		PQfreemem(notify);
 	}
 }

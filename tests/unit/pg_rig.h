@@ -65,9 +65,10 @@ static void on_answered(void *owner, int tag, PGresult *result)
 	tell(text);
 }
 
-static void on_notified(void *owner, const char *channel, const char *payload)
+static void on_notified(void *owner, const char *channel, const char *payload, int sender)
 {
 	(void)owner;
+	(void)sender;
 	assert_string_equal(channel, "bell");
 	assert_string_equal(payload, "17");
 	tell("notified");

@@ -1,0 +1,195 @@
+"""Another role in the same database takes the relays' advisory locks and sends their notifications: it holds up
+nothing but the shards whose locks it has, and that is told."""
+import re
+import threading
+import time
+
+import psycopg2
+import pytest
+
+from harness.fleet import locked, owned, wait_spread
+from harness.waiting import until
+from harness.writers import insert
+
+ABSTAIN, MEMBER, SHARD = 0x6d000000, 0x6e000000, 0x6f000000
+OWN = "SELECT classid::int8, objid::int8 FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2"
+CALLS = ("SELECT coalesce(sum(calls), 0)::int FROM pg_stat_statements WHERE userid = %s::regrole"
+         " AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())")
+
+
+class Stranger:
+    """A session of a role that has no right at all."""
+
+    def __init__(self, database):
+        self.connection = database.server.connect(database.name, "stranger")
+        self.cursor = self.connection.cursor()
+        self.cursor.execute("SET application_name = 'report \"7\"'")
+        self.pid = self.connection.info.backend_pid
+        self.outbox = database.value("SELECT 'outbox_events'::regclass::oid::int8")
+
+    def lock(self, *keys, shared=False):
+        for key in keys:
+            self.cursor.execute(f"SELECT pg_advisory_lock{'_shared' if shared else ''}(%s::int, %s)",
+                                (self.outbox, key))
+
+
+@pytest.fixture
+def role(database):
+    database.execute("DO $$ BEGIN CREATE ROLE stranger LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
+
+
+@pytest.fixture
+def stranger(database, role):
+    one = Stranger(database)
+    yield one
+    one.connection.close()
+
+
+def test_locks_that_disturb_nobody(database, stranger, fleet, reader):
+    """As a member, an abstainer, one with another number of shards, one without order; exclusively and shared."""
+    stranger.lock(MEMBER | 8, ABSTAIN | 8, MEMBER | 4, MEMBER, SHARD | 4 << 12, SHARD)
+    other = Stranger(database)
+    other.lock(MEMBER | 1 << 12 | 8, ABSTAIN | 1 << 12 | 8, SHARD | 1 << 12, shared=True)
+    relays = fleet(2, shards=8)
+    wait_spread(relays, 4, 4)
+    insert(database, 100)
+    assert len(reader().take(100)) == 100
+    status = relays[0].status()
+    assert {relay["pid"] for relay in status["relays"]} == set(locked(database, 8))
+    assert {one["pid"]: one["role"] for one in status["strangers"]} == {
+        stranger.pid: "stranger", other.connection.info.backend_pid: "stranger"}
+    assert relays[0].command("pause").returncode == 0 and relays[0].command("resume").returncode == 0
+    for relay in relays:
+        assert relay.get("/readyz")[0] == 200 and not relay.log_contains("is no relay")
+    other.connection.close()
+
+
+def test_keys_taken_from_under_the_relays(database, stranger, fleet, new_relay):
+    """The stranger reads the keys of the relays' shared locks, and waits for them exclusively: others still join."""
+    first, = fleet(1, shards=8)
+    wait_spread([first], 8)
+    database.wait("SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid::int8 >> 24 = 110)")
+    keys = [(a, b) for a, b in database.rows(OWN) if b >> 24 != 111]
+    assert len(keys) == 2
+    waiting = [Stranger(database) for _ in keys]
+
+    def wait_for(one, class_, key):
+        with pytest.raises(psycopg2.Error):  # until it is ended
+            signed = class_ - (1 << 32) if class_ >= 1 << 31 else class_
+            one.cursor.execute("SELECT pg_advisory_lock(%s, %s)", (signed, key))
+    threads = [threading.Thread(target=wait_for, args=(one, *key)) for one, key in zip(waiting, keys)]
+    for thread in threads:
+        thread.start()
+    database.wait("SELECT count(*) = 2 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+    second = new_relay(outbox={"shards": 8})
+    second.start()
+    wait_spread([first, second], 4, 4)
+    for one in waiting:
+        database.execute("SELECT pg_terminate_backend(%s)", one.connection.info.backend_pid)
+    for thread in threads:
+        thread.join()
+
+
+def test_a_shard_that_cannot_be_had(database, stranger, new_relay, topic):
+    """The others are served. Log, readyz, status and check say whose session has it; at its end all is well."""
+    topic()
+    stranger.lock(SHARD | 8 << 12 | 3)
+    relay = new_relay(outbox={"shards": 8}).start()
+    until(lambda: owned(relay) == set(range(8)) - {3}, 20, "all shards but one")
+    words = (f'session {stranger.pid} (role stranger, application "report "7"") is no relay and holds the lock of'
+             " 1 of 8 shards, whose events wait; end it")
+    until(lambda: relay.get("/readyz") == (503, words + "\n"), 10, "readyz to say who")
+    assert relay.log().count(words) == 1
+    one, = relay.status()["strangers"]
+    assert (one["pid"], one["role"], one["application"], one["shards"]) == (
+        stranger.pid, "stranger", 'report "7"', [3])
+    assert re.search(rf"no relay +report \"7\" at .* session {stranger.pid} since .*of 1 shards",
+                     relay.command("status").stdout)
+    checked = relay.command("check")
+    assert f"session {stranger.pid}" in checked.stdout and "pg_terminate_backend" in checked.stdout
+    assert relay.command("pause").returncode == 0 and relay.command("resume").returncode == 0
+    stranger.connection.close()
+    wait_spread([relay], 8)
+    until(lambda: relay.get("/readyz")[0] == 200, 10, "readyz to be well again")
+
+
+def test_the_only_shard_cannot_be_had(database, stranger, new_relay):
+    """The relay waits, and is not ready."""
+    stranger.lock(SHARD | 1 << 12)
+    relay = new_relay()
+    relay.start(wait=False)
+    until(lambda: relay.log_contains("http listens"), 10, "it to listen")
+    until(lambda: relay.get("/readyz")[0] == 503 and f"session {stranger.pid}" in relay.get("/readyz")[1], 20,
+          "readyz to say who")
+    assert relay.log_contains(f"standing by: session {stranger.pid}")
+    stranger.connection.close()
+    wait_spread([relay], 1)
+
+
+def test_a_prepared_transaction_has_the_lock(database, role, new_relay):
+    with database.session("stranger", autocommit=False) as cursor:
+        cursor.execute(f"SELECT pg_advisory_xact_lock('{database.value('''SELECT 'outbox_events'::regclass::oid''')}',"
+                       f" {SHARD | 1 << 12})")
+        cursor.execute(f"PREPARE TRANSACTION '{database.name}'")
+    try:
+        relay = new_relay()
+        relay.start(wait=False)
+        relay.wait_log(r"standing by: a prepared transaction \(pg_prepared_xacts\) is no relay")
+    finally:
+        database.execute(f"ROLLBACK PREPARED '{database.name}'")
+    wait_spread([relay], 1)
+
+
+@pytest.fixture
+def flood(database, role):
+    """flood(words): notifies without end, as fast as the server goes."""
+    ended, threads = threading.Event(), []
+
+    def notify(payload):
+        with database.session("stranger") as cursor:
+            while not ended.is_set():
+                cursor.execute("SELECT pg_notify('outbox_relay', %s)", (payload,))
+
+    def begin(words):
+        payload = f"{database.value('''SELECT 'outbox_events'::regclass::oid''')}{words}"
+        threads.append(threading.Thread(target=notify, args=(payload,)))
+        threads[-1].start()
+    yield begin
+    ended.set()
+    for thread in threads:
+        thread.join()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("words", ["", " rest", " fleet", " free 8 {0,1,2,3,4,5,6,7}"])
+def test_a_flood_of_notifications(database, fleet, flood, reader, words, count):
+    """Thousands a second lead to some hundred statements, and events arrive as ever."""
+    database.execute("CREATE EXTENSION pg_stat_statements")
+    wait_spread(fleet(count, shards=8), *[8 // count] * count)
+    flood(words)
+
+    def calls(role):
+        return database.value(CALLS, role)
+    until(lambda: calls("stranger") > 0, 20, "the flood")
+    before = calls("outbox_relay"), calls("stranger")
+    until(lambda: calls("stranger") > before[1] + 2000, 60, "2000 notifications")
+    asked, heard = calls("outbox_relay") - before[0], calls("stranger") - before[1]
+    insert(database, 100)
+    assert len(reader().take(100)) == 100
+    print(f"{words!r}: {asked} statements for {heard} notifications")
+    assert asked < heard / 2
+
+
+def test_a_hand_over_is_believed_of_relays_only(database, fleet, flood):
+    """A stranger says all the time that the shard was handed over. Its owner is killed, and the other relay leaves
+    it the 200 ms in which it might be back."""
+    relays = fleet(2, shards=1)
+    shares = wait_spread(relays, 1, 0)
+    owner, other = sorted(relays, key=lambda relay: not shares[relay])
+    flood(" free 1 {0}")
+    old = set(locked(database, 1))
+    killed = time.monotonic()
+    owner.kill()
+    until(lambda: set(locked(database, 1)) - old, 20, "the other to take it", every=0.002)
+    assert time.monotonic() - killed > 0.2
+    wait_spread([other], 1)

@@ -7,6 +7,7 @@
 
 #include "config.h"
 #include "error.h"
+#include "pgname.h"
 
 #include <libpq-fe.h>
 #include <stdbool.h>
@@ -15,5 +16,9 @@
  * NULL and err if the catalog cannot be read. */
 PGresult *warnings_read(PGconn *conn, const char *table, const struct config_columns *columns,
 			bool mark, struct error *err);
+
+/* The same on stderr, a line each. */
+void warnings_print(PGconn *conn, const struct pgname *table, const struct config_columns *columns,
+		    bool mark);
 
 #endif

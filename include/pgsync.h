@@ -17,6 +17,11 @@
  * behind in a pooler's session. A pooler that does not pass them on is refused. NULL and err. */
 PGconn *pgsync_connect(const char *dsn, const char *application_name, struct error *err);
 
+/* From now on a statement may take as long as it needs. Otherwise the server ends it after 8
+ * seconds, or 2 for a lock, and an answer that never comes is waited for 10 seconds. What waited
+ * for a lock fails with the words of pgblocker.h. */
+void pgsync_be_patient(void);
+
 /* Runs one statement with text parameters. what says what it is for: "reading the registry". NULL
  * and err on failure; the caller clears the result. */
 PGresult *pgsync_query(PGconn *conn, const char *what, const char *sql, int count,

@@ -160,7 +160,7 @@ void adopt_explain(const struct adopt_table *table, const struct adopt_plan *pla
 			"adopting %s: all rows (about %" PRId64
 			" MiB) are rewritten in one transaction under an ACCESS EXCLUSIVE lock; "
 			"until it ends nobody else reads or writes the table. The lock is waited "
-			"for at most 10 s; if it does not come, nothing has changed\n",
+			"2 s at a time; if it does not come, nothing has changed\n",
 			name, (table->bytes + 1048575) >> 20);
 	else
 		fprintf(stderr, "adopting %s: no column has to be added, rows are not touched\n",

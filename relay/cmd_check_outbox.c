@@ -15,6 +15,7 @@
 #include <string.h>
 
 #define MIGRATE "run `outbox-relay migrate`"
+#define LOCKED	"end the transaction that holds the lock, then check again"
 #define RIGHTS	"run `outbox-relay migrate` as the table's owner; it grants them to outbox_relay"
 
 /* The tables that hold rows: a partitioned one has partitions for that. */
@@ -33,6 +34,12 @@ struct subject {
 	char shown[PGNAME_FULL_SIZE]; /* for people */
 };
 
+/* What to do after a query that failed. */
+static const char *remedy_of_failure(const char *usual)
+{
+	return strcmp(pgsync_sqlstate(), "55P03") == 0 ? LOCKED : usual;
+}
+
 /* A query whose parameters are the table and its id column; NULL after telling of an error. */
 static PGresult *ask(const struct subject *s, const char *what, const char *sql)
 {
@@ -41,7 +48,7 @@ static PGresult *ask(const struct subject *s, const char *what, const char *sql)
 	PGresult *result = pgsync_query(s->conn, what, sql, 2, params, &err);
 
 	if (!result)
-		check_error(s->check, RIGHTS, "%s", err.text);
+		check_error(s->check, remedy_of_failure(RIGHTS), "%s", err.text);
 	return result;
 }
 
@@ -100,8 +107,9 @@ static bool check_table(struct subject *s)
 	struct error err;
 
 	if (!adopt_table_read(s->conn, &s->table, &err)) {
-		check_error(s->check, "GRANT USAGE ON its SCHEMA to the relay's role", "%s",
-			    err.text);
+		check_error(s->check,
+			    remedy_of_failure("GRANT USAGE ON its SCHEMA to the relay's role"),
+			    "table %s was not checked: %s", s->shown, err.text);
 		return false;
 	}
 	if (!s->table.exists) {
@@ -218,7 +226,7 @@ static void check_nullable(const struct subject *s)
 	int row;
 
 	if (!result)
-		check_error(s->check, RIGHTS, "%s", err.text);
+		check_error(s->check, remedy_of_failure(RIGHTS), "%s", err.text);
 	for (row = 0; result && row < PQntuples(result); row++)
 		check_warn(s->check, "ALTER TABLE ... ALTER COLUMN ... SET NOT NULL",
 			   "column %s of %s may be NULL; an event without it has no %s",
@@ -281,7 +289,7 @@ static bool check_registry(const struct subject *s)
 					outbox_registry, 3, params, &err);
 
 	if (!result) {
-		check_error(s->check, RIGHTS, "%s", err.text);
+		check_error(s->check, remedy_of_failure(RIGHTS), "%s", err.text);
 		return false;
 	}
 	good = outbox_registry_check(result, s->shown, mark, &err);
@@ -349,7 +357,7 @@ static void check_warnings(const struct subject *s)
 	PGresult *result = warnings_read(s->conn, s->name, &s->config->outbox.columns, mark, &err);
 
 	if (!result)
-		check_error(s->check, RIGHTS, "%s", err.text);
+		check_error(s->check, remedy_of_failure(RIGHTS), "%s", err.text);
 	for (int row = 0; result && row < PQntuples(result); row++)
 		check_warn(s->check, pgsync_text(result, row, "remedy"), "%s",
 			   pgsync_text(result, row, "what"));

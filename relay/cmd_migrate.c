@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 static const char HELP[] =
@@ -53,11 +54,14 @@ static const char HELP[] =
     "wait meanwhile; it is done once. --adopt of a table that the database does not number adds a\n"
     "column, numbers the rows by created_at and indexes it: the table is under an ACCESS "
     "EXCLUSIVE\n"
-    "lock from the start to the end of that. Any lock is waited for at most 10 seconds, and if it\n"
-    "does not come, nothing has changed.\n";
+    "lock from the start to the end of that. Any lock is waited for 2 seconds at a time, five\n"
+    "times; if it does not come, nothing has changed.\n";
 
 /* One number for all databases and tables: "outbox" in hex. */
 #define MIGRATE_LOCK "122550254464888"
+
+/* Of 2 seconds each, with one second in between. */
+enum { LOCK_TRIES = 5 };
 
 /* Each partition costs the relay that owns it a statement per claim. */
 enum { PARTITIONS_MIN = 2, PARTITIONS_MAX = 256 };
@@ -417,35 +421,13 @@ static bool apply(PGconn *conn, const struct request *request, const struct adop
 	       pgsync_script(conn, "COMMIT", "COMMIT", err);
 }
 
-/* Nothing is lost by what is said here, so a failure to ask is a warning as well. */
-static void warn(PGconn *conn, const struct request *request)
-{
-	struct config_columns columns = request->columns;
-	char id[PGNAME_SIZE], name[PGNAME_FULL_SIZE];
-	struct error err;
-	PGresult *result;
-
-	snprintf(id, sizeof(id), "%s", request->target.id);
-	columns.id = id;
-	pgname_print(&request->target.outbox, name);
-	result = warnings_read(conn, name, &columns, request->target.mark, &err);
-	if (!result)
-		fprintf(stderr, "warning: %s\n", err.text);
-	for (int row = 0; result && row < PQntuples(result); row++)
-		fprintf(stderr, "warning: %s; %s\n", pgsync_text(result, row, "what"),
-			pgsync_text(result, row, "remedy"));
-	PQclear(result);
-}
-
 /* What to do about the commonest refusals of the database. */
 static void hint(void)
 {
 	const char *state = pgsync_sqlstate();
 
 	if (strcmp(state, "55P03") == 0)
-		fputs("somebody holds a lock on it; nothing has changed, try again when no long "
-		      "transaction is open\n",
-		      stderr);
+		fputs("nothing has changed; end the transaction that holds the lock\n", stderr);
 	if (strcmp(state, "42501") == 0)
 		fputs("nothing has changed; give with --dsn the owner of the table, who may also "
 		      "create schemas in this database and roles\n",
@@ -477,6 +459,7 @@ static int apply_or_print(PGconn *conn, struct request *request, struct adopt_ta
 {
 	struct adopt_plan plan = {.sql = NULL};
 	const struct migrate_target configured = request->target;
+	struct config_columns warned = request->columns;
 	char *config = NULL;
 	int status, before;
 
@@ -489,6 +472,8 @@ static int apply_or_print(PGconn *conn, struct request *request, struct adopt_ta
 		return command_failed("migrate", err);
 	}
 	if (request->adopt) {
+		warned.id = plan.columns[ADOPT_ID];
+		warned.aggregate_id = plan.columns[ADOPT_AGGREGATE_ID];
 		request->target.id = plan.columns[ADOPT_ID];
 		request->target.event_id = plan.columns[ADOPT_EVENT_ID];
 		config = adopt_config(&table->facts, &plan, request->target.mark);
@@ -499,7 +484,7 @@ static int apply_or_print(PGconn *conn, struct request *request, struct adopt_ta
 		status = print_script(migrate_print(&request->target, plan.sql, err), err);
 	} else if (apply(conn, request, &plan, &before, err)) {
 		tell(request, table, before);
-		warn(conn, request);
+		warnings_print(conn, &request->target.outbox, &warned, request->target.mark);
 		fputs(config ? config : "", stdout);
 		status = EXIT_DONE;
 	} else {
@@ -539,20 +524,19 @@ static bool guard(PGconn *conn, const struct request *request, struct error *err
 	return good;
 }
 
-static int with_connection(struct request *request)
+static int migrate_once(PGconn *conn, struct request *request)
 {
 	struct adopt_table table = {.facts = {.table = request->target.outbox}};
 	struct error err;
-	PGconn *conn = pgsync_connect(request->dsn, "outbox-relay migrate", &err);
 	int status;
 
-	if (!conn)
-		return command_failed("migrate", &err);
 	/* Another migration may be under way: whatever is read must be what it leaves. */
 	if (pgsync_script(conn, "waiting for another migration to end",
-			  "BEGIN READ WRITE; SELECT set_config('lock_timeout', '10s', true),"
+			  "BEGIN READ WRITE; SELECT set_config('lock_timeout', '20s', true),"
+			  " set_config('statement_timeout', '0', true),"
 			  " set_config('client_min_messages', 'warning', true);"
-			  " SELECT pg_advisory_xact_lock(" MIGRATE_LOCK ")",
+			  " SELECT pg_advisory_xact_lock(" MIGRATE_LOCK "),"
+			  " set_config('lock_timeout', '2s', true)",
 			  &err) &&
 	    guard(conn, request, &err) && adopt_table_read(conn, &table, &err) &&
 	    read_known(conn, request, &err))
@@ -560,6 +544,26 @@ static int with_connection(struct request *request)
 	else
 		status = command_failed("migrate", &err);
 	adopt_table_free(&table);
+	return status;
+}
+
+/* Whoever writes to a table waits behind a migration that waits for its lock. So it waits often and
+ * not long, and the writers have their turn in between. */
+static int with_connection(struct request *request)
+{
+	const struct timespec pause = {1, 0};
+	struct error err;
+	PGconn *conn = pgsync_connect(request->dsn, "outbox-relay migrate", &err);
+	int status = conn ? EXIT_DONE : command_failed("migrate", &err);
+
+	pgsync_be_patient();
+	for (int tries = 0; conn && tries < LOCK_TRIES; tries++) {
+		status = migrate_once(conn, request);
+		if (status == EXIT_DONE || strcmp(pgsync_sqlstate(), "55P03") != 0 ||
+		    !pgsync_script(conn, "ROLLBACK", "ROLLBACK", &err))
+			break;
+		nanosleep(&pause, NULL);
+	}
 	PQfinish(conn);
 	return status;
 }

@@ -68,7 +68,7 @@ static bool set_paused(PGconn *conn, const struct request *request, const char *
 
 	/* A migration under way has the row. */
 	if (!pgsync_script(conn, "setting the pause",
-			   "BEGIN READ WRITE; SET LOCAL lock_timeout = '10s'", err))
+			   "BEGIN READ WRITE; SET LOCAL lock_timeout = '7s'", err))
 		return false;
 	result = pgsync_query(conn, "setting the pause", SET_SQL, 2, params, err);
 	known = result && PQntuples(result) == 1;
@@ -169,8 +169,8 @@ static void hint(void)
 	size_t i;
 
 	if (strcmp(pgsync_sqlstate(), "55P03") == 0)
-		fputs("somebody, a migration perhaps, holds a lock on it; nothing has changed, try "
-		      "again\n",
+		fputs("nothing has changed; try again when the transaction that holds the lock has "
+		      "ended\n",
 		      stderr);
 	for (i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
 		if (strcmp(pgsync_sqlstate(), states[i]) == 0)

@@ -9,6 +9,7 @@
 #include "pgsync.h"
 #include "xalloc.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 /* The tables of the outbox as k, beside the outbox itself as c. */
@@ -156,4 +157,22 @@ PGresult *warnings_read(PGconn *conn, const char *table, const struct config_col
 	result = pgsync_query(conn, "looking for what may stop rows", sql, 4, params, err);
 	free(sql);
 	return result;
+}
+
+/* Nothing is lost by what is said here, so a failure to ask is a warning as well. */
+void warnings_print(PGconn *conn, const struct pgname *table, const struct config_columns *columns,
+		    bool mark)
+{
+	char name[PGNAME_FULL_SIZE];
+	struct error err;
+	PGresult *result;
+
+	pgname_print(table, name);
+	result = warnings_read(conn, name, columns, mark, &err);
+	if (!result)
+		fprintf(stderr, "warning: %s\n", err.text);
+	for (int row = 0; result && row < PQntuples(result); row++)
+		fprintf(stderr, "warning: %s; %s\n", pgsync_text(result, row, "what"),
+			pgsync_text(result, row, "remedy"));
+	PQclear(result);
 }

@@ -4,13 +4,25 @@
 #include "pgsync.h"
 
 #include "pg_dsn.h"
+#include "pgblocker.h"
 #include "pgsession.h"
 #include "xalloc.h"
 
 #include <assert.h>
+#include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+/* How long a command waits for a lock, for a statement and, should the server not even end the
+ * statement, for an answer. A migration has limits of its own. */
+#define LIMITS " -c lock_timeout=2s -c statement_timeout=8s"
+enum { ANSWER_MS = 10000, LOOK_FIRST_MS = 1000, LOOK_AGAIN_MS = 5000 };
+
+static bool is_patient;
+static char blocker[256]; /* who held the lock that the statement waited for; "" if none */
 
 static char last_sqlstate[6];
 
@@ -43,7 +55,7 @@ static void receive_notice(void *arg, const PGresult *notice)
 
 static PGconn *connect_with(const char *dsn, const char *application_name)
 {
-	char *options = pgsession_options(dsn),
+	char *own = pgsession_options(dsn), *options = xasprintf("%s" LIMITS, own),
 	     *timeout = pgsession_keyword(dsn, "connect_timeout");
 	const char *keys[] = {"dbname",		  "options",	     "connect_timeout",
 			      "application_name", "client_encoding", NULL};
@@ -51,10 +63,65 @@ static PGconn *connect_with(const char *dsn, const char *application_name)
 				"UTF8", NULL};
 	PGconn *conn = PQconnectdbParams(keys, values, 1);
 
+	free(own);
 	free(options);
 	free(timeout);
 	PQsetNoticeReceiver(conn, receive_notice, NULL);
 	return conn;
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Waits until the next result can be taken; false if the server takes too long. Whoever holds a
+ * lock is looked for while the statement waits: later it cannot be known. */
+static bool await_answer(PGconn *conn, int64_t begun_ms)
+{
+	int64_t look_ms = begun_ms + LOOK_FIRST_MS, now;
+
+	while (PQisBusy(conn)) {
+		struct pollfd fd = {PQsocket(conn), POLLIN, 0};
+
+		now = now_ms();
+		if (!is_patient && now - begun_ms > ANSWER_MS)
+			return false;
+		if (now >= look_ms) {
+			look_ms = now + LOOK_AGAIN_MS;
+			pgblocker_find(conn, blocker, sizeof(blocker));
+		}
+		if (poll(&fd, 1, (int)(look_ms - now > 0 ? look_ms - now : 0)) > 0 &&
+		    !PQconsumeInput(conn))
+			return true; /* the next result tells */
+	}
+	return true;
+}
+
+/* The last result, as PQexec has it; NULL if the statement was not sent or not answered. */
+static PGresult *answer(PGconn *conn)
+{
+	PGresult *last = NULL, *result;
+	int64_t begun_ms = now_ms();
+
+	blocker[0] = '\0';
+	while (await_answer(conn, begun_ms)) {
+		result = PQgetResult(conn);
+		if (!result)
+			return last;
+		PQclear(last);
+		last = result;
+	}
+	PQclear(last);
+	return NULL;
+}
+
+void pgsync_be_patient(void)
+{
+	is_patient = true;
 }
 
 /* Keeps a good result, turns a bad one into words. */
@@ -69,9 +136,12 @@ static PGresult *judge(PGconn *conn, PGresult *result, const char *what, struct 
 	state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
 	primary = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
 	strncpy(last_sqlstate, state ? state : "", sizeof(last_sqlstate) - 1);
-	if (primary)
-		error_set(err, "%s: %s (SQLSTATE %s)", what, primary, state ? state : "unknown");
-	else {
+	if (primary) {
+		error_set(err, "%s: %s (SQLSTATE %s)%s%s", what, primary, state ? state : "unknown",
+			  *blocker ? ": " : "", blocker);
+	} else if (!result && PQstatus(conn) == CONNECTION_OK) {
+		error_set(err, "%s: the server does not answer", what);
+	} else {
 		flatten(PQerrorMessage(conn), message, sizeof(message));
 		error_set(err, "%s: %s", what, message);
 	}
@@ -82,7 +152,9 @@ static PGresult *judge(PGconn *conn, PGresult *result, const char *what, struct 
 PGresult *pgsync_query(PGconn *conn, const char *what, const char *sql, int count,
 		       const char *const *params, struct error *err)
 {
-	return judge(conn, PQexecParams(conn, sql, count, NULL, params, NULL, NULL, 0), what, err);
+	bool sent = PQsendQueryParams(conn, sql, count, NULL, params, NULL, NULL, 0);
+
+	return judge(conn, sent ? answer(conn) : NULL, what, err);
 }
 
 /* Whether a new connection is a session with our settings. A database without an encoding
@@ -124,7 +196,7 @@ PGconn *pgsync_connect(const char *dsn, const char *application_name, struct err
 
 bool pgsync_script(PGconn *conn, const char *what, const char *sql, struct error *err)
 {
-	PGresult *result = judge(conn, PQexec(conn, sql), what, err);
+	PGresult *result = judge(conn, PQsendQuery(conn, sql) ? answer(conn) : NULL, what, err);
 
 	PQclear(result);
 	return result != NULL;

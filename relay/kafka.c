@@ -19,8 +19,8 @@
 enum {
 	/* A wake-up that got lost would be found after this. */
 	TICK_US = 250 * 1000,
-	/* How often to look whether Kafka is back. */
-	LOOK_US = 50 * 1000,
+	/* How often to look whether Kafka is back. librdkafka tries to connect less often. */
+	LOOK_US = 100 * 1000,
 	/* How long a failed producer's requests may take to be answered. */
 	GRACE_US = 5 * 1000 * 1000,
 	PURGE_US = 20 * 1000,

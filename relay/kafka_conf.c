@@ -30,7 +30,10 @@ static const struct setting tuning[] = {
     {"socket.keepalive.enable", "true"},
     /* Also how long the requests to a lost leader hold up its partitions. */
     {"socket.timeout.ms", "10000"},
-    {"reconnect.backoff.ms", "100"},
+    /* Half of it is the least time between two attempts to reach any broker when none is connected
+     * (rd_kafka_conf_finalize: sparse_connect_intvl): at most three a second. The first attempt
+     * after a connection that had lasted is immediate. */
+    {"reconnect.backoff.ms", "700"},
     {"reconnect.backoff.max.ms", "2000"},
     {"topic.metadata.refresh.interval.ms", "60000"},
     {"log.connection.close", "false"},

@@ -159,7 +159,7 @@ static const struct sink_events rig_events = {
     on_delivered, on_rejected, on_returned, on_writable, on_broken, on_reachable, on_ready,
 };
 
-static void too_long(void *arg)
+static inline void too_long(void *arg)
 {
 	struct rig *rig = arg;
 
@@ -167,7 +167,7 @@ static void too_long(void *arg)
 		 rig->delivered, rig->count, rig->outstanding, rig->broken, rig->why, rig->ready);
 }
 
-static void run_until(struct rig *rig, bool (*until)(const struct rig *rig))
+static inline void run_until(struct rig *rig, bool (*until)(const struct rig *rig))
 {
 	rig->until = until;
 	if (!until(rig)) {
@@ -179,7 +179,7 @@ static void run_until(struct rig *rig, bool (*until)(const struct rig *rig))
 	assert_true(until(rig));
 }
 
-static bool all_settled(const struct rig *rig)
+static inline bool all_settled(const struct rig *rig)
 {
 	return rig->delivered + rig->rejected + rig->refused == rig->count;
 }
@@ -254,8 +254,8 @@ static struct message *add(struct rig *rig, const char *topic, struct slice key,
 }
 
 /* Numbered values, each key's in ascending order. */
-static void add_many(struct rig *rig, const char *topic, size_t count, size_t keys,
-		     char (*text)[16])
+static inline void add_many(struct rig *rig, const char *topic, size_t count, size_t keys,
+			    char (*text)[16])
 {
 	for (size_t i = 0; i < count; i++) {
 		snprintf(text[i], sizeof(text[i]), "%zu", i);
@@ -270,7 +270,7 @@ struct arrivals {
 	rd_kafka_t *consumer;
 };
 
-static struct arrivals consume(const struct rig *rig, const char *topic)
+static inline struct arrivals consume(const struct rig *rig, const char *topic)
 {
 	struct arrivals arrivals = {0};
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
@@ -304,7 +304,7 @@ static struct arrivals consume(const struct rig *rig, const char *topic)
 	return arrivals;
 }
 
-static void arrivals_free(struct arrivals *arrivals)
+static inline void arrivals_free(struct arrivals *arrivals)
 {
 	for (size_t i = 0; i < arrivals->count; i++)
 		rd_kafka_message_destroy(arrivals->items[i]);
@@ -327,8 +327,8 @@ static inline const rd_kafka_message_t *with_key(const struct arrivals *arrivals
 }
 
 /* Each value once; each key's in ascending order. */
-static void assert_complete_and_ordered(const struct rig *rig, const char *topic, size_t count,
-					size_t keys)
+static inline void assert_complete_and_ordered(const struct rig *rig, const char *topic,
+					       size_t count, size_t keys)
 {
 	struct arrivals arrivals = consume(rig, topic);
 	long *last = xcalloc(keys, sizeof(long));

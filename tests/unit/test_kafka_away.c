@@ -1,0 +1,80 @@
+/*
+ * test_kafka_away.c - how often the sink tries to connect while Kafka is unreachable
+ */
+#include "kafka_rig.h"
+
+#include <arpa/inet.h>
+#include <stdatomic.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { SECONDS = 4, MOST_A_SECOND = 3 };
+
+static atomic_int attempts;
+
+/* librdkafka's calls come here: the program's own definition is found before the C library's. */
+int connect(int fd, const struct sockaddr *address, socklen_t len)
+{
+	if (address->sa_family == AF_INET)
+		atomic_fetch_add(&attempts, 1);
+	return (int)syscall(SYS_connect, fd, address, len);
+}
+
+/* A socket on a free port of the loopback on which nothing listens. */
+static int dead_port(char where[32])
+{
+	struct sockaddr_in address = {.sin_family = AF_INET,
+				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(address);
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, len), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &len), 0);
+	snprintf(where, 32, "127.0.0.1:%d", ntohs(address.sin_port));
+	return fd;
+}
+
+static void enough(void *arg)
+{
+	loop_stop(((struct rig *)arg)->loop);
+}
+
+static void run_for(struct rig *rig, int64_t us)
+{
+	struct loop_timer *timer = loop_timer_new(rig->loop, enough, rig);
+
+	loop_timer_set(timer, us);
+	loop_run(rig->loop);
+	loop_timer_free(&timer);
+}
+
+/* A proxy or a firewall may count them as an attack, and every relay of a fleet does it. */
+static void an_unreachable_broker_is_tried_a_few_times_a_second(void **state)
+{
+	struct rig *rig = *state;
+	char where[32];
+	int nothing = dead_port(where);
+
+	rig->options.embedded = false;
+	rig->options.bootstrap_servers = where;
+	add(rig, "t", slice_of("k"), slice_of("v"));
+	connect_sink(rig);
+	run_for(rig, 500 * 1000);
+	assert_true(attempts > 0);
+	attempts = 0;
+	run_for(rig, SECONDS * 1000 * 1000);
+	assert_true(attempts >= SECONDS);
+	assert_true(attempts <= SECONDS * MOST_A_SECOND);
+	close(nothing);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup_teardown(an_unreachable_broker_is_tried_a_few_times_a_second,
+					    set_up, tear_down),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -34,9 +34,10 @@ struct sink *kafka_sink_new(struct loop *loop, const struct kafka_options *optio
 			    const struct sink_events *events, void *owner, struct error *err);
 
 /* Ends, after about patience_ms at the latest. What is outstanding is given up and nothing more is
- * told; the events may be freed once this returns (if patience ran out, only exit may follow). Not
- * from inside a callback of the sink. */
-void kafka_sink_free(struct sink **sink, int64_t patience_ms);
+ * told. True if the events may be freed now; false if patience ran out: threads of librdkafka's may
+ * still read them, and they must stay until the process ends. Not from inside a callback of the
+ * sink. */
+bool kafka_sink_free(struct sink **sink, int64_t patience_ms);
 
 /* The address clients connect to: the configured one, or that of the embedded broker. */
 const char *kafka_bootstrap(const struct sink *sink);

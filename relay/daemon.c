@@ -310,10 +310,14 @@ static bool set_up(struct daemon *daemon, struct error *err)
 static void take_down(struct daemon *daemon)
 {
 	http_free(&daemon->http);
-	/* The sink first: it may still hold pointers into the worker's batch. */
-	kafka_sink_free(&daemon->sink, SINK_PATIENCE_MS);
+	/* The sink first: it may still hold pointers into the worker's batch, which is kept then,
+	 * and known here so that it is no leak. */
+	static struct worker *kept;
+	if (!kafka_sink_free(&daemon->sink, SINK_PATIENCE_MS))
+		kept = daemon->worker;
 	outbox_free(&daemon->source);
-	worker_free(&daemon->worker);
+	if (kept == NULL)
+		worker_free(&daemon->worker);
 	route_free(&daemon->route);
 	release_signals(daemon);
 	loop_timer_free(&daemon->wake);

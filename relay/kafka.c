@@ -195,10 +195,12 @@ static void producer_free(struct kafka *kafka)
 	kafka->rk = NULL;
 }
 
-/* Collects producers that are gone; those still there at the deadline are left to themselves. */
-static void collect_graves(struct kafka *kafka, const struct timespec *deadline)
+/* Collects producers that are gone; those still there at the deadline are left to themselves. False
+ * if there were any. */
+static bool collect_graves(struct kafka *kafka, const struct timespec *deadline)
 {
 	struct grave **at = &kafka->graves;
+	bool all = true;
 
 	while (*at != NULL) {
 		struct grave *grave = *at;
@@ -212,9 +214,11 @@ static void collect_graves(struct kafka *kafka, const struct timespec *deadline)
 		}
 		if (rc != 0)
 			pthread_detach(grave->thread);
+		all = all && rc == 0;
 		*at = grave->next;
 		free(grave);
 	}
+	return all;
 }
 
 static int serve_admin(struct kafka *kafka)
@@ -352,6 +356,10 @@ void kafka_purge(struct kafka *kafka)
 	loop_timer_set(kafka->purge, 0);
 }
 
+/* Of a producer whose end was not awaited: its threads may still look at a topic, to choose the
+ * partition of a record. Kept until the process ends, and known here so that it is no leak. */
+static struct kafka *left_behind;
+
 static void kafka_free(struct kafka *kafka, const struct timespec *deadline)
 {
 	producer_free(kafka); /* may set the tick */
@@ -360,7 +368,10 @@ static void kafka_free(struct kafka *kafka, const struct timespec *deadline)
 	loop_timer_free(&kafka->restart);
 	loop_timer_free(&kafka->purge);
 	loop_timer_free(&kafka->judge);
-	collect_graves(kafka, deadline);
+	if (!collect_graves(kafka, deadline)) {
+		left_behind = kafka;
+		return;
+	}
 	kafka_embedded_free(kafka->mock, kafka->mock_handle);
 	kafka_topics_free(kafka);
 	close(kafka->wake_fd);
@@ -417,14 +428,16 @@ struct sink *kafka_sink_new(struct loop *loop, const struct kafka_options *optio
 	return &kafka->sink;
 }
 
-void kafka_sink_free(struct sink **sink, int64_t patience_ms)
+bool kafka_sink_free(struct sink **sink, int64_t patience_ms)
 {
 	struct kafka *kafka = (struct kafka *)*sink;
 	struct timespec deadline = deadline_in(patience_ms);
 	int64_t until_us = clock_monotonic_us() + patience_ms * 1000;
 
+	bool all_reported;
+
 	if (kafka == NULL)
-		return;
+		return true;
 	*sink = NULL;
 	kafka->closing = true;
 	if (kafka->rk != NULL)
@@ -432,5 +445,7 @@ void kafka_sink_free(struct sink **sink, int64_t patience_ms)
 					      RD_KAFKA_PURGE_F_NON_BLOCKING);
 	while (kafka->rk != NULL && kafka->outstanding > 0 && clock_monotonic_us() < until_us)
 		rd_kafka_poll(kafka->rk, 10);
+	all_reported = kafka->outstanding == 0;
 	kafka_free(kafka, &deadline);
+	return all_reported;
 }

@@ -1,5 +1,5 @@
 /*
- * test_kafka_away.c - how often the sink tries to connect while Kafka is unreachable
+ * test_kafka_away.c - the sink while Kafka is unreachable: how often it connects, and how it ends
  */
 #include "kafka_rig.h"
 
@@ -69,11 +69,49 @@ static void an_unreachable_broker_is_tried_a_few_times_a_second(void **state)
 	close(nothing);
 }
 
+static bool one_taken(const struct rig *rig)
+{
+	return rig->outstanding > 0;
+}
+
+static void leave_one_in_flight(struct rig *rig)
+{
+	add(rig, "t", slice_of("k"), slice_of("1"));
+	connect_sink(rig);
+	run_until(rig, all_settled);
+	rd_kafka_mock_broker_set_down(rig->mock, 1);
+	add(rig, "t", slice_of("k"), slice_of("2"));
+	pump(rig);
+	run_until(rig, one_taken);
+}
+
+/* librdkafka's threads may still read their payloads. */
+static void events_that_are_not_reported_in_time_must_be_kept(void **state)
+{
+	struct rig *rig = *state;
+
+	leave_one_in_flight(rig);
+	assert_false(kafka_sink_free(&rig->sink, 0));
+	assert_null(rig->sink);
+}
+
+static void events_that_are_reported_may_be_freed(void **state)
+{
+	struct rig *rig = *state;
+
+	leave_one_in_flight(rig);
+	assert_true(kafka_sink_free(&rig->sink, 5000));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(an_unreachable_broker_is_tried_a_few_times_a_second,
 					    set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(events_that_are_not_reported_in_time_must_be_kept,
+					    set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(events_that_are_reported_may_be_freed, set_up,
+					    tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -41,8 +41,8 @@ struct horizon {
  * rollback, a lost session. */
 void horizon_reset(struct horizon *horizon);
 
-/* A reading: drawn was read before writers. drawn < 0: not known, the highest id claimed stands for
- * it. False if the ids have been set back: the claims under way have looked in the wrong place. */
+/* A reading: drawn was read before writers. DRAWN_UNKNOWN: the highest id claimed stands for it.
+ * False if the ids have been set back: the claims under way have looked in the wrong place. */
 bool horizon_observed(struct horizon *horizon, int64_t drawn, const struct writers *writers,
 		      int64_t now_us);
 

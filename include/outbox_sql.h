@@ -36,7 +36,7 @@ struct outbox_column {
 /* What tells that ids begin again: the sequence's last value, and the files of the sequence and of
  * the leaf, which RESTART and TRUNCATE replace. */
 struct ids_seen {
-	int64_t last;		     /* INT64_MIN: nothing drawn, or no sequence */
+	int64_t last;		     /* DRAWN_UNKNOWN: nothing drawn, or no sequence */
 	int64_t sequence_file, file; /* 0: not known */
 };
 

@@ -48,8 +48,8 @@ struct source_events {
 	void (*withdrawn)(void *owner);
 	/* The detached batch is settled. */
 	void (*recovered)(void *owner);
-	/* Ids up to drawn have been given out (-1: not known), and these transactions may yet add
-	 * events. */
+	/* Ids up to drawn have been given out (or DRAWN_UNKNOWN), and these transactions may yet
+	 * add events. */
 	void (*observed)(void *owner, int64_t drawn, const struct writers *writers);
 	/* Somebody rang the bell. */
 	void (*rung)(void *owner);

@@ -13,6 +13,9 @@
 
 enum { WRITERS_MAX = 512 };
 
+/* In place of the highest id drawn, which is read with them. */
+#define DRAWN_UNKNOWN INT64_MIN
+
 struct writers {
 	size_t count;
 	bool overflow; /* there were more than fit: the set stands for "somebody, always" */

@@ -73,8 +73,9 @@ static bool add_waiting(json_t *out, const struct config *config, PGconn *conn, 
 	depth = pgsync_number(result, 0, "counted");
 	json_object_set_new(out, "depth_exact", json_boolean(depth <= COUNT_CAP));
 	if (depth > COUNT_CAP) {
-		behind = pgsync_number(result, 0, "drawn") - pgsync_number(result, 0, "last");
-		depth += behind > 0 ? behind : 0;
+		bool fits = !__builtin_sub_overflow(pgsync_number(result, 0, "drawn"),
+						    pgsync_number(result, 0, "last"), &behind);
+		depth += fits && behind > 0 ? behind : 0;
 	}
 	json_object_set_new(out, "depth", json_integer(depth));
 	age = pgsync_text(result, 0, "age");

@@ -27,7 +27,7 @@ void horizon_reset(struct horizon *horizon)
 
 static void start(struct horizon *horizon, int64_t drawn, const struct writers *writers)
 {
-	horizon->ceiling = drawn < 0 ? horizon->last : drawn;
+	horizon->ceiling = drawn == DRAWN_UNKNOWN ? horizon->last : drawn;
 	horizon->writers = *writers;
 	horizon->walked = 0;
 }
@@ -37,7 +37,7 @@ bool horizon_observed(struct horizon *horizon, int64_t drawn, const struct write
 {
 	/* The ids have been set back (TRUNCATE ... RESTART IDENTITY): all that was known is void,
 	 * and so is the answer of a claim above a floor that was never there. */
-	if (drawn >= 0 && drawn < horizon->floor) {
+	if (drawn != DRAWN_UNKNOWN && drawn < horizon->floor) {
 		horizon_reset(horizon);
 		return false;
 	}

@@ -122,10 +122,19 @@ static void on_writers(struct outbox *outbox, PGresult *result)
 	outbox->source.events->observed(outbox->source.owner, outbox->drawn, &writers);
 }
 
+/* NULL, no sequence or nothing was ever drawn from it: DRAWN_UNKNOWN. That is the lowest id too, in
+ * whose place the next one is a bound as good. */
+static int64_t last_drawn(const PGresult *result, int column)
+{
+	if (PQgetisnull(result, 0, column))
+		return DRAWN_UNKNOWN;
+	int64_t last = pg_get_int8(PQgetvalue(result, 0, column));
+	return last == DRAWN_UNKNOWN ? last + 1 : last;
+}
+
 static void on_drawn(struct outbox *outbox, PGresult *result)
 {
-	/* NULL: no sequence, or nothing was ever drawn from it; what was claimed stands for it. */
-	outbox->drawn = PQgetisnull(result, 0, 0) ? -1 : pg_get_int8(PQgetvalue(result, 0, 0));
+	outbox->drawn = last_drawn(result, 0);
 	bool same = PQgetvalue(result, 0, 1)[0] != '\0'; /* a binary boolean */
 	PQclear(result);
 	if (!same)
@@ -180,8 +189,11 @@ static void on_claimed(struct outbox *outbox, PGresult *result)
 static void on_left(struct outbox *outbox, PGresult *result)
 {
 	struct gathering *gathering = &outbox->gathering;
-	int64_t upto =
-	    PQntuples(result) == 0 ? INT64_MAX : pg_get_int8(PQgetvalue(result, 0, 0)) - 1;
+	int64_t upto = INT64_MAX;
+	if (PQntuples(result) > 0) {
+		int64_t first = pg_get_int8(PQgetvalue(result, 0, 0));
+		upto = first > 0 ? first - 1 : 0;
+	}
 	/* It knows better than the claims before it. */
 	if (gathering->lefts++ == 0)
 		gathering->upto = INT64_MAX;
@@ -190,10 +202,13 @@ static void on_left(struct outbox *outbox, PGresult *result)
 	PQclear(result);
 }
 
+/* The first id drawn from a sequence may be lower than any id given by hand, too. */
 static bool is_set_back(const struct ids_seen *before, const struct ids_seen *now)
 {
-	return before->file != 0 && (now->last < before->last || now->file != before->file ||
-				     now->sequence_file != before->sequence_file);
+	bool first = before->last == DRAWN_UNKNOWN && now->last != DRAWN_UNKNOWN;
+	return before->file != 0 &&
+	       (first || now->last < before->last || now->file != before->file ||
+		now->sequence_file != before->sequence_file);
 }
 
 static void on_ids(struct outbox *outbox, PGresult *result)
@@ -201,11 +216,10 @@ static void on_ids(struct outbox *outbox, PGresult *result)
 	struct gathering *gathering = &outbox->gathering;
 	size_t own = gathering->ids++ % outbox->own_count;
 	struct ids_seen *before = &outbox->shape.leaves[outbox->own[own]].seen;
-	bool drawn = !PQgetisnull(result, 0, IDS_LAST);
-	struct ids_seen now = {
-	    .last = drawn ? pg_get_int8(PQgetvalue(result, 0, IDS_LAST)) : INT64_MIN,
-	    .sequence_file = pg_get_int8(PQgetvalue(result, 0, IDS_SEQUENCE_FILE)),
-	    .file = pg_get_int8(PQgetvalue(result, 0, IDS_FILE))};
+	struct ids_seen now = {.last = last_drawn(result, IDS_LAST),
+			       .sequence_file =
+				   pg_get_int8(PQgetvalue(result, 0, IDS_SEQUENCE_FILE)),
+			       .file = pg_get_int8(PQgetvalue(result, 0, IDS_FILE))};
 	bool found = PQgetvalue(result, 0, IDS_FOUND)[0] != '\0'; /* a binary boolean */
 	gathering->set_back |= found || is_set_back(before, &now);
 	*before = now;

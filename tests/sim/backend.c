@@ -172,7 +172,7 @@ static struct answer observe(struct sim *sim, const struct backend *backend)
 	if (sim->plant == PLANT_NO_WRITERS)
 		answer.writers.txns = 0;
 	if (answer.drawn == 0)
-		answer.drawn = -1;
+		answer.drawn = DRAWN_UNKNOWN;
 	return answer;
 }
 

@@ -1,5 +1,7 @@
-"""Ids that begin again below those that were published: a table emptied with its sequence, a sequence set back."""
+"""Ids that begin again below those that were published: a table emptied with its sequence, a sequence set back
+or moved to negative values; and the lowest ids there are."""
 import json
+import time
 
 import pytest
 
@@ -65,3 +67,43 @@ def test_a_sequence_set_back_twice(database, new_relay, reader, topic):
         write(database, target)
         assert take(consumer, 1) == [target]
         settled(database, relay, target)
+
+
+@pytest.mark.parametrize("kind, lowest, highest", [("integer", -2**31, 2**31 - 1), ("bigint", -2**63, 2**63 - 1)])
+def test_ids_move_to_the_negative_range(database, new_relay, reader, topic, kind, lowest, highest):
+    """The last ids of the positive range are followed by the lowest of all; a late row with a high id, given by hand,
+    changes nothing."""
+    topic()
+    database.execute(f"ALTER TABLE outbox_events ALTER id TYPE {kind};"
+                     f"ALTER SEQUENCE outbox_events_id_seq AS {kind} RESTART WITH {highest - 2}")
+    relay = new_relay(outbox=NO_SWEEP).start()
+    consumer = reader()
+    write(database, 1, 2, 3)
+    assert take(consumer, 3) == [1, 2, 3]
+    settled(database, relay, highest)
+    database.execute(f"ALTER SEQUENCE outbox_events_id_seq MINVALUE {lowest} RESTART WITH {lowest}")
+    database.execute("INSERT INTO outbox_events (id, aggregate_type, aggregate_id, event_type, payload)"
+                     " VALUES (%s, 'thing', 'k', 'Happened', '{\"n\": 4}')", highest - 1)
+    assert take(consumer, 1) == [4]
+    database.wait_empty()
+    for n in range(5, 9):
+        write(database, n)
+        assert take(consumer, 1) == [n]
+        database.wait_empty()
+
+
+def test_a_locked_row_with_the_lowest_id(database, new_relay, reader, topic):
+    """It is passed over while another session holds its lock, and comes when that ends, without a sweep."""
+    topic()
+    database.execute("INSERT INTO outbox_events (id, aggregate_type, aggregate_id, event_type, payload)"
+                     " VALUES (%s, 'thing', 'lowest', 'Happened', '{\"n\": 0}')", -2**63)
+    with database.session(autocommit=False) as cursor:
+        cursor.execute("SELECT FROM outbox_events FOR UPDATE")
+        new_relay(outbox=NO_SWEEP).start()
+        consumer = reader()
+        for n in range(1, 15):
+            write(database, n)
+            assert take(consumer, 1) == [n]
+            time.sleep(0.1)  # the low watermark would rise about once in a second
+        cursor.connection.rollback()
+    assert take(consumer, 1) == [0]

@@ -99,7 +99,7 @@ static void tell_observed(const struct model *m, struct state *s)
 
 	load(s, &horizon);
 	set_of(&now, s->read_writers);
-	horizon_observed(&horizon, m->drawn_known ? s->read_drawn : -1, &now, 0);
+	horizon_observed(&horizon, m->drawn_known ? s->read_drawn : DRAWN_UNKNOWN, &now, 0);
 	if (m->plant == PLANT_NO_CLAIM && horizon.stage == HORIZON_OPEN)
 		horizon.floor = horizon.ceiling;
 	save(s, &horizon);
@@ -535,8 +535,14 @@ static void test_ids_set_back_void_the_floor(void **state)
 	assert_true(horizon_observed(&horizon, 69, &nobody, 1));
 	horizon_claimed(&horizon, 0, 0, INT64_MAX);
 	assert_int_equal(horizon.floor, 69);
-	horizon_observed(&horizon, -1, &nobody, 2); /* not known is not set back */
+	horizon_observed(&horizon, DRAWN_UNKNOWN, &nobody, 2); /* is not set back */
 	assert_int_equal(horizon.floor, 69);
+	assert_false(horizon_observed(&horizon, -1, &nobody, 3));
+	assert_int_equal(horizon.floor, 0);
+	horizon_claimed(&horizon, 1, 70, 70); /* a high id given by hand */
+	horizon_observed(&horizon, -1, &nobody, 4);
+	horizon_claimed(&horizon, 0, 0, INT64_MAX);
+	assert_int_equal(horizon.floor, 0);
 }
 
 int main(void)

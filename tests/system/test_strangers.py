@@ -193,3 +193,52 @@ def test_a_hand_over_is_believed_of_relays_only(database, fleet, flood):
     until(lambda: set(locked(database, 1)) - old, 20, "the other to take it", every=0.002)
     assert time.monotonic() - killed > 0.2
     wait_spread([other], 1)
+
+
+@pytest.mark.parametrize("sql", [
+    "SELECT FROM outbox_events", "DELETE FROM outbox_events", "BEGIN; LOCK TABLE outbox_events IN SHARE MODE",
+    "INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type) VALUES ('a', 'b', 'c')",
+    "SELECT FROM outbox_relay.dead_letters", "UPDATE outbox_relay.outboxes SET paused = true",
+    "CREATE TABLE outbox_relay.mine ()", "DROP TABLE outbox_events",
+    "SELECT setval('outbox_relay.\"bell_public.outbox_events\"', 1, true)",
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'outbox_relay'",
+    "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE usename = 'outbox_relay'"])
+def test_what_a_stranger_may_not(database, stranger, relay, sql):
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        stranger.cursor.execute(sql)
+
+
+@pytest.mark.parametrize("user, sql", [
+    ("outbox_writer", "SELECT payload FROM outbox_events"), ("outbox_writer", "SELECT id FROM outbox_events FOR UPDATE"),
+    ("outbox_writer", "UPDATE outbox_events SET payload = '{}'"), ("outbox_writer", "DELETE FROM outbox_events"),
+    ("outbox_writer", "TRUNCATE outbox_events"), ("outbox_writer", "SELECT FROM outbox_relay.dead_letters"),
+    ("outbox_writer", "UPDATE outbox_relay.outboxes SET paused = true"),
+    ("outbox_relay", "INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type) VALUES ('a', 'b', 'c')"),
+    ("outbox_relay", "TRUNCATE outbox_events"), ("outbox_relay", "DROP TABLE outbox_events"),
+    ("outbox_relay", "ALTER TABLE outbox_events ADD more int"), ("outbox_relay", "CREATE TABLE outbox_relay.mine ()")])
+def test_what_a_role_may_not(database, user, sql):
+    with database.session() as cursor, pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        cursor.execute(f"SET ROLE {user}")
+        cursor.execute(sql)
+
+
+def test_what_a_stranger_sees(database, stranger, relay, reader):
+    """Whose session it is and where events are, never their contents: neither in statements nor notifications."""
+    database.execute("CREATE EXTENSION pg_stat_statements")
+    stranger.cursor.execute("LISTEN outbox_relay")
+    database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
+                     " VALUES ('thing', 'k', 'Happened', '\"secret\"')")
+    reader().take(1)
+    relay.process.end()
+    relay.start()
+    seen = []
+    for sql in ("SELECT a::text FROM pg_stat_activity AS a WHERE usename = 'outbox_relay'",
+                "SELECT s::text FROM pg_stat_statements AS s WHERE userid = 'outbox_relay'::regrole",
+                "SELECT l::text FROM pg_locks AS l"):
+        stranger.cursor.execute(sql)
+        seen += [row for row, in stranger.cursor.fetchall()]
+    stranger.connection.poll()
+    heard = [notify.payload for notify in stranger.connection.notifies]
+    assert seen and heard and not any("secret" in text for text in seen + heard)
+    assert not any(re.search("SELECT|DELETE", text) for text in seen)
+    assert all(re.fullmatch(rf"{stranger.outbox}( fleet| rest| free \d+ {{[\d,]*}})?", text) for text in heard)

@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
@@ -28,7 +29,7 @@
  * most. */
 enum { STOP_PATIENCE_US = 10 * 1000 * 1000, SINK_PATIENCE_MS = 1000 };
 
-enum { HOUSEKEEP_US = 5 * 1000 * 1000, STREAM_EVENTS = 32, SIGNALS = 4 };
+enum { HOUSEKEEP_US = 5 * 1000 * 1000, STREAM_EVENTS = 32, SIGNALS = 4, FILES_MIN = 32 };
 
 struct daemon {
 	const char *config_path;
@@ -295,6 +296,20 @@ static void start_watchdog(struct daemon *daemon)
 	sd_notify(0, "READY=1");
 }
 
+/* With fewer the loop, a session and a broker's connection do not come about together, and
+ * libraries fail in ways of their own: libevent ends the process, librdkafka's embedded broker
+ * aborts. */
+static bool has_descriptors(struct error *err)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= FILES_MIN)
+		return true;
+	return error_set(err,
+			 "file descriptors are short: the limit of open files is %llu, and the "
+			 "relay needs at least %d; raise LimitNOFILE in the unit, or ulimit -n",
+			 (unsigned long long)limit.rlim_cur, FILES_MIN);
+}
+
 static bool set_up(struct daemon *daemon, struct error *err)
 {
 	metrics_init(&daemon->metrics);
@@ -334,7 +349,7 @@ static int run(struct daemon *daemon)
 	struct error err;
 	const struct config *config = daemon->config;
 	log_setup((enum log_level)config->log.level, (enum log_format)config->log.format);
-	if (!set_up(daemon, &err)) {
+	if (!has_descriptors(&err) || !set_up(daemon, &err)) {
 		log_error("%s", err.text);
 		daemon->failed = true;
 	} else {

@@ -205,6 +205,9 @@ int http_address_listen(const char *listen, struct error *err)
 			  "listen on %s: the address is in use; stop the process that listens on "
 			  "it (ss -ltnp shows which) or change http.listen",
 			  listen);
+	else if (errno == EMFILE || errno == ENFILE)
+		error_set(err, "listen on %s: %s; raise the limit of open files", listen,
+			  strerror(errno));
 	else
 		error_set(err, "listen on %s: %s; change http.listen", listen,
 			  why ? why : strerror(errno));

@@ -78,12 +78,20 @@ static PGconn *pretend(const PQconninfoOption *options)
 	return conn;
 }
 
+/* What libpq says when the machine lacks something says nothing of the string. */
+static bool is_shortage(const char *words)
+{
+	return strstr(words, "Too many open files") != NULL ||
+	       strstr(words, "Cannot allocate memory") != NULL ||
+	       strstr(words, "out of memory") != NULL;
+}
+
 static bool judge_values(const char *what, const PQconninfoOption *options, struct error *err)
 {
 	PGconn *conn = pretend(options);
 	const char *words = PQerrorMessage(conn), *password = value_of(options, "password");
-	bool right =
-	    PQstatus(conn) != CONNECTION_BAD || strncmp(words, "connection to server ", 21) == 0;
+	bool right = PQstatus(conn) != CONNECTION_BAD ||
+		     strncmp(words, "connection to server ", 21) == 0 || is_shortage(words);
 
 	if (!right && *password != '\0' && strstr(words, password) != NULL)
 		error_set(err, "%s cannot be right: one of its values is invalid; correct it",
@@ -172,10 +180,12 @@ bool pg_dsn_is_refused(const char *words)
 	const char *at = words;
 	bool first = true;
 
+	if (is_shortage(words))
+		return false;
+
 	for (; at != NULL && *at != '\0'; at = strchr(at, '\n'), at += at != NULL) {
 		/* A name that has no address now may have one later. */
-		if (begins_with(at, "could not translate host name") ||
-		    begins_with(at, "out of memory"))
+		if (begins_with(at, "could not translate host name"))
 			return false;
 		/* What begins otherwise is about the connection string, or goes on with an attempt.
 		 */

@@ -2,6 +2,8 @@
 import resource
 import socket
 
+import pytest
+
 from harness.waiting import until
 from harness.writers import insert
 
@@ -94,3 +96,21 @@ def closed(connections):
         except OSError:
             count += 1
     return count
+
+
+@pytest.mark.parametrize("count", (4, 8, 12, 31))
+def test_a_limit_too_low_to_work(empty_database, new_relay, count):
+    """It ends with the reason, and not by a library that cannot go on."""
+    relay = new_relay(kafka={"embedded": True, "bootstrap_servers": None})
+    relay.process.argv = ["prlimit", f"--nofile={count}", "--"] + relay.process.argv
+    assert relay.start(wait=False).wait_exit() == 1
+    assert relay.log_contains(f"the limit of open files is {count}, and the relay needs at least 32")
+
+
+@pytest.mark.parametrize("broker", ({}, {"embedded": True, "bootstrap_servers": None}))
+def test_the_lowest_limit(database, new_relay, broker):
+    relay = new_relay(kafka=broker)
+    relay.process.argv = ["prlimit", "--nofile=32", "--"] + relay.process.argv
+    relay.start()
+    insert(database, 10)
+    database.wait_empty()

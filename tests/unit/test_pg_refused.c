@@ -1,6 +1,7 @@
 /*
  * test_pg_refused.c - which failures to connect cannot be waited out, by what libpq says of them
  */
+#include "pg_dsn.h"
 #include "pg_rig.h"
 
 #include <sys/resource.h>
@@ -115,6 +116,15 @@ static void test_without_descriptors(void **state)
 	assert_non_null(strstr(why, "Too many open files"));
 }
 
+static void test_words_of_a_shortage(void **state)
+{
+	(void)state;
+	assert_false(pg_dsn_is_refused("could not look up local user ID 0: Too many open files\n"));
+	assert_false(pg_dsn_is_refused("out of memory\n"));
+	assert_true(pg_dsn_is_refused("local user with ID 54321 does not exist\n"));
+	assert_false(pg_dsn_is_refused(""));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -126,6 +136,7 @@ int main(void)
 	    TEST(test_certificates),
 	    TEST(test_no_tls_where_it_is_required),
 	    TEST(test_without_descriptors),
+	    TEST(test_words_of_a_shortage),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,6 +16,8 @@ struct outbox_ids {
 
 /* The events of the batch that are in this state. */
 void outbox_ids_collect(struct outbox_ids *ids, const struct batch *batch, enum event_state state);
+/* The rejected ones, with their words: as they are in a UTF-8 database, else in ASCII only. */
+void outbox_ids_rejected(struct outbox_ids *ids, const struct batch *batch, bool utf8);
 void outbox_ids_free(struct outbox_ids *ids);
 
 #endif

@@ -68,6 +68,9 @@ void pg_sync(struct pg *pg);
 /* The backend process as the client was told at connect; a pooler tells a number of its own. */
 int pg_backend(const struct pg *pg);
 
+/* Whether the database's encoding is UTF-8. */
+bool pg_is_utf8(const struct pg *pg);
+
 /* Grows whenever something has arrived, be it a part of an answer only. */
 unsigned pg_reads(const struct pg *pg);
 

@@ -2,6 +2,7 @@
  * config_read.c - reads a configuration file, and says all that is wrong with it
  */
 #include "config_table.h"
+#include "text.h"
 #include "xalloc.h"
 
 #include <libconfig.h>
@@ -69,7 +70,7 @@ static void add_problem(struct reader *reader, struct place place, const char *f
 	char *text;
 
 	va_start(args, format);
-	vsnprintf(what.text, sizeof(what.text), format, args);
+	text_vprint(what.text, sizeof(what.text), format, args);
 	va_end(args);
 	if (place.line > 0)
 		text = xasprintf("%s%s%s:%u: %s", place.directory, place.separator, place.file,

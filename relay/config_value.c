@@ -2,6 +2,7 @@
  * config_value.c - the value of an option: from text, compared, exchanged, freed
  */
 #include "config_table.h"
+#include "text.h"
 #include "units.h"
 #include "xalloc.h"
 
@@ -41,8 +42,11 @@ static struct quoted quote(const char *shown)
 {
 	struct quoted quoted;
 
-	if (snprintf(quoted.text, sizeof(quoted.text), "\"%s\"", shown) >= (int)sizeof(quoted.text))
-		strcpy(quoted.text + sizeof(quoted.text) - 5, "...\"");
+	if (snprintf(quoted.text, sizeof(quoted.text), "\"%s\"", shown) >=
+	    (int)sizeof(quoted.text)) {
+		text_print(quoted.text, sizeof(quoted.text) - 4, "\"%s", shown);
+		strcat(quoted.text, "...\"");
+	}
 	for (char *c = quoted.text; *c != '\0'; c++) {
 		if ((unsigned char)*c < ' ' || *c == 0x7f)
 			*c = '?';

@@ -3,9 +3,10 @@
  */
 #include "error.h"
 
+#include "text.h"
+
 #include <assert.h>
 #include <stdarg.h>
-#include <stdio.h>
 
 bool error_set(struct error *err, const char *format, ...)
 {
@@ -13,7 +14,7 @@ bool error_set(struct error *err, const char *format, ...)
 
 	assert(err != NULL);
 	va_start(args, format);
-	vsnprintf(err->text, sizeof(err->text), format, args);
+	text_vprint(err->text, sizeof(err->text), format, args);
 	va_end(args);
 	return false;
 }

@@ -5,6 +5,7 @@
 #include "clock.h"
 #include "kafka_internal.h"
 #include "log.h"
+#include "text.h"
 #include "verdict.h"
 #include "xalloc.h"
 
@@ -51,7 +52,7 @@ void kafka_trouble(struct kafka *kafka, const struct topic *topic, const char *f
 	va_list args;
 
 	va_start(args, format);
-	vsnprintf(kafka->trouble.text, sizeof(kafka->trouble.text), format, args);
+	text_vprint(kafka->trouble.text, sizeof(kafka->trouble.text), format, args);
 	va_end(args);
 	kafka->trouble.topic = topic;
 	kafka->trouble.at_us = clock_monotonic_us();

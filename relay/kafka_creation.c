@@ -6,6 +6,7 @@
  * name that collides with another topic's, a policy, a right that is missing.
  */
 #include "kafka_internal.h"
+#include "text.h"
 
 void kafka_ask_creation(rd_kafka_t *rk, const char *topic, int timeout_ms, void *opaque,
 			rd_kafka_queue_t *queue)
@@ -44,8 +45,8 @@ bool kafka_creation_refused(rd_kafka_event_t *answer, char why[KAFKA_CREATION_WO
 	results = rd_kafka_CreateTopics_result_topics(result, &count);
 	if (count == 0 || !is_about_the_topic(rd_kafka_topic_result_error(results[0])))
 		return false;
-	snprintf(why, KAFKA_CREATION_WORDS, "%s (%s)",
-		 rd_kafka_topic_result_error_string(results[0]),
-		 rd_kafka_err2name(rd_kafka_topic_result_error(results[0])));
+	text_print(why, KAFKA_CREATION_WORDS, "%s (%s)",
+		   rd_kafka_topic_result_error_string(results[0]),
+		   rd_kafka_err2name(rd_kafka_topic_result_error(results[0])));
 	return true;
 }

@@ -3,6 +3,7 @@
  */
 #include "clock.h"
 #include "kafka_internal.h"
+#include "text.h"
 #include "xalloc.h"
 
 #include <limits.h>
@@ -55,9 +56,9 @@ static void on_error(rd_kafka_t *rk, int code, const char *reason, void *opaque)
 	}
 	/* That all are down says less than what came before it. */
 	if (code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN && !kafka_is_closed(reason))
-		snprintf(probe->last_error, sizeof(probe->last_error), "%s", reason);
+		text_print(probe->last_error, sizeof(probe->last_error), "%s", reason);
 	else if (probe->last_error[0] == '\0')
-		snprintf(probe->last_error, sizeof(probe->last_error), KAFKA_CLOSED_WORDS);
+		text_print(probe->last_error, sizeof(probe->last_error), KAFKA_CLOSED_WORDS);
 	if (code == RD_KAFKA_RESP_ERR__AUTHENTICATION || code == RD_KAFKA_RESP_ERR__SSL)
 		give_up_in(probe, REFUSED_MS);
 	if (strcmp(probe->last_error, KAFKA_CLOSED_WORDS) == 0)
@@ -152,9 +153,9 @@ static void settings_get(struct probe *probe, rd_kafka_ResourceType_t type, cons
 		settings->resource = resources[0];
 	settings->problem[0] = '\0';
 	if (settings->code != RD_KAFKA_RESP_ERR_NO_ERROR)
-		snprintf(settings->problem, sizeof(settings->problem),
-			 "its settings cannot be read: %s (%s)", rd_kafka_err2name(settings->code),
-			 rd_kafka_err2str(settings->code));
+		text_print(settings->problem, sizeof(settings->problem),
+			   "its settings cannot be read: %s (%s)",
+			   rd_kafka_err2name(settings->code), rd_kafka_err2str(settings->code));
 	rd_kafka_queue_destroy(queue);
 	rd_kafka_ConfigResource_destroy(resource);
 	rd_kafka_AdminOptions_destroy(options);

@@ -8,6 +8,7 @@
 #include "clock.h"
 #include "kafka_internal.h"
 #include "log.h"
+#include "text.h"
 #include "xalloc.h"
 
 #include <stdlib.h>
@@ -203,8 +204,8 @@ void kafka_topic_failed(struct kafka *kafka, struct topic *topic, rd_kafka_resp_
 
 	topic->state = TOPIC_UNKNOWN;
 	topic->wanted_us = clock_monotonic_us();
-	snprintf(what, sizeof(what), "cannot be written: %s (%s)", rd_kafka_err2name(code),
-		 rd_kafka_err2str(code));
+	text_print(what, sizeof(what), "cannot be written: %s (%s)", rd_kafka_err2name(code),
+		   rd_kafka_err2str(code));
 	trouble(kafka, topic, what);
 }
 
@@ -284,10 +285,11 @@ static void unanswered(struct kafka *kafka, struct topic *topic, const char *why
 		       clock_monotonic_us() + backoff_us(topic->failures++, &kafka->random));
 		return;
 	}
-	snprintf(what, sizeof(what),
-		 "is not usable yet: the cluster's controller does not tell its settings (%s); see "
-		 "that it runs, and that the address it advertises can be reached from here",
-		 why);
+	text_print(
+	    what, sizeof(what),
+	    "is not usable yet: the cluster's controller does not tell its settings (%s); see "
+	    "that it runs, and that the address it advertises can be reached from here",
+	    why);
 	trouble(kafka, topic, what);
 }
 

@@ -4,6 +4,7 @@
 #include "log.h"
 
 #include "clock.h"
+#include "text.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -53,24 +54,6 @@ static void put_string(struct line *line, const char *text)
 	put(line, text, strlen(text));
 }
 
-/* The length of the well-formed UTF-8 sequence at s (NUL-terminated), or 0: not an overlong form, a
- * surrogate or beyond U+10FFFF. */
-static size_t utf8_length(const unsigned char *s)
-{
-	size_t len, i;
-
-	if (s[0] < 0x80)
-		return 1;
-	len = s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : s[0] < 0xf5 ? 4 : 0;
-	for (i = 1; i < len; i++)
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
-	    (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
-		return 0;
-	return len;
-}
-
 /* Writes the character at s (of len bytes, not well-formed if 0) as the format wants it. */
 static size_t encode(char out[8], const unsigned char *s, size_t len, enum log_format format)
 {
@@ -96,7 +79,7 @@ static void put_message(struct line *line, const char *message, enum log_format 
 
 	while (*s != '\0') {
 		char out[8];
-		size_t len = utf8_length(s);
+		size_t len = text_character((const char *)s);
 		size_t out_len = encode(out, s, len, format);
 
 		if (line->used + out_len > limit) {

@@ -367,7 +367,7 @@ static void tell_bare_letters(const struct batch *batch)
 static void set_some_aside(struct outbox *outbox, const struct batch *batch)
 {
 	struct outbox_ids ids;
-	outbox_ids_collect(&ids, batch, EVENT_REJECTED);
+	outbox_ids_rejected(&ids, batch, pg_is_utf8(outbox->pg));
 	struct pg_param params[] = {pg_param_text(ids.ids), pg_param_text(ids.identities),
 				    pg_param_text(ids.reasons), pg_param_text(ids.errors)};
 	if (ids.count > 0)

@@ -12,6 +12,7 @@
 #include "outbox_internal.h"
 #include "plants.h"
 #include "spread.h"
+#include "text.h"
 #include "xalloc.h"
 
 #include <stdio.h>
@@ -106,7 +107,7 @@ static void tell_busy(struct outbox *outbox, const struct sight *sight)
 	if (sight->previous) {
 		snprintf(why, sizeof(why), "this relay's previous session still has its shards");
 	} else if (source->obstacle[0] != '\0') {
-		snprintf(why, sizeof(why), "%s", source->obstacle);
+		text_print(why, sizeof(why), "%s", source->obstacle);
 	} else if (sight->other_layout >= 0) {
 		tell_others_words(outbox, sight->other_layout, why, sizeof(why));
 	} else if (sight->view.paused) {

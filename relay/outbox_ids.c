@@ -3,6 +3,7 @@
  */
 #include "outbox_ids.h"
 
+#include "text.h"
 #include "xalloc.h"
 
 #include <stdio.h>
@@ -71,14 +72,19 @@ static void add_identity(struct literal *literal, struct slice identity)
 	put(literal, "NULL", 4);
 }
 
-/* Words may have been cut in the middle of a character, or hold one that the database's encoding
- * lacks; the server would refuse the whole statement, time and again. */
-static void add_words(struct literal *literal, const char *words)
+/* Words may hold bytes that are no character, or a character that the database's encoding lacks;
+ * the server would refuse the whole statement, time and again. */
+static void add_words(struct literal *literal, const char *words, bool utf8)
 {
 	char *plain = xstrdup(words != NULL ? words : "");
-	for (char *c = plain; *c != '\0'; c++)
-		if (*c & 0x80)
-			*c = '?';
+	for (char *c = plain; *c != '\0';) {
+		size_t len = text_character(c);
+		if (len == 0 || (len > 1 && !utf8)) {
+			*c++ = '?';
+			continue;
+		}
+		c += len;
+	}
 	add_text(literal, slice_of(plain));
 	free(plain);
 }
@@ -91,7 +97,8 @@ static char *finish(struct literal *literal)
 	return literal->text;
 }
 
-void outbox_ids_collect(struct outbox_ids *ids, const struct batch *batch, enum event_state state)
+static void collect(struct outbox_ids *ids, const struct batch *batch, enum event_state state,
+		    bool utf8)
 {
 	struct literal numbers = {0}, identities = {0}, reasons = {0}, errors = {0};
 	struct batch_walk walk;
@@ -105,12 +112,22 @@ void outbox_ids_collect(struct outbox_ids *ids, const struct batch *batch, enum 
 		if (state != EVENT_REJECTED)
 			continue;
 		add_text(&reasons, slice_of(reject_reason_name(e->reason)));
-		add_words(&errors, e->why);
+		add_words(&errors, e->why, utf8);
 	}
 	ids->ids = finish(&numbers);
 	ids->identities = finish(&identities);
 	ids->reasons = finish(&reasons);
 	ids->errors = finish(&errors);
+}
+
+void outbox_ids_collect(struct outbox_ids *ids, const struct batch *batch, enum event_state state)
+{
+	collect(ids, batch, state, false);
+}
+
+void outbox_ids_rejected(struct outbox_ids *ids, const struct batch *batch, bool utf8)
+{
+	collect(ids, batch, EVENT_REJECTED, utf8);
 }
 
 void outbox_ids_free(struct outbox_ids *ids)

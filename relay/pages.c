@@ -4,6 +4,7 @@
 #include "pages.h"
 
 #include "clock.h"
+#include "text.h"
 #include "xalloc.h"
 
 #include <jansson.h>
@@ -63,7 +64,7 @@ static int readyz_page(void *arg, char **body, size_t *len)
 	if (status.standby[0] != '\0') {
 		char text[400];
 		bool ready = !status.abstains && status.obstacle[0] == '\0';
-		snprintf(text, sizeof(text), "standing by: %s\n", status.standby);
+		text_print(text, sizeof(text), "standing by: %s\n", status.standby);
 		return text_page(body, len, ready ? 200 : 503, text);
 	}
 	if (!p->metrics->connected[PEER_DATABASE])

@@ -494,6 +494,13 @@ int pg_backend(const struct pg *pg)
 	return PQbackendPID(pg->conn);
 }
 
+bool pg_is_utf8(const struct pg *pg)
+{
+	const char *encoding = PQparameterStatus(pg->conn, "server_encoding");
+
+	return encoding != NULL && strcmp(encoding, "UTF8") == 0;
+}
+
 unsigned pg_reads(const struct pg *pg)
 {
 	return pg->reads;

@@ -6,6 +6,7 @@
 
 #include "log.h"
 #include "plants.h"
+#include "text.h"
 #include "xalloc.h"
 
 #include <stdio.h>
@@ -331,7 +332,7 @@ static void on_broken(void *owner, const char *why)
 	struct worker *worker = owner;
 	if (strncmp(worker->broken_why, why, sizeof(worker->broken_why) - 1) != 0)
 		worker->broken_told = (struct thinned){0};
-	snprintf(worker->broken_why, sizeof(worker->broken_why), "%s", why);
+	text_print(worker->broken_why, sizeof(worker->broken_why), "%s", why);
 	if (thinned_due(&worker->broken_told, worker_now_us(worker), REPEAT_US))
 		log_warning("the producer must be rebuilt: %s; what was not acknowledged is "
 			    "published again%s",

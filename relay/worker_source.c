@@ -5,6 +5,7 @@
 
 #include "log.h"
 #include "plants.h"
+#include "text.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -49,7 +50,7 @@ static void on_busy(void *owner, const char *why)
 	struct worker *worker = owner;
 	if (strcmp(worker->standby_for, why) != 0)
 		log_info("standing by: %s", why);
-	snprintf(worker->standby_for, sizeof(worker->standby_for), "%s", why);
+	text_print(worker->standby_for, sizeof(worker->standby_for), "%s", why);
 	connected(worker, false);
 	/* Whoever has them tells. */
 	worker->metrics->depth = worker->metrics->oldest_age_seconds = 0;

@@ -90,7 +90,7 @@ static void test_hostile_identities(void **state)
 	outbox_ids_free(&ids);
 }
 
-/* The server would refuse words that were cut in the middle of a character. */
+/* The server would refuse bytes that are no character, and characters that its encoding lacks. */
 static void test_reasons_and_words(void **state)
 {
 	const struct slice identities[] = {slice_of("a"), slice_of("b")};
@@ -99,9 +99,12 @@ static void test_reasons_and_words(void **state)
 	given(2, identities);
 	batch_reject(&batch, event(0), REJECT_HEADERS, "member \"\xc3\xa9\xc3\" is no \\text");
 	batch_reject(&batch, event(1), REJECT_TOO_LARGE, NULL);
-	outbox_ids_collect(&ids, &batch, EVENT_REJECTED);
+	outbox_ids_rejected(&ids, &batch, false);
 	assert_string_equal(ids.reasons, "{\"headers\",\"too_large\"}");
 	assert_string_equal(ids.errors, "{\"member \\\"???\\\" is no \\\\text\",\"\"}");
+	outbox_ids_free(&ids);
+	outbox_ids_rejected(&ids, &batch, true);
+	assert_string_equal(ids.errors, "{\"member \\\"\xc3\xa9?\\\" is no \\\\text\",\"\"}");
 	outbox_ids_free(&ids);
 }
 

@@ -1,0 +1,20 @@
+/*
+ * text.h - UTF-8: characters, and text that is cut between two of them
+ */
+#ifndef OUTBOX_TEXT_H
+#define OUTBOX_TEXT_H
+
+#include <stdarg.h>
+#include <stddef.h>
+
+/* The length of the well-formed UTF-8 sequence at s (NUL-terminated), or 0: not an overlong form, a
+ * surrogate or beyond U+10FFFF. */
+size_t text_character(const char *s);
+
+/* As snprintf and vsnprintf; what does not fit is cut off between two characters. */
+void text_print(char *out, size_t size, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void text_vprint(char *out, size_t size, const char *format, va_list args)
+    __attribute__((format(printf, 3, 0)));
+
+#endif

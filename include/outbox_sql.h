@@ -38,6 +38,7 @@ struct outbox_column {
 struct ids_seen {
 	int64_t last;		     /* DRAWN_UNKNOWN: nothing drawn, or no sequence */
 	int64_t sequence_file, file; /* 0: not known */
+	int64_t found;		     /* the highest id just below the floor; 0: none */
 };
 
 /* A table that holds rows: the outbox itself, or a partition of it. */

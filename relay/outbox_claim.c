@@ -220,7 +220,12 @@ static void on_ids(struct outbox *outbox, PGresult *result)
 			       .sequence_file =
 				   pg_get_int8(PQgetvalue(result, 0, IDS_SEQUENCE_FILE)),
 			       .file = pg_get_int8(PQgetvalue(result, 0, IDS_FILE))};
-	bool found = PQgetvalue(result, 0, IDS_FOUND)[0] != '\0'; /* a binary boolean */
+	/* A row that a claim could not remove stays: it is news once. */
+	if (!PQgetisnull(result, 0, IDS_FOUND))
+		now.found = pg_get_int8(PQgetvalue(result, 0, IDS_FOUND));
+	else if (outbox->asked[0].floor <= 0)
+		now.found = before->found;
+	bool found = now.found != 0 && now.found != before->found;
 	gathering->set_back |= found || is_set_back(before, &now);
 	*before = now;
 	PQclear(result);

@@ -211,10 +211,11 @@ char *outbox_sql_ids(const struct outbox_shape *shape, size_t leaf)
 	char *last = last_drawn(shape), *sequence_file = file_of(shape->sequence);
 	char *file = file_of(shape->leaves[leaf].oid);
 	char *id = outbox_sql_quoted(shape->names->id), *mine = outbox_sql_mine(shape, "$3");
-	char *sql = xasprintf("SELECT %s, %s, %s, EXISTS (SELECT FROM ONLY %s AS t WHERE "
-			      "t.%s > $1::int8 AND t.%s <= $2::int8%s%s)",
-			      last, sequence_file, file, shape->leaves[leaf].table, id, id,
-			      outbox_sql_unpublished(shape), mine);
+	char *sql =
+	    xasprintf("SELECT %s, %s, %s, (SELECT t.%s::int8 FROM ONLY %s AS t WHERE "
+		      "t.%s > $1::int8 AND t.%s <= $2::int8%s%s ORDER BY t.%s DESC LIMIT 1)",
+		      last, sequence_file, file, id, shape->leaves[leaf].table, id, id,
+		      outbox_sql_unpublished(shape), mine, id);
 	free(last);
 	free(sequence_file);
 	free(file);

@@ -20,6 +20,7 @@ struct claims {
 	int64_t asked[CLAIMS_UNDER_WAY]; /* rows of each ask under way, oldest first */
 	unsigned under_way;
 	bool dry;	     /* one came back short: there is nothing more for this batch */
+	int64_t most;	     /* rows of a claim, while one that fails is looked for; 0: no limit */
 	int64_t event_bytes; /* running average size of an event */
 };
 
@@ -38,6 +39,10 @@ void claims_next(struct claims *claims, const struct claims_limits *limits, size
 
 /* The oldest claim has been answered; full: with as many events as it had asked for. */
 void claims_answered(struct claims *claims, bool full);
+
+/* The oldest claim has failed at one of its events: ask for half as many. While that lasts, a
+ * batch is one claim, so that nothing else is lost with it; each success doubles the number. */
+void claims_failed(struct claims *claims);
 
 /* A batch holds so many events of so many bytes. */
 void claims_learn(struct claims *claims, size_t events, size_t bytes);

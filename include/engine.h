@@ -57,6 +57,8 @@ enum engine_event {
 	ON_CLAIMED, /* first, last, count; its chunk is in the batch already */
 	ON_SETTLED, /* its batch has been cleared already */
 	ON_WITHDRAWN,
+	ON_FAILED,    /* narrow, wait; the source has rolled back by itself */
+	ON_RELEASED,  /* what was held can go */
 	ON_RECOVERED, /* likewise */
 	ON_OBSERVED,  /* drawn, writers */
 	ON_RUNG,
@@ -87,7 +89,10 @@ struct engine_input {
 	int64_t drawn;
 	const struct writers *writers;
 	bool has_bell, company, gained, relief;
-	bool owes; /* the source remembers removals that may not be durable yet */
+	bool narrow, wait;
+	bool held;     /* some events cannot be claimed, see source.h */
+	bool releases; /* some that could not be can be by now */
+	bool owes;     /* the source remembers removals that may not be durable yet */
 };
 
 enum engine_do {
@@ -168,6 +173,8 @@ struct engine {
 	struct claims claims;
 	enum engine_cause cause;
 	unsigned failures;   /* sessions lost in a row */
+	unsigned refusals;   /* transactions that failed in a row, without a cause found */
+	int64_t retry_at_us; /* nothing is claimed before */
 	int64_t rung_off_us; /* when a ring for nobody was last answered */
 	uint64_t random;     /* state of the jitter's generator */
 };

@@ -14,10 +14,25 @@ struct outbox_ids {
 	char *reasons, *errors; /* owned; of rejected events */
 };
 
-/* The events of the batch that are in this state. */
-void outbox_ids_collect(struct outbox_ids *ids, const struct batch *batch, enum event_state state);
-/* The rejected ones, with their words: as they are in a UTF-8 database, else in ASCII only. */
-void outbox_ids_rejected(struct outbox_ids *ids, const struct batch *batch, bool utf8);
+/* A row to be settled. */
+struct outbox_ids_item {
+	int64_t id;
+	struct slice identity;	      /* borrowed */
+	const struct event *rejected; /* borrowed; NULL: it is published */
+};
+
+/* Of so many items those that are published. */
+void outbox_ids_published(struct outbox_ids *ids, const struct outbox_ids_item *items,
+			  size_t count);
+
+/* Those that are rejected, with their words: as they are in a UTF-8 database, else in ASCII only.
+ */
+void outbox_ids_rejected(struct outbox_ids *ids, const struct outbox_ids_item *items, size_t count,
+			 bool utf8);
+
+/* The acknowledged events of a batch. */
+void outbox_ids_delivered(struct outbox_ids *ids, const struct batch *batch);
+
 void outbox_ids_free(struct outbox_ids *ids);
 
 #endif

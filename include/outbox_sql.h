@@ -75,6 +75,8 @@ struct outbox_shape {
  * because somebody else has locked them or one before them of their key; CUT_HELD_FULL: likewise,
  * and there are as many as it was asked for, so that the next claim finds more. */
 enum { CUT_BYTES = 1, CUT_HELD = 2, CUT_HELD_FULL = 3 };
+/* Places (int4): how many rows the statement meant to take; the result has fewer if a trigger kept
+ * some. -1 in a row that came back unmarked. */
 enum {
 	CLAIM_ID,
 	CLAIM_CREATED,
@@ -82,6 +84,7 @@ enum {
 	CLAIM_WITHHELD,
 	CLAIM_HEADERS,
 	CLAIM_CUT,
+	CLAIM_PLACES,
 	CLAIM_FIELDS
 };
 
@@ -95,11 +98,17 @@ bool outbox_shape_check(const struct outbox_shape *shape, struct error *err);
 bool outbox_type_is_native(uint32_t type);
 
 /* Statements on one leaf. Where shards are told apart by a hash, a last parameter of claims, gauges
- * and what is left says which are meant, as int8[]. What is settled may be of any.
+ * and what is left says which are meant, as int8[]. What is settled may be of any. "held" is an
+ * int8[] or NULL: rows of these keys, or of these ids where there is no order, are left out.
  *
- * The claim: $1 first id, $2 rows, $3 bytes; fails at a row whose text is much longer than what is
- * stored. Exact: takes any row, one at a time, by $1 only. */
+ * The claim: $1 first id, $2 rows, $3 bytes, $4 held; fails at a row whose text is much longer than
+ * what is stored. Exact: takes any row, one at a time: $1 first id, $2 held. */
 char *outbox_sql_claim(const struct outbox_shape *shape, size_t leaf, bool exact);
+/* The row that an exact claim with these parameters would take, in the columns ROW_*; locks it. */
+char *outbox_sql_suspect(const struct outbox_shape *shape, size_t leaf);
+/* $1 int8[] ids, $2 text[] event ids: those that are still to be settled, in the columns ROW_*. */
+char *outbox_sql_still(const struct outbox_shape *shape, size_t leaf);
+enum { ROW_ID, ROW_IDENTITY, ROW_KEY };
 char *outbox_sql_settle(const struct outbox_shape *shape,
 			size_t leaf); /* $1 int8[] ids, $2 text[] event ids */
 /* $1, $2 as above, $3 text[] reasons, $4 text[] errors. extra: with the columns that have no place
@@ -108,7 +117,8 @@ char *outbox_sql_set_aside(const struct outbox_shape *shape, size_t leaf, bool e
 char *outbox_sql_gauges(const struct outbox_shape *shape, size_t leaf); /* $1 first id */
 char *outbox_sql_purge(const struct outbox_shape *shape, size_t leaf, int64_t retention_ms);
 
-char *outbox_sql_left(const struct outbox_shape *shape, size_t leaf); /* $1 first id: the next id */
+/* $1 first id, $2 held: the next id. */
+char *outbox_sql_left(const struct outbox_shape *shape, size_t leaf);
 
 /* When session "a" of pg_stat_activity started, in microseconds; NULL of another role's. */
 #define OUTBOX_SQL_STARTED "(extract(epoch FROM a.backend_start) * 1000000)::int8"

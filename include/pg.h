@@ -1,10 +1,10 @@
 /*
  * pg.h - one Postgres session on the event loop: libpq's pipeline mode as asks and answers
  *
- * Asks are queued and sent at once; answers come in the order of the asks. Anything the server does
- * not expect to happen (an error of any kind, a closed socket) ends the session: failed() is called
- * once, no answer comes after it. Nothing is ever called from inside an ask. Only the Postgres
- * layer includes this.
+ * Asks are queued and sent at once; answers come in the order of the asks. An error that the server
+ * answers to an ask is offered to refused(); unless its owner goes on, and after whatever else ends
+ * a session (a closed socket, a FATAL error), failed() is called once and no answer comes after it.
+ * Nothing is ever called from inside an ask. Only the Postgres layer includes this.
  *
  * DNS is the one thing that may block: libpq resolves host names synchronously.
  */
@@ -21,7 +21,7 @@
 
 struct pg;
 
-/* What ended a session. */
+/* What ended a session, or why the server refused an ask. */
 struct pg_failure {
 	const char *why; /* SQLSTATE and primary message only, never a row's contents */
 	/* Trying again without somebody mending something is no use (a wrong password, a missing
@@ -37,6 +37,9 @@ struct pg_events {
 	void (*answered)(void *owner, int tag, PGresult *result);
 	/* sender: the process id of its backend. */
 	void (*notified)(void *owner, const char *channel, const char *payload, int sender);
+	/* The server has refused an ask and skips the rest of its group; an explicit transaction
+	 * must be rolled back. True: the session goes on. Otherwise it ends with failed(). */
+	bool (*refused)(void *owner, const struct pg_failure *failure);
 	void (*failed)(void *owner, const struct pg_failure *failure);
 };
 

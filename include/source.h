@@ -15,7 +15,7 @@
 #include "writers.h"
 
 struct claim {
-	bool opens;    /* begins the transaction */
+	bool opens;    /* begins the transaction; with floor 0: what is released may be taken */
 	bool observes; /* answer observed() before claimed() */
 	int64_t floor; /* take events whose id is greater; 0 takes all */
 	int64_t rows;  /* at most so many, > 0 */
@@ -28,6 +28,13 @@ struct gauges {
 	double oldest_age_seconds; /* 0 when nothing waits */
 	double dead_letters;
 	bool unfinished; /* there is more housekeeping to do soon */
+};
+
+/* Why the database refused a transaction. */
+struct source_failure {
+	const char *why; /* NULL: the cause is being looked for, or known by now as a held event */
+	bool narrow;	 /* the next claim is to ask for fewer events: one of them is the cause */
+	bool wait;	 /* it concerns all events: try again later */
 };
 
 struct source_events {
@@ -46,6 +53,10 @@ struct source_events {
 	void (*settled)(void *owner);
 	/* The transaction is rolled back. */
 	void (*withdrawn)(void *owner);
+	/* The same, unasked: the database refused a claim, or the COMMIT. The session is kept. */
+	void (*failed)(void *owner, const struct source_failure *failure);
+	/* Held events can go: worth a claim of all. */
+	void (*released)(void *owner);
 	/* The detached batch is settled. */
 	void (*recovered)(void *owner);
 	/* Ids up to drawn have been given out (or DRAWN_UNKNOWN), and these transactions may yet
@@ -113,6 +124,12 @@ struct source {
 	char obstacle[320];
 	bool company; /* other relays are there, or shards that this one does not own */
 	struct shards shards;
+	/* Events that the database does not let go: they are not claimed, nor is what follows them
+	 * in their order. */
+	size_t held;	      /* of these, not published yet */
+	size_t held_keys;     /* with those that are published */
+	bool releases;	      /* some may be taken again, by a claim of all */
+	const char *held_why; /* words about one of them; "" if there is none */
 };
 
 #endif

@@ -60,6 +60,11 @@ struct worker_status {
 	bool abstains;	      /* none is ours for want of the sink */
 	const char *standby;  /* why none is ours though the database answers; "" if one is */
 	const char *obstacle; /* what keeps relays from shards until somebody acts; "": nothing */
+	/* What the database refuses; "" if nothing. Stopped: no event can be published meanwhile.
+	 */
+	const char *refusal;
+	bool stopped_by_refusal;
+	size_t held_keys; /* keys that wait behind an event that cannot be removed */
 	const struct shards *shards;
 	const char *trouble; /* why the sink gets no event through; "" if it does */
 	bool waiting;	     /* events wait */

@@ -8,6 +8,9 @@
 /* No claim but a batch's very last is smaller than this: each costs a round trip. */
 enum { SMALLEST = 400, FIRST_GUESS_BYTES = 1024 };
 
+/* Claims of so many rows are no longer held to a limit. */
+enum { MOST_AT_LAST = 4096 };
+
 static int64_t min64(int64_t a, int64_t b)
 {
 	return a < b ? a : b;
@@ -47,7 +50,7 @@ static int64_t bytes_left(const struct claims *claims, const struct claims_limit
 bool claims_want(const struct claims *claims, const struct claims_limits *limits, size_t events,
 		 size_t bytes)
 {
-	return !claims->dry && claims->under_way < CLAIMS_UNDER_WAY &&
+	return !claims->dry && claims->most == 0 && claims->under_way < CLAIMS_UNDER_WAY &&
 	       rows_left(claims, limits, events) > 0 && bytes_left(claims, limits, bytes) > 0;
 }
 
@@ -59,6 +62,8 @@ void claims_next(struct claims *claims, const struct claims_limits *limits, size
 	assert(claims->under_way < CLAIMS_UNDER_WAY);
 	claim->bytes = bytes_left(claims, limits, bytes);
 	rows = min64(min64(rows, limits->claim_rows), claim->bytes / claims->event_bytes);
+	if (claims->most > 0)
+		rows = min64(rows, claims->most);
 	claim->rows = rows > 0 ? rows : 1;
 	claims->asked[claims->under_way++] = claim->rows;
 }
@@ -71,6 +76,13 @@ void claims_answered(struct claims *claims, bool full)
 	claims->under_way--;
 	if (!full)
 		claims->dry = true;
+	claims->most = claims->most < MOST_AT_LAST ? claims->most * 2 : 0;
+}
+
+void claims_failed(struct claims *claims)
+{
+	assert(claims->under_way > 0);
+	claims->most = claims->asked[0] > 1 ? claims->asked[0] / 2 : 1;
 }
 
 void claims_learn(struct claims *claims, size_t events, size_t bytes)

@@ -158,24 +158,15 @@ static bool fleet_is_due(const struct step *s)
 static void begin_sweep_if_due(struct step *s)
 {
 	struct engine *engine = s->engine;
-	if (s->input->now_us < engine->sweep_at_us)
+	if (s->input->now_us < engine->sweep_at_us && !s->input->releases)
 		return;
 	engine->sweep_at_us = s->input->now_us + engine->options.sweep_us;
 	engine->sweeping = true;
 }
 
-static void housekeep_if_due(struct step *s)
-{
-	struct engine *engine = s->engine;
-	if (s->input->now_us < engine->housekeep_at_us)
-		return;
-	engine->housekeep_at_us = s->input->now_us + engine->options.housekeep_us;
-	engine_act(s, DO_HOUSEKEEP);
-}
-
 static void open_batch(struct step *s, bool observes)
 {
-	housekeep_if_due(s);
+	engine_housekeep_if_due(s);
 	begin_sweep_if_due(s);
 	engine_enter(s->engine, ENGINE_CLAIMING);
 	claim_first(s, observes);
@@ -189,7 +180,7 @@ static void hold(struct step *s)
 	/* The gauges are to show what has just been rolled back. */
 	if (s->engine->state == ENGINE_WITHDRAWING)
 		s->engine->housekeep_at_us = 0;
-	housekeep_if_due(s);
+	engine_housekeep_if_due(s);
 	engine_enter(s->engine, ENGINE_HOLDING);
 	engine_set_timer(s, HOLDING_US);
 }
@@ -233,6 +224,8 @@ void engine_resume(struct step *s, bool observes)
 		return;
 	}
 	engine_rebuild_if_broken(s);
+	if (engine_waits_for_database(s))
+		return;
 	if (sink_usable(engine))
 		open_batch(s, observes);
 	else
@@ -408,7 +401,7 @@ static void on_claimed(struct step *s)
 	}
 	int64_t floor = engine->horizon.floor;
 	/* Not sooner: a session that opens and fails at its first claim is no success. */
-	engine->failures = 0;
+	engine->failures = engine->refusals = 0;
 	horizon_claimed(&engine->horizon, input->count, input->last, input->upto);
 	claims_learn(&engine->claims, batch->events, batch->bytes);
 	if (input->count > 0)
@@ -570,6 +563,8 @@ static handler_fn *const handlers[] = {
     [ON_CLAIMED] = on_claimed,
     [ON_SETTLED] = on_settled,
     [ON_WITHDRAWN] = on_no_transaction,
+    [ON_FAILED] = engine_on_failed,
+    [ON_RELEASED] = engine_on_released,
     [ON_RECOVERED] = on_no_transaction,
     [ON_OBSERVED] = on_observed,
     [ON_RUNG] = engine_on_rung,

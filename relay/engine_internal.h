@@ -44,6 +44,14 @@ void engine_rest(struct step *s, int64_t until_us);
  * should it be a claim, it is to read the writers first. */
 void engine_resume(struct step *s, bool observes);
 
+/* The gauges, old rows, held events: every few seconds. */
+void engine_housekeep_if_due(struct step *s);
+
+/* engine_refused.c. Waits: nothing is claimed for now, and the timer runs. */
+bool engine_waits_for_database(struct step *s);
+void engine_on_failed(struct step *s);
+void engine_on_released(struct step *s);
+
 /* The handlers of engine_session.c. */
 void engine_on_acquired(struct step *s);
 void engine_on_busy(struct step *s);

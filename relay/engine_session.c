@@ -77,6 +77,15 @@ static void give_up_if_relieved(struct step *s)
 		give_up(s);
 }
 
+void engine_housekeep_if_due(struct step *s)
+{
+	struct engine *engine = s->engine;
+	if (s->input->now_us < engine->housekeep_at_us)
+		return;
+	engine->housekeep_at_us = s->input->now_us + engine->options.housekeep_us;
+	engine_act(s, DO_HOUSEKEEP);
+}
+
 void engine_on_acquired(struct step *s)
 {
 	struct engine *engine = s->engine;

@@ -206,7 +206,7 @@ static const struct metric METRICS[] = {
 	 "Attempts to work with a peer that had to be repeated.",
 	 retries, 0},
 	{"outbox_relay_parked_keys", GAUGE,
-	 "Keys held back because one of their events was rejected.",
+	 "Keys held back because one of their events cannot be removed from the outbox.",
 	 plain, IN_METRICS(parked_keys)},
 	{"outbox_relay_dead_letters", GAUGE,
 	 "Events set aside in the table of dead letters.",

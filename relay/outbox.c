@@ -19,9 +19,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* After a claim that failed at an event's size, so many measure first. */
-enum { EXACT_CLAIMS = 1000 };
-
 static struct outbox *outbox_of(struct source *source)
 {
 	return (struct outbox *)source;
@@ -34,6 +31,9 @@ static void close_session(struct outbox *outbox)
 	outbox->serving = outbox->in_transaction = outbox->rest_due = false;
 	outbox_claim_forget(outbox);
 	outbox_notified_forget(outbox);
+	outbox_refusal_forget(outbox);
+	outbox_recovery_forget(outbox);
+	outbox_retests_forget(outbox);
 }
 
 void outbox_give_up(struct outbox *outbox, bool permanent, const char *why)
@@ -41,6 +41,13 @@ void outbox_give_up(struct outbox *outbox, bool permanent, const char *why)
 	const struct source_events *events = outbox->source.events;
 	close_session(outbox);
 	(permanent ? events->refused : events->lost)(outbox->source.owner, why);
+}
+
+void outbox_begin(struct outbox *outbox)
+{
+	pg_ask_prepared(outbox->pg, TAG_IGNORE, "begin", NULL, 0, false);
+	if (outbox->guarded)
+		pg_ask_prepared(outbox->pg, TAG_IGNORE, "immediate", NULL, 0, false);
 }
 
 /* Commits and waits. A transaction that has written nothing, be it with an id of its own, commits
@@ -125,13 +132,12 @@ static void on_gauges(struct outbox *outbox, PGresult *result)
 	PQclear(result);
 	if (--outbox->gauges_left > 0)
 		return;
-	gauges->unfinished = outbox->purge_full;
+	gauges->unfinished |= outbox->purge_full;
 	outbox->source.events->gauged(outbox->source.owner, gauges);
 }
 
-/* COMMIT of a transaction that failed answers ROLLBACK, and that is no error to the server. False
- * then, and the session is gone. */
-static bool committed(struct outbox *outbox, PGresult *result, bool durable)
+/* COMMIT of a transaction that failed answers ROLLBACK, and that is no error to the server. */
+bool outbox_committed(struct outbox *outbox, PGresult *result, bool durable)
 {
 	bool yes = strcmp(PQcmdStatus(result), "COMMIT") == 0;
 	PQclear(result);
@@ -149,68 +155,37 @@ static void on_closed(struct outbox *outbox, PGresult *result)
 	outbox->source.events->closed(outbox->source.owner);
 }
 
-static void on_answered(void *owner, int tag, PGresult *result)
+static void on_withdrawn(struct outbox *outbox, PGresult *result)
 {
-	struct outbox *outbox = owner;
-	const struct source_events *events = outbox->source.events;
-	if (outbox_was_stopped(outbox)) {
-		PQclear(result);
-		return;
-	}
-	outbox->heard_us = outbox->beat_us;
-	switch ((enum tag)tag) {
-	case TAG_IGNORE:
-		PQclear(result);
-		break;
-	case TAG_SESSION:
-	case TAG_FACTS:
-	case TAG_LEAVES:
-	case TAG_COLUMNS:
-	case TAG_REGISTRY:
-		outbox_open_answered(outbox, (enum tag)tag, result);
-		break;
-	case TAG_FLEET:
-	case TAG_TRIED:
-	case TAG_VERIFIED:
-		outbox_fleet_answered(outbox, (enum tag)tag, result);
-		break;
-	case TAG_DRAWN:
-	case TAG_WRITERS:
-	case TAG_CLAIM:
-	case TAG_IDS:
-	case TAG_LEFT:
-		outbox_claim_answered(outbox, (enum tag)tag, result);
-		break;
+	PQclear(result);
+	outbox->refusal.aborting = outbox->refusal.withdrawn = false;
+	outbox->source.events->withdrawn(outbox->source.owner);
+}
+
+static void on_purged(struct outbox *outbox, PGresult *result)
+{
+	outbox->purge_full |= atoi(PQcmdTuples(result)) == PURGE_ROWS;
+	PQclear(result);
+}
+
+/* Answers to what this file has asked. */
+static void own_answered(struct outbox *outbox, enum tag tag, PGresult *result)
+{
+	bool durable = tag != TAG_SETTLED_LAZILY;
+	switch (tag) {
 	case TAG_SETTLED:
-		if (committed(outbox, result, true))
-			events->settled(outbox->source.owner);
-		break;
 	case TAG_SETTLED_LAZILY:
-		if (committed(outbox, result, false))
-			events->settled(outbox->source.owner);
+		if (outbox_committed(outbox, result, durable))
+			outbox->source.events->settled(outbox->source.owner);
 		break;
 	case TAG_DURABLE:
-		committed(outbox, result, true);
-		break;
-	case TAG_DEBT_PAID:
-		if (committed(outbox, result, true))
-			outbox_fleet_acquired(outbox, true);
+		outbox_committed(outbox, result, true);
 		break;
 	case TAG_WITHDRAWN:
-		PQclear(result);
-		events->withdrawn(outbox->source.owner);
-		break;
-	case TAG_SET_ASIDE:
-		PQclear(result);
-		outbox->bare_letters = false;
-		break;
-	case TAG_RECOVERED:
-		if (committed(outbox, result, true))
-			events->recovered(outbox->source.owner);
+		on_withdrawn(outbox, result);
 		break;
 	case TAG_PURGED:
-		outbox->purge_full |= atoi(PQcmdTuples(result)) == PURGE_ROWS;
-		PQclear(result);
+		on_purged(outbox, result);
 		break;
 	case TAG_GAUGES:
 		on_gauges(outbox, result);
@@ -218,7 +193,40 @@ static void on_answered(void *owner, int tag, PGresult *result)
 	case TAG_CLOSE:
 		on_closed(outbox, result);
 		break;
+	default:
+		PQclear(result); /* of no account */
+		break;
 	}
+}
+
+/* Whose an answer is: that of the first whose last tag is not before it. */
+static const struct {
+	enum tag last;
+	void (*answered)(struct outbox *outbox, enum tag tag, PGresult *result);
+} askers[] = {
+    {TAG_OPEN_LAST, outbox_open_answered},	 {TAG_FLEET_LAST, outbox_fleet_answered},
+    {TAG_CLAIM_LAST, outbox_claim_answered},	 {TAG_ABORTED, outbox_aborted},
+    {TAG_EXAMINE_LAST, outbox_examine_answered}, {TAG_RETEST_LAST, outbox_retest_answered},
+    {TAG_RECOVER_LAST, outbox_recover_answered}, {TAG_CLOSE, own_answered},
+};
+
+static void on_answered(void *owner, int tag, PGresult *result)
+{
+	struct outbox *outbox = owner;
+	bool ends = tag == TAG_ABORTED || tag == TAG_WITHDRAWN;
+	size_t asker = 0;
+	if (outbox_was_stopped(outbox)) {
+		PQclear(result);
+		return;
+	}
+	outbox->heard_us = outbox->beat_us;
+	if (tag == TAG_IGNORE || (outbox->refusal.aborting && !ends)) {
+		PQclear(result);
+		return;
+	}
+	while (askers[asker].last < (enum tag)tag)
+		asker++;
+	askers[asker].answered(outbox, (enum tag)tag, result);
 }
 
 static void on_notified(void *owner, const char *channel, const char *payload, int sender)
@@ -233,23 +241,10 @@ static void on_connected(void *owner)
 	outbox_open_connected(owner);
 }
 
-/* The cheap claim fails so at an event whose text is much longer than what is stored, or cannot be
- * made at all: string_data_right_truncation, numeric_value_out_of_range, out_of_memory,
- * program_limit_exceeded, internal_error (palloc has no other). */
-static bool is_for_size(const struct pg_failure *failure)
+static bool on_refused(void *owner, const struct pg_failure *failure)
 {
-	static const char *const states[] = {"22001", "22003", "53200", "54000", "XX000"};
-	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++)
-		if (failure->tag == TAG_CLAIM && strcmp(failure->state, states[i]) == 0)
-			return true;
-	return false;
-}
-
-/* A value that jsonb cannot hold: data exception, program limit exceeded. */
-static bool is_for_extra(const struct pg_failure *failure)
-{
-	return failure->tag == TAG_SET_ASIDE &&
-	       (strncmp(failure->state, "22", 2) == 0 || strncmp(failure->state, "54", 2) == 0);
+	struct outbox *outbox = owner;
+	return outbox_was_stopped(outbox) || outbox_refused(outbox, failure);
 }
 
 static void on_failed(void *owner, const struct pg_failure *failure)
@@ -260,24 +255,18 @@ static void on_failed(void *owner, const struct pg_failure *failure)
 	if (strcmp(failure->state, "42501") == 0)
 		more = "; run outbox-relay migrate, and connect as the role outbox_relay or a "
 		       "member of it";
-	if (outbox->exact_claims == 0 && is_for_size(failure)) {
-		outbox->exact_claims = EXACT_CLAIMS;
-		more = "; an event may be much longer as text than as it is stored: for a while "
-		       "events are measured before they are claimed";
-	}
-	if (!outbox->bare_letters && is_for_extra(failure)) {
-		outbox->bare_letters = true;
-		more = "; a column that has no place of its own in a dead letter makes no jsonb: "
-		       "the events are set aside without these columns";
-	}
+	/* What cannot be prepared, or claims nothing without an error, never will. */
+	bool set_up = failure->tag == TAG_PREPARED && failure->state[0] != '\0' &&
+		      !outbox_state_passes(failure->state);
 	error_set(&err, "%s%s", failure->why, more);
-	outbox_give_up(outbox, failure->permanent, err.text);
+	outbox_give_up(outbox, failure->permanent || set_up, err.text);
 }
 
 static const struct pg_events pg_events = {
     .connected = on_connected,
     .answered = on_answered,
     .notified = on_notified,
+    .refused = on_refused,
     .failed = on_failed,
 };
 
@@ -303,8 +292,7 @@ static void put_bell_to_rest(struct outbox *outbox)
 	pg_sync(outbox->pg);
 }
 
-/* The transaction's end has been asked for. */
-static void ended(struct outbox *outbox)
+void outbox_ended(struct outbox *outbox)
 {
 	outbox->in_transaction = false;
 	put_bell_to_rest(outbox);
@@ -327,66 +315,24 @@ static void settle(struct source *source, const struct batch *batch, bool more)
 		pg_ask_prepared(outbox->pg, TAG_SETTLED_LAZILY, "commit", NULL, 0, false);
 		pg_sync(outbox->pg);
 	}
-	ended(outbox);
+	outbox_ended(outbox);
 }
 
 static void end(struct source *source)
 {
 	outbox_commit_durably(outbox_of(source), TAG_DURABLE);
-	ended(outbox_of(source));
+	outbox_ended(outbox_of(source));
 }
 
 static void withdraw(struct source *source)
 {
-	ask_alone(outbox_of(source), TAG_WITHDRAWN,
-		  PLANTED("settle-on-stall") ? "COMMIT" : "ROLLBACK");
-	ended(outbox_of(source));
-}
-
-static void settle_some(struct outbox *outbox, const struct batch *batch)
-{
-	struct outbox_ids ids;
-	outbox_ids_collect(&ids, batch, EVENT_DELIVERED);
-	struct pg_param params[] = {pg_param_text(ids.ids), pg_param_text(ids.identities)};
-	if (ids.count > 0)
-		outbox_ask_all_leaves(outbox, TAG_IGNORE, "settle", params, 2);
-	outbox_ids_free(&ids);
-}
-
-static void tell_bare_letters(const struct batch *batch)
-{
-	struct batch_walk walk;
-	for (struct event *e = batch_first(batch, &walk); e != NULL; e = batch_following(&walk))
-		if (e->state == EVENT_REJECTED)
-			log_warning(
-			    "event %lld is set aside without the columns that have no place "
-			    "of their own in a dead letter",
-			    (long long)e->id);
-}
-
-static void set_some_aside(struct outbox *outbox, const struct batch *batch)
-{
-	struct outbox_ids ids;
-	outbox_ids_rejected(&ids, batch, pg_is_utf8(outbox->pg));
-	struct pg_param params[] = {pg_param_text(ids.ids), pg_param_text(ids.identities),
-				    pg_param_text(ids.reasons), pg_param_text(ids.errors)};
-	if (ids.count > 0)
-		outbox_ask_all_leaves(outbox, TAG_SET_ASIDE,
-				      outbox->bare_letters ? "set_aside_bare" : "set_aside", params,
-				      4);
-	if (outbox->bare_letters)
-		tell_bare_letters(batch);
-	outbox_ids_free(&ids);
-}
-
-static void recover(struct source *source, const struct batch *batch, bool set_aside)
-{
 	struct outbox *outbox = outbox_of(source);
-	pg_ask_prepared(outbox->pg, TAG_IGNORE, "begin", NULL, 0, false);
-	settle_some(outbox, batch);
-	if (set_aside)
-		set_some_aside(outbox, batch);
-	outbox_commit_durably(outbox, TAG_RECOVERED);
+	if (outbox->refusal.dealing) { /* it is being rolled back, and told once it is */
+		outbox->refusal.withdrawn = true;
+		return;
+	}
+	ask_alone(outbox, TAG_WITHDRAWN, PLANTED("settle-on-stall") ? "COMMIT" : "ROLLBACK");
+	outbox_ended(outbox);
 }
 
 static void bell(struct source *source, bool armed)
@@ -409,13 +355,15 @@ static void bell(struct source *source, bool armed)
 static void housekeep(struct source *source, int64_t floor)
 {
 	struct outbox *outbox = outbox_of(source);
-	struct pg_int8 first = outbox_above(floor);
+	/* What is held waits too, below the floor. */
+	struct pg_int8 first = outbox_above(outbox->holds.count > 0 ? 0 : floor);
 	struct pg_param params[2] = {pg_param_int8(&first)};
 	outbox->purge_full = false;
 	for (size_t i = 0; outbox->shape.mark && i < outbox->own_count; i++) {
 		outbox_ask_leaf(outbox, TAG_PURGED, "purge", outbox->own[i], NULL, 0, false);
 		pg_sync(outbox->pg);
 	}
+	outbox_retest(outbox);
 	outbox->gauges = (struct gauges){0};
 	outbox->gauges_left = outbox->own_count;
 	outbox_ask_own_leaves(outbox, TAG_GAUGES, "gauges", params, 1, false);
@@ -446,7 +394,7 @@ static const struct source_ops ops = {
     .settle = settle,
     .end = end,
     .withdraw = withdraw,
-    .recover = recover,
+    .recover = outbox_recover,
     .bell = bell,
     .housekeep = housekeep,
     .close = close_when_done,
@@ -510,6 +458,7 @@ struct source *outbox_new(struct loop *loop, const struct config *config, size_t
 	outbox->name = name;
 	outbox->withhold_bytes = withhold_bytes;
 	outbox->first_look = true;
+	source->held_why = outbox->held_why;
 	outbox_heartbeat_new(outbox);
 	outbox_notified_new(outbox);
 	/* The identity is the first field, always. */
@@ -530,6 +479,11 @@ void outbox_free(struct source **source)
 	outbox_claim_forget(outbox);
 	outbox_shape_free(&outbox->shape);
 	outbox_debt_clear(&outbox->debt);
+	outbox_refusal_forget(outbox);
+	outbox_recovery_forget(outbox);
+	outbox_retests_forget(outbox);
+	outbox_holds_clear(&outbox->holds);
+	free(outbox->held_text);
 	free(outbox->owned_text);
 	for (size_t i = 0; i < outbox->field_count; i++)
 		free(outbox->owned_fields[i]);

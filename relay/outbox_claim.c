@@ -45,9 +45,10 @@ static int64_t ask_leaf(struct outbox *outbox, const struct claim *claim, size_t
 	int64_t asked = exact ? 1 : share(claim->rows, part);
 	struct pg_int8 first = outbox_above(claim->floor), rows = pg_put_int8(asked);
 	struct pg_int8 bytes = pg_put_int8(share(claim->bytes, part));
-	struct pg_param params[4] = {pg_param_int8(&first), pg_param_int8(&rows),
-				     pg_param_int8(&bytes)};
-	int count = outbox_param_mine(outbox, params, exact ? 1 : 3);
+	struct pg_param held = pg_param_text(outbox->held_text);
+	struct pg_param params[5] = {pg_param_int8(&first), exact ? held : pg_param_int8(&rows),
+				     pg_param_int8(&bytes), held};
+	int count = outbox_param_mine(outbox, params, exact ? 2 : 4);
 	outbox_ask_leaf(outbox, TAG_CLAIM, exact ? "claim_exact" : "claim", number, params, count,
 			true);
 	return asked;
@@ -64,8 +65,9 @@ static void ask_ids(struct outbox *outbox, int64_t floor)
 	int64_t first = floor < INT64_MIN + IDS_BELOW ? INT64_MIN : floor - IDS_BELOW;
 	struct pg_int8 above = pg_put_int8(floor > 0 ? first : INT64_MIN);
 	struct pg_int8 upto = pg_put_int8(floor > 0 ? floor : INT64_MIN);
-	struct pg_param params[3] = {pg_param_int8(&above), pg_param_int8(&upto)};
-	outbox_ask_own_leaves(outbox, TAG_IDS, "ids", params, 2, true);
+	struct pg_param params[4] = {pg_param_int8(&above), pg_param_int8(&upto),
+				     pg_param_text(outbox->held_text)};
+	outbox_ask_own_leaves(outbox, TAG_IDS, "ids", params, 3, true);
 }
 
 void outbox_claim(struct source *source, const struct claim *claim)
@@ -73,15 +75,21 @@ void outbox_claim(struct source *source, const struct claim *claim)
 	struct outbox *outbox = (struct outbox *)source;
 	bool exact = outbox->exact_claims > 0;
 	struct pg_int8 first = outbox_above(claim->floor);
-	struct pg_param params[2] = {pg_param_int8(&first)};
-	struct asked asked = {.observes = claim->observes, .floor = claim->floor};
+	struct pg_param params[3] = {pg_param_int8(&first)};
+	struct asked asked = {.observes = claim->observes, .exact = exact, .floor = claim->floor};
 	asked.rows = xcalloc(outbox->own_count, sizeof(*asked.rows));
 	if (exact)
 		outbox->exact_claims--;
 	if (claim->opens) {
 		outbox->in_transaction = true;
-		pg_ask_prepared(outbox->pg, TAG_IGNORE, "begin", NULL, 0, false);
+		outbox_begin(outbox);
+		/* All that waits is looked at: what was held is taken in its order. */
+		if (claim->floor == 0 && outbox->holds.released > 0) {
+			outbox_holds_drop_released(&outbox->holds);
+			outbox_holds_changed(outbox);
+		}
 	}
+	params[1] = pg_param_text(outbox->held_text);
 	if (claim->observes) {
 		/* What the reading is worth depends on what the ids were then. It also takes the
 		 * tables' locks: TRUNCATE, which takes them before the sequence's, deadlocks with
@@ -96,7 +104,7 @@ void outbox_claim(struct source *source, const struct claim *claim)
 		asked.rows[i] = ask_leaf(outbox, claim, outbox->own[i], exact);
 	ask_ids(outbox, claim->floor);
 	if (claim->observes)
-		outbox_ask_own_leaves(outbox, TAG_LEFT, "left", params, 1, true);
+		outbox_ask_own_leaves(outbox, TAG_LEFT, "left", params, 2, true);
 	if (PLANTED("settle-before-ack")) {
 		pg_ask_prepared(outbox->pg, TAG_IGNORE, "commit", NULL, 0, false);
 		pg_ask_prepared(outbox->pg, TAG_IGNORE, "begin", NULL, 0, false);
@@ -172,6 +180,11 @@ static void on_claimed(struct outbox *outbox, PGresult *result)
 	struct gathering *gathering = &outbox->gathering;
 	int rows = PQntuples(result);
 	int64_t last = 0;
+	if (outbox_claim_kept(result)) {
+		PQclear(result);
+		outbox_refuse_kept(outbox);
+		return;
+	}
 	for (int i = 0; i < rows; i++) {
 		int64_t id = pg_get_int8(PQgetvalue(result, i, CLAIM_ID));
 		last = id > last ? id : last;
@@ -195,8 +208,11 @@ static void on_left(struct outbox *outbox, PGresult *result)
 		upto = first > 0 ? first - 1 : 0;
 	}
 	/* It knows better than the claims before it. */
-	if (gathering->lefts++ == 0)
+	if (gathering->lefts == 0)
 		gathering->upto = INT64_MAX;
+	if (upto < gathering->upto)
+		gathering->leaf_left = outbox->own[gathering->lefts];
+	gathering->lefts++;
 	lower(&gathering->upto, upto);
 	gathering->whole = true;
 	PQclear(result);
@@ -249,9 +265,39 @@ static bool is_gathered(const struct outbox *outbox)
 	       (!asked->observes || gathering->lefts == outbox->own_count);
 }
 
+static size_t rows_gathered(const struct gathering *gathering)
+{
+	size_t rows = 0;
+	for (size_t i = 0; i < gathering->count; i++)
+		rows += (size_t)PQntuples(gathering->results[i]);
+	return rows;
+}
+
+/* Nothing was taken though something is there: it is locked, or a trigger keeps it. */
+static bool is_in_doubt(const struct outbox *outbox)
+{
+	const struct gathering *gathering = &outbox->gathering;
+	return !gathering->set_back && gathering->lefts > 0 && gathering->upto < INT64_MAX &&
+	       rows_gathered(gathering) == 0 && outbox_may_refuse_empty(outbox);
+}
+
+void outbox_claim_tell_empty(struct outbox *outbox, int64_t upto)
+{
+	struct chunk *chunk = outbox_chunk_new(NULL, 0, &outbox->shape);
+	outbox->in_transaction = true;
+	outbox_begin(outbox);
+	pg_sync(outbox->pg);
+	chunk->upto = upto;
+	outbox->source.events->claimed(outbox->source.owner, chunk);
+}
+
 static void tell_claimed(struct outbox *outbox)
 {
 	struct gathering gathering = outbox->gathering;
+	if (is_in_doubt(outbox)) {
+		outbox_refuse_empty(outbox, gathering.leaf_left, gathering.upto);
+		return;
+	}
 	struct chunk *chunk = outbox_chunk_new(gathering.results, gathering.count, &outbox->shape);
 	chunk->upto = gathering.whole ? gathering.upto : 0;
 	chunk->full = gathering.full;
@@ -282,7 +328,7 @@ void outbox_claim_answered(struct outbox *outbox, enum tag tag, PGresult *result
 		on_ids(outbox, result);
 	else
 		on_left(outbox, result);
-	if (is_gathered(outbox))
+	if (!outbox->refusal.dealing && is_gathered(outbox))
 		tell_claimed(outbox);
 }
 

@@ -14,7 +14,7 @@ void outbox_debt_add(struct outbox_debt *debt, const struct batch *batch)
 {
 	assert(outbox_debt_has_room(debt, batch->delivered));
 	struct outbox_ids *ids = &debt->batches[debt->count++];
-	outbox_ids_collect(ids, batch, EVENT_DELIVERED);
+	outbox_ids_delivered(ids, batch);
 	debt->events += ids->count;
 }
 

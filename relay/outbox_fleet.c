@@ -143,19 +143,6 @@ static void find_obstacle(struct outbox *outbox, const struct sight *sight)
 		log_warning("%s%s", text, outbox->obstacle_log.note);
 }
 
-/* Settles again what an earlier session committed and may have lost. */
-static void pay_debt(struct outbox *outbox)
-{
-	pg_ask_prepared(outbox->pg, TAG_IGNORE, "begin", NULL, 0, false);
-	for (size_t i = 0; i < outbox->debt.count; i++) {
-		const struct outbox_ids *ids = &outbox->debt.batches[i];
-		struct pg_param params[] = {pg_param_text(ids->ids),
-					    pg_param_text(ids->identities)};
-		outbox_ask_all_leaves(outbox, TAG_IGNORE, "settle", params, 2);
-	}
-	outbox_commit_durably(outbox, TAG_DEBT_PAID);
-}
-
 void outbox_fleet_acquired(struct outbox *outbox, bool gained)
 {
 	outbox->source.events->acquired(outbox->source.owner, gained);
@@ -177,10 +164,10 @@ static void tell(struct outbox *outbox, const struct sight *sight, bool gained)
 	source->company = source->relief || sight->abstainers || owned < source->shards.count;
 	if (owned == 0)
 		tell_busy(outbox, sight);
-	else if (gained && outbox->debt.count > 0)
-		pay_debt(outbox);
+	else if (gained)
+		outbox_open_probe(outbox);
 	else
-		outbox_fleet_acquired(outbox, gained);
+		outbox_fleet_acquired(outbox, false);
 }
 
 /* ---- looking ---- */
@@ -407,9 +394,20 @@ static void on_verified(struct outbox *outbox, PGresult *result)
 	tell(outbox, &sight, gained);
 }
 
+static void on_opened(struct outbox *outbox, PGresult *result)
+{
+	PQclear(result);
+	if (outbox->debt.count > 0)
+		outbox_pay_debt(outbox);
+	else
+		outbox_fleet_acquired(outbox, true);
+}
+
 void outbox_fleet_answered(struct outbox *outbox, enum tag tag, PGresult *result)
 {
-	if (tag == TAG_FLEET)
+	if (tag == TAG_OPENED)
+		on_opened(outbox, result);
+	else if (tag == TAG_FLEET)
 		on_look(outbox, result);
 	else if (tag == TAG_TRIED)
 		on_tried(outbox, result);

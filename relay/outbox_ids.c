@@ -97,37 +97,61 @@ static char *finish(struct literal *literal)
 	return literal->text;
 }
 
-static void collect(struct outbox_ids *ids, const struct batch *batch, enum event_state state,
-		    bool utf8)
+/* The arrays while they grow. */
+struct making {
+	struct literal numbers, identities, reasons, errors;
+};
+
+static void add(struct outbox_ids *ids, struct making *m, int64_t id, struct slice identity)
 {
-	struct literal numbers = {0}, identities = {0}, reasons = {0}, errors = {0};
+	ids->count++;
+	add_number(&m->numbers, id);
+	add_identity(&m->identities, identity);
+}
+
+static void finish_all(struct outbox_ids *ids, struct making *m)
+{
+	ids->ids = finish(&m->numbers);
+	ids->identities = finish(&m->identities);
+	ids->reasons = finish(&m->reasons);
+	ids->errors = finish(&m->errors);
+}
+
+void outbox_ids_published(struct outbox_ids *ids, const struct outbox_ids_item *items, size_t count)
+{
+	struct making m = {0};
+	ids->count = 0;
+	for (size_t i = 0; i < count; i++)
+		if (items[i].rejected == NULL)
+			add(ids, &m, items[i].id, items[i].identity);
+	finish_all(ids, &m);
+}
+
+void outbox_ids_rejected(struct outbox_ids *ids, const struct outbox_ids_item *items, size_t count,
+			 bool utf8)
+{
+	struct making m = {0};
+	ids->count = 0;
+	for (size_t i = 0; i < count; i++) {
+		const struct event *rejected = items[i].rejected;
+		if (rejected == NULL)
+			continue;
+		add(ids, &m, items[i].id, items[i].identity);
+		add_text(&m.reasons, slice_of(reject_reason_name(rejected->reason)));
+		add_words(&m.errors, rejected->why, utf8);
+	}
+	finish_all(ids, &m);
+}
+
+void outbox_ids_delivered(struct outbox_ids *ids, const struct batch *batch)
+{
+	struct making m = {0};
 	struct batch_walk walk;
 	ids->count = 0;
-	for (struct event *e = batch_first(batch, &walk); e != NULL; e = batch_following(&walk)) {
-		if (e->state != state)
-			continue;
-		ids->count++;
-		add_number(&numbers, e->id);
-		add_identity(&identities, e->identity);
-		if (state != EVENT_REJECTED)
-			continue;
-		add_text(&reasons, slice_of(reject_reason_name(e->reason)));
-		add_words(&errors, e->why, utf8);
-	}
-	ids->ids = finish(&numbers);
-	ids->identities = finish(&identities);
-	ids->reasons = finish(&reasons);
-	ids->errors = finish(&errors);
-}
-
-void outbox_ids_collect(struct outbox_ids *ids, const struct batch *batch, enum event_state state)
-{
-	collect(ids, batch, state, false);
-}
-
-void outbox_ids_rejected(struct outbox_ids *ids, const struct batch *batch, bool utf8)
-{
-	collect(ids, batch, EVENT_REJECTED, utf8);
+	for (struct event *e = batch_first(batch, &walk); e != NULL; e = batch_following(&walk))
+		if (e->state == EVENT_DELIVERED)
+			add(ids, &m, e->id, e->identity);
+	finish_all(ids, &m);
 }
 
 void outbox_ids_free(struct outbox_ids *ids)

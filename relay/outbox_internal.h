@@ -8,6 +8,7 @@
 #include "config.h"
 #include "loop.h"
 #include "outbox_debt.h"
+#include "outbox_holds.h"
 #include "outbox_sql.h"
 #include "pg.h"
 #include "pgname.h"
@@ -16,6 +17,7 @@
 #include "spread.h"
 #include "thinned.h"
 
+/* Grouped by who asks, for on_answered in outbox.c. */
 enum tag {
 	TAG_IGNORE,
 	/* outbox_open.c */
@@ -24,24 +26,46 @@ enum tag {
 	TAG_LEAVES,
 	TAG_COLUMNS,
 	TAG_REGISTRY,
+	TAG_PREPARED,
+	TAG_OPEN_LAST = TAG_PREPARED,
 	/* outbox_fleet.c */
-	TAG_FLEET,     /* who owns what */
-	TAG_TRIED,     /* which of the free shards we got */
-	TAG_VERIFIED,  /* who owns what, once we have got some */
-	TAG_DEBT_PAID, /* settled again after a session was lost */
+	TAG_FLEET,    /* who owns what */
+	TAG_TRIED,    /* which of the free shards we got */
+	TAG_VERIFIED, /* who owns what, once we have got some */
+	TAG_OPENED,   /* the statements of the leaves are good */
+	TAG_FLEET_LAST = TAG_OPENED,
 	/* outbox_claim.c */
 	TAG_DRAWN,
 	TAG_WRITERS,
 	TAG_CLAIM,
 	TAG_IDS,
 	TAG_LEFT,
+	TAG_CLAIM_LAST = TAG_LEFT,
+	/* outbox_refused.c */
+	TAG_ABORTED, /* a transaction that was refused is rolled back */
+	/* outbox_examine.c */
+	TAG_PROBE,   /* a claim of no rows */
+	TAG_SUSPECT, /* the row that a claim of one takes */
+	TAG_TAKE,    /* taken, to see whether it can be */
+	TAG_EXAMINE_LAST = TAG_TAKE,
+	TAG_RETEST,    /* a held row, likewise */
+	TAG_RESETTLED, /* a held row that is published */
+	TAG_RESTILL,   /* whether a held row is still there */
+	TAG_RETEST_LAST = TAG_RESTILL,
+	/* outbox_recover.c */
+	TAG_RECOVER,
+	TAG_SET_ASIDE,
+	TAG_RECOVERED,
+	TAG_STILL, /* of those that were to be removed */
+	TAG_DEBT,  /* settled again after a session was lost */
+	TAG_DEBT_PAID,
+	TAG_UNDONE, /* which rows of the debt are there */
+	TAG_RECOVER_LAST = TAG_UNDONE,
 	/* outbox.c */
 	TAG_SETTLED,	    /* and durable */
 	TAG_SETTLED_LAZILY, /* remembered as a debt */
 	TAG_DURABLE,	    /* whatever was in debt is durable now */
 	TAG_WITHDRAWN,
-	TAG_SET_ASIDE,
-	TAG_RECOVERED,
 	TAG_PURGED,
 	TAG_GAUGES,
 	TAG_CLOSE,
@@ -77,19 +101,65 @@ enum { FIELDS_MAX = ROUTE_FIELDS_MAX + 1 }; /* and the identity */
 struct gathering {
 	PGresult **results; /* owned */
 	size_t count;
-	size_t lefts;
-	size_t ids;    /* answers that told of the leaves' ids */
-	bool set_back; /* ids begin again somewhere */
-	bool full;     /* a leaf gave as many rows as it was asked for */
-	bool whole;    /* no row was passed over, as far as the claims could tell */
-	int64_t upto;  /* no row was left up to here */
+	size_t lefts, leaf_left; /* answers of what is left; which leaf has the first of it */
+	size_t ids;		 /* answers that told of the leaves' ids */
+	bool set_back;		 /* ids begin again somewhere */
+	bool full;		 /* a leaf gave as many rows as it was asked for */
+	bool whole;		 /* no row was passed over, as far as the claims could tell */
+	int64_t upto;		 /* no row was left up to here */
 };
 
 /* What one claim has asked for. */
 struct asked {
-	bool observes;
+	bool observes, exact;
 	int64_t floor;
 	int64_t *rows; /* owned; of each leaf, in their order */
+};
+
+/* What follows once a refused transaction is rolled back. */
+enum after_abort { THEN_TELL, THEN_EXAMINE, THEN_RECOVER };
+
+/* outbox_refused.c, outbox_examine.c: how a refused transaction is being dealt with. */
+struct refusal {
+	bool dealing;	/* until the engine is told */
+	bool aborting;	/* what is answered before the ROLLBACK is of no account */
+	bool withdrawn; /* the engine has asked for the ROLLBACK meanwhile */
+	bool unasked;	/* nothing was refused: a claim came back empty though rows are there */
+	enum after_abort then;
+	struct source_failure failure; /* to be told */
+	struct error why;
+	bool alone;		    /* the claim was for one row */
+	bool exact;		    /* ... and measured it */
+	size_t leaf;		    /* whose claim it was */
+	int64_t floor;		    /* of that claim */
+	int64_t upto;		    /* unasked: of the empty claim */
+	int64_t unasked_us;	    /* when that was the last time */
+	struct outbox_hold suspect; /* identity is owned */
+};
+
+/* Held rows that are being tried again, in the order of the asks. */
+enum { RETESTS_MAX = 16 };
+struct retests {
+	struct {
+		int64_t id;
+		char *identity; /* owned */
+		bool can_go;
+	} items[RETESTS_MAX];
+	size_t count, answered, released;
+	size_t answers_left; /* of the one that is looked for, in all leaves */
+	bool there;
+};
+
+/* outbox_recover.c: rows being settled by identity. */
+struct recovery {
+	struct outbox_ids_item *items; /* owned */
+	PGresult **backing;	       /* owned, each too: what the items of a debt lie in */
+	size_t backing_count;
+	size_t count, at, size; /* the next try is of so many, from here */
+	size_t removed;		/* by this try */
+	size_t answers_left;
+	bool set_aside, debt;
+	struct error why; /* the server's, of a try of one */
 };
 
 /* A session, as the server knows it. After a restart of a server in a container its process ids
@@ -119,6 +189,14 @@ struct outbox {
 	unsigned exact_claims;	 /* so many claims more are to measure; outlives the session */
 	bool bare_letters;	 /* the next dead letters are to lack other columns; likewise */
 	struct outbox_debt debt; /* outlives the session */
+
+	struct outbox_holds holds; /* outlive the session */
+	char *held_text;	   /* owned; as a parameter; NULL: none */
+	char held_why[400];
+	bool guarded; /* triggers or constraints may refuse a row at COMMIT */
+	struct refusal refusal;
+	struct retests retests;
+	struct recovery recovery;
 
 	struct asked asked[CLAIMS_UNDER_WAY]; /* oldest first */
 	size_t asked_count;
@@ -171,6 +249,52 @@ void outbox_heartbeat_new(struct outbox *outbox);
  * up. To be asked before an answer is looked at. */
 bool outbox_was_stopped(struct outbox *outbox);
 
+/* Begins a transaction in which nothing is put off to its end. */
+void outbox_begin(struct outbox *outbox);
+
+/* The transaction's end has been asked for. */
+void outbox_ended(struct outbox *outbox);
+
+/* True if COMMIT was answered; otherwise the session is gone. Takes the result. */
+bool outbox_committed(struct outbox *outbox, PGresult *result, bool durable);
+
+/* The server has refused an ask, see pg_events. */
+bool outbox_refused(struct outbox *outbox, const struct pg_failure *failure);
+/* Rolls a transaction back whose claim has gone wrong: some rows were not taken though it meant to,
+ * or, unasked, it took none though there are some. */
+void outbox_refuse_kept(struct outbox *outbox);
+void outbox_refuse_empty(struct outbox *outbox, size_t leaf, int64_t upto);
+bool outbox_may_refuse_empty(const struct outbox *outbox);
+void outbox_abort(struct outbox *outbox, enum after_abort then);
+void outbox_aborted(struct outbox *outbox, enum tag tag, PGresult *result);
+void outbox_refusal_forget(struct outbox *outbox);
+/* Whether a claim's answer shows that it did not take what it meant to. */
+bool outbox_claim_kept(const PGresult *result);
+/* True for errors that pass and say nothing of a row. */
+bool outbox_state_passes(const char *sqlstate);
+
+/* Looks for the row that makes the claims of a leaf fail; ends with outbox_abort. */
+void outbox_examine(struct outbox *outbox);
+void outbox_examine_answered(struct outbox *outbox, enum tag tag, PGresult *result);
+void outbox_examine_refused(struct outbox *outbox, const struct pg_failure *failure);
+
+/* Holds a row and tells. False if no more can be held. */
+bool outbox_hold(struct outbox *outbox, const struct outbox_hold *hold);
+/* What is held has changed. */
+void outbox_holds_changed(struct outbox *outbox);
+/* Tries some of the held rows again; outside a transaction. */
+void outbox_retest(struct outbox *outbox);
+void outbox_retest_answered(struct outbox *outbox, enum tag tag, PGresult *result);
+void outbox_retests_forget(struct outbox *outbox);
+
+/* Settles by identity: a batch, or what is in debt. */
+void outbox_recover(struct source *source, const struct batch *batch, bool set_aside);
+void outbox_pay_debt(struct outbox *outbox);
+void outbox_recover_answered(struct outbox *outbox, enum tag tag, PGresult *result);
+bool outbox_recover_refused(struct outbox *outbox, const struct pg_failure *failure);
+void outbox_recover_next(struct outbox *outbox);
+void outbox_recovery_forget(struct outbox *outbox);
+
 /* Waits for what earlier commits have left in debt. Outside a transaction. */
 void outbox_make_durable(struct outbox *outbox);
 
@@ -196,6 +320,8 @@ void outbox_open_connected(struct outbox *outbox);
 void outbox_open_answered(struct outbox *outbox, enum tag tag, PGresult *result);
 /* Prepares the statements of a leaf that has become ours. To be synced. */
 void outbox_open_leaf(struct outbox *outbox, size_t leaf);
+/* Whether the leaves that are ours can be claimed from at all: TAG_OPENED, or the session ends. */
+void outbox_open_probe(struct outbox *outbox);
 
 /* Which shards: joins the other relays; looks, takes and gives; leaves. outbox_fleet_answered is to
  * be called for every answer with a tag from TAG_FLEET to TAG_VERIFIED. */
@@ -226,5 +352,7 @@ struct pg_int8 outbox_above(int64_t floor);
 void outbox_claim(struct source *source, const struct claim *claim);
 void outbox_claim_answered(struct outbox *outbox, enum tag tag, PGresult *result);
 void outbox_claim_forget(struct outbox *outbox); /* those under way */
+/* Begins a transaction and tells that there was nothing to claim. */
+void outbox_claim_tell_empty(struct outbox *outbox, int64_t upto);
 
 #endif

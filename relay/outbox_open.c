@@ -63,11 +63,14 @@ static const char facts[] =
     "current_user, t.* "
     "FROM (SELECT to_regclass($1)::oid AS oid) AS c LEFT JOIN " OUTBOX_TABLE " AS t ON true";
 
-/* The tables that hold the rows. */
+/* The tables that hold the rows. A trigger, be it a foreign key's, may put work off to the end of
+ * the transaction, itself or by what it does to other tables. */
 static const char leaves[] =
     "SELECT r.oid::int8, format('%I.%I', n.nspname, r.relname), "
     "has_table_privilege(r.oid, 'SELECT') AND has_table_privilege(r.oid, 'DELETE') AND "
-    "has_any_column_privilege(r.oid, 'UPDATE') "
+    "has_any_column_privilege(r.oid, 'UPDATE'), "
+    "EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = r.oid AND t.tgname <> "
+    "'outbox_relay_bell') "
     "FROM pg_class AS r JOIN pg_namespace AS n ON n.oid = r.relnamespace "
     "WHERE (r.oid = to_regclass($1) AND r.relkind <> 'p') OR "
     "r.oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = to_regclass($1) AND "
@@ -146,7 +149,7 @@ enum {
 	FACT_USER
 };
 
-enum { LEAF_OID, LEAF_NAME, LEAF_MAY_TAKE };
+enum { LEAF_OID, LEAF_NAME, LEAF_MAY_TAKE, LEAF_GUARDED };
 
 /* Why this server, database or table cannot be used; true if it can. *permanent: waiting is no use.
  */
@@ -220,6 +223,7 @@ static void on_leaves(struct outbox *outbox, PGresult *result)
 		shape->leaves[i].oid =
 		    (uint32_t)strtoul(PQgetvalue(result, (int)i, LEAF_OID), NULL, 10);
 		shape->leaves[i].table = xstrdup(leaf);
+		outbox->guarded |= PQgetvalue(result, (int)i, LEAF_GUARDED)[0] == 't';
 		if (PQgetvalue(result, (int)i, LEAF_MAY_TAKE)[0] != 't')
 			error_set(&err,
 				  "the relay's role may not SELECT, DELETE and UPDATE on "
@@ -271,7 +275,7 @@ static void on_columns(struct outbox *outbox, PGresult *result)
 static void prepare(struct outbox *outbox, const char *name, char *sql)
 {
 	log_debug("statement %s: %s", name, sql);
-	pg_prepare(outbox->pg, TAG_IGNORE, name, sql);
+	pg_prepare(outbox->pg, TAG_PREPARED, name, sql);
 	free(sql);
 }
 
@@ -291,6 +295,8 @@ void outbox_open_leaf(struct outbox *outbox, size_t leaf)
 	int64_t retention_ms = outbox->config->outbox.retention_ms;
 	prepare_on(outbox, "claim", leaf, outbox_sql_claim(shape, leaf, false));
 	prepare_on(outbox, "claim_exact", leaf, outbox_sql_claim(shape, leaf, true));
+	prepare_on(outbox, "suspect", leaf, outbox_sql_suspect(shape, leaf));
+	prepare_on(outbox, "still", leaf, outbox_sql_still(shape, leaf));
 	prepare_on(outbox, "left", leaf, outbox_sql_left(shape, leaf));
 	prepare_on(outbox, "ids", leaf, outbox_sql_ids(shape, leaf));
 	prepare_on(outbox, "settle", leaf, outbox_sql_settle(shape, leaf));
@@ -299,6 +305,18 @@ void outbox_open_leaf(struct outbox *outbox, size_t leaf)
 	prepare_on(outbox, "gauges", leaf, outbox_sql_gauges(shape, leaf));
 	if (shape->mark)
 		prepare_on(outbox, "purge", leaf, outbox_sql_purge(shape, leaf, retention_ms));
+}
+
+/* A claim of no rows shows what the server has against any claim: a right, a rule, a trigger of
+ * statements. */
+void outbox_open_probe(struct outbox *outbox)
+{
+	struct pg_int8 none = pg_put_int8(0);
+	struct pg_param params[5] = {pg_param_int8(&none), pg_param_int8(&none),
+				     pg_param_int8(&none), pg_param_text(NULL)};
+	outbox_ask_own_leaves(outbox, TAG_PREPARED, "claim", params, 4, true);
+	pg_ask(outbox->pg, TAG_OPENED, "SELECT", NULL, 0, false);
+	pg_sync(outbox->pg);
 }
 
 static void on_registry(struct outbox *outbox, PGresult *result)
@@ -326,6 +344,7 @@ static void on_registry(struct outbox *outbox, PGresult *result)
 	prepare(outbox, "bell_off", outbox_sql_bell_off(shape, false));
 	prepare(outbox, "bell_off_told", outbox_sql_bell_off(shape, true));
 	prepare(outbox, "begin", xstrdup("BEGIN"));
+	prepare(outbox, "immediate", xstrdup("SET CONSTRAINTS ALL IMMEDIATE"));
 	prepare(outbox, "commit", xstrdup("COMMIT"));
 	prepare(outbox, "lazily", xstrdup("SELECT set_config('synchronous_commit', 'off', true)"));
 	prepare(outbox, "write",
@@ -346,6 +365,8 @@ void outbox_open_answered(struct outbox *outbox, enum tag tag, PGresult *result)
 		on_leaves(outbox, result);
 	else if (tag == TAG_COLUMNS)
 		on_columns(outbox, result);
-	else
+	else if (tag == TAG_REGISTRY)
 		on_registry(outbox, result);
+	else
+		PQclear(result);
 }

@@ -169,6 +169,25 @@ char *outbox_sql_mine(const struct outbox_shape *shape, const char *param)
 	return sql;
 }
 
+char *outbox_sql_hold(const struct outbox_shape *shape)
+{
+	if (!shape->competing)
+		return outbox_sql_key(shape);
+	char *name = outbox_sql_quoted(shape->names->id), *id = xasprintf("t.%s::int8", name);
+	free(name);
+	return id;
+}
+
+/* Mostly nothing is held, and then no key is computed. */
+char *outbox_sql_not_held(const struct outbox_shape *shape, const char *param)
+{
+	char *hold = outbox_sql_hold(shape);
+	char *sql =
+	    xasprintf(" AND (%s::int8[] IS NULL OR NOT %s = ANY (%s::int8[]))", param, hold, param);
+	free(hold);
+	return sql;
+}
+
 /* ---- horizon and bell ---- */
 
 static char *last_drawn(const struct outbox_shape *shape)
@@ -210,17 +229,19 @@ char *outbox_sql_ids(const struct outbox_shape *shape, size_t leaf)
 {
 	char *last = last_drawn(shape), *sequence_file = file_of(shape->sequence);
 	char *file = file_of(shape->leaves[leaf].oid);
-	char *id = outbox_sql_quoted(shape->names->id), *mine = outbox_sql_mine(shape, "$3");
+	char *id = outbox_sql_quoted(shape->names->id), *mine = outbox_sql_mine(shape, "$4");
+	char *not_held = outbox_sql_not_held(shape, "$3");
 	char *sql =
 	    xasprintf("SELECT %s, %s, %s, (SELECT t.%s::int8 FROM ONLY %s AS t WHERE "
-		      "t.%s > $1::int8 AND t.%s <= $2::int8%s%s ORDER BY t.%s DESC LIMIT 1)",
+		      "t.%s > $1::int8 AND t.%s <= $2::int8%s%s%s ORDER BY t.%s DESC LIMIT 1)",
 		      last, sequence_file, file, id, shape->leaves[leaf].table, id, id,
-		      outbox_sql_unpublished(shape), mine, id);
+		      outbox_sql_unpublished(shape), not_held, mine, id);
 	free(last);
 	free(sequence_file);
 	free(file);
 	free(id);
 	free(mine);
+	free(not_held);
 	return sql;
 }
 
@@ -277,16 +298,15 @@ char *outbox_sql_bell_off(const struct outbox_shape *shape, bool told)
  * small, walks the whole of it for each id. Not "=": the event_id of an adopted table may be NULL.
  * A row that somebody else has locked is passed over: waiting for it would hold up everything.
  */
-static char *places(const struct outbox_shape *shape, size_t leaf, const char *filter)
+static char *found(const struct outbox_shape *shape, size_t leaf, const char *what,
+		   const char *filter, const char *lock)
 {
 	char *id = outbox_sql_quoted(shape->names->id);
 	char *name = outbox_sql_quoted(shape->names->event_id);
 	char *event_id = xasprintf("t.%s", name), *text = outbox_sql_identity(shape, event_id);
-	char *sql =
-	    xasprintf("LATERAL (SELECT t.ctid AS place FROM ONLY %s AS t WHERE t.%s = given.id "
-		      "AND %s IS NOT DISTINCT FROM given.event_id%s OFFSET 0 "
-		      "FOR UPDATE SKIP LOCKED) AS found",
-		      shape->leaves[leaf].table, id, text, filter);
+	char *sql = xasprintf("LATERAL (SELECT %s FROM ONLY %s AS t WHERE t.%s = given.id "
+			      "AND %s IS NOT DISTINCT FROM given.event_id%s OFFSET 0%s) AS found",
+			      what, shape->leaves[leaf].table, id, text, filter, lock);
 	free(id);
 	free(name);
 	free(event_id);
@@ -294,9 +314,14 @@ static char *places(const struct outbox_shape *shape, size_t leaf, const char *f
 	return sql;
 }
 
+char *outbox_sql_places(const struct outbox_shape *shape, size_t leaf, const char *filter)
+{
+	return found(shape, leaf, "t.ctid AS place", filter, " FOR UPDATE SKIP LOCKED");
+}
+
 char *outbox_sql_settle(const struct outbox_shape *shape, size_t leaf)
 {
-	char *found = places(shape, leaf, outbox_sql_unpublished(shape));
+	char *found = outbox_sql_places(shape, leaf, outbox_sql_unpublished(shape));
 	char *sql = xasprintf("%s %s%s WHERE ctid = ANY (ARRAY(SELECT found.place FROM "
 			      "unnest($1::int8[], $2::text[]) AS given (id, event_id), %s))",
 			      outbox_sql_verb(shape), shape->leaves[leaf].table,
@@ -305,162 +330,18 @@ char *outbox_sql_settle(const struct outbox_shape *shape, size_t leaf)
 	return sql;
 }
 
-static bool is_mapped(const struct config_columns *names, const char *name)
+/* Whoever has locked them. */
+char *outbox_sql_still(const struct outbox_shape *shape, size_t leaf)
 {
-	const char *const mapped[] = {names->id,	   names->event_id,   names->aggregate_type,
-				      names->aggregate_id, names->event_type, names->payload,
-				      names->headers,	   names->created_at, "published_at"};
-	for (size_t i = 0; i < sizeof(mapped) / sizeof(mapped[0]); i++)
-		if (strcmp(mapped[i], name) == 0)
-			return true;
-	return false;
-}
-
-/* A function takes at most 100 arguments (FUNC_MAX_ARGS). An event id is part of a key, and an
- * index has no room for long ones (manual: "B-Tree Indexes"). */
-enum { PAIRS_MAX = 50, EVENT_ID_MAX = 600 };
-
-static char *gone(const char *name)
-{
-	char *column = outbox_sql_quoted(name), *text = xasprintf("gone.%s", column);
-	free(column);
-	return text;
-}
-
-/* A column's text; NULL where Postgres could not make it. */
-static char *gone_text(const struct outbox_shape *shape, const char *name)
-{
-	if (name[0] == '\0')
-		return xstrdup("NULL::text");
-	char *column = gone(name), *length = outbox_sql_length(column, TYPE_JSONB);
-	char *text =
-	    outbox_sql_type(shape, name) == TYPE_JSONB
-		? xasprintf("CASE WHEN %s <= %d THEN %s::text END", length, PRINTABLE, column)
-		: xasprintf("%s::text", column);
-	free(column);
-	free(length);
-	return text;
-}
-
-/* Adds a column that has a place of its own to the extra ones, should its place not hold it all. */
-static char *overflow(const struct outbox_shape *shape, const char *name, uint32_t type)
-{
-	char *column = gone(name), *key = pgname_literal(name), *sql;
-	if (type == TYPE_JSONB) {
-		char *length = outbox_sql_length(column, type);
-		sql = xasprintf(" || CASE WHEN %s > %d THEN jsonb_build_object(%s, %s) "
-				"ELSE '{}' END",
-				length, PRINTABLE, key, column);
-		free(length);
-	} else if (strcmp(name, shape->names->event_id) == 0) {
-		sql = xasprintf(" || CASE WHEN char_length(%s::text) > %d "
-				"THEN jsonb_build_object(%s, %s) ELSE '{}' END",
-				column, EVENT_ID_MAX, key, column);
-	} else {
-		sql = xstrdup("");
-	}
-	free(column);
-	free(key);
-	return sql;
-}
-
-/* The columns that play no role, as a jsonb object, and what overflows. json goes in as text: it
- * may hold what jsonb cannot (\u0000, 1e400000). Without these columns only a document that
- * overflows is left, which is jsonb as it is. */
-static char *extra_columns(const struct outbox_shape *shape, bool own_columns)
-{
-	char *list = xstrdup(""), *more = xstrdup("");
-	size_t pairs = 0;
-	for (size_t i = 0; i < shape->column_count; i++) {
-		const struct outbox_column *own = &shape->columns[i];
-		if (is_mapped(shape->names, own->name)) {
-			if (own_columns || own->type == TYPE_JSONB)
-				more =
-				    outbox_sql_append(more, overflow(shape, own->name, own->type));
-			continue;
-		}
-		if (!own_columns)
-			continue;
-		char *column = gone(own->name), *key = pgname_literal(own->name);
-		const char *between = pairs % PAIRS_MAX ? ", " : ") || jsonb_build_object(";
-		list = outbox_sql_append(list,
-					 xasprintf("%s%s, %s%s", pairs ? between : "", key, column,
-						   own->type == TYPE_JSON ? "::text" : ""));
-		pairs++;
-		free(column);
-		free(key);
-	}
-	char *object = xasprintf("nullif(jsonb_build_object(%s)%s, '{}')", list, more);
-	free(list);
-	free(more);
-	return object;
-}
-
-/* The bytes that the session would have been given. */
-static char *gone_payload(const struct outbox_shape *shape)
-{
-	const char *name = shape->names->payload;
-	if (outbox_sql_type(shape, name) == TYPE_BYTEA)
-		return gone(name);
-	char *text = gone_text(shape, name);
-	char *bytes = xasprintf("convert_to(%s, pg_client_encoding())", text);
-	free(text);
-	return bytes;
-}
-
-/* A timestamp is taken for UTC. A cast would go by the session's zone, and fail near the ends of
- * the range. */
-static char *gone_time(const struct outbox_shape *shape, const char *name)
-{
-	if (name[0] == '\0')
-		return xstrdup("NULL::timestamptz");
-	const char *zone =
-	    outbox_sql_type(shape, name) == TYPE_TIMESTAMP ? " AT TIME ZONE 'UTC'" : "";
-	return outbox_sql_append(gone(name), xstrdup(zone));
-}
-
-/* All of it happens in the server: the payload may be larger than the relay cares to hold. */
-char *outbox_sql_set_aside(const struct outbox_shape *shape, size_t leaf, bool extra)
-{
-	const struct config_columns *names = shape->names;
-	char *found = places(shape, leaf, "");
-	char *id = gone(names->id), *event_id = gone(names->event_id);
-	char *list = xasprintf("%u::oid::regclass, %s, left(coalesce(%s::text, ''), %d), ",
-			       shape->oid, id, event_id, EVENT_ID_MAX);
-	char *const columns[] = {
-	    gone_text(shape, names->aggregate_type),
-	    gone_text(shape, names->aggregate_id),
-	    gone_text(shape, names->event_type),
-	    gone_payload(shape),
-	    xasprintf("%u::oid::regtype::text", outbox_sql_type(shape, names->payload)),
-	    gone_text(shape, names->headers),
-	    gone_time(shape, names->created_at),
-	    extra_columns(shape, extra)};
-	for (size_t i = 0; i < sizeof(columns) / sizeof(columns[0]); i++) {
-		list = outbox_sql_append(list, columns[i]);
-		list = outbox_sql_append(list, xstrdup(", "));
-	}
-	char *sql = xasprintf(
-	    "WITH gone AS (DELETE FROM ONLY %s AS t USING (SELECT found.place AS \"given place\", "
-	    "reason AS \"given reason\", error AS \"given error\" "
-	    "FROM unnest($1::int8[], $2::text[], $3::text[], $4::text[]) "
-	    "AS given (id, event_id, reason, error), %s OFFSET 0) AS given "
-	    "WHERE t.ctid = \"given place\" RETURNING *) "
-	    "INSERT INTO outbox_relay.dead_letters (outbox, id, event_id, aggregate_type, "
-	    "aggregate_id, event_type, payload, payload_type, headers, created_at, extra, error, "
-	    "reason) SELECT %s\"given error\", \"given reason\" "
-	    "FROM gone ON CONFLICT (outbox, id, event_id) DO UPDATE "
-	    "SET attempts = dead_letters.attempts + 1, dead_at = clock_timestamp(), "
-	    "aggregate_type = excluded.aggregate_type, aggregate_id = excluded.aggregate_id, "
-	    "event_type = excluded.event_type, payload = excluded.payload, "
-	    "payload_type = excluded.payload_type, headers = excluded.headers, "
-	    "created_at = excluded.created_at, extra = excluded.extra, "
-	    "error = excluded.error, reason = excluded.reason",
-	    shape->leaves[leaf].table, found, list);
-	free(found);
-	free(id);
-	free(event_id);
-	free(list);
+	char *hold = outbox_sql_hold(shape);
+	char *what = xasprintf("given.id, given.event_id, %s AS hold", hold);
+	char *rows = found(shape, leaf, what, outbox_sql_unpublished(shape), "");
+	char *sql = xasprintf("SELECT found.* FROM unnest($1::int8[], $2::text[]) AS given (id, "
+			      "event_id), %s",
+			      rows);
+	free(hold);
+	free(what);
+	free(rows);
 	return sql;
 }
 
@@ -468,13 +349,15 @@ char *outbox_sql_set_aside(const struct outbox_shape *shape, size_t leaf, bool e
 
 char *outbox_sql_left(const struct outbox_shape *shape, size_t leaf)
 {
-	char *id = outbox_sql_quoted(shape->names->id), *mine = outbox_sql_mine(shape, "$2");
-	char *sql =
-	    xasprintf("SELECT t.%s::int8 FROM ONLY %s AS t WHERE t.%s >= $1::int8%s%s "
-		      "ORDER BY t.%s LIMIT 1",
-		      id, shape->leaves[leaf].table, id, outbox_sql_unpublished(shape), mine, id);
+	char *id = outbox_sql_quoted(shape->names->id), *mine = outbox_sql_mine(shape, "$3");
+	char *not_held = outbox_sql_not_held(shape, "$2");
+	char *sql = xasprintf("SELECT t.%s::int8 FROM ONLY %s AS t WHERE t.%s >= $1::int8%s%s%s "
+			      "ORDER BY t.%s LIMIT 1",
+			      id, shape->leaves[leaf].table, id, outbox_sql_unpublished(shape),
+			      not_held, mine, id);
 	free(id);
 	free(mine);
+	free(not_held);
 	return sql;
 }
 

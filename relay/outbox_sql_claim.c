@@ -29,7 +29,7 @@ enum { WORTH = 2 };
 struct making {
 	const struct outbox_shape *shape;
 	const struct outbox_leaf *leaf;
-	char *id, *mine;   /* owned */
+	char *id, *ours;   /* owned; ours: whose shards, and which keys not */
 	const char *size;  /* what a row counts in the sum of bytes; the exact claim has none */
 	const char *limit; /* of rows */
 };
@@ -43,7 +43,7 @@ static char *waiting(const struct making *m, const char *limit)
 {
 	return xasprintf("FROM ONLY %s AS t WHERE t.%s >= $1::int8%s%s AND tableoid = %u::oid "
 			 "ORDER BY t.%s LIMIT %s",
-			 m->leaf->table, m->id, outbox_sql_unpublished(m->shape), m->mine,
+			 m->leaf->table, m->id, outbox_sql_unpublished(m->shape), m->ours,
 			 m->leaf->oid, m->id, limit);
 }
 
@@ -213,18 +213,33 @@ static char *taken_alone(const struct making *m, const char *size, size_t most)
 			 CUT_BYTES, size, most, m->leaf->table);
 }
 
+static struct making making_new(const struct outbox_shape *shape, size_t leaf, bool alone)
+{
+	char *not_held = outbox_sql_not_held(shape, alone ? "$2" : "$4");
+	char *mine = outbox_sql_mine(shape, alone ? "$3" : "$5");
+	return (struct making){.shape = shape,
+			       .leaf = &shape->leaves[leaf],
+			       .id = outbox_sql_quoted(shape->names->id),
+			       .ours = outbox_sql_append(not_held, mine),
+			       .size = "0",
+			       .limit = alone ? "1" : "$2::int8"};
+}
+
+static void making_free(struct making *m)
+{
+	free(m->id);
+	free(m->ours);
+}
+
 /* One statement that locks rows and takes them. ctid = ANY(an array) and not IN (...): a subquery
  * under IN may be run again and take more than the limit. RETURNING has no order. */
 char *outbox_sql_claim(const struct outbox_shape *shape, size_t leaf, bool exact)
 {
 	struct values *values = outbox_sql_values_new(shape, exact);
 	char *size = outbox_sql_row_size(values);
-	struct making m = {.shape = shape,
-			   .leaf = &shape->leaves[leaf],
-			   .id = outbox_sql_quoted(shape->names->id),
-			   .mine = outbox_sql_mine(shape, exact ? "$2" : "$4"),
-			   .size = exact ? "0" : size,
-			   .limit = exact ? "1" : "$2::int8"};
+	struct making m = making_new(shape, leaf, exact);
+	if (!exact)
+		m.size = size;
 	char *list = outbox_sql_returning(shape, values), *rows = chosen(&m);
 	char *places = exact ? taken_alone(&m, size, outbox_sql_whole_size(values)) : taken();
 	char *sql = xasprintf("WITH %s, %s %s %s%s WHERE ctid = ANY ((SELECT places FROM "
@@ -232,11 +247,28 @@ char *outbox_sql_claim(const struct outbox_shape *shape, size_t leaf, bool exact
 			      rows, places, outbox_sql_verb(shape), m.leaf->table,
 			      outbox_sql_set(shape), list);
 	outbox_sql_values_free(&values);
+	making_free(&m);
 	free(size);
-	free(m.id);
-	free(m.mine);
 	free(list);
 	free(rows);
 	free(places);
+	return sql;
+}
+
+char *outbox_sql_suspect(const struct outbox_shape *shape, size_t leaf)
+{
+	struct making m = making_new(shape, leaf, true);
+	char *rows = chosen(&m), *hold = outbox_sql_hold(shape);
+	char *name = outbox_sql_quoted(shape->names->event_id);
+	char *event_id = xasprintf("t.%s", name), *identity = outbox_sql_identity(shape, event_id);
+	char *sql = xasprintf("WITH %s SELECT t.%s::int8, %s, %s FROM ONLY %s AS t WHERE t.ctid = "
+			      "ANY ((SELECT places FROM chosen)::tid[])",
+			      rows, m.id, identity, hold, m.leaf->table);
+	making_free(&m);
+	free(rows);
+	free(hold);
+	free(name);
+	free(event_id);
+	free(identity);
 	return sql;
 }

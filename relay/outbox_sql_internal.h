@@ -27,6 +27,15 @@ char *outbox_sql_key(const struct outbox_shape *shape);
 /* " AND ...": the rows of "t" that are of the shards in this parameter; "" where all are. */
 char *outbox_sql_mine(const struct outbox_shape *shape, const char *param);
 
+/* Where the rows of a list "given" with id and event_id lie, locked, as found.place: for FROM. */
+char *outbox_sql_places(const struct outbox_shape *shape, size_t leaf, const char *filter);
+
+/* What a hold names: the hash of the key of a row of "t", or its id where there is no order. */
+char *outbox_sql_hold(const struct outbox_shape *shape);
+
+/* " AND ...": the rows of "t" that are not held by this parameter. */
+char *outbox_sql_not_held(const struct outbox_shape *shape, const char *param);
+
 /* The length in bytes of a value as text, bytea's as it is, as int8; NULL if it is NULL. A value
  * whose text Postgres could not make is told a length of more than PRINTABLE. */
 enum { PRINTABLE = 1000000000 };

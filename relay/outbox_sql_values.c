@@ -279,6 +279,9 @@ static char *withheld(const struct values *row)
 	return sql;
 }
 
+/* How many rows the claim meant to take. */
+#define MEANT "(SELECT cardinality(places) FROM taken)"
+
 /* In the order of CLAIM_*. */
 char *outbox_sql_returning(const struct outbox_shape *shape, const struct values *row)
 {
@@ -287,8 +290,10 @@ char *outbox_sql_returning(const struct outbox_shape *shape, const struct values
 	char *time = created[0] ? outbox_sql_quoted(created) : xstrdup("NULL::timestamptz");
 	char *payload = document(row, &row->payload), *headers = document(row, &row->headers);
 	char *length = withheld(row);
-	char *list = xasprintf("%s::int8, %s, %s, %s, %s, (SELECT cut FROM taken), ", id, time,
-			       payload, length, headers);
+	char *list = xasprintf(
+	    "%s::int8, %s, %s, %s, %s, (SELECT cut FROM taken), %s, ", id, time, payload, length,
+	    headers,
+	    shape->mark ? "CASE WHEN published_at IS NULL THEN -1 ELSE " MEANT " END" : MEANT);
 	list = outbox_sql_append(list, identity(shape, row));
 	for (size_t i = 1; i < row->count; i++) {
 		list = outbox_sql_append(list, xstrdup(", "));

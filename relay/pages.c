@@ -71,6 +71,11 @@ static int readyz_page(void *arg, char **body, size_t *len)
 		return text_page(body, len, 503, "no session with the database\n");
 	if (!p->metrics->connected[PEER_KAFKA])
 		return why_page(body, len, "no Kafka broker answers", status.trouble);
+	if (status.refusal[0] != '\0')
+		return why_page(body, len,
+				status.stopped_by_refusal ? "nothing is published"
+							  : "one key or more waits",
+				status.refusal);
 	if (status.trouble[0] != '\0')
 		return why_page(body, len, "Kafka accepts no events", status.trouble);
 	if (status.obstacle[0] != '\0') {
@@ -95,15 +100,15 @@ static int status_page(void *arg, char **body, size_t *len)
 	struct worker_status status;
 	worker_status(p->worker, &status);
 	json_t *json = json_pack(
-	    "{s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:b, s:b, s:f, s:I}", "state",
-	    status.state, "standby", status.standby, "shards", status.shards->count, "shards_owned",
-	    shards_owned(status.shards), "floor", (json_int_t)status.floor, "batch_events",
-	    (json_int_t)status.batch_events, "outstanding", (json_int_t)status.outstanding,
-	    "published", (json_int_t)status.published, "uptime_seconds", uptime(p), "rate",
-	    (double)status.published / uptime(p), "depth", p->metrics->depth, "database",
-	    p->metrics->connected[PEER_DATABASE], "kafka", p->metrics->connected[PEER_KAFKA],
-	    "oldest_age_seconds", p->metrics->oldest_age_seconds, "parked_keys",
-	    (json_int_t)p->metrics->parked_keys);
+	    "{s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:b, s:b, s:f, s:I, s:s}",
+	    "state", status.state, "standby", status.standby, "shards", status.shards->count,
+	    "shards_owned", shards_owned(status.shards), "floor", (json_int_t)status.floor,
+	    "batch_events", (json_int_t)status.batch_events, "outstanding",
+	    (json_int_t)status.outstanding, "published", (json_int_t)status.published,
+	    "uptime_seconds", uptime(p), "rate", (double)status.published / uptime(p), "depth",
+	    p->metrics->depth, "database", p->metrics->connected[PEER_DATABASE], "kafka",
+	    p->metrics->connected[PEER_KAFKA], "oldest_age_seconds", p->metrics->oldest_age_seconds,
+	    "parked_keys", (json_int_t)status.held_keys, "refusal", status.refusal);
 	*body = json_dumps(json, JSON_COMPACT);
 	*len = strlen(*body);
 	json_decref(json);

@@ -12,7 +12,6 @@
 #include "pgsession.h"
 #include "xalloc.h"
 
-#include <arpa/inet.h>
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,6 +39,7 @@ struct pg {
 	bool closed;
 	struct pg_failure failure; /* its words are in why */
 	struct error why;
+	bool refused, fatal;	 /* the failure is an ask's and not told yet; it ends the session */
 	struct error last_words; /* the server's, told between two answers; "" if none */
 };
 
@@ -278,24 +278,63 @@ bool pg_state_is_permanent(const char *sqlstate)
 	return false;
 }
 
+/* FATAL and PANIC end the session, ERROR the transaction (manual: "Message Severity Levels"). */
+static bool ends_session(const PGresult *result)
+{
+	const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
+	return severity == NULL || strcmp(severity, "ERROR") != 0;
+}
+
+static void tell_error(struct pg *pg)
+{
+	struct error why = pg->why;
+	struct pg_failure failure = pg->failure;
+	failure.why = why.text;
+	pg->refused = false;
+	if (!pg->fatal && pg->events->refused(pg->owner, &failure))
+		return;
+	if (!pg->closed)
+		fail(pg, failure.permanent, &why);
+}
+
+/* All results of an ask have been read. An error is told only now: what is asked between the error
+ * and this NULL would take the NULL away (libpq 15: pqAppendCmdQueueEntry). */
+static void ended(struct pg *pg)
+{
+	pop(pg);
+	if (pg->refused)
+		tell_error(pg);
+}
+
+static void on_error(struct pg *pg, PGresult *result)
+{
+	struct pg_failure *failure = &pg->failure;
+	pg_result_error(result, &pg->why);
+	*failure = (struct pg_failure){.why = pg->why.text, .tag = pg->asked[pg->head]};
+	snprintf(failure->state, sizeof(failure->state), "%s",
+		 PQresultErrorField(result, PG_DIAG_SQLSTATE));
+	failure->permanent = pg_state_is_permanent(failure->state);
+	pg->refused = true;
+	pg->fatal = ends_session(result);
+	PQclear(result);
+	if (pg->fatal)
+		tell_error(pg);
+}
+
 static void answer(struct pg *pg, PGresult *result)
 {
-	if (PQresultStatus(result) == PGRES_PIPELINE_SYNC) {
+	ExecStatusType status = PQresultStatus(result);
+	if (status == PGRES_PIPELINE_SYNC) {
 		PQclear(result);
 		pop(pg);
+	} else if (status == PGRES_PIPELINE_ABORTED) {
+		PQclear(result); /* skipped, since one before it in its group was refused */
 	} else if (is_error(result) && PQresultErrorField(result, PG_DIAG_SQLSTATE) == NULL) {
 		/* libpq's own: the socket is closed. */
 		PQclear(result);
 		fail_connection(pg);
 	} else if (is_error(result)) {
-		struct error err;
-		struct pg_failure *failure = &pg->failure;
-		pg_result_error(result, &err);
-		snprintf(failure->state, sizeof(failure->state), "%s",
-			 PQresultErrorField(result, PG_DIAG_SQLSTATE));
-		failure->tag = pg->asked[pg->head];
-		PQclear(result);
-		fail(pg, pg_state_is_permanent(failure->state), &err);
+		on_error(pg, result);
 	} else {
 		pg->events->answered(pg->owner, pg->asked[pg->head], result);
 	}
@@ -308,7 +347,7 @@ static void take_answers(struct pg *pg)
 		if (result != NULL)
 			answer(pg, result);
 		else
-			pop(pg);
+			ended(pg);
 	}
 }
 
@@ -504,45 +543,4 @@ bool pg_is_utf8(const struct pg *pg)
 unsigned pg_reads(const struct pg *pg)
 {
 	return pg->reads;
-}
-
-/* ---- numbers ---- */
-
-struct pg_int8 pg_put_int8(int64_t value)
-{
-	struct pg_int8 out;
-	uint32_t high = htonl((uint32_t)((uint64_t)value >> 32)), low = htonl((uint32_t)value);
-	memcpy(out.bytes, &high, 4);
-	memcpy(out.bytes + 4, &low, 4);
-	return out;
-}
-
-int32_t pg_get_int4(const char *bytes)
-{
-	uint32_t raw;
-	memcpy(&raw, bytes, 4);
-	return (int32_t)ntohl(raw);
-}
-
-int64_t pg_get_int8(const char *bytes)
-{
-	return (int64_t)((uint64_t)(uint32_t)pg_get_int4(bytes) << 32 |
-			 (uint32_t)pg_get_int4(bytes + 4));
-}
-
-int16_t pg_get_int2(const char *bytes)
-{
-	uint16_t raw;
-	memcpy(&raw, bytes, 2);
-	return (int16_t)ntohs(raw);
-}
-
-struct pg_param pg_param_int8(const struct pg_int8 *value)
-{
-	return (struct pg_param){value->bytes, 8, true};
-}
-
-struct pg_param pg_param_text(const char *value)
-{
-	return (struct pg_param){value, 0, false};
 }

@@ -251,6 +251,8 @@ static void step_once(struct worker *worker, struct engine_input input)
 	enum engine_state before = worker->engine.state;
 	input.now_us = worker_now_us(worker);
 	input.owes = worker->source->ops->owes(worker->source);
+	input.held = worker->source->held > 0;
+	input.releases = worker->source->releases;
 	engine_step(&worker->engine, &input, &actions);
 	if (before != worker->engine.state)
 		log_debug("%s -> %s", engine_state_name(before),
@@ -468,6 +470,10 @@ void worker_status(const struct worker *worker, struct worker_status *status)
 	    .standby = worker->standby_for,
 	    .abstains = worker->source->yields,
 	    .obstacle = worker->source->obstacle,
+	    .refusal = worker->refusal[0] != '\0' ? worker->refusal : worker->source->held_why,
+	    .stopped_by_refusal = worker->refusal[0] != '\0' ||
+				  (worker->source->held > 0 && !worker->engine.options.set_aside),
+	    .held_keys = worker->source->held_keys,
 	    .shards = &worker->source->shards,
 	    .waiting = worker->waiting_us > 0 || worker->batch.events > 0,
 	    .idle_us = worker_now_us(worker) - since,

@@ -24,6 +24,8 @@ struct worker {
 	bool acquired, ever_acquired;
 	char standby_for[320]; /* why no shard is ours; "" if one is, or nothing is known */
 	bool refused;	       /* by the source, before anything had ever worked */
+	char refusal[400];     /* why the database refuses all claims; "" if it does not */
+	int64_t refusal_told_us;
 
 	int64_t claim_sent_us, claim_us; /* of the batch: last ask, sum of the answers' times */
 	int64_t claimed_us;		 /* the last answer with events */

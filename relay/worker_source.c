@@ -85,6 +85,38 @@ static void on_lost(void *owner, const char *why)
 	worker_tell(worker, ON_LOST);
 }
 
+/* Similar messages are suppressed for a minute. */
+enum { REFUSAL_US = 60 * 1000 * 1000 };
+
+static void tell_refusal(struct worker *worker, const char *why)
+{
+	int64_t now = worker_now_us(worker);
+	bool same = strncmp(worker->refusal, why, sizeof(worker->refusal) - 1) == 0;
+	if (same && now - worker->refusal_told_us < REFUSAL_US)
+		return;
+	worker->refusal_told_us = now;
+	snprintf(worker->refusal, sizeof(worker->refusal), "%s", why);
+	log_error("the database refuses to let events be claimed: %s; nothing is published until "
+		  "that is fixed, the relay tries again every few seconds",
+		  why);
+}
+
+static void on_failed(void *owner, const struct source_failure *failure)
+{
+	struct worker *worker = owner;
+	worker->metrics->retries[PEER_DATABASE]++;
+	if (failure->why != NULL)
+		tell_refusal(worker, failure->why);
+	worker_step(worker, (struct engine_input){.event = ON_FAILED,
+						  .narrow = failure->narrow,
+						  .wait = failure->wait});
+}
+
+static void on_released(void *owner)
+{
+	worker_tell(owner, ON_RELEASED);
+}
+
 /* What nobody has ever seen work is a mistake in the set-up: say so and end. Once it has worked,
  * somebody may be at it right now (a migration, a password change): go on trying. */
 static void on_refused(void *owner, const char *why)
@@ -110,6 +142,7 @@ static void on_claimed(void *owner, struct chunk *chunk)
 				     .too_high = chunk->too_high,
 				     .upto = chunk->upto};
 	worker->claim_us += worker_now_us(worker) - worker->claim_sent_us;
+	worker->refusal[0] = '\0';
 	if (chunk->count > 0) {
 		FAILPOINT("claimed");
 		input.first = chunk->events[0].id;
@@ -171,6 +204,7 @@ static void on_gauged(void *owner, const struct gauges *gauges)
 	worker->metrics->depth = gauges->depth;
 	worker->metrics->oldest_age_seconds = gauges->oldest_age_seconds;
 	worker->metrics->dead_letters = gauges->dead_letters;
+	worker->metrics->parked_keys = (double)worker->source->held_keys;
 	if (gauges->depth <= 0)
 		worker->waiting_us = 0;
 	else if (worker->waiting_us == 0)
@@ -192,6 +226,8 @@ const struct source_events worker_source_events = {
     .claimed = on_claimed,
     .settled = on_settled,
     .withdrawn = on_withdrawn,
+    .failed = on_failed,
+    .released = on_released,
     .recovered = on_recovered,
     .observed = on_observed,
     .rung = on_rung,

@@ -20,7 +20,7 @@ OWNERS = {
     "systemd/*": ["daemon.c"],
 }
 
-PURE = ["engine.c", "waker.c", "horizon.c", "writers.c", "batch.c", "event.c", "route.c", "template.c",
+PURE = ["engine.c", "engine_session.c", "engine_refused.c", "outbox_holds.c", "waker.c", "horizon.c", "writers.c", "batch.c", "event.c", "route.c", "template.c",
         "headers.c", "verdict.c", "backoff.c", "units.c", "worker.c", "worker_source.c",
         "spread.c", "shards.c", "histogram.c"]
 IMPURE = list(OWNERS) + ["loop.h", "clock.h", "time.h", "sys/time.h", "sys/socket.h", "unistd.h", "poll.h", "pthread.h"]

@@ -134,7 +134,7 @@ def test_columns_that_jsonb_cannot_hold(database, new_relay, reader, topic):
     assert len(consumer.take(5)) == 5
     database.wait_empty()
     relay.wait_log(r"SQLSTATE 22P05: .*; a column that has no place of its own .* makes no jsonb")
-    relay.wait_log(r"event \d+ is set aside without the columns that have no place")
+    relay.wait_log(r"event \d+ is dead-lettered without the columns that have no place")
     database.execute(sql.format("meta", "'2'"))  # with its own again
     database.wait_empty()
     assert database.rows("SELECT extra->>'meta' FROM outbox_relay.dead_letters ORDER BY id") == [

@@ -30,7 +30,7 @@ static bool inside;	     /* an ask is under way */
 static void (*on_connect)(void);
 
 enum { ASKS_MORE = 6 };
-static void ask_many(void);
+static void (*on_more)(void); /* with the answer of that tag */
 
 static void tell(const char *what)
 {
@@ -60,8 +60,8 @@ static void on_answered(void *owner, int tag, PGresult *result)
 		bytes += (size_t)PQgetlength(result, i, 0);
 	PQclear(result);
 	snprintf(text, sizeof(text), "%d", tag);
-	if (tag == ASKS_MORE)
-		ask_many();
+	if (tag == ASKS_MORE && on_more != NULL)
+		on_more();
 	tell(text);
 }
 
@@ -84,7 +84,24 @@ static void on_failed(void *owner, const struct pg_failure *failure)
 	tell("failed");
 }
 
-static const struct pg_events events = {on_connected, on_answered, on_notified, on_failed};
+static bool go_on; /* after an ask that is refused */
+static void (*on_refusal)(void);
+
+static bool on_refused(void *owner, const struct pg_failure *failure)
+{
+	(void)owner;
+	if (!go_on)
+		return false;
+	snprintf(sqlstate, sizeof(sqlstate), "%s", failure->state);
+	failed_tag = failure->tag;
+	if (on_refusal != NULL)
+		on_refusal();
+	tell("refused");
+	return true;
+}
+
+static const struct pg_events events = {on_connected, on_answered, on_notified, on_refused,
+					on_failed};
 
 static void give_up(void *arg)
 {
@@ -145,7 +162,8 @@ static int setup(void **state)
 	failed_tag = 0;
 	bytes = 0;
 	close_at = NULL;
-	on_connect = NULL;
+	go_on = false;
+	on_connect = on_more = on_refusal = NULL;
 	return 0;
 }
 

@@ -106,6 +106,37 @@ static void test_one_event_is_always_asked_for(void **state)
 	assert_int_equal(ask(&claims, 0, 0).rows, 1);
 }
 
+/* Half as many, down to one, and never two at a time; each success doubles the number. */
+static void test_after_a_failure_fewer_are_asked_for(void **state)
+{
+	struct claims claims;
+	int64_t rows = 0, expected = 1250;
+	(void)state;
+	claims_init(&claims);
+	for (int i = 0; i < 14; i++) {
+		claims_begin(&claims);
+		rows = ask(&claims, 0, 0).rows;
+		if (i > 0)
+			assert_int_equal(rows, expected > 1 ? expected : 1);
+		if (i > 0)
+			expected /= 2;
+		claims_failed(&claims);
+	}
+	assert_int_equal(rows, 1);
+	for (expected = 1; expected < limits.claim_rows; expected *= 2) {
+		claims_begin(&claims);
+		assert_int_equal(ask(&claims, 0, 0).rows, expected);
+		claims_answered(&claims, true);
+		assert_false(claims_want(&claims, &limits, 1, 100));
+	}
+	for (int i = 0; i < 2; i++) {
+		claims_begin(&claims);
+		assert_int_equal(ask(&claims, 0, 0).rows, limits.claim_rows);
+		claims_answered(&claims, true);
+	}
+	assert_true(claims_want(&claims, &limits, 1, 100));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -115,6 +146,7 @@ int main(void)
 	    cmocka_unit_test(test_large_events_are_asked_for_in_small_numbers),
 	    cmocka_unit_test(test_the_average_rises_at_once_and_falls_slowly),
 	    cmocka_unit_test(test_one_event_is_always_asked_for),
+	    cmocka_unit_test(test_after_a_failure_fewer_are_asked_for),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

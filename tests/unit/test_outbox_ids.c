@@ -56,7 +56,7 @@ static void test_those_in_the_state_only(void **state)
 	batch_delivered(&batch, event(0));
 	batch_returned(&batch, event(1));
 	batch_delivered(&batch, event(2));
-	outbox_ids_collect(&ids, &batch, EVENT_DELIVERED);
+	outbox_ids_delivered(&ids, &batch);
 	assert_int_equal(ids.count, 2);
 	assert_string_equal(ids.ids, "{-1,1}");
 	assert_string_equal(ids.identities, "{\"a\",\"c\"}");
@@ -68,7 +68,7 @@ static void test_none(void **state)
 {
 	struct outbox_ids ids;
 	(void)state;
-	outbox_ids_collect(&ids, &batch, EVENT_DELIVERED);
+	outbox_ids_delivered(&ids, &batch);
 	assert_int_equal(ids.count, 0);
 	assert_string_equal(ids.ids, "{}");
 	assert_string_equal(ids.identities, "{}");
@@ -85,7 +85,7 @@ static void test_hostile_identities(void **state)
 	given(6, identities);
 	for (size_t i = 0; i < 6; i++)
 		batch_delivered(&batch, event(i));
-	outbox_ids_collect(&ids, &batch, EVENT_DELIVERED);
+	outbox_ids_delivered(&ids, &batch);
 	assert_string_equal(ids.identities, "{\"a\\\"b\",\"\\\\x00\",\"},{\",\"\",\"NULL\",NULL}");
 	outbox_ids_free(&ids);
 }
@@ -99,11 +99,17 @@ static void test_reasons_and_words(void **state)
 	given(2, identities);
 	batch_reject(&batch, event(0), REJECT_HEADERS, "member \"\xc3\xa9\xc3\" is no \\text");
 	batch_reject(&batch, event(1), REJECT_TOO_LARGE, NULL);
-	outbox_ids_rejected(&ids, &batch, false);
+	const struct outbox_ids_item items[] = {
+	    {1, identities[0], event(0)}, {2, identities[0], NULL}, {3, identities[1], event(1)}};
+	outbox_ids_published(&ids, items, 3);
+	assert_string_equal(ids.ids, "{2}");
+	outbox_ids_free(&ids);
+	outbox_ids_rejected(&ids, items, 3, false);
+	assert_string_equal(ids.ids, "{1,3}");
 	assert_string_equal(ids.reasons, "{\"headers\",\"too_large\"}");
 	assert_string_equal(ids.errors, "{\"member \\\"???\\\" is no \\\\text\",\"\"}");
 	outbox_ids_free(&ids);
-	outbox_ids_rejected(&ids, &batch, true);
+	outbox_ids_rejected(&ids, items, 3, true);
 	assert_string_equal(ids.errors, "{\"member \\\"\xc3\xa9?\\\" is no \\\\text\",\"\"}");
 	outbox_ids_free(&ids);
 }
@@ -119,7 +125,7 @@ static void test_a_large_batch(void **state)
 	given(MANY, identities);
 	for (size_t i = 0; i < MANY; i++)
 		batch_delivered(&batch, event(i));
-	outbox_ids_collect(&ids, &batch, EVENT_DELIVERED);
+	outbox_ids_delivered(&ids, &batch);
 	assert_int_equal(ids.count, MANY);
 	assert_int_equal(strlen(ids.identities), MANY * (36 + 2 + 1) + 1);
 	assert_string_equal(ids.ids + strlen(ids.ids) - 6, ",9998}");

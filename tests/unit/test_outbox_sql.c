@@ -171,19 +171,21 @@ static void test_marking_needs_its_column(void **state)
 /* ---- the statements ---- */
 
 struct statements {
-	char *items[10];
+	char *items[13];
 	size_t count;
 };
 
 static void make(struct statements *all)
 {
-	*all = (struct statements){
-	    {outbox_sql_claim(&shape, 0, false), outbox_sql_settle(&shape, 0),
-	     outbox_sql_set_aside(&shape, 0, true), outbox_sql_gauges(&shape, 0),
-	     outbox_sql_purge(&shape, 0, 1000), outbox_sql_drawn(&shape),
-	     outbox_sql_writers(&shape), outbox_sql_bell(&shape),
-	     outbox_sql_bell_off(&shape, false), outbox_sql_ids(&shape, 0)},
-	    10};
+	*all =
+	    (struct statements){{outbox_sql_claim(&shape, 0, false), outbox_sql_settle(&shape, 0),
+				 outbox_sql_set_aside(&shape, 0, true),
+				 outbox_sql_gauges(&shape, 0), outbox_sql_purge(&shape, 0, 1000),
+				 outbox_sql_drawn(&shape), outbox_sql_writers(&shape),
+				 outbox_sql_bell(&shape), outbox_sql_bell_off(&shape, false),
+				 outbox_sql_ids(&shape, 0), outbox_sql_suspect(&shape, 0),
+				 outbox_sql_still(&shape, 0), outbox_sql_left(&shape, 0)},
+				13};
 }
 
 static void drop(struct statements *all)
@@ -308,7 +310,8 @@ static void test_the_claim_that_marks(void **state)
 	char *sql = outbox_sql_claim(&shape, 0, false);
 	(void)state;
 	assert_has(sql, ") UPDATE ONLY \"public\".\"outbox_events\" SET published_at");
-	assert_has(sql, "AND published_at IS NULL AND tableoid"); /* else not the partial index */
+	assert_has(sql, "AND published_at IS NULL AND "); /* else not the partial index */
+	assert_has(sql, "CASE WHEN published_at IS NULL THEN -1 ELSE ");
 	assert_lacks(sql, "DELETE");
 	free(sql);
 }
@@ -356,6 +359,19 @@ static void test_the_claim_counts_what_it_returns(void **state)
 	free(sql);
 }
 
+/* By key, or where there is no order by id. */
+static void test_what_is_held_is_left_out(void **state)
+{
+	char *sql = outbox_sql_claim(&shape, 0, false);
+	(void)state;
+	assert_has(sql, "AND ($4::int8[] IS NULL OR NOT hashtextextended((");
+	free(sql);
+	shape.competing = true;
+	sql = outbox_sql_claim(&shape, 0, false);
+	assert_has(sql, "AND ($4::int8[] IS NULL OR NOT t.\"id\"::int8 = ANY ($4::int8[]))");
+	free(sql);
+}
+
 /* No text is made of a value before it is known that it can be. */
 static void test_the_exact_claim_measures_first(void **state)
 {
@@ -365,7 +381,7 @@ static void test_the_exact_claim_measures_first(void **state)
 	assert_has(sql, "> 65536 THEN (SELECT CASE WHEN bound > 1000000000 THEN bound ");
 	assert_has(sql, " <= 2000000) FROM ONLY ");
 	assert_has(sql, "CASE WHEN (SELECT whole FROM taken) THEN \"payload\"::text END");
-	assert_lacks(sql, "$2");
+	assert_has(sql, "($2::int8[] IS NULL OR NOT ");
 	assert_lacks(sql, "$3");
 	assert_lacks(sql, "::text::varchar, 1028");
 	free(sql);
@@ -567,6 +583,7 @@ int main(void)
 	    on_usual(test_a_claim_judges_what_it_has_locked),
 	    on_marked(test_a_marking_claim_locks_what_is_unpublished),
 	    on_usual(test_the_claim_counts_what_it_returns),
+	    on_usual(test_what_is_held_is_left_out),
 	    on_usual(test_the_exact_claim_measures_first),
 	    on_usual(test_fields_that_are_no_text_are_cast),
 	    on_usual(test_event_ids_that_are_text),

@@ -300,6 +300,7 @@ static void test_many_asks_under_way(void **state)
 {
 	(void)state;
 	on_connect = ask_one_then_many;
+	on_more = ask_many;
 	converse(serve_many, "9");
 	const char *at = told + strlen("connected 1 6");
 	for (int i = 0; i < 50; i++, at += 4)

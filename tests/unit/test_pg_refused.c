@@ -6,10 +6,6 @@
 
 #include <sys/resource.h>
 
-static void ask_many(void)
-{
-}
-
 static void open_with(const char *dsn)
 {
 	stop_at = "failed";

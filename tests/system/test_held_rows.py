@@ -1,0 +1,270 @@
+"""Rows that the database does not let go: each is named and holds its key, all other keys flow."""
+import json
+import re
+
+import pytest
+
+from harness.waiting import until
+
+FLOW = {"on_reject": "dead-letter"}
+MARK = {"on_reject": "dead-letter", "settle": "mark"}
+
+HOLD = "payload->>'hold' IS NOT NULL"
+TRIGGER = """
+CREATE FUNCTION legal_hold() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF OLD.payload->>'hold' IS NOT NULL THEN {} END IF;
+    RETURN {};
+END $$;
+CREATE TRIGGER legal_hold {} ON outbox_events FOR EACH ROW EXECUTE FUNCTION legal_hold();
+"""
+RAISES = "RAISE EXCEPTION 'on legal hold';"
+REFERENCE = """
+CREATE TABLE log (event bigint REFERENCES outbox_events (id) {});
+INSERT INTO log SELECT id FROM outbox_events WHERE payload->>'hold' IS NOT NULL;
+"""
+FREE_REFERENCE = "DELETE FROM log"
+FREE_TRIGGER = "DROP TRIGGER legal_hold ON outbox_events"
+
+# How it is kept, what lets it go, what is said of it.
+KEPT = {
+    "foreign_key": (FLOW, REFERENCE.format(""), FREE_REFERENCE, "violates foreign key constraint"),
+    "deferred_key": (FLOW, REFERENCE.format("DEFERRABLE INITIALLY DEFERRED"), FREE_REFERENCE,
+                     "violates foreign key constraint"),
+    "raises": (FLOW, TRIGGER.format(RAISES, "OLD", "BEFORE DELETE"), FREE_TRIGGER, "on legal hold"),
+    "raises_after": (FLOW, TRIGGER.format(RAISES, "OLD", "AFTER DELETE"), FREE_TRIGGER, "on legal hold"),
+    "raises_at_commit": (FLOW, TRIGGER.format(RAISES, "OLD", "AFTER DELETE").replace(
+        "CREATE TRIGGER", "CREATE CONSTRAINT TRIGGER").replace(
+            "FOR EACH ROW", "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW"), FREE_TRIGGER, "on legal hold"),
+    "returns_null": (FLOW, TRIGGER.format("RETURN NULL;", "OLD", "BEFORE DELETE"), FREE_TRIGGER,
+                     "a trigger or a rule of the table keeps it"),
+    "mark_raises": (MARK, TRIGGER.format(RAISES, "NEW", "BEFORE UPDATE"), FREE_TRIGGER, "on legal hold"),
+    "mark_returns_null": (MARK, TRIGGER.format("RETURN NULL;", "NEW", "BEFORE UPDATE"), FREE_TRIGGER,
+                          "a trigger or a rule of the table keeps it"),
+    "mark_returns_old": (MARK, TRIGGER.format("RETURN OLD;", "NEW", "BEFORE UPDATE"), FREE_TRIGGER,
+                         "a trigger or a rule of the table keeps it"),
+}
+
+
+def fill(database, count=502, held=(250,), keys=100):
+    """count events, the n-th of key k<n % keys>; those numbered in held are kept by the database."""
+    database.execute(
+        "INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
+        " SELECT 'thing', 'k' || n %% %s, 'Happened', CASE WHEN n = ANY (%s) THEN"
+        " jsonb_build_object('n', n, 'hold', true) ELSE jsonb_build_object('n', n) END"
+        " FROM generate_series(1, %s) n", keys, list(held), count)
+
+
+def waiting_behind(held, count=502, keys=100):
+    """The numbers that may not arrive yet."""
+    return {n for n in range(1, count + 1) for h in held if n >= h and n % keys == h % keys}
+
+
+def numbers(records):
+    return [r.json["n"] for r in records]
+
+
+def held_id(database):
+    return database.value(f"SELECT id FROM outbox_events WHERE {HOLD} ORDER BY id LIMIT 1")
+
+
+def assert_in_order(arrived, keys=100):
+    last = {}
+    for n in arrived:
+        assert n > last.get(n % keys, 0), f"{n} after {last[n % keys]}"
+        last[n % keys] = n
+
+
+@pytest.mark.parametrize("kind", KEPT)
+def test_one_row_is_kept(empty_database, migrate, new_relay, reader, topic, kind):
+    """The row is named in log, status and readyz with the reason; its key waits, also after a restart; once
+    the cause is gone the rest arrives in order, and nothing twice."""
+    database = empty_database
+    outbox, cause, remedy, words = KEPT[kind]
+    topic()
+    migrate(outbox=outbox)
+    fill(database)
+    database.execute(cause)
+    late = waiting_behind({250})
+    relay = new_relay(outbox=outbox).start()
+    bad = held_id(database)
+    consumer = reader()
+    assert set(numbers(consumer.take(502 - len(late)))) == set(range(1, 503)) - late
+    relay.wait_log(rf"event {bad} \(event_id .*\) cannot be .*{words}")
+    until(lambda: relay.get("/readyz")[0] == 503, 10, "readyz 503")
+    assert f"event {bad} " in relay.get("/readyz")[1]
+    until(lambda: relay.metric("parked_keys") == 1, 10, "a held key")
+    until(lambda: relay.metric("depth") == len(late), 10, "the depth")
+    assert json.loads(relay.get("/status")[1])["parked_keys"] == 1
+    assert words in json.loads(relay.get("/status")[1])["refusal"]
+    assert "session" not in relay.log()
+    assert relay.stop() == 0
+    relay.start()
+    relay.wait_log(rf"event {bad} \(event_id .*{words}")
+    fill(database, 20, ())
+    assert len(consumer.take(20)) == 20
+    assert consumer.rest() == []
+    database.execute(remedy)
+    relay.wait_log(rf"event {bad} .* its key goes on")
+    if outbox is FLOW:
+        database.wait_empty()
+    else:
+        database.wait("SELECT NOT EXISTS (SELECT FROM outbox_events WHERE published_at IS NULL)")
+    assert sorted(numbers(consumer.take(len(late)))) == sorted(late)
+    assert consumer.rest() == []
+    until(lambda: relay.get("/readyz")[0] == 200, 10, "readyz 200")
+
+
+@pytest.mark.parametrize("shards", (1, 4))
+def test_many_rows_are_kept(empty_database, migrate, new_relay, reader, topic, shards):
+    """Ten rows of ten keys among 3,000, two of one key: the others arrive in order, once."""
+    database = empty_database
+    held = {7, 8, 9, 10, 507, 1000, 1500, 2011, 2999, 3000}
+    outbox = dict(FLOW, shards=shards)
+    topic()
+    migrate(outbox=outbox)
+    fill(database, 3000, held)
+    database.execute(TRIGGER.format(RAISES, "OLD", "BEFORE DELETE"))
+    late = waiting_behind(held, 3000)
+    relay = new_relay(outbox=outbox).start()
+    consumer = reader()
+    arrived = numbers(consumer.take(3000 - len(late)))
+    assert set(arrived) == set(range(1, 3001)) - late
+    until(lambda: relay.metric("parked_keys") == len({h % 100 for h in held}), 20, "the held keys")
+    database.execute(FREE_TRIGGER)
+    database.wait_empty()
+    arrived += numbers(consumer.take(len(late)))
+    assert consumer.rest() == []
+    assert_in_order(arrived)
+    assert len(arrived) == 3000
+
+
+def test_without_order_only_the_row_waits(empty_database, migrate, new_relay, reader, topic):
+    database = empty_database
+    outbox = dict(FLOW, ordering="none")
+    topic()
+    migrate(outbox=outbox)
+    fill(database)
+    database.execute(TRIGGER.format(RAISES, "OLD", "BEFORE DELETE"))
+    new_relay(outbox=outbox).start()
+    consumer = reader()
+    assert set(numbers(consumer.take(501))) == set(range(1, 503)) - {250}
+    database.execute(FREE_TRIGGER)
+    assert numbers(consumer.take(1)) == [250]
+    assert consumer.rest() == []
+
+
+def test_halt_waits_and_goes_on(empty_database, migrate, new_relay, reader, topic):
+    """With on_reject = "halt" nothing is published until the row can go; the process lives."""
+    database = empty_database
+    topic()
+    migrate()
+    fill(database, held={1})
+    database.execute(TRIGGER.format(RAISES, "OLD", "BEFORE DELETE"))
+    relay = new_relay().start()
+    bad = held_id(database)
+    relay.wait_log(rf"event {bad} \(event_id .*on legal hold")
+    until(lambda: relay.get("/readyz")[0] == 503, 10, "readyz 503")
+    assert "nothing is published" in relay.get("/readyz")[1]
+    consumer = reader()
+    assert consumer.rest() == []
+    assert relay.process.alive
+    database.execute(FREE_TRIGGER)
+    assert_in_order(numbers(consumer.take(502)))
+    database.wait_empty()
+
+
+def test_a_row_that_is_rejected_and_kept(empty_database, migrate, new_relay, reader, topic):
+    """It cannot be moved to the dead letters either: its key waits."""
+    database = empty_database
+    topic()
+    migrate(outbox=FLOW)
+    fill(database, 20, {5})
+    database.execute("UPDATE outbox_events SET headers = '[]' WHERE payload->>'hold' IS NOT NULL")
+    relay = new_relay(outbox=FLOW)
+    # The claim may remove it, and a deletion by anybody else may not.
+    database.execute("""
+        CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF OLD.headers = '[]' AND current_query() LIKE '%dead_letters%' THEN
+                RAISE EXCEPTION 'on legal hold';
+            END IF;
+            RETURN OLD;
+        END $$;
+        CREATE TRIGGER keep BEFORE DELETE ON outbox_events FOR EACH ROW EXECUTE FUNCTION keep()""")
+    relay.start()
+    bad = held_id(database)
+    consumer = reader()
+    assert set(numbers(consumer.take(19))) == set(range(1, 21)) - {5}
+    relay.wait_log(rf"event {bad} \(event_id .*on legal hold")
+    database.execute("DROP TRIGGER keep ON outbox_events")
+    database.wait_empty()
+    assert database.value("SELECT count(*) FROM outbox_relay.dead_letters") == 1
+    assert consumer.rest() == []
+
+
+def test_a_published_row_that_is_kept_is_not_published_again(
+        empty_database, migrate, new_relay, reader, topic, kafka):
+    """Kafka has it, the COMMIT is refused: it is remembered, and removed once that is possible."""
+    database = empty_database
+    topic()
+    migrate(outbox=FLOW)
+    fill(database, 50, {7}, keys=10)
+    relay = new_relay(outbox=FLOW).start()
+    consumer = reader()
+    assert len(consumer.take(50)) == 50
+    database.wait_empty()
+    # A constraint that the relay's session does not know of yet.
+    database.execute(KEPT["raises_at_commit"][1])
+    fill(database, 50, {7}, keys=10)
+    assert len(consumer.take(50)) == 50
+    relay.wait_log(r"COMMIT is refused: .*on legal hold")
+    bad = held_id(database)
+    relay.wait_log(rf"event {bad} .* though it is published: .*on legal hold")
+    fill(database, 10, (), keys=10)
+    assert set(numbers(consumer.take(9))) == set(range(1, 11)) - {7}
+    assert consumer.rest() == []
+    database.execute(FREE_TRIGGER)
+    assert numbers(consumer.take(1)) == [7]
+    database.wait_empty()
+    assert consumer.rest() == []
+
+
+SET_UP = {
+    "rule": "CREATE RULE keep AS ON DELETE TO outbox_events DO INSTEAD NOTHING",
+    "statement_trigger": """
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN RAISE EXCEPTION 'nothing is deleted here'; END $$;
+        CREATE TRIGGER refuse BEFORE DELETE ON outbox_events FOR EACH STATEMENT EXECUTE FUNCTION refuse()""",
+}
+SET_UP_WORDS = {"rule": "rule keep|DELETE RETURNING", "statement_trigger": "nothing is deleted here"}
+
+
+@pytest.mark.parametrize("kind", SET_UP)
+def test_what_is_every_rows_fault_ends_run_at_its_start(database, new_relay, topic, kind):
+    topic()
+    fill(database, 5, ())
+    database.execute(SET_UP[kind])
+    relay = new_relay().start(wait=False)
+    assert relay.wait_exit() == 1
+    assert relay.log_contains(SET_UP_WORDS[kind])
+    assert database.value("SELECT count(*) FROM outbox_events") == 5
+
+
+@pytest.mark.parametrize("kind", SET_UP)
+def test_what_is_every_rows_fault_later_holds_with_its_reason(database, new_relay, reader, topic, kind):
+    topic()
+    relay = new_relay().start()
+    consumer = reader()
+    fill(database, 5, ())
+    consumer.take(5)
+    database.execute(SET_UP[kind])
+    fill(database, 5, ())
+    relay.wait_log(f"no event can be claimed: .*({SET_UP_WORDS[kind]})")
+    assert relay.get("/readyz")[0] == 503
+    assert re.search(SET_UP_WORDS[kind], relay.get("/readyz")[1])
+    assert not relay.log_contains("session with the database is gone")
+    database.execute("DROP RULE IF EXISTS keep ON outbox_events; DROP TRIGGER IF EXISTS refuse ON outbox_events")
+    assert len(consumer.take(5)) == 5
+    until(lambda: relay.get("/readyz")[0] == 200, 10, "readyz 200")
+    assert consumer.rest() == []

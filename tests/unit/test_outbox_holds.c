@@ -1,0 +1,135 @@
+/*
+ * test_outbox_holds.c - rows that the database does not let go: what claims leave out, and when
+ * they are tried again
+ */
+#include "outbox_holds.h"
+#include "xalloc.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+static struct outbox_holds holds;
+
+static bool add(int64_t id, int64_t key, char *identity)
+{
+	return outbox_holds_add(&holds, &(struct outbox_hold){.id = id,
+							      .key = key,
+							      .identity = identity,
+							      .why = (char *)(uintptr_t) "no"});
+}
+
+static void assert_text(bool by_id, const char *expected)
+{
+	char *text = outbox_holds_text(&holds, by_id);
+	if (expected == NULL)
+		assert_null(text);
+	else
+		assert_string_equal(text, expected);
+	free(text);
+}
+
+static void test_nothing_is_held(void **state)
+{
+	(void)state;
+	assert_text(false, NULL);
+	assert_null(outbox_holds_next(&holds));
+}
+
+static void test_keys_or_ids_are_left_out(void **state)
+{
+	(void)state;
+	add(7, INT64_MIN, (char *)(uintptr_t) "a");
+	add(9, -3, NULL);
+	assert_text(false, "{-9223372036854775808,-3}");
+	assert_text(true, "{7,9}");
+}
+
+static void test_the_same_row_is_held_once(void **state)
+{
+	(void)state;
+	add(7, 1, (char *)(uintptr_t) "a");
+	outbox_holds_find(&holds, 7, "a")->published = true;
+	add(7, 1, (char *)(uintptr_t) "a");
+	add(7, 1, (char *)(uintptr_t) "b"); /* the id was given again */
+	add(7, 1, NULL);
+	assert_int_equal(holds.count, 3);
+	/* Kafka has it, whatever is found out later. */
+	assert_true(outbox_holds_find(&holds, 7, "a")->published);
+	assert_false(outbox_holds_find(&holds, 7, "b")->published);
+}
+
+/* Until a claim looks at all that waits, it must not be taken, or what follows it would be. */
+static void test_what_is_released_is_left_out_until_it_is_dropped(void **state)
+{
+	(void)state;
+	add(7, 1, NULL);
+	add(8, 2, NULL);
+	outbox_holds_release(&holds, outbox_holds_find(&holds, 7, NULL));
+	outbox_holds_release(&holds, outbox_holds_find(&holds, 7, NULL));
+	assert_int_equal(holds.released, 1);
+	assert_int_equal(outbox_holds_waiting(&holds), 1);
+	assert_text(true, "{7,8}");
+	outbox_holds_drop_released(&holds);
+	assert_text(true, "{8}");
+	assert_int_equal(holds.released, 0);
+}
+
+static void test_held_again_after_a_release(void **state)
+{
+	(void)state;
+	add(7, 1, NULL);
+	outbox_holds_release(&holds, outbox_holds_find(&holds, 7, NULL));
+	add(7, 1, NULL);
+	assert_int_equal(holds.released, 0);
+	outbox_holds_drop_released(&holds);
+	assert_text(true, "{7}");
+}
+
+static void test_they_are_tried_in_turn(void **state)
+{
+	(void)state;
+	for (int64_t id = 1; id <= 3; id++)
+		add(id, id, NULL);
+	outbox_holds_release(&holds, outbox_holds_find(&holds, 2, NULL));
+	assert_int_equal(outbox_holds_next(&holds)->id, 1);
+	assert_int_equal(outbox_holds_next(&holds)->id, 3);
+	assert_int_equal(outbox_holds_next(&holds)->id, 1);
+	outbox_holds_release(&holds, outbox_holds_find(&holds, 1, NULL));
+	outbox_holds_release(&holds, outbox_holds_find(&holds, 3, NULL));
+	assert_null(outbox_holds_next(&holds));
+}
+
+static void test_no_more_than_a_thousand(void **state)
+{
+	(void)state;
+	for (int64_t id = 0; id < HOLDS_MAX; id++)
+		assert_true(add(id, id, NULL));
+	assert_false(add(HOLDS_MAX, 0, NULL));
+	assert_true(add(5, 5, NULL)); /* it is there */
+	assert_int_equal(holds.count, HOLDS_MAX);
+}
+
+static int clear(void **state)
+{
+	(void)state;
+	outbox_holds_clear(&holds);
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_teardown(test_nothing_is_held, clear),
+	    cmocka_unit_test_teardown(test_keys_or_ids_are_left_out, clear),
+	    cmocka_unit_test_teardown(test_the_same_row_is_held_once, clear),
+	    cmocka_unit_test_teardown(test_what_is_released_is_left_out_until_it_is_dropped, clear),
+	    cmocka_unit_test_teardown(test_held_again_after_a_release, clear),
+	    cmocka_unit_test_teardown(test_they_are_tried_in_turn, clear),
+	    cmocka_unit_test_teardown(test_no_more_than_a_thousand, clear),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -11,6 +11,10 @@
  * surrogate or beyond U+10FFFF. */
 size_t text_character(const char *s);
 
+/* A copy with U+FFFD for each byte that belongs to no such sequence; malloc'd. */
+#define TEXT_REPLACEMENT "\xef\xbf\xbd"
+char *text_clean(const char *text);
+
 /* As snprintf and vsnprintf; what does not fit is cut off between two characters. */
 void text_print(char *out, size_t size, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

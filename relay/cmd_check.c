@@ -3,6 +3,7 @@
  */
 #include "check.h"
 #include "commands.h"
+#include "json_text.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -34,9 +35,9 @@ void check_add(struct check *check, enum check_level level, const char *remedy, 
 	va_end(args);
 	check->failed = check->failed || level == CHECK_ERROR;
 	if (check->list)
-		json_array_append_new(check->list,
-				      json_pack("{s:s, s:s, s:s?}", "level", level_names[level],
-						"what", what, "remedy", remedy));
+		json_array_append_new(
+		    check->list, json_pack("{s:s, s:o, s:o}", "level", level_names[level], "what",
+					   json_text(what), "remedy", json_text(remedy)));
 	else
 		printf("%-5s %s%s%s\n", level_names[level], what, remedy ? ": " : "",
 		       remedy ? remedy : "");

@@ -3,8 +3,10 @@
  */
 #include "cmd_fleet.h"
 
+#include "json_text.h"
 #include "outbox_locks.h"
 #include "pgsync.h"
+#include "text.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -48,14 +50,16 @@ static json_t *text_or_null(const PGresult *result, int row, const char *column)
 {
 	const char *text = pgsync_text(result, row, column);
 
-	return text && *text ? json_string(text) : json_null();
+	return json_text(text && *text ? text : NULL);
 }
 
 static json_t *array_of(const PGresult *result, int row, const char *column)
 {
 	const char *text = pgsync_text(result, row, column);
-	json_t *array = text ? json_loads(text, 0, NULL) : NULL;
+	char *clean = text_clean(text ? text : "");
+	json_t *array = json_loads(clean, 0, NULL);
 
+	free(clean);
 	return array ? array : json_array();
 }
 

@@ -3,6 +3,7 @@
  */
 #include "cmd_fleet.h"
 #include "commands.h"
+#include "json_text.h"
 #include "pgname.h"
 #include "pgsync.h"
 #include "units.h"
@@ -216,7 +217,7 @@ static int set(struct request *request)
 		fprintf(stderr, "%s: outbox.table: %s\n", request->path, err.text);
 	} else if (config) {
 		pgname_show(&name, request->shown);
-		json_object_set_new(out, "outbox", json_string(request->shown));
+		json_object_set_new(out, "outbox", json_text(request->shown));
 		status = with_connection(config, request, &name, out);
 	}
 	json_decref(out);

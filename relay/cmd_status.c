@@ -8,6 +8,7 @@
 #include "commands.h"
 #include "http.h"
 #include "http_address.h"
+#include "json_text.h"
 #include "pgname.h"
 #include "pgsync.h"
 #include "xalloc.h"
@@ -131,7 +132,7 @@ static void add_relay(json_t *out, const struct config *config)
 	else
 		json_object_set_new(out, "relay", json_null());
 	json_object_set_new(out, "relay_error",
-			    json_is_object(relay) ? json_null() : json_string(err.text));
+			    json_is_object(relay) ? json_null() : json_text(err.text));
 	json_decref(relay);
 	free(body);
 }
@@ -147,7 +148,7 @@ static bool collect(json_t *out, const struct config *config, struct error *err)
 		return false;
 	pgname_print(&name, table);
 	pgname_show(&name, shown);
-	json_object_set_new(out, "outbox", json_string(shown));
+	json_object_set_new(out, "outbox", json_text(shown));
 	json_object_set_new(out, "settle",
 			    json_string(config->outbox.settle == SETTLE_MARK ? "mark" : "delete"));
 	conn = pgsync_connect(config->database.dsn, "outbox-relay status", err);

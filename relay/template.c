@@ -3,6 +3,7 @@
  */
 #include "template.h"
 
+#include "pgname.h"
 #include "xalloc.h"
 
 #include <assert.h>
@@ -60,6 +61,13 @@ static const char *append_field(struct template *tpl, const char *text, route_fi
 	}
 	if (len == 0) {
 		error_set(err, "\"${}\" names no field; write ${field}");
+		return NULL;
+	}
+	if (len >= PGNAME_SIZE) {
+		error_set(
+		    err,
+		    "field \"%.*s\" has a name of %zu bytes; no column's name has more than %d",
+		    (int)len, begin, len, PGNAME_SIZE - 1);
 		return NULL;
 	}
 	part = append(tpl);

@@ -3,6 +3,8 @@
  */
 #include "text.h"
 
+#include "xalloc.h"
+
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -31,6 +33,21 @@ size_t text_character(const char *text)
 	    (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
 		return 0;
 	return len;
+}
+
+char *text_clean(const char *text)
+{
+	char *clean = xmalloc(strlen(text) * strlen(TEXT_REPLACEMENT) + 1), *out = clean;
+
+	while (*text != '\0') {
+		size_t len = text_character(text);
+
+		memcpy(out, len ? text : TEXT_REPLACEMENT, len ? len : strlen(TEXT_REPLACEMENT));
+		out += len ? len : strlen(TEXT_REPLACEMENT);
+		text += len ? len : 1;
+	}
+	*out = '\0';
+	return clean;
 }
 
 /* Takes the beginning of a character off that has lost its end. */

@@ -16,7 +16,7 @@ OWNERS = {
     "librdkafka/*": ["kafka*.c"],
     "event2/*": ["loop.c"],
     "libconfig.h": ["config*.c"],
-    "jansson.h": ["pages.c", "cmd_*.c"],
+    "jansson.h": ["json_text.c", "pages.c", "cmd_*.c"],
     "systemd/*": ["daemon.c"],
 }
 

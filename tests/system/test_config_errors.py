@@ -242,3 +242,20 @@ def test_what_comes_in_a_later_release(new_relay):
     """`park` and exactly-once are named in the configuration and refused with words."""
     refused(new_relay(kafka={"delivery": "exactly-once"}), r":\d+: .*delivery.*later release")
     refused(new_relay(outbox={"on_reject": "park"}), r":\d+: .*on_reject")
+
+
+@pytest.mark.parametrize("route", [{"topic": "events.${" + "c" * 64 + "}"}, {"key": "${" + "c" * 200 + "}"},
+                                   {"headers": ["h=${" + "c" * 64 + "}"]}])
+def test_a_field_longer_than_any_column(new_relay, route):
+    """No column can have the name; check took it for one and aborted."""
+    refused(new_relay(route=route), "has a name of (64|200) bytes; no column's name has more than 63")
+
+
+def test_a_field_as_long_as_a_column_may_be(database, new_relay):
+    done = new_relay(route={"topic": "events.${" + "c" * 63 + "}"}).command("check")
+    assert done.returncode == 1 and "has no such column" in done.stdout
+
+
+@pytest.mark.parametrize("outbox", [{"table": "t" * 64}, {"columns": {"payload": "p" * 64}}])
+def test_a_name_longer_than_any(new_relay, outbox):
+    refused(new_relay(outbox=outbox), "63|characters|bytes")

@@ -111,3 +111,28 @@ def test_a_table_with_other_names(empty_database, migrate, new_relay, reader, pr
     assert (record.key, record.value) == (b"acme/17", b"[1]")
     assert record.headers[1:] == [("tenant", b"acme"), ("fixed", b"$1"), ("both", b"Placed@acme")]
     empty_database.wait_empty('"Shop"."Out Box"')
+
+
+def test_domains_over_domains(empty_database, new_relay, reader, topic):
+    """In every column: migrate, adopt, check and run take them for what they rest on."""
+    topic()
+    domains = {"number": "bigint", "identity": "uuid", "word": "text", "document": "jsonb", "moment": "timestamptz"}
+    for name, base in domains.items():
+        empty_database.execute(f"CREATE DOMAIN {name}_1 AS {base}; CREATE DOMAIN {name} AS {name}_1")
+    empty_database.execute(
+        "CREATE SEQUENCE numbers; CREATE TABLE outbox_events (id number DEFAULT nextval('numbers') PRIMARY KEY,"
+        " event_id identity NOT NULL"
+        " DEFAULT gen_random_uuid(), aggregate_type word NOT NULL, aggregate_id word NOT NULL, event_type word NOT NULL,"
+        " payload document, headers document, created_at moment NOT NULL DEFAULT clock_timestamp());"
+        "ALTER SEQUENCE numbers OWNED BY outbox_events.id")
+    relay = new_relay()
+    for options in (["--adopt"], []):
+        done = relay.command("migrate", "--dsn", empty_database.dsn(), *options)
+        assert done.returncode == 0, done.stderr
+    done = relay.command("check")
+    assert done.returncode == 0, done.stdout
+    relay.start()
+    empty_database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload, headers)"
+                           """ VALUES ('thing', 'k', 'E', '{"a": 1}', '{"h": "v"}')""")
+    record, = reader().take(1)
+    assert record.value == b'{"a": 1}' and record.header("h") == "v"

@@ -69,6 +69,7 @@ void kafka_set_reachable(struct kafka *kafka, bool yes)
 	if (kafka->reachable == yes || kafka->closing)
 		return;
 	kafka->reachable = yes;
+	kafka->reachable_us = clock_monotonic_us();
 	if (yes && kafka->trouble.topic == NULL)
 		kafka_trouble_over(kafka);
 	kafka->options.metrics->connected[PEER_KAFKA] = yes;

@@ -7,6 +7,7 @@
 #include "xalloc.h"
 
 #include <librdkafka/rdkafka_mock.h>
+#include <string.h>
 
 rd_kafka_mock_cluster_t *kafka_embedded_new(rd_kafka_t **handle, char **bootstrap,
 					    struct error *err)
@@ -32,6 +33,18 @@ rd_kafka_mock_cluster_t *kafka_embedded_new(rd_kafka_t **handle, char **bootstra
 	}
 	*bootstrap = xstrdup(rd_kafka_mock_cluster_bootstraps(cluster));
 	return cluster;
+}
+
+bool kafka_serves_embedded(rd_kafka_t *rk, bool *is_known)
+{
+	char *id = rd_kafka_clusterid(rk, 0);
+	/* rd_kafka_mock_cluster_new0 */
+	bool yes = id != NULL && strncmp(id, "mockCluster", 11) == 0;
+
+	*is_known = id != NULL;
+	if (id != NULL)
+		rd_kafka_mem_free(rk, id);
+	return yes;
 }
 
 void kafka_embedded_free(rd_kafka_mock_cluster_t *cluster, rd_kafka_t *handle)

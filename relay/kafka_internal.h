@@ -145,6 +145,7 @@ struct kafka {
 	bool hard;		 /* the incident lost the producer; otherwise it is only drained */
 	bool blamed;		 /* it was an event's fault: no reason to wait before going on */
 	size_t outstanding;
+	int64_t reachable_us;  /* since when it is */
 	int64_t now_us;	       /* when the queues were last served */
 	int64_t give_up_at_us; /* what is in flight is purged too */
 	unsigned failures;     /* rebuilds without an event settled in between */
@@ -187,6 +188,9 @@ void kafka_conf_must_set(rd_kafka_conf_t *conf, const char *name, const char *va
 /* kafka_embedded.c */
 rd_kafka_mock_cluster_t *kafka_embedded_new(rd_kafka_t **handle, char **bootstrap,
 					    struct error *err);
+/* Whether the cluster is another relay's embedded one, which knows no topic's settings and names a
+ * controller that does not exist. *is_known: a broker has told which cluster it is. */
+bool kafka_serves_embedded(rd_kafka_t *rk, bool *is_known);
 void kafka_embedded_free(rd_kafka_mock_cluster_t *cluster, rd_kafka_t *handle);
 
 /* kafka_log.c */

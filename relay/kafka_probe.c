@@ -20,6 +20,7 @@ struct probe {
 	char last_error[512];
 	char fatal[512]; /* "" when there was none */
 	bool has_producer_id;
+	bool embedded; /* the cluster is another relay's embedded broker */
 	const struct rd_kafka_metadata *metadata; /* owned: of all topics we may see */
 };
 
@@ -119,9 +120,12 @@ static bool probe_metadata(struct probe *probe, const char *bootstrap, int timeo
 			   struct error *err)
 {
 	rd_kafka_resp_err_t code = ask_for_all_topics(probe);
+	bool is_known;
 
-	if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+	if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
+		probe->embedded = kafka_serves_embedded(probe->rk, &is_known);
 		return true;
+	}
 	return error_set(err, "no Kafka broker of %s answered within %d ms: %s", bootstrap,
 			 timeout_ms,
 			 probe->last_error[0] != '\0' ? probe->last_error : rd_kafka_err2str(code));
@@ -271,7 +275,10 @@ static void tell_topic(struct probe *probe, const char *name,
 	struct settings settings = {0};
 	char why[KAFKA_CREATION_WORDS];
 
-	settings_get(probe, RD_KAFKA_RESOURCE_TOPIC, name, &settings);
+	if (!probe->embedded)
+		settings_get(probe, RD_KAFKA_RESOURCE_TOPIC, name, &settings);
+	else
+		settings.code = RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE;
 	topic.exists = found != NULL || settings.code == RD_KAFKA_RESP_ERR_NO_ERROR;
 	if (found != NULL) {
 		topic.partitions = found->partition_cnt;
@@ -284,7 +291,7 @@ static void tell_topic(struct probe *probe, const char *name,
 		topic.ahead_ms = setting_number(&settings, "message.timestamp.after.max.ms");
 		topic.behind_ms = setting_number(&settings, "message.timestamp.before.max.ms");
 	}
-	if (!topic.exists && would_not_create(probe, name, why))
+	if (!topic.exists && !probe->embedded && would_not_create(probe, name, why))
 		topic.uncreatable = why;
 	topic.cleanup_policy = setting(&settings, "cleanup.policy");
 	if (settings.problem[0] != '\0' && settings.code != RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)

@@ -21,6 +21,8 @@ enum {
 };
 
 static const int64_t refresh_us = 5 * 60 * INT64_C(1000000);
+/* Which cluster it is, a broker tells with its first metadata. */
+static const int64_t cluster_us = 200 * 1000;
 static const int64_t warn_after_us = 3 * INT64_C(1000000);
 static const int64_t warn_every_us = 30 * INT64_C(1000000);
 
@@ -339,13 +341,26 @@ static int64_t earlier(int64_t a, int64_t b)
 	return a < b ? a : b;
 }
 
+/* Whether there is nothing to ask: the broker makes any topic, and knows no limits. */
+static bool is_embedded(struct kafka *kafka, bool *is_known)
+{
+	*is_known = true;
+	return kafka->mock != NULL || kafka_serves_embedded(kafka->rk, is_known);
+}
+
 void kafka_topics_tick(struct kafka *kafka, int64_t now_us)
 {
 	struct topics *topics = &kafka->topics;
+	bool embedded, is_known;
 
 	/* While a request waits for a broker that is away, librdkafka (2.0.2) keeps a core busy. */
 	if (now_us < topics->due_us || (!kafka->reachable && kafka->mock == NULL))
 		return;
+	embedded = is_embedded(kafka, &is_known);
+	if (!is_known && now_us - kafka->reachable_us < cluster_us) {
+		topics->due_us = now_us + cluster_us / 10;
+		return;
+	}
 	topics->due_us = INT64_MAX;
 	for (size_t i = 0; i < topics->capacity; i++) {
 		struct topic *topic = topics->slots[i];
@@ -354,8 +369,8 @@ void kafka_topics_tick(struct kafka *kafka, int64_t now_us)
 			continue;
 		if (topic->ask_at_us > now_us)
 			topics->due_us = earlier(topics->due_us, topic->ask_at_us);
-		else if (kafka->mock != NULL)
-			learn(kafka, topic, SIZE_MAX); /* it cannot be asked and makes any topic */
+		else if (embedded)
+			learn(kafka, topic, SIZE_MAX);
 		else
 			ask(kafka, topic);
 	}

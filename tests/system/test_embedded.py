@@ -1,5 +1,6 @@
 """The embedded broker, for trying things out without a Kafka."""
 from harness.consumer import Reader
+from harness.fleet import wait_spread
 from harness.writers import insert
 
 EMBEDDED = {"embedded": True, "bootstrap_servers": None}
@@ -20,3 +21,17 @@ def test_any_consumer_can_read_from_it(database, new_relay, prefix):
     consumer.close()
     assert relay.stop() == 0
     assert not relay.log_contains(" warn .*CONFWARN")
+
+
+def test_a_second_relay_on_the_firsts_broker(database, new_relay, prefix):
+    """As the guide says. That broker cannot be asked for a topic's limit: the second relay publishes without it."""
+    first = new_relay(kafka=EMBEDDED, outbox={"shards": 2}).start()
+    second = new_relay(kafka={"bootstrap_servers": first.bootstrap}, outbox={"shards": 2}).start()
+    wait_spread([first, second], 1, 1)
+    insert(database, 400)
+    consumer = Reader(first.bootstrap, prefix + "thing")
+    assert len(consumer.take(400, timeout=15)) == 400
+    consumer.close()
+    database.wait_empty()
+    assert second.metric("published_total") > 0
+    assert second.command("check").returncode == 0

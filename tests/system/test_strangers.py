@@ -242,3 +242,15 @@ def test_what_a_stranger_sees(database, stranger, relay, reader):
     assert seen and heard and not any("secret" in text for text in seen + heard)
     assert not any(re.search("SELECT|DELETE", text) for text in seen)
     assert all(re.fullmatch(rf"{stranger.outbox}( fleet| rest| free \d+ {{[\d,]*}})?", text) for text in heard)
+
+
+def test_a_relay_that_takes_its_role_on(database, settings, new_relay, topic):
+    """It logs in as a role that has no right itself and may become one that has: it is a relay like others."""
+    topic()
+    database.execute("DROP ROLE IF EXISTS relay_login; CREATE ROLE relay_login LOGIN NOINHERIT IN ROLE outbox_relay")
+    dsn = database.dsn("relay_login") + " options='-c role=outbox_relay'"
+    relays = [new_relay(outbox={"shards": 8}), new_relay(outbox={"shards": 8}, database={"dsn": dsn})]
+    for relay in relays:
+        relay.start()
+    wait_spread(relays, 4, 4)
+    assert len(relays[0].status()["relays"]) == 2 and relays[0].status()["strangers"] == []

@@ -91,17 +91,26 @@ static void broke_down(struct kafka *kafka, rd_kafka_t *rk)
 
 /* Kept for /readyz until a broker lets the relay in. That nothing listens at an address says no
  * more than that no broker answers. */
-static void note_reason(struct kafka *kafka, int code, const char *reason)
+static void note_reason(struct kafka *kafka, const char *reason)
 {
-	if (kafka->reachable || code == RD_KAFKA_RESP_ERR__FATAL)
-		return;
-	if (strstr(reason, ": Connect to ") != NULL)
-		kafka_trouble_over(kafka);
-	else if (code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN && !kafka_is_closed(reason))
-		kafka_trouble(kafka, NULL, "%s", reason);
-	else if (!kafka->ever_answered && !kafka->refused_connection)
-		kafka_trouble(kafka, NULL, KAFKA_CLOSED_WORDS);
 	kafka->refused_connection = strstr(reason, ": Connect to ") != NULL;
+	if (kafka->refused_connection)
+		kafka_trouble_over(kafka);
+	else if (!kafka_is_closed(reason))
+		kafka_trouble(kafka, NULL, "%s", reason);
+}
+
+/* The reason for it may come after it, so the second time counts. */
+static void note_all_down(struct kafka *kafka, const rd_kafka_t *rk)
+{
+	if (kafka->ever_answered || kafka->refused_connection || kafka->trouble.text[0] != '\0') {
+		kafka->downs_unexplained = 0;
+		return;
+	}
+	if (++kafka->downs_unexplained < 2)
+		return;
+	kafka_trouble(kafka, NULL, KAFKA_CLOSED_WORDS);
+	kafka_log(rk, 4, "CLOSED", KAFKA_CLOSED_WORDS);
 }
 
 static void on_error(rd_kafka_t *rk, int code, const char *reason, void *opaque)
@@ -110,14 +119,16 @@ static void on_error(rd_kafka_t *rk, int code, const char *reason, void *opaque)
 	const char *name = rd_kafka_err2name((rd_kafka_resp_err_t)code);
 
 	MAGIC_CHECK(kafka, MAGIC_KAFKA);
-	note_reason(kafka, code, reason);
+	if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
+		note_all_down(kafka, rk);
+	else if (code != RD_KAFKA_RESP_ERR__FATAL && !kafka->reachable)
+		note_reason(kafka, reason);
 	/* What happens to one broker is in the log already; that there is no token to show it is
 	 * not. */
 	if (code == RD_KAFKA_RESP_ERR__AUTHENTICATION)
 		kafka_log(rk, 4, name, reason);
 	if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
-		kafka_log(rk, 4, name,
-			  kafka->trouble.text[0] != '\0' ? kafka->trouble.text : reason);
+		kafka_log(rk, 4, name, reason);
 		kafka_set_reachable(kafka, false);
 	}
 	if (code == RD_KAFKA_RESP_ERR__FATAL)

@@ -138,12 +138,13 @@ struct kafka {
 	enum kafka_state state;
 	bool closing; /* kafka_sink_free: nothing is told any more */
 	bool reachable;
-	bool ever_answered;	 /* more than that a connection was accepted */
-	bool refused_connection; /* at a broker's address nothing listened, as last heard */
-	bool full;		 /* SINK_LATER was answered until something is acknowledged */
-	bool blocked;		 /* SINK_LATER was answered because of a topic */
-	bool hard;		 /* the incident lost the producer; otherwise it is only drained */
-	bool blamed;		 /* it was an event's fault: no reason to wait before going on */
+	bool ever_answered;	    /* more than that a connection was accepted */
+	bool refused_connection;    /* at a broker's address nothing listened, as last heard */
+	unsigned downs_unexplained; /* all brokers were lost, and no reason was told */
+	bool full;		    /* SINK_LATER was answered until something is acknowledged */
+	bool blocked;		    /* SINK_LATER was answered because of a topic */
+	bool hard;   /* the incident lost the producer; otherwise it is only drained */
+	bool blamed; /* it was an event's fault: no reason to wait before going on */
 	size_t outstanding;
 	int64_t reachable_us;  /* since when it is */
 	int64_t now_us;	       /* when the queues were last served */

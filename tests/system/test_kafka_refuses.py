@@ -161,6 +161,7 @@ def test_not_let_in(database, through, properties, words):
     assert done.returncode == 1
     assert re.search(f"error .*{words}", done.stdout), done.stdout
     assert "broker runs" not in done.stdout
+    assert relay.log_contains("without an answer") == (words == "security.protocol")
 
 
 def test_a_topic_that_may_not_be_created(database, guarded, through, prefix):

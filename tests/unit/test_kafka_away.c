@@ -66,6 +66,7 @@ static void an_unreachable_broker_is_tried_a_few_times_a_second(void **state)
 	run_for(rig, SECONDS * 1000 * 1000);
 	assert_true(attempts >= SECONDS);
 	assert_true(attempts <= SECONDS * MOST_A_SECOND);
+	assert_string_equal(rig->sink->trouble, "");
 	close(nothing);
 }
 

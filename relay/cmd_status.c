@@ -187,6 +187,8 @@ static void print_relay(const json_t *out)
 	    {"state", "state", ""},
 	    {"floor", "floor", ""},
 	    {"parked_keys", "parked keys", ""},
+	    {"refusal", "database", ""},
+	    {"trouble", "kafka", ""},
 	    {"published", "published", " since its start"},
 	    {"rate", "rate", " events/s"},
 	};
@@ -198,7 +200,7 @@ static void print_relay(const json_t *out)
 		       json_string_value(json_object_get(out, "relay_error")));
 	for (i = 0; json_is_object(relay) && i < sizeof(lines) / sizeof(lines[0]); i++) {
 		value = json_object_get(relay, lines[i].member);
-		if (json_is_string(value))
+		if (json_is_string(value) && json_string_length(value) > 0)
 			printf("%-14s %s\n", lines[i].label, json_string_value(value));
 		else if (json_is_integer(value))
 			printf("%-14s %" JSON_INTEGER_FORMAT "%s\n", lines[i].label,

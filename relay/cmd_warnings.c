@@ -48,7 +48,7 @@ static const char *const row_triggers =
     ", CASE WHEN $4 AND g.tgtype & 16 <> 0 THEN 'marks' ELSE 'deletes' END),"
     " 'see that it lets every row of role outbox_relay pass'" TRIGGERS
     " AND g.tgtype & 1 <> 0 AND (g.tgtype & 8 <> 0 OR ($4 AND g.tgtype & 16 <> 0"
-    " AND (array_length(g.tgattr::int2[], 1) IS NULL OR EXISTS (SELECT FROM pg_attribute AS a"
+    " AND (cardinality(g.tgattr::int2[]) = 0 OR EXISTS (SELECT FROM pg_attribute AS a"
     "  WHERE a.attrelid = k.oid AND a.attname = 'published_at' AND a.attnum = ANY (g.tgattr)))))";
 
 /* The relay's statements are on the tables that hold the rows. */

@@ -7,6 +7,7 @@
  */
 #include "log.h"
 #include "outbox_internal.h"
+#include "text.h"
 #include "xalloc.h"
 
 #include <assert.h>
@@ -42,9 +43,10 @@ void outbox_holds_changed(struct outbox *outbox)
 	source->held_why = outbox->held_why;
 	outbox->held_why[0] = '\0';
 	if (first != NULL)
-		snprintf(outbox->held_why, sizeof(outbox->held_why),
-			 "event %" PRId64 " cannot be removed from table %s: %s", first->id,
-			 outbox->config->outbox.table, first->why);
+		text_print(outbox->held_why, sizeof(outbox->held_why),
+			   "event %" PRId64 " cannot be %s table %s: %s", first->id,
+			   outbox->shape.mark ? "marked in" : "removed from",
+			   outbox->config->outbox.table, first->why);
 }
 
 static void tell_hold(const struct outbox *outbox, const struct outbox_hold *hold)

@@ -101,7 +101,7 @@ static int status_page(void *arg, char **body, size_t *len)
 	struct worker_status status;
 	worker_status(p->worker, &status);
 	json_t *json = json_pack(
-	    "{s:s, s:o, s:i, s:i, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:b, s:b, s:f, s:I, s:o}",
+	    "{s:s, s:o, s:i, s:i, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:b, s:b, s:f, s:I, s:o, s:o}",
 	    "state", status.state, "standby", json_text(status.standby), "shards",
 	    status.shards->count, "shards_owned", shards_owned(status.shards), "floor",
 	    (json_int_t)status.floor, "batch_events", (json_int_t)status.batch_events,
@@ -110,7 +110,8 @@ static int status_page(void *arg, char **body, size_t *len)
 	    (double)status.published / uptime(p), "depth", p->metrics->depth, "database",
 	    p->metrics->connected[PEER_DATABASE], "kafka", p->metrics->connected[PEER_KAFKA],
 	    "oldest_age_seconds", p->metrics->oldest_age_seconds, "parked_keys",
-	    (json_int_t)status.held_keys, "refusal", json_text(status.refusal));
+	    (json_int_t)status.held_keys, "refusal", json_text(status.refusal), "trouble",
+	    json_text(status.trouble));
 	*body = json_dumps(json, JSON_COMPACT);
 	*len = strlen(*body);
 	json_decref(json);

@@ -95,7 +95,7 @@ static void tell_refusal(struct worker *worker, const char *why)
 	if (same && now - worker->refusal_told_us < REFUSAL_US)
 		return;
 	worker->refusal_told_us = now;
-	snprintf(worker->refusal, sizeof(worker->refusal), "%s", why);
+	text_print(worker->refusal, sizeof(worker->refusal), "%s", why);
 	log_error("the database refuses to let events be claimed: %s; nothing is published until "
 		  "that is fixed, the relay tries again every few seconds",
 		  why);

@@ -9,50 +9,53 @@ from harness.waiting import until
 FLOW = {"on_reject": "dead-letter"}
 MARK = {"on_reject": "dead-letter", "settle": "mark"}
 
-HOLD = "payload->>'hold' IS NOT NULL"
-TRIGGER = """
+TRIGGERS = """
 CREATE FUNCTION legal_hold() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF OLD.payload->>'hold' IS NOT NULL THEN {} END IF;
-    RETURN {};
+    IF OLD.payload->>'hold' = TG_ARGV[0] AND TG_ARGV[1] = 'raise' THEN
+        RAISE EXCEPTION 'on legal hold: %', TG_ARGV[0];
+    ELSIF OLD.payload->>'hold' = TG_ARGV[0] AND TG_ARGV[1] = 'null' THEN
+        RETURN NULL;
+    ELSIF OLD.payload->>'hold' = TG_ARGV[0] OR TG_OP = 'DELETE' THEN
+        RETURN OLD;
+    END IF;
+    RETURN NEW;
 END $$;
-CREATE TRIGGER legal_hold {} ON outbox_events FOR EACH ROW EXECUTE FUNCTION legal_hold();
 """
-RAISES = "RAISE EXCEPTION 'on legal hold';"
-REFERENCE = """
-CREATE TABLE log (event bigint REFERENCES outbox_events (id) {});
-INSERT INTO log SELECT id FROM outbox_events WHERE payload->>'hold' IS NOT NULL;
-"""
-FREE_REFERENCE = "DELETE FROM log"
-FREE_TRIGGER = "DROP TRIGGER legal_hold ON outbox_events"
+TRIGGER = "CREATE TRIGGER {0} {1} ON outbox_events FOR EACH ROW EXECUTE FUNCTION legal_hold('{0}', '{2}');"
+CONSTRAINT = ("CREATE CONSTRAINT TRIGGER {0} {1} ON outbox_events DEFERRABLE INITIALLY DEFERRED"
+              " FOR EACH ROW EXECUTE FUNCTION legal_hold('{0}', '{2}');")
+REFERENCE = ("CREATE TABLE {0} (event bigint REFERENCES outbox_events (id) {1});"
+             "INSERT INTO {0} SELECT id FROM outbox_events WHERE payload->>'hold' = '{0}';")
+RAISES = TRIGGER.format("raises", "BEFORE DELETE", "raise")
+AT_COMMIT = CONSTRAINT.format("at_commit", "AFTER DELETE", "raise")
+FREE = "DROP FUNCTION legal_hold CASCADE; DROP TABLE IF EXISTS refers, refers_late"
+STAYS = "a trigger or a rule of the table keeps it"
 
-# How it is kept, what lets it go, what is said of it.
+# How rows are kept, and what is said of each kind.
 KEPT = {
-    "foreign_key": (FLOW, REFERENCE.format(""), FREE_REFERENCE, "violates foreign key constraint"),
-    "deferred_key": (FLOW, REFERENCE.format("DEFERRABLE INITIALLY DEFERRED"), FREE_REFERENCE,
-                     "violates foreign key constraint"),
-    "raises": (FLOW, TRIGGER.format(RAISES, "OLD", "BEFORE DELETE"), FREE_TRIGGER, "on legal hold"),
-    "raises_after": (FLOW, TRIGGER.format(RAISES, "OLD", "AFTER DELETE"), FREE_TRIGGER, "on legal hold"),
-    "raises_at_commit": (FLOW, TRIGGER.format(RAISES, "OLD", "AFTER DELETE").replace(
-        "CREATE TRIGGER", "CREATE CONSTRAINT TRIGGER").replace(
-            "FOR EACH ROW", "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW"), FREE_TRIGGER, "on legal hold"),
-    "returns_null": (FLOW, TRIGGER.format("RETURN NULL;", "OLD", "BEFORE DELETE"), FREE_TRIGGER,
-                     "a trigger or a rule of the table keeps it"),
-    "mark_raises": (MARK, TRIGGER.format(RAISES, "NEW", "BEFORE UPDATE"), FREE_TRIGGER, "on legal hold"),
-    "mark_returns_null": (MARK, TRIGGER.format("RETURN NULL;", "NEW", "BEFORE UPDATE"), FREE_TRIGGER,
-                          "a trigger or a rule of the table keeps it"),
-    "mark_returns_old": (MARK, TRIGGER.format("RETURN OLD;", "NEW", "BEFORE UPDATE"), FREE_TRIGGER,
-                         "a trigger or a rule of the table keeps it"),
+    "delete": (FLOW, TRIGGERS + RAISES + AT_COMMIT
+               + TRIGGER.format("raises_after", "AFTER DELETE", "raise")
+               + TRIGGER.format("returns_null", "BEFORE DELETE", "null")
+               + REFERENCE.format("refers", "")
+               + REFERENCE.format("refers_late", "DEFERRABLE INITIALLY DEFERRED"),
+               {"raises": "on legal hold: raises", "at_commit": "on legal hold: at_commit",
+                "raises_after": "on legal hold: raises_after", "returns_null": STAYS,
+                "refers": 'foreign key constraint "refers_event_fkey"',
+                "refers_late": 'foreign key constraint "refers_late_event_fkey"'}),
+    "mark": (MARK, TRIGGERS + TRIGGER.format("raises", "BEFORE UPDATE", "raise")
+             + TRIGGER.format("returns_null", "BEFORE UPDATE", "null")
+             + TRIGGER.format("returns_old", "BEFORE UPDATE", "old"),
+             {"raises": "on legal hold: raises", "returns_null": STAYS, "returns_old": STAYS}),
 }
 
 
-def fill(database, count=502, held=(250,), keys=100):
-    """count events, the n-th of key k<n % keys>; those numbered in held are kept by the database."""
+def fill(database, count=502, held=None, keys=100):
+    """count events, the n-th of key k<n % keys>; those numbered in held are kept as it says."""
     database.execute(
         "INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
-        " SELECT 'thing', 'k' || n %% %s, 'Happened', CASE WHEN n = ANY (%s) THEN"
-        " jsonb_build_object('n', n, 'hold', true) ELSE jsonb_build_object('n', n) END"
-        " FROM generate_series(1, %s) n", keys, list(held), count)
+        " SELECT 'thing', 'k' || n %% %s, 'Happened', jsonb_build_object('n', n, 'hold', %s::jsonb->>(n::text))"
+        " FROM generate_series(1, %s) n", keys, json.dumps(held or {}), count)
 
 
 def waiting_behind(held, count=502, keys=100):
@@ -64,8 +67,8 @@ def numbers(records):
     return [r.json["n"] for r in records]
 
 
-def held_id(database):
-    return database.value(f"SELECT id FROM outbox_events WHERE {HOLD} ORDER BY id LIMIT 1")
+def id_of(database, kind):
+    return database.value("SELECT id FROM outbox_events WHERE payload->>'hold' = %s ORDER BY id LIMIT 1", kind)
 
 
 def assert_in_order(arrived, keys=100):
@@ -75,41 +78,38 @@ def assert_in_order(arrived, keys=100):
         last[n % keys] = n
 
 
-@pytest.mark.parametrize("kind", KEPT)
-def test_one_row_is_kept(empty_database, migrate, new_relay, reader, topic, kind):
-    """The row is named in log, status and readyz with the reason; its key waits, also after a restart; once
-    the cause is gone the rest arrives in order, and nothing twice."""
+@pytest.mark.parametrize("settle", KEPT)
+def test_rows_are_kept(empty_database, migrate, new_relay, reader, topic, settle):
+    """Each row is named in the log with the reason, one of them in status and readyz; their keys wait, also
+    after a restart; once the causes are gone the rest arrives in order, and nothing twice."""
     database = empty_database
-    outbox, cause, remedy, words = KEPT[kind]
+    outbox, causes, kinds = KEPT[settle]
+    held = {50 + 31 * n: kind for n, kind in enumerate(kinds)}
+    late = waiting_behind(held)
     topic()
     migrate(outbox=outbox)
-    fill(database)
-    database.execute(cause)
-    late = waiting_behind({250})
+    fill(database, held=held)
+    database.execute(causes)
     relay = new_relay(outbox=outbox).start()
-    bad = held_id(database)
+    ids = {kind: id_of(database, kind) for kind in kinds}
     consumer = reader()
     assert set(numbers(consumer.take(502 - len(late)))) == set(range(1, 503)) - late
-    relay.wait_log(rf"event {bad} \(event_id .*\) cannot be .*{words}")
+    for kind, words in kinds.items():
+        relay.wait_log(rf"event {ids[kind]} \(event_id .*\) cannot be .*{words}")
     until(lambda: relay.get("/readyz")[0] == 503, 10, "readyz 503")
-    assert f"event {bad} " in relay.get("/readyz")[1]
-    until(lambda: relay.metric("parked_keys") == 1, 10, "a held key")
+    assert f"event {min(ids.values())} " in relay.get("/readyz")[1]
+    until(lambda: relay.metric("parked_keys") == len(kinds), 10, "the held keys")
     until(lambda: relay.metric("depth") == len(late), 10, "the depth")
-    assert json.loads(relay.get("/status")[1])["parked_keys"] == 1
-    assert words in json.loads(relay.get("/status")[1])["refusal"]
+    assert json.loads(relay.get("/status")[1])["parked_keys"] == len(kinds)
+    assert "on legal hold: raises" in json.loads(relay.get("/status")[1])["refusal"]
     assert "session" not in relay.log()
     assert relay.stop() == 0
     relay.start()
-    relay.wait_log(rf"event {bad} \(event_id .*{words}")
-    fill(database, 20, ())
-    assert len(consumer.take(20)) == 20
+    for kind in kinds:
+        relay.wait_log(rf"event {ids[kind]} \(event_id .*\) cannot be ")
     assert consumer.rest() == []
-    database.execute(remedy)
-    relay.wait_log(rf"event {bad} .* its key goes on")
-    if outbox is FLOW:
-        database.wait_empty()
-    else:
-        database.wait("SELECT NOT EXISTS (SELECT FROM outbox_events WHERE published_at IS NULL)")
+    database.execute(FREE)
+    relay.wait_log(rf"event {ids['raises']} .* its key goes on")
     assert sorted(numbers(consumer.take(len(late)))) == sorted(late)
     assert consumer.rest() == []
     until(lambda: relay.get("/readyz")[0] == 200, 10, "readyz 200")
@@ -119,19 +119,19 @@ def test_one_row_is_kept(empty_database, migrate, new_relay, reader, topic, kind
 def test_many_rows_are_kept(empty_database, migrate, new_relay, reader, topic, shards):
     """Ten rows of ten keys among 3,000, two of one key: the others arrive in order, once."""
     database = empty_database
-    held = {7, 8, 9, 10, 507, 1000, 1500, 2011, 2999, 3000}
+    held = {n: "raises" for n in (7, 8, 9, 10, 507, 1000, 1500, 2011, 2999, 3000)}
     outbox = dict(FLOW, shards=shards)
     topic()
     migrate(outbox=outbox)
     fill(database, 3000, held)
-    database.execute(TRIGGER.format(RAISES, "OLD", "BEFORE DELETE"))
+    database.execute(TRIGGERS + RAISES)
     late = waiting_behind(held, 3000)
     relay = new_relay(outbox=outbox).start()
     consumer = reader()
     arrived = numbers(consumer.take(3000 - len(late)))
     assert set(arrived) == set(range(1, 3001)) - late
     until(lambda: relay.metric("parked_keys") == len({h % 100 for h in held}), 20, "the held keys")
-    database.execute(FREE_TRIGGER)
+    database.execute(FREE)
     database.wait_empty()
     arrived += numbers(consumer.take(len(late)))
     assert consumer.rest() == []
@@ -144,12 +144,12 @@ def test_without_order_only_the_row_waits(empty_database, migrate, new_relay, re
     outbox = dict(FLOW, ordering="none")
     topic()
     migrate(outbox=outbox)
-    fill(database)
-    database.execute(TRIGGER.format(RAISES, "OLD", "BEFORE DELETE"))
+    fill(database, held={250: "raises"})
+    database.execute(TRIGGERS + RAISES)
     new_relay(outbox=outbox).start()
     consumer = reader()
     assert set(numbers(consumer.take(501))) == set(range(1, 503)) - {250}
-    database.execute(FREE_TRIGGER)
+    database.execute(FREE)
     assert numbers(consumer.take(1)) == [250]
     assert consumer.rest() == []
 
@@ -159,17 +159,17 @@ def test_halt_waits_and_goes_on(empty_database, migrate, new_relay, reader, topi
     database = empty_database
     topic()
     migrate()
-    fill(database, held={1})
-    database.execute(TRIGGER.format(RAISES, "OLD", "BEFORE DELETE"))
+    fill(database, held={1: "raises"})
+    database.execute(TRIGGERS + RAISES)
     relay = new_relay().start()
-    bad = held_id(database)
+    bad = id_of(database, "raises")
     relay.wait_log(rf"event {bad} \(event_id .*on legal hold")
     until(lambda: relay.get("/readyz")[0] == 503, 10, "readyz 503")
     assert "nothing is published" in relay.get("/readyz")[1]
     consumer = reader()
     assert consumer.rest() == []
     assert relay.process.alive
-    database.execute(FREE_TRIGGER)
+    database.execute(FREE)
     assert_in_order(numbers(consumer.take(502)))
     database.wait_empty()
 
@@ -179,7 +179,7 @@ def test_a_row_that_is_rejected_and_kept(empty_database, migrate, new_relay, rea
     database = empty_database
     topic()
     migrate(outbox=FLOW)
-    fill(database, 20, {5})
+    fill(database, 20, {5: "letter"})
     database.execute("UPDATE outbox_events SET headers = '[]' WHERE payload->>'hold' IS NOT NULL")
     relay = new_relay(outbox=FLOW)
     # The claim may remove it, and a deletion by anybody else may not.
@@ -193,7 +193,7 @@ def test_a_row_that_is_rejected_and_kept(empty_database, migrate, new_relay, rea
         END $$;
         CREATE TRIGGER keep BEFORE DELETE ON outbox_events FOR EACH ROW EXECUTE FUNCTION keep()""")
     relay.start()
-    bad = held_id(database)
+    bad = id_of(database, "letter")
     consumer = reader()
     assert set(numbers(consumer.take(19))) == set(range(1, 21)) - {5}
     relay.wait_log(rf"event {bad} \(event_id .*on legal hold")
@@ -204,27 +204,27 @@ def test_a_row_that_is_rejected_and_kept(empty_database, migrate, new_relay, rea
 
 
 def test_a_published_row_that_is_kept_is_not_published_again(
-        empty_database, migrate, new_relay, reader, topic, kafka):
+        empty_database, migrate, new_relay, reader, topic):
     """Kafka has it, the COMMIT is refused: it is remembered, and removed once that is possible."""
     database = empty_database
     topic()
     migrate(outbox=FLOW)
-    fill(database, 50, {7}, keys=10)
+    fill(database, 50, {7: "at_commit"}, keys=10)
     relay = new_relay(outbox=FLOW).start()
     consumer = reader()
     assert len(consumer.take(50)) == 50
     database.wait_empty()
     # A constraint that the relay's session does not know of yet.
-    database.execute(KEPT["raises_at_commit"][1])
-    fill(database, 50, {7}, keys=10)
+    database.execute(TRIGGERS + AT_COMMIT)
+    fill(database, 50, {7: "at_commit"}, keys=10)
     assert len(consumer.take(50)) == 50
     relay.wait_log(r"COMMIT is refused: .*on legal hold")
-    bad = held_id(database)
+    bad = id_of(database, "at_commit")
     relay.wait_log(rf"event {bad} .* though it is published: .*on legal hold")
-    fill(database, 10, (), keys=10)
+    fill(database, 10, keys=10)
     assert set(numbers(consumer.take(9))) == set(range(1, 11)) - {7}
     assert consumer.rest() == []
-    database.execute(FREE_TRIGGER)
+    database.execute(FREE)
     assert numbers(consumer.take(1)) == [7]
     database.wait_empty()
     assert consumer.rest() == []
@@ -243,7 +243,7 @@ SET_UP_WORDS = {"rule": "rule keep|DELETE RETURNING", "statement_trigger": "noth
 @pytest.mark.parametrize("kind", SET_UP)
 def test_what_is_every_rows_fault_ends_run_at_its_start(database, new_relay, topic, kind):
     topic()
-    fill(database, 5, ())
+    fill(database, 5)
     database.execute(SET_UP[kind])
     relay = new_relay().start(wait=False)
     assert relay.wait_exit() == 1
@@ -256,10 +256,10 @@ def test_what_is_every_rows_fault_later_holds_with_its_reason(database, new_rela
     topic()
     relay = new_relay().start()
     consumer = reader()
-    fill(database, 5, ())
+    fill(database, 5)
     consumer.take(5)
     database.execute(SET_UP[kind])
-    fill(database, 5, ())
+    fill(database, 5)
     relay.wait_log(f"no event can be claimed: .*({SET_UP_WORDS[kind]})")
     assert relay.get("/readyz")[0] == 503
     assert re.search(SET_UP_WORDS[kind], relay.get("/readyz")[1])

@@ -179,6 +179,8 @@ def test_what_may_stop_rows(database, warned, kafka, sql, words):
 @pytest.mark.parametrize("sql, words", [
     (TRIGGER + "BEFORE UPDATE OF published_at ON outbox_events FOR EACH ROW EXECUTE FUNCTION hold()",
      "runs for each row that the relay marks"),
+    (TRIGGER + "BEFORE UPDATE ON outbox_events FOR EACH ROW EXECUTE FUNCTION hold()",
+     "runs for each row that the relay marks"),
     (TRIGGER + "BEFORE INSERT ON outbox_events FOR EACH ROW EXECUTE FUNCTION hold()",
      "trigger hold of table public.outbox_events runs before each INSERT: an event whose published_at it sets"),
     ("ALTER TABLE outbox_events ADD CONSTRAINT late CHECK (published_at > created_at)",

@@ -64,7 +64,8 @@ struct worker_status {
 	 */
 	const char *refusal;
 	bool stopped_by_refusal;
-	size_t held_keys; /* keys that wait behind an event that cannot be removed */
+	const char *lost_why; /* why there is no session with the database; "" if there is one */
+	size_t held_keys;     /* keys that wait behind an event that cannot be removed */
 	const struct shards *shards;
 	const char *trouble; /* why the sink gets no event through; "" if it does */
 	bool waiting;	     /* events wait */

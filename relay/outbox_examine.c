@@ -161,12 +161,37 @@ static void hold_suspect(struct outbox *outbox, const char *why)
 	refusal->suspect.why = NULL;
 }
 
+/* Looks for one row by its identity. */
+static void ask_still(struct outbox *outbox, enum tag tag, const struct outbox_hold *hold)
+{
+	struct slice identity = hold->identity != NULL ? slice_of(hold->identity) : SLICE_NULL;
+	struct outbox_ids_item item = {hold->id, identity, NULL};
+	struct outbox_ids ids;
+	outbox_ids_published(&ids, &item, 1);
+	struct pg_param given[] = {pg_param_text(ids.ids), pg_param_text(ids.identities)};
+	outbox_ask_leaf(outbox, tag, "still", hold->leaf, given, 2, false);
+	outbox_ids_free(&ids);
+}
+
 static void on_take(struct outbox *outbox, PGresult *result)
 {
-	struct refusal *refusal = &outbox->refusal;
 	bool taken = PQntuples(result) > 0 && !outbox_claim_kept(result);
 	PQclear(result);
-	if (!taken)
+	if (taken) {
+		ask_still(outbox, TAG_TOOK, &outbox->refusal.suspect);
+		pg_sync(outbox->pg);
+		return;
+	}
+	hold_suspect(outbox, kept_words);
+	outbox_abort(outbox, THEN_TELL);
+}
+
+static void on_took(struct outbox *outbox, PGresult *result)
+{
+	struct refusal *refusal = &outbox->refusal;
+	bool back = PQntuples(result) > 0;
+	PQclear(result);
+	if (back)
 		hold_suspect(outbox, kept_words);
 	else if (!refusal->exact && !refusal->unasked)
 		outbox->exact_claims++; /* it can go if it is measured first */
@@ -179,8 +204,10 @@ void outbox_examine_answered(struct outbox *outbox, enum tag tag, PGresult *resu
 		on_probe(outbox, result);
 	else if (tag == TAG_SUSPECT)
 		on_suspect(outbox, result);
-	else
+	else if (tag == TAG_TAKE)
 		on_take(outbox, result);
+	else
+		on_took(outbox, result);
 }
 
 void outbox_examine_refused(struct outbox *outbox, const struct pg_failure *failure)
@@ -219,6 +246,7 @@ static void take_one(struct outbox *outbox, const struct outbox_hold *hold,
 	outbox_ask_leaf(outbox, TAG_RESETTLED, "settle", hold->leaf, given, 2, false);
 	say(outbox, "ROLLBACK TO SAVEPOINT before");
 	outbox_ask_leaf(outbox, TAG_RETEST, "claim_exact", hold->leaf, params, count, true);
+	ask_still(outbox, TAG_RETOOK, hold);
 	pg_sync(outbox->pg);
 	say(outbox, "ROLLBACK");
 	pg_sync(outbox->pg);
@@ -278,6 +306,15 @@ static void on_retest(struct outbox *outbox, PGresult *result)
 	PQclear(result);
 }
 
+/* A trigger has put it back. */
+static void on_retook(struct outbox *outbox, PGresult *result)
+{
+	struct retests *retests = &outbox->retests;
+	if (PQntuples(result) > 0)
+		retests->items[retests->answered].can_go = false;
+	PQclear(result);
+}
+
 static void retests_done(struct outbox *outbox)
 {
 	struct retests *retests = &outbox->retests;
@@ -322,6 +359,8 @@ void outbox_retest_answered(struct outbox *outbox, enum tag tag, PGresult *resul
 {
 	if (tag == TAG_RETEST)
 		on_retest(outbox, result);
+	else if (tag == TAG_RETOOK)
+		on_retook(outbox, result);
 	else if (tag == TAG_RESTILL)
 		on_restill(outbox, result);
 	else

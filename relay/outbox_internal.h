@@ -40,15 +40,18 @@ enum tag {
 	TAG_CLAIM,
 	TAG_IDS,
 	TAG_LEFT,
-	TAG_CLAIM_LAST = TAG_LEFT,
+	TAG_AFTER, /* what is back of the rows that a claim has taken */
+	TAG_CLAIM_LAST = TAG_AFTER,
 	/* outbox_refused.c */
 	TAG_ABORTED, /* a transaction that was refused is rolled back */
 	/* outbox_examine.c */
 	TAG_PROBE,   /* a claim of no rows */
 	TAG_SUSPECT, /* the row that a claim of one takes */
 	TAG_TAKE,    /* taken, to see whether it can be */
-	TAG_EXAMINE_LAST = TAG_TAKE,
-	TAG_RETEST,    /* a held row, likewise */
+	TAG_TOOK,    /* and whether it is gone then */
+	TAG_EXAMINE_LAST = TAG_TOOK,
+	TAG_RETEST, /* a held row, likewise */
+	TAG_RETOOK,
 	TAG_RESETTLED, /* a held row that is published */
 	TAG_RESTILL,   /* whether a held row is still there */
 	TAG_RETEST_LAST = TAG_RESTILL,
@@ -114,6 +117,13 @@ struct asked {
 	bool observes, exact;
 	int64_t floor;
 	int64_t *rows; /* owned; of each leaf, in their order */
+};
+
+/* A claim whose rows are looked for, see outbox_verify.c. */
+struct verification {
+	struct chunk *chunk; /* owned */
+	int64_t floor;	     /* of the claim */
+	size_t answers_left;
 };
 
 /* What follows once a refused transaction is rolled back. */
@@ -193,7 +203,10 @@ struct outbox {
 	struct outbox_holds holds; /* outlive the session */
 	char *held_text;	   /* owned; as a parameter; NULL: none */
 	char held_why[400];
-	bool guarded; /* triggers or constraints may refuse a row at COMMIT */
+	bool guarded;  /* triggers or constraints may refuse a row at COMMIT */
+	bool verifies; /* triggers may put back what was taken */
+	struct verification verifying[CLAIMS_UNDER_WAY]; /* oldest first */
+	size_t verifying_count;
 	struct refusal refusal;
 	struct retests retests;
 	struct recovery recovery;
@@ -265,6 +278,13 @@ bool outbox_refused(struct outbox *outbox, const struct pg_failure *failure);
 void outbox_refuse_kept(struct outbox *outbox);
 void outbox_refuse_empty(struct outbox *outbox, size_t leaf, int64_t upto);
 bool outbox_may_refuse_empty(const struct outbox *outbox);
+/* ... or some of what it took is back. */
+void outbox_refuse_back(struct outbox *outbox, size_t leaf, int64_t floor, bool alone);
+
+/* Tells a claim's events, in their turn, once it is known that they are gone from the table. */
+void outbox_verify(struct outbox *outbox, struct chunk *chunk, int64_t floor);
+void outbox_verify_answered(struct outbox *outbox, PGresult *result);
+void outbox_verify_forget(struct outbox *outbox);
 void outbox_abort(struct outbox *outbox, enum after_abort then);
 void outbox_aborted(struct outbox *outbox, enum tag tag, PGresult *result);
 void outbox_refusal_forget(struct outbox *outbox);

@@ -70,7 +70,10 @@ static const char leaves[] =
     "has_table_privilege(r.oid, 'SELECT') AND has_table_privilege(r.oid, 'DELETE') AND "
     "has_any_column_privilege(r.oid, 'UPDATE'), "
     "EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = r.oid AND t.tgname <> "
-    "'outbox_relay_bell') "
+    "'outbox_relay_bell'), "
+    /* AFTER (neither 2, BEFORE, nor 64, INSTEAD) DELETE or UPDATE: pg_trigger.h */
+    "EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = r.oid AND NOT t.tgisinternal AND "
+    "t.tgtype & 66 = 0 AND t.tgtype & 24 <> 0) "
     "FROM pg_class AS r JOIN pg_namespace AS n ON n.oid = r.relnamespace "
     "WHERE (r.oid = to_regclass($1) AND r.relkind <> 'p') OR "
     "r.oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = to_regclass($1) AND "
@@ -149,7 +152,7 @@ enum {
 	FACT_USER
 };
 
-enum { LEAF_OID, LEAF_NAME, LEAF_MAY_TAKE, LEAF_GUARDED };
+enum { LEAF_OID, LEAF_NAME, LEAF_MAY_TAKE, LEAF_GUARDED, LEAF_VERIFIES };
 
 /* Why this server, database or table cannot be used; true if it can. *permanent: waiting is no use.
  */
@@ -224,6 +227,7 @@ static void on_leaves(struct outbox *outbox, PGresult *result)
 		    (uint32_t)strtoul(PQgetvalue(result, (int)i, LEAF_OID), NULL, 10);
 		shape->leaves[i].table = xstrdup(leaf);
 		outbox->guarded |= PQgetvalue(result, (int)i, LEAF_GUARDED)[0] == 't';
+		outbox->verifies |= PQgetvalue(result, (int)i, LEAF_VERIFIES)[0] == 't';
 		if (PQgetvalue(result, (int)i, LEAF_MAY_TAKE)[0] != 't')
 			error_set(&err,
 				  "the relay's role may not SELECT, DELETE and UPDATE on "

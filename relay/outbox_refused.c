@@ -107,21 +107,20 @@ void outbox_aborted(struct outbox *outbox, enum tag tag, PGresult *result)
 	}
 }
 
-/* The oldest claim has gone wrong: nothing is known yet. */
-static void begin_refusal(struct outbox *outbox)
+/* A claim has gone wrong: nothing is known yet. */
+static void begin_refusal(struct outbox *outbox, int64_t floor, bool exact)
 {
 	struct refusal *refusal = &outbox->refusal;
 	free(refusal->suspect.identity);
-	*refusal = (struct refusal){.floor = outbox->asked[0].floor,
-				    .exact = outbox->asked[0].exact,
-				    .unasked_us = refusal->unasked_us};
+	*refusal =
+	    (struct refusal){.floor = floor, .exact = exact, .unasked_us = refusal->unasked_us};
 }
 
-/* ... at the first leaf that has not answered. */
+/* The oldest one, at the first leaf that has not answered. */
 static void note_claim(struct outbox *outbox)
 {
 	size_t answered = outbox->gathering.count;
-	begin_refusal(outbox);
+	begin_refusal(outbox, outbox->asked[0].floor, outbox->asked[0].exact);
 	outbox->refusal.leaf = outbox->own[answered];
 	outbox->refusal.alone = outbox->asked[0].rows[answered] == 1;
 }
@@ -186,12 +185,21 @@ void outbox_refuse_kept(struct outbox *outbox)
 void outbox_refuse_empty(struct outbox *outbox, size_t leaf, int64_t upto)
 {
 	struct refusal *refusal = &outbox->refusal;
-	begin_refusal(outbox);
+	begin_refusal(outbox, outbox->asked[0].floor, outbox->asked[0].exact);
 	refusal->leaf = leaf;
 	refusal->upto = upto;
 	refusal->alone = refusal->unasked = true;
 	refusal->unasked_us = clock_monotonic_us();
 	outbox_abort(outbox, THEN_EXAMINE);
+}
+
+void outbox_refuse_back(struct outbox *outbox, size_t leaf, int64_t floor, bool alone)
+{
+	begin_refusal(outbox, floor, true);
+	outbox->refusal.leaf = leaf;
+	outbox->refusal.alone = alone;
+	if (!is_withdrawn(outbox))
+		isolate(outbox, false);
 }
 
 bool outbox_may_refuse_empty(const struct outbox *outbox)
@@ -216,6 +224,7 @@ bool outbox_refused(struct outbox *outbox, const struct pg_failure *failure)
 {
 	switch ((enum tag)failure->tag) {
 	case TAG_RETEST:
+	case TAG_RETOOK:
 	case TAG_RESETTLED:
 		return true; /* it stays held */
 	default:
@@ -230,6 +239,7 @@ bool outbox_refused(struct outbox *outbox, const struct pg_failure *failure)
 	case TAG_PROBE:
 	case TAG_SUSPECT:
 	case TAG_TAKE:
+	case TAG_TOOK:
 		outbox_examine_refused(outbox, failure);
 		return true;
 	case TAG_SETTLED:

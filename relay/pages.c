@@ -69,7 +69,7 @@ static int readyz_page(void *arg, char **body, size_t *len)
 		return text_page(body, len, ready ? 200 : 503, text);
 	}
 	if (!p->metrics->connected[PEER_DATABASE])
-		return text_page(body, len, 503, "no session with the database\n");
+		return why_page(body, len, "no session with the database", status.lost_why);
 	if (!p->metrics->connected[PEER_KAFKA])
 		return why_page(body, len, "no Kafka broker answers", status.trouble);
 	if (status.refusal[0] != '\0')

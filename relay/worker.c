@@ -473,6 +473,7 @@ void worker_status(const struct worker *worker, struct worker_status *status)
 	    .refusal = worker->refusal[0] != '\0' ? worker->refusal : worker->source->held_why,
 	    .stopped_by_refusal = worker->refusal[0] != '\0' ||
 				  (worker->source->held > 0 && !worker->engine.options.set_aside),
+	    .lost_why = worker->lost_why,
 	    .held_keys = worker->source->held_keys,
 	    .shards = &worker->source->shards,
 	    .waiting = worker->waiting_us > 0 || worker->batch.events > 0,

@@ -25,6 +25,7 @@ struct worker {
 	char standby_for[320]; /* why no shard is ours; "" if one is, or nothing is known */
 	bool refused;	       /* by the source, before anything had ever worked */
 	char refusal[400];     /* why the database refuses all claims; "" if it does not */
+	char lost_why[400];    /* why there is no session; "" if there is one */
 	int64_t refusal_told_us;
 
 	int64_t claim_sent_us, claim_us; /* of the batch: last ask, sum of the answers' times */

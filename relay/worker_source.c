@@ -18,6 +18,7 @@ static void connected(struct worker *worker, bool acquired)
 	worker->ever_acquired = true; /* the set-up works, as far as a standby can tell */
 	worker->metrics->shards = worker->source->shards;
 	worker->metrics->connected[PEER_DATABASE] = true;
+	worker->lost_why[0] = '\0';
 }
 
 /* Another relay cannot reach the sink: perhaps this one has only not noticed. */
@@ -70,19 +71,24 @@ static void on_stirred(void *owner)
 	worker_tell(owner, ON_STIRRED);
 }
 
-static void on_lost(void *owner, const char *why)
+static void lose(struct worker *worker, const char *what, const char *why)
 {
-	struct worker *worker = owner;
 	worker->acquired = false;
+	text_print(worker->lost_why, sizeof(worker->lost_why), "%s", why);
 	worker->standby_for[0] = '\0';
 	shards_clear(&worker->metrics->shards, worker->source->shards.count);
 	worker->metrics->connected[PEER_DATABASE] = false;
 	worker->metrics->retries[PEER_DATABASE]++;
-	log_warning("the session with the database is gone: %s; %s", why,
+	log_warning("%s: %s; %s", what, why,
 		    worker->batch.sent > 0 ? "what was published is remembered and settled after "
 					     "reconnecting"
 					   : "reconnecting");
 	worker_tell(worker, ON_LOST);
+}
+
+static void on_lost(void *owner, const char *why)
+{
+	lose(owner, "the session with the database is gone", why);
 }
 
 /* Similar messages are suppressed for a minute. */
@@ -123,7 +129,7 @@ static void on_refused(void *owner, const char *why)
 {
 	struct worker *worker = owner;
 	if (worker->ever_acquired) {
-		on_lost(owner, why);
+		lose(worker, "the database cannot be worked with", why);
 		return;
 	}
 	log_error("%s", why);

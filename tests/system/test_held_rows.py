@@ -10,12 +10,18 @@ FLOW = {"on_reject": "dead-letter"}
 MARK = {"on_reject": "dead-letter", "settle": "mark"}
 
 TRIGGERS = """
-CREATE FUNCTION legal_hold() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION legal_hold() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$
 BEGIN
     IF OLD.payload->>'hold' = TG_ARGV[0] AND TG_ARGV[1] = 'raise' THEN
         RAISE EXCEPTION 'on legal hold: %', TG_ARGV[0];
     ELSIF OLD.payload->>'hold' = TG_ARGV[0] AND TG_ARGV[1] = 'null' THEN
         RETURN NULL;
+    ELSIF OLD.payload->>'hold' = TG_ARGV[0] AND TG_ARGV[1] = 'put back' AND TG_OP = 'DELETE' THEN
+        INSERT INTO outbox_events SELECT OLD.*;
+    ELSIF OLD.payload->>'hold' = TG_ARGV[0] AND TG_ARGV[1] = 'put back' THEN
+        IF NEW.published_at IS NOT NULL THEN
+            UPDATE outbox_events SET published_at = NULL WHERE id = OLD.id;
+        END IF;
     ELSIF OLD.payload->>'hold' = TG_ARGV[0] OR TG_OP = 'DELETE' THEN
         RETURN OLD;
     END IF;
@@ -37,16 +43,19 @@ KEPT = {
     "delete": (FLOW, TRIGGERS + RAISES + AT_COMMIT
                + TRIGGER.format("raises_after", "AFTER DELETE", "raise")
                + TRIGGER.format("returns_null", "BEFORE DELETE", "null")
+               + TRIGGER.format("is_put_back", "AFTER DELETE", "put back")
                + REFERENCE.format("refers", "")
                + REFERENCE.format("refers_late", "DEFERRABLE INITIALLY DEFERRED"),
                {"raises": "on legal hold: raises", "at_commit": "on legal hold: at_commit",
-                "raises_after": "on legal hold: raises_after", "returns_null": STAYS,
+                "raises_after": "on legal hold: raises_after", "returns_null": STAYS, "is_put_back": STAYS,
                 "refers": 'foreign key constraint "refers_event_fkey"',
                 "refers_late": 'foreign key constraint "refers_late_event_fkey"'}),
     "mark": (MARK, TRIGGERS + TRIGGER.format("raises", "BEFORE UPDATE", "raise")
              + TRIGGER.format("returns_null", "BEFORE UPDATE", "null")
-             + TRIGGER.format("returns_old", "BEFORE UPDATE", "old"),
-             {"raises": "on legal hold: raises", "returns_null": STAYS, "returns_old": STAYS}),
+             + TRIGGER.format("returns_old", "BEFORE UPDATE", "old")
+             + TRIGGER.format("is_put_back", "AFTER UPDATE", "put back"),
+             {"raises": "on legal hold: raises", "returns_null": STAYS, "returns_old": STAYS,
+              "is_put_back": STAYS}),
 }
 
 
@@ -184,7 +193,7 @@ def test_a_row_that_is_rejected_and_kept(empty_database, migrate, new_relay, rea
     relay = new_relay(outbox=FLOW)
     # The claim may remove it, and a deletion by anybody else may not.
     database.execute("""
-        CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$
+        CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$
         BEGIN
             IF OLD.headers = '[]' AND current_query() LIKE '%dead_letters%' THEN
                 RAISE EXCEPTION 'on legal hold';
@@ -233,7 +242,7 @@ def test_a_published_row_that_is_kept_is_not_published_again(
 SET_UP = {
     "rule": "CREATE RULE keep AS ON DELETE TO outbox_events DO INSTEAD NOTHING",
     "statement_trigger": """
-        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$
         BEGIN RAISE EXCEPTION 'nothing is deleted here'; END $$;
         CREATE TRIGGER refuse BEFORE DELETE ON outbox_events FOR EACH STATEMENT EXECUTE FUNCTION refuse()""",
 }

@@ -3,7 +3,8 @@ import os
 
 from rig import HERE, program_of_postgres, run
 
-SCRIPTS = ["0001_schema.sql", "0002_outbox.sql", "0003_bell.sql", "0004_roles.sql", "0005_pause.sql"]
+SCRIPTS = ["begin.sql", "guard.sql", "0001_schema.sql", "0002_outbox.sql", "0003_bell.sql", "0004_roles.sql",
+           "0005_pause.sql", "end.sql"]
 SQL = os.path.join(HERE, "..", "..", "sql")
 PAYLOAD_BYTES = 300
 PAD_BYTES = PAYLOAD_BYTES - len('{"n": "0123456789", "t": ""}')
@@ -21,14 +22,15 @@ SELECT 'bench', 'key-' || lpad(((hashint8extended(n, %(seed)s) & 2147483647) %% 
 
 def migrate(rig, table, settle, partitions=0):
     """As an app team that runs the scripts itself."""
-    names = {"outbox_schema": "public", "outbox_table": table, "outbox_id": "id", "settle": settle}
+    names = {"outbox_schema": "public", "outbox_table": table, "outbox_id": "id", "outbox_event_id": "event_id",
+             "settle": settle, "relay_role": ""}
     argv = [program_of_postgres("psql"), rig.dsn, "-X", "-q", "-1", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null"]
     for name, value in names.items():
         argv += ["-v", f"{name}={value}"]
     scripts = list(SCRIPTS)
     if partitions:
         argv += ["-v", f"partitions={partitions}"]
-        scripts.insert(1, "partitions.sql")
+        scripts.insert(scripts.index("0002_outbox.sql"), "partitions.sql")
     for script in scripts:
         argv += ["-f", os.path.join(SQL, script)]
     run(argv, timeout=60, PGOPTIONS="-c client_min_messages=warning")

@@ -52,11 +52,12 @@ static void test_a_table_is_read(void **state)
 	static char names[COLUMNS][16] = {"partitioned_by", "misfit",	   "obstacle",	"remedy",
 					  "mark_obstacle",  "mark_remedy", "partitions"};
 	PGresult *result = PQmakeEmptyPGresult(NULL, PGRES_TUPLES_OK);
-	PGresAttDesc columns[COLUMNS] = {{NULL}};
+	PGresAttDesc columns[COLUMNS];
 	struct outbox_table table;
 	struct error err;
 
 	(void)state;
+	memset(columns, 0, sizeof(columns));
 	for (int i = 0; i < COLUMNS; i++)
 		columns[i].name = names[i];
 	PQsetResultAttrs(result, COLUMNS, columns);

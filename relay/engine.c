@@ -162,6 +162,10 @@ static void begin_sweep_if_due(struct step *s)
 		return;
 	engine->sweep_at_us = s->input->now_us + engine->options.sweep_us;
 	engine->sweeping = true;
+	/* What was held lies below the floor. Should it be locked now, the claims after this one
+	 * must not take what follows it. */
+	if (s->input->releases)
+		horizon_reset(&engine->horizon);
 }
 
 static void open_batch(struct step *s, bool observes)
@@ -341,8 +345,9 @@ static void dry(struct step *s)
 		engine_act(s, DO_BELL_ON);
 	engine_enter(engine, ENGINE_RESTING);
 	engine->cause = CAUSE_NONE;
-	/* A look that is due at once goes out in the same breath, behind the arming. */
-	if (next.after_us == 0 && sink_usable(engine))
+	/* A look that is due now goes out in the same breath, behind the arming: among them one for
+	 * what was released while this look was under way. */
+	if ((next.after_us == 0 || s->input->releases) && sink_usable(engine))
 		open_batch(s, next.observe);
 	else
 		engine_rest(s, s->input->now_us + next.after_us);

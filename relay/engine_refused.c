@@ -53,6 +53,7 @@ void engine_on_failed(struct step *s)
 
 void engine_on_released(struct step *s)
 {
+	s->engine->rest_until_us = 0;
 	if (s->engine->state == ENGINE_RESTING)
 		engine_resume(s, false);
 }

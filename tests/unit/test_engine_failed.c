@@ -122,6 +122,50 @@ static void test_what_is_released_is_claimed_from_the_start(void **state)
 	finish(&w);
 }
 
+/* It may be locked by then: what follows it must not be taken by a claim above it. */
+static void test_a_released_event_that_is_locked_lowers_the_floor(void **state)
+{
+	struct world w;
+	(void)state;
+	reach_resting(&w);
+	w.engine.horizon.floor = 50;
+	step(&w, (struct engine_input){.event = ON_RELEASED, .releases = true});
+	observed(&w, 100);
+	step(&w, (struct engine_input){.event = ON_CLAIMED, .upto = 6});
+	rested(&w);
+	assert_int_equal(find(&w, DO_CLAIM)->claim.floor, 6);
+	finish(&w);
+}
+
+static void test_what_is_released_during_a_look_is_claimed_after_it(void **state)
+{
+	struct world w;
+	(void)state;
+	reach_resting(&w);
+	rest_until(&w, WAKER_ASLEEP);
+	rested(&w);
+	assert_int_equal(w.engine.state, ENGINE_CLAIMING);
+	step(&w, (struct engine_input){.event = ON_RELEASED, .releases = true});
+	step(&w, (struct engine_input){.event = ON_CLAIMED, .upto = INT64_MAX, .releases = true});
+	assert_int_equal(w.engine.state, ENGINE_CLAIMING);
+	assert_int_equal(find(&w, DO_CLAIM)->claim.floor, 0);
+	finish(&w);
+}
+
+static void test_what_is_released_while_it_looks_at_others_ends_the_rest(void **state)
+{
+	struct world w;
+	(void)state;
+	reach_resting(&w);
+	rest_until(&w, WAKER_ASLEEP);
+	tell(&w, ON_STIRRED);
+	assert_int_equal(w.engine.state, ENGINE_ACQUIRING);
+	step(&w, (struct engine_input){.event = ON_RELEASED, .releases = true});
+	step(&w, (struct engine_input){.event = ON_ACQUIRED, .has_bell = true, .releases = true});
+	assert_int_equal(w.engine.state, ENGINE_CLAIMING);
+	finish(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -132,6 +176,9 @@ int main(void)
 	    cmocka_unit_test(test_a_held_event_halts),
 	    cmocka_unit_test(test_where_rejected_events_are_dead_lettered_others_go_on),
 	    cmocka_unit_test(test_what_is_released_is_claimed_from_the_start),
+	    cmocka_unit_test(test_a_released_event_that_is_locked_lowers_the_floor),
+	    cmocka_unit_test(test_what_is_released_during_a_look_is_claimed_after_it),
+	    cmocka_unit_test(test_what_is_released_while_it_looks_at_others_ends_the_rest),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

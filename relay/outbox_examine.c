@@ -326,12 +326,26 @@ static void retests_done(struct outbox *outbox)
 	outbox->source.events->released(outbox->source.owner);
 }
 
+/* Another relay has the shard of a row that is held: it finds out for itself. */
+static bool is_mine(const struct outbox *outbox, const struct outbox_hold *hold)
+{
+	const struct outbox_shape *shape = &outbox->shape;
+	const struct shards *shards = &outbox->source.shards;
+	if (shape->competing || (shape->hashed == 0 && !shape->partitioned))
+		return shards_owned(shards) > 0;
+	if (shape->hashed == 0)
+		return hold->leaf < (size_t)shards->count && shards->owned[hold->leaf];
+	return shards->owned[(hold->key & INT64_MAX) % shape->hashed];
+}
+
 static void release(struct outbox *outbox, struct outbox_hold *hold)
 {
-	log_info("event %" PRId64 " (event_id %.64s) can be removed from table %s again, or is "
-		 "gone: its key goes on",
-		 hold->id, hold->identity != NULL ? hold->identity : "NULL",
-		 outbox->config->outbox.table);
+	bool mine = is_mine(outbox, hold);
+	log_info("event %" PRId64 " (event_id %.64s) %s table %s%s", hold->id,
+		 hold->identity != NULL ? hold->identity : "NULL",
+		 mine ? "can be removed from" : "is another relay's to remove from",
+		 outbox->config->outbox.table,
+		 mine ? " again, or is gone: its key goes on" : " now");
 	outbox_holds_release(&outbox->holds, hold);
 	outbox->retests.released++;
 }
@@ -347,7 +361,8 @@ static void on_restill(struct outbox *outbox, PGresult *result)
 	size_t at = retests->answered++;
 	struct outbox_hold *hold =
 	    outbox_holds_find(&outbox->holds, retests->items[at].id, retests->items[at].identity);
-	if (hold != NULL && (retests->items[at].can_go || !retests->there))
+	if (hold != NULL && (retests->items[at].can_go || !retests->there ||
+			     (!hold->published && !is_mine(outbox, hold))))
 		release(outbox, hold);
 	retests->there = false;
 	retests->answers_left = outbox->shape.leaf_count;

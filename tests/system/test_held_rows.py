@@ -148,6 +148,26 @@ def test_many_rows_are_kept(empty_database, migrate, new_relay, reader, topic, s
     assert len(arrived) == 3000
 
 
+def test_a_shard_is_handed_over_with_its_rows(empty_database, migrate, new_relay, reader, topic):
+    """A relay holds no rows of a shard that another one has by now, which finds them out for itself."""
+    database = empty_database
+    held = set(range(1, 11))
+    outbox = dict(FLOW, shards=2)
+    topic()
+    migrate(outbox=outbox)
+    fill(database, 200, held)
+    database.execute(TRIGGER.format(RAISES, "OLD", "BEFORE DELETE"))
+    first, second = new_relay(outbox=outbox).start(), new_relay(outbox=outbox)
+    first.wait_log(rf"event {held_id(database) + 9} .* its key waits")
+    second.start()
+    first.wait_log(r"event \d+ \(event_id .*\) is another relay's to remove")
+    until(lambda: first.metric("parked_keys") + second.metric("parked_keys") == 10
+          and 0 < second.metric("parked_keys") < 10, 20, "each relay's held keys")
+    database.execute(FREE_TRIGGER)
+    database.wait_empty()
+    assert_in_order(numbers(reader().take(200)))
+
+
 def test_without_order_only_the_row_waits(empty_database, migrate, new_relay, reader, topic):
     database = empty_database
     outbox = dict(FLOW, ordering="none")

@@ -22,7 +22,8 @@ static void ask(struct outbox *outbox, const struct chunk *chunk)
 		    (struct outbox_ids_item){chunk->events[i].id, chunk->events[i].identity, NULL};
 	outbox_ids_published(&ids, items, chunk->count);
 	struct pg_param params[] = {pg_param_text(ids.ids), pg_param_text(ids.identities)};
-	outbox_ask_own_leaves(outbox, TAG_AFTER, "still", params, 2, false);
+	for (size_t i = 0; i < outbox->own_count; i++)
+		outbox_ask_leaf(outbox, TAG_AFTER, "still", outbox->own[i], params, 2, false);
 	pg_sync(outbox->pg);
 	outbox_ids_free(&ids);
 	free(items);
@@ -42,7 +43,8 @@ static void tell_verified(struct outbox *outbox)
 
 void outbox_verify(struct outbox *outbox, struct chunk *chunk, int64_t floor)
 {
-	bool asks = outbox->verifies && chunk->count > 0;
+	/* Once the ROLLBACK has been asked for, the answer would come behind it. */
+	bool asks = outbox->verifies && chunk->count > 0 && outbox->in_transaction;
 	outbox->verifying[outbox->verifying_count++] = (struct verification){
 	    .chunk = chunk, .floor = floor, .answers_left = asks ? outbox->own_count : 0};
 	if (asks)

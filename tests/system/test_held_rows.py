@@ -87,12 +87,13 @@ def assert_in_order(arrived, keys=100):
         last[n % keys] = n
 
 
-@pytest.mark.parametrize("settle", KEPT)
-def test_rows_are_kept(empty_database, migrate, new_relay, reader, topic, settle):
+@pytest.mark.parametrize("settle, shards", [("delete", 1), ("delete", 4), ("mark", 1)])
+def test_rows_are_kept(empty_database, migrate, new_relay, reader, topic, settle, shards):
     """Each row is named in the log with the reason, one of them in status and readyz; their keys wait, also
     after a restart; once the causes are gone the rest arrives in order, and nothing twice."""
     database = empty_database
     outbox, causes, kinds = KEPT[settle]
+    outbox = dict(outbox, shards=shards)
     held = {50 + 31 * n: kind for n, kind in enumerate(kinds)}
     late = waiting_behind(held)
     topic()

@@ -76,7 +76,10 @@ void outbox_claim(struct source *source, const struct claim *claim)
 	bool exact = outbox->exact_claims > 0;
 	struct pg_int8 first = outbox_above(claim->floor);
 	struct pg_param params[3] = {pg_param_int8(&first)};
-	struct asked asked = {.observes = claim->observes, .exact = exact, .floor = claim->floor};
+	struct asked asked = {.opens = claim->opens,
+			      .observes = claim->observes,
+			      .exact = exact,
+			      .floor = claim->floor};
 	asked.rows = xcalloc(outbox->own_count, sizeof(*asked.rows));
 	if (exact)
 		outbox->exact_claims--;
@@ -277,11 +280,12 @@ static size_t rows_gathered(const struct gathering *gathering)
 	return rows;
 }
 
-/* Nothing was taken though something is there: it is locked, or a trigger keeps it. */
+/* Nothing was taken though something is there: it is locked, or a trigger keeps it. Only of the
+ * first claim, since looking into it rolls back what other claims of the transaction have taken. */
 static bool is_in_doubt(const struct outbox *outbox)
 {
 	const struct gathering *gathering = &outbox->gathering;
-	return !gathering->set_back && outbox->verifying_count == 0 && gathering->lefts > 0 &&
+	return outbox->asked[0].opens && !gathering->set_back && gathering->lefts > 0 &&
 	       gathering->upto < INT64_MAX && rows_gathered(gathering) == 0 &&
 	       outbox_may_refuse_empty(outbox);
 }

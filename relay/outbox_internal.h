@@ -114,7 +114,7 @@ struct gathering {
 
 /* What one claim has asked for. */
 struct asked {
-	bool observes, exact;
+	bool opens, observes, exact;
 	int64_t floor;
 	int64_t *rows; /* owned; of each leaf, in their order */
 };

@@ -1,5 +1,6 @@
 """Somebody else's lock on a row of the outbox holds back the later events of its key and nothing else."""
 import threading
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -277,6 +278,23 @@ def test_one_row_at_a_time_beside_a_lock(database, new_relay, reader, topic):
         assert numbers(consumer.take(2), "h") == [3, 5]
     database.wait_empty()
     assert relay.metric("retries_total") > 0
+
+
+def test_a_batch_ends_beside_a_lock(database, new_relay, reader, topic):
+    """The batch's later claims find only the locked row: what was claimed before is removed, and comes once."""
+    topic()
+    add(database, "locked")
+    database.execute("UPDATE outbox_events SET id = 1000000")
+    with locked(database, "true"):
+        new_relay(outbox=dict(SLOW, claim_rows=10)).start()
+        consumer = reader()
+        for _ in range(3):
+            time.sleep(1.2)  # a claim reads the writers again after a second, and then doubts that it is empty
+            add(database, *"abcdefghij")
+            assert sorted(keys_of(consumer.take(10))) == list("abcdefghij")
+            until(lambda: left(database) == ["locked"], 10, "the others to be removed")
+    assert keys_of(consumer.take(1)) == ["locked"]
+    assert consumer.rest() == []
 
 
 def test_two_relays_with_shards(database, fleet, reader):

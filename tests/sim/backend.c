@@ -49,13 +49,14 @@ static bool is_seen(const struct sim *sim, const struct backend *backend, const 
 	return is_dirty(sim, row) || (row->state == ROW_VISIBLE && row->taken_by != self);
 }
 
-static int lowest_above(const struct sim *sim, const struct backend *backend, uint32_t mine,
+static int lowest_above(const struct sim *sim, const struct backend *backend, const struct ask *ask,
 			int64_t above)
 {
 	int lowest = -1;
 
 	for (unsigned i = 0; i < sim->db.row_count; i++)
-		if (sim->db.rows[i].id > above && is_in(backend, &sim->db.rows[i], mine) &&
+		if (sim->db.rows[i].id > above && !(ask->held & ROW_BIT(i)) &&
+		    is_in(backend, &sim->db.rows[i], ask->shards) &&
 		    is_seen(sim, backend, &sim->db.rows[i]) &&
 		    (lowest < 0 || sim->db.rows[i].id < sim->db.rows[lowest].id))
 			lowest = (int)i;
@@ -64,8 +65,8 @@ static int lowest_above(const struct sim *sim, const struct backend *backend, ui
 
 /* Takes rows in order of id; those that somebody else has locked are passed over, and with them
  * the later ones of their keys. */
-static void claim_rows(struct sim *sim, struct backend *backend, const struct ask *ask,
-		       struct answer *answer)
+static void take_rows(struct sim *sim, struct backend *backend, const struct ask *ask,
+		      struct answer *answer)
 {
 	const struct claim *claim = &ask->claim;
 	struct session *session = &sim->relays[backend->relay].session;
@@ -76,7 +77,7 @@ static void claim_rows(struct sim *sim, struct backend *backend, const struct as
 	if (sim->plant == PLANT_CLAIMS_ABOVE_LAST && session->last_claimed > at)
 		at = session->last_claimed;
 	fit = fit > 0 ? fit : 1;
-	while (taken < claim->rows && (row = lowest_above(sim, backend, ask->shards, at)) >= 0) {
+	while (taken < claim->rows && (row = lowest_above(sim, backend, ask, at)) >= 0) {
 		const struct row *found = &sim->db.rows[row];
 		if (taken == fit)
 			break;
@@ -103,16 +104,73 @@ static void claim_rows(struct sim *sim, struct backend *backend, const struct as
 	sim->claims++;
 }
 
+static bool is_stuck(const struct sim *sim, const struct row *row, bool immediate)
+{
+	return row->stuck_until_us > sim->now_us && (immediate || !row->stuck_at_commit);
+}
+
+static uint64_t stuck_of(const struct sim *sim, uint64_t rows, bool immediate)
+{
+	for (unsigned i = 0; i < sim->db.row_count; i++)
+		if ((rows & ROW_BIT(i)) && !is_stuck(sim, &sim->db.rows[i], immediate))
+			rows &= ~ROW_BIT(i);
+	return rows;
+}
+
+/* A statement has failed: the transaction is aborted, and what it took nobody has seen. */
+static void fail(struct sim *sim, struct backend *backend, uint64_t unseen)
+{
+	backend->deleted &= ~unseen;
+	backend_abort(sim, backend);
+	backend->failed = true;
+}
+
+/* Claims all, or fails at a row that cannot go. */
+static void claim_rows(struct sim *sim, struct backend *backend, const struct ask *ask,
+		       struct answer *answer)
+{
+	answer->kind = ANSWER_CLAIMED;
+	take_rows(sim, backend, ask, answer);
+	if (stuck_of(sim, answer->rows, backend->immediate) == 0)
+		return;
+	fail(sim, backend, answer->rows);
+	*answer = (struct answer){
+	    .kind = ANSWER_REFUSED, .alone = ask->claim.rows == 1, .floor = ask->claim.floor};
+}
+
+/* The row that a claim of one takes, if it cannot go. */
+static uint64_t examine(struct sim *sim, struct backend *backend, const struct ask *ask)
+{
+	struct answer taken = {0};
+
+	backend->immediate = ask->immediate;
+	take_rows(sim, backend, ask, &taken);
+	fail(sim, backend, taken.rows);
+	return stuck_of(sim, taken.rows, backend->immediate);
+}
+
 /* What a claim that observes asks after it: the lowest row that is left. */
 static struct answer look_for_more(struct sim *sim, const struct backend *backend,
 				   const struct ask *ask)
 {
 	struct answer answer = backend->claimed;
-	int row = lowest_above(sim, backend, ask->shards, ask->claim.floor);
+	int row = lowest_above(sim, backend, ask, ask->claim.floor);
 
 	if (sim->plant != PLANT_PASSED_OVER)
 		answer.upto = row < 0 ? NEVER : sim->db.rows[row].id - 1;
 	return answer;
+}
+
+/* Rows that are there and do not go. */
+static void note_kept(const struct sim *sim, struct backend *backend, const struct ask *first)
+{
+	uint64_t stuck = stuck_of(sim, first->delivered | first->rejected, true);
+
+	for (unsigned i = 0; i < sim->db.row_count; i++)
+		if (sim->db.rows[i].state != ROW_VISIBLE)
+			stuck &= ~ROW_BIT(i);
+	backend->kept = stuck;
+	backend->kept_published = stuck & first->delivered;
 }
 
 static void recover_rows(struct sim *sim, struct backend *backend, const struct ask *first)
@@ -122,8 +180,9 @@ static void recover_rows(struct sim *sim, struct backend *backend, const struct 
 	if (sim->plant == PLANT_RECOVER_SKIPPED ||
 	    (sim->plant == PLANT_ACKS_FORGOTTEN && sim->relays[backend->relay].session.was_lost))
 		return;
+	note_kept(sim, backend, first);
 	for (unsigned i = 0; i < sim->db.row_count; i++) {
-		if (!(all & ROW_BIT(i)))
+		if (!(all & ROW_BIT(i)) || (backend->kept & ROW_BIT(i)))
 			continue;
 		for (unsigned j = 0; j < sim->db.row_count; j++)
 			if (row_is_free(sim, &sim->db.rows[j]) &&
@@ -150,6 +209,7 @@ static void begun(struct sim *sim, struct backend *backend)
 	begin(sim, backend, true);
 	backend->begun_us = sim->now_us;
 	backend->transactions++;
+	backend->kept = backend->kept_published = 0;
 }
 
 static void outside_transaction(struct sim *sim, const struct backend *backend)
@@ -205,22 +265,51 @@ static void end_look(struct sim *sim, struct backend *backend)
 	session->bell_late = false;
 }
 
-static void commit(struct sim *sim, struct backend *backend, bool lazily)
+/* False if a row cannot go after all. */
+static bool commit(struct sim *sim, struct backend *backend, bool lazily)
 {
+	bool refused = stuck_of(sim, backend->deleted, true) != 0;
+
 	begin(sim, backend, false);
-	if (sim->plant == PLANT_COMMIT_UNDONE)
+	if (refused || sim->plant == PLANT_COMMIT_UNDONE)
 		backend_abort(sim, backend);
 	else
 		backend_commit(sim, backend, lazily);
+	return !refused;
 }
 
 static void roll_back(struct sim *sim, struct backend *backend)
 {
+	if (backend->failed)
+		return;
 	begin(sim, backend, false);
 	if (sim->plant == PLANT_WITHDRAW_COMMITS)
 		backend_commit(sim, backend, false);
 	else
 		backend_abort(sim, backend);
+}
+
+/* Held rows are tried again, each in a transaction of its own: which can be claimed, have gone, or
+ * are another relay's. Those that were published are only to go. */
+static uint64_t retest(struct sim *sim, struct backend *backend, const struct ask *ask)
+{
+	uint64_t can_go = 0;
+
+	for (unsigned i = 0; i < sim->db.row_count; i++) {
+		const struct row *row = &sim->db.rows[i];
+		bool settles = ask->settles & ROW_BIT(i), is_free = row_is_free(sim, row);
+		if (!(ask->held & ROW_BIT(i)))
+			continue;
+		bool foreign = !settles && !is_in(backend, row, ask->shards);
+		if (row->state == ROW_VISIBLE && !foreign &&
+		    (!is_free || is_stuck(sim, row, ask->immediate || settles)))
+			continue;
+		if (row->state == ROW_VISIBLE && settles)
+			delete_row(sim, backend, i);
+		can_go |= ROW_BIT(i);
+	}
+	backend_commit(sim, backend, false);
+	return can_go;
 }
 
 static void leave(struct sim *sim, struct backend *backend)
@@ -278,6 +367,7 @@ static bool serve_claim(struct sim *sim, struct backend *backend, const struct a
 	case ASK_BEGIN:
 		sim->idle_looks++;
 		begun(sim, backend);
+		backend->immediate = first->immediate;
 		return false;
 	case ASK_DRAWN:
 		backend->drawn = draw(sim, backend);
@@ -287,11 +377,10 @@ static bool serve_claim(struct sim *sim, struct backend *backend, const struct a
 		return true;
 	case ASK_CLAIM:
 		begin(sim, backend, false);
-		answer->kind = ANSWER_CLAIMED;
 		note_work(sim, backend, first->shards & backend->locks);
 		claim_rows(sim, backend, first, answer);
 		backend->claimed = *answer;
-		return !first->claim.observes;
+		return backend->failed || !first->claim.observes;
 	default:
 		*answer = look_for_more(sim, backend, first);
 		return true;
@@ -304,9 +393,9 @@ static bool serve_end(struct sim *sim, struct backend *backend, const struct ask
 {
 	switch (first->kind) {
 	case ASK_COMMIT:
-		commit(sim, backend, first->lazily);
-		answer->kind = ANSWER_SETTLED;
-		answer->durable = !first->lazily;
+		answer->of_commit = !commit(sim, backend, first->lazily);
+		answer->kind = answer->of_commit ? ANSWER_REFUSED : ANSWER_SETTLED;
+		answer->durable = !first->lazily && !answer->of_commit;
 		return true;
 	case ASK_END:
 		end_look(sim, backend);
@@ -319,6 +408,11 @@ static bool serve_end(struct sim *sim, struct backend *backend, const struct ask
 		roll_back(sim, backend);
 		answer->kind = ANSWER_WITHDRAWN;
 		return true;
+	case ASK_ABORT:
+		backend_abort(sim, backend);
+		answer->stuck = first->claim.rows == 1 ? examine(sim, backend, first) : 0;
+		answer->kind = ANSWER_ABORTED;
+		return true;
 	case ASK_RECOVER:
 		begun(sim, backend);
 		recover_rows(sim, backend, first);
@@ -329,8 +423,18 @@ static bool serve_end(struct sim *sim, struct backend *backend, const struct ask
 		answer->kind =
 		    first->kind == ASK_RECOVER_COMMIT ? ANSWER_RECOVERED : ANSWER_DEBT_PAID;
 		answer->durable = true;
+		answer->stuck = backend->kept;
+		answer->published = backend->kept_published;
 		return true;
 	}
+}
+
+/* An aborted transaction takes nothing but its end. */
+static bool is_in_vain(const struct backend *backend, enum ask_kind kind)
+{
+	bool ends = kind == ASK_ROLLBACK || kind == ASK_ABORT;
+
+	return backend->failed && !ends;
 }
 
 static void serve_bell(struct sim *sim, const struct backend *backend, enum ask_kind kind)
@@ -346,7 +450,11 @@ static void serve_bell(struct sim *sim, const struct backend *backend, enum ask_
 static bool carry_out(struct sim *sim, struct backend *backend, const struct ask *first,
 		      struct answer *answer)
 {
+	bool answers;
+
 	*answer = (struct answer){0};
+	if (is_in_vain(backend, first->kind))
+		return false;
 	switch (first->kind) {
 	case ASK_JOIN:
 	case ASK_MEMBERSHIP:
@@ -364,10 +472,13 @@ static bool carry_out(struct sim *sim, struct backend *backend, const struct ask
 	case ASK_COMMIT:
 	case ASK_END:
 	case ASK_ROLLBACK:
+	case ASK_ABORT:
 	case ASK_RECOVER:
 	case ASK_RECOVER_COMMIT:
 	case ASK_DEBT_COMMIT:
-		return serve_end(sim, backend, first, answer);
+		answers = serve_end(sim, backend, first, answer);
+		backend->failed = false;
+		return answers;
 	case ASK_BELL_ON:
 	case ASK_BELL_OFF:
 	case ASK_BELL_OFF_TOLD:
@@ -381,6 +492,7 @@ static bool carry_out(struct sim *sim, struct backend *backend, const struct ask
 	case ASK_HOUSEKEEP:
 		outside_transaction(sim, backend);
 		answer->kind = ANSWER_GAUGED;
+		answer->rows = retest(sim, backend, first);
 		return true;
 	case ASK_CLOSE:
 		answer->kind = ANSWER_CLOSED;

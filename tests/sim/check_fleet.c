@@ -33,6 +33,26 @@ static void excuse(struct sim *sim, unsigned key)
 	sim->key_excused[key] = true;
 }
 
+/* Whoever has published them and could not remove them knows it; others do not. */
+void excuse_held(struct sim *sim, uint64_t rows)
+{
+	for (unsigned i = 0; i < sim->db.row_count; i++) {
+		struct row *row = &sim->db.rows[i];
+		if (!(rows & ROW_BIT(i)) || row->state != ROW_VISIBLE)
+			continue;
+		row->repeats_allowed++;
+		sim->key_excused[row->key] = true;
+	}
+}
+
+static void excuse_held_by_others(struct sim *sim, const struct relay *self, unsigned key)
+{
+	for (unsigned r = 0; r < sim->plan.relays; r++)
+		if (&sim->relays[r] != self)
+			excuse_held(sim, refused_published(&sim->relays[r].session) &
+					     rows_of_key(sim, key));
+}
+
 static void check_sole_owner(struct sim *sim, const struct backend *backend, unsigned key)
 {
 	for (unsigned b = 0; b < BACKENDS_MAX; b++) {
@@ -64,6 +84,8 @@ void note_work(struct sim *sim, struct backend *backend, uint32_t shards)
 		if (sim->db.key_worker[key] != incarnation && sim->db.key_worker[key] != 0 &&
 		    !sim->db.key_handed[key])
 			excuse(sim, key);
+		if (sim->db.key_worker[key] != incarnation)
+			excuse_held_by_others(sim, &sim->relays[backend->relay], key);
 		sim->db.key_worker[key] = incarnation;
 		sim->db.key_handed[key] = false;
 	}
@@ -164,13 +186,22 @@ static bool works_on(const struct relay *relay, unsigned key)
 	return false;
 }
 
+/* It was paused, not long enough to give its session up by itself. Of what came meanwhile it hears
+ * first of claimed events, and then that the session has ended. */
+static bool has_overslept(const struct relay *relay)
+{
+	return relay->session.backend == NULL && relay->session.answer_count > 0 &&
+	       relay->process.paused_until_us > relay->sim->now_us - 100 * MS;
+}
+
 void check_produced(struct relay *relay, unsigned row)
 {
 	struct sim *sim = relay->sim;
 	unsigned key = sim->db.rows[row].key;
 
 	for (unsigned r = 0; r < sim->plan.relays && !sim->plan.competing; r++)
-		if (&sim->relays[r] != relay && works_on(&sim->relays[r], key))
+		if (&sim->relays[r] != relay && works_on(&sim->relays[r], key) &&
+		    !has_overslept(relay))
 			violated(sim, "two relays work on a key", "row %u by relay %u", row,
 				 relay->index);
 	if (relay->session.backend == NULL &&

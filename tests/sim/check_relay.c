@@ -43,6 +43,45 @@ static int64_t held_until(const struct sim *sim, const struct row *row)
 	return until;
 }
 
+/* Until when the database has not let the row go or, in order, another one of its key; 0: it
+ * always has. */
+static int64_t stuck_until(const struct sim *sim, const struct row *row)
+{
+	int64_t until = 0;
+
+	for (unsigned i = 0; i < sim->db.row_count; i++) {
+		const struct row *other = &sim->db.rows[i];
+		if (other->stuck_until_us != 0 && other->id != 0 &&
+		    (sim->plan.competing ? other == row : other->key == row->key))
+			until = later_of(until, later_of(other->stuck_until_us, other->gone_us));
+	}
+	return until;
+}
+
+/* When the last of the rows that cannot go can; 0: all always could. */
+static int64_t last_stuck_us(const struct sim *sim)
+{
+	int64_t last = 0;
+
+	for (unsigned i = 0; i < sim->db.row_count; i++)
+		last = later_of(last, sim->db.rows[i].stuck_until_us);
+	return last;
+}
+
+/* Held rows are tried again at a look that is due for it. */
+static int64_t stuck_patience(const struct relay *relay)
+{
+	const struct engine_options *options = &relay->process.options;
+
+	return options->housekeep_us + options->poll_us + 200 * MS;
+}
+
+/* Unless rejected events are set aside, nothing goes out past one that cannot go. */
+static bool is_halted(const struct relay *relay)
+{
+	return relay->session.source.held > 0 && !relay->process.options.set_aside;
+}
+
 static int64_t patience(const struct relay *relay, const struct row *row, bool was_held)
 {
 	const struct sim *sim = relay->sim;
@@ -60,14 +99,19 @@ static void check_sleep(struct relay *relay, int64_t to_us)
 	struct sim *sim = relay->sim;
 	int64_t looked = later_of(relay->process.looking_us, relay->process.paused_until_us);
 	uint64_t mine = session_mine(&relay->session, ~UINT64_C(0));
+	bool halts = !relay->process.options.set_aside;
 
 	for (unsigned i = 0; i < sim->db.row_count; i++) {
 		const struct row *row = &sim->db.rows[i];
-		int64_t held = held_until(sim, row);
-		int64_t since = later_of(row->visible_us, held);
-		if (!(mine & ROW_BIT(i)) || !row_is_free(sim, row) || held > sim->now_us)
+		int64_t held = held_until(sim, row), stuck = stuck_until(sim, row);
+		int64_t since = later_of(later_of(row->visible_us, held), stuck);
+		int64_t most = patience(relay, row, held > 0);
+		if (!(mine & ROW_BIT(i)) || !row_is_free(sim, row) || held > sim->now_us ||
+		    stuck > sim->now_us || is_halted(relay))
 			continue;
-		if (to_us - later_of(since, looked) > patience(relay, row, held > 0))
+		if (stuck != 0 || (halts && last_stuck_us(sim) > 0))
+			most = later_of(most, stuck_patience(relay));
+		if (to_us - later_of(since, looked) > most)
 			violated(sim, "sleeps on a row", "relay %u, row %u for %lld ms",
 				 relay->index, i, (long long)(to_us - since) / MS);
 	}
@@ -150,14 +194,47 @@ void check_leap(struct relay *relay, int64_t to_us)
 	check_bell(relay, to_us, state);
 }
 
+static bool can_serve(const struct relay *relay)
+{
+	return process_runs(relay) && !process_is_paused(relay) && !relay->process.asked_to_stop &&
+	       relay->session.backend != NULL && !relay->session.abstains && !is_halted(relay) &&
+	       broker_answers(relay) && relay->producer.told_reachable &&
+	       relay->producer.state == PRODUCER_READY;
+}
+
+/* A row that cannot go holds up its key and no other: where nothing else is wrong, what waits is
+ * gone within a few looks. */
+void check_flow(struct sim *sim)
+{
+	int64_t looks = 10 * SECOND, retests = 0;
+
+	for (unsigned r = 0; r < sim->plan.relays; r++) {
+		const struct relay *relay = &sim->relays[r];
+		looks = later_of(looks, 10 * SECOND + relay->process.options.poll_us);
+		retests = later_of(retests, stuck_patience(relay));
+		if (!sim->healed || !can_serve(relay))
+			sim->troubled_us = sim->now_us;
+	}
+	for (unsigned i = 0; i < sim->db.row_count && sim->now_us - sim->troubled_us > looks; i++) {
+		const struct row *row = &sim->db.rows[i];
+		int64_t stuck = stuck_until(sim, row), held = held_until(sim, row);
+		int64_t since = later_of(row->visible_us, stuck != 0 ? stuck + retests : 0);
+		since = later_of(since, later_of(sim->troubled_us, held));
+		if (row->state == ROW_VISIBLE && sim->now_us - since > looks)
+			violated(sim, "holds up other keys", "row %u for %lld ms", i,
+				 (long long)(sim->now_us - since) / MS);
+	}
+}
+
 void check_step(struct relay *relay)
 {
 	struct sim *sim = relay->sim;
 	const char *state = process_state(relay);
 
-	if (!looks_and_rests(state) || process_is_paused(relay))
+	if (!looks_and_rests(state) || process_is_paused(relay) || is_halted(relay))
 		relay->process.looking_us = sim->now_us;
-	if (sim->idle_us == 0 && sim->healed_us != 0 && sim->now_us - sim->healed_us > 120 * SECOND)
+	if (sim->idle_us == 0 && sim->healed_us != 0 &&
+	    sim->now_us - later_of(sim->healed_us, last_stuck_us(sim)) > 120 * SECOND)
 		violated(sim, "does not drain", "%s", state);
 	if (relay->process.asked_to_stop && sim->now_us - relay->process.stop_us > 30 * SECOND)
 		violated(sim, "does not stop", "relay %u, %s", relay->index, state);

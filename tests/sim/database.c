@@ -272,6 +272,7 @@ void backend_commit(struct sim *sim, struct backend *backend, bool lazily)
 	for (unsigned i = 0; i < db->row_count; i++)
 		if (backend->deleted & ROW_BIT(i)) {
 			db->rows[i].state = ROW_GONE;
+			db->rows[i].gone_us = sim->now_us;
 			db->rows[i].dead_letter = (backend->set_aside & ROW_BIT(i)) != 0;
 		}
 	if (backend->deleted != 0) {
@@ -375,6 +376,15 @@ void database_restart(struct sim *sim, bool failover, unsigned lost)
 		rewind_sequence(sim);
 		sim->lines_excused = true;
 	}
+}
+
+uint64_t rows_of_key(const struct sim *sim, unsigned key)
+{
+	uint64_t rows = 0;
+
+	for (unsigned i = 0; i < sim->db.row_count; i++)
+		rows |= sim->db.rows[i].key == key ? ROW_BIT(i) : 0;
+	return rows;
 }
 
 bool row_is_free(const struct sim *sim, const struct row *row)

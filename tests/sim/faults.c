@@ -29,6 +29,7 @@ static const struct {
     [FAULT_RELOAD] = {"reload", 1},
     [FAULT_OUTAGE] = {"long outage", 1},
     [FAULT_AWAY] = {"relay without Kafka", 2},
+    [FAULT_STUCK] = {"row that cannot go", 4},
 };
 
 unsigned fault_variants(enum fault fault)
@@ -107,6 +108,17 @@ static void lock_row(struct sim *sim)
 
 	if (row_is_free(sim, row))
 		row->foreign_until_us = sim->now_us + (int64_t)sim_below(sim, 3000) * MS;
+}
+
+/* A trigger, or a constraint that is put off to COMMIT. Longer than all else that goes wrong, or
+ * not. */
+static void stick(struct sim *sim, unsigned variant)
+{
+	struct row *row = &sim->db.rows[sim_below(sim, sim->db.row_count)];
+	uint32_t most = variant % 2 == 0 || sim->plan.exhaustive ? 3 * SECOND : 60 * SECOND;
+
+	row->stuck_until_us = sim->now_us + (int64_t)sim_below(sim, most);
+	row->stuck_at_commit = variant / 2 == 1;
 }
 
 static void misroute(struct sim *sim, unsigned variant)
@@ -204,6 +216,9 @@ void fault_strike(struct relay *relay, enum fault fault, unsigned variant)
 		break;
 	case FAULT_AWAY:
 		lose_sight(relay, variant);
+		break;
+	case FAULT_STUCK:
+		stick(sim, variant);
 		break;
 	case FAULTS:
 		break;

@@ -213,6 +213,7 @@ void fleet_answered(struct session *session, const struct answer *answer)
 		on_verified(session, &answer->sight);
 		break;
 	default:
+		refused_hold(session, answer->stuck, answer->published);
 		tell_acquired(session, true);
 		break;
 	}

@@ -44,4 +44,10 @@ const struct plant_entry plants[PLANT_COUNT] = {
     [PLANT_KEY_NOT_HELD] = {"held-key-not-held", "reorders a key"},
     [PLANT_PASSED_OVER] = {"floor-past-a-passed-row", "sleeps on a row"},
     [PLANT_COMPETING_RAISES] = {"competing-claim-raises-floor", "sleeps on a row"},
+    [PLANT_DROPPED_AT_ONCE] = {"released-hold-dropped-at-once", "reorders a key"},
+    [PLANT_HOLDS_ROW_ONLY] = {"hold-of-the-row-only", "reorders a key"},
+    [PLANT_PUBLISHED_FORGOTTEN] = {"published-hold-as-unpublished", "repeats without a cause"},
+    [PLANT_RELEASE_UNTOLD] = {"release-without-a-sweep", "sleeps on a row"},
+    [PLANT_HOLDS_ALL] = {"hold-of-all-keys", "sleeps on a row"},
+    [PLANT_NEVER_HELD] = {"nothing-held", "goes on for ever"},
 };

@@ -151,6 +151,7 @@ void process_kill(struct relay *relay, unsigned asks_served, unsigned appended)
 	if (relay->process.worker == NULL)
 		return;
 	allow_undurable(relay->sim, relay->session.debt);
+	excuse_held(relay->sim, refused_published(&relay->session));
 	producer_crash(relay, appended);
 	session_cut(relay, false, asks_served, 0);
 	relay->session.debt = 0;
@@ -182,6 +183,7 @@ void process_reap(struct relay *relay)
 	if (relay->session.debt != 0)
 		violated(sim, "stops in debt", "rows %llx",
 			 (unsigned long long)relay->session.debt);
+	excuse_held(sim, refused_published(&relay->session));
 	if (relay->producer.outstanding > 0)
 		producer_crash(relay, sim_below(sim, 4));
 	session_cut(relay, true, 0, 0);

@@ -87,7 +87,7 @@ static void offer(struct options *options, bool enabled, enum option_kind kind, 
 static bool hears_notes(const struct sim *sim, const struct backend *backend)
 {
 	return backend == sim->relays[backend->relay].session.backend && backend->note_count > 0 &&
-	       !backend->in_transaction;
+	       !backend->in_transaction && !backend->failed;
 }
 
 static void offer_database(const struct sim *sim, struct options *options)
@@ -185,8 +185,10 @@ static void tell_note(struct sim *sim, struct backend *backend)
 	if ((sim->plant == PLANT_RINGS_LOST && note == NOTE_RING) ||
 	    (lossy && sim_chance(sim, 400)))
 		return;
-	session_push(&sim->relays[backend->relay],
-		     (struct answer){.kind = ANSWER_NOTE, .note = note});
+	/* A relay that is paused hears them all when it wakes. */
+	if (!session_knows(&sim->relays[backend->relay].session, note))
+		session_push(&sim->relays[backend->relay],
+			     (struct answer){.kind = ANSWER_NOTE, .note = note});
 }
 
 static void resume(struct sim *sim)
@@ -353,7 +355,8 @@ static bool all_is_well(const struct sim *sim)
 		if (process_is_paused(&sim->relays[r]) || !broker_answers(&sim->relays[r]))
 			return false;
 	for (unsigned i = 0; i < sim->db.row_count; i++)
-		if (sim->db.rows[i].foreign_until_us > sim->now_us)
+		if (sim->db.rows[i].foreign_until_us > sim->now_us ||
+		    sim->db.rows[i].stuck_until_us > sim->now_us)
 			return false;
 	return !database_is_down(sim) && !sim->db.paused &&
 	       sim->broker.topic_away_until_us <= sim->now_us;
@@ -511,6 +514,7 @@ static void step_relays(struct sim *sim, bool over)
 			process_reap(relay);
 		check_step(relay);
 	}
+	check_flow(sim);
 }
 
 void sim_begin(struct sim *sim)

@@ -30,6 +30,13 @@ static bool loss_is_coming(const struct session *session)
 	return last_answer_is(session, ANSWER_LOST);
 }
 
+/* To be told the same twice in a row changes nothing. */
+bool session_knows(const struct session *session, enum note note)
+{
+	return last_answer_is(session, ANSWER_NOTE) &&
+	       session->answers[session->answer_count - 1].note == note;
+}
+
 void session_push(struct relay *relay, struct answer answer)
 {
 	struct session *session = &relay->session;
@@ -82,6 +89,7 @@ static void ask_claim(struct session *session, enum ask_kind kind, const struct 
 		return;
 	added->claim = *claim;
 	added->shards = session_owned(session);
+	added->held = refused_left_out(session);
 }
 
 static void op_claim(struct source *source, const struct claim *claim)
@@ -90,8 +98,11 @@ static void op_claim(struct source *source, const struct claim *claim)
 
 	check_claim_asked(session->relay, claim);
 	if (claim->opens) {
+		struct ask *added = session_ask(session, ASK_BEGIN);
 		session->in_transaction = true;
-		session_ask(session, ASK_BEGIN);
+		if (added != NULL)
+			added->immediate = session->guarded;
+		refused_claim_asked(session, claim);
 	}
 	if (claim->observes) {
 		session_ask(session, ASK_DRAWN);
@@ -122,7 +133,7 @@ static void put_bell_to_rest(struct session *session)
 		    sim_of(session)->plant == PLANT_REST_UNTOLD ? ASK_BELL_OFF : ASK_BELL_OFF_TOLD);
 }
 
-static void ended(struct session *session)
+void session_ended(struct session *session)
 {
 	session->in_transaction = false;
 	put_bell_to_rest(session);
@@ -137,7 +148,7 @@ static void op_settle(struct source *source, const struct batch *batch, bool mor
 		added->lazily = more;
 	if (added != NULL && more && sim_of(session)->plant != PLANT_DEBT_FORGOTTEN)
 		session->debt |= rows_in(batch, EVENT_DELIVERED);
-	ended(session);
+	session_ended(session);
 }
 
 static void ask_end(struct session *session)
@@ -151,13 +162,15 @@ static void ask_end(struct session *session)
 static void op_end(struct source *source)
 {
 	ask_end(session_of(source));
-	ended(session_of(source));
+	session_ended(session_of(source));
 }
 
 static void op_withdraw(struct source *source)
 {
+	if (refused_withdraw(session_of(source)))
+		return;
 	session_ask(session_of(source), ASK_ROLLBACK);
-	ended(session_of(source));
+	session_ended(session_of(source));
 }
 
 static void op_recover(struct source *source, const struct batch *batch, bool set_aside)
@@ -193,8 +206,11 @@ static void op_bell(struct source *source, bool armed)
 
 static void op_housekeep(struct source *source, int64_t floor)
 {
+	struct ask *added = session_ask(session_of(source), ASK_HOUSEKEEP);
+
 	(void)floor;
-	session_ask(session_of(source), ASK_HOUSEKEEP);
+	if (added != NULL)
+		refused_ask_retest(session_of(source), added);
 }
 
 void session_make_durable(struct session *session)
@@ -220,6 +236,7 @@ static bool op_owes(const struct source *source)
 static void forget_session(struct session *session)
 {
 	session->in_transaction = session->rest_due = false;
+	refused_forget(session);
 	shards_clear(&session->source.shards, session->source.shards.count);
 }
 
@@ -383,6 +400,7 @@ static void tell(struct session *session, const struct answer *answer)
 		events->withdrawn(owner);
 		break;
 	case ANSWER_RECOVERED:
+		refused_hold(session, answer->stuck, answer->published);
 		events->recovered(owner);
 		break;
 	case ANSWER_OBSERVED:
@@ -392,12 +410,16 @@ static void tell(struct session *session, const struct answer *answer)
 		tell_note(session, answer->note);
 		break;
 	case ANSWER_GAUGED:
+		refused_retested(session, answer->rows);
 		events->gauged(owner, &(struct gauges){0});
 		break;
 	case ANSWER_CLOSED:
 		forget_session(session);
 		events->closed(owner);
 		break;
+	case ANSWER_REFUSED:
+	case ANSWER_ABORTED:
+		break; /* heard already */
 	}
 }
 
@@ -415,7 +437,8 @@ void session_tell(struct relay *relay)
 		 answer.writers.txns, answer.shards, (int)answer.note);
 	if (answer.durable)
 		session->debt = 0;
-	tell(session, &answer);
+	if (!refused_heard(session, &answer))
+		tell(session, &answer);
 }
 
 /* The connection ends. The server's side may end with it, or go on with what it has received: a

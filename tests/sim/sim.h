@@ -10,6 +10,8 @@
 #ifndef OUTBOX_SIM_H
 #define OUTBOX_SIM_H
 
+#include "outbox_holds.h"
+#include "plant.h"
 #include "spread.h"
 #include "worker.h"
 
@@ -63,6 +65,9 @@ struct row {
 	int64_t took_us;	     /* its transaction, from the table's lock to the commit */
 	int64_t foreign_until_us;    /* somebody else holds its lock */
 	int64_t topic_away_until_us; /* its topic is missing until it is mended, and nobody tells */
+	int64_t stuck_until_us;	     /* the database does not let it go; 0: it always has */
+	bool stuck_at_commit;	     /* only COMMIT fails, unless constraints are immediate */
+	int64_t gone_us;	     /* since when it is deleted */
 	bool dead_letter;	     /* it was moved there */
 	unsigned appended;	     /* times it stands in the log */
 	unsigned repeats_allowed;    /* for reasons that allow it */
@@ -115,7 +120,9 @@ enum answer_kind {
 	ANSWER_NOTE,
 	ANSWER_GAUGED,
 	ANSWER_CLOSED,
-	ANSWER_DURABLE
+	ANSWER_DURABLE,
+	ANSWER_REFUSED,
+	ANSWER_ABORTED
 };
 
 struct answer {
@@ -130,6 +137,11 @@ struct answer {
 	uint32_t shards; /* ANSWER_TRIED: those we got */
 	enum note note;
 	struct sight sight;
+	/* ANSWER_REFUSED: of a COMMIT, or of a claim of one row, and of which floor. */
+	bool of_commit, alone;
+	int64_t floor;
+	uint64_t stuck;	    /* rows that do not go */
+	uint64_t published; /* of these, what was to be settled */
 };
 
 /* ---- what a backend is asked ---- */
@@ -150,6 +162,7 @@ enum ask_kind {
 	ASK_COMMIT,
 	ASK_END,
 	ASK_ROLLBACK,
+	ASK_ABORT, /* what was refused; if claim.rows is 1 the row is looked for */
 	ASK_RECOVER,
 	ASK_RECOVER_COMMIT,
 	ASK_DEBT_COMMIT,
@@ -169,6 +182,9 @@ struct ask {
 	bool untouched;		      /* ASK_GIVE: taken a moment ago */
 	bool at_once;		      /* ASK_TRY: not only what has been free for a while */
 	uint64_t delivered, rejected; /* rows, for ASK_RECOVER */
+	uint64_t held;		      /* rows that claims leave out, or to be tried again */
+	uint64_t settles;	      /* rows to be tried again that are only to go */
+	bool immediate;		      /* constraints are */
 	bool lazily;		      /* ASK_COMMIT: not waited for */
 	bool durably;		      /* ASK_END: flushes what was not waited for */
 };
@@ -177,6 +193,8 @@ struct ask {
 struct backend {
 	bool used, ghost;
 	bool in_transaction;
+	bool failed; /* the transaction is aborted, and its end is yet to be asked for */
+	bool immediate;
 
 	int64_t begun_us;
 	uint64_t deleted;   /* rows, in the open transaction */
@@ -194,6 +212,7 @@ struct backend {
 	int64_t ends_us;	       /* a ghost's end */
 	int64_t drawn;		       /* read, not yet told */
 	struct answer claimed;	       /* likewise, until it is known what is left */
+	uint64_t kept, kept_published; /* likewise, what could not be settled */
 	unsigned note_count, ask_count;
 	/* The fields before are all there is of it but for the first so many of these. */
 	enum note notes[NOTES_MAX]; /* to be told once out of the transaction */
@@ -240,11 +259,15 @@ struct session {
 	uint32_t before, taken;
 	int64_t free_since_us[SHARDS_SIM], looked_us;
 	int64_t beat_us;
+	/* As in outbox_refused.c: */
+	bool dealing, aborting, withdrawn, narrow, guarded;
 	/* for planted errors */
 	int64_t last_claimed;
 	bool was_lost, bell_late;
 	unsigned answer_count;
-	struct answer answers[ANSWERS_MAX]; /* last: snapshot.c */
+	/* From here on snapshot.c takes what is in use. */
+	struct answer answers[ANSWERS_MAX];
+	struct outbox_holds holds; /* their ids are places of rows; they outlive the connection */
 };
 
 /* ---- the broker and the sink ---- */
@@ -339,50 +362,8 @@ enum fault {
 	FAULT_RELOAD,
 	FAULT_AWAY,
 	FAULT_OUTAGE,
+	FAULT_STUCK,
 	FAULTS
-};
-
-enum plant {
-	PLANT_NONE,
-	PLANT_ACKS_TOO_SOON,
-	PLANT_CLAIMS_ABOVE_LAST,
-	PLANT_NO_WRITERS,
-	PLANT_DRAWN_TOO_LATE,
-	PLANT_DIRTY_READ,
-	PLANT_UNORDERED_CLAIM,
-	PLANT_RECOVER_SKIPPED,
-	PLANT_RECOVER_BY_ID,
-	PLANT_ACKS_FORGOTTEN,
-	PLANT_ASIDE_DROPPED,
-	PLANT_COMMIT_UNDONE,
-	PLANT_DEBT_FORGOTTEN,
-	PLANT_WITHDRAW_COMMITS,
-	PLANT_LOCK_IGNORED,
-	PLANT_GIVES_TOO_SOON,
-	PLANT_GIVES_IN_DEBT,
-	PLANT_NO_GRACE,
-	PLANT_LAYOUT_IGNORED,
-	PLANT_WOKEN_GOES_ON,
-	PLANT_REST_UNTOLD,
-	PLANT_GREEDY,
-	PLANT_NEVER_ABSTAINS,
-	PLANT_NEVER_RELIEVED,
-	PLANT_RELIES_ON_ALL,
-	PLANT_RECOVERS_MINE,
-	PLANT_BEFORE_KEPT,
-	PLANT_PARTITION_SWAPS,
-	PLANT_NO_GAPLESS,
-	PLANT_POISON_DELIVERED,
-	PLANT_RETURNED_TOO_SOON,
-	PLANT_NO_STALL,
-	PLANT_BELL_LATE,
-	PLANT_RINGS_LOST,
-	PLANT_SLEEPS_ON,
-	PLANT_STORM,
-	PLANT_KEY_NOT_HELD,
-	PLANT_PASSED_OVER,
-	PLANT_COMPETING_RAISES,
-	PLANT_COUNT
 };
 
 struct plan {
@@ -430,6 +411,7 @@ struct sim {
 	struct relay relays[RELAYS_MAX];
 
 	/* Nothing depends on what follows. */
+	int64_t troubled_us; /* when the last thing was wrong but for rows that cannot go */
 	unsigned steps; /* but for a limit, and when a fault comes that was told to come then */
 	unsigned claims, gains, crashes, faults, repeats; /* so far */
 	const char *violation;
@@ -446,6 +428,7 @@ uint64_t sim_rank(const struct sim *sim, uint64_t of);
 void database_plan(struct sim *sim);
 bool database_is_down(const struct sim *sim);
 bool row_is_free(const struct sim *sim, const struct row *row);
+uint64_t rows_of_key(const struct sim *sim, unsigned key);
 void notify(struct sim *sim, const struct backend *from, enum note note);
 struct backend *backend_new(struct relay *relay);
 unsigned backend_number(const struct sim *sim, const struct backend *backend); /* from 1 */
@@ -472,6 +455,8 @@ unsigned shard_of(unsigned key, int layout);
 /* session.c */
 void session_init(struct relay *relay);
 void session_tell(struct relay *relay);
+void session_ended(struct session *session); /* its transaction */
+bool session_knows(const struct session *session, enum note note);
 void session_push(struct relay *relay, struct answer answer);
 struct ask *session_ask(struct session *session, enum ask_kind kind);
 void session_cut(struct relay *relay, bool by_server, unsigned served, unsigned told);
@@ -486,6 +471,17 @@ void fleet_join(struct session *session, bool abstains);
 void fleet_look(struct session *session, bool abstains, bool keeps);
 void fleet_give(struct session *session, uint32_t shards);
 void fleet_answered(struct session *session, const struct answer *answer);
+
+/* refused.c: what the database does not let go */
+void refused_claim_asked(struct session *session, const struct claim *claim);
+uint64_t refused_left_out(const struct session *session);
+void refused_ask_retest(struct session *session, struct ask *ask);
+bool refused_heard(struct session *session, const struct answer *answer);
+bool refused_withdraw(struct session *session);
+void refused_forget(struct session *session);
+void refused_hold(struct session *session, uint64_t rows, uint64_t published);
+void refused_retested(struct session *session, uint64_t released);
+uint64_t refused_published(const struct session *session);
 
 /* chunk.c */
 struct chunk *chunk_of_rows(const struct sim *sim, uint64_t rows);
@@ -533,6 +529,7 @@ void allow_jumps(struct sim *sim);
 void note_work(struct sim *sim, struct backend *backend, uint32_t shards);
 void note_freed(struct sim *sim, const struct backend *backend);
 void check_given(struct relay *relay, uint32_t shards);
+void excuse_held(struct sim *sim, uint64_t rows);
 void check_taken(struct sim *sim, const struct backend *backend, uint32_t shards, bool at_once);
 void check_claimed(struct sim *sim, const struct backend *backend, unsigned row);
 void check_produced(struct relay *relay, unsigned row);
@@ -544,6 +541,7 @@ void check_claim_asked(struct relay *relay, const struct claim *claim);
 void check_leap(struct relay *relay, int64_t to_us);
 void check_stall(struct relay *relay, const char *before);
 void check_step(struct relay *relay);
+void check_flow(struct sim *sim);
 
 /* leap.c: from a time at which nothing can happen to the next at which something can */
 void leap(struct sim *sim);
@@ -562,13 +560,6 @@ void fault_strike(struct relay *relay, enum fault fault, unsigned variant);
 unsigned fault_variants(enum fault fault);
 const char *fault_name(enum fault fault);
 void heal(struct sim *sim);
-
-/* plants.c */
-struct plant_entry {
-	const char *name;
-	const char *expects; /* the violation that finds it */
-};
-extern const struct plant_entry plants[PLANT_COUNT];
 
 /* simulate.c */
 struct sim *sim_new(void);

@@ -52,6 +52,17 @@ static void draw_competing(struct sim *sim)
 	}
 }
 
+/* Rows that cannot go, and rows that somebody has locked, and little else. */
+static void draw_stuck(struct sim *sim)
+{
+	struct plan *plan = &sim->plan;
+
+	plan->fault_kinds = 1u << FAULT_STUCK | 1u << FAULT_ROW_LOCK;
+	plan->fault_kinds |= 1u << sim_below(sim, FAULTS);
+	plan->fault_permille = 50;
+	plan->faults_left = 60;
+}
+
 static void draw_plan(struct sim *sim)
 {
 	static const uint16_t permilles[] = {3, 10, 30, 100};
@@ -74,6 +85,8 @@ static void draw_plan(struct sim *sim)
 	/* This one excuses a good deal. */
 	if (!sim_chance(sim, 250))
 		plan->fault_kinds &= ~(1u << FAULT_FAILOVER);
+	if (sim_chance(sim, 100))
+		draw_stuck(sim);
 	if (sim_chance(sim, 200))
 		draw_competing(sim);
 }

@@ -46,10 +46,13 @@ static void add_database(struct parts *parts, struct database *db)
 static void add_relay(struct parts *parts, struct relay *relay)
 {
 	struct session *session = &relay->session;
+	struct outbox_holds *holds = &session->holds;
 	struct producer *producer = &relay->producer;
 
 	add(parts, session, offsetof(struct session, answers));
 	add(parts, session->answers, session->answer_count * sizeof(session->answers[0]));
+	add(parts, holds->items, holds->count * sizeof(holds->items[0]));
+	add(parts, &holds->count, sizeof(*holds) - offsetof(struct outbox_holds, count));
 	add(parts, producer, offsetof(struct producer, flights));
 	for (unsigned p = 0; p < PARTITIONS; p++)
 		add(parts, producer->flights[p],

@@ -7,9 +7,9 @@
 #include <stdarg.h>
 #include <stddef.h>
 
-/* The length of the well-formed UTF-8 sequence at s (NUL-terminated), or 0: not an overlong form, a
- * surrogate or beyond U+10FFFF. */
-size_t text_character(const char *s);
+/* The length of the well-formed UTF-8 sequence at text (NUL-terminated), or 0: not an overlong
+ * form, a surrogate or beyond U+10FFFF. */
+size_t text_character(const char *text);
 
 /* A copy with U+FFFD for each byte that belongs to no such sequence; malloc'd. */
 #define TEXT_REPLACEMENT "\xef\xbf\xbd"

@@ -373,8 +373,10 @@ void http_free(struct http **http_p)
 
 	if (http == NULL)
 		return;
-	while (http->oldest != NULL)
-		connection_free(http->oldest);
+	for (struct connection *at = http->oldest, *newer; at != NULL; at = newer) {
+		newer = at->newer;
+		connection_free(at);
+	}
 	loop_io_free(&http->io);
 	loop_timer_free(&http->pause);
 	close(http->fd);

@@ -218,7 +218,7 @@ void kafka_taken(struct kafka *kafka, struct topic *topic);
 /* Whether the event is kept here for now, instead of being sent. It counts as taken then. */
 bool kafka_hold_back(struct kafka *kafka, struct event *event, const struct message *message);
 void kafka_judge_soon(struct kafka *kafka);
-void kafka_judge(void *kafka); /* the timer's */
+void kafka_judge(void *arg); /* the timer's */
 
 /* kafka_creation.c: asks a broker whether it would create a topic; none is created */
 enum { KAFKA_CREATION_WORDS = 400 };

@@ -247,8 +247,9 @@ static void on_ids(struct outbox *outbox, PGresult *result)
 	bool found = now.found != 0 && now.found != before->found;
 	/* Below the floor: a trigger that was made since this session began may put rows back. */
 	outbox->verifies |= found;
-	/* These it would heal. */
-	if (!PLANTED("claim-above-last") && !PLANTED("floor-past-writers"))
+	/* These two it would heal. */
+	bool heals = PLANTED("claim-above-last") || PLANTED("floor-past-writers"); // NOLINT
+	if (!heals)
 		gathering->set_back |= found || is_set_back(before, &now);
 	*before = now;
 	PQclear(result);

@@ -96,14 +96,12 @@ void outbox_ask_own_leaves(struct outbox *outbox, enum tag tag, const char *name
 }
 
 /* Settling is by identity and of what was published or rejected: in every leaf, whoever owns it by
- * now. */
+ * now. outbox_open_leaves comes before. */
 void outbox_ask_all_leaves(struct outbox *outbox, enum tag tag, const char *name,
 			   const struct pg_param *params, int count)
 {
-	for (size_t leaf = 0; leaf < outbox->shape.leaf_count; leaf++) {
-		outbox_open_leaf(outbox, leaf);
+	for (size_t leaf = 0; leaf < outbox->shape.leaf_count; leaf++)
 		outbox_ask_leaf(outbox, tag, name, leaf, params, count, false);
-	}
 }
 
 /* ---- answers ---- */

@@ -291,6 +291,8 @@ void outbox_retest(struct outbox *outbox)
 		return; /* those before are under way */
 	outbox_retests_forget(outbox);
 	retests->answers_left = outbox->shape.leaf_count;
+	if (waiting > 0)
+		outbox_open_leaves(outbox);
 	for (size_t i = 0; i < waiting && i < RETESTS_MAX; i++)
 		retest(outbox, outbox_holds_next(&outbox->holds));
 }

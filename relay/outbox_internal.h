@@ -340,6 +340,8 @@ void outbox_open_connected(struct outbox *outbox);
 void outbox_open_answered(struct outbox *outbox, enum tag tag, PGresult *result);
 /* Prepares the statements of a leaf that has become ours. To be synced. */
 void outbox_open_leaf(struct outbox *outbox, size_t leaf);
+/* The same of all leaves, synced; outside a transaction, whose failure would undo it. */
+void outbox_open_leaves(struct outbox *outbox);
 /* Whether the leaves that are ours can be claimed from at all: TAG_OPENED, or the session ends. */
 void outbox_open_probe(struct outbox *outbox);
 

@@ -311,6 +311,13 @@ void outbox_open_leaf(struct outbox *outbox, size_t leaf)
 		prepare_on(outbox, "purge", leaf, outbox_sql_purge(shape, leaf, retention_ms));
 }
 
+void outbox_open_leaves(struct outbox *outbox)
+{
+	for (size_t leaf = 0; leaf < outbox->shape.leaf_count; leaf++)
+		outbox_open_leaf(outbox, leaf);
+	pg_sync(outbox->pg);
+}
+
 /* A claim of no rows shows what the server has against any claim: a right, a rule, a trigger of
  * statements. */
 void outbox_open_probe(struct outbox *outbox)

@@ -178,7 +178,9 @@ static size_t published(const struct recovery *recovery)
 static void on_recovered(struct outbox *outbox, PGresult *result)
 {
 	struct recovery *recovery = &outbox->recovery;
-	if (!outbox_committed(outbox, result, true))
+	/* What is in debt is remembered until all of it is settled. */
+	bool paid = !recovery->debt || recovery->at + recovery->size == recovery->count;
+	if (!outbox_committed(outbox, result, paid))
 		return;
 	if (recovery->removed < published(recovery) && !outbox->shape.competing)
 		find(outbox);
@@ -296,6 +298,7 @@ void outbox_recover(struct source *source, const struct batch *batch, bool set_a
 			recovery->items[recovery->count++] = (struct outbox_ids_item){
 			    e->id, e->identity, e->state == EVENT_REJECTED ? e : NULL};
 	recovery->size = recovery->count;
+	outbox_open_leaves(outbox);
 	outbox_recover_next(outbox);
 }
 
@@ -303,6 +306,7 @@ void outbox_recover(struct source *source, const struct batch *batch, bool set_a
 void outbox_pay_debt(struct outbox *outbox)
 {
 	outbox_recovery_forget(outbox);
+	outbox_open_leaves(outbox);
 	outbox_begin(outbox);
 	for (size_t i = 0; i < outbox->debt.count; i++) {
 		const struct outbox_ids *ids = &outbox->debt.batches[i];

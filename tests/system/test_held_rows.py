@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from harness.fleet import wait_spread
 from harness.waiting import until
 
 FLOW = {"on_reject": "dead-letter"}
@@ -258,6 +259,32 @@ def test_a_published_row_that_is_kept_is_not_published_again(
     assert numbers(consumer.take(1)) == [7]
     database.wait_empty()
     assert consumer.rest() == []
+
+
+def test_the_partitions_of_others_are_settled_after_a_refusal(
+        empty_database, migrate, start_relays, reader):
+    """Two relays own two partitions each. A COMMIT is refused; of what was published only the guilty rows wait."""
+    database = empty_database
+    migrate("--partitions", "4", outbox=FLOW)
+    relays = start_relays(2, **FLOW)
+    wait_spread(relays, 2, 2)
+    database.end_relay_sessions()  # the next ones have never had the others' partitions
+    for relay in relays:
+        relay.wait_log("reconnecting")
+    wait_spread(relays, 2, 2)
+    consumer = reader()
+    # A constraint that the relays' sessions do not know of yet, on each partition.
+    leaves = database.rows("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent ="
+                           " 'outbox_events'::regclass")
+    database.execute(TRIGGERS + "".join(AT_COMMIT.replace("outbox_events", leaf) for leaf, in leaves))
+    fill(database, 50, {n: "at_commit" for n in range(1, 21)}, keys=50)
+    assert len(consumer.take(50)) == 50
+    until(lambda: database.value("SELECT count(*) FROM outbox_events") == 20, 10, "the others to be removed")
+    until(lambda: sum(relay.metric("parked_keys") for relay in relays) == 20, 10, "the held keys")
+    database.execute(FREE)
+    database.wait_empty()
+    assert consumer.rest() == []
+    assert [relay.log().count("session with the database is gone") for relay in relays] == [1, 1]
 
 
 SET_UP = {

@@ -27,18 +27,19 @@ static bool starts_with_one_of(const char *state, const char *const *prefixes)
 	return false;
 }
 
-/* Serialization failure and deadlock, full disk and too many connections, locks not to be had,
- * operator intervention, system errors (manual: "PostgreSQL Error Codes"). */
+/* Serialization failure and deadlock, full disk and too many connections, objects in use and locks
+ * not to be had, operator intervention, system errors (manual: "PostgreSQL Error Codes"). */
 bool outbox_state_passes(const char *sqlstate)
 {
-	static const char *const states[] = {"40", "53", "55", "57", "58", NULL};
+	static const char *const states[] = {"40", "53", "55006", "55P", "57", "58", NULL};
 	return starts_with_one_of(sqlstate, states);
 }
 
-/* Rights, missing objects, what this table cannot do: most likely every row's. */
+/* Rights, missing objects, what this table cannot do, a replica identity that is missing: most
+ * likely every row's. */
 static bool is_general(const char *sqlstate)
 {
-	static const char *const states[] = {"0A", "25", "42", NULL};
+	static const char *const states[] = {"0A", "25", "42", "55000", NULL};
 	return starts_with_one_of(sqlstate, states);
 }
 

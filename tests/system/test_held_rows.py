@@ -15,6 +15,8 @@ CREATE FUNCTION legal_hold() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER S
 BEGIN
     IF OLD.payload->>'hold' = TG_ARGV[0] AND TG_ARGV[1] = 'raise' THEN
         RAISE EXCEPTION 'on legal hold: %', TG_ARGV[0];
+    ELSIF OLD.payload->>'hold' = TG_ARGV[0] AND TG_ARGV[1] = 'state' THEN
+        RAISE object_not_in_prerequisite_state USING MESSAGE = 'on legal hold: ' || TG_ARGV[0];
     ELSIF OLD.payload->>'hold' = TG_ARGV[0] AND TG_ARGV[1] = 'null' THEN
         RETURN NULL;
     ELSIF OLD.payload->>'hold' = TG_ARGV[0] AND TG_ARGV[1] = 'put back' AND TG_OP = 'DELETE' THEN
@@ -42,12 +44,14 @@ STAYS = "a trigger or a rule of the table keeps it"
 # How rows are kept, and what is said of each kind.
 KEPT = {
     "delete": (FLOW, TRIGGERS + RAISES + AT_COMMIT
+               + TRIGGER.format("is_not_ready", "BEFORE DELETE", "state")
                + TRIGGER.format("raises_after", "AFTER DELETE", "raise")
                + TRIGGER.format("returns_null", "BEFORE DELETE", "null")
                + TRIGGER.format("is_put_back", "AFTER DELETE", "put back")
                + REFERENCE.format("refers", "")
                + REFERENCE.format("refers_late", "DEFERRABLE INITIALLY DEFERRED"),
                {"raises": "on legal hold: raises", "at_commit": "on legal hold: at_commit",
+                "is_not_ready": "on legal hold: is_not_ready",
                 "raises_after": "on legal hold: raises_after", "returns_null": STAYS, "is_put_back": STAYS,
                 "refers": 'foreign key constraint "refers_event_fkey"',
                 "refers_late": 'foreign key constraint "refers_late_event_fkey"'}),

@@ -157,19 +157,18 @@ def test_many_rows_are_kept(empty_database, migrate, new_relay, reader, topic, s
 def test_a_shard_is_handed_over_with_its_rows(empty_database, migrate, new_relay, reader, topic):
     """A relay holds no rows of a shard that another one has by now, which finds them out for itself."""
     database = empty_database
-    held = set(range(1, 11))
     outbox = dict(FLOW, shards=2)
     topic()
     migrate(outbox=outbox)
-    fill(database, 200, held)
-    database.execute(TRIGGER.format(RAISES, "OLD", "BEFORE DELETE"))
+    fill(database, 200, {n: "raises" for n in range(1, 11)})
+    database.execute(TRIGGERS + RAISES)
     first, second = new_relay(outbox=outbox).start(), new_relay(outbox=outbox)
-    first.wait_log(rf"event {held_id(database) + 9} .* its key waits")
+    first.wait_log(rf"event {id_of(database, 'raises') + 9} .* its key waits")
     second.start()
     first.wait_log(r"event \d+ \(event_id .*\) is another relay's to remove")
     until(lambda: first.metric("parked_keys") + second.metric("parked_keys") == 10
           and 0 < second.metric("parked_keys") < 10, 20, "each relay's held keys")
-    database.execute(FREE_TRIGGER)
+    database.execute(FREE)
     database.wait_empty()
     assert_in_order(numbers(reader().take(200)))
 

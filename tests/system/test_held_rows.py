@@ -132,14 +132,15 @@ def test_rows_are_kept(empty_database, migrate, new_relay, reader, topic, settle
 
 @pytest.mark.parametrize("shards", (1, 4))
 def test_many_rows_are_kept(empty_database, migrate, new_relay, reader, topic, shards):
-    """Ten rows of ten keys among 3,000, two of one key: the others arrive in order, once."""
+    """Ten rows of ten keys among 3,000, two of one key: the others arrive in order, once. Half of them raise, half
+    are put back."""
     database = empty_database
-    held = {n: "raises" for n in (7, 8, 9, 10, 507, 1000, 1500, 2011, 2999, 3000)}
+    held = {n: "raises" if n % 2 else "is_put_back" for n in (7, 8, 9, 10, 507, 1000, 1500, 2011, 2999, 3000)}
     outbox = dict(FLOW, shards=shards)
     topic()
     migrate(outbox=outbox)
     fill(database, 3000, held)
-    database.execute(TRIGGERS + RAISES)
+    database.execute(TRIGGERS + RAISES + TRIGGER.format("is_put_back", "AFTER DELETE", "put back"))
     late = waiting_behind(held, 3000)
     relay = new_relay(outbox=outbox).start()
     consumer = reader()

@@ -31,6 +31,32 @@ static bool is_host_list(const char *hosts)
 	return true;
 }
 
+/* "db1:5432" is no name that could ever have an address; an address of IPv6 has more colons. */
+static bool has_port_in_host(const char *hosts)
+{
+	for (;; hosts++) {
+		size_t len = strcspn(hosts, ",");
+		const char *colon = memchr(hosts, ':', len);
+
+		if (colon != NULL && *hosts != '/' && *hosts != '@' &&
+		    memchr(colon + 1, ':', (size_t)(hosts + len - colon - 1)) == NULL)
+			return true;
+		hosts += len;
+		if (*hosts == '\0')
+			return false;
+	}
+}
+
+/* libpq reads this one only where it waits by itself, so that `run` would take what `check` does
+ * not. */
+static bool is_timeout(const char *text)
+{
+	char *end;
+
+	(void)strtol(text, &end, 10);
+	return *end == '\0';
+}
+
 static bool is_port_list(const char *ports)
 {
 	for (;; ports++) {
@@ -123,6 +149,11 @@ bool pg_dsn_check(const char *what, const char *dsn, struct error *err)
 				  "special characters of the password with their codes, such as "
 				  "%%40 for @ and %%2F for /",
 				  what);
+	else if (has_port_in_host(value_of(options, "host")))
+		right = error_set(err, "%s has a port in host=; write it as port=", what);
+	else if (!is_timeout(value_of(options, "connect_timeout")))
+		right = error_set(
+		    err, "%s has a connect_timeout that is no whole number of seconds", what);
 	else
 		right = judge_values(what, options, err);
 	PQconninfoFree(options);

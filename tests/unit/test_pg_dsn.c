@@ -74,6 +74,18 @@ static void test_ports(void **state)
 	refuses("host=db port=0", "port that cannot be right");
 	refuses("host=db port=65536", "port that cannot be right");
 	refuses("host=db port=5432x", "port that cannot be right");
+	refuses("host=db:5432", "a port in host=");
+	refuses("host=db1,127.0.0.1:5432 port=1,2", "a port in host=");
+	accepts("host=::1,fe80::1,/var/run/a:b,@a:b user=u");
+	accepts("postgresql://u@[::1]:5432,db:5433/shop");
+}
+
+static void test_a_timeout(void **state)
+{
+	(void)state;
+	refuses("host=db connect_timeout=5s user=u", "no whole number of seconds");
+	accepts("host=db connect_timeout=5 user=u");
+	accepts("host=db connect_timeout='' user=u");
 }
 
 /* libpq would take a part of the password for the host or the port, and quote it. */
@@ -112,6 +124,7 @@ int main(void)
 	    cmocka_unit_test(test_values),
 	    cmocka_unit_test(test_what_does_not_parse),
 	    cmocka_unit_test(test_ports),
+	    cmocka_unit_test(test_a_timeout),
 	    cmocka_unit_test(test_a_password_that_is_not_encoded),
 	    cmocka_unit_test(test_services),
 	};

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SMALL = 512, LARGE = 10240, SMALLS = 64, LARGES = 12 };
+enum { SMALL = 512, LARGE = 20480, SMALLS = 64, LARGES = 12 };
 
 static struct {
 	_Alignas(16) uint8_t small[SMALLS][SMALL];

@@ -55,24 +55,32 @@ static void dead_letter(struct outbox *outbox, const struct outbox_ids_item *ite
 
 /* ---- what stays ---- */
 
-/* The items of this try that "still" is to look for: one that was refused, or all published ones.
- */
+/* Looks for all items of this try, be they published or rejected. */
 static void find(struct outbox *outbox)
 {
 	struct recovery *recovery = &outbox->recovery;
-	struct outbox_ids_item one = recovery->items[recovery->at];
-	bool refused = recovery->why.text[0] != '\0';
+	struct outbox_ids_item *items = xcalloc(recovery->size + 1, sizeof(*items));
 	struct outbox_ids ids;
-	one.rejected = NULL;
-	if (refused)
-		outbox_ids_published(&ids, &one, 1);
-	else
-		outbox_ids_published(&ids, recovery->items + recovery->at, recovery->size);
+	memcpy(items, recovery->items + recovery->at, recovery->size * sizeof(*items));
+	for (size_t i = 0; i < recovery->size; i++)
+		items[i].rejected = NULL;
+	outbox_ids_published(&ids, items, recovery->size);
 	struct pg_param params[] = {pg_param_text(ids.ids), pg_param_text(ids.identities)};
 	recovery->answers_left = outbox->shape.leaf_count;
 	outbox_ask_all_leaves(outbox, TAG_STILL, "still", params, 2);
 	pg_sync(outbox->pg);
 	outbox_ids_free(&ids);
+	free(items);
+}
+
+static bool is_rejected(const struct recovery *recovery, const struct outbox_hold *held)
+{
+	struct slice identity = held->identity != NULL ? slice_of(held->identity) : SLICE_NULL;
+	for (size_t i = recovery->at; i < recovery->at + recovery->size; i++)
+		if (recovery->items[i].id == held->id &&
+		    slice_equal(recovery->items[i].identity, identity))
+			return recovery->items[i].rejected != NULL;
+	return false;
 }
 
 static void hold(struct outbox *outbox, const PGresult *result, int row, size_t leaf)
@@ -86,9 +94,8 @@ static void hold(struct outbox *outbox, const PGresult *result, int row, size_t 
 						   ? NULL
 						   : PQgetvalue(result, row, ROW_IDENTITY),
 				   .why = (char *)(uintptr_t)why,
-				   .leaf = leaf,
-				   .published =
-				       !refused || recovery->items[recovery->at].rejected == NULL};
+				   .leaf = leaf};
+	held.published = !is_rejected(recovery, &held);
 	if (!outbox_hold(outbox, &held))
 		log_error("event %lld is published and cannot be removed: %s; with a thousand such "
 			  "events no more are remembered, and it is published again",
@@ -166,14 +173,6 @@ static void advance(struct outbox *outbox)
 
 /* ---- answers ---- */
 
-static size_t published(const struct recovery *recovery)
-{
-	size_t count = 0;
-	for (size_t i = 0; i < recovery->size; i++)
-		count += recovery->items[recovery->at + i].rejected == NULL;
-	return count;
-}
-
 /* Where relays compete, another one may have claimed what is still there. */
 static void on_recovered(struct outbox *outbox, PGresult *result)
 {
@@ -182,7 +181,7 @@ static void on_recovered(struct outbox *outbox, PGresult *result)
 	bool paid = !recovery->debt || recovery->at + recovery->size == recovery->count;
 	if (!outbox_committed(outbox, result, paid))
 		return;
-	if (recovery->removed < published(recovery) && !outbox->shape.competing)
+	if (recovery->removed < recovery->size && !outbox->shape.competing)
 		find(outbox);
 	else
 		advance(outbox);
@@ -229,8 +228,7 @@ void outbox_recover_answered(struct outbox *outbox, enum tag tag, PGresult *resu
 	switch (tag) {
 	case TAG_SET_ASIDE:
 		outbox->bare_letters = false;
-		PQclear(result);
-		break;
+		/* fall through */
 	case TAG_RECOVER:
 		outbox->recovery.removed += strtoul(PQcmdTuples(result), NULL, 10);
 		PQclear(result);

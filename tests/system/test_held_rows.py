@@ -238,6 +238,24 @@ def test_a_row_that_is_rejected_and_kept(empty_database, migrate, new_relay, rea
     assert consumer.rest() == []
 
 
+def test_a_rejected_row_that_stays_is_noticed(empty_database, migrate, new_relay, reader, topic):
+    """A trigger keeps it from the dead letters without an error: its key waits, and it is tried every few seconds."""
+    database = empty_database
+    topic()
+    migrate(outbox=MARK)
+    fill(database, 20, {5: "letter"}, keys=10)
+    database.execute("UPDATE outbox_events SET headers = '[]' WHERE payload->>'hold' IS NOT NULL")
+    database.execute(TRIGGERS + TRIGGER.format("letter", "BEFORE DELETE", "null"))
+    relay = new_relay(outbox=MARK).start()
+    relay.wait_log(rf"event {id_of(database, 'letter')} \(event_id .*a trigger or rule of the table keeps it")
+    consumer = reader()
+    assert set(numbers(consumer.take(19))) == set(range(1, 21)) - {5}
+    assert consumer.rest() == []
+    assert relay.log().count("is rejected") <= 4
+    database.execute(FREE)
+    until(lambda: database.value("SELECT count(*) FROM outbox_relay.dead_letters") == 1, 15, "the dead letter")
+
+
 def test_a_published_row_that_is_kept_is_not_published_again(
         empty_database, migrate, new_relay, reader, topic):
     """Kafka has it, the COMMIT is refused: it is remembered, and removed once that is possible."""

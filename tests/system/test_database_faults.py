@@ -81,8 +81,7 @@ def test_a_crash_between_acknowledgement_and_commit(relay, database, kafka, read
     database.wait_empty()
     kafka.pause()
     insert(database, 500)
-    database.wait("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE usename = 'outbox_relay'"
-                  " AND datname = current_database() AND state = 'idle in transaction')")
+    relay.wait_in_flight(500)
     database.server.stop("immediate")
     relay.wait_log("session with the database is gone")
     kafka.resume()

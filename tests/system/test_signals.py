@@ -40,8 +40,7 @@ def test_a_second_one_stops_at_once(relay, database, kafka, topic, reader):
     database.wait_empty()
     kafka.pause()
     insert(database, 10)
-    database.wait("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE usename = 'outbox_relay'"
-                  " AND datname = current_database() AND state = 'idle in transaction')")
+    relay.wait_in_flight(10)
     relay.terminate()
     relay.wait_log("settling what is in flight")
     assert relay.process.alive

@@ -151,6 +151,10 @@ class Relay:
     def wait_metric(self, name, reached, timeout=20):
         until(lambda: self.metric(name) >= reached, timeout, f"{name} >= {reached}", every=0.05)
 
+    def wait_in_flight(self, count, timeout=20):
+        """Until so many events are with the producer, unacknowledged."""
+        until(lambda: json.loads(self.get("/status")[1])["outstanding"] == count, timeout, f"{count} in flight")
+
     def peak_memory(self):
         """The most it ever had resident, in MiB."""
         with open(f"/proc/{self.process.pid}/status") as status:

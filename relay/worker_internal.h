@@ -26,6 +26,7 @@ struct worker {
 	bool refused;	       /* by the source, before anything had ever worked */
 	char refusal[400];     /* why the database refuses all claims; "" if it does not */
 	char lost_why[400];    /* why there is no session; "" if there is one */
+	struct thinned lost_log;
 	int64_t refusal_told_us;
 
 	int64_t claim_sent_us, claim_us; /* of the batch: last ask, sum of the answers' times */

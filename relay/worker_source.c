@@ -71,18 +71,32 @@ static void on_stirred(void *owner)
 	worker_tell(owner, ON_STIRRED);
 }
 
+/* Similar messages are suppressed for a minute. */
+enum { REFUSAL_US = 60 * 1000 * 1000 };
+
+/* The same again, before anything has worked: it is tried about once a second. */
+static bool is_worth_a_line(struct worker *worker, const char *why)
+{
+	if (strncmp(worker->lost_why, why, sizeof(worker->lost_why) - 1) != 0)
+		worker->lost_log = (struct thinned){0};
+	return thinned_due(&worker->lost_log, worker_now_us(worker), REFUSAL_US);
+}
+
 static void lose(struct worker *worker, const char *what, const char *why)
 {
+	bool told = is_worth_a_line(worker, why);
 	worker->acquired = false;
 	text_print(worker->lost_why, sizeof(worker->lost_why), "%s", why);
 	worker->standby_for[0] = '\0';
 	shards_clear(&worker->metrics->shards, worker->source->shards.count);
 	worker->metrics->connected[PEER_DATABASE] = false;
 	worker->metrics->retries[PEER_DATABASE]++;
-	log_warning("%s: %s; %s", what, why,
-		    worker->batch.sent > 0 ? "what was published is remembered and settled after "
-					     "reconnecting"
-					   : "reconnecting");
+	if (told)
+		log_warning("%s: %s; %s%s", what, why,
+			    worker->batch.sent > 0
+				? "what was published is remembered and settled after reconnecting"
+				: "reconnecting",
+			    worker->lost_log.note);
 	worker_tell(worker, ON_LOST);
 }
 
@@ -90,9 +104,6 @@ static void on_lost(void *owner, const char *why)
 {
 	lose(owner, "the session with the database is gone", why);
 }
-
-/* Similar messages are suppressed for a minute. */
-enum { REFUSAL_US = 60 * 1000 * 1000 };
 
 static void tell_refusal(struct worker *worker, const char *why)
 {

@@ -163,3 +163,14 @@ def test_crashes_in_the_middle_of_a_backlog(database, new_relay, reader, topic):
     records = reader().rest(timeout=60)
     assert len(records) == 200_000
     assert [r.json for r in records if r.key == b"key-7"] == list(range(7, 200_001, 100))
+
+
+def test_the_same_reason_is_not_repeated(database, relay):
+    """Each try that fails for it has no line of its own."""
+    database.execute("REVOKE USAGE ON SCHEMA outbox_relay FROM outbox_relay")
+    database.end_relay_sessions()
+    relay.wait_metric("retries_total", 5)
+    assert relay.log().count("the database cannot be worked with: ") == 1
+    database.execute("GRANT USAGE ON SCHEMA outbox_relay TO outbox_relay")
+    insert(database, 1)
+    database.wait_empty()

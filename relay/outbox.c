@@ -130,7 +130,7 @@ static void on_gauges(struct outbox *outbox, PGresult *result)
 	PQclear(result);
 	if (--outbox->gauges_left > 0)
 		return;
-	gauges->unfinished |= outbox->purge_full;
+	gauges->unfinished |= outbox->purge_more;
 	outbox->source.events->gauged(outbox->source.owner, gauges);
 }
 
@@ -160,12 +160,6 @@ static void on_withdrawn(struct outbox *outbox, PGresult *result)
 	outbox->source.events->withdrawn(outbox->source.owner);
 }
 
-static void on_purged(struct outbox *outbox, PGresult *result)
-{
-	outbox->purge_full |= atoi(PQcmdTuples(result)) == PURGE_ROWS;
-	PQclear(result);
-}
-
 /* Answers to what this file has asked. */
 static void own_answered(struct outbox *outbox, enum tag tag, PGresult *result)
 {
@@ -183,7 +177,7 @@ static void own_answered(struct outbox *outbox, enum tag tag, PGresult *result)
 		on_withdrawn(outbox, result);
 		break;
 	case TAG_PURGED:
-		on_purged(outbox, result);
+		outbox_purged(outbox, result);
 		break;
 	case TAG_GAUGES:
 		on_gauges(outbox, result);
@@ -255,7 +249,7 @@ static void on_failed(void *owner, const struct pg_failure *failure)
 		       "member of it";
 	/* What cannot be prepared, or claims nothing without an error, never will. */
 	bool set_up = failure->tag == TAG_PREPARED && failure->state[0] != '\0' &&
-		      !outbox_state_passes(failure->state);
+		      !passing_kind(failure->state);
 	error_set(&err, "%s%s", failure->why, more);
 	outbox_give_up(outbox, failure->permanent || set_up, err.text);
 }
@@ -356,11 +350,7 @@ static void housekeep(struct source *source, int64_t floor)
 	/* What is held waits too, below the floor. */
 	struct pg_int8 first = outbox_above(outbox->holds.count > 0 ? 0 : floor);
 	struct pg_param params[2] = {pg_param_int8(&first)};
-	outbox->purge_full = false;
-	for (size_t i = 0; outbox->shape.mark && i < outbox->own_count; i++) {
-		outbox_ask_leaf(outbox, TAG_PURGED, "purge", outbox->own[i], NULL, 0, false);
-		pg_sync(outbox->pg);
-	}
+	outbox_purge(outbox);
 	outbox_retest(outbox);
 	outbox->gauges = (struct gauges){0};
 	outbox->gauges_left = outbox->own_count;

@@ -217,7 +217,7 @@ void outbox_examine_refused(struct outbox *outbox, const struct pg_failure *fail
 	else if (failure->tag == TAG_SUSPECT)
 		stop_all(outbox, "the next event can be neither claimed nor named: %s",
 			 failure->why);
-	else if (outbox_state_passes(failure->state))
+	else if (outbox_passes(outbox, failure->state))
 		stop_all(outbox, "%s", failure->why);
 	else
 		hold_suspect(outbox, failure->why);

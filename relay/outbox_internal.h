@@ -10,8 +10,10 @@
 #include "outbox_debt.h"
 #include "outbox_holds.h"
 #include "outbox_sql.h"
+#include "passing.h"
 #include "pg.h"
 #include "pgname.h"
+#include "purging.h"
 #include "route.h"
 #include "source.h"
 #include "spread.h"
@@ -195,7 +197,9 @@ struct outbox {
 	size_t key_count;
 	size_t withhold_bytes;
 	int64_t drawn; /* of the reading under way */
-	bool purge_full;
+	struct purging purging;
+	bool purge_more; /* there may be more to delete: the next round is to come soon */
+	struct thinned purge_log;
 	unsigned exact_claims;	 /* so many claims more are to measure; outlives the session */
 	bool bare_letters;	 /* the next dead letters are to lack other columns; likewise */
 	struct outbox_debt debt; /* outlives the session */
@@ -208,6 +212,7 @@ struct outbox {
 	struct verification verifying[CLAIMS_UNDER_WAY]; /* oldest first */
 	size_t verifying_count;
 	struct refusal refusal;
+	struct passing passing; /* outlives the session */
 	struct retests retests;
 	struct recovery recovery;
 
@@ -252,6 +257,11 @@ struct outbox {
 	struct shards taken;	    /* by the try under way */
 };
 
+/* Deletes published rows that are older than outbox.retention. */
+void outbox_purge(struct outbox *outbox);
+void outbox_purged(struct outbox *outbox, PGresult *result);
+void outbox_purge_refused(struct outbox *outbox, const struct pg_failure *failure);
+
 /* Ends the session and tells why. */
 void outbox_give_up(struct outbox *outbox, bool permanent, const char *why);
 
@@ -290,8 +300,8 @@ void outbox_aborted(struct outbox *outbox, enum tag tag, PGresult *result);
 void outbox_refusal_forget(struct outbox *outbox);
 /* Whether a claim's answer shows that it did not take what it meant to. */
 bool outbox_claim_kept(const PGresult *result);
-/* True for errors that pass and say nothing of a row. */
-bool outbox_state_passes(const char *sqlstate);
+/* passing_still, now. To be called once for each error. */
+bool outbox_passes(struct outbox *outbox, const char *sqlstate);
 
 /* Looks for the row that makes the claims of a leaf fail; ends with outbox_abort. */
 void outbox_examine(struct outbox *outbox);

@@ -262,7 +262,7 @@ static bool is_for_extra(const struct pg_failure *failure)
 bool outbox_recover_refused(struct outbox *outbox, const struct pg_failure *failure)
 {
 	struct recovery *recovery = &outbox->recovery;
-	if (outbox_state_passes(failure->state))
+	if (outbox_passes(outbox, failure->state))
 		return false; /* the next session tries again */
 	if (failure->tag == TAG_RECOVERED || failure->tag == TAG_DEBT_PAID)
 		outbox->guarded = true;

@@ -19,28 +19,12 @@ enum { EXACT_CLAIMS = 1000 };
 /* How often a claim that came back empty is looked into. */
 enum { UNASKED_US = 1000 * 1000 };
 
-static bool starts_with_one_of(const char *state, const char *const *prefixes)
-{
-	for (; *prefixes != NULL; prefixes++)
-		if (strncmp(state, *prefixes, strlen(*prefixes)) == 0)
-			return true;
-	return false;
-}
-
-/* Serialization failure and deadlock, full disk and too many connections, objects in use and locks
- * not to be had, operator intervention, system errors (manual: "PostgreSQL Error Codes"). */
-bool outbox_state_passes(const char *sqlstate)
-{
-	static const char *const states[] = {"40", "53", "55006", "55P", "57", "58", NULL};
-	return starts_with_one_of(sqlstate, states);
-}
-
 /* Rights, missing objects, what this table cannot do, a replica identity that is missing: most
  * likely every row's. */
 static bool is_general(const char *sqlstate)
 {
 	static const char *const states[] = {"0A", "25", "42", "55000", NULL};
-	return starts_with_one_of(sqlstate, states);
+	return sqlstate_is(sqlstate, states);
 }
 
 /* The cheap claim fails so at an event whose text is much longer than what is stored, or cannot be
@@ -49,7 +33,7 @@ static bool is_general(const char *sqlstate)
 static bool is_for_size(const char *sqlstate)
 {
 	static const char *const states[] = {"22001", "22003", "53200", "54000", "XX000", NULL};
-	return starts_with_one_of(sqlstate, states);
+	return sqlstate_is(sqlstate, states);
 }
 
 /* Rolls back. If the transaction's end was asked for already, that does it. */
@@ -168,7 +152,7 @@ static void claim_refused(struct outbox *outbox, const struct pg_failure *failur
 			 "while events are measured before they are claimed",
 			 failure->why);
 		outbox_abort(outbox, THEN_TELL);
-	} else if (outbox_state_passes(failure->state)) {
+	} else if (outbox_passes(outbox, failure->state)) {
 		wait_for_it(outbox, failure->why);
 		outbox_abort(outbox, THEN_TELL);
 	} else {
@@ -221,6 +205,11 @@ static void commit_refused(struct outbox *outbox, const struct pg_failure *failu
 	outbox_abort(outbox, THEN_TELL);
 }
 
+bool outbox_passes(struct outbox *outbox, const char *sqlstate)
+{
+	return passing_still(&outbox->passing, sqlstate, clock_monotonic_us());
+}
+
 bool outbox_refused(struct outbox *outbox, const struct pg_failure *failure)
 {
 	switch ((enum tag)failure->tag) {
@@ -228,6 +217,9 @@ bool outbox_refused(struct outbox *outbox, const struct pg_failure *failure)
 	case TAG_RETOOK:
 	case TAG_RESETTLED:
 		return true; /* it stays held */
+	case TAG_PURGED:
+		outbox_purge_refused(outbox, failure);
+		return true;
 	default:
 		break;
 	}

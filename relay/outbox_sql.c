@@ -442,7 +442,8 @@ char *outbox_sql_gauges(const struct outbox_shape *shape, size_t leaf)
 }
 
 /* The oldest published rows have the lowest ids, so looking at the first few thousand is enough.
- * Rows that somebody else has locked are for another time: waiting would end the session. */
+ * Rows that another session has locked are for another time: waiting would end the session. $1: at
+ * most so many, $2: after so many that are passed over. */
 char *outbox_sql_purge(const struct outbox_shape *shape, size_t leaf, int64_t retention_ms)
 {
 	char *id = outbox_sql_quoted(shape->names->id);
@@ -451,10 +452,12 @@ char *outbox_sql_purge(const struct outbox_shape *shape, size_t leaf, int64_t re
 	    "DELETE FROM ONLY %s WHERE ctid = ANY (ARRAY(SELECT ctid FROM ONLY %s WHERE ctid = ANY "
 	    "(ARRAY("
 	    "SELECT ctid FROM (SELECT ctid, published_at "
-	    "FROM ONLY %s WHERE published_at IS NOT NULL ORDER BY %s LIMIT %d) AS oldest "
+	    "FROM ONLY %s WHERE published_at IS NOT NULL ORDER BY %s LIMIT $1::int8 OFFSET "
+	    "$2::int8) "
+	    "AS oldest "
 	    "WHERE published_at < clock_timestamp() - %lld * interval '1 millisecond')) "
 	    "FOR UPDATE SKIP LOCKED))",
-	    table, table, table, id, PURGE_ROWS, (long long)retention_ms);
+	    table, table, table, id, (long long)retention_ms);
 	free(id);
 	return sql;
 }

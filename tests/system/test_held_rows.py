@@ -174,6 +174,20 @@ def test_a_shard_is_handed_over_with_its_rows(empty_database, migrate, new_relay
     assert_in_order(numbers(reader().take(200)))
 
 
+@pytest.mark.parametrize("state", ("55000", "53400"))
+def test_whatever_error_code_a_trigger_chooses(empty_database, migrate, new_relay, reader, topic, state):
+    """Codes that PostgreSQL itself uses for other things than a row."""
+    database = empty_database
+    topic()
+    migrate(outbox=FLOW)
+    fill(database, 50, {7: "raises"}, keys=10)
+    database.execute((TRIGGERS + RAISES).replace("TG_ARGV[0];", f"TG_ARGV[0] USING ERRCODE = '{state}';"))
+    relay = new_relay(outbox=FLOW).start()
+    consumer = reader()
+    assert set(numbers(consumer.take(45))) == set(range(1, 51)) - waiting_behind({7}, 50, 10)
+    relay.wait_log(rf"event {id_of(database, 'raises')} .*SQLSTATE {state}: on legal hold")
+
+
 def test_without_order_only_the_row_waits(empty_database, migrate, new_relay, reader, topic):
     database = empty_database
     outbox = dict(FLOW, ordering="none")
@@ -347,3 +361,19 @@ def test_what_is_every_rows_fault_later_holds_with_its_reason(database, new_rela
     assert len(consumer.take(5)) == 5
     until(lambda: relay.get("/readyz")[0] == 200, 10, "readyz 200")
     assert consumer.rest() == []
+
+
+def test_a_right_that_is_revoked_later(database, new_relay, reader, topic):
+    """The relay says what the server says, and does not take its own session for a stranger's."""
+    topic()
+    relay = new_relay().start()
+    fill(database, 5)
+    consumer = reader()
+    consumer.take(5)
+    database.execute("REVOKE DELETE ON outbox_events FROM outbox_relay;"
+                     "SELECT pg_notify('outbox_relay', 'outbox_events'::regclass::oid || ' fleet')")
+    fill(database, 5)
+    relay.wait_log("no event can be claimed: SQLSTATE 42501")
+    database.execute("GRANT DELETE ON outbox_events TO outbox_relay")
+    consumer.take(5)
+    assert not relay.log_contains("is no relay")

@@ -55,6 +55,24 @@ def test_retention_takes_old_marked_rows_only(empty_database, migrate, new_relay
     assert empty_database.value("SELECT min(id) FROM outbox_events") == 601
 
 
+def test_old_rows_that_cannot_be_deleted(empty_database, migrate, new_relay, reader):
+    """One is referred to: the relay says so, keeps its session and publishes."""
+    database, outbox = empty_database, dict(MARK, retention="1h")
+    migrate(outbox=outbox)
+    insert(database, 10)
+    database.execute("UPDATE outbox_events SET published_at = '2020-01-01';"
+                     "CREATE TABLE refers (event bigint REFERENCES outbox_events (id));"
+                     "INSERT INTO refers VALUES (3)")
+    relay = new_relay(outbox=outbox).start()
+    relay.wait_log('published events that are older than outbox.retention cannot be deleted from table'
+                   ' outbox_events: SQLSTATE 23503: .*"refers_event_fkey"')
+    insert(database, 1, aggregate_type="fresh")
+    reader("fresh").take(1)
+    assert relay.get("/readyz")[0] == 200
+    database.wait("SELECT count(*) = 2 FROM outbox_events", timeout=60)
+    assert not relay.log_contains("session")
+
+
 def test_the_history_of_mark_mode_is_not_published_by_delete_mode(empty_database, migrate, new_relay, reader):
     """run refuses the change, and migrate makes it only once the published rows are out of the table."""
     migrate(outbox=MARK)

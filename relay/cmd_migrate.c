@@ -562,7 +562,8 @@ static int with_connection(struct request *request)
 		if (status == EXIT_DONE || strcmp(pgsync_sqlstate(), "55P03") != 0 ||
 		    !pgsync_script(conn, "ROLLBACK", "ROLLBACK", &err))
 			break;
-		nanosleep(&pause, NULL);
+		if (tries + 1 < LOCK_TRIES)
+			nanosleep(&pause, NULL);
 	}
 	PQfinish(conn);
 	return status;

@@ -416,6 +416,9 @@ static int add_key(const char *name, void *arg)
 {
 	struct outbox *outbox = arg;
 	const char *column = route_column(&outbox->config->outbox.columns, name);
+	for (size_t i = 0; column != NULL && i < outbox->key_count; i++)
+		if (strcmp(outbox->keys[i], column) == 0)
+			return (int)i;
 	if (column == NULL || outbox->key_count == ROUTE_FIELDS_MAX)
 		return -1;
 	outbox->keys[outbox->key_count] = outbox->owned_keys[outbox->key_count] = xstrdup(column);

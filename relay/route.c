@@ -41,20 +41,27 @@ struct route {
 
 /* ---- topic names ---- */
 
-static const char *topic_problem(struct slice topic)
+static bool is_topic_character(char c)
 {
 	static const bool allowed[256] = {
 	    ['a' ... 'z'] = true, ['A' ... 'Z'] = true, ['0' ... '9'] = true,
 	    ['.'] = true,	  ['_'] = true,		['-'] = true,
 	};
 
+	return allowed[(unsigned char)c];
+}
+
+#define OTHER_CHARACTER "has a character other than a-z, A-Z, 0-9, '.', '_' and '-'"
+
+static const char *topic_problem(struct slice topic)
+{
 	if (topic.len == 0)
 		return "is empty";
 	if (topic.len > TOPIC_MAX)
 		return "is longer than 249 characters";
 	for (size_t i = 0; i < topic.len; i++)
-		if (!allowed[(unsigned char)topic.data[i]])
-			return "has a character other than a-z, A-Z, 0-9, '.', '_' and '-'";
+		if (!is_topic_character(topic.data[i]))
+			return OTHER_CHARACTER;
 	if (topic.data[0] == '.' && (topic.len == 1 || (topic.len == 2 && topic.data[1] == '.')))
 		return "is \".\" or \"..\"";
 	if (topic.len >= 2 && memcmp(topic.data, "__", 2) == 0)
@@ -78,6 +85,17 @@ static bool compile(struct template **tpl, const char *option, const char *text,
 	return *tpl != NULL || error_set(err, "%s \"%s\": %s", option, text, inner.text);
 }
 
+/* What stands around the fields of a template that parses: a fault in it would be every event's. */
+static bool literals_are_legal(const char *text)
+{
+	for (; *text != '\0'; text++)
+		if (text[0] == '$' && text[1] == '{')
+			text = strchr(text, '}');
+		else if (!is_topic_character(*text))
+			return false;
+	return true;
+}
+
 static bool compile_topic(struct route *route, const char *text, route_field_fn field, void *arg,
 			  struct error *err)
 {
@@ -88,7 +106,10 @@ static bool compile_topic(struct route *route, const char *text, route_field_fn 
 	if (!compile(&route->topic, "route.topic", text, field, arg, err))
 		return false;
 	if (!template_is_constant(route->topic))
-		return true;
+		return literals_are_legal(text) || error_set(err,
+							     "route.topic \"%s\" " OTHER_CHARACTER
+							     " beside its fields; take it out",
+							     text);
 	template_borrow(route->topic, NULL, &name);
 	problem = topic_problem(name);
 	if (problem != NULL)

@@ -136,3 +136,14 @@ def test_domains_over_domains(empty_database, new_relay, reader, topic):
                            """ VALUES ('thing', 'k', 'E', '{"a": 1}', '{"h": "v"}')""")
     record, = reader().take(1)
     assert record.value == b'{"a": 1}' and record.header("h") == "v"
+
+
+def test_a_key_may_name_a_column_often(database, new_relay, reader, topic):
+    """Different columns are counted: check takes it, and so does run."""
+    topic()
+    relay = new_relay(route={"key": "${aggregate_id}" * 33})
+    done = relay.command("check")
+    assert done.returncode == 0, done.stdout
+    relay.start()
+    database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type) VALUES ('thing', 'k', 'E')")
+    assert reader().take(1)[0].key == b"k" * 33

@@ -359,6 +359,14 @@ static void test_refused_headers_and_topics(void **state)
 	refuses("__x", "k", NULL,
 		"route.topic \"__x\" begins with \"__\", as only Kafka's own topics do; give a "
 		"legal topic name");
+	refuses(
+	    "\u00e9v.${aggregate_type}", "k", NULL,
+	    "route.topic \"\u00e9v.${aggregate_type}\" has a character other than a-z, A-Z, 0-9, "
+	    "'.', '_' and '-' beside its fields; take it out");
+	refuses(
+	    "${aggregate_type}$$", "k", NULL,
+	    "route.topic \"${aggregate_type}$$\" has a character other than a-z, A-Z, 0-9, '.', "
+	    "'_' and '-' beside its fields; take it out");
 }
 
 /* ---- which fields ---- */

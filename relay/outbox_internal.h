@@ -205,6 +205,7 @@ struct outbox {
 	struct outbox_debt debt; /* outlives the session */
 
 	struct outbox_holds holds; /* outlive the session */
+	struct thinned holds_full; /* the words that there is no room for more */
 	char *held_text;	   /* owned; as a parameter; NULL: none */
 	char held_why[400];
 	bool guarded;  /* triggers or constraints may refuse a row at COMMIT */

@@ -8,6 +8,7 @@
  * success with twice as many. What was not removed though nothing was refused is held as well: it
  * may be locked, or kept by a trigger, and must not be published again.
  */
+#include "clock.h"
 #include "log.h"
 #include "outbox_ids.h"
 #include "outbox_internal.h"
@@ -15,6 +16,9 @@
 
 #include <stdlib.h>
 #include <string.h>
+
+/* Thousands of rows may be locked at once. */
+enum { HOLDS_FULL_US = 60 * 1000 * 1000 };
 
 static const char stays_words[] =
     "it is locked by another session, or a trigger or rule of the table keeps it";
@@ -96,10 +100,11 @@ static void hold(struct outbox *outbox, const PGresult *result, int row, size_t 
 				   .why = (char *)(uintptr_t)why,
 				   .leaf = leaf};
 	held.published = !is_rejected(recovery, &held);
-	if (!outbox_hold(outbox, &held))
+	if (!outbox_hold(outbox, &held) &&
+	    thinned_due(&outbox->holds_full, clock_monotonic_us(), HOLDS_FULL_US))
 		log_error("event %lld is published and cannot be removed: %s; with a thousand such "
-			  "events no more are remembered, and it is published again",
-			  (long long)held.id, why);
+			  "events no more are remembered, and it is published again%s",
+			  (long long)held.id, why, outbox->holds_full.note);
 }
 
 /* ---- one try after the other ---- */

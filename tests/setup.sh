@@ -7,23 +7,32 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
+# A name is installed too if an installed package provides it: postgresql-contrib is such a name in Debian 13.
 installed() {
-    [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ] || provided "$1"
 }
 
-# Of "a|b", the one that is installed, or else the one apt can get.
+# What a package provides is a list such as "a (= 1), b".
+provided() {
+    dpkg-query -W -f '${db:Status-Status}, ${Provides}\n' |
+        awk -F ', *' -v name="$1" '$1 == "installed" { for (i = 2; i <= NF; i++) { sub(/ .*/, "", $i); found += $i == name } }
+            END { exit !found }'
+}
+
+# Of "a|b", the first that apt can install. To ask whether apt knows the name is not enough: apt-cache
+# show succeeds for a name that other packages refer to and no package has.
 choose() {
-    local candidate
+    local candidate refusal refusals=
     for candidate in ${1//|/ }; do
-        if installed "$candidate"; then return; fi
-    done
-    for candidate in ${1//|/ }; do
-        if [ "$candidate" = "$1" ] || apt-cache show "$candidate" >/dev/null 2>&1; then
+        if [ "$candidate" = "$1" ] ||
+            refusal=$(apt-get install -s -q --no-install-recommends "$candidate" 2>&1 >/dev/null); then
             echo "$candidate"
             return
         fi
+        refusals+=$refusal$'\n'
     done
-    echo "none of $1 is known to apt; is this Debian 12 or later?" >&2
+    echo "apt can install none of $1; is this Debian 12 or later? apt says:" >&2
+    printf %s "$refusals" >&2
     return 1
 }
 

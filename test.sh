@@ -121,7 +121,7 @@ python_files() { printf 'tests/system/test_%s.py\n' "$@"; }
 # The files whose format is not what clang-format makes it.
 check_format() {
     local file bad=0
-    for file in $(git ls-files '*.c' '*.h'); do
+    for file in $(find include relay tests -name '*.[ch]'); do
         clang-format --dry-run -Werror "$file" 2>/dev/null || { echo "clang-format -i $file"; bad=1; }
     done
     return $bad
@@ -129,6 +129,15 @@ check_format() {
 
 check_tidy() {
     printf '%s\n' relay/*.c | xargs -P "$jobs" -n 4 clang-tidy --quiet -p build-clang 2>/dev/null
+}
+
+# bash -n takes one script; what follows are that script's arguments.
+check_scripts() {
+    local script bad=0
+    for script in *.sh tests/*.sh .ci/run; do
+        bash -n "$script" || bad=1
+    done
+    return $bad
 }
 
 layer_lint() {
@@ -143,7 +152,7 @@ layer_lint() {
     check "cppcheck" cppcheck --quiet --std=c11 --enable=warning,performance,portability \
         --inline-suppr --suppress=ctuuninitvar --error-exitcode=1 -D_GNU_SOURCE -I include relay
     check "clang-tidy" check_tidy
-    check "shell scripts parse" bash -n test.sh demo.sh tests/setup.sh .ci/run
+    check "shell scripts parse" check_scripts
 }
 
 layer_unit() {

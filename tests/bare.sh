@@ -1,0 +1,205 @@
+#!/bin/bash
+# Runs the commands of README.md as a newcomer does: in a bare Debian, with nothing else installed.
+#
+#   tests/bare.sh RELEASE               bookworm, trixie: the demo, the demo on a real Kafka, "By hand"
+#   tests/bare.sh RELEASE COMMAND...    this instead, in a clone: tests/bare.sh trixie ./test.sh lint
+#
+# Needs root and debootstrap. What is committed is what runs. The bare Debian lies in TMPDIR, takes
+# 2 GB, or 4 for the tests, and is removed at the end. The last line is "N passed, N failed"; the
+# status is 1 if any failed.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+# First this script runs itself in namespaces: all processes end with that of the processes, and all
+# mounts are gone with that of the mounts, however it ends. The directory is removed from outside.
+if [ "${BARE_WORK-}" = "" ]; then
+    if [ $# = 0 ] || [[ $1 = -* ]]; then
+        sed -n '2,/^set/s/^# \{0,1\}//p' "$0" | sed '$d' >&2
+        exit 2
+    fi
+    if [ "$(id -u)" != 0 ] || ! command -v debootstrap >/dev/null; then
+        echo "tests/bare.sh makes file systems and mounts: run it as root, with debootstrap installed" >&2
+        exit 2
+    fi
+    work=$(mktemp -d "${TMPDIR:-/tmp}/outbox-relay-bare.XXXXXX") || exit 1
+    inside=
+    clean_up() {
+        [ -z "$inside" ] || kill -KILL "$inside" 2>/dev/null # unshare blocks the others
+        local tries
+        for tries in $(seq 50); do # what was killed may still write for a moment
+            rm -rf --one-file-system "$work" 2>/dev/null && return
+            sleep 0.1
+        done
+        echo "could not remove $work" >&2
+    }
+    trap clean_up EXIT
+    trap 'exit 130' INT TERM HUP
+    BARE_WORK=$work setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child \
+        "tests/bare.sh" "$@" &
+    inside=$!
+    wait "$inside"
+    status=$?
+    inside=
+    exit "$status"
+fi
+
+work=$BARE_WORK
+root=$work/root
+log=$work/log
+release=$1
+shift
+passed=0
+failed=0
+failures=()
+# What a shell in there gets from here: the way to a network.
+proxies=http_proxy,https_proxy,no_proxy,HTTP_PROXY,HTTPS_PROXY,NO_PROXY
+
+say() { printf '\n=== %s\n' "$*"; }
+
+# quietly COMMAND...: shows what it printed only if it fails.
+quietly() {
+    "$@" >"$log" 2>&1 || {
+        tail -n 20 "$log"
+        return 1
+    }
+}
+
+# check NAME COMMAND...: one test, whose output is shown as it comes.
+check() {
+    local name=$1
+    shift
+    say "$name"
+    if "$@" 2>&1; then
+        echo "ok      $name"
+        passed=$((passed + 1))
+    else
+        echo "FAILED  $name"
+        failed=$((failed + 1))
+        failures+=("$name")
+    fi
+}
+
+finish() {
+    say "result on $release, after $SECONDS s"
+    [ ${#failures[@]} -eq 0 ] || printf 'failed: %s\n' "${failures[@]}"
+    echo "$passed passed, $failed failed"
+    [ "$failed" = 0 ] && [ "$passed" -gt 0 ]
+    exit
+}
+
+# The mirror that apt of this machine uses. Empty on another system: debootstrap has one of its own.
+mirror() {
+    apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
+        sed -n 's/^Debian|Debian|//p' | sort -u | head -n 1
+}
+
+# How apt of this machine gets to its mirror, whose certificates this machine trusts, and what a
+# server needs. Services start when they are asked to, not when they are installed: some of the tests'
+# have ports that this machine may use.
+furnish() {
+    cp /etc/resolv.conf /etc/hosts "$root/etc/" &&
+        apt-config dump | sed -nE '/^Acquire::(http|https|Retries|Check)/p' >"$root/etc/apt/apt.conf.d/99outside" &&
+        mkdir -p "$root/usr/local/share/ca-certificates" &&
+        cp -R /usr/local/share/ca-certificates/. "$root/usr/local/share/ca-certificates" &&
+        printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d" &&
+        chmod 755 "$root/usr/sbin/policy-rc.d" &&
+        mount -t proc proc "$root/proc" &&
+        mount --rbind /dev "$root/dev" &&
+        mount -t tmpfs -o mode=1777 shm "$root/dev/shm"
+}
+
+make_root() {
+    chmod 755 "$work"
+    quietly debootstrap --variant=minbase "$release" "$root" $(mirror) && furnish && clone_into /root
+}
+
+clone_into() {
+    mkdir "$root$1/outbox-relay" && git archive HEAD | tar -x -C "$root$1/outbox-relay"
+}
+
+# A user as README.md takes it for granted: who may use sudo.
+make_newcomer() {
+    quietly chroot "$root" sh -c 'apt-get update && apt-get install -y --no-install-recommends sudo &&
+        useradd --create-home --shell /bin/bash newcomer && chmod 700 ~newcomer' &&
+        printf '%s\n' "newcomer ALL=(ALL:ALL) NOPASSWD: ALL" "Defaults env_keep += \"${proxies//,/ } PGPORT\"" \
+            >"$root/etc/sudoers.d/newcomer" &&
+        clone_into /home/newcomer && chroot "$root" chown -R newcomer: /home/newcomer
+}
+
+# as USER COMMANDS: in the clone, by a login shell of the user.
+as() {
+    chroot "$root" runuser -l "$1" -w "$proxies,PGPORT" -c "set -e; cd outbox-relay; $2" </dev/null
+}
+
+# block N: the Nth indented block of README's section "Try it".
+block() {
+    awk -v wanted="$1" '
+        /^## / { section = $0 }
+        section != "## Try it" { next }
+        /^    / && !inside { inside = 1; number++ }
+        /^[^ ]/ { inside = 0 }
+        inside && number == wanted { print substr($0, 5) }' README.md
+}
+
+# demo USER COMMAND: the consumer at its end receives three events.
+demo() {
+    as "$1" "$2" 2>&1 | tee "$log" && [ "$(grep -c '^partition .* key o-[12] ' "$log")" = 3 ]
+}
+
+# A machine with an init has done this. If another server has the port of PostgreSQL, Debian gives
+# this one another, and all clients are told by PGPORT.
+start_postgres() {
+    quietly chroot "$root" service postgresql start &&
+        PGPORT=$(chroot "$root" pg_lsclusters -h | awk '{ print $3 }') && export PGPORT
+}
+
+# await LOG PATTERN PID: what matched, as soon as the log has it.
+await() {
+    local tries
+    for tries in $(seq 6000); do
+        grep -oE "$2" "$1" && return
+        kill -0 "$3" 2>/dev/null || break
+        sleep 0.1
+    done
+    return 1
+}
+
+# The second block ends with the relay in the foreground; the third is for another terminal: commands,
+# an empty line, and what they print.
+by_hand() {
+    local relay ready commands expected printed
+    as newcomer "$(block 2)" >"$work/relay.log" 2>&1 &
+    relay=$!
+    ready=$(await "$work/relay.log" 'ready: publishing outbox_events to [0-9.:]+' "$relay")
+    cat "$work/relay.log"
+    [ -n "$ready" ] || return
+    commands=$(block 3 | sed '/^$/,$d' | sed -E "s/127\.0\.0\.1:[0-9]+/${ready##* }/")
+    expected=$(block 3 | sed '1,/^$/d' | without_uuid)
+    echo "$commands"
+    printed=$(as newcomer "$commands") || return
+    for _ in $(seq 50); do # a script is faster than a hand: the consumer may look before the event is there
+        [ "$(without_uuid <<<"$printed" | tail -n 1)" != "$expected" ] || break
+        sleep 0.1
+        printed=$(as newcomer "$(tail -n 1 <<<"$commands")") || return
+    done
+    echo "$printed"
+    [ "$(without_uuid <<<"$printed" | tail -n 1)" = "$expected" ]
+}
+
+without_uuid() { sed -E 's/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/UUID/'; }
+
+check "a bare Debian $release" make_root
+[ "$failed" = 0 ] || finish
+# As in a container, whose user is root and where nobody has installed sudo.
+[ $# != 0 ] || check "root: ./demo.sh" demo root ./demo.sh
+check "a user who has sudo" make_newcomer
+if [ $# != 0 ]; then
+    check "$*" as newcomer "$(printf '%q ' "$@")"
+    finish
+fi
+while read -r line; do
+    check "newcomer: ${line%%  *}" demo newcomer "$line"
+done < <(block 1 | grep .)
+check "PostgreSQL of the root runs" start_postgres
+check "newcomer: by hand" by_hand
+finish

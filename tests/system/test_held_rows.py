@@ -181,7 +181,8 @@ def test_whatever_error_code_a_trigger_chooses(empty_database, migrate, new_rela
     topic()
     migrate(outbox=FLOW)
     fill(database, 50, {7: "raises"}, keys=10)
-    database.execute((TRIGGERS + RAISES).replace("TG_ARGV[0];", f"TG_ARGV[0] USING ERRCODE = '{state}';"))
+    database.execute((TRIGGERS + RAISES).replace("hold: %', TG_ARGV[0];",
+                                                 f"hold: %', TG_ARGV[0] USING ERRCODE = '{state}';"))
     relay = new_relay(outbox=FLOW).start()
     consumer = reader()
     assert set(numbers(consumer.take(45))) == set(range(1, 51)) - waiting_behind({7}, 50, 10)

@@ -13,6 +13,7 @@
 #include "xalloc.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,7 @@ struct pg {
 	enum magic magic;
 	struct loop *loop; /* borrowed */
 	PGconn *conn;	   /* owned */
+	int start_errno;   /* of a connection that failed at its start */
 	const struct pg_events *events;
 	void *owner;
 	enum pg_state state;
@@ -120,7 +122,9 @@ static void connection_error(const struct pg *pg, struct error *err)
 	for (char *c = err->text; *c != '\0'; c++)
 		if (*c == '\n' || *c == '\t')
 			*c = ' ';
-	if (len == 0)
+	if (len == 0 && pg->start_errno != 0)
+		error_set(err, "%s", strerror(pg->start_errno));
+	else if (len == 0)
 		error_set(err, "the server closed the connection");
 }
 
@@ -453,7 +457,10 @@ struct pg *pg_open(struct loop *loop, const char *dsn, const struct pg_events *e
 	pg->events = events;
 	pg->owner = owner;
 	pg->timer = loop_timer_new(loop, on_timer, pg);
+	errno = 0;
 	pg->conn = PQconnectStartParams(keywords, values, 1);
+	if (PQstatus(pg->conn) == CONNECTION_BAD)
+		pg->start_errno = errno; /* libpq 17 has no message if socket() fails */
 	free(options);
 	if (pg->conn == NULL)
 		abort(); /* out of memory */

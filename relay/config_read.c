@@ -93,9 +93,22 @@ static struct place place_at(struct reader *reader, const char *included, unsign
 	return place;
 }
 
+/*
+ * libconfig names an included file as @include does; since 1.7 with the directory of
+ * config_set_include_dir before it (config_default_include_func).
+ */
+static const char *as_included(const struct reader *reader, const char *file)
+{
+	bool with_directory = LIBCONFIG_VER_MAJOR > 1 || LIBCONFIG_VER_MINOR >= 7;
+
+	if (file == NULL || !with_directory)
+		return file;
+	return file + strlen(reader->directory) + strlen("/");
+}
+
 static struct place place_of(struct reader *reader, const config_setting_t *setting)
 {
-	return place_at(reader, config_setting_source_file(setting),
+	return place_at(reader, as_included(reader, config_setting_source_file(setting)),
 			config_setting_source_line(setting));
 }
 
@@ -471,10 +484,10 @@ static void read_text(struct reader *reader, const char *text, config_judge_fn j
 		if (judge != NULL)
 			judge_all(reader, judge);
 	} else {
-		add_problem(
-		    reader,
-		    place_at(reader, config_error_file(&file), (unsigned)config_error_line(&file)),
-		    "%s; %s", config_error_text(&file), remedy(config_error_text(&file)));
+		add_problem(reader,
+			    place_at(reader, as_included(reader, config_error_file(&file)),
+				     (unsigned)config_error_line(&file)),
+			    "%s; %s", config_error_text(&file), remedy(config_error_text(&file)));
 	}
 	config_destroy(&file);
 }

@@ -22,7 +22,7 @@ static size_t word(const char *at, const char *end)
 {
 	const char *from = at;
 
-	while (at<end && * at> ' ' && *at < 127)
+	while (at != end && *at > ' ' && *at < 127)
 		at++;
 	return (size_t)(at - from);
 }

@@ -112,7 +112,7 @@ static double depth(const struct outbox *outbox, double count, double first, dou
 	const struct shards *shards = &outbox->source.shards;
 	int ours = outbox->shape.partitioned ? 1 : shards_owned(shards);
 	double estimate = (drawn - first + 1) * ours / shards->count;
-	return count > GAUGE_CAP && estimate > count ? estimate : count;
+	return count > (double)GAUGE_CAP && estimate > count ? estimate : count;
 }
 
 /* A leaf's; told when all are there. */

@@ -40,7 +40,8 @@ static bool tells_of_trouble(const struct rig *rig)
 
 static void warm_up(struct rig *rig)
 {
-	static char *property[] = {(char *)(uintptr_t) "linger.ms=50"}; /* one batch */
+	static char linger[] = "linger.ms=50"; /* one batch */
+	static char *property[] = {linger};
 	static const struct config_strings properties = {property, 1};
 
 	same_partition();

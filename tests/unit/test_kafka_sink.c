@@ -271,7 +271,8 @@ static void a_broker_may_be_away_at_the_start(void **state)
 static void what_is_too_large_is_refused_before_it_is_sent(void **state)
 {
 	struct rig *rig = *state;
-	char *property[] = {(char *)(uintptr_t) "message.max.bytes=2000"};
+	char limit[] = "message.max.bytes=2000";
+	char *property[] = {limit};
 	const struct config_strings properties = {property, 1};
 	static char payload[2000];
 
@@ -309,7 +310,8 @@ static void a_withheld_payload_is_refused_and_not_sent_as_a_tombstone(void **sta
 static void a_full_queue_makes_events_wait(void **state)
 {
 	struct rig *rig = *state;
-	char *property[] = {(char *)(uintptr_t) "queue.buffering.max.messages=7"};
+	char limit[] = "queue.buffering.max.messages=7";
+	char *property[] = {limit};
 	const struct config_strings properties = {property, 1};
 	enum { COUNT = 200 };
 	char text[COUNT][16];

@@ -14,12 +14,13 @@
 
 static struct outbox_holds holds;
 
-static bool add(int64_t id, int64_t key, char *identity)
+static bool add(int64_t id, int64_t key, const char *identity)
 {
-	return outbox_holds_add(&holds, &(struct outbox_hold){.id = id,
-							      .key = key,
-							      .identity = identity,
-							      .why = (char *)(uintptr_t) "no"});
+	static char why[] = "no";
+	struct outbox_hold hold = {.id = id, .key = key, .why = why};
+
+	hold.identity = (char *)(uintptr_t)identity;
+	return outbox_holds_add(&holds, &hold);
 }
 
 static void assert_text(bool by_id, const char *expected)
@@ -42,7 +43,7 @@ static void test_nothing_is_held(void **state)
 static void test_keys_or_ids_are_left_out(void **state)
 {
 	(void)state;
-	add(7, INT64_MIN, (char *)(uintptr_t) "a");
+	add(7, INT64_MIN, "a");
 	add(9, -3, NULL);
 	assert_text(false, "{-9223372036854775808,-3}");
 	assert_text(true, "{7,9}");
@@ -51,10 +52,10 @@ static void test_keys_or_ids_are_left_out(void **state)
 static void test_the_same_row_is_held_once(void **state)
 {
 	(void)state;
-	add(7, 1, (char *)(uintptr_t) "a");
+	add(7, 1, "a");
 	outbox_holds_find(&holds, 7, "a")->published = true;
-	add(7, 1, (char *)(uintptr_t) "a");
-	add(7, 1, (char *)(uintptr_t) "b"); /* the id was given again */
+	add(7, 1, "a");
+	add(7, 1, "b"); /* the id was given again */
 	add(7, 1, NULL);
 	assert_int_equal(holds.count, 3);
 	/* Kafka has it, whatever is found out later. */

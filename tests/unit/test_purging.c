@@ -23,7 +23,7 @@ static void insert(int count)
 	tries = refusals = 0;
 }
 
-static void delete (struct purging *purging)
+static void delete_some(struct purging *purging)
 {
 	size_t len = strlen(rows), from = (size_t)purging->passed, count = (size_t)purging->rows;
 	from = from < len ? from : len;
@@ -38,7 +38,7 @@ static void rounds(struct purging *purging, int count, int64_t now_us)
 {
 	for (int i = 0; i < count; i++, tries++)
 		if (purging_plan(purging, MOST, now_us))
-			delete (purging);
+			delete_some(purging);
 }
 
 static void test_all_are_deleted_as_they_come(void **state)

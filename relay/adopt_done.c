@@ -11,13 +11,20 @@
 
 /* "is_published", "publishedAt" and "published_on" are "published". */
 static const char *const prefixes[] = {"is", "was", "has", NULL};
-static const char *const suffixes[] = {"timestamp", "datetime", "flag", "date", "time",
-				       "at",	    "on",	"by",	NULL};
+static const char *const suffixes[] = {"timestamp", "datetime", "flag", "date",
+				       "time",	    "at",	"on",	NULL};
 static const char *const participles[] = {
-    "acked",	 "acknowledged", "archived",	"completed", "complete",  "consumed", "deleted",
-    "delivered", "dequeued",	 "dispatched",	"done",	     "emitted",	  "exported", "finished",
-    "forwarded", "handled",	 "processed",	"produced",  "published", "relayed",  "sent",
-    "succeeded", "success",	 "transmitted", NULL};
+    "acked",	 "acknowledged", "archived",   "completed",   "complete",  "consumed", "deleted",
+    "delivered", "dequeued",	 "dispatched", "done",	      "emitted",   "exported", "finished",
+    "forwarded", "handled",	 "processed",  "produced",    "published", "pushed",   "relayed",
+    "sent",	 "succeeded",	 "success",    "transmitted", NULL};
+
+/* With a time beside them they mean the same: "publish_time". */
+static const char *const verbs[] = {"dispatch",	   "process", "processing", "publish",
+				    "publication", "sending", NULL};
+/* True of an event that is still to be handled. */
+static const char *const inverse[] = {"pending", "ispending",	"unsent", "unpublished",
+				      "isnew",	 "unprocessed", NULL};
 
 static bool is_one_of(const char *const *list, const char *text)
 {
@@ -43,6 +50,31 @@ static void squeeze(const char *name, char *out)
 			*out++ = (char)tolower((unsigned char)*name);
 	}
 	*out = '\0';
+}
+
+/* The next word of a name, in small letters: "sentToKafka" and "sent_to_kafka" have three. */
+static const char *next_word(const char *at, char *word)
+{
+	while (*at && !isalnum((unsigned char)*at))
+		at++;
+	for (bool first = true; isalnum((unsigned char)*at); first = false) {
+		if (!first && isupper((unsigned char)*at) && islower((unsigned char)at[-1]))
+			break;
+		*word++ = (char)tolower((unsigned char)*at++);
+	}
+	*word = '\0';
+	return at;
+}
+
+static bool has_word_of(const char *name, const char *const *list)
+{
+	char word[PGNAME_SIZE];
+
+	for (name = next_word(name, word); *word; name = next_word(name, word)) {
+		if (is_one_of(list, word))
+			return true;
+	}
+	return false;
 }
 
 static bool is_participle(char *name)
@@ -107,13 +139,29 @@ static char *status_condition(const char *column, const char *type)
 	    column);
 }
 
+/* A boolean or a time may be called by several words, as "already_sent"; text that is, as
+ * "published_by", means something else. */
+static bool says_done(const char *column, char *squeezed, const char *type)
+{
+	if (is_participle(squeezed))
+		return true;
+	if (strcmp(type, "bool") == 0)
+		return has_word_of(column, participles);
+	return is_time(type) && (has_word_of(column, participles) || has_word_of(column, verbs));
+}
+
 char *adopt_done_condition(const struct adopt_column *column)
 {
 	char name[PGNAME_SIZE], quoted[PGNAME_QUOTED_SIZE];
 
 	squeeze(column->name, name);
 	pgname_quote(column->name, quoted);
-	if (ends_with(name, "status") || ends_with(name, "state"))
+	if (ends_with(name, "status") || ends_with(name, "state") || strcmp(name, "stage") == 0 ||
+	    strcmp(name, "phase") == 0)
 		return status_condition(quoted, column->type);
-	return is_participle(name) ? participle_condition(quoted, column->type) : NULL;
+	if (strcmp(column->type, "bool") == 0 && is_one_of(inverse, name))
+		return xasprintf("NOT %s", quoted);
+	return says_done(column->name, name, column->type)
+		   ? participle_condition(quoted, column->type)
+		   : NULL;
 }

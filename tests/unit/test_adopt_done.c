@@ -32,7 +32,9 @@ static void test_names(void **state)
 {
 	static const char *const done[] = {"processed",	    "PROCESSED",    "is_published",
 					   "publishedAt",   "published_on", "sent_date",
-					   "dispatched_by", "done",	    "delivered_timestamp"};
+					   "dispatched_by", "done",	    "delivered_timestamp",
+					   "sent_to_kafka", "already_sent", "hasBeenSent",
+					   "sent_ok",	    "pushed"};
 	static const char *const harmless[] = {
 	    "process", "sender",  "created_at",	 "occurred_on", "sentence",
 	    "condone", "payload", "processor",	 "at",		"isolated",
@@ -57,6 +59,13 @@ static void test_types(void **state)
 	     "lower(btrim(\"sent\"::text)) NOT IN ('', 'n', 'no', 'f', 'false', '0')");
 	says("Status", "int4", "\"Status\" <> 0");
 	says("delivery_state", "bool", "\"delivery_state\"");
+	says("date_processed", "timestamptz", "\"date_processed\" IS NOT NULL");
+	says("publish_time", "timestamp", "\"publish_time\" IS NOT NULL");
+	says("publish_time", "text", NULL);
+	says("published_by", "text", NULL);
+	says("stage", "int2", "\"stage\" <> 0");
+	says("unsent", "bool", "NOT \"unsent\"");
+	says("is_new", "bool", "NOT \"is_new\"");
 }
 
 int main(void)

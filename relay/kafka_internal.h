@@ -242,7 +242,7 @@ void kafka_lanes_forget(struct topic *topic);
 struct topic *kafka_topic(struct kafka *kafka, struct slice name);
 bool kafka_topic_usable(struct kafka *kafka, struct topic *topic);
 void kafka_topic_failed(struct kafka *kafka, struct topic *topic, rd_kafka_resp_err_t code);
-void kafka_topic_doubt_limit(struct kafka *kafka, struct topic *topic);
+void kafka_topic_doubt(struct kafka *kafka, struct topic *topic);
 void kafka_topics_tick(struct kafka *kafka, int64_t now_us);
 void kafka_topics_answer(struct kafka *kafka, rd_kafka_event_t *event);
 void kafka_topics_creation(struct kafka *kafka, rd_kafka_event_t *event);

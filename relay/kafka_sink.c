@@ -138,6 +138,15 @@ static void break_for(struct kafka *kafka, const struct topic *topic, rd_kafka_r
 	kafka_break(kafka, why.text);
 }
 
+/* It was deleted, or lost partitions. A new producer would wait for it for a long time
+ * (topic.metadata.propagation.max.ms), with the transaction open: it is asked for first. */
+static bool is_topic_gone(rd_kafka_resp_err_t code)
+{
+	return code == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC ||
+	       code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION ||
+	       code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+}
+
 static void failed(struct kafka *kafka, struct event *event, const rd_kafka_message_t *report)
 {
 	enum reject_reason reason = verdict_of(rd_kafka_err2name(report->err));
@@ -145,13 +154,15 @@ static void failed(struct kafka *kafka, struct event *event, const rd_kafka_mess
 				kafka_key_hash(report->key, report->key_len)};
 
 	break_for(kafka, event->topic, report->err);
+	if (is_topic_gone(report->err))
+		kafka_topic_doubt(kafka, event->topic);
 	if (reason == REJECT_NONE) {
 		kafka_return(kafka, event);
 		return;
 	}
 	kafka->blamed = true;
 	if (reason == REJECT_TOO_LARGE)
-		kafka_topic_doubt_limit(kafka, event->topic);
+		kafka_topic_doubt(kafka, event->topic);
 	if (kafka->solo)
 		kafka_refused(kafka, &found);
 	else

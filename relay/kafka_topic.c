@@ -211,8 +211,9 @@ void kafka_topic_failed(struct kafka *kafka, struct topic *topic, rd_kafka_resp_
 	trouble(kafka, topic, what);
 }
 
-/* A broker found something too large: the limit is not what we think. */
-void kafka_topic_doubt_limit(struct kafka *kafka, struct topic *topic)
+/* What is known of it is not true any more: a broker found something too large, or no such topic.
+ */
+void kafka_topic_doubt(struct kafka *kafka, struct topic *topic)
 {
 	topic->state = TOPIC_UNKNOWN;
 	ask_at(kafka, topic, 0);

@@ -67,6 +67,24 @@ def test_the_gauges_show_what_waits(database, strict, new_relay):
     assert relay.metric("oldest_age_seconds") > 0.5
 
 
+def test_a_topic_that_is_deleted(database, strict, new_relay):
+    """The relay has published to it. It says that the topic is gone, and holds no lock of the rows that wait."""
+    strict.create_topic("gone", 1)
+    relay = new_relay(kafka={"bootstrap_servers": strict.bootstrap}, route={"topic": "${aggregate_type}"}).start()
+    insert(database, 1, aggregate_type="gone")
+    database.wait_empty()
+    strict.delete_topic("gone")
+    insert(database, 2, aggregate_type="gone")
+    relay.wait_log('topic "gone" does not exist', timeout=40)
+    for _ in range(3):
+        database.execute("SET lock_timeout = '2s'; UPDATE outbox_events SET event_type = event_type || '!'")
+    strict.create_topic("gone", 1)
+    consumer = Reader(strict.bootstrap, "gone")
+    assert len(consumer.take(2, timeout=40)) == 2
+    consumer.close()
+    database.wait_empty()
+
+
 def test_names_that_collide(database, new_relay, kafka, prefix):
     """Brokers refuse a topic whose name is another's with _ for the dots, for their metrics' sake. They do create
     topics by themselves, so that is what is said."""

@@ -11,6 +11,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 
 from harness.ports import free_port
 from harness.process import Process
+from harness.waiting import until
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TEMPLATE = os.path.join(HERE, "..", "kafka", "server.properties")
@@ -103,6 +104,10 @@ class Kafka(Node):
         topic = NewTopic(name, partitions, 1,
                          config={key.replace("_", "."): str(value) for key, value in config.items()})
         self.admin.create_topics([topic])[name].result(30)
+
+    def delete_topic(self, name):
+        self.admin.delete_topics([name])[name].result(30)
+        until(lambda: name not in self.topics(), 30, f"topic {name} to be gone")
 
     def configure_topic(self, name, **config):
         resource = ConfigResource(ConfigResource.Type.TOPIC, name,

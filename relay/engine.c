@@ -486,8 +486,10 @@ static void on_writable(struct step *s)
 
 static void on_stalled(struct step *s)
 {
-	if (engine_waits_for_sink(s->engine))
-		withdraw(s);
+	if (!engine_waits_for_sink(s->engine))
+		return;
+	withdraw(s);
+	s->engine->housekeep_at_us = 0; /* the gauges show it before others are looked at */
 }
 
 static void on_timer(struct step *s)

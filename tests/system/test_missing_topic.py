@@ -67,6 +67,16 @@ def test_the_gauges_show_what_waits(database, strict, new_relay):
     assert relay.metric("oldest_age_seconds") > 0.5
 
 
+def test_the_gauges_of_two_relays(database, strict, new_relay):
+    """Each looks at the other first; that takes no time from the gauges."""
+    relays = [new_relay(kafka={"bootstrap_servers": strict.bootstrap}, route={"topic": "${aggregate_type}"},
+                        outbox={"shards": 8}).start(wait=False) for _ in range(2)]
+    until(lambda: all(relay.metric("shard_owned") == 4 for relay in relays), 20, "four shards each")
+    insert(database, 30, aggregate_type="absent")
+    # Within two seconds; a busy machine has one more.
+    until(lambda: sum(relay.metric("depth") for relay in relays) == 30, 3, "the depth to be 30")
+
+
 def test_a_topic_that_is_deleted(database, strict, new_relay):
     """The relay has published to it. It says that the topic is gone, and holds no lock of the rows that wait."""
     strict.create_topic("gone", 1)

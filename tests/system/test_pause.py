@@ -79,7 +79,7 @@ def test_a_lock_is_not_waited_for_for_ever(database, start):
         other.execute("UPDATE outbox_relay.outboxes SET bell = bell")
         child = start("pause")
         said = child.communicate(timeout=30)[1]
-    assert child.returncode == 1 and "SQLSTATE 55P03" in said and "nothing has changed, try again" in said
+    assert child.returncode == 1 and "SQLSTATE 55P03" in said and "nothing has changed; try again" in said
 
 
 @pytest.mark.parametrize("layout, shards", [(1, [0]), (8, [0, 5]), (1024, [1023]), (0, [0])])

@@ -170,7 +170,7 @@ struct recovery {
 	size_t count, at, size; /* the next try is of so many, from here */
 	size_t removed;		/* by this try */
 	size_t answers_left;
-	bool set_aside, debt;
+	bool debt;
 	struct error why; /* the server's, of a try of one */
 };
 

@@ -128,7 +128,7 @@ check_format() {
 }
 
 check_tidy() {
-    printf '%s\n' relay/*.c | xargs -P "$jobs" -n 4 clang-tidy --quiet -p build-clang 2>/dev/null
+    printf '%s\n' relay/*/*.c | xargs -P "$jobs" -n 4 clang-tidy --quiet -p build-clang 2>/dev/null
 }
 
 # bash -n takes one script; what follows are that script's arguments.

@@ -1,14 +1,14 @@
 /*
  * config.h - the configuration, read once and then constant
  *
- * Every option stands once, in the table of config_table.c, which yields the parser, the defaults,
+ * Every option stands once, in the table of config/table.c, which yields the parser, the defaults,
  * the checks and the lint that holds docs/configuration.md and conf/ to it.
  */
 #ifndef OUTBOX_CONFIG_H
 #define OUTBOX_CONFIG_H
 
-#include "error.h"
-#include "log.h"
+#include "base/error.h"
+#include "base/log.h"
 
 #include <stdbool.h>
 #include <stddef.h>

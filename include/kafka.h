@@ -6,11 +6,11 @@
 #ifndef OUTBOX_KAFKA_H
 #define OUTBOX_KAFKA_H
 
+#include "base/error.h"
+#include "base/loop.h"
 #include "config.h"
-#include "error.h"
-#include "loop.h"
-#include "metrics.h"
-#include "sink.h"
+#include "core/metrics.h"
+#include "core/sink.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
-# Writes OUT, a C file that holds each of FILES as bytes: sql_files[] of include/sql_files.h.
-set(c "#include \"sql_files.h\"\n\n")
+# Writes OUT, a C file that holds each of FILES as bytes: sql_files[] of include/outbox/sql_files.h.
+set(c "#include \"outbox/sql_files.h\"\n\n")
 set(table "")
 set(i 0)
 foreach(file ${FILES})

@@ -19,7 +19,7 @@ PLAIN_DELETE, PLAIN_MARK, PYTHON = "Postgres alone, delete", "Postgres alone, ma
 OWN = {settle: f"Postgres alone, the relay's {settle}" for settle in TABLES}
 ROWS = [PLAIN_DELETE, OWN["delete"], PLAIN_MARK, OWN["mark"], "librdkafka alone", "relay, delete",
         "relay, mark", PYTHON]
-# As in relay/kafka_conf.c, but for the queue: the relay bounds what is in flight by its batch.
+# As in relay/kafka/conf.c, but for the queue: the relay bounds what is in flight by its batch.
 PRODUCER = ["acks=all", "enable.idempotence=true", "enable.gapless.guarantee=true", "message.timeout.ms=0",
             "batch.num.messages=10000", "socket.nagle.disable=true", "topic.metadata.refresh.interval.ms=60000",
             "log_level=3"]

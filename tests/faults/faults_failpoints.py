@@ -1,4 +1,4 @@
-"""A relay that dies or stands still at a named step of its work (include/plants.h). Only with the test build:
+"""A relay that dies or stands still at a named step of its work (include/base/failpoints.h). Only with the test build:
 
     OUTBOX_RELAY=build-plants/outbox-relay
 """

@@ -131,7 +131,7 @@ class Fleet:
             return {name for (name,) in self.stage.database.rows(
                 "SELECT DISTINCT a.application_name FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
                 " WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2"
-                " AND l.objid::int8 >> 24 = 111 AND a.datname = current_database()")}  # outbox_locks.h: 0x6f
+                " AND l.objid::int8 >> 24 = 111 AND a.datname = current_database()")}  # outbox/locks.h: 0x6f
         except self.stage.away:
             return set()
 

@@ -1,4 +1,4 @@
-"""The relay's failpoints and planted errors (include/plants.h), as the tests use them."""
+"""The relay's failpoints and planted errors (include/base/failpoints.h), as the tests use them."""
 import os
 import re
 

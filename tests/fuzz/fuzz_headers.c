@@ -1,7 +1,7 @@
 /*
  * fuzz_headers.c - headers_parse on any bytes, held against another JSON parser
  */
-#include "headers.h"
+#include "core/headers.h"
 
 #include <jansson.h>
 #include <stdint.h>

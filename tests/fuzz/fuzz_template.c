@@ -3,8 +3,8 @@
  *
  * The input's lines: a template, then the values of the fields a, b and c ("\" alone is NULL).
  */
-#include "route.h"
-#include "template.h"
+#include "core/route.h"
+#include "core/template.h"
 
 #include <stdint.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Each function that a library calls back with a void * of ours checks the object's magic number, and has a test.
 
-A library may hand back another pointer than the code takes it for; see include/magic.h.
+A library may hand back another pointer than the code takes it for; see include/base/magic.h.
 """
 import pathlib
 import re
@@ -88,7 +88,7 @@ def tests_missing(names):
 
 def main():
     names, problems = set(), []
-    for path in sorted((ROOT / "relay").glob("*.c")):
+    for path in sorted((ROOT / "relay").rglob("*.c")):
         problems += problems_of(path, names)
     problems += tests_missing(names)
     for problem in problems:

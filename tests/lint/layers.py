@@ -1,80 +1,158 @@
 #!/usr/bin/python3
-"""Each library is known to one layer only, and the pure modules know of none.
+"""Each folder of relay/ uses only the folders below it, through their headers in include/, and the libraries it owns.
 
-What a file includes counts, and what it gets through the project's own headers.
+Also: no file-level circles but those of CIRCLES. A file uses another if it names a function that the other defines.
+`layers.py --circles [FOLDER]` prints the circles of a tree.
 """
-import fnmatch
+import collections
 import pathlib
 import re
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
-# Library header (pattern) -> the files of relay/ that may see it.
-OWNERS = {
-    "libpq-fe.h": ["pg*.c", "outbox*.c", "cmd_*.c"],
-    "librdkafka/*": ["kafka*.c"],
-    "event2/*": ["loop.c"],
-    "libconfig.h": ["config*.c"],
-    "jansson.h": ["json_text.c", "pages.c", "cmd_*.c"],
-    "systemd/*": ["daemon.c"],
+# Part -> the parts whose headers it may include besides its own: all of those below it.
+BELOW = {
+    "base": [],
+    "config": ["base"],
+    "core": ["base", "config"],
+    "postgres": ["base"],
+    "outbox": ["base", "config", "core", "postgres"],
+    "kafka": ["base", "config", "core"],
+    "http": ["base", "config", "core"],
+    "commands": ["base", "config", "core", "postgres", "outbox", "kafka", "http"],
 }
 
-PURE = ["engine.c", "engine_session.c", "engine_refused.c", "outbox_holds.c", "waker.c", "horizon.c", "writers.c", "batch.c", "event.c", "route.c", "template.c",
-        "headers.c", "verdict.c", "backoff.c", "units.c", "worker.c", "worker_source.c",
-        "spread.c", "shards.c", "histogram.c"]
-IMPURE = list(OWNERS) + ["loop.h", "clock.h", "time.h", "sys/time.h", "sys/socket.h", "unistd.h", "poll.h", "pthread.h"]
+# Library header -> the parts that may include it, or one file.
+LIBRARIES = {
+    "libpq-fe.h": ["postgres", "outbox", "commands"],
+    "librdkafka/": ["kafka"],
+    "event2/": ["base/loop.c"],
+    "libconfig.h": ["config"],
+    "jansson.h": ["base/json_text.c", "http", "commands"],
+    "systemd/": ["commands/run.c"],
+}
+
+# Modules that do no I/O and read no clock, so that the simulator and exhaustive tests can run them.
+PURE = ["core/*", "outbox/holds.c", "outbox/passing.c", "outbox/purging.c", "base/backoff.c", "base/units.c",
+        "base/histogram.c"]
+NOT_PURE = ["core/metrics.c", "core/process_metrics.c"]
+IMPURE = [*LIBRARIES, "base/loop.h", "base/clock.h", "time.h", "sys/time.h", "sys/socket.h", "unistd.h", "poll.h",
+          "pthread.h"]
+
+# Files that use each other, and why they are allowed to.
+CIRCLES = [
+    ["core/engine.c", "core/engine_refused.c", "core/engine_session.c"],
+    ["kafka/kafka.c", "kafka/refusal.c", "kafka/sink.c", "kafka/topic.c"],
+    ["outbox/claim.c", "outbox/examine.c", "outbox/fleet.c", "outbox/heartbeat.c", "outbox/holds.c",
+     "outbox/notified.c", "outbox/open.c", "outbox/outbox.c", "outbox/purge.c", "outbox/recover.c",
+     "outbox/refused.c", "outbox/verify.c"],
+    ["outbox/sql.c", "outbox/sql_values.c"],
+    ["postgres/dsn.c", "postgres/pg.c"],
+]
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
+COMMENT = re.compile(r"/\*.*?\*/", re.S)
+# A definition that other files can see: at the start of a line, and not static.
+DEFINED = re.compile(r"^(?!static\b)\w[\w\s\*]*?\b(\w+)\([^;{}]*\)\n\{", re.M)
 
 
-def includes(path):
-    return INCLUDE.findall(path.read_text())
+def place(path):
+    return str(path.relative_to(ROOT / "relay"))
 
 
-def project_header(name):
-    for folder in ("include", "relay"):
-        path = ROOT / folder / name
-        if path.exists():
-            return path
+def header(path, name):
+    for candidate in (path.parent / name, ROOT / "include" / name):
+        if candidate.exists():
+            return candidate
     return None
+
+
+def part_of(path):
+    """The part that a file of relay/ or include/ belongs to."""
+    return path.relative_to(ROOT).parts[1].removesuffix(".h")
 
 
 def reached(path):
     """Every header that path sees, with the way to it."""
-    seen = {}
-    todo = [(path, [])]
+    seen, todo = {}, [(path, [])]
     while todo:
         at, way = todo.pop()
-        for quote, name in includes(at):
+        for quote, name in INCLUDE.findall(at.read_text()):
             if name in seen:
                 continue
             seen[name] = way
-            header = project_header(name) if quote == '"' else None
-            if header:
-                todo.append((header, way + [name]))
+            found = header(at, name) if quote == '"' else None
+            if found:
+                todo.append((found, way + [name]))
     return seen
 
 
-def matches(name, patterns):
-    return any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
+def fits(where, patterns):
+    return any(where == p or where.startswith(p.rstrip("*") if p.endswith("*") else p + "/") for p in patterns)
 
 
-def problems_of(path):
+def wrong_layers(path):
+    for quote, name in INCLUDE.findall(path.read_text()):
+        found = header(path, name) if quote == '"' else None
+        if quote == '"' and not found:
+            yield f"{path.relative_to(ROOT)}: includes {name}, which is neither beside it nor in include/"
+        elif found and part_of(found) not in [part_of(path), *BELOW[part_of(path)]]:
+            yield f"{path.relative_to(ROOT)}: includes {name}; {part_of(path)} may not use {part_of(found)}"
+
+
+def wrong_libraries(path):
+    where = place(path)
+    pure = fits(where, PURE) and not fits(where, NOT_PURE)
     for name, way in sorted(reached(path).items()):
         through = " through " + ", ".join(way) if way else ""
-        if path.name in PURE and matches(name, IMPURE):
-            yield f"{path.relative_to(ROOT)}: is a pure module and includes {name}{through}"
-        for library, owners in OWNERS.items():
-            if fnmatch.fnmatch(name, library) and not matches(path.name, owners):
-                yield f"{path.relative_to(ROOT)}: includes {name}{through}; only {', '.join(owners)} may"
+        if pure and any(name.startswith(i) for i in IMPURE):
+            yield f"relay/{where}: is pure and includes {name}{through}"
+        for library, owners in LIBRARIES.items():
+            if name.startswith(library) and not fits(where, owners):
+                yield f"relay/{where}: includes {name}{through}; only {', '.join(owners)} may"
+
+
+def uses(files):
+    """File -> the files that define functions which it names."""
+    text = {f: COMMENT.sub("", f.read_text()) for f in files}
+    home = {name: f for f in files for name in DEFINED.findall(text[f])}
+    return {f: {home[w] for w in set(re.findall(r"\b\w+\b", text[f])) if w in home} - {f} for f in files}
+
+
+def reachable(edges, start):
+    seen, todo = set(), [start]
+    while todo:
+        for other in edges[todo.pop()] - seen:
+            seen.add(other)
+            todo.append(other)
+    return seen
+
+
+def circles(files):
+    """The groups of files each of which uses every other, directly or through others."""
+    edges = uses(files)
+    reach = {f: reachable(edges, f) for f in files}
+    groups = collections.defaultdict(list)
+    for f in files:
+        if f in reach[f]:
+            groups[frozenset(g for g in reach[f] if f in reach[g])].append(f)
+    return sorted(sorted(group) for group in groups)
 
 
 def main():
-    files = sorted((ROOT / "relay").glob("*.c"))
-    missing = set(PURE) - {f.name for f in files}
-    problems = [f"relay/{name}: a pure module by this lint, and not there" for name in sorted(missing)]
-    problems += [p for f in files for p in problems_of(f)]
+    if sys.argv[1:2] == ["--circles"]:
+        top = pathlib.Path(sys.argv[2] if len(sys.argv) > 2 else ROOT / "relay")
+        for group in circles(sorted(top.rglob("*.c"))):
+            print(f"{len(group)} files:", *(f.relative_to(top) for f in group))
+        return 0
+    files = sorted((ROOT / "relay").rglob("*.c"))
+    sources = files + sorted((ROOT / "relay").rglob("*.h")) + sorted((ROOT / "include").rglob("*.h"))
+    problems = [p for f in sources for p in wrong_layers(f)]
+    problems += [p for f in files for p in wrong_libraries(f)]
+    for group in ([place(f) for f in group] for group in circles(files)):
+        if group not in CIRCLES:
+            problems.append("files that use each other: " + ", ".join(group))
     for problem in problems:
         print(problem, file=sys.stderr)
     print(f"layers: {len(files)} files, {len(problems)} problems")

@@ -13,7 +13,7 @@ MENTIONED = re.compile(r"\b(?:outbox_relay|process)_[a-z_]+\b")
 
 def declared():
     """Name -> kind, from the table METRICS."""
-    source = (ROOT / "relay/metrics.c").read_text()
+    source = (ROOT / "relay/core/metrics.c").read_text()
     table = source[source.index("METRICS[] = {"):]
     return dict(ROW.findall(table[:table.index("\n};")]))
 
@@ -38,7 +38,7 @@ def expressions(path):
 def main():
     metrics = declared()
     if len(metrics) < 10:
-        sys.exit("metrics: the table in relay/metrics.c was not understood")
+        sys.exit("metrics: the table in relay/core/metrics.c was not understood")
     page = ROOT / "docs/operations.md"
     documented = DOCUMENTED.findall(page.read_text()) if page.exists() else []
     problems = [f"docs/operations.md: {name} is not documented" for name in metrics if name not in documented]

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Every option of relay/config_table.c is in docs/configuration.md and in conf/outbox-relay.conf, with the
+"""Every option of relay/config/table.c is in docs/configuration.md and in conf/outbox-relay.conf, with the
 same default, and nothing else is; every refused librdkafka property is documented too."""
 import pathlib
 import re
@@ -11,7 +11,7 @@ STRING = r'"(?:[^"\\]|\\.)*"'
 
 
 def read_table(text):
-    """The rows of config_table.c: path -> {field: text as in C}."""
+    """The rows of config/table.c: path -> {field: text as in C}."""
     rows = {}
     body = text[text.index("const struct option options[]"):]
     for row in re.findall(r"^    \{\n(.*?)^    \},", body, re.S | re.M):
@@ -104,11 +104,11 @@ def check_properties(source, docs):
 
 def main():
     root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parents[2])
-    rows = read_table((root / "relay/config_table.c").read_text())
+    rows = read_table((root / "relay/config/table.c").read_text())
     docs = (root / "docs/configuration.md").read_text()
     found = list(check_conf(rows, read_conf((root / "conf/outbox-relay.conf").read_text())))
     found += check_docs(rows, docs)
-    found += check_properties((root / "relay/config_property.c").read_text(), docs)
+    found += check_properties((root / "relay/config/property.c").read_text(), docs)
     print("\n".join(found) if found else f"options: {len(rows)} documented and in the sample")
     sys.exit(bool(found))
 

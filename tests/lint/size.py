@@ -29,7 +29,7 @@ def functions(path):
 
 
 def main():
-    files = sorted(p for folder in FOLDERS for p in (ROOT / folder).glob("*.[ch]"))
+    files = sorted(p for folder in FOLDERS for p in (ROOT / folder).rglob("*.[ch]"))
     found, problems = [], []
     for path in files:
         name = path.relative_to(ROOT)

@@ -3,7 +3,7 @@
  */
 #include "search.h"
 
-#include "xalloc.h"
+#include "base/xalloc.h"
 
 #include <assert.h>
 #include <stdlib.h>

@@ -1,12 +1,12 @@
 /*
- * fleet.c - which shards are a session's: what outbox_fleet.c does, with the real spread.c, on
+ * fleet.c - which shards are a session's: what outbox/fleet.c does, with the real spread.c, on
  * modelled locks
  */
 #include "sim.h"
 
 #include <string.h>
 
-enum { RIPE_US = 200 * MS, BLIND_US = 1500 * MS }; /* as in outbox_fleet.c */
+enum { RIPE_US = 200 * MS, BLIND_US = 1500 * MS }; /* as in outbox/fleet.c */
 
 static uint32_t bits_of(const struct shards *shards)
 {

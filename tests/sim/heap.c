@@ -6,7 +6,7 @@
  */
 #include "search.h"
 
-#include "xalloc.h"
+#include "base/xalloc.h"
 
 #include <assert.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /*
- * plant.h - the planted errors (plants.c): mistakes of the models that stand for mistakes of the
- * relay
+ * plant.h - the planted errors (base/failpoints.c): mistakes of the models that stand for mistakes
+ * of the relay
  */
 #ifndef OUTBOX_SIM_PLANT_H
 #define OUTBOX_SIM_PLANT_H

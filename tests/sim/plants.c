@@ -1,5 +1,5 @@
 /*
- * plants.c - the planted errors, and what finds each
+ * base/failpoints.c - the planted errors, and what finds each
  */
 #include "sim.h"
 

@@ -1,6 +1,6 @@
 /*
- * refused.c - what a session does when the database does not let a row go: what outbox_refused.c,
- * outbox_examine.c and outbox_recover.c do, with the real outbox_holds.c
+ * refused.c - what a session does when the database does not let a row go: what outbox/refused.c,
+ * outbox/examine.c and outbox/recover.c do, with the real outbox/holds.c
  *
  * A hold is of a row of the model, by its place there, and has no words.
  */

@@ -4,16 +4,16 @@
  * One thread, a virtual clock, and a list of what could happen next, from which a seed chooses. The
  * world is a database (database.c, locks.c, backend.c) behind a source (session.c, fleet.c), a
  * broker behind a sink (broker.c), and processes that each run a worker (process.c). schedule.c
- * chooses steps and faults; check.c knows what must be true. Planted errors (plants.c) are mistakes
- * of the models that stand for mistakes of the relay: the checker must find each.
+ * chooses steps and faults; check.c knows what must be true. Planted errors (base/failpoints.c) are
+ * mistakes of the models that stand for mistakes of the relay: the checker must find each.
  */
 #ifndef OUTBOX_SIM_H
 #define OUTBOX_SIM_H
 
-#include "outbox_holds.h"
+#include "core/spread.h"
+#include "core/worker.h"
+#include "outbox/holds.h"
 #include "plant.h"
-#include "spread.h"
-#include "worker.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -254,12 +254,12 @@ struct session {
 	uint64_t debt;
 	uint64_t ended_with; /* rows claimed when the connection was cut */
 	int64_t claimed_us;  /* when the batch's first rows were told */
-	/* As in outbox.c and outbox_fleet.c: */
+	/* As in outbox.c and outbox/fleet.c: */
 	bool in_transaction, rest_due, first_look, handed_over, at_once, abstains, keeps;
 	uint32_t before, taken;
 	int64_t free_since_us[SHARDS_SIM], looked_us;
 	int64_t beat_us;
-	/* As in outbox_refused.c: */
+	/* As in outbox/refused.c: */
 	bool dealing, aborting, withdrawn, narrow, guarded;
 	/* for planted errors */
 	int64_t last_claimed;

@@ -3,7 +3,7 @@
  */
 #include "search.h"
 
-#include "xalloc.h"
+#include "base/xalloc.h"
 
 #include <getopt.h>
 #include <stdio.h>

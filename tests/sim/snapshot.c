@@ -9,7 +9,7 @@
  */
 #include "search.h"
 
-#include "xalloc.h"
+#include "base/xalloc.h"
 
 #include <assert.h>
 #include <stddef.h>

@@ -4,8 +4,8 @@
 #ifndef OUTBOX_TESTS_ENGINE_WORLD_H
 #define OUTBOX_TESTS_ENGINE_WORLD_H
 
-#include "engine.h"
-#include "xalloc.h"
+#include "base/xalloc.h"
+#include "core/engine.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

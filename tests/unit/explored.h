@@ -5,7 +5,7 @@
 #ifndef OUTBOX_TESTS_EXPLORED_H
 #define OUTBOX_TESTS_EXPLORED_H
 
-#include "xalloc.h"
+#include "base/xalloc.h"
 
 #include <stdbool.h>
 #include <stddef.h>

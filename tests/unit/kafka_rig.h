@@ -7,8 +7,8 @@
 #ifndef OUTBOX_KAFKA_RIG_H
 #define OUTBOX_KAFKA_RIG_H
 
-#include "../../relay/kafka_internal.h"
-#include "xalloc.h"
+#include "base/xalloc.h"
+#include "kafka/internal.h"
 
 #include <librdkafka/rdkafka_mock.h>
 #include <setjmp.h>

@@ -4,9 +4,9 @@
 #ifndef PG_RIG_H
 #define PG_RIG_H
 
+#include "base/loop.h"
 #include "fake_postgres.h"
-#include "loop.h"
-#include "pg.h"
+#include "postgres/pg.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /*
  * test_adopt.c - what becomes of tables that other people have made
  */
-#include "adopt.h"
+#include "commands/adopt_plan.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /*
  * test_backoff.c - waits double up to a bound, and no two relays wait alike
  */
-#include "backoff.h"
+#include "base/backoff.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

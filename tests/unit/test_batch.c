@@ -4,7 +4,7 @@
 
 /* The module itself is included, so that its asserts are there whatever the build type. */
 #undef NDEBUG
-#include "../../relay/batch.c" /* NOLINT(bugprone-suspicious-include) */
+#include "../../relay/core/batch.c" /* NOLINT(bugprone-suspicious-include) */
 
 #include <setjmp.h>
 #include <signal.h>

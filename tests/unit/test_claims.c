@@ -1,7 +1,7 @@
 /*
  * test_claims.c - how many events to ask for, and how many asks to have under way
  */
-#include "claims.h"
+#include "core/claims.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

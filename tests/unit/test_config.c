@@ -1,7 +1,7 @@
 /*
  * test_config.c - the configuration: defaults, values from elsewhere, reload, the samples
  */
-#include "commands.h"
+#include "commands/commands.h"
 #include "config_files.h"
 
 #include <string.h>

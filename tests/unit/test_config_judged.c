@@ -1,7 +1,7 @@
 /*
  * test_config_judged.c - what the parts of the relay say of a configuration as the commands load it
  */
-#include "commands.h"
+#include "commands/commands.h"
 #include "config_files.h"
 #include "kafka.h"
 

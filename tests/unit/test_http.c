@@ -3,11 +3,11 @@
  *
  * The client blocks, so it runs on a thread of its own while the loop serves.
  */
-#include "clock.h"
-#include "http.h"
-#include "http_address.h"
-#include "loop.h"
-#include "xalloc.h"
+#include "base/clock.h"
+#include "base/loop.h"
+#include "base/xalloc.h"
+#include "http/address.h"
+#include "http/http.h"
 
 #include <poll.h>
 #include <pthread.h>

@@ -1,11 +1,11 @@
 /*
  * test_http_limits.c - what clients cannot take from the server: connections, time, descriptors
  */
-#include "clock.h"
-#include "http.h"
-#include "http_address.h"
-#include "loop.h"
-#include "xalloc.h"
+#include "base/clock.h"
+#include "base/loop.h"
+#include "base/xalloc.h"
+#include "http/address.h"
+#include "http/http.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 /*
  * test_http_request.c - what the head of a request asks for, and what is refused
  */
-#include "http_request.h"
+#include "http/request.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,8 +1,8 @@
 /*
  * test_json_text.c - what is UTF-8 stays, and what is not is replaced byte for byte
  */
-#include "json_text.h"
-#include "text.h"
+#include "base/json_text.h"
+#include "base/text.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /*
  * test_kafka_sink.c - the sink on the embedded broker, with the real loop
  */
-#include "clock.h"
+#include "base/clock.h"
 #include "kafka_rig.h"
 
 #include <arpa/inet.h>

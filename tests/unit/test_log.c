@@ -1,7 +1,7 @@
 /*
  * test_log.c - log lines as they arrive on stderr: levels, hostile text, length, one write a line
  */
-#include "log.h"
+#include "base/log.h"
 
 #include <errno.h>
 #include <fcntl.h>

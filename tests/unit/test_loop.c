@@ -2,8 +2,8 @@
  * test_loop.c - timers, descriptors and signals: order, replacing, and freeing from the own
  * callback
  */
-#include "clock.h"
-#include "loop.h"
+#include "base/clock.h"
+#include "base/loop.h"
 
 #include <errno.h>
 #include <setjmp.h>

@@ -1,9 +1,9 @@
 /*
  * test_magic.c - an object that is not what a callback takes it for ends the process with words
  */
-#include "log.h"
-#include "loop.h"
-#include "magic.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/magic.h"
 
 #include <setjmp.h>
 #include <signal.h>

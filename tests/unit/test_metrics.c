@@ -1,7 +1,7 @@
 /*
  * test_metrics.c - the exposition: what is printed, escaping, and promtool's opinion of it
  */
-#include "metrics.h"
+#include "core/metrics.h"
 
 #include <fcntl.h>
 #include <setjmp.h>

@@ -1,8 +1,8 @@
 /*
  * test_migrate.c - variables in the scripts are replaced where psql replaces them, and nowhere else
  */
-#include "migrate.h"
-#include "sql_files.h"
+#include "outbox/migrations.h"
+#include "outbox/sql_files.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,9 +1,9 @@
 /*
  * test_outbox_chunk.c - a claim's binary result as events, from results made by hand
  */
-#include "outbox_chunk.h"
-#include "pg.h"
-#include "xalloc.h"
+#include "base/xalloc.h"
+#include "outbox/chunk.h"
+#include "postgres/pg.h"
 
 #include <inttypes.h>
 #include <setjmp.h>

@@ -1,7 +1,7 @@
 /*
  * test_outbox_fingerprint.c - relays that put a row in different shards have different fingerprints
  */
-#include "outbox_sql.h"
+#include "outbox/sql.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

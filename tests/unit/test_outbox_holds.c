@@ -2,8 +2,8 @@
  * test_outbox_holds.c - rows that the database does not let go: what claims leave out, and when
  * they are tried again
  */
-#include "outbox_holds.h"
-#include "xalloc.h"
+#include "base/xalloc.h"
+#include "outbox/holds.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

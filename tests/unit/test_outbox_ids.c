@@ -1,8 +1,8 @@
 /*
  * test_outbox_ids.c - the events of a batch as Postgres array literals
  */
-#include "outbox_ids.h"
-#include "xalloc.h"
+#include "base/xalloc.h"
+#include "outbox/ids.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

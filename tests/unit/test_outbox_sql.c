@@ -2,9 +2,9 @@
  * test_outbox_sql.c - which tables are accepted, and what the statements must have whatever the
  * table's shape
  */
-#include "outbox_sql.h"
+#include "outbox/sql.h"
 
-#include "xalloc.h"
+#include "base/xalloc.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,9 +1,9 @@
 /*
  * test_outbox_table.c - which tables can be an outbox, and which partitions its shards
  */
-#include "outbox_table.h"
+#include "outbox/table.h"
 
-#include "shards.h"
+#include "base/shards.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /*
  * test_passing.c - which errors of the server pass, and for how long that is believed
  */
-#include "passing.h"
+#include "outbox/passing.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /*
  * test_pg_dsn.c - which connection strings cannot be right, and that no password is in the words
  */
-#include "pg_dsn.h"
+#include "postgres/dsn.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

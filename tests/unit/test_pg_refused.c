@@ -1,8 +1,8 @@
 /*
  * test_pg_refused.c - which failures to connect cannot be waited out, by what libpq says of them
  */
-#include "pg_dsn.h"
 #include "pg_rig.h"
+#include "postgres/dsn.h"
 
 #include <sys/resource.h>
 

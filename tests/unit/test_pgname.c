@@ -1,7 +1,7 @@
 /*
  * test_pgname.c - names of tables as the configuration writes them, and as SQL must get them
  */
-#include "pgname.h"
+#include "base/pgname.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

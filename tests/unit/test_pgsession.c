@@ -1,7 +1,7 @@
 /*
  * test_pgsession.c - the settings of a session: the user's own ones first, then ours
  */
-#include "pgsession.h"
+#include "postgres/settings.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

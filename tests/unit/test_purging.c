@@ -1,7 +1,7 @@
 /*
  * test_purging.c - rows that cannot be deleted are passed over, and all others are deleted
  */
-#include "purging.h"
+#include "outbox/purging.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

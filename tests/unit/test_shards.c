@@ -1,7 +1,7 @@
 /*
  * test_shards.c - which shards of how many
  */
-#include "shards.h"
+#include "base/shards.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

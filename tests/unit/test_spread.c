@@ -3,11 +3,11 @@
  *
  * In a round each relay looks at the locks once, in any order, takes and hands over. Explored are
  * all orders from all beginnings: after a bounded number of rounds the shards are spread fairly and
- * nobody moves any more. As in outbox_fleet.c a free shard is taken at once if it was handed over,
+ * nobody moves any more. As in outbox/fleet.c a free shard is taken at once if it was handed over,
  * by another relay, since the last look, and otherwise when it was free in the look before.
  */
+#include "core/spread.h"
 #include "explored.h"
-#include "spread.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

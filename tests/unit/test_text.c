@@ -1,8 +1,8 @@
 /*
  * test_text.c - text is cut between two characters
  */
-#include "error.h"
-#include "text.h"
+#include "base/error.h"
+#include "base/text.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

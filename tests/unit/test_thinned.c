@@ -1,7 +1,7 @@
 /*
  * test_thinned.c - what is written of a message that repeats, and what its next line says of it
  */
-#include "thinned.h"
+#include "base/thinned.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /*
  * test_units.c - durations and sizes: what parses, what does not, and the way back
  */
-#include "units.h"
+#include "base/units.h"
 
 #include <limits.h>
 #include <setjmp.h>

@@ -1,7 +1,7 @@
 /*
  * test_verdict.c - which errors are an event's own fault
  */
-#include "verdict.h"
+#include "core/verdict.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

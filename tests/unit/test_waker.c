@@ -7,8 +7,8 @@
  * to), rests as the waker says, and sleeps in the end. The poll interval, which is behind all of
  * this, is left out. Planted errors must be found.
  */
+#include "core/waker.h"
 #include "explored.h"
-#include "waker.h"
 #include "writer_masks.h"
 
 #include <setjmp.h>

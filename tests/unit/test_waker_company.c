@@ -8,8 +8,8 @@
  * that rings, or leave that to the next ring. Looks while lingering are one; see test_waker.c for
  * the rest. Planted errors must be found.
  */
+#include "core/waker.h"
 #include "explored.h"
-#include "waker.h"
 #include "writer_masks.h"
 
 #include <setjmp.h>

@@ -5,7 +5,7 @@ from harness.waiting import until
 
 OWNED = re.compile(r'outbox_relay_shard_owned\{shard="(\d+)"\}')
 
-# outbox_locks.h
+# outbox/locks.h
 LOCKS = ("SELECT pid, objid::int8 & 4095 FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND granted"
          " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
          " AND classid = %s::regclass AND objid::int8 >> 24 = 111 AND (objid::int8 >> 12) & 4095 = %s")

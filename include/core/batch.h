@@ -1,0 +1,53 @@
+/*
+ * batch.h - the events of one source transaction and what became of each
+ *
+ * Owns the chunks, keeps the counts, and is the only writer of event->state. Pure. A batch is
+ * attached while the transaction that claimed it is open, and detached once that transaction is
+ * gone: then its delivered events are settled by identity, and those never sent are forgotten.
+ */
+#ifndef OUTBOX_BATCH_H
+#define OUTBOX_BATCH_H
+
+#include "core/event.h"
+
+struct batch {
+	struct chunk *first, *last; /* owned */
+	struct chunk *cursor_chunk; /* the next event to send is cursor_chunk->events[cursor] */
+	size_t cursor;
+	size_t events;	    /* claimed in all */
+	size_t bytes;	    /* of all chunks */
+	size_t sent;	    /* handed to the sink, reported or not */
+	size_t outstanding; /* sent, no report yet */
+	size_t delivered;
+	size_t rejected;
+	size_t returned;
+};
+
+void batch_add(struct batch *batch, struct chunk *chunk);
+
+/* The next event to hand to the sink, or NULL. It stays the next until batch_sent or batch_reject.
+ */
+struct event *batch_next(const struct batch *batch);
+void batch_sent(struct batch *batch, struct event *event);
+
+/* A verdict on an event that was sent, or, for a reject, on the next one to be sent. */
+void batch_delivered(struct batch *batch, struct event *event);
+void batch_returned(struct batch *batch, struct event *event);
+void batch_reject(struct batch *batch, struct event *event, enum reject_reason reason,
+		  const char *why);
+
+/* Forgets what was never sent: the cursor moves to the end. */
+void batch_skip_unsent(struct batch *batch);
+
+/* Frees the chunks and zeroes everything. No event may be outstanding. */
+void batch_clear(struct batch *batch);
+
+/* Walks all events: for (e = batch_first(b, &it); e; e = batch_following(&it)). */
+struct batch_walk {
+	struct chunk *chunk;
+	size_t index;
+};
+struct event *batch_first(const struct batch *batch, struct batch_walk *walk);
+struct event *batch_following(struct batch_walk *walk);
+
+#endif

@@ -1,0 +1,50 @@
+/*
+ * claims.h - how many events to ask for, and how many asks to have under way
+ *
+ * A batch is filled by several claims. Two may be under way at once, so that the database goes from
+ * one to the next without waiting for us. Towards the end of a batch they get smaller: the database
+ * is idle from the last claim's answer until its events are acknowledged. Pure.
+ */
+#ifndef OUTBOX_CLAIMS_H
+#define OUTBOX_CLAIMS_H
+
+#include "core/source.h"
+
+struct claims_limits {
+	int64_t claim_rows, batch_rows, batch_bytes;
+};
+
+enum { CLAIMS_UNDER_WAY = 2 };
+
+struct claims {
+	int64_t asked[CLAIMS_UNDER_WAY]; /* rows of each ask under way, oldest first */
+	unsigned under_way;
+	bool dry;	     /* one came back short: there is nothing more for this batch */
+	int64_t most;	     /* rows of a claim, while one that fails is looked for; 0: no limit */
+	int64_t event_bytes; /* running average size of an event */
+};
+
+void claims_init(struct claims *claims);
+
+/* A batch begins (or the session was lost): no claim is under way. */
+void claims_begin(struct claims *claims);
+
+/* True if another claim should be sent for a batch that holds events and bytes by now. */
+bool claims_want(const struct claims *claims, const struct claims_limits *limits, size_t events,
+		 size_t bytes);
+
+/* Fills in claim->rows and claim->bytes of the next claim, and counts it as under way. */
+void claims_next(struct claims *claims, const struct claims_limits *limits, size_t events,
+		 size_t bytes, struct claim *claim);
+
+/* The oldest claim has been answered; full: with as many events as it had asked for. */
+void claims_answered(struct claims *claims, bool full);
+
+/* The oldest claim has failed at one of its events: ask for half as many. While that lasts, a
+ * batch is one claim, so that nothing else is lost with it; each success doubles the number. */
+void claims_failed(struct claims *claims);
+
+/* A batch holds so many events of so many bytes. */
+void claims_learn(struct claims *claims, size_t events, size_t bytes);
+
+#endif

@@ -1,0 +1,55 @@
+/*
+ * metrics.h - what the relay counts, and the Prometheus text of it
+ *
+ * Every metric stands once, in the table METRICS of metrics.c (name, kind, help, where it is read);
+ * the exposition and the lint that holds docs/operations.md to it come from there. Thread: loop
+ * only.
+ */
+#ifndef OUTBOX_METRICS_H
+#define OUTBOX_METRICS_H
+
+#include "base/histogram.h"
+#include "base/shards.h"
+#include "core/event.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum metrics_wakeup { WAKEUP_BELL, WAKEUP_POLL, WAKEUP_SWEEP, WAKEUPS };
+enum metrics_peer { PEER_DATABASE, PEER_KAFKA, PEERS };
+
+/* Counters of one topic; owned by struct metrics, the pointer holds for its life. At most
+ * METRICS_TOPICS_MAX topics have a record of their own, the rest share one labelled "other". */
+enum { METRICS_TOPICS_MAX = 1000 };
+struct topic_metrics {
+	char *name; /* owned */
+	uint64_t published;
+	uint64_t rejected[REJECT_REASONS];
+};
+
+struct metrics {
+	double depth;
+	double oldest_age_seconds;
+	struct topic_metrics **topics; /* owned */
+	size_t topics_count;
+	uint64_t retries[PEERS];
+	double parked_keys, dead_letters;
+	struct histogram latency, claim, publish, settle, batch_events;
+	struct shards shards;
+	bool connected[PEERS];
+	uint64_t wakeups[WAKEUPS];
+	const char *version, *librdkafka, *libpq; /* borrowed */
+};
+
+void metrics_init(struct metrics *metrics); /* zero, and the bounds of the histograms */
+void metrics_fini(struct metrics *metrics);
+
+/* The record of a topic, made at first use. Keep the pointer rather than asking per event. */
+struct topic_metrics *metrics_topic(struct metrics *metrics, struct slice name);
+
+/* The text exposition format 0.0.4 as one malloc'd string (the caller frees it); *len its length.
+ */
+char *metrics_print(const struct metrics *metrics, size_t *len);
+
+#endif

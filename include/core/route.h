@@ -1,0 +1,78 @@
+/*
+ * route.h - where an event goes: topic, key and headers by templates over its fields
+ *
+ * A template is text with ${field} in it ("$$" is a dollar sign). It is compiled once against the
+ * source's field names and then rendered per event. Pure: no I/O, no clock.
+ *
+ * A template that is exactly one ${field} yields that field's bytes without a copy, and NULL if it
+ * is NULL. In a longer template, or in a topic, a NULL field is a reject (REJECT_ROUTE). A key that
+ * is exactly one NULL field is a NULL key (the record then has no key); a header that is exactly
+ * one NULL field is left out.
+ */
+#ifndef OUTBOX_ROUTE_H
+#define OUTBOX_ROUTE_H
+
+#include "base/error.h"
+#include "base/slice.h"
+#include "config.h"
+#include "core/event.h"
+
+struct header {
+	struct slice name;
+	struct slice value; /* data == NULL: a header with a null value */
+};
+
+/* What a sink is asked to publish. Bytes are borrowed from the event or from the route's scratch
+ * space and hold until the next route_event on the same route (the payload as long as the event).
+ */
+struct message {
+	struct slice topic; /* also terminated by '\0' */
+	struct slice key;   /* data == NULL: no key */
+	struct slice value; /* data == NULL: tombstone */
+	const struct header *headers;
+	size_t header_count;
+};
+
+struct route;
+
+/* The column that a field stands for: that of a part, or the one of this name. NULL for what is no
+ * field: payload, headers, and a part that the table has no column for. */
+const char *route_column(const struct config_columns *columns, const char *field);
+
+/* Whether a value of an option of this group ("route.topic", "route.key", an item of
+ * "route.headers") is right as far as can be told without the table. */
+bool route_check(const char *option, const char *text, const struct config_columns *columns,
+		 struct error *err);
+
+/* So many different fields the templates may name. */
+enum { ROUTE_FIELDS_MAX = 32 };
+
+/* Whether the templates together name no more of them; also true when one does not parse. */
+bool route_check_fields(const char *topic, const char *key, const struct config_strings *headers,
+			struct error *err);
+
+/* Looks a field up by name; -1 if there is none. The source's. */
+typedef int (*route_field_fn)(const char *name, void *arg);
+
+/* Compiles the three templates. NULL and err when one does not parse, a field does not exist, a
+ * header has no name, or a topic without fields is not a legal name. */
+struct route *route_new(const char *topic, const char *key, const struct config_strings *headers,
+			route_field_fn field, void *arg, struct error *err);
+void route_free(struct route **route);
+
+/* Calls each(name, arg) for every distinct field the templates name, so that the source can fetch
+ * them. For use before fields are known; false and err if a template does not parse. */
+bool route_fields(const char *topic, const char *key, const struct config_strings *headers,
+		  void (*each)(const char *name, void *arg), void *arg, struct error *err);
+
+/* Routes one event. REJECT_NONE, or why this event can never be routed, with words in err. The
+ * event's own headers (JSON) come after the configured ones, in the order of the text. */
+enum reject_reason route_event(struct route *route, const struct event *event,
+			       struct message *message, struct error *err);
+
+/* Kafka's rule: 1 to 249 of [a-zA-Z0-9._-], not "." or "..".
+ * org.apache.kafka.common.internals.Topic. Names beginning with "__" are refused too: they are
+ * Kafka's own. */
+bool route_topic_is_legal(struct slice topic);
+
+#endif

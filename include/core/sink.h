@@ -1,0 +1,69 @@
+/*
+ * sink.h - where events go: a small table of functions
+ *
+ * Everything is asynchronous and on the loop thread. A sink never calls back from inside one of its
+ * own functions. The order of produce calls is the order of delivery per key. kafka/sink.c is the
+ * sink; the simulator has another.
+ */
+#ifndef OUTBOX_SINK_H
+#define OUTBOX_SINK_H
+
+#include "base/error.h"
+#include "core/event.h"
+#include "core/route.h"
+
+enum sink_answer {
+	SINK_TAKEN, /* a report will follow; the event's bytes are borrowed until then */
+	SINK_LATER, /* not now (topic not yet known, queue full): sink_events.writable tells when */
+	SINK_REFUSED /* can never be accepted: *reason and *err say why */
+};
+
+/* What a sink tells its owner. */
+struct sink_events {
+	/* The broker acknowledged it, as durable as acks=all makes it. */
+	void (*delivered)(void *owner, struct event *event);
+	/* The broker will never accept it. */
+	void (*rejected)(void *owner, struct event *event, enum reject_reason reason,
+			 const char *why);
+	/* The sink gave up on it without delivery; a broken() precedes or follows. */
+	void (*returned)(void *owner, struct event *event);
+	/* After SINK_LATER: worth another try. */
+	void (*writable)(void *owner);
+	/* The producer can no longer keep its promises (a fatal error, or an error of the
+	 * environment on an event). Every outstanding event will be reported; produce answers
+	 * SINK_LATER until rebuild() has been called and ready() told. why holds until the call
+	 * returns. */
+	void (*broken)(void *owner, const char *why);
+	/* Whether the peer can be reached has changed. */
+	void (*reachable)(void *owner, bool yes);
+	/* A rebuild has ended, or the sink is ready for the first time. */
+	void (*ready)(void *owner);
+};
+
+struct sink;
+
+struct sink_ops {
+	/* message is only read during the call, but message->value's bytes are borrowed until the
+	 * report. */
+	enum sink_answer (*produce)(struct sink *sink, struct event *event,
+				    const struct message *message, enum reject_reason *reason,
+				    struct error *err);
+	/* Throws the producer away and makes a new one. No event may be outstanding. */
+	void (*rebuild)(struct sink *sink);
+	/* Asks the peer something, so that its silence will be noticed. */
+	void (*probe)(struct sink *sink);
+	/* Takes back what the producer has, as if it were broken, and without saying so: every
+	 * outstanding event will be reported, and the peer may have those that are returned. */
+	void (*give_up)(struct sink *sink);
+};
+
+struct sink {
+	const struct sink_ops *ops;
+	const struct sink_events *events;
+	void *owner; /* passed back to events */
+	/* Why no event gets through at the moment, in words; "" or NULL: they do, or it is not
+	 * known. It changes between two calls from the loop only. */
+	const char *trouble;
+};
+
+#endif

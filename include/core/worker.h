@@ -1,0 +1,79 @@
+/*
+ * worker.h - a relay at work on its shards: carries out what the engine says, through a source and
+ * a sink
+ *
+ * Holds the batch, routes its events, counts. Everything it touches comes in as a table of
+ * functions, so that the simulator runs this very code. Thread: loop only.
+ */
+#ifndef OUTBOX_WORKER_H
+#define OUTBOX_WORKER_H
+
+#include "core/engine.h"
+#include "core/metrics.h"
+#include "core/route.h"
+#include "core/sink.h"
+#include "core/source.h"
+
+enum worker_timer { WORKER_TIMER_WAKE, WORKER_TIMER_STALL };
+
+/* Time, and the end. */
+struct worker_world {
+	int64_t (*monotonic_us)(void *arg);
+	int64_t (*realtime_us)(void *arg);
+	/* One-shot; a new setting replaces the old. Ends in worker_on_timer. */
+	void (*set_timer)(void *arg, enum worker_timer timer, int64_t after_us);
+	/* The worker has come to its end; failed: an event was rejected and the policy is to halt.
+	 */
+	void (*stopped)(void *arg, bool failed);
+	/* The engine has entered another state; may be NULL. */
+	void (*changed)(void *arg);
+	void *arg;
+};
+
+struct worker;
+
+/* Source, sink, route, metrics and world are borrowed and must outlive the worker. The caller
+ * passes worker_source_events and worker_sink_events, with the worker as owner, to source and sink.
+ */
+struct worker *worker_new(const struct engine_options *options, int64_t stall_us,
+			  const struct worker_world *world, struct metrics *metrics, uint64_t seed);
+void worker_free(struct worker **worker);
+void worker_attach(struct worker *worker, struct source *source, struct sink *sink,
+		   struct route *route);
+
+extern const struct source_events worker_source_events;
+extern const struct sink_events worker_sink_events;
+
+void worker_start(struct worker *worker);
+void worker_stop(struct worker *worker, bool now);
+void worker_on_timer(struct worker *worker, enum worker_timer timer);
+void worker_reload(struct worker *worker, const struct engine_options *options, int64_t stall_us);
+
+/* What /status, /healthz and /readyz tell. */
+struct worker_status {
+	const char *state;
+	int64_t floor;
+	size_t batch_events, outstanding;
+	uint64_t published;
+	bool working;	      /* claiming, publishing or at rest: all is well */
+	bool acquired;	      /* shards are ours */
+	bool abstains;	      /* none is ours for want of the sink */
+	const char *standby;  /* why none is ours though the database answers; "" if one is */
+	const char *obstacle; /* what keeps relays from shards until somebody acts; "": nothing */
+	/* What the database refuses; "" if nothing. Stopped: no event can be published meanwhile.
+	 */
+	const char *refusal;
+	bool stopped_by_refusal;
+	const char *lost_why; /* why there is no session with the database; "" if there is one */
+	size_t held_keys;     /* keys that wait behind an event that cannot be removed */
+	const struct shards *shards;
+	const char *trouble; /* why the sink gets no event through; "" if it does */
+	bool waiting;	     /* events wait */
+	int64_t idle_us;     /* since something last moved, or since events began to wait */
+	/* Since when the sink has taken nothing although it holds nothing: it waits for a topic.
+	 * Negative: it does not. */
+	int64_t blocked_us;
+};
+void worker_status(const struct worker *worker, struct worker_status *status);
+
+#endif

@@ -1,0 +1,74 @@
+/*
+ * locks.h - the advisory locks by which the relays of an outbox know each other
+ *
+ * pg_advisory_lock(key1, key2). Where nothing else is said, key1 is the oid of the outbox table (of
+ * the parent, should it be partitioned), key2 one of those below. A session that serves holds
+ *
+ * - one member lock, shared: "I am here, and my layout has so many shards". While it cannot reach
+ * the sink it is the lock of an abstainer instead: "I am here, and leave the shards to others";
+ * - one layout lock, shared. Its key1 is a fingerprint of all else that decides which shard a row
+ *   is in (outbox_sql_fingerprint);
+ * - the lock of each shard it owns, exclusively. The number of shards is part of the key.
+ *
+ * Relays of another layout, be it another number or another fingerprint, would put a key in another
+ * shard: nobody begins to work while one of them holds a shard lock.
+ *
+ * Layout 0 is that of relays without order (outbox.ordering = "none"): they hold its shard 0, all
+ * of them, shared.
+ *
+ * Any login may take any advisory lock. So only sessions that may be relays are counted. Member and
+ * layout locks have a salt, a number of no meaning: whoever finds a key occupied takes another one.
+ * A shard's lock cannot be had while another session holds it, and relays say who does.
+ */
+#ifndef OUTBOX_OUTBOX_LOCKS_H
+#define OUTBOX_OUTBOX_LOCKS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+	OUTBOX_LAYOUT_LOCK = 0x6c000000,
+	OUTBOX_ABSTAIN_LOCK = 0x6d000000,
+	OUTBOX_MEMBER_LOCK = 0x6e000000,
+	OUTBOX_SHARD_LOCK = 0x6f000000
+};
+
+enum { OUTBOX_SALTS = 1 << 12 };
+
+static inline int32_t outbox_member_lock(int shards, bool abstains, unsigned salt)
+{
+	return (abstains ? OUTBOX_ABSTAIN_LOCK : OUTBOX_MEMBER_LOCK) | (int32_t)salt << 12 | shards;
+}
+
+static inline int32_t outbox_layout_lock(unsigned salt)
+{
+	return OUTBOX_LAYOUT_LOCK | (int32_t)salt;
+}
+
+static inline int32_t outbox_shard_lock(int shards, int shard)
+{
+	return OUTBOX_SHARD_LOCK | shards << 12 | shard;
+}
+
+/* SQL: the locks of relays in this database, as (class, key, pid, mode, granted), among them the
+ * layout locks of other outboxes' relays. Two-key locks have objsubid 2 (manual: pg_locks). */
+#define OUTBOX_SQL_LOCKS(table)                                                                    \
+	"SELECT l.classid::int8 AS class, l.objid::int8 AS key, l.pid, l.mode, l.granted "         \
+	"FROM pg_catalog.pg_locks AS l WHERE l.locktype = 'advisory' AND l.objsubid = 2 "          \
+	"AND l.database = (SELECT oid FROM pg_catalog.pg_database "                                \
+	"WHERE datname = pg_catalog.current_database()) "                                          \
+	"AND (l.objid::int8 >> 24 = 108 "                                                          \
+	"OR (l.objid::int8 >> 24 BETWEEN 109 AND 111 AND l.classid = " table "))"
+
+/* SQL: whether session a of pg_stat_activity may be a relay of this outbox: its role may DELETE
+ * from it, or may become a role that may. A session that has just ended has no role. The session
+ * that asks is one, also when its right was revoked. */
+#define OUTBOX_SQL_MAY_RELAY(table)                                                                \
+	"coalesce(a.pid = pg_backend_pid() OR has_table_privilege(a.usesysid, " table              \
+	", 'DELETE') OR EXISTS (SELECT FROM "                                                      \
+	"pg_catalog.pg_class AS c WHERE c.oid = " table                                            \
+	" AND (pg_has_role(a.usesysid, c.relowner, 'MEMBER') "                                     \
+	"OR EXISTS (SELECT FROM aclexplode(c.relacl) AS x WHERE x.privilege_type = 'DELETE' "      \
+	"AND x.grantee <> 0 AND pg_has_role(a.usesysid, x.grantee, 'MEMBER')))), true)"
+
+#endif

@@ -1,0 +1,47 @@
+/*
+ * migrations.h - the scripts of sql/ with the names of one outbox filled in
+ *
+ * The scripts use psql's variables, :"name" for an identifier and :'name' for a string, so that
+ * psql can run them too. As in psql, nothing is replaced inside quotes, dollar quotes and comments.
+ * Pure.
+ */
+#ifndef OUTBOX_MIGRATE_H
+#define OUTBOX_MIGRATE_H
+
+#include "base/error.h"
+#include "base/pgname.h"
+
+#include <stdbool.h>
+
+struct migrate_target {
+	struct pgname outbox;
+	const char *id, *event_id; /* the columns */
+	const char *role;	   /* of the relay; NULL: as it is, at first outbox_relay */
+	bool mark;		   /* settle = "mark" */
+	/* How many a new table is to have, in digits; NULL: it is to be a plain one. */
+	const char *partitions;
+};
+
+/* One script ready to run; malloc'd. NULL and err if it names an unknown variable. */
+char *migrate_fill(const char *text, const struct migrate_target *target, struct error *err);
+
+/* "0003_bell.sql" -> 3; 0 for a file that is no migration. */
+int migrate_number(const char *name);
+
+/* The number of the newest migration in this binary. */
+int migrate_latest(void);
+
+/* The script that makes a new table in target->partitions partitions, to be run before the
+ * migrations; malloc'd. */
+char *migrate_partitions(const struct migrate_target *target, struct error *err);
+
+/* What must hold before anything of ours is made or changed, as a script that changes nothing;
+ * malloc'd. */
+char *migrate_guard(const struct migrate_target *target, struct error *err);
+
+/* All migrations as one script for another tool, or the uninstall script; malloc'd. before is SQL
+ * to run first, or NULL. */
+char *migrate_print(const struct migrate_target *target, const char *before, struct error *err);
+char *migrate_print_uninstall(const struct migrate_target *target, struct error *err);
+
+#endif

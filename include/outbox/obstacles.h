@@ -1,0 +1,129 @@
+/*
+ * obstacles.h - what in the catalog stops rows from being settled, as pieces of SQL
+ *
+ * They end `run` at its start and fail `check` and `migrate`. Each is a row of what and remedy, in
+ * words. What stops single rows only is in commands/warnings.c.
+ */
+#ifndef OUTBOX_OUTBOX_OBSTACLES_H
+#define OUTBOX_OUTBOX_OBSTACLES_H
+
+/* The oid of the type below all domains of the column a (pg_attribute). */
+#define OUTBOX_BASE_TYPE                                                                           \
+	"(WITH RECURSIVE base (oid, below) AS (SELECT t.oid, t.typbasetype FROM pg_type AS t"      \
+	" WHERE t.oid = a.atttypid UNION ALL SELECT t.oid, t.typbasetype FROM base"                \
+	" JOIN pg_type AS t ON t.oid = base.below) SELECT base.oid FROM base WHERE base.below = "  \
+	"0)"
+
+/* The outbox c (pg_class) and its partitions, as relid. pg_partition_tree would lock them. */
+#define OUTBOX_TREE                                                                                \
+	"(SELECT c.oid AS relid UNION SELECT h.inhrelid FROM pg_inherits AS h"                     \
+	" WHERE h.inhparent = c.oid)"
+
+/* Table k (pg_class) by its full name, whatever search_path is. */
+#define OUTBOX_NAME "format('%s.%I', k.relnamespace::regnamespace, k.relname)"
+
+/* Of the table k (pg_class) of that tree: "" or "has a partition public.p that ". */
+#define OUTBOX_MEMBER                                                                              \
+	"CASE WHEN k.oid = c.oid THEN '' ELSE format('has a partition %s that ',"                  \
+	" " OUTBOX_NAME ") END"
+
+/* The publications of table k, itself or through a table that it is a partition of, as p. The
+ * schemas of a publication are read from pg_depend: their catalog (oid 6237) came with
+ * PostgreSQL 15. pg_publication_tables would open, and so wait for, every published table. */
+#define OUTBOX_PUBLICATIONS                                                                        \
+	"(SELECT p.* FROM pg_publication AS p WHERE k.relpersistence = 'p' AND (p.puballtables"    \
+	" OR EXISTS (SELECT FROM (SELECT k.oid AS relid UNION"                                     \
+	"  SELECT an.relid::oid FROM pg_partition_ancestors(k.oid) AS an) AS self"                 \
+	"  JOIN pg_class AS s ON s.oid = self.relid WHERE EXISTS (SELECT FROM pg_publication_rel"  \
+	"  AS r WHERE r.prpubid = p.oid AND r.prrelid = s.oid)"                                    \
+	"  OR EXISTS (SELECT FROM pg_depend AS d JOIN pg_depend AS e ON e.classid = d.classid"     \
+	"   AND e.objid = d.objid WHERE d.classid = 6237::oid"                                     \
+	"   AND d.refclassid = 'pg_publication'::regclass AND d.refobjid = p.oid"                  \
+	"   AND e.refclassid = 'pg_namespace'::regclass AND e.refobjid = s.relnamespace))))"
+
+/* Whether PostgreSQL finds the old row for a subscriber (source: CheckCmdReplicaIdentity and
+ * RelationGetIndexList: a deferrable primary key does not count). */
+#define OUTBOX_REPLICA_IDENTITY                                                                    \
+	"(k.relreplident = 'f' OR EXISTS (SELECT FROM pg_index AS x WHERE x.indrelid = k.oid"      \
+	" AND CASE k.relreplident WHEN 'd' THEN x.indisprimary AND x.indimmediate"                 \
+	" WHEN 'i' THEN x.indisreplident ELSE false END))"
+
+/* A table k with rows whose replica identity is missing where the publication needs it. */
+#define OUTBOX_UNIDENTIFIED(condition, verb)                                                       \
+	"SELECT " OUTBOX_MEMBER " || format('is published by %I and has no replica identity, so"   \
+	" PostgreSQL refuses to " verb " its rows', p.pubname) AS what,"                           \
+	" format('give it a primary key, or run ALTER TABLE %s REPLICA IDENTITY FULL',"            \
+	"  " OUTBOX_NAME ") AS remedy"                                                             \
+	" FROM " OUTBOX_TREE " AS tree JOIN pg_class AS k ON k.oid = tree.relid"                   \
+	" CROSS JOIN LATERAL " OUTBOX_PUBLICATIONS " AS p WHERE k.relkind = 'r' AND " condition    \
+	" AND NOT " OUTBOX_REPLICA_IDENTITY
+
+/* A rule of an event ('2' UPDATE, '4' DELETE: enum CmdType). PostgreSQL refuses rules in a claim,
+ * which changes rows within WITH. */
+#define OUTBOX_RULED(event, verb)                                                                  \
+	"SELECT " OUTBOX_MEMBER " || format('has the rule %I ON " verb ", which PostgreSQL"        \
+	" refuses in a claim', r.rulename), format('run DROP RULE %I ON %s and use a trigger',"    \
+	" r.rulename, " OUTBOX_NAME ")"                                                            \
+	" FROM " OUTBOX_TREE " AS tree JOIN pg_class AS k ON k.oid = tree.relid"                   \
+	" JOIN pg_rewrite AS r ON r.ev_class = k.oid WHERE k.relkind = 'r'"                        \
+	" AND r.ev_type = '" event "' AND r.ev_enabled NOT IN ('D', 'R')"
+
+/* What stops every claim of the outbox c, however it settles. At most one row. */
+#define OUTBOX_OBSTACLE                                                                            \
+	"(SELECT u.what, u.remedy FROM ("                                                          \
+	"SELECT " OUTBOX_MEMBER " || 'lies in schema outbox_relay, which is the relay''s own'"     \
+	" AS what, 'move it with ALTER TABLE ... SET SCHEMA' AS remedy"                            \
+	" FROM " OUTBOX_TREE " AS tree JOIN pg_class AS k ON k.oid = tree.relid"                   \
+	" JOIN pg_namespace AS n ON n.oid = k.relnamespace WHERE n.nspname = 'outbox_relay'"       \
+	" UNION ALL SELECT " OUTBOX_MEMBER " || CASE k.relpersistence WHEN 't' THEN"               \
+	"  'is a temporary table' ELSE 'is UNLOGGED, so a crash of the server empties it' END,"    \
+	" CASE k.relpersistence WHEN 't' THEN 'name a permanent table in outbox.table'"            \
+	"  ELSE format('run ALTER TABLE %s SET LOGGED', " OUTBOX_NAME ") END"                      \
+	" FROM " OUTBOX_TREE " AS tree JOIN pg_class AS k ON k.oid = tree.relid"                   \
+	" WHERE k.relkind = 'r' AND k.relpersistence <> 'p'"                                       \
+	" UNION ALL " OUTBOX_RULED("4", "DELETE") " UNION ALL " OUTBOX_UNIDENTIFIED(               \
+	    "p.pubdelete", "DELETE") ") AS u LIMIT 1)"
+
+/* What makes published_at of table k useless, as a column a: a row would count as published when it
+ * is inserted, or could not be marked. Of domains the outermost default counts. A default of NULL
+ * is none. */
+#define OUTBOX_PUBLISHED_AT                                                                        \
+	"SELECT k.oid, concat_ws(' and '"                                                          \
+	", CASE WHEN " OUTBOX_BASE_TYPE " NOT IN ('timestamptz'::regtype, 'timestamp'::regtype)"   \
+	"  THEN format('is of type %s and not timestamptz', format_type(a.atttypid, NULL)) END"    \
+	", CASE WHEN a.attgenerated <> '' THEN format('is GENERATED AS (%s)', f.expr)"             \
+	"  WHEN f.expr !~ '^NULL(::|$)' THEN format('has the default %s', f.expr) END"             \
+	", CASE WHEN a.attnotnull OR f.not_null THEN 'is NOT NULL' END) AS faults,"                \
+	" format('run ALTER TABLE %s ', " OUTBOX_NAME ") ||"                                       \
+	" CASE WHEN " OUTBOX_BASE_TYPE " NOT IN ('timestamptz'::regtype, 'timestamp'::regtype)"    \
+	"  OR a.attgenerated <> '' THEN 'RENAME COLUMN published_at TO some_other_name and then"   \
+	" outbox-relay migrate, which adds its own'"                                               \
+	" ELSE concat_ws(', ', CASE WHEN f.expr !~ '^NULL(::|$)' THEN"                             \
+	"  'ALTER COLUMN published_at DROP DEFAULT' END"                                           \
+	" , CASE WHEN a.attnotnull THEN 'ALTER COLUMN published_at DROP NOT NULL' END"             \
+	" , CASE WHEN f.not_null OR (f.expr !~ '^NULL(::|$)' AND NOT a.atthasdef)"                 \
+	"  THEN 'ALTER COLUMN published_at TYPE timestamptz' END) ||"                              \
+	"  ', and then UPDATE the rows that are not published yet to published_at = NULL' END"     \
+	"  AS remedy"                                                                              \
+	" FROM " OUTBOX_TREE " AS tree JOIN pg_class AS k ON k.oid = tree.relid"                   \
+	" JOIN pg_attribute AS a ON a.attrelid = k.oid AND a.attname = 'published_at'"             \
+	"  AND a.attnum > 0 AND NOT a.attisdropped"                                                \
+	" CROSS JOIN LATERAL (WITH RECURSIVE base (level, oid) AS (SELECT 1, a.atttypid"           \
+	"  UNION ALL SELECT base.level + 1, t.typbasetype FROM base JOIN pg_type AS t"             \
+	"  ON t.oid = base.oid WHERE t.typbasetype <> 0)"                                          \
+	"  SELECT coalesce((SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef AS d"           \
+	"   WHERE d.adrelid = k.oid AND d.adnum = a.attnum),"                                      \
+	"   (array_agg(t.typdefault ORDER BY base.level) FILTER (WHERE t.typdefault"               \
+	"   IS NOT NULL))[1]) AS expr, bool_or(t.typnotnull) AS not_null"                          \
+	"  FROM base JOIN pg_type AS t ON t.oid = base.oid) AS f"
+
+/* What stops every claim of the outbox c that marks its rows. At most one row. */
+#define OUTBOX_MARK_OBSTACLE                                                                       \
+	"(SELECT u.what, u.remedy FROM ("                                                          \
+	"SELECT " OUTBOX_MEMBER " || 'has a column published_at that ' || f.faults AS what,"       \
+	" f.remedy FROM (" OUTBOX_PUBLISHED_AT ") AS f JOIN pg_class AS k ON k.oid = f.oid"        \
+	" WHERE f.faults <> ''"                                                                    \
+	" UNION ALL " OUTBOX_RULED("2", "UPDATE") " UNION ALL " OUTBOX_UNIDENTIFIED(               \
+	    "p.pubupdate", "UPDATE") ") AS u LIMIT 1)"
+
+#endif

@@ -1,0 +1,24 @@
+/*
+ * registry.h - what the relay's schema knows of the outbox, and whether `run` begins with
+ * it; `check` asks the same
+ */
+#ifndef OUTBOX_OUTBOX_REGISTRY_H
+#define OUTBOX_OUTBOX_REGISTRY_H
+
+#include "base/error.h"
+
+#include <libpq-fe.h>
+#include <stdbool.h>
+
+/* No row if the table is not known. $1 the table, $2 its id column, $3 whether rows are marked. The
+ * columns published_at (if $3) and $2 must be there. */
+extern const char outbox_registry[];
+
+/* The columns of its result. Lacks: the rights that are missing, "" if none. */
+enum { REGISTRY_BELL, REGISTRY_VERSION, REGISTRY_SETTLE, REGISTRY_USER, REGISTRY_LACKS };
+
+/* Whether the answer lets the relay begin; otherwise false and err: "what is wrong; what to do".
+ * table is for the words, mark what the configuration says. */
+bool outbox_registry_check(const PGresult *result, const char *table, bool mark, struct error *err);
+
+#endif

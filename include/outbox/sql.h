@@ -1,0 +1,159 @@
+/*
+ * sql.h - the statements of the outbox source, made to the table's shape
+ *
+ * Pure: text in, text out. Every statement's text is malloc'd and the caller's.
+ */
+#ifndef OUTBOX_OUTBOX_SQL_H
+#define OUTBOX_OUTBOX_SQL_H
+
+#include "base/error.h"
+#include "config.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Type oids as in pg_type.dat: they never change. */
+enum {
+	TYPE_BYTEA = 17,
+	TYPE_INT8 = 20,
+	TYPE_INT2 = 21,
+	TYPE_INT4 = 23,
+	TYPE_TEXT = 25,
+	TYPE_JSON = 114,
+	TYPE_VARCHAR = 1043,
+	TYPE_TIMESTAMP = 1114,
+	TYPE_TIMESTAMPTZ = 1184,
+	TYPE_UUID = 2950,
+	TYPE_JSONB = 3802
+};
+
+struct outbox_column {
+	char *name; /* owned; as in the catalog */
+	uint32_t type;
+};
+
+/* What tells that ids begin again: the sequence's last value, and the files of the sequence and of
+ * the leaf, which RESTART and TRUNCATE replace. */
+struct ids_seen {
+	int64_t last;		     /* DRAWN_UNKNOWN: nothing drawn, or no sequence */
+	int64_t sequence_file, file; /* 0: not known */
+	int64_t found;		     /* the highest id just below the floor; 0: none */
+};
+
+/* A table that holds rows: the outbox itself, or a partition of it. */
+struct outbox_leaf {
+	char *table; /* owned; quoted, with schema */
+	uint32_t oid;
+	int64_t rows; /* that the last claim took: outbox/claim.c's */
+	bool prepared;
+	struct ids_seen seen; /* by the last claim: outbox/claim.c's */
+};
+
+/* What the catalog says of the table, and what the configuration makes of it. */
+struct outbox_shape {
+	char *table; /* owned; quoted, with schema */
+	uint32_t oid, database, sequence /* 0: none */, bell /* 0: none */;
+	struct outbox_leaf *leaves; /* owned; in order of oid */
+	size_t leaf_count;
+	bool partitioned;
+	bool mark;
+	bool competing; /* others take rows of the same shards */
+	int hashed;	/* the shards that a hash of the key tells apart; 0: it need not */
+	size_t withhold_bytes;
+	struct outbox_column *columns; /* owned */
+	size_t column_count;
+	const struct config_columns *names; /* borrowed */
+	const char *const *fields;	    /* borrowed: column names to fetch, in order */
+	size_t field_count;
+	const char *const *keys; /* borrowed: the columns that the key is made of */
+	size_t key_count;
+};
+
+/* The columns of a claim's result. Cut, the same in every row: not NULL if more rows may be there
+ * than it took though it took fewer than asked. CUT_HELD (all are int4): rows were left behind
+ * because somebody else has locked them or one before them of their key; CUT_HELD_FULL: likewise,
+ * and there are as many as it was asked for, so that the next claim finds more. */
+enum { CUT_BYTES = 1, CUT_HELD = 2, CUT_HELD_FULL = 3 };
+/* Places (int4): how many rows the statement meant to take; the result has fewer if a trigger kept
+ * some. -1 in a row that came back unmarked. */
+enum {
+	CLAIM_ID,
+	CLAIM_CREATED,
+	CLAIM_PAYLOAD,
+	CLAIM_WITHHELD,
+	CLAIM_HEADERS,
+	CLAIM_CUT,
+	CLAIM_PLACES,
+	CLAIM_FIELDS
+};
+
+void outbox_shape_free(struct outbox_shape *shape);
+const struct outbox_column *outbox_shape_column(const struct outbox_shape *shape, const char *name);
+
+/* Whether every mapped column is there and of a type the relay can publish. */
+bool outbox_shape_check(const struct outbox_shape *shape, struct error *err);
+
+/* True if a field of this type is fetched in binary and made text by the relay. */
+bool outbox_type_is_native(uint32_t type);
+
+/* Statements on one leaf. Where shards are told apart by a hash, a last parameter of claims, gauges
+ * and what is left says which are meant, as int8[]. What is settled may be of any. "held" is an
+ * int8[] or NULL: rows of these keys, or of these ids where there is no order, are left out.
+ *
+ * The claim: $1 first id, $2 rows, $3 bytes, $4 held; fails at a row whose text is much longer than
+ * what is stored. Exact: takes any row, one at a time: $1 first id, $2 held. */
+char *outbox_sql_claim(const struct outbox_shape *shape, size_t leaf, bool exact);
+/* The row that an exact claim with these parameters would take, in the columns ROW_*; locks it. */
+char *outbox_sql_suspect(const struct outbox_shape *shape, size_t leaf);
+/* $1 int8[] ids, $2 text[] event ids: those that are still to be settled, in the columns ROW_*. */
+char *outbox_sql_still(const struct outbox_shape *shape, size_t leaf);
+enum { ROW_ID, ROW_IDENTITY, ROW_KEY };
+char *outbox_sql_settle(const struct outbox_shape *shape,
+			size_t leaf); /* $1 int8[] ids, $2 text[] event ids */
+/* $1, $2 as above, $3 text[] reasons, $4 text[] errors. extra: with the columns that have no place
+ * of their own in a dead letter; fails at a value that jsonb cannot hold. */
+char *outbox_sql_set_aside(const struct outbox_shape *shape, size_t leaf, bool extra);
+char *outbox_sql_gauges(const struct outbox_shape *shape, size_t leaf); /* $1 first id */
+char *outbox_sql_purge(const struct outbox_shape *shape, size_t leaf, int64_t retention_ms);
+
+/* $1 first id, $2 held: the next id. */
+char *outbox_sql_left(const struct outbox_shape *shape, size_t leaf);
+
+/* When session "a" of pg_stat_activity started, in microseconds; NULL of another role's. */
+#define OUTBOX_SQL_STARTED "(extract(epoch FROM a.backend_start) * 1000000)::int8"
+
+/* One row in the order of IDS_*. $1, $2: ids above the first, up to the second, are looked at. */
+char *outbox_sql_ids(const struct outbox_shape *shape, size_t leaf);
+enum { IDS_LAST, IDS_SEQUENCE_FILE, IDS_FILE, IDS_FOUND };
+/* The columns of outbox_sql_fleet: a row for each lock of a relay, and of each that another session
+ * (STRANGER: words, else NULL) holds or waits for on a key of ours. */
+enum {
+	FLEET_KEY,
+	FLEET_PID,
+	FLEET_PAUSED,
+	FLEET_SAME,
+	FLEET_STARTED,
+	FLEET_FINGERPRINT,
+	FLEET_STRANGER,
+	FLEET_HELD,
+	FLEET_EXCLUSIVE
+};
+
+/* Of what decides which shard a row is in, beside the number of shards. It is made of the
+ * statement's text: a version that would hash in another way has another one. */
+uint32_t outbox_sql_fingerprint(const struct outbox_shape *shape);
+
+/* Statements on the outbox as a whole. */
+char *outbox_sql_fleet(const struct outbox_shape *shape); /* see below */
+/* An int8 that may be NULL, and whether the table's name still means the same table. */
+char *outbox_sql_drawn(const struct outbox_shape *shape);
+char *outbox_sql_writers(const struct outbox_shape *shape); /* rows of virtualtransaction */
+char *outbox_sql_bell(const struct outbox_shape *shape);    /* $1 armed; outside a transaction */
+/* Inside one too. told: outside only, with a notification to the other relays. */
+char *outbox_sql_bell_off(const struct outbox_shape *shape, bool told);
+
+/* The gauges count so far; beyond it depth is an estimate. */
+enum { GAUGE_CAP = 10000, PURGE_ROWS = 5000 };
+
+#endif

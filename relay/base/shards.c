@@ -1,0 +1,37 @@
+/*
+ * shards.c - which shards of how many
+ */
+#include "base/shards.h"
+
+#include "base/xalloc.h"
+
+#include <stdio.h>
+#include <string.h>
+
+void shards_clear(struct shards *shards, int count)
+{
+	memset(shards, 0, sizeof(*shards));
+	shards->count = count;
+}
+
+int shards_owned(const struct shards *shards)
+{
+	int owned = 0;
+	for (int k = 0; k < shards->count; k++)
+		owned += shards->owned[k];
+	return owned;
+}
+
+char *shards_text(const struct shards *shards)
+{
+	size_t room = (size_t)shards->count * 5 + 3; /* "1023," */
+	char *text = xmalloc(room), *at = text;
+	*at++ = '{';
+	for (int k = 0; k < shards->count; k++)
+		if (shards->owned[k])
+			at += snprintf(at, room - (size_t)(at - text), "%s%d",
+				       at == text + 1 ? "" : ",", k);
+	*at++ = '}';
+	*at = '\0';
+	return text;
+}

@@ -1,0 +1,54 @@
+/*
+ * xalloc.c - allocation that aborts instead of failing
+ */
+#include "base/xalloc.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void *must(void *memory)
+{
+	static const char words[] = "outbox-relay: out of memory\n";
+
+	if (memory == NULL) {
+		/* No logging here: it might allocate. */
+		fwrite(words, 1, sizeof(words) - 1, stderr);
+		abort();
+	}
+	return memory;
+}
+
+/* malloc(0) may be NULL without being out of memory. */
+void *xmalloc(size_t size)
+{
+	return must(malloc(size ? size : 1));
+}
+
+void *xcalloc(size_t count, size_t size)
+{
+	return must(count && size ? calloc(count, size) : calloc(1, 1));
+}
+
+void *xrealloc(void *old, size_t size)
+{
+	return must(realloc(old, size ? size : 1));
+}
+
+char *xstrdup(const char *text)
+{
+	return must(strdup(text));
+}
+
+char *xasprintf(const char *format, ...)
+{
+	va_list args;
+	char *text;
+
+	va_start(args, format);
+	if (vasprintf(&text, format, args) < 0)
+		text = NULL;
+	va_end(args);
+	return must(text);
+}

@@ -1,0 +1,585 @@
+/*
+ * check_outbox.c - `check`: the relay's schema, the outbox table, its rights, ids, bell and
+ * vacuum
+ */
+#include "adopt.h"
+#include "check.h"
+#include "core/route.h"
+#include "outbox/migrations.h"
+#include "outbox/registry.h"
+#include "postgres/sync.h"
+#include "relays.h"
+#include "warnings.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#define MIGRATE "run `outbox-relay migrate`"
+#define LOCKED	"end the transaction that holds the lock, then check again"
+#define RIGHTS	"run `outbox-relay migrate` as the table's owner; it grants them to outbox_relay"
+
+/* The tables that hold rows: a partitioned one has partitions for that. */
+#define LEAVES                                                                                     \
+	"(SELECT c.oid::regclass AS leaf, c.reloptions,"                                           \
+	" CASE WHEN c.oid <> to_regclass($1) THEN c.oid::regclass::text END AS partition"          \
+	" FROM pg_class c WHERE c.relkind = 'r' AND (c.oid = to_regclass($1)"                      \
+	"  OR c.oid IN (SELECT relid FROM pg_partition_tree(to_regclass($1))))) AS leaves"
+
+struct subject {
+	struct check *check;
+	const struct config *config;
+	PGconn *conn;
+	struct adopt_table table;
+	char name[PGNAME_FULL_SIZE];  /* for SQL */
+	char shown[PGNAME_FULL_SIZE]; /* for people */
+};
+
+/* What to do after a query that failed. */
+static const char *remedy_of_failure(const char *usual)
+{
+	return strcmp(pgsync_sqlstate(), "55P03") == 0 ? LOCKED : usual;
+}
+
+/* A query whose parameters are the table and its id column; NULL after telling of an error. */
+static PGresult *ask(const struct subject *s, const char *what, const char *sql)
+{
+	const char *params[] = {s->name, s->config->outbox.columns.id};
+	struct error err;
+	PGresult *result = pgsync_query(s->conn, what, sql, 2, params, &err);
+
+	if (!result)
+		check_error(s->check, remedy_of_failure(RIGHTS), "%s", err.text);
+	return result;
+}
+
+/* What `run` refuses to begin without, in its words: "what is wrong; what to do". */
+static bool refuse(const struct subject *s, struct error *err)
+{
+	char *remedy = strstr(err->text, "; "), *next;
+
+	while (remedy && (next = strstr(remedy + 1, "; ")))
+		remedy = next;
+	if (remedy)
+		*remedy = '\0';
+	check_error(s->check, remedy ? remedy + 2 : MIGRATE, "%s", err->text);
+	return false;
+}
+
+static bool check_schema(const struct subject *s)
+{
+	/* By the catalog: to_regclass fails on a schema that one may not use. */
+	static const char SQL[] =
+	    "SELECT count(*) > 0 AS present, coalesce(bool_and(has_schema_privilege(n.oid, 'USAGE')"
+	    " AND has_table_privilege(c.oid, 'SELECT')), false) AS readable, $1::text, $2::text"
+	    " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+	    " WHERE n.nspname = 'outbox_relay' AND c.relname IN ('schema_version', 'outboxes')";
+	PGresult *result = ask(s, "looking for the relay's schema", SQL);
+	bool readable = result && pgsync_bool(result, 0, "readable");
+	int version;
+
+	if (result && !pgsync_bool(result, 0, "present"))
+		check_error(s->check, MIGRATE, "the relay's schema outbox_relay does not exist");
+	else if (result && !readable)
+		check_error(s->check, RIGHTS, "this role may not read the schema outbox_relay");
+	PQclear(result);
+	if (!readable)
+		return false;
+	result = ask(s, "reading the schema version",
+		     "SELECT coalesce(max(version), 0) AS version, $1::text, $2::text"
+		     " FROM outbox_relay.schema_version");
+	if (!result)
+		return false;
+	version = (int)pgsync_number(result, 0, "version");
+	PQclear(result);
+	if (version < migrate_latest())
+		check_error(s->check, MIGRATE, "schema version is %d, this relay needs %d", version,
+			    migrate_latest());
+	else if (version > migrate_latest())
+		check_warn(s->check, "use the outbox-relay that made it",
+			   "schema version is %d, this relay knows %d", version, migrate_latest());
+	else
+		check_ok(s->check, "schema version is %d", version);
+	return version >= migrate_latest();
+}
+
+static bool check_table(struct subject *s)
+{
+	struct error err;
+
+	if (!adopt_table_read(s->conn, &s->table, &err)) {
+		check_error(s->check,
+			    remedy_of_failure("GRANT USAGE ON its SCHEMA to the relay's role"),
+			    "table %s was not checked: %s", s->shown, err.text);
+		return false;
+	}
+	if (!s->table.exists) {
+		check_error(s->check, "create it with `outbox-relay migrate`, or mend outbox.table",
+			    "table %s does not exist", s->shown);
+		return false;
+	}
+	return outbox_table_check(&s->table.outbox, s->shown,
+				  s->config->outbox.settle == SETTLE_MARK, &err) ||
+	       refuse(s, &err);
+}
+
+/* Whether its partitions can be its shards. */
+static void check_partitions(const struct subject *s)
+{
+	struct error err;
+
+	if (!outbox_partitions_check(&s->table.outbox, s->config, s->shown, &err))
+		refuse(s, &err);
+	else if (s->config->outbox.ordering != ORDERING_NONE)
+		check_ok(s->check, "each of the %d partitions of table %s is a shard",
+			 s->table.outbox.partitions, s->shown);
+}
+
+static const struct adopt_column *column_of(const struct subject *s, const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < s->table.facts.count; i++) {
+		if (strcmp(s->table.facts.columns[i].name, name) == 0)
+			return &s->table.facts.columns[i];
+	}
+	return NULL;
+}
+
+/* Only where the relay does something with the value besides making text of it. */
+static bool type_matters(enum adopt_role role)
+{
+	return role == ADOPT_ID || role == ADOPT_PAYLOAD || role == ADOPT_HEADERS ||
+	       role == ADOPT_CREATED_AT;
+}
+
+static bool check_column(const struct subject *s, enum adopt_role role)
+{
+	const char *name = adopt_configured(&s->config->outbox.columns, role);
+	const struct adopt_column *column = column_of(s, name);
+
+	if (!*name)
+		return true;
+	if (!column) {
+		check_error(s->check,
+			    "name the right one in outbox.columns, or see `outbox-relay migrate "
+			    "--adopt`",
+			    "table %s has no column %s (outbox.columns.%s)", s->shown, name,
+			    adopt_role_name(role));
+		return false;
+	}
+	if (!type_matters(role) || adopt_type_fits(role, column->type))
+		return true;
+	check_error(s->check,
+		    "name another one in outbox.columns, or see `outbox-relay migrate --adopt`",
+		    "column %s (outbox.columns.%s) is of type %s and must be %s", name,
+		    adopt_role_name(role), column->type, adopt_types(role));
+	return false;
+}
+
+static void check_field(const char *field, void *arg)
+{
+	const struct subject *s = arg;
+
+	if (!column_of(s, route_column(&s->config->outbox.columns, field)))
+		check_error(s->check, "mend the template, or add the column",
+			    "route names ${%s}, and table %s has no such column", field, s->shown);
+}
+
+static void check_route(struct subject *s)
+{
+	struct error err;
+
+	/* False it cannot be: the templates were looked at when the file was read. */
+	route_fields(s->config->route.topic, s->config->route.key, &s->config->route.headers,
+		     check_field, s, &err);
+}
+
+static bool check_columns(const struct subject *s)
+{
+	bool good = true;
+	int role;
+
+	for (role = 0; role < ADOPT_ROLES; role++)
+		good = check_column(s, (enum adopt_role)role) && good;
+	if (s->config->outbox.settle == SETTLE_MARK && !column_of(s, "published_at")) {
+		check_error(s->check, MIGRATE,
+			    "table %s has no column published_at, which settle = \"mark\" needs",
+			    s->shown);
+		good = false;
+	}
+	if (good)
+		check_ok(s->check, "table %s has all columns", s->shown);
+	return good;
+}
+
+/* Nothing is lost by a NULL in them, but promises hang on them. */
+static void check_nullable(const struct subject *s)
+{
+	static const char SQL[] =
+	    "SELECT attname = $2 AS identity, attname FROM pg_attribute"
+	    " WHERE attrelid = to_regclass($1) AND attname IN ($2, $3) AND NOT attnotnull"
+	    " ORDER BY attnum";
+	const struct config_columns *columns = &s->config->outbox.columns;
+	const char *params[] = {s->name, columns->event_id, columns->aggregate_id};
+	struct error err;
+	PGresult *result = pgsync_query(s->conn, "looking for NULLs", SQL, 3, params, &err);
+	int row;
+
+	if (!result)
+		check_error(s->check, remedy_of_failure(RIGHTS), "%s", err.text);
+	for (row = 0; result && row < PQntuples(result); row++)
+		check_warn(s->check, "ALTER TABLE ... ALTER COLUMN ... SET NOT NULL",
+			   "column %s of %s may be NULL; an event without it has no %s",
+			   pgsync_text(result, row, "attname"), s->shown,
+			   pgsync_bool(result, row, "identity")
+			       ? "identity, by which consumers drop repeats"
+			       : "key, and so no order");
+	PQclear(result);
+}
+
+static bool check_table_rights(const struct subject *s)
+{
+	/* On every leaf, as partitions are claimed from one by one. */
+	static const char SQL[] =
+	    "SELECT string_agg(missing || CASE WHEN leaf = to_regclass($1) THEN '' ELSE ' on ' ||"
+	    " leaf::text END, ', ' ORDER BY leaf, missing) AS missing, $2::text,"
+	    " bool_or(row_security_active(leaf)) AS filtered,"
+	    " bool_or(row_security_active(leaf) AND NOT EXISTS (SELECT FROM pg_policy p, unnest("
+	    "  p.polroles) AS r (id) WHERE p.polrelid = leaf AND p.polpermissive"
+	    "  AND (r.id = 0 OR pg_has_role(r.id, 'USAGE')))) AS hidden FROM ("
+	    "  SELECT to_regclass($1) AS leaf"
+	    "  UNION SELECT relid FROM pg_partition_tree(to_regclass($1))) AS leaves"
+	    " LEFT JOIN LATERAL (VALUES"
+	    "  (has_table_privilege(leaf, 'SELECT'), 'SELECT'),"
+	    "  (has_table_privilege(leaf, 'DELETE'), 'DELETE'),"
+	    "  (has_any_column_privilege(leaf, 'UPDATE'), 'UPDATE')) AS v (has, missing)"
+	    " ON NOT has";
+	PGresult *result = ask(s, "looking at rights on the table", SQL);
+	bool good = true;
+
+	if (result && pgsync_text(result, 0, "missing")) {
+		check_error(s->check, RIGHTS, "this role lacks rights on %s: %s", s->shown,
+			    pgsync_text(result, 0, "missing"));
+		good = false;
+	}
+	if (result && pgsync_bool(result, 0, "hidden")) {
+		check_error(s->check,
+			    "ALTER ROLE ... BYPASSRLS, or add a policy that shows it all rows",
+			    "row level security hides all rows of %s from this role", s->shown);
+		good = false;
+	} else if (result && pgsync_bool(result, 0, "filtered")) {
+		check_warn(s->check,
+			   "see that a policy lets it SELECT, UPDATE and DELETE all rows, or ALTER "
+			   "ROLE ... BYPASSRLS",
+			   "row level security decides which rows of %s this role sees; what it "
+			   "hides is never published",
+			   s->shown);
+		good = false;
+	}
+	PQclear(result);
+	return good;
+}
+
+static bool check_registry(const struct subject *s)
+{
+	bool mark = s->config->outbox.settle == SETTLE_MARK, good;
+	const char *params[] = {s->name, s->config->outbox.columns.id, mark ? "true" : "false"};
+	struct error err;
+	PGresult *result = pgsync_query(s->conn, "asking the relay's schema for the table",
+					outbox_registry, 3, params, &err);
+
+	if (!result) {
+		check_error(s->check, remedy_of_failure(RIGHTS), "%s", err.text);
+		return false;
+	}
+	good = outbox_registry_check(result, s->shown, mark, &err);
+	PQclear(result);
+	return good || refuse(s, &err);
+}
+
+static void check_rights(const struct subject *s, bool whole)
+{
+	bool table = check_table_rights(s);
+
+	/* The question names columns. */
+	if (whole && check_registry(s) && table)
+		check_ok(s->check, "this role has the rights it needs");
+}
+
+static void check_sequence(const struct subject *s)
+{
+	static const char SQL[] =
+	    "SELECT s.seqcache, s.seqincrement, s.seqcycle,"
+	    " s.seqrelid::regclass::text AS name FROM pg_sequence s WHERE s.seqrelid IN ("
+	    "  SELECT pg_get_serial_sequence($1, $2)::regclass"
+	    "  UNION SELECT d.refobjid FROM pg_attribute a"
+	    "   JOIN pg_attrdef ad ON ad.adrelid = a.attrelid AND ad.adnum = a.attnum"
+	    "   JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = ad.oid"
+	    "   WHERE a.attrelid = to_regclass($1) AND a.attname = $2"
+	    "    AND d.refclassid = 'pg_class'::regclass)";
+	PGresult *result = ask(s, "looking at the sequence of ids", SQL);
+	const char *name;
+
+	if (!result)
+		return;
+	if (PQntuples(result) == 0) {
+		check_warn(s->check,
+			   "make the column an identity, or see `outbox-relay migrate --adopt`",
+			   "ids do not come from a sequence of the database; with ids from the "
+			   "application there is no order to keep");
+		PQclear(result);
+		return;
+	}
+	name = pgsync_text(result, 0, "name");
+	if (pgsync_number(result, 0, "seqcache") != 1)
+		check_error(s->check, "ALTER SEQUENCE ... CACHE 1 (for an identity too)",
+			    "sequence %s has CACHE %" PRId64 "; sessions then give early ids to "
+			    "late events, and order is lost",
+			    name, pgsync_number(result, 0, "seqcache"));
+	else if (pgsync_number(result, 0, "seqincrement") < 0 || pgsync_bool(result, 0, "seqcycle"))
+		check_error(s->check, "ALTER SEQUENCE ... INCREMENT 1 NO CYCLE",
+			    "sequence %s does not only ascend", name);
+	else if (pgsync_number(result, 0, "seqincrement") != 1)
+		check_warn(s->check,
+			   "see that no application gives ids of its own from blocks (Hibernate's "
+			   "pooled optimizer does)",
+			   "sequence %s has INCREMENT %" PRId64, name,
+			   pgsync_number(result, 0, "seqincrement"));
+	else
+		check_ok(s->check, "ids come from sequence %s, one by one", name);
+	PQclear(result);
+}
+
+static void check_warnings(const struct subject *s)
+{
+	bool mark = s->config->outbox.settle == SETTLE_MARK;
+	struct error err;
+	PGresult *result = warnings_read(s->conn, s->name, &s->config->outbox.columns, mark, &err);
+
+	if (!result)
+		check_error(s->check, remedy_of_failure(RIGHTS), "%s", err.text);
+	for (int row = 0; result && row < PQntuples(result); row++)
+		check_warn(s->check, pgsync_text(result, row, "remedy"), "%s",
+			   pgsync_text(result, row, "what"));
+	if (result && PQntuples(result) == 0)
+		check_ok(s->check, "nothing stops rows of %s from being settled", s->shown);
+	PQclear(result);
+}
+
+/* Whether the claims of a leaf find one. */
+static bool check_index_of(const struct subject *s, const PGresult *result, int row)
+{
+	bool mark = s->config->outbox.settle == SETTLE_MARK;
+	const char *id = s->config->outbox.columns.id;
+	const char *leaf = pgsync_text(result, row, "partition");
+
+	if (pgsync_bool(result, row, mark ? "waiting" : "whole"))
+		return true;
+	if (mark)
+		check_error(s->check, MIGRATE,
+			    "no index on %s (%s) WHERE published_at IS NULL; every claim would "
+			    "walk over what is published already",
+			    leaf ? leaf : s->shown, id);
+	else
+		check_error(s->check, "CREATE UNIQUE INDEX CONCURRENTLY one",
+			    "no index on %s leads with %s; every claim would read the whole table",
+			    leaf ? leaf : s->shown, id);
+	return false;
+}
+
+static void check_index(const struct subject *s)
+{
+	static const char SQL[] =
+	    "SELECT partition, coalesce(whole, false) AS whole, coalesce(waiting, false) AS waiting"
+	    " FROM " LEAVES " LEFT JOIN LATERAL (SELECT bool_or(i.indpred IS NULL) AS whole,"
+	    "  bool_or(pg_get_expr(i.indpred, i.indrelid) = '(published_at IS NULL)') AS waiting"
+	    "  FROM pg_index i JOIN pg_attribute a"
+	    "   ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]"
+	    "  JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_am m ON m.oid = x.relam"
+	    "  WHERE i.indrelid = leaf AND a.attname = $2 AND i.indisvalid"
+	    "   AND m.amname = 'btree') AS has ON true ORDER BY leaf";
+	PGresult *result = ask(s, "looking at indexes", SQL);
+	bool good = true;
+	int row;
+
+	for (row = 0; result && row < PQntuples(result); row++)
+		good = check_index_of(s, result, row) && good;
+	if (result && good)
+		check_ok(s->check, "an index leads with %s", s->config->outbox.columns.id);
+	PQclear(result);
+}
+
+static void judge_bell(const struct subject *s, const PGresult *result)
+{
+	const char *enabled = pgsync_text(result, 0, "tgenabled");
+
+	if (!pgsync_bool(result, 0, "has_bell"))
+		check_warn(s->check, MIGRATE,
+			   "there is no bell for %s; events are only seen every poll_interval",
+			   s->shown);
+	else if (!enabled)
+		check_warn(s->check, MIGRATE,
+			   "table %s has no trigger outbox_relay_bell; events are only seen every "
+			   "poll_interval",
+			   s->shown);
+	else if (*enabled == 'D' || *enabled == 'R')
+		check_warn(s->check, "ALTER TABLE ... ENABLE TRIGGER outbox_relay_bell",
+			   "trigger outbox_relay_bell on %s is %s; events are only seen every "
+			   "poll_interval",
+			   s->shown, *enabled == 'D' ? "disabled" : "enabled for replication only");
+	else
+		check_ok(s->check, "the bell of %s is in place", s->shown);
+	/* Not our right but the applications': without it their INSERTs fail. */
+	if (enabled && *enabled != 'D' && pgsync_bool(result, 0, "has_bell") &&
+	    !pgsync_bool(result, 0, "public"))
+		check_error(s->check, MIGRATE,
+			    "not everybody may read the bell of %s; inserts into the table fail",
+			    s->shown);
+}
+
+static void check_bell(const struct subject *s)
+{
+	static const char SQL[] =
+	    "SELECT t.tgenabled, b.oid IS NOT NULL AS has_bell, $2::text,"
+	    " EXISTS (SELECT FROM aclexplode(b.relacl) a WHERE a.grantee = 0"
+	    "  AND a.privilege_type = 'SELECT') AS public"
+	    " FROM (SELECT to_regclass($1) AS box) AS x"
+	    " LEFT JOIN outbox_relay.outboxes o ON o.outbox = x.box"
+	    " LEFT JOIN pg_class b ON b.oid = o.bell"
+	    " LEFT JOIN pg_trigger t ON t.tgrelid = x.box AND t.tgname = 'outbox_relay_bell'";
+	PGresult *result = ask(s, "looking at the bell", SQL);
+
+	if (result)
+		judge_bell(s, result);
+	PQclear(result);
+}
+
+static bool check_vacuum_of(const struct subject *s, const PGresult *result, int row)
+{
+	const char *leaf = pgsync_text(result, row, "partition");
+
+	if (pgsync_bool(result, row, "off"))
+		check_error(s->check, "ALTER TABLE ... RESET (autovacuum_enabled)",
+			    "autovacuum is off for %s; published rows are never cleaned up",
+			    leaf ? leaf : s->shown);
+	else if (!pgsync_bool(result, row, "tuned"))
+		check_warn(s->check, MIGRATE,
+			   "autovacuum of %s waits for a share of the table; claims slow down with "
+			   "dead rows",
+			   leaf ? leaf : s->shown);
+	else
+		return true;
+	return false;
+}
+
+static void check_vacuum(const struct subject *s)
+{
+	static const char SQL[] =
+	    "SELECT partition, coalesce(o.off, false) AS off,"
+	    " coalesce(o.scale, false) AS tuned, $2::text FROM " LEAVES " LEFT JOIN LATERAL ("
+	    "  SELECT bool_or(option_name = 'autovacuum_enabled' AND NOT option_value::bool) AS "
+	    "off,"
+	    "   bool_or(option_name = 'autovacuum_vacuum_scale_factor'"
+	    "    AND option_value::float8 <= 0.02) AS scale"
+	    "  FROM pg_options_to_table(leaves.reloptions)) AS o ON true ORDER BY leaf";
+	PGresult *result = ask(s, "looking at vacuum settings", SQL);
+	bool good = true;
+	int row;
+
+	for (row = 0; result && row < PQntuples(result); row++)
+		good = check_vacuum_of(s, result, row) && good;
+	if (result && good)
+		check_ok(s->check, "autovacuum comes often enough to %s", s->shown);
+	PQclear(result);
+}
+
+/* Somebody may have forgotten it. */
+static void check_pause(const struct subject *s)
+{
+	static const char SQL[] = "SELECT $2::text FROM outbox_relay.outboxes"
+				  " WHERE outbox = to_regclass($1) AND paused";
+	PGresult *result = ask(s, "looking for a pause", SQL);
+
+	if (result && PQntuples(result) > 0)
+		check_warn(s->check, "`outbox-relay resume` ends it",
+			   "outbox %s is paused; no relay publishes its events", s->shown);
+	PQclear(result);
+}
+
+static bool has_our_shards(const struct subject *s, const json_t *session)
+{
+	const struct config *config = s->config;
+	json_int_t shards = s->table.outbox.partitions > 0 ? s->table.outbox.partitions
+							   : (json_int_t)config->outbox.shards;
+
+	if (config->outbox.ordering == ORDERING_NONE)
+		shards = 0;
+	return json_array_size(json_object_get(session, "shards")) > 0 &&
+	       json_integer_value(json_object_get(session, "layout")) == shards;
+}
+
+/* Relays wait for the end of such a session. */
+static void check_strangers(const struct subject *s)
+{
+	json_t *relays, *strangers;
+	const json_t *session;
+	struct error err;
+	size_t i;
+
+	if (!fleet_read_all(s->conn, s->name, &relays, &strangers, &err)) {
+		check_error(s->check, "see the server's words", "%s", err.text);
+		return;
+	}
+	json_array_foreach(strangers, i, session)
+	{
+		const char *role = json_string_value(json_object_get(session, "role"));
+		json_int_t pid = json_integer_value(json_object_get(session, "pid"));
+
+		if (has_our_shards(s, session))
+			check_warn(s->check,
+				   "end it: pg_terminate_backend, or ROLLBACK PREPARED where the "
+				   "session is 0",
+				   "session %" JSON_INTEGER_FORMAT " (role %s) is no relay and has "
+				   "the lock of shards of %s, whose events wait",
+				   pid, role ? role : "unknown", s->shown);
+	}
+	json_decref(relays);
+	json_decref(strangers);
+}
+
+void check_outbox(struct check *check, const struct config *config, PGconn *conn)
+{
+	struct subject s = {.check = check, .config = config, .conn = conn};
+	struct error err;
+	bool migrated;
+
+	if (!pgname_parse(config->outbox.table, &s.table.facts.table, &err)) {
+		check_error(check, "mend outbox.table", "%s", err.text);
+		return;
+	}
+	pgname_print(&s.table.facts.table, s.name);
+	pgname_show(&s.table.facts.table, s.shown);
+	migrated = check_schema(&s);
+	if (check_table(&s)) {
+		bool whole;
+
+		check_route(&s);
+		whole = check_columns(&s);
+		if (whole) {
+			check_sequence(&s);
+			check_index(&s);
+			check_nullable(&s);
+		}
+		check_warnings(&s);
+		if (s.table.outbox.partitions > 0)
+			check_partitions(&s);
+		if (migrated) {
+			check_rights(&s, whole);
+			check_bell(&s);
+			check_pause(&s);
+			check_strangers(&s);
+		}
+		check_vacuum(&s);
+	}
+	adopt_table_free(&s.table);
+}

@@ -1,0 +1,85 @@
+/*
+ * common.c - what the commands share: options, loading the configuration, saying why something
+ * failed
+ */
+#include "commands.h"
+#include "core/route.h"
+#include "kafka.h"
+#include "postgres/dsn.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+int command_surplus(int argc, char **argv)
+{
+	if (optind == argc)
+		return -1;
+	fprintf(stderr,
+		"outbox-relay %s: unexpected argument \"%s\"; try: outbox-relay %s --help\n",
+		argv[0], argv[optind], argv[0]);
+	return EXIT_USAGE;
+}
+
+int command_options(int argc, char **argv, const char *help, const char **path, bool *json)
+{
+	static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+						{"json", no_argument, NULL, 'j'},
+						{"help", no_argument, NULL, 'h'},
+						{NULL, 0, NULL, 0}};
+	int option;
+
+	optind = 1;
+	while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+		if (option == 'c') {
+			*path = optarg;
+		} else if (option == 'j') {
+			*json = true;
+		} else if (option == 'h') {
+			fputs(help, stdout);
+			return EXIT_DONE;
+		} else {
+			fprintf(stderr, "try: outbox-relay %s --help\n", argv[0]);
+			return EXIT_USAGE;
+		}
+	}
+	return command_surplus(argc, argv);
+}
+
+static bool judge(const struct config *config, const char *option, const char *text,
+		  struct error *err)
+{
+	if (strcmp(option, "database.dsn") == 0)
+		return pg_dsn_check("database.dsn", text, err);
+	if (strcmp(option, "kafka.properties") == 0)
+		return kafka_check_property(text, err);
+	if (strcmp(option, "route") == 0)
+		return route_check_fields(config->route.topic, config->route.key,
+					  &config->route.headers, err);
+	if (strncmp(option, "route.", 6) == 0)
+		return route_check(option, text, &config->outbox.columns, err);
+	return true;
+}
+
+struct config *command_load(const char *path, struct config_problems *problems)
+{
+	return config_load(path, judge, problems);
+}
+
+struct config *command_config(const char *path)
+{
+	struct config_problems problems = {NULL, 0};
+	struct config *config = command_load(path, &problems);
+	size_t i;
+
+	for (i = 0; i < problems.count; i++)
+		fprintf(stderr, "%s\n", problems.items[i].text);
+	config_problems_free(&problems);
+	return config;
+}
+
+int command_failed(const char *command, const struct error *err)
+{
+	fprintf(stderr, "outbox-relay %s: %s\n", command, err->text);
+	return EXIT_FAILED;
+}

@@ -1,0 +1,596 @@
+/*
+ * outbox/migrations.c - the command `migrate`: applies or prints the SQL, and adopts existing
+ * tables
+ */
+#include "adopt.h"
+#include "base/xalloc.h"
+#include "commands.h"
+#include "outbox/migrations.h"
+#include "outbox/sql_files.h"
+#include "postgres/sync.h"
+#include "warnings.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static const char HELP[] =
+    "Usage: outbox-relay migrate [-c FILE] [options]\n"
+    "\n"
+    "Makes what the relay needs in the database: the schema outbox_relay, the outbox table if "
+    "there\n"
+    "is none, the bell, roles and grants. May be run at any time; what is there is left as it is.\n"
+    "All of it is one transaction under a lock.\n"
+    "\n"
+    "  -c, --config FILE   configuration (default " COMMAND_CONFIG_FILE ")\n"
+    "      --dsn DSN       connect with this instead of database.dsn: as the owner of the table\n"
+    "                      (the relay's own role must not own anything). A password is better\n"
+    "                      kept out of it: libpq also reads ~/.pgpass and PGPASSFILE\n"
+    "      --table TABLE   this table instead of outbox.table\n"
+    "      --partitions N  a new table gets N partitions (2 to 256) by hash of the key, for "
+    "several\n"
+    "                      relays to share. A table that exists must have as many; without this\n"
+    "                      option one that is partitioned by hash is taken as it is\n"
+    "      --role ROLE     the relay's role of this outbox instead of outbox_relay, and "
+    "ROLE_writer\n"
+    "                      instead of outbox_writer, so that services in one database share no\n"
+    "                      rights. Without it an outbox keeps the roles it has\n"
+    "      --print         write the SQL to stdout as one script and connect to nothing\n"
+    "      --uninstall     with --print: the script that takes this outbox from the relay again,\n"
+    "                      and with the last outbox the relay's own objects. It keeps the outbox\n"
+    "                      table, and all that migrate has not made\n"
+    "      --adopt         make an existing outbox table one the relay can use, and print the\n"
+    "                      block for the configuration. With --print it connects to look at the\n"
+    "                      table, and writes what it would do\n"
+    "  -h, --help          this text\n"
+    "\n"
+    "Without a file, --table and --dsn (or --print) are enough. Rows are then settled as the "
+    "table\n"
+    "was migrated for, at first (and in what --print writes) by deleting them.\n"
+    "\n"
+    "Locks: making the trigger waits for transactions that have written to the table, and writers\n"
+    "wait meanwhile; it is done once. --adopt of a table that the database does not number adds a\n"
+    "column, numbers the rows by created_at and indexes it: the table is under an ACCESS "
+    "EXCLUSIVE\n"
+    "lock from the start to the end of that. Any lock is waited for 2 seconds at a time, five\n"
+    "times; if it does not come, nothing has changed.\n";
+
+/* One number for all databases and tables: "outbox" in hex. */
+#define MIGRATE_LOCK "122550254464888"
+
+/* Of 2 seconds each, with one second in between. */
+enum { LOCK_TRIES = 5 };
+
+/* Each partition costs the relay that owns it a statement per claim. */
+enum { PARTITIONS_MIN = 2, PARTITIONS_MAX = 256 };
+
+/* A role's name with this behind it is one, too (sql/0004_roles.sql). */
+#define WRITER "_writer"
+enum { ROLE_MAX = PGNAME_SIZE - sizeof(WRITER) };
+
+struct request {
+	struct config *config; /* owned; NULL when there is no file */
+	const char *path;      /* NULL: the default one */
+	const char *dsn, *table;
+	bool print, uninstall, adopt;
+	bool known; /* the outbox was migrated before */
+	struct config_columns columns;
+	struct migrate_target target;
+};
+
+static char standard_names[ADOPT_ROLES][PGNAME_SIZE] = {
+    "id",	  "event_id", "aggregate_type", "aggregate_id",
+    "event_type", "payload",  "headers",	"created_at"};
+static const struct config_columns standard_columns = {
+    standard_names[0], standard_names[1], standard_names[2], standard_names[3],
+    standard_names[4], standard_names[5], standard_names[6], standard_names[7]};
+
+static int parse_options(int argc, char **argv, struct request *request)
+{
+	enum { DSN = 256, TABLE, PARTITIONS, ROLE, PRINT, UNINSTALL, ADOPT };
+	static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+						{"dsn", required_argument, NULL, DSN},
+						{"table", required_argument, NULL, TABLE},
+						{"partitions", required_argument, NULL, PARTITIONS},
+						{"role", required_argument, NULL, ROLE},
+						{"print", no_argument, NULL, PRINT},
+						{"uninstall", no_argument, NULL, UNINSTALL},
+						{"adopt", no_argument, NULL, ADOPT},
+						{"help", no_argument, NULL, 'h'},
+						{NULL, 0, NULL, 0}};
+	int option;
+
+	optind = 1;
+	while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+		switch (option) {
+		case 'c':
+			request->path = optarg;
+			break;
+		case DSN:
+			request->dsn = optarg;
+			break;
+		case TABLE:
+			request->table = optarg;
+			break;
+		case PARTITIONS:
+			request->target.partitions = optarg;
+			break;
+		case ROLE:
+			request->target.role = optarg;
+			break;
+		case PRINT:
+			request->print = true;
+			break;
+		case UNINSTALL:
+			request->uninstall = true;
+			break;
+		case ADOPT:
+			request->adopt = true;
+			break;
+		case 'h':
+			fputs(HELP, stdout);
+			return EXIT_DONE;
+		default:
+			fputs("try: outbox-relay migrate --help\n", stderr);
+			return EXIT_USAGE;
+		}
+	}
+	return -1;
+}
+
+static int usage(const char *text)
+{
+	fprintf(stderr, "outbox-relay migrate: %s\n", text);
+	return EXIT_USAGE;
+}
+
+static bool is_number_of_partitions(const char *text)
+{
+	size_t digits = strspn(text, "0123456789");
+
+	return digits > 0 && digits < 4 && !text[digits] && atoi(text) >= PARTITIONS_MIN &&
+	       atoi(text) <= PARTITIONS_MAX;
+}
+
+static bool is_role(const char *text)
+{
+	return *text != '\0' && strlen(text) <= ROLE_MAX;
+}
+
+/* Whether the options go together; -1 if they do. */
+static int judge(const struct request *request)
+{
+	const char *partitions = request->target.partitions;
+
+	if (request->uninstall && (!request->print || request->adopt || partitions))
+		return usage("--uninstall goes with --print only: it is run by hand");
+	if (request->uninstall && request->target.role)
+		return usage("--uninstall knows the roles of the outbox: leave --role out");
+	if (request->target.role && !is_role(request->target.role)) {
+		fprintf(
+		    stderr,
+		    "outbox-relay migrate: --role \"%s\" must have 1 to %d bytes, as its writers "
+		    "are called ROLE" WRITER "\n",
+		    request->target.role, ROLE_MAX);
+		return EXIT_USAGE;
+	}
+	if (partitions && !is_number_of_partitions(partitions)) {
+		fprintf(stderr,
+			"outbox-relay migrate: --partitions \"%s\" is no number from %d to %d\n",
+			partitions, PARTITIONS_MIN, PARTITIONS_MAX);
+		return EXIT_USAGE;
+	}
+	if (partitions && request->adopt)
+		return usage("--partitions makes a new table, --adopt takes one that exists: "
+			     "give one of them");
+	return -1;
+}
+
+/* Fills in what the options leave to the configuration; -1 to go on. */
+static int complete(struct request *request)
+{
+	bool connects = !request->print || request->adopt;
+	bool enough = request->table && (request->dsn || !connects);
+	struct error err;
+
+	request->columns = standard_columns;
+	if (request->path || !enough || access(COMMAND_CONFIG_FILE, F_OK) == 0) {
+		request->config =
+		    command_config(request->path ? request->path : COMMAND_CONFIG_FILE);
+		if (!request->config)
+			return EXIT_USAGE;
+		request->columns = request->config->outbox.columns;
+		request->target.mark = request->config->outbox.settle == SETTLE_MARK;
+		if (!request->dsn)
+			request->dsn = request->config->database.dsn;
+		if (!request->table)
+			request->table = request->config->outbox.table;
+	}
+	if (!pgname_parse(request->table, &request->target.outbox, &err) ||
+	    !pgname_check(&request->target.outbox, &err))
+		return usage(err.text);
+	request->target.id = request->columns.id;
+	request->target.event_id = request->columns.event_id;
+	return -1;
+}
+
+static int print_script(char *script, const struct error *err)
+{
+	if (!script)
+		return command_failed("migrate", err);
+	fputs(script, stdout);
+	free(script);
+	return EXIT_DONE;
+}
+
+/* The configuration block as the head of a printed script. */
+static void print_commented(const char *text)
+{
+	const char *end;
+
+	fputs("-- For the configuration file:\n--\n", stdout);
+	for (; *text; text = *end ? end + 1 : end) {
+		end = strchrnul(text, '\n');
+		printf("--     %.*s\n", (int)(end - text), text);
+	}
+	fputs("\n", stdout);
+}
+
+static bool is_standard(const struct config_columns *columns)
+{
+	int role;
+
+	for (role = 0; role < ADOPT_ROLES; role++) {
+		if (strcmp(adopt_configured(columns, (enum adopt_role)role),
+			   standard_names[role]) != 0)
+			return false;
+	}
+	return true;
+}
+
+static bool id_is_usable(const struct adopt_facts *facts, const char *id)
+{
+	size_t i;
+
+	for (i = 0; i < facts->count; i++) {
+		if (strcmp(facts->columns[i].name, id) == 0)
+			return adopt_type_fits(ADOPT_ID, facts->columns[i].type);
+	}
+	return false;
+}
+
+/* Whether the scripts will do with what is there. */
+static bool fits(const struct request *request, const struct adopt_table *table, struct error *err)
+{
+	char name[PGNAME_FULL_SIZE];
+
+	pgname_show(&table->facts.table, name);
+	if (table->exists && !outbox_table_check(&table->outbox, name, request->target.mark, err))
+		return false;
+	if (table->outbox.partitions > 0 && request->adopt)
+		return error_set(err,
+				 "table %s is partitioned, and --adopt takes plain tables only; "
+				 "name its columns in outbox.columns and migrate without --adopt",
+				 name);
+	if (!table->exists && request->adopt)
+		return error_set(err, "table %s does not exist; name it with --table", name);
+	if (!table->exists && !is_standard(&request->columns))
+		return error_set(err,
+				 "table %s does not exist, and outbox.columns gives columns other "
+				 "names than a new table would have; create the table first, or "
+				 "take outbox.columns out",
+				 name);
+	if (table->exists && !request->adopt && !id_is_usable(&table->facts, request->columns.id))
+		return error_set(err,
+				 "table %s has no column %s of type %s; name one in "
+				 "outbox.columns.id, or use --adopt to have one added",
+				 name, request->columns.id, adopt_types(ADOPT_ID));
+	return true;
+}
+
+/* 1 if the schema has this table, 0 if not; -1 and err if that cannot be told. */
+static int has_table(PGconn *conn, const char *name, struct error *err)
+{
+	PGresult *result = pgsync_query(
+	    conn, "looking for the relay's schema",
+	    "SELECT FROM pg_class WHERE oid = to_regclass('outbox_relay.' || $1)", 1, &name, err);
+	int has = result ? PQntuples(result) : -1;
+
+	PQclear(result);
+	return has;
+}
+
+/* The version in the database, 0 if none; -1 and err if it is unknown or newer than we are. */
+static int present_version(PGconn *conn, struct error *err)
+{
+	int version = has_table(conn, "schema_version", err);
+	PGresult *result;
+
+	if (version <= 0)
+		return version;
+	result = pgsync_query(conn, "reading the schema version",
+			      "SELECT max(version) AS version FROM outbox_relay.schema_version", 0,
+			      NULL, err);
+	if (!result)
+		return -1;
+	version = (int)pgsync_number(result, 0, "version");
+	PQclear(result);
+	if (version <= migrate_latest())
+		return version;
+	error_set(
+	    err,
+	    "the database has schema version %d, made by a newer outbox-relay; this one knows "
+	    "%d: use the newer one",
+	    version, migrate_latest());
+	return -1;
+}
+
+/* What the relay's schema knows of the outbox: whether it does, and for how rows are settled if no
+ * file says it. */
+static bool read_known(PGconn *conn, struct request *request, struct error *err)
+{
+	char name[PGNAME_FULL_SIZE];
+	const char *params[] = {name};
+	int has = has_table(conn, "outboxes", err);
+	PGresult *result;
+
+	if (has <= 0)
+		return has == 0;
+	pgname_print(&request->target.outbox, name);
+	result = pgsync_query(conn, "looking how rows are settled",
+			      "SELECT settle = 'mark' AS mark FROM outbox_relay.outboxes"
+			      " WHERE outbox = to_regclass($1)",
+			      1, params, err);
+	request->known = result && PQntuples(result) > 0;
+	if (request->known && !request->config)
+		request->target.mark = pgsync_bool(result, 0, "mark");
+	PQclear(result);
+	return result != NULL;
+}
+
+static bool run_files(PGconn *conn, const struct migrate_target *target, struct error *err)
+{
+	const struct sql_file *file;
+	char what[128];
+	char *sql;
+	bool good;
+
+	for (file = sql_files; file->name; file++) {
+		if (migrate_number(file->name) == 0)
+			continue;
+		sql = migrate_fill(file->text, target, err);
+		if (!sql)
+			return false;
+		snprintf(what, sizeof(what), "applying %s", file->name);
+		good = pgsync_script(conn, what, sql, err);
+		free(sql);
+		if (!good)
+			return false;
+	}
+	return true;
+}
+
+static void tell(const struct request *request, const struct adopt_table *table, int before)
+{
+	int partitions = request->target.partitions ? atoi(request->target.partitions)
+						    : table->outbox.partitions;
+	const struct sql_file *file;
+	char name[PGNAME_FULL_SIZE];
+	int number;
+
+	for (file = sql_files; file->name; file++) {
+		number = migrate_number(file->name);
+		if (number > 0)
+			fprintf(stderr, "%-8s %s\n", number > before ? "applied" : "again",
+				file->name);
+	}
+	pgname_show(&request->target.outbox, name);
+	fprintf(stderr, "%s is ready, settle = %s", name, request->target.mark ? "mark" : "delete");
+	if (partitions > 0)
+		fprintf(stderr, ", %d partitions", partitions);
+	fputc('\n', stderr);
+}
+
+/* What comes before the migrations. */
+static bool prepare(PGconn *conn, const struct request *request, const struct adopt_plan *plan,
+		    struct error *err)
+{
+	char *sql;
+	bool good;
+
+	if (request->adopt)
+		return pgsync_script(conn, "adopting the table", plan->sql, err);
+	if (!request->target.partitions)
+		return true;
+	sql = migrate_partitions(&request->target, err);
+	good = sql && pgsync_script(conn, "making the partitions", sql, err);
+	free(sql);
+	return good;
+}
+
+/* All inside the transaction. */
+static bool apply(PGconn *conn, const struct request *request, const struct adopt_plan *plan,
+		  int *before, struct error *err)
+{
+	*before = present_version(conn, err);
+	if (*before < 0)
+		return false;
+	return prepare(conn, request, plan, err) && run_files(conn, &request->target, err) &&
+	       pgsync_script(conn, "COMMIT", "COMMIT", err);
+}
+
+/* What to do about the commonest refusals of the database. */
+static void hint(void)
+{
+	const char *state = pgsync_sqlstate();
+
+	if (strcmp(state, "55P03") == 0)
+		fputs("nothing has changed; end the transaction that holds the lock\n", stderr);
+	if (strcmp(state, "42501") == 0)
+		fputs("nothing has changed; give with --dsn the owner of the table, who may also "
+		      "create schemas in this database and roles\n",
+		      stderr);
+}
+
+/* An outbox is looked through for events that were handled when it is first migrated. */
+static bool nothing_done(PGconn *conn, const struct request *request,
+			 const struct adopt_table *table, struct adopt_plan *plan,
+			 struct error *err)
+{
+	struct config_columns mapped = request->columns;
+
+	if (request->adopt)
+		mapped = (struct config_columns){plan->columns[ADOPT_ID],
+						 plan->columns[ADOPT_EVENT_ID],
+						 plan->columns[ADOPT_AGGREGATE_TYPE],
+						 plan->columns[ADOPT_AGGREGATE_ID],
+						 plan->columns[ADOPT_EVENT_TYPE],
+						 plan->columns[ADOPT_PAYLOAD],
+						 plan->columns[ADOPT_HEADERS],
+						 plan->columns[ADOPT_CREATED_AT]};
+	return request->known ||
+	       adopt_done_check(conn, &table->facts, &mapped, request->target.mark, err);
+}
+
+static int apply_or_print(PGconn *conn, struct request *request, struct adopt_table *table,
+			  struct error *err)
+{
+	struct adopt_plan plan = {.sql = NULL};
+	const struct migrate_target configured = request->target;
+	struct config_columns warned = request->columns;
+	char *config = NULL;
+	int status, before;
+
+	if (!fits(request, table, err))
+		return command_failed("migrate", err);
+	if (request->adopt && !adopt_plan(&table->facts, &request->columns, &plan, err))
+		return command_failed("migrate", err);
+	if (!nothing_done(conn, request, table, &plan, err)) {
+		adopt_plan_free(&plan);
+		return command_failed("migrate", err);
+	}
+	if (request->adopt) {
+		warned.id = plan.columns[ADOPT_ID];
+		warned.aggregate_id = plan.columns[ADOPT_AGGREGATE_ID];
+		request->target.id = plan.columns[ADOPT_ID];
+		request->target.event_id = plan.columns[ADOPT_EVENT_ID];
+		config = adopt_config(&table->facts, &plan, request->target.mark);
+		adopt_explain(table, &plan);
+	}
+	if (request->print) {
+		print_commented(config);
+		status = print_script(migrate_print(&request->target, plan.sql, err), err);
+	} else if (apply(conn, request, &plan, &before, err)) {
+		tell(request, table, before);
+		warnings_print(conn, &request->target.outbox, &warned, request->target.mark);
+		fputs(config ? config : "", stdout);
+		status = EXIT_DONE;
+	} else {
+		status = command_failed("migrate", err);
+		hint();
+	}
+	free(config);
+	request->target = configured; /* the plan's names go with the plan */
+	adopt_plan_free(&plan);
+	return status;
+}
+
+/* Without looking at the database. */
+static int print_unseen(const struct request *request)
+{
+	char *first = NULL;
+	struct error err;
+	int status;
+
+	if (request->target.partitions) {
+		first = migrate_partitions(&request->target, &err);
+		if (!first)
+			return command_failed("migrate", &err);
+	}
+	status = print_script(migrate_print(&request->target, first, &err), &err);
+	free(first);
+	return status;
+}
+
+/* Nothing is asked of a schema of this name that is another's. */
+static bool guard(PGconn *conn, const struct request *request, struct error *err)
+{
+	char *sql = migrate_guard(&request->target, err);
+	bool good = sql && pgsync_script(conn, "looking at schema outbox_relay", sql, err);
+
+	free(sql);
+	return good;
+}
+
+static int migrate_once(PGconn *conn, struct request *request)
+{
+	struct adopt_table table = {.facts = {.table = request->target.outbox}};
+	struct error err;
+	int status;
+
+	/* Another migration may be under way: whatever is read must be what it leaves. */
+	if (pgsync_script(conn, "waiting for another migration to end",
+			  "BEGIN READ WRITE; SELECT set_config('lock_timeout', '20s', true),"
+			  " set_config('statement_timeout', '0', true),"
+			  " set_config('client_min_messages', 'warning', true);"
+			  " SELECT pg_advisory_xact_lock(" MIGRATE_LOCK "),"
+			  " set_config('lock_timeout', '2s', true)",
+			  &err) &&
+	    guard(conn, request, &err) && adopt_table_read(conn, &table, &err) &&
+	    read_known(conn, request, &err))
+		status = apply_or_print(conn, request, &table, &err);
+	else
+		status = command_failed("migrate", &err);
+	adopt_table_free(&table);
+	return status;
+}
+
+/* Whoever writes to a table waits behind a migration that waits for its lock. So it waits often and
+ * not long, and the writers have their turn in between. */
+static int with_connection(struct request *request)
+{
+	const struct timespec pause = {1, 0};
+	struct error err;
+	PGconn *conn = pgsync_connect(request->dsn, "outbox-relay migrate", &err);
+	int status = conn ? EXIT_DONE : command_failed("migrate", &err);
+
+	pgsync_be_patient();
+	for (int tries = 0; conn && tries < LOCK_TRIES; tries++) {
+		status = migrate_once(conn, request);
+		if (status == EXIT_DONE || strcmp(pgsync_sqlstate(), "55P03") != 0 ||
+		    !pgsync_script(conn, "ROLLBACK", "ROLLBACK", &err))
+			break;
+		if (tries + 1 < LOCK_TRIES)
+			nanosleep(&pause, NULL);
+	}
+	PQfinish(conn);
+	return status;
+}
+
+int cmd_migrate(int argc, char **argv)
+{
+	struct request request = {.path = NULL};
+	struct error err;
+	int status = parse_options(argc, argv, &request);
+
+	if (status >= 0)
+		return status;
+	status = command_surplus(argc, argv);
+	if (status < 0)
+		status = judge(&request);
+	if (status < 0)
+		status = complete(&request);
+	if (status >= 0)
+		return status;
+	if (request.uninstall)
+		status = print_script(migrate_print_uninstall(&request.target, &err), &err);
+	else if (request.print && !request.adopt)
+		status = print_unseen(&request);
+	else
+		status = with_connection(&request);
+	config_free(&request.config);
+	return status;
+}

@@ -1,0 +1,407 @@
+/*
+ * run.c - the command `run`: builds the parts, ties them together, takes them down in order
+ */
+#include "run.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/xalloc.h"
+#include "commands.h"
+#include "config.h"
+#include "core/worker.h"
+#include "http/http.h"
+#include "http/pages.h"
+#include "kafka.h"
+#include "outbox/outbox.h"
+
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+/* A stop waits so long for acknowledgements before it leaves the rest to the next start: well under
+ * the 30 s after which orchestrators kill. Sending a producer's last words takes a second of it at
+ * most. */
+enum { STOP_PATIENCE_US = 10 * 1000 * 1000, SINK_PATIENCE_MS = 1000 };
+
+enum { HOUSEKEEP_US = 5 * 1000 * 1000, STREAM_EVENTS = 32, SIGNALS = 4, FILES_MIN = 32 };
+
+struct daemon {
+	const char *config_path;
+	struct config *config;
+	struct loop *loop;
+	struct metrics metrics;
+	struct worker_world world;
+	struct worker *worker;
+	struct sink *sink;
+	struct source *source;
+	struct route *route;
+	struct http *http;
+	struct pages pages;
+	struct loop_timer *wake, *stall, *patience, *watchdog;
+	struct loop_signal *signals[SIGNALS];
+	int64_t watchdog_us; /* 0: systemd does not ask for one */
+	bool stopping;
+	bool working; /* as last told in the log */
+	bool failed;
+};
+
+/* ---- the worker's world ---- */
+
+static int64_t monotonic_us(void *arg)
+{
+	(void)arg;
+	return clock_monotonic_us();
+}
+
+static int64_t realtime_us(void *arg)
+{
+	(void)arg;
+	return clock_realtime_us();
+}
+
+static void set_timer(void *arg, enum worker_timer timer, int64_t after_us)
+{
+	struct daemon *daemon = arg;
+	loop_timer_set(timer == WORKER_TIMER_WAKE ? daemon->wake : daemon->stall, after_us);
+}
+
+static void on_wake(void *arg)
+{
+	struct daemon *daemon = arg;
+	worker_on_timer(daemon->worker, WORKER_TIMER_WAKE);
+}
+
+static void on_stall(void *arg)
+{
+	struct daemon *daemon = arg;
+	worker_on_timer(daemon->worker, WORKER_TIMER_STALL);
+}
+
+static void on_stopped(void *arg, bool failed)
+{
+	struct daemon *daemon = arg;
+	daemon->failed = failed;
+	loop_stop(daemon->loop);
+}
+
+static void on_changed(void *arg)
+{
+	struct daemon *daemon = arg;
+	struct worker_status status;
+	worker_status(daemon->worker, &status);
+	if (status.working && !daemon->working)
+		log_info("ready: publishing %s to %s", daemon->config->outbox.table,
+			 kafka_bootstrap(daemon->sink));
+	/* Between the states of work nothing is said; when the worker leaves them, the next time
+	 * is.
+	 */
+	if (status.working || !status.acquired)
+		daemon->working = status.working;
+}
+
+/* ---- signals ---- */
+
+static void on_patience(void *arg)
+{
+	struct daemon *daemon = arg;
+	struct worker_status status;
+	worker_status(daemon->worker, &status);
+	log_warning("%s in %d s; what is not settled is published again at the next start",
+		    status.outstanding > 0 ? "Kafka has not acknowledged everything"
+					   : "the database has not settled everything",
+		    STOP_PATIENCE_US / 1000000);
+	worker_stop(daemon->worker, true);
+}
+
+static void on_stop_signal(int signo, void *arg)
+{
+	struct daemon *daemon = arg;
+	log_info("%s: %s", strsignal(signo),
+		 daemon->stopping ? "stopping at once"
+				  : "settling what is in flight, then stopping");
+	sd_notify(0, "STOPPING=1");
+	loop_timer_set(daemon->patience, STOP_PATIENCE_US);
+	bool now = daemon->stopping;
+	daemon->stopping = true;
+	worker_stop(daemon->worker, now);
+}
+
+static void engine_options(const struct config *config, struct engine_options *options)
+{
+	*options = (struct engine_options){
+	    .limits = {.claim_rows = config->outbox.claim_rows,
+		       .batch_rows = config->outbox.batch_rows,
+		       .batch_bytes = config->outbox.batch_bytes},
+	    .poll_us = config->outbox.poll_interval_ms * 1000,
+	    .sweep_us = config->outbox.sweep_interval_ms * 1000,
+	    .housekeep_us = HOUSEKEEP_US,
+	    .stream_events = STREAM_EVENTS,
+	    .set_aside = config->outbox.on_reject == ON_REJECT_DEAD_LETTER,
+	};
+}
+
+static void on_option_changed(const char *path, bool applied, void *arg)
+{
+	(void)arg;
+	if (applied)
+		log_info("reload: %s has changed", path);
+	else
+		log_warning("reload: %s has changed; it takes a restart", path);
+}
+
+static void reload(struct daemon *daemon)
+{
+	struct config_problems problems = {0};
+	struct config *fresh = command_load(daemon->config_path, &problems);
+	for (size_t i = 0; i < problems.count; i++)
+		log_error("reload: %s", problems.items[i].text);
+	config_problems_free(&problems);
+	if (fresh == NULL) {
+		log_error("reload: nothing is changed; mend %s and send SIGHUP again",
+			  daemon->config_path);
+		return;
+	}
+	struct config *config = daemon->config;
+	struct engine_options options;
+	config_reload(config, fresh, on_option_changed, NULL);
+	config_free(&fresh);
+	log_setup((enum log_level)config->log.level, (enum log_format)config->log.format);
+	engine_options(config, &options);
+	daemon->pages.stall_us = config->outbox.stall_timeout_ms * 1000;
+	worker_reload(daemon->worker, &options, daemon->pages.stall_us);
+	log_info("reload: done");
+}
+
+static void on_hup(int signo, void *arg)
+{
+	(void)signo;
+	reload(arg);
+}
+
+static void on_usr1(int signo, void *arg)
+{
+	struct daemon *daemon = arg;
+	(void)signo;
+	char *line = pages_status_line(&daemon->pages);
+	log_info("%s", line);
+	free(line);
+}
+
+static void on_watchdog(void *arg)
+{
+	struct daemon *daemon = arg;
+	if (pages_healthy(&daemon->pages))
+		sd_notify(0, "WATCHDOG=1");
+	loop_timer_set(daemon->watchdog, daemon->watchdog_us);
+}
+
+/* What came before this is pending (main.c) and is delivered now; the callbacks run once the loop
+ * does. */
+static void catch_signals(struct daemon *daemon)
+{
+	struct loop *loop = daemon->loop;
+	sigset_t none;
+	daemon->signals[0] = loop_signal_new(loop, SIGTERM, on_stop_signal, daemon);
+	daemon->signals[1] = loop_signal_new(loop, SIGINT, on_stop_signal, daemon);
+	daemon->signals[2] = loop_signal_new(loop, SIGHUP, on_hup, daemon);
+	daemon->signals[3] = loop_signal_new(loop, SIGUSR1, on_usr1, daemon);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* On the way out no signal ends the process any more: its exit status tells how it went. */
+static void release_signals(struct daemon *daemon)
+{
+	sigset_t all;
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	for (int i = 0; i < SIGNALS; i++)
+		loop_signal_free(&daemon->signals[i]);
+}
+
+/* ---- up and down ---- */
+
+static void make_shard(struct daemon *daemon)
+{
+	struct engine_options options;
+	engine_options(daemon->config, &options);
+	daemon->world = (struct worker_world){.monotonic_us = monotonic_us,
+					      .realtime_us = realtime_us,
+					      .set_timer = set_timer,
+					      .stopped = on_stopped,
+					      .changed = on_changed,
+					      .arg = daemon};
+	daemon->wake = loop_timer_new(daemon->loop, on_wake, daemon);
+	daemon->stall = loop_timer_new(daemon->loop, on_stall, daemon);
+	daemon->patience = loop_timer_new(daemon->loop, on_patience, daemon);
+	daemon->watchdog = loop_timer_new(daemon->loop, on_watchdog, daemon);
+	uint64_t seed = (uint64_t)clock_realtime_us() ^ (uint64_t)getpid() << 40;
+	daemon->worker = worker_new(&options, daemon->config->outbox.stall_timeout_ms * 1000,
+				    &daemon->world, &daemon->metrics, seed);
+}
+
+static bool make_ends(struct daemon *daemon, struct error *err)
+{
+	const struct config *config = daemon->config;
+	struct kafka_options kafka = {.bootstrap_servers = config->kafka.bootstrap_servers,
+				      .embedded = config->kafka.embedded,
+				      .properties = &config->kafka.properties,
+				      .metrics = &daemon->metrics};
+	daemon->sink =
+	    kafka_sink_new(daemon->loop, &kafka, &worker_sink_events, daemon->worker, err);
+	if (daemon->sink == NULL)
+		return false;
+	daemon->source = outbox_new(daemon->loop, config, kafka_sink_max_bytes(daemon->sink),
+				    &worker_source_events, daemon->worker, err);
+	if (daemon->source == NULL)
+		return false;
+	daemon->route = route_new(config->route.topic, config->route.key, &config->route.headers,
+				  outbox_field, daemon->source, err);
+	if (daemon->route == NULL)
+		return false;
+	worker_attach(daemon->worker, daemon->source, daemon->sink, daemon->route);
+	return true;
+}
+
+static bool make_http(struct daemon *daemon, struct error *err)
+{
+	daemon->pages = (struct pages){.metrics = &daemon->metrics,
+				       .worker = daemon->worker,
+				       .stall_us = daemon->config->outbox.stall_timeout_ms * 1000,
+				       .started_s = (double)clock_monotonic_us() / 1e6};
+	if (daemon->config->http.listen[0] == '\0')
+		return true;
+	daemon->http =
+	    http_new(daemon->loop, daemon->config->http.listen, pages, &daemon->pages, err);
+	if (daemon->http == NULL)
+		return false;
+	log_info("http listens on %s", http_address(daemon->http));
+	return true;
+}
+
+static void start_watchdog(struct daemon *daemon)
+{
+	uint64_t asked;
+	if (sd_watchdog_enabled(0, &asked) > 0) {
+		daemon->watchdog_us = (int64_t)asked / 2;
+		loop_timer_set(daemon->watchdog, 0);
+	}
+	/* Ready to be asked; whether the peers are there is /readyz' to tell. */
+	sd_notify(0, "READY=1");
+}
+
+/* With fewer the loop, a session and a broker's connection do not come about together, and
+ * libraries fail in ways of their own: libevent ends the process, librdkafka's embedded broker
+ * aborts. */
+static bool has_descriptors(struct error *err)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= FILES_MIN)
+		return true;
+	return error_set(err,
+			 "file descriptors are short: the limit of open files is %llu, and the "
+			 "relay needs at least %d; raise LimitNOFILE in the unit, or ulimit -n",
+			 (unsigned long long)limit.rlim_cur, FILES_MIN);
+}
+
+static bool set_up(struct daemon *daemon, struct error *err)
+{
+	metrics_init(&daemon->metrics);
+	daemon->metrics.version = OUTBOX_RELAY_VERSION;
+	daemon->metrics.librdkafka = kafka_version();
+	daemon->metrics.libpq = outbox_libpq_version();
+	daemon->loop = loop_new();
+	catch_signals(daemon);
+	make_shard(daemon);
+	return make_ends(daemon, err) && make_http(daemon, err);
+}
+
+static void take_down(struct daemon *daemon)
+{
+	http_free(&daemon->http);
+	/* The sink first: it may still hold pointers into the worker's batch, which is kept then,
+	 * and known here so that it is no leak. */
+	static struct worker *kept;
+	if (!kafka_sink_free(&daemon->sink, SINK_PATIENCE_MS))
+		kept = daemon->worker;
+	outbox_free(&daemon->source);
+	if (kept == NULL)
+		worker_free(&daemon->worker);
+	route_free(&daemon->route);
+	release_signals(daemon);
+	loop_timer_free(&daemon->wake);
+	loop_timer_free(&daemon->stall);
+	loop_timer_free(&daemon->patience);
+	loop_timer_free(&daemon->watchdog);
+	loop_free(&daemon->loop);
+	metrics_fini(&daemon->metrics);
+	config_free(&daemon->config);
+}
+
+static int run(struct daemon *daemon)
+{
+	struct error err;
+	const struct config *config = daemon->config;
+	log_setup((enum log_level)config->log.level, (enum log_format)config->log.format);
+	if (!has_descriptors(&err) || !set_up(daemon, &err)) {
+		log_error("%s", err.text);
+		daemon->failed = true;
+	} else {
+		log_info("outbox-relay %s, librdkafka %s, libpq %s: table %s, brokers %s",
+			 OUTBOX_RELAY_VERSION, kafka_version(), outbox_libpq_version(),
+			 config->outbox.table, kafka_bootstrap(daemon->sink));
+		start_watchdog(daemon);
+		worker_start(daemon->worker);
+		loop_run(daemon->loop);
+		log_info("stopped");
+	}
+	take_down(daemon);
+	return daemon->failed ? EXIT_FAILED : EXIT_DONE;
+}
+
+static const char help[] =
+    "usage: outbox-relay run [-c FILE]\n"
+    "\n"
+    "Runs the relay in the foreground.\n"
+    "\n"
+    "  -c, --config FILE  the configuration (default " COMMAND_CONFIG_FILE ")\n"
+    "  -h, --help         this text\n"
+    "\n"
+    "SIGTERM, SIGINT  settle what is in flight and stop; a second one stops at once\n"
+    "SIGHUP           read the configuration again\n"
+    "SIGUSR1          log a status line\n"
+    "\n"
+    "Exit status: 0 stopped, 1 failed (an event was rejected, or the set-up is wrong), 2 usage or "
+    "configuration\n";
+
+int cmd_run(int argc, char **argv)
+{
+	static const struct option options[] = {
+	    {"config", required_argument, NULL, 'c'}, {"help", no_argument, NULL, 'h'}, {0}};
+	struct daemon daemon = {.config_path = COMMAND_CONFIG_FILE};
+	int option;
+	while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+		if (option == 'c') {
+			daemon.config_path = optarg;
+		} else if (option == 'h') {
+			fputs(help, stdout);
+			return EXIT_DONE;
+		} else {
+			fputs(help, stderr);
+			return EXIT_USAGE;
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "outbox-relay run: unexpected argument \"%s\"\n%s", argv[optind],
+			help);
+		return EXIT_USAGE;
+	}
+	daemon.config = command_config(daemon.config_path);
+	return daemon.config ? run(&daemon) : EXIT_USAGE;
+}

@@ -1,0 +1,284 @@
+/*
+ * status.c - the command `status`: what waits, who publishes it, and how that goes
+ *
+ * Most comes from the database, so that it can be told while no relay runs; the rest is asked of
+ * the relay at http.listen.
+ */
+#include "base/json_text.h"
+#include "base/pgname.h"
+#include "base/xalloc.h"
+#include "commands.h"
+#include "http/address.h"
+#include "http/http.h"
+#include "postgres/sync.h"
+#include "relays.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { COUNT_CAP = 10000, HTTP_TIMEOUT_MS = 2000 };
+
+static const char HELP[] =
+    "Usage: outbox-relay status [-c FILE] [--json]\n"
+    "\n"
+    "Tells how many events wait and since when, which relays there are and who owns which shard,\n"
+    "whether they are paused, what was set aside, and what the relay at http.listen says of "
+    "itself.\n"
+    "Changes nothing.\n"
+    "\n"
+    "  -c, --config FILE   configuration (default " COMMAND_CONFIG_FILE ")\n"
+    "      --json          the same for a program\n"
+    "  -h, --help          this text\n"
+    "\n"
+    "Exit status: 0 told (also when no relay answers), 1 the database could not be asked, 2 the "
+    "file\n"
+    "is wrong.\n";
+
+/* Counted as far as that is cheap; beyond, by how many ids were given out. */
+static char *waiting_sql(const struct config *config, const char *table)
+{
+	char id[PGNAME_QUOTED_SIZE], created[PGNAME_QUOTED_SIZE] = "NULL::timestamptz";
+	const struct config_columns *columns = &config->outbox.columns;
+
+	pgname_quote(columns->id, id);
+	if (*columns->created_at)
+		pgname_quote(columns->created_at, created);
+	return xasprintf(
+	    "WITH head AS (SELECT %s AS id, %s AS at FROM %s%s ORDER BY %s LIMIT %d)"
+	    " SELECT count(*) AS counted, max(id) AS last,"
+	    " pg_sequence_last_value(pg_get_serial_sequence($1::text, $2::text)::regclass) AS "
+	    "drawn,"
+	    " (SELECT CASE WHEN isfinite(at) THEN extract(epoch FROM clock_timestamp())"
+	    " - extract(epoch FROM at) END"
+	    "  FROM head ORDER BY id LIMIT 1) AS age FROM head",
+	    id, created, table,
+	    config->outbox.settle == SETTLE_MARK ? " WHERE published_at IS NULL" : "", id,
+	    COUNT_CAP + 1);
+}
+
+static bool add_waiting(json_t *out, const struct config *config, PGconn *conn, const char *table,
+			struct error *err)
+{
+	char *sql = waiting_sql(config, table);
+	const char *params[] = {table, config->outbox.columns.id};
+	PGresult *result = pgsync_query(conn, "counting what waits", sql, 2, params, err);
+	int64_t depth, behind;
+	const char *age;
+
+	free(sql);
+	if (!result)
+		return false;
+	depth = pgsync_number(result, 0, "counted");
+	json_object_set_new(out, "depth_exact", json_boolean(depth <= COUNT_CAP));
+	if (depth > COUNT_CAP) {
+		bool fits = !__builtin_sub_overflow(pgsync_number(result, 0, "drawn"),
+						    pgsync_number(result, 0, "last"), &behind);
+		depth += fits && behind > 0 ? behind : 0;
+	}
+	json_object_set_new(out, "depth", json_integer(depth));
+	age = pgsync_text(result, 0, "age");
+	json_object_set_new(out, "oldest_age_seconds",
+			    age ? json_real(strtod(age, NULL)) : json_null());
+	PQclear(result);
+	return true;
+}
+
+static bool add_dead_letters(json_t *out, PGconn *conn, const char *table, struct error *err)
+{
+	static const char SQL[] = "SELECT count(*) AS letters FROM outbox_relay.dead_letters"
+				  " WHERE outbox = to_regclass($1)";
+	PGresult *result = pgsync_query(conn, "counting dead letters", SQL, 1, &table, err);
+
+	if (!result)
+		return false;
+	json_object_set_new(out, "dead_letters", json_integer(pgsync_number(result, 0, "letters")));
+	PQclear(result);
+	return true;
+}
+
+static bool has_port_0(const char *listen)
+{
+	const char *port = strrchr(listen, ':');
+
+	return !http_address_path(listen) && port && port[1] && strtol(port + 1, NULL, 10) == 0;
+}
+
+/* What the relay says of itself, as it says it; or why it does not. */
+static void add_relay(json_t *out, const struct config *config)
+{
+	struct error err = {""};
+	char *body = NULL;
+	json_t *relay = NULL;
+	size_t len = 0;
+	int code;
+
+	if (!*config->http.listen) {
+		error_set(&err, "http.listen is off, so a relay cannot be asked");
+	} else if (has_port_0(config->http.listen)) {
+		error_set(&err, "http.listen has port 0: its address is in the log");
+	} else {
+		code = http_get(config->http.listen, "/status", HTTP_TIMEOUT_MS, &body, &len, &err);
+		if (code == 200)
+			relay = json_loadb(body, len, 0, NULL);
+		if (code >= 0 && !json_is_object(relay))
+			error_set(&err, "what answers at %s is not a relay (HTTP %d)",
+				  config->http.listen, code);
+	}
+	if (json_is_object(relay))
+		json_object_set(out, "relay", relay);
+	else
+		json_object_set_new(out, "relay", json_null());
+	json_object_set_new(out, "relay_error",
+			    json_is_object(relay) ? json_null() : json_text(err.text));
+	json_decref(relay);
+	free(body);
+}
+
+static bool collect(json_t *out, const struct config *config, struct error *err)
+{
+	char table[PGNAME_FULL_SIZE], shown[PGNAME_FULL_SIZE];
+	struct pgname name;
+	PGconn *conn;
+	bool good;
+
+	if (!pgname_parse(config->outbox.table, &name, err))
+		return false;
+	pgname_print(&name, table);
+	pgname_show(&name, shown);
+	json_object_set_new(out, "outbox", json_text(shown));
+	json_object_set_new(out, "settle",
+			    json_string(config->outbox.settle == SETTLE_MARK ? "mark" : "delete"));
+	conn = pgsync_connect(config->database.dsn, "outbox-relay status", err);
+	if (!conn)
+		return false;
+	/* Empty one second and a million rows the next: never trust the statistics. */
+	good =
+	    pgsync_script(conn, "preparing to look",
+			  "BEGIN READ ONLY; SET LOCAL enable_seqscan = off;"
+			  " SET LOCAL enable_bitmapscan = off; SET LOCAL statement_timeout = '15s'",
+			  err) &&
+	    add_waiting(out, config, conn, table, err) &&
+	    fleet_add(out, config, conn, table, err) && add_dead_letters(out, conn, table, err);
+	PQfinish(conn);
+	if (good)
+		add_relay(out, config);
+	return good;
+}
+
+static void print_age(const json_t *out)
+{
+	const json_t *age = json_object_get(out, "oldest_age_seconds");
+
+	if (json_is_number(age))
+		printf("%-14s %.1f s\n", "oldest", json_number_value(age));
+	else
+		printf("%-14s -\n", "oldest");
+}
+
+/* Members of the relay's page, in its own words. */
+static void print_relay(const json_t *out)
+{
+	static const struct {
+		const char *member, *label, *unit;
+	} lines[] = {
+	    {"state", "state", ""},
+	    {"floor", "floor", ""},
+	    {"parked_keys", "parked keys", ""},
+	    {"refusal", "database", ""},
+	    {"trouble", "kafka", ""},
+	    {"published", "published", " since its start"},
+	    {"rate", "rate", " events/s"},
+	};
+	const json_t *relay = json_object_get(out, "relay"), *value;
+	size_t i;
+
+	if (!json_is_object(relay))
+		printf("%-14s not asked: %s\n", "relay",
+		       json_string_value(json_object_get(out, "relay_error")));
+	for (i = 0; json_is_object(relay) && i < sizeof(lines) / sizeof(lines[0]); i++) {
+		value = json_object_get(relay, lines[i].member);
+		if (json_is_string(value) && json_string_length(value) > 0)
+			printf("%-14s %s\n", lines[i].label, json_string_value(value));
+		else if (json_is_integer(value))
+			printf("%-14s %" JSON_INTEGER_FORMAT "%s\n", lines[i].label,
+			       json_integer_value(value), lines[i].unit);
+		else if (json_is_real(value))
+			printf("%-14s %.1f%s\n", lines[i].label, json_real_value(value),
+			       lines[i].unit);
+	}
+}
+
+static void print_text(const json_t *out)
+{
+	printf("%-14s %s, settle = %s%s\n", "outbox",
+	       json_string_value(json_object_get(out, "outbox")),
+	       json_string_value(json_object_get(out, "settle")),
+	       json_is_true(json_object_get(out, "paused")) ? ", paused" : "");
+	printf("%-14s %s%" JSON_INTEGER_FORMAT "%s\n", "depth",
+	       json_is_true(json_object_get(out, "depth_exact")) ? "" : "about ",
+	       json_integer_value(json_object_get(out, "depth")),
+	       json_is_true(json_object_get(out, "depth_exact")) ? "" : " (estimate)");
+	print_age(out);
+	fleet_print(out);
+	printf("%-14s %" JSON_INTEGER_FORMAT "\n", "dead letters",
+	       json_integer_value(json_object_get(out, "dead_letters")));
+	print_relay(out);
+}
+
+/* What to do about the commonest refusals of the database. */
+static void hint(void)
+{
+	static const struct {
+		const char *state, *words;
+	} hints[] = {
+	    {"42P01", "run `outbox-relay migrate`, or mend outbox.table"},
+	    {"42703", "mend outbox.columns, or see `outbox-relay migrate --adopt`"},
+	    {"42501", "run `outbox-relay migrate` as the table's owner, and connect as the role "
+		      "outbox_relay or a member of it"},
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(hints) / sizeof(hints[0]); i++) {
+		if (strcmp(pgsync_sqlstate(), hints[i].state) == 0)
+			fprintf(stderr, "%s\n", hints[i].words);
+	}
+}
+
+static int report(const struct config *config, bool json)
+{
+	json_t *out = json_object();
+	struct error err;
+	int status = EXIT_DONE;
+
+	if (!collect(out, config, &err)) {
+		status = command_failed("status", &err);
+		hint();
+	} else if (json) {
+		json_dumpf(out, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+		fputc('\n', stdout);
+	} else {
+		print_text(out);
+	}
+	json_decref(out);
+	return status;
+}
+
+int cmd_status(int argc, char **argv)
+{
+	const char *path = COMMAND_CONFIG_FILE;
+	struct config *config;
+	bool json = false;
+	int status = command_options(argc, argv, HELP, &path, &json);
+
+	if (status >= 0)
+		return status;
+	config = command_config(path);
+	if (!config)
+		return EXIT_USAGE;
+	status = report(config, json);
+	config_free(&config);
+	return status;
+}

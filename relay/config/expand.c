@@ -1,0 +1,149 @@
+/*
+ * expand.c - values from elsewhere: ${env:NAME} and ${file:PATH} in a string
+ */
+#include "base/xalloc.h"
+#include "table.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FILE_MAX_BYTES = 1 << 20 };
+
+void config_wipe(char **text)
+{
+	if (*text != NULL)
+		explicit_bzero(*text, strlen(*text));
+	free(*text);
+	*text = NULL;
+}
+
+static const char *read_all(FILE *file, char *text, size_t *len)
+{
+	*len = fread(text, 1, FILE_MAX_BYTES + 1, file);
+	if (ferror(file))
+		return strerror(errno);
+	if (*len > FILE_MAX_BYTES)
+		return "it is larger than 1 MiB";
+	text[*len] = '\0';
+	if (strlen(text) != *len)
+		return "it holds a NUL byte, so it is no text";
+	return NULL;
+}
+
+char *config_slurp(const char *path, struct error *err)
+{
+	FILE *file = fopen(path, "re");
+	const char *why;
+	char *text;
+	size_t len;
+
+	if (file == NULL) {
+		error_set(err, "%s", strerror(errno));
+		return NULL;
+	}
+	/* Without a buffer of stdio's, nothing of a secret stays behind. */
+	setvbuf(file, NULL, _IONBF, 0);
+	text = xmalloc(FILE_MAX_BYTES + 1);
+	why = read_all(file, text, &len);
+	fclose(file);
+	if (why == NULL)
+		return text;
+	explicit_bzero(text, len);
+	free(text);
+	error_set(err, "%s", why);
+	return NULL;
+}
+
+static char *from_environment(const char *name, struct error *err)
+{
+	const char *value = getenv(name);
+
+	if (value != NULL)
+		return xstrdup(value);
+	error_set(err, "the environment variable %s is not set", name);
+	return NULL;
+}
+
+static char *from_file(const char *name, const char *directory, struct error *err)
+{
+	char *path = name[0] == '/' ? xstrdup(name) : xasprintf("%s/%s", directory, name);
+	struct error why;
+	char *text = config_slurp(path, &why);
+	size_t len;
+
+	if (text == NULL) {
+		error_set(err, "cannot read secret file %s: %s", path, why.text);
+	} else {
+		len = strlen(text);
+		if (len > 0 && text[len - 1] == '\n')
+			text[len - 1] = '\0';
+	}
+	free(path);
+	return text;
+}
+
+/* The value of the reference whose name is the len bytes at name. */
+static char *look_up(bool environment, const char *name, size_t len, const char *directory,
+		     struct error *err)
+{
+	char *copy, *value;
+
+	if (len == 0) {
+		error_set(err, "${%s:} names nothing", environment ? "env" : "file");
+		return NULL;
+	}
+	copy = xasprintf("%.*s", (int)len, name);
+	value = environment ? from_environment(copy, err) : from_file(copy, directory, err);
+	free(copy);
+	return value;
+}
+
+/* Appends, and leaves no copy of the old text behind. */
+static void append(char **text, const char *more, size_t len)
+{
+	char *longer = xasprintf("%s%.*s", *text, (int)len, more);
+
+	config_wipe(text);
+	*text = longer;
+}
+
+/* The next ${env: or ${file: from at on, or NULL. */
+static const char *find_reference(const char *at, bool *environment, const char **name)
+{
+	for (at = strstr(at, "${"); at != NULL; at = strstr(at + 2, "${")) {
+		*environment = strncmp(at, "${env:", 6) == 0;
+		*name = at + (*environment ? 6 : 7);
+		if (*environment || strncmp(at, "${file:", 7) == 0)
+			return at;
+	}
+	return NULL;
+}
+
+char *config_expand(const char *text, const char *directory, struct error *err)
+{
+	const char *reference, *name, *end;
+	char *all = xstrdup(""), *value;
+	bool environment;
+
+	while ((reference = find_reference(text, &environment, &name)) != NULL) {
+		append(&all, text, (size_t)(reference - text));
+		end = strchr(name, '}');
+		if (end == NULL) {
+			error_set(err, "${%s: has no closing }", environment ? "env" : "file");
+			config_wipe(&all);
+			return NULL;
+		}
+		value = look_up(environment, name, (size_t)(end - name), directory, err);
+		if (value == NULL) {
+			config_wipe(&all);
+			return NULL;
+		}
+		append(&all, value, strlen(value));
+		config_wipe(&value);
+		text = end + 1;
+	}
+	append(&all, text, strlen(text));
+	return all;
+}

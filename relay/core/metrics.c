@@ -1,0 +1,328 @@
+/*
+ * metrics.c - what the relay counts, and the Prometheus text of it
+ */
+#include "core/metrics.h"
+
+#include "base/xalloc.h"
+#include "process_metrics.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static const double SECONDS[] = {0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2,
+				 0.5,	 1,	2,     5,     10,   30,	  60,	300};
+static const double EVENTS[] = {1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000};
+
+static const char *const PEER_NAMES[PEERS] = {"database", "kafka"};
+static const char *const WAKEUP_NAMES[WAKEUPS] = {"bell", "poll", "sweep"};
+static const char *const KIND_NAMES[] = {"gauge", "counter", "histogram"};
+
+/* What one exposition is made of. */
+struct sources {
+	const struct metrics *metrics;
+	struct process_metrics process;
+};
+
+enum kind { GAUGE, COUNTER, HISTOGRAM };
+
+struct metric {
+	const char *name;
+	enum kind kind;
+	const char *help;
+	/* Prints the samples of one metric. */
+	void (*samples)(FILE *out, const struct metric *metric, const struct sources *from);
+	size_t
+	    offset; /* of the value in struct sources' parts; unused by those that print labels */
+};
+
+/* Legal topic names are plain ASCII; whatever else a row's routing may produce must not spoil the
+ * scrape. */
+static void print_label(FILE *out, const char *value)
+{
+	for (; *value != '\0'; value++) {
+		if (*value == '\\' || *value == '"')
+			fprintf(out, "\\%c", *value);
+		else if (*value == '\n')
+			fputs("\\n", out);
+		else
+			fputc(*value < 0x20 || *value > 0x7e ? '?' : *value, out);
+	}
+}
+
+/* The shortest spelling that reads back as the same number. */
+static void print_number(FILE *out, double value)
+{
+	char text[32];
+
+	if (isnan(value) || isinf(value)) {
+		fputs(isnan(value) ? "NaN" : value > 0 ? "+Inf" : "-Inf", out);
+		return;
+	}
+	snprintf(text, sizeof(text), "%.15g", value);
+	if (strtod(text, NULL) != value)
+		snprintf(text, sizeof(text), "%.17g", value);
+	fputs(text, out);
+}
+
+static void print_plain(FILE *out, const struct metric *metric, double value)
+{
+	fprintf(out, "%s ", metric->name);
+	print_number(out, value);
+	fputc('\n', out);
+}
+
+static void print_labelled(FILE *out, const struct metric *metric, const char *label,
+			   const char *value, uint64_t count)
+{
+	fprintf(out, "%s{%s=\"", metric->name, label);
+	print_label(out, value);
+	fprintf(out, "\"} %llu\n", (unsigned long long)count);
+}
+
+static void plain(FILE *out, const struct metric *metric, const struct sources *from)
+{
+	const char *base = (const char *)from->metrics;
+
+	print_plain(out, metric, *(const double *)(const void *)(base + metric->offset));
+}
+
+static void process(FILE *out, const struct metric *metric, const struct sources *from)
+{
+	const char *base = (const char *)&from->process;
+	double value = *(const double *)(const void *)(base + metric->offset);
+
+	if (value >= 0)
+		print_plain(out, metric, value);
+}
+
+static void histogram(FILE *out, const struct metric *metric, const struct sources *from)
+{
+	const char *base = (const char *)from->metrics;
+	const struct histogram *h = (const void *)(base + metric->offset);
+	uint64_t cumulative = 0;
+
+	for (size_t i = 0; i < h->bounds_count; i++) {
+		cumulative += h->buckets[i];
+		fprintf(out, "%s_bucket{le=\"", metric->name);
+		print_number(out, h->bounds[i]);
+		fprintf(out, "\"} %llu\n", (unsigned long long)cumulative);
+	}
+	fprintf(out, "%s_bucket{le=\"+Inf\"} %llu\n", metric->name, (unsigned long long)h->count);
+	fprintf(out, "%s_sum ", metric->name);
+	print_number(out, h->sum);
+	fprintf(out, "\n%s_count %llu\n", metric->name, (unsigned long long)h->count);
+}
+
+static void published(FILE *out, const struct metric *metric, const struct sources *from)
+{
+	for (size_t i = 0; i < from->metrics->topics_count; i++) {
+		const struct topic_metrics *topic = from->metrics->topics[i];
+
+		print_labelled(out, metric, "topic", topic->name, topic->published);
+	}
+}
+
+/* Only the pairs that have been seen: reasons times topics would be mostly zeros. */
+static void rejected(FILE *out, const struct metric *metric, const struct sources *from)
+{
+	for (size_t i = 0; i < from->metrics->topics_count; i++) {
+		const struct topic_metrics *topic = from->metrics->topics[i];
+
+		for (int reason = 0; reason < REJECT_REASONS; reason++) {
+			if (topic->rejected[reason] == 0)
+				continue;
+			fprintf(out, "%s{topic=\"", metric->name);
+			print_label(out, topic->name);
+			fprintf(out, "\",reason=\"%s\"} %llu\n",
+				reject_reason_name((enum reject_reason)reason),
+				(unsigned long long)topic->rejected[reason]);
+		}
+	}
+}
+
+static void retries(FILE *out, const struct metric *metric, const struct sources *from)
+{
+	for (int peer = 0; peer < PEERS; peer++)
+		print_labelled(out, metric, "peer", PEER_NAMES[peer], from->metrics->retries[peer]);
+}
+
+static void connected(FILE *out, const struct metric *metric, const struct sources *from)
+{
+	for (int peer = 0; peer < PEERS; peer++)
+		print_labelled(out, metric, "peer", PEER_NAMES[peer],
+			       from->metrics->connected[peer]);
+}
+
+static void wakeups(FILE *out, const struct metric *metric, const struct sources *from)
+{
+	for (int cause = 0; cause < WAKEUPS; cause++)
+		print_labelled(out, metric, "cause", WAKEUP_NAMES[cause],
+			       from->metrics->wakeups[cause]);
+}
+
+static void shard_owned(FILE *out, const struct metric *metric, const struct sources *from)
+{
+	const struct shards *shards = &from->metrics->shards;
+	for (int k = 0; k < shards->count; k++) {
+		char shard[16];
+		snprintf(shard, sizeof(shard), "%d", k);
+		print_labelled(out, metric, "shard", shard, shards->owned[k]);
+	}
+}
+
+static void build_info(FILE *out, const struct metric *metric, const struct sources *from)
+{
+	const struct metrics *metrics = from->metrics;
+
+	fprintf(out, "%s{version=\"", metric->name);
+	print_label(out, metrics->version ? metrics->version : "");
+	fputs("\",librdkafka=\"", out);
+	print_label(out, metrics->librdkafka ? metrics->librdkafka : "");
+	fputs("\",libpq=\"", out);
+	print_label(out, metrics->libpq ? metrics->libpq : "");
+	fputs("\"} 1\n", out);
+}
+
+#define IN_METRICS(field) offsetof(struct metrics, field)
+#define IN_PROCESS(field) offsetof(struct process_metrics, field)
+
+/* clang-format off */
+static const struct metric METRICS[] = {
+	{"outbox_relay_depth", GAUGE,
+	 "Events waiting in this relay's shards; exact up to a cap, then an estimate.",
+	 plain, IN_METRICS(depth)},
+	{"outbox_relay_oldest_age_seconds", GAUGE,
+	 "Age of the oldest waiting event; 0 when none waits.",
+	 plain, IN_METRICS(oldest_age_seconds)},
+	{"outbox_relay_published_total", COUNTER,
+	 "Events that Kafka has acknowledged.",
+	 published, 0},
+	{"outbox_relay_rejected_total", COUNTER,
+	 "Events that can never be accepted.",
+	 rejected, 0},
+	{"outbox_relay_retries_total", COUNTER,
+	 "Attempts to work with a peer that had to be repeated.",
+	 retries, 0},
+	{"outbox_relay_parked_keys", GAUGE,
+	 "Keys held back because one of their events cannot be removed from the outbox.",
+	 plain, IN_METRICS(parked_keys)},
+	{"outbox_relay_dead_letters", GAUGE,
+	 "Events set aside in the table of dead letters.",
+	 plain, IN_METRICS(dead_letters)},
+	{"outbox_relay_latency_seconds", HISTOGRAM,
+	 "Time from an event's created_at to its acknowledgement by Kafka.",
+	 histogram, IN_METRICS(latency)},
+	{"outbox_relay_claim_seconds", HISTOGRAM,
+	 "Time to claim events from the database, per batch.",
+	 histogram, IN_METRICS(claim)},
+	{"outbox_relay_publish_seconds", HISTOGRAM,
+	 "Time from the first event handed to Kafka to the last acknowledgement, per batch.",
+	 histogram, IN_METRICS(publish)},
+	{"outbox_relay_settle_seconds", HISTOGRAM,
+	 "Time to commit the removal or marking of events, per batch.",
+	 histogram, IN_METRICS(settle)},
+	{"outbox_relay_batch_events", HISTOGRAM,
+	 "Events in a batch.",
+	 histogram, IN_METRICS(batch_events)},
+	{"outbox_relay_shard_owned", GAUGE,
+	 "1 if this relay owns the shard, 0 if not.",
+	 shard_owned, 0},
+	{"outbox_relay_connected", GAUGE,
+	 "1 if the peer can be reached, 0 if not.",
+	 connected, 0},
+	{"outbox_relay_wakeups_total", COUNTER,
+	 "Looks of a resting relay that found events, by what made it look.",
+	 wakeups, 0},
+	{"outbox_relay_build_info", GAUGE,
+	 "Always 1; the labels tell the versions.",
+	 build_info, 0},
+	{"process_resident_memory_bytes", GAUGE,
+	 "Resident memory size in bytes.",
+	 process, IN_PROCESS(resident_memory_bytes)},
+	{"process_cpu_seconds_total", COUNTER,
+	 "User and system CPU time spent in seconds.",
+	 process, IN_PROCESS(cpu_seconds)},
+	{"process_open_fds", GAUGE,
+	 "Number of open file descriptors.",
+	 process, IN_PROCESS(open_fds)},
+	{"process_start_time_seconds", GAUGE,
+	 "Start time of the process since the Unix epoch in seconds.",
+	 process, IN_PROCESS(start_time_seconds)},
+};
+/* clang-format on */
+
+void metrics_init(struct metrics *metrics)
+{
+	struct histogram *timed[] = {&metrics->latency, &metrics->claim, &metrics->publish,
+				     &metrics->settle};
+
+	memset(metrics, 0, sizeof(*metrics));
+	shards_clear(&metrics->shards, 1);
+	for (size_t i = 0; i < sizeof(timed) / sizeof(timed[0]); i++)
+		histogram_init(timed[i], SECONDS, sizeof(SECONDS) / sizeof(SECONDS[0]));
+	histogram_init(&metrics->batch_events, EVENTS, sizeof(EVENTS) / sizeof(EVENTS[0]));
+}
+
+void metrics_fini(struct metrics *metrics)
+{
+	for (size_t i = 0; i < metrics->topics_count; i++) {
+		free(metrics->topics[i]->name);
+		free(metrics->topics[i]);
+	}
+	free(metrics->topics);
+	memset(metrics, 0, sizeof(*metrics));
+}
+
+static struct topic_metrics *find_topic(const struct metrics *metrics, struct slice name)
+{
+	for (size_t i = 0; i < metrics->topics_count; i++)
+		if (slice_equal(slice_of(metrics->topics[i]->name), name))
+			return metrics->topics[i];
+	return NULL;
+}
+
+struct topic_metrics *metrics_topic(struct metrics *metrics, struct slice name)
+{
+	struct topic_metrics *topic;
+
+	assert(name.data != NULL);
+	name.len = strnlen(name.data, name.len);
+	topic = find_topic(metrics, name);
+	if (topic == NULL && metrics->topics_count >= METRICS_TOPICS_MAX) {
+		name = slice_of("other");
+		topic = find_topic(metrics, name);
+	}
+	if (topic != NULL)
+		return topic;
+	topic = xcalloc(1, sizeof(*topic));
+	topic->name = xmalloc(name.len + 1);
+	memcpy(topic->name, name.data, name.len);
+	topic->name[name.len] = '\0';
+	metrics->topics =
+	    xrealloc(metrics->topics, (metrics->topics_count + 1) * sizeof(*metrics->topics));
+	metrics->topics[metrics->topics_count++] = topic;
+	return topic;
+}
+
+char *metrics_print(const struct metrics *metrics, size_t *len)
+{
+	struct sources from = {.metrics = metrics};
+	char *text = NULL;
+	FILE *out = open_memstream(&text, len);
+
+	if (out == NULL)
+		abort();
+	process_metrics_read(&from.process);
+	for (size_t i = 0; i < sizeof(METRICS) / sizeof(METRICS[0]); i++) {
+		const struct metric *metric = &METRICS[i];
+
+		fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", metric->name, metric->help,
+			metric->name, KIND_NAMES[metric->kind]);
+		metric->samples(out, metric, &from);
+	}
+	if (fclose(out) != 0)
+		abort();
+	return text;
+}

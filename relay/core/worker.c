@@ -1,0 +1,484 @@
+/*
+ * worker.c - a relay at work on its shards: carries out what the engine says, through a source and
+ * a sink
+ */
+#include "worker_internal.h"
+
+#include "base/failpoints.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "base/xalloc.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The same reason of a rebuild is not written again before this. */
+enum { REPEAT_US = 30 * 1000 * 1000 };
+
+int64_t worker_now_us(const struct worker *worker)
+{
+	return worker->world->monotonic_us(worker->world->arg);
+}
+
+double worker_seconds(int64_t microseconds)
+{
+	return (double)microseconds / 1e6;
+}
+
+void worker_tell(struct worker *worker, enum engine_event event)
+{
+	worker_step(worker, (struct engine_input){.event = event});
+}
+
+/* ---- publishing ---- */
+
+/* The topic an event would go to, for counting; "" when it cannot be told. */
+static struct slice topic_of(struct worker *worker, const struct event *event)
+{
+	struct message message;
+	struct error ignored;
+	if (route_event(worker->route, event, &message, &ignored) != REJECT_NONE)
+		return slice_of("");
+	return message.topic;
+}
+
+static void reject(struct worker *worker, struct event *event, enum reject_reason reason,
+		   const char *why)
+{
+	bool halts = !worker->engine.options.set_aside;
+	log_error("event %lld is rejected (%s): %s; %s", (long long)event->id,
+		  reject_reason_name(reason), why,
+		  halts ? "the relay halts: mend or remove the row, or set outbox.on_reject = "
+			  "\"dead-letter\", then start it again"
+			: "it is set aside in outbox_relay.dead_letters");
+	metrics_topic(worker->metrics, topic_of(worker, event))->rejected[reason]++;
+	batch_reject(&worker->batch, event, reason, why);
+	worker->tell_progress = true;
+}
+
+/* Hands the next event to the sink. False if there is no going on for now. */
+static bool produce_one(struct worker *worker, struct event *event)
+{
+	struct message message;
+	struct error err;
+	enum reject_reason reason = route_event(worker->route, event, &message, &err);
+	enum sink_answer answer = SINK_REFUSED;
+	if (reason == REJECT_NONE)
+		answer = worker->sink->ops->produce(worker->sink, event, &message, &reason, &err);
+	switch (answer) {
+	case SINK_TAKEN:
+		batch_sent(&worker->batch, event);
+		FAILPOINT("first-produced");
+		return true;
+	case SINK_LATER:
+		worker->tell_blocked = true;
+		return false;
+	case SINK_REFUSED:
+		break;
+	}
+	reject(worker, event, reason, err.text);
+	/* Nothing behind a rejected event may go out when the relay is to halt at it. */
+	return worker->engine.options.set_aside;
+}
+
+static void produce(struct worker *worker)
+{
+	struct event *event;
+	FAILPOINT("before-produce");
+	while ((event = batch_next(&worker->batch)) != NULL)
+		if (!produce_one(worker, event))
+			break;
+	worker->tell_progress = true;
+}
+
+/* ---- carrying out what the engine says ---- */
+
+static void claim(struct worker *worker, const struct claim *claim)
+{
+	worker->claim_sent_us = worker_now_us(worker);
+	worker->source->ops->claim(worker->source, claim);
+	FAILPOINT("claim-sent");
+}
+
+static void settle(struct worker *worker, bool more)
+{
+	struct metrics *metrics = worker->metrics;
+	worker->settle_us = worker_now_us(worker);
+	histogram_observe(&metrics->claim, worker_seconds(worker->claim_us));
+	histogram_observe(&metrics->publish,
+			  worker_seconds(worker->settle_us - worker->publish_us));
+	histogram_observe(&metrics->batch_events, (double)worker->batch.events);
+	worker->claim_us = 0;
+	FAILPOINT("before-commit");
+	worker->source->ops->settle(worker->source, &worker->batch, more);
+	FAILPOINT("commit-sent");
+}
+
+void worker_clear(struct worker *worker)
+{
+	batch_clear(&worker->batch);
+	worker->claim_us = 0;
+}
+
+static void count_wakeup(struct worker *worker, enum engine_cause cause)
+{
+	static const enum metrics_wakeup wakeups[] = {
+	    [CAUSE_BELL] = WAKEUP_BELL,
+	    [CAUSE_POLL] = WAKEUP_POLL,
+	    [CAUSE_SWEEP] = WAKEUP_SWEEP,
+	};
+	worker->metrics->wakeups[wakeups[cause]]++;
+}
+
+static void close_source(struct worker *worker, bool at_once)
+{
+	if (at_once)
+		worker->source->ops->drop(worker->source);
+	else
+		worker->source->ops->close(worker->source);
+}
+
+static void give_up(struct worker *worker)
+{
+	log_warning("no Kafka broker answers, and another relay is there: %zu events are taken "
+		    "back from the producer and left to it; it publishes those again that Kafka "
+		    "has already",
+		    worker->batch.outstanding);
+	worker->sink->ops->give_up(worker->sink);
+}
+
+static void perform(struct worker *worker, const struct engine_action *action)
+{
+	struct source *source = worker->source;
+	const struct worker_world *world = worker->world;
+	switch (action->kind) {
+	case DO_ACQUIRE:
+		source->ops->acquire(source, action->abstains, action->keeps);
+		break;
+	case DO_CLAIM:
+		claim(worker, &action->claim);
+		break;
+	case DO_PRODUCE:
+		produce(worker);
+		break;
+	case DO_SETTLE:
+		settle(worker, action->more);
+		break;
+	case DO_END:
+		source->ops->end(source);
+		break;
+	case DO_WITHDRAW:
+		source->ops->withdraw(source);
+		break;
+	case DO_RECOVER:
+		FAILPOINT("before-recovery");
+		source->ops->recover(source, &worker->batch, action->set_aside);
+		break;
+	case DO_BELL_ON:
+	case DO_BELL_OFF:
+		source->ops->bell(source, action->kind == DO_BELL_ON);
+		break;
+	case DO_HOUSEKEEP:
+		source->ops->housekeep(source, worker->engine.horizon.floor);
+		break;
+	case DO_TIMER:
+		world->set_timer(world->arg, WORKER_TIMER_WAKE, action->after_us);
+		break;
+	case DO_GIVE_UP:
+		give_up(worker);
+		break;
+	case DO_REBUILD:
+		worker->sink->ops->rebuild(worker->sink);
+		break;
+	case DO_SKIP_UNSENT:
+		batch_skip_unsent(&worker->batch);
+		break;
+	case DO_CLEAR:
+		worker_clear(worker);
+		break;
+	case DO_WOKEN:
+		count_wakeup(worker, action->cause);
+		break;
+	case DO_CLOSE:
+	case DO_DROP:
+		close_source(worker, action->kind == DO_DROP);
+		break;
+	case DO_STOPPED:
+		world->stopped(world->arg, worker->engine.halting || worker->refused);
+		break;
+	}
+}
+
+/* Reports that trickle in keep the transaction open, but not for ever: vacuum waits for it. */
+enum { TRICKLE_US = 10 * 1000 * 1000 };
+
+/* While the sink takes nothing and holds nothing, the transaction only locks rows that others may
+ * want to fix or delete. A topic that the broker creates by itself is there sooner. */
+enum { BLOCKED_US = 1000 * 1000 };
+
+static bool waits_for_topic(const struct worker *worker)
+{
+	return worker->batch.outstanding == 0 && engine_is_blocked(&worker->engine);
+}
+
+static int64_t stalled_at(const struct worker *worker)
+{
+	if (waits_for_topic(worker)) {
+		bool later = worker->progress_us > worker->claimed_us;
+		return (later ? worker->progress_us : worker->claimed_us) + BLOCKED_US;
+	}
+	int64_t without_report = worker->progress_us + worker->stall_us;
+	int64_t at_most = worker->engine.begun_us + worker->stall_us + TRICKLE_US;
+	return without_report < at_most ? without_report : at_most;
+}
+
+static void watch_for_stall(struct worker *worker)
+{
+	const struct worker_world *world = worker->world;
+	if (!engine_waits_for_sink(&worker->engine))
+		return;
+	int64_t at = stalled_at(worker), left = at - worker_now_us(worker);
+	if (worker->stall_timer_us != 0 && worker->stall_timer_us <= at)
+		return;
+	worker->stall_timer_us = at;
+	world->set_timer(world->arg, WORKER_TIMER_STALL, left > 0 ? left : 0);
+}
+
+static void step_once(struct worker *worker, struct engine_input input)
+{
+	struct engine_actions actions;
+	enum engine_state before = worker->engine.state;
+	input.now_us = worker_now_us(worker);
+	input.owes = worker->source->ops->owes(worker->source);
+	input.held = worker->source->held > 0;
+	input.releases = worker->source->releases;
+	engine_step(&worker->engine, &input, &actions);
+	if (before != worker->engine.state)
+		log_debug("%s -> %s", engine_state_name(before),
+			  engine_state_name(worker->engine.state));
+	if (!engine_is_blocked(&worker->engine))
+		worker->blocked_us = 0;
+	else if (worker->blocked_us == 0)
+		worker->blocked_us = input.now_us;
+	for (unsigned i = 0; i < actions.count; i++)
+		perform(worker, &actions.items[i]);
+	if (before != worker->engine.state && worker->world->changed != NULL)
+		worker->world->changed(worker->world->arg);
+}
+
+void worker_step(struct worker *worker, struct engine_input input)
+{
+	step_once(worker, input);
+	while (worker->tell_blocked || worker->tell_progress) {
+		bool blocked = worker->tell_blocked;
+		if (blocked)
+			worker->tell_blocked = false;
+		else
+			worker->tell_progress = false;
+		step_once(worker,
+			  (struct engine_input){.event = blocked ? ON_BLOCKED : ON_PROGRESS});
+	}
+	watch_for_stall(worker);
+}
+
+/* ---- what the sink tells ---- */
+
+static void reported(struct worker *worker)
+{
+	worker->progress_us = worker_now_us(worker);
+	if (worker->batch.outstanding == 0 || worker->tell_progress)
+		worker_tell(worker, ON_PROGRESS);
+}
+
+static void on_delivered(void *owner, struct event *event)
+{
+	struct worker *worker = owner;
+	if (event->created_us > 0) {
+		int64_t age = worker->world->realtime_us(worker->world->arg) - event->created_us;
+		histogram_observe(&worker->metrics->latency, age > 0 ? worker_seconds(age) : 0);
+	}
+	worker->published++;
+	batch_delivered(&worker->batch, event);
+	if (worker->batch.outstanding == 0)
+		FAILPOINT("acknowledged");
+	reported(worker);
+	worker->moved_us = worker->progress_us;
+}
+
+static void on_rejected(void *owner, struct event *event, enum reject_reason reason,
+			const char *why)
+{
+	struct worker *worker = owner;
+	reject(worker, event, reason, why);
+	reported(worker);
+}
+
+static void on_returned(void *owner, struct event *event)
+{
+	struct worker *worker = owner;
+	batch_returned(&worker->batch, event);
+	reported(worker);
+}
+
+static void on_writable(void *owner)
+{
+	struct worker *worker = owner;
+	/* Whether the relay is stuck counts from here: until now it was the sink's turn. */
+	worker->moved_us = worker_now_us(worker);
+	worker_tell(worker, ON_WRITABLE);
+}
+
+static void on_broken(void *owner, const char *why)
+{
+	struct worker *worker = owner;
+	if (strncmp(worker->broken_why, why, sizeof(worker->broken_why) - 1) != 0)
+		worker->broken_told = (struct thinned){0};
+	text_print(worker->broken_why, sizeof(worker->broken_why), "%s", why);
+	if (thinned_due(&worker->broken_told, worker_now_us(worker), REPEAT_US))
+		log_warning("the producer must be rebuilt: %s; what was not acknowledged is "
+			    "published again%s",
+			    why, worker->broken_told.note);
+	worker_tell(worker, ON_BROKEN);
+}
+
+static void on_reachable(void *owner, bool yes)
+{
+	worker_tell(owner, yes ? ON_REACHABLE : ON_UNREACHABLE);
+}
+
+static void on_ready(void *owner)
+{
+	worker_tell(owner, ON_READY);
+}
+
+const struct sink_events worker_sink_events = {
+    .delivered = on_delivered,
+    .rejected = on_rejected,
+    .returned = on_returned,
+    .writable = on_writable,
+    .broken = on_broken,
+    .reachable = on_reachable,
+    .ready = on_ready,
+};
+
+/* ---- the owner's side ---- */
+
+struct worker *worker_new(const struct engine_options *options, int64_t stall_us,
+			  const struct worker_world *world, struct metrics *metrics, uint64_t seed)
+{
+	struct worker *worker = xcalloc(1, sizeof(*worker));
+	engine_init(&worker->engine, options, &worker->batch, seed);
+	worker->stall_us = stall_us;
+	worker->world = world;
+	worker->metrics = metrics;
+	return worker;
+}
+
+void worker_attach(struct worker *worker, struct source *source, struct sink *sink,
+		   struct route *route)
+{
+	worker->source = source;
+	worker->metrics->shards = source->shards;
+	worker->sink = sink;
+	worker->route = route;
+}
+
+void worker_free(struct worker **worker)
+{
+	if (*worker == NULL)
+		return;
+	/* What the sink still held has been taken from it by now: nothing is outstanding. */
+	(*worker)->batch.outstanding = 0;
+	batch_clear(&(*worker)->batch);
+	free(*worker);
+	*worker = NULL;
+}
+
+void worker_start(struct worker *worker)
+{
+	worker_tell(worker, ON_START);
+}
+
+void worker_stop(struct worker *worker, bool now)
+{
+	worker_tell(worker, now ? ON_STOP_NOW : ON_STOP);
+}
+
+static void log_stall(const struct worker *worker, int64_t now)
+{
+	if (waits_for_topic(worker)) {
+		log_info("events wait for a topic: the transaction is rolled back so that it locks "
+			 "no rows meanwhile");
+		return;
+	}
+	bool silent = now - worker->progress_us >= worker->stall_us;
+	log_warning("Kafka %s for %.0f s: the transaction is rolled back so that it does not hold "
+		    "up vacuum; %zu events stay with the producer",
+		    silent ? "has acknowledged nothing" : "has not acknowledged a batch",
+		    worker_seconds(now - (silent ? worker->progress_us : worker->engine.begun_us)),
+		    worker->batch.outstanding);
+}
+
+static void on_stall_timer(struct worker *worker)
+{
+	int64_t now = worker_now_us(worker);
+	worker->stall_timer_us = 0;
+	if (!engine_waits_for_sink(&worker->engine) || now < stalled_at(worker)) {
+		watch_for_stall(worker);
+		return;
+	}
+	log_stall(worker, now);
+	worker_tell(worker, ON_STALLED);
+}
+
+void worker_on_timer(struct worker *worker, enum worker_timer timer)
+{
+	if (timer == WORKER_TIMER_WAKE)
+		worker_tell(worker, ON_TIMER);
+	else
+		on_stall_timer(worker);
+}
+
+void worker_reload(struct worker *worker, const struct engine_options *options, int64_t stall_us)
+{
+	worker->engine.options = *options;
+	worker->engine.waker.poll_us = options->poll_us;
+	worker->stall_us = stall_us;
+}
+
+static bool is_working(enum engine_state state)
+{
+	return state == ENGINE_CLAIMING || state == ENGINE_PUBLISHING || state == ENGINE_SETTLING ||
+	       state == ENGINE_RESTING;
+}
+
+void worker_status(const struct worker *worker, struct worker_status *status)
+{
+	int64_t since =
+	    worker->moved_us > worker->waiting_us ? worker->moved_us : worker->waiting_us;
+	bool blocked = engine_is_blocked(&worker->engine) && !worker->engine.sink_broken &&
+		       worker->batch.outstanding == 0;
+	*status = (struct worker_status){
+	    .state = engine_state_name(worker->engine.state),
+	    .floor = worker->engine.horizon.floor,
+	    .batch_events = worker->batch.events,
+	    .outstanding = worker->batch.outstanding,
+	    .published = worker->published,
+	    .working = is_working(worker->engine.state),
+	    .acquired = worker->acquired,
+	    .standby = worker->standby_for,
+	    .abstains = worker->source->yields,
+	    .obstacle = worker->source->obstacle,
+	    .refusal = worker->refusal[0] != '\0' ? worker->refusal : worker->source->held_why,
+	    .stopped_by_refusal = worker->refusal[0] != '\0' ||
+				  (worker->source->held > 0 && !worker->engine.options.set_aside),
+	    .lost_why = worker->lost_why,
+	    .held_keys = worker->source->held_keys,
+	    .shards = &worker->source->shards,
+	    .waiting = worker->waiting_us > 0 || worker->batch.events > 0,
+	    .idle_us = worker_now_us(worker) - since,
+	    .trouble = worker->sink->trouble != NULL ? worker->sink->trouble : "",
+	    .blocked_us = blocked ? worker_now_us(worker) - worker->blocked_us : -1,
+	};
+}

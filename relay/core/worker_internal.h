@@ -1,0 +1,54 @@
+/*
+ * worker_internal.h - what worker.c and worker_source.c share
+ */
+#ifndef OUTBOX_WORKER_INTERNAL_H
+#define OUTBOX_WORKER_INTERNAL_H
+
+#include "base/thinned.h"
+#include "core/worker.h"
+
+struct worker {
+	struct engine engine;
+	struct batch batch;
+	int64_t probed_us; /* when the sink was last asked for a sign of life */
+	int64_t stall_us;
+	const struct worker_world *world; /* borrowed, like all of these */
+	struct metrics *metrics;
+	struct source *source;
+	struct sink *sink;
+	struct route *route;
+
+	/* what producing leaves for the engine, told once the current step is done */
+	bool tell_blocked, tell_progress;
+	int64_t stall_timer_us; /* for when it is set; 0: it is not */
+	bool acquired, ever_acquired;
+	char standby_for[320]; /* why no shard is ours; "" if one is, or nothing is known */
+	bool refused;	       /* by the source, before anything had ever worked */
+	char refusal[400];     /* why the database refuses all claims; "" if it does not */
+	char lost_why[400];    /* why there is no session; "" if there is one */
+	struct thinned lost_log;
+	int64_t refusal_told_us;
+
+	int64_t claim_sent_us, claim_us; /* of the batch: last ask, sum of the answers' times */
+	int64_t claimed_us;		 /* the last answer with events */
+	int64_t publish_us, settle_us;	 /* when they began */
+	int64_t progress_us;		 /* last report, or begin of the batch */
+	int64_t moved_us, waiting_us;	 /* last delivery; since when events wait (0: none do) */
+	int64_t blocked_us;		 /* since when the sink takes nothing (0: it does) */
+	uint64_t published;
+
+	struct thinned broken_told;
+	char broken_why[256]; /* its beginning, as last told */
+};
+
+/* Lets the engine make a step, and carries out what it says. */
+void worker_step(struct worker *worker, struct engine_input input);
+void worker_tell(struct worker *worker, enum engine_event event);
+
+/* Forgets the batch: it is settled. */
+void worker_clear(struct worker *worker);
+
+int64_t worker_now_us(const struct worker *worker);
+double worker_seconds(int64_t microseconds);
+
+#endif

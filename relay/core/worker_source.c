@@ -1,0 +1,255 @@
+/*
+ * worker_source.c - what the source tells the worker
+ */
+#include "worker_internal.h"
+
+#include "base/failpoints.h"
+#include "base/log.h"
+#include "base/text.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { PROBE_US = 2000 * 1000 };
+
+static void connected(struct worker *worker, bool acquired)
+{
+	worker->acquired = acquired;
+	worker->ever_acquired = true; /* the set-up works, as far as a standby can tell */
+	worker->metrics->shards = worker->source->shards;
+	worker->metrics->connected[PEER_DATABASE] = true;
+	worker->lost_why[0] = '\0';
+}
+
+/* Another relay cannot reach the sink: perhaps this one has only not noticed. */
+static void probe_if_doubted(struct worker *worker)
+{
+	int64_t now = worker_now_us(worker);
+	if (!worker->source->doubts || now - worker->probed_us < PROBE_US)
+		return;
+	worker->probed_us = now;
+	worker->sink->ops->probe(worker->sink);
+}
+
+static void on_acquired(void *owner, bool gained)
+{
+	struct worker *worker = owner;
+	if (gained)
+		FAILPOINT("lock-got");
+	worker->standby_for[0] = '\0';
+	connected(worker, true);
+	probe_if_doubted(worker);
+	worker_step(worker, (struct engine_input){.event = ON_ACQUIRED,
+						  .has_bell = worker->source->has_bell,
+						  .company = worker->source->company,
+						  .relief = worker->source->relief,
+						  .gained = gained});
+}
+
+static void on_busy(void *owner, const char *why)
+{
+	struct worker *worker = owner;
+	if (strcmp(worker->standby_for, why) != 0)
+		log_info("standing by: %s", why);
+	text_print(worker->standby_for, sizeof(worker->standby_for), "%s", why);
+	connected(worker, false);
+	/* Whoever has them tells. */
+	worker->metrics->depth = worker->metrics->oldest_age_seconds = 0;
+	worker->waiting_us = 0;
+	probe_if_doubted(worker);
+	worker_step(worker,
+		    (struct engine_input){.event = ON_BUSY, .relief = worker->source->relief});
+}
+
+static void on_rested(void *owner)
+{
+	worker_tell(owner, ON_RESTED);
+}
+
+static void on_stirred(void *owner)
+{
+	worker_tell(owner, ON_STIRRED);
+}
+
+/* Similar messages are suppressed for a minute. */
+enum { REFUSAL_US = 60 * 1000 * 1000 };
+
+/* The same again, before anything has worked: it is tried about once a second. */
+static bool is_worth_a_line(struct worker *worker, const char *why)
+{
+	if (strncmp(worker->lost_why, why, sizeof(worker->lost_why) - 1) != 0)
+		worker->lost_log = (struct thinned){0};
+	return thinned_due(&worker->lost_log, worker_now_us(worker), REFUSAL_US);
+}
+
+static void lose(struct worker *worker, const char *what, const char *why)
+{
+	bool told = is_worth_a_line(worker, why);
+	worker->acquired = false;
+	text_print(worker->lost_why, sizeof(worker->lost_why), "%s", why);
+	worker->standby_for[0] = '\0';
+	shards_clear(&worker->metrics->shards, worker->source->shards.count);
+	worker->metrics->connected[PEER_DATABASE] = false;
+	worker->metrics->retries[PEER_DATABASE]++;
+	if (told)
+		log_warning("%s: %s; %s%s", what, why,
+			    worker->batch.sent > 0
+				? "what was published is remembered and settled after reconnecting"
+				: "reconnecting",
+			    worker->lost_log.note);
+	worker_tell(worker, ON_LOST);
+}
+
+static void on_lost(void *owner, const char *why)
+{
+	lose(owner, "the session with the database is gone", why);
+}
+
+static void tell_refusal(struct worker *worker, const char *why)
+{
+	int64_t now = worker_now_us(worker);
+	bool same = strncmp(worker->refusal, why, sizeof(worker->refusal) - 1) == 0;
+	if (same && now - worker->refusal_told_us < REFUSAL_US)
+		return;
+	worker->refusal_told_us = now;
+	text_print(worker->refusal, sizeof(worker->refusal), "%s", why);
+	log_error("the database refuses to let events be claimed: %s; nothing is published until "
+		  "that is fixed, the relay tries again every few seconds",
+		  why);
+}
+
+static void on_failed(void *owner, const struct source_failure *failure)
+{
+	struct worker *worker = owner;
+	worker->metrics->retries[PEER_DATABASE]++;
+	if (failure->why != NULL)
+		tell_refusal(worker, failure->why);
+	worker_step(worker, (struct engine_input){.event = ON_FAILED,
+						  .narrow = failure->narrow,
+						  .wait = failure->wait});
+}
+
+static void on_released(void *owner)
+{
+	worker_tell(owner, ON_RELEASED);
+}
+
+/* What nobody has ever seen work is a mistake in the set-up: say so and end. Once it has worked,
+ * somebody may be at it right now (a migration, a password change): go on trying. */
+static void on_refused(void *owner, const char *why)
+{
+	struct worker *worker = owner;
+	if (worker->ever_acquired) {
+		lose(worker, "the database cannot be worked with", why);
+		return;
+	}
+	log_error("%s", why);
+	worker->refused = true;
+	worker_tell(worker, ON_STOP_NOW);
+}
+
+static void on_claimed(void *owner, struct chunk *chunk)
+{
+	struct worker *worker = owner;
+	struct engine_input input = {.event = ON_CLAIMED,
+				     .count = (int64_t)chunk->count,
+				     .full = chunk->full,
+				     .cut = chunk->cut,
+				     .set_back = chunk->set_back,
+				     .too_high = chunk->too_high,
+				     .upto = chunk->upto};
+	worker->claim_us += worker_now_us(worker) - worker->claim_sent_us;
+	worker->refusal[0] = '\0';
+	if (chunk->count > 0) {
+		FAILPOINT("claimed");
+		input.first = chunk->events[0].id;
+		input.last = chunk->events[chunk->count - 1].id;
+		worker->claimed_us = worker_now_us(worker);
+		if (worker->waiting_us == 0)
+			worker->waiting_us = worker->claimed_us;
+		/* Not at the first send: a sink may say LATER for as long as it likes. */
+		if (worker->batch.events == 0)
+			worker->publish_us = worker->progress_us = worker->claimed_us;
+		batch_add(&worker->batch, chunk);
+	} else {
+		chunk->free(chunk);
+	}
+	worker_step(worker, input);
+}
+
+static void on_settled(void *owner)
+{
+	struct worker *worker = owner;
+	FAILPOINT("commit-answered");
+	worker->moved_us = worker_now_us(worker);
+	histogram_observe(&worker->metrics->settle,
+			  worker_seconds(worker->moved_us - worker->settle_us));
+	worker_clear(worker);
+	worker_tell(worker, ON_SETTLED);
+}
+
+static void on_withdrawn(void *owner)
+{
+	worker_tell(owner, ON_WITHDRAWN);
+}
+
+static void on_recovered(void *owner)
+{
+	struct worker *worker = owner;
+	FAILPOINT("recovered");
+	if (worker->batch.delivered > 0)
+		log_info("settled %zu published events by their identity", worker->batch.delivered);
+	worker->moved_us = worker_now_us(worker);
+	worker_clear(worker);
+	worker_tell(worker, ON_RECOVERED);
+}
+
+static void on_observed(void *owner, int64_t drawn, const struct writers *writers)
+{
+	worker_step(
+	    owner, (struct engine_input){.event = ON_OBSERVED, .drawn = drawn, .writers = writers});
+}
+
+static void on_rung(void *owner)
+{
+	worker_tell(owner, ON_RUNG);
+}
+
+static void on_gauged(void *owner, const struct gauges *gauges)
+{
+	struct worker *worker = owner;
+	worker->metrics->depth = gauges->depth;
+	worker->metrics->oldest_age_seconds = gauges->oldest_age_seconds;
+	worker->metrics->dead_letters = gauges->dead_letters;
+	worker->metrics->parked_keys = (double)worker->source->held_keys;
+	if (gauges->depth <= 0)
+		worker->waiting_us = 0;
+	else if (worker->waiting_us == 0)
+		worker->waiting_us = worker_now_us(worker);
+	if (gauges->unfinished)
+		worker->engine.housekeep_at_us = 0;
+}
+
+static void on_closed(void *owner)
+{
+	worker_tell(owner, ON_CLOSED);
+}
+
+const struct source_events worker_source_events = {
+    .acquired = on_acquired,
+    .busy = on_busy,
+    .lost = on_lost,
+    .refused = on_refused,
+    .claimed = on_claimed,
+    .settled = on_settled,
+    .withdrawn = on_withdrawn,
+    .failed = on_failed,
+    .released = on_released,
+    .recovered = on_recovered,
+    .observed = on_observed,
+    .rung = on_rung,
+    .rested = on_rested,
+    .stirred = on_stirred,
+    .gauged = on_gauged,
+    .closed = on_closed,
+};

@@ -1,0 +1,254 @@
+/*
+ * conf.c - the producer's configuration: our tuning, the user's properties, our guarantees
+ */
+#include "base/failpoints.h"
+#include "base/xalloc.h"
+#include "internal.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A lone event waits for no company. Under load batches fill up anyway, since records gather while
+ * requests wait for their turn: measured, a linger of 5 ms drains no faster. */
+#define KAFKA_LINGER_MS "0"
+
+struct setting {
+	const char *name, *value;
+};
+
+/* The user's properties may change these. */
+static const struct setting tuning[] = {
+    {"client.id", "outbox-relay"},
+    {"linger.ms", KAFKA_LINGER_MS},
+    {"batch.num.messages", "10000"},
+    /* Never reached: what is in flight is bounded by the batch. */
+    {"queue.buffering.max.messages", "1000000"},
+    {"queue.buffering.max.kbytes", "2097151"},
+    {"socket.nagle.disable", "true"},
+    {"socket.keepalive.enable", "true"},
+    /* Also how long the requests to a lost leader hold up its partitions. */
+    {"socket.timeout.ms", "10000"},
+    /* Half of it is the least time between two attempts to reach any broker when none is connected
+     * (rd_kafka_conf_finalize: sparse_connect_intvl): at most three a second. The first attempt
+     * after a connection that had lasted is immediate. */
+    {"reconnect.backoff.ms", "700"},
+    {"reconnect.backoff.max.ms", "2000"},
+    {"topic.metadata.refresh.interval.ms", "60000"},
+    {"log.connection.close", "false"},
+};
+
+/* What delivery, order and the event loop rest on; the user's properties cannot undo it. */
+static const struct setting guarantees[] = {
+    {"enable.idempotence", "true"},
+    {"acks", "all"},
+    /* A record that fails must not be overtaken by the next of its key. */
+    {"enable.gapless.guarantee", "true"},
+    /* gapless does not cover expiry. */
+    {"message.timeout.ms", "0"},
+    /* Where Java's producers put a key, and not librdkafka's default. */
+    {"partitioner", "murmur2_random"},
+    /* Without a key, too, kafka/lane.c is to hear which partition it is. */
+    {"sticky.partitioning.linger.ms", "0"},
+    {"delivery.report.only.error", "false"},
+    {"log.queue", "true"},
+};
+
+/* Newer libraries only. */
+static const struct setting if_known[] = {
+    {"enable.metrics.push", "false"},
+};
+
+static bool is_within_word(const char *text, const char *at, size_t len)
+{
+	return (at > text && isalnum((unsigned char)at[-1])) || isalnum((unsigned char)at[len]);
+}
+
+/* Replaces what in text with "***", in place as far as it fits: where it stands by itself, since a
+ * value of a letter or a digit is in every other word. */
+static void redact(char *text, size_t size, const char *what)
+{
+	size_t len = strlen(what);
+
+	if (len == 0)
+		return;
+	for (char *at = strstr(text, what); at != NULL; at = strstr(at, what)) {
+		size_t rest = strlen(at + len) + 1;
+
+		if (is_within_word(text, at, len)) {
+			at++;
+			continue;
+		}
+		if ((size_t)(at - text) + 3 + rest > size) {
+			*at = '\0';
+			return;
+		}
+		memmove(at + 3, at + len, rest);
+		memcpy(at, "***", 3);
+		at += 3;
+	}
+}
+
+/* librdkafka puts these into the command line of kinit, which it runs in a shell and without
+ * quoting them (rd_kafka_sasl_cyrus_kinit_refresh). */
+static bool is_safe_in_shell(const char *name, const char *value)
+{
+	static const char safe[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				   "0123456789._/@:+=,-";
+
+	return strncmp(name, "sasl.kerberos.", 14) != 0 || value[strspn(value, safe)] == '\0';
+}
+
+static bool set_property(rd_kafka_conf_t *conf, const char *property, struct error *err)
+{
+	const char *equals = strchr(property, '=');
+	char *name = xstrdup(property);
+	char words[512] = "";
+	rd_kafka_conf_res_t result = RD_KAFKA_CONF_INVALID;
+
+	if (equals != NULL && equals != property) {
+		name[equals - property] = '\0';
+		if (!is_safe_in_shell(name, equals + 1)) {
+			error_set(err,
+				  "kafka.properties: \"%s\" may hold letters, digits and "
+				  "._/@:+=,- only: it becomes a part of a shell's command",
+				  name);
+			free(name);
+			return false;
+		}
+		result = rd_kafka_conf_set(conf, name, equals + 1, words, sizeof(words));
+	}
+	if (equals == NULL || equals == property)
+		error_set(err, "kafka.properties: a property is not of the form name=value");
+	else if (result == RD_KAFKA_CONF_UNKNOWN)
+		error_set(err,
+			  "kafka.properties: librdkafka %s has no property \"%s\"; see its "
+			  "CONFIGURATION.md",
+			  rd_kafka_version_str(), name);
+	else if (result != RD_KAFKA_CONF_OK) {
+		words[strcspn(words, "\n")] = '\0';
+		redact(words, sizeof(words), equals + 1);
+		error_set(err, "kafka.properties: \"%s\" is refused by librdkafka: %s", name,
+			  words);
+	}
+	free(name);
+	return result == RD_KAFKA_CONF_OK;
+}
+
+bool kafka_check_property(const char *property, struct error *err)
+{
+	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+	bool ok = set_property(conf, property, err);
+
+	rd_kafka_conf_destroy(conf);
+	return ok;
+}
+
+void kafka_conf_must_set(rd_kafka_conf_t *conf, const char *name, const char *value)
+{
+	char words[512];
+
+	if (rd_kafka_conf_set(conf, name, value, words, sizeof(words)) != RD_KAFKA_CONF_OK) {
+		/* Our own table is wrong, or the library is not one we build with. */
+		fprintf(stderr, "librdkafka refuses %s: %s\n", name, words);
+		abort();
+	}
+}
+
+static void must_set_all(rd_kafka_conf_t *conf, const struct setting *settings, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		kafka_conf_must_set(conf, settings[i].name, settings[i].value);
+}
+
+bool kafka_conf_get_size(const rd_kafka_conf_t *conf, const char *name, size_t *value)
+{
+	char text[64];
+	size_t size = sizeof(text);
+
+	if (rd_kafka_conf_get(conf, name, text, &size) != RD_KAFKA_CONF_OK)
+		return false;
+	*value = (size_t)strtoull(text, NULL, 10);
+	return true;
+}
+
+/* Only called where librdkafka has no callback of its own. */
+static void on_token_wanted(rd_kafka_t *rk, const char *config, void *opaque)
+{
+	(void)config;
+	(void)opaque;
+	rd_kafka_oauthbearer_set_token_failure(
+	    rk, "no token is given: set sasl.oauthbearer.method=oidc and its client id, secret and "
+		"token endpoint in kafka.properties, or enable.sasl.oauthbearer.unsecure.jwt=true "
+		"for a test");
+}
+
+static bool is_set_to(const rd_kafka_conf_t *conf, const char *name, const char *value)
+{
+	char text[64];
+	size_t size = sizeof(text);
+
+	return rd_kafka_conf_get(conf, name, text, &size) == RD_KAFKA_CONF_OK &&
+	       strcmp(text, value) == 0;
+}
+
+static bool names_principal(const rd_kafka_conf_t *conf)
+{
+	char text[256] = "";
+	size_t size = sizeof(text);
+	const char *at;
+
+	if (rd_kafka_conf_get(conf, "sasl.oauthbearer.config", text, &size) != RD_KAFKA_CONF_OK)
+		return false;
+	at = strstr(text, "principal=");
+	return at != NULL && at[10] != '\0' && at[10] != ' ';
+}
+
+/* Where its tokens come from. Without a callback that says so, librdkafka waits for a token
+ * indefinitely and in silence. Its own two sources and a callback exclude each other
+ * (rd_kafka_conf_finalize). When its unsecured token cannot be made, 2.0.2 crashes at the second
+ * try, 10 s later (rd_kafka_sasl_oauthbearer_init sets no callback_q). */
+static bool set_token_source(rd_kafka_conf_t *conf, struct error *err)
+{
+	if (is_set_to(conf, "sasl.oauthbearer.method", "oidc"))
+		return true;
+	if (!is_set_to(conf, "enable.sasl.oauthbearer.unsecure.jwt", "true")) {
+		rd_kafka_conf_set_oauthbearer_token_refresh_cb(conf, on_token_wanted);
+		return true;
+	}
+	return names_principal(conf) ||
+	       error_set(err, "kafka.properties: no token is given: "
+			      "enable.sasl.oauthbearer.unsecure.jwt=true needs "
+			      "sasl.oauthbearer.config with principal=NAME");
+}
+
+rd_kafka_conf_t *kafka_conf_new(const struct kafka_options *options, const char *bootstrap,
+				struct error *err)
+{
+	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+	char batch_bytes[32], words[512];
+	bool ok = true;
+
+	must_set_all(conf, tuning, sizeof(tuning) / sizeof(tuning[0]));
+	snprintf(batch_bytes, sizeof(batch_bytes), "%d", KAFKA_BATCH_BYTES);
+	kafka_conf_must_set(conf, "batch.size", batch_bytes);
+	for (size_t i = 0; ok && options->properties != NULL && i < options->properties->count; i++)
+		ok = set_property(conf, options->properties->items[i], err);
+	must_set_all(conf, guarantees, sizeof(guarantees) / sizeof(guarantees[0]));
+	if (PLANTED("no-idempotence")) {
+		kafka_conf_must_set(conf, "enable.gapless.guarantee", "false");
+		kafka_conf_must_set(conf, "enable.idempotence", "false");
+	}
+	for (size_t i = 0; i < sizeof(if_known) / sizeof(if_known[0]); i++)
+		rd_kafka_conf_set(conf, if_known[i].name, if_known[i].value, words, sizeof(words));
+	ok = ok && set_token_source(conf, err);
+	if (ok && rd_kafka_conf_set(conf, "bootstrap.servers", bootstrap, words, sizeof(words)) !=
+		      RD_KAFKA_CONF_OK)
+		ok = error_set(err, "kafka.bootstrap_servers: %s", words);
+	if (!ok) {
+		rd_kafka_conf_destroy(conf);
+		return NULL;
+	}
+	return conf;
+}

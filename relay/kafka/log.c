@@ -1,0 +1,89 @@
+/*
+ * log.c - what librdkafka says, as lines of our log, without its repetitions
+ */
+#include "base/log.h"
+#include "base/clock.h"
+#include "internal.h"
+
+enum { FACILITIES = 16, QUIET_US = 10 * 1000 * 1000 };
+
+/* librdkafka repeats itself with changing figures, so repeats are told by the facility ("FAIL").
+ * The main log is served on the loop; an embedded broker's handle logs from its own threads. */
+static _Thread_local struct {
+	char facility[24];
+	int64_t said_us;
+	unsigned kept_back;
+} said[FACILITIES];
+
+/* Warned of, and meant so: docs/design.md says why. */
+static const char *const meant[] = {
+    "enable.gapless.guarantee is experimental",
+    "Gap-less ordering would not be guaranteed", /* follows a refusal, which is reported */
+    "No `bootstrap.servers` configured",	 /* by the embedded broker's own handle */
+};
+
+bool kafka_is_closed(const char *reason)
+{
+	return strstr(reason, "security.protocol") == NULL &&
+	       (strstr(reason, "Send failed") != NULL || strstr(reason, "Receive failed") != NULL ||
+		strstr(reason, "Disconnected") != NULL);
+}
+
+static bool is_meant(const char *text)
+{
+	for (size_t i = 0; i < sizeof(meant) / sizeof(meant[0]); i++)
+		if (strstr(text, meant[i]) != NULL)
+			return true;
+	return false;
+}
+
+static enum log_level level_of(int syslog_level)
+{
+	if (syslog_level <= 2)
+		return LOG_ERROR;
+	if (syslog_level <= 5)
+		return LOG_WARNING; /* a broker that is away is no error of ours */
+	return syslog_level == 6 ? LOG_INFO : LOG_DEBUG;
+}
+
+static size_t slot_of(const char *facility)
+{
+	size_t oldest = 0;
+
+	for (size_t i = 0; i < FACILITIES; i++) {
+		if (strncmp(said[i].facility, facility, sizeof(said[i].facility) - 1) == 0)
+			return i;
+		if (said[i].said_us < said[oldest].said_us)
+			oldest = i;
+	}
+	memset(&said[oldest], 0, sizeof(said[oldest]));
+	strncpy(said[oldest].facility, facility, sizeof(said[oldest].facility) - 1);
+	return oldest;
+}
+
+void kafka_log(const rd_kafka_t *rk, int level, const char *facility, const char *text)
+{
+	enum log_level ours = is_meant(text) ? LOG_DEBUG : level_of(level);
+	int64_t now = clock_monotonic_us();
+	size_t slot;
+	(void)rk;
+
+	if (!log_wants(ours))
+		return;
+	if (ours == LOG_DEBUG) { /* asked for by log.level and the property "debug": all of it */
+		log_debug("kafka: %s: %s", facility, text);
+		return;
+	}
+	slot = slot_of(facility);
+	if (said[slot].said_us != 0 && now - said[slot].said_us < QUIET_US) {
+		said[slot].kept_back++;
+		return;
+	}
+	if (said[slot].kept_back > 0)
+		log_line(ours, "kafka: %s: %s (%u like it not shown)", facility, text,
+			 said[slot].kept_back);
+	else
+		log_line(ours, "kafka: %s: %s", facility, text);
+	said[slot].said_us = now;
+	said[slot].kept_back = 0;
+}

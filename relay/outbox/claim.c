@@ -1,0 +1,361 @@
+/*
+ * claim.c - asking for events, leaf by leaf, and putting the answers together
+ */
+#include "base/failpoints.h"
+#include "base/xalloc.h"
+#include "chunk.h"
+#include "internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* A leaf counts as if it had had so many rows more, so that each is asked for some. */
+enum { LEAF_ROWS = 100 };
+
+/* ---- asking ---- */
+
+struct pg_int8 outbox_above(int64_t floor)
+{
+	return pg_put_int8(floor > 0 && floor < INT64_MAX ? floor + 1 : INT64_MIN);
+}
+
+/* Of all that the leaves of the claim get, the part of each by what it had the last time. */
+static double part_of(const struct outbox *outbox, const struct outbox_leaf *leaf)
+{
+	return (double)(leaf->rows + LEAF_ROWS) / (double)outbox->rows_had;
+}
+
+static int64_t share(int64_t whole, double part)
+{
+	int64_t rows = (int64_t)((double)whole * part);
+	return rows > 0 ? rows : 1;
+}
+
+static void sum_rows(struct outbox *outbox)
+{
+	outbox->rows_had = 0;
+	for (size_t i = 0; i < outbox->own_count; i++)
+		outbox->rows_had += outbox->shape.leaves[outbox->own[i]].rows + LEAF_ROWS;
+}
+
+/* The events of one leaf; how many rows it was asked for. */
+static int64_t ask_leaf(struct outbox *outbox, const struct claim *claim, size_t number, bool exact)
+{
+	double part = part_of(outbox, &outbox->shape.leaves[number]);
+	int64_t asked = exact ? 1 : share(claim->rows, part);
+	struct pg_int8 first = outbox_above(claim->floor), rows = pg_put_int8(asked);
+	struct pg_int8 bytes = pg_put_int8(share(claim->bytes, part));
+	struct pg_param held = pg_param_text(outbox->held_text);
+	struct pg_param params[5] = {pg_param_int8(&first), exact ? held : pg_param_int8(&rows),
+				     pg_param_int8(&bytes), held};
+	int count = outbox_param_mine(outbox, params, exact ? 2 : 4);
+	outbox_ask_leaf(outbox, TAG_CLAIM, exact ? "claim_exact" : "claim", number, params, count,
+			true);
+	return asked;
+}
+
+/* How far below the floor rows are looked for: new ids that have passed the floor have passed
+ * these too. The figure bounds the entries of dead rows that are walked. */
+enum { IDS_BELOW = 100 };
+
+/* Asks whether ids begin again. Behind the claims, since these are then known to have seen nothing
+ * newer than the answer. */
+static void ask_ids(struct outbox *outbox, int64_t floor)
+{
+	int64_t first = floor < INT64_MIN + IDS_BELOW ? INT64_MIN : floor - IDS_BELOW;
+	struct pg_int8 above = pg_put_int8(floor > 0 ? first : INT64_MIN);
+	struct pg_int8 upto = pg_put_int8(floor > 0 ? floor : INT64_MIN);
+	struct pg_param params[4] = {pg_param_int8(&above), pg_param_int8(&upto),
+				     pg_param_text(outbox->held_text)};
+	outbox_ask_own_leaves(outbox, TAG_IDS, "ids", params, 3, true);
+}
+
+void outbox_claim(struct source *source, const struct claim *claim)
+{
+	struct outbox *outbox = (struct outbox *)source;
+	bool exact = outbox->exact_claims > 0;
+	struct pg_int8 first = outbox_above(claim->floor);
+	struct pg_param params[3] = {pg_param_int8(&first)};
+	struct asked asked = {.opens = claim->opens,
+			      .observes = claim->observes,
+			      .exact = exact,
+			      .floor = claim->floor};
+	asked.rows = xcalloc(outbox->own_count, sizeof(*asked.rows));
+	if (exact)
+		outbox->exact_claims--;
+	if (claim->opens) {
+		outbox->in_transaction = true;
+		outbox_begin(outbox);
+		/* All that waits is looked at: what was held is taken in its order. */
+		if (claim->floor == 0 && outbox->holds.released > 0) {
+			outbox_holds_drop_released(&outbox->holds);
+			outbox_holds_changed(outbox);
+		}
+	}
+	params[1] = pg_param_text(outbox->held_text);
+	if (claim->observes) {
+		/* What the reading is worth depends on what the ids were then. It also takes the
+		 * tables' locks: TRUNCATE, which takes them before the sequence's, deadlocks with
+		 * a transaction that takes them behind it. */
+		ask_ids(outbox, claim->floor);
+		/* In this order: the ids first, then who may yet commit one of them. */
+		pg_ask_prepared(outbox->pg, TAG_DRAWN, "drawn", NULL, 0, true);
+		pg_ask_prepared(outbox->pg, TAG_WRITERS, "writers", NULL, 0, false);
+	}
+	sum_rows(outbox);
+	for (size_t i = 0; i < outbox->own_count; i++)
+		asked.rows[i] = ask_leaf(outbox, claim, outbox->own[i], exact);
+	ask_ids(outbox, claim->floor);
+	if (claim->observes)
+		outbox_ask_own_leaves(outbox, TAG_LEFT, "left", params, 2, true);
+	if (PLANTED("settle-before-ack")) {
+		pg_ask_prepared(outbox->pg, TAG_IGNORE, "commit", NULL, 0, false);
+		pg_ask_prepared(outbox->pg, TAG_IGNORE, "begin", NULL, 0, false);
+	}
+	pg_sync(outbox->pg);
+	outbox->asked[outbox->asked_count++] = asked;
+}
+
+/* ---- answers ---- */
+
+static void on_writers(struct outbox *outbox, PGresult *result)
+{
+	struct writers writers;
+	writers_clear(&writers);
+	for (int i = 0; i < PQntuples(result); i++) {
+		uint64_t writer;
+		if (writers_parse(PQgetvalue(result, i, 0), &writer))
+			writers_add(&writers, writer);
+		else
+			writers.overflow = true; /* somebody whose end we could not tell */
+	}
+	PQclear(result);
+	outbox->source.events->observed(outbox->source.owner, outbox->drawn, &writers);
+}
+
+/* NULL, no sequence or nothing was ever drawn from it: DRAWN_UNKNOWN. That is the lowest id too, in
+ * whose place the next one is a bound as good. */
+static int64_t last_drawn(const PGresult *result, int column)
+{
+	if (PQgetisnull(result, 0, column))
+		return DRAWN_UNKNOWN;
+	int64_t last = pg_get_int8(PQgetvalue(result, 0, column));
+	return last == DRAWN_UNKNOWN ? last + 1 : last;
+}
+
+static void on_drawn(struct outbox *outbox, PGresult *result)
+{
+	outbox->drawn = last_drawn(result, 0);
+	bool same = PQgetvalue(result, 0, 1)[0] != '\0'; /* a binary boolean */
+	PQclear(result);
+	if (!same)
+		outbox_give_up(outbox, false,
+			       "another table has taken the outbox's name, or its partitions have "
+			       "changed");
+}
+
+static void lower(int64_t *upto, int64_t bound)
+{
+	if (bound < *upto)
+		*upto = bound;
+}
+
+/* CUT_*, or 0. */
+static int cut_of(const PGresult *result)
+{
+	if (PQntuples(result) == 0 || PQgetisnull(result, 0, CLAIM_CUT))
+		return 0;
+	return pg_get_int4(PQgetvalue(result, 0, CLAIM_CUT));
+}
+
+/* Whether the claim has left nothing before the last row it took: it took rows and passed over
+ * none. Of one that took nothing this cannot be told, it may have passed over all; nor where relays
+ * compete, who pass over what others have locked without counting it. */
+static bool left_nothing(const struct outbox *outbox, const PGresult *result)
+{
+	if (PQntuples(result) == 0 || outbox->shape.competing)
+		return false;
+	return cut_of(result) != CUT_HELD && cut_of(result) != CUT_HELD_FULL;
+}
+
+static void on_claimed(struct outbox *outbox, PGresult *result)
+{
+	struct gathering *gathering = &outbox->gathering;
+	int rows = PQntuples(result);
+	int64_t last = 0;
+	if (outbox_claim_kept(result)) {
+		PQclear(result);
+		outbox_refuse_kept(outbox);
+		return;
+	}
+	for (int i = 0; i < rows; i++) {
+		int64_t id = pg_get_int8(PQgetvalue(result, i, CLAIM_ID));
+		last = id > last ? id : last;
+	}
+	if (left_nothing(outbox, result))
+		lower(&gathering->upto, last);
+	else
+		gathering->whole = false;
+	gathering->full |=
+	    rows == outbox->asked[0].rows[gathering->count] || cut_of(result) == CUT_HELD_FULL;
+	outbox->shape.leaves[outbox->own[gathering->count]].rows = rows;
+	gathering->results[gathering->count++] = result;
+}
+
+static void on_left(struct outbox *outbox, PGresult *result)
+{
+	struct gathering *gathering = &outbox->gathering;
+	int64_t upto = INT64_MAX;
+	if (PQntuples(result) > 0) {
+		int64_t first = pg_get_int8(PQgetvalue(result, 0, 0));
+		upto = first > 0 ? first - 1 : 0;
+	}
+	/* It knows better than the claims before it. */
+	if (gathering->lefts == 0)
+		gathering->upto = INT64_MAX;
+	if (upto < gathering->upto)
+		gathering->leaf_left = outbox->own[gathering->lefts];
+	gathering->lefts++;
+	lower(&gathering->upto, upto);
+	gathering->whole = true;
+	PQclear(result);
+}
+
+/* The first id drawn from a sequence may be lower than any id given by hand, too. */
+static bool is_set_back(const struct ids_seen *before, const struct ids_seen *now)
+{
+	bool first = before->last == DRAWN_UNKNOWN && now->last != DRAWN_UNKNOWN;
+	return before->file != 0 &&
+	       (first || now->last < before->last || now->file != before->file ||
+		now->sequence_file != before->sequence_file);
+}
+
+static void on_ids(struct outbox *outbox, PGresult *result)
+{
+	struct gathering *gathering = &outbox->gathering;
+	size_t own = gathering->ids++ % outbox->own_count;
+	struct ids_seen *before = &outbox->shape.leaves[outbox->own[own]].seen;
+	struct ids_seen now = {.last = last_drawn(result, IDS_LAST),
+			       .sequence_file =
+				   pg_get_int8(PQgetvalue(result, 0, IDS_SEQUENCE_FILE)),
+			       .file = pg_get_int8(PQgetvalue(result, 0, IDS_FILE))};
+	/* A row that a claim could not remove stays: it is news once. */
+	if (!PQgetisnull(result, 0, IDS_FOUND))
+		now.found = pg_get_int8(PQgetvalue(result, 0, IDS_FOUND));
+	else if (outbox->asked[0].floor <= 0)
+		now.found = before->found;
+	bool found = now.found != 0 && now.found != before->found;
+	/* Below the floor: a trigger that was made since this session began may put rows back. */
+	outbox->verifies |= found;
+	/* These two it would heal. */
+	bool heals = PLANTED("claim-above-last") || PLANTED("floor-past-writers"); // NOLINT
+	if (!heals)
+		gathering->set_back |= found || is_set_back(before, &now);
+	*before = now;
+	PQclear(result);
+}
+
+static void begin_gathering(struct outbox *outbox)
+{
+	struct gathering *gathering = &outbox->gathering;
+	if (gathering->results != NULL)
+		return;
+	*gathering = (struct gathering){.whole = true, .upto = INT64_MAX};
+	gathering->results = xcalloc(outbox->own_count, sizeof(struct PGresult *));
+}
+
+static bool is_gathered(const struct outbox *outbox)
+{
+	const struct gathering *gathering = &outbox->gathering;
+	const struct asked *asked = &outbox->asked[0];
+	size_t ids = asked->observes ? outbox->own_count * 2 : outbox->own_count;
+	return gathering->count == outbox->own_count && gathering->ids == ids &&
+	       (!asked->observes || gathering->lefts == outbox->own_count);
+}
+
+static size_t rows_gathered(const struct gathering *gathering)
+{
+	size_t rows = 0;
+	for (size_t i = 0; i < gathering->count; i++)
+		rows += (size_t)PQntuples(gathering->results[i]);
+	return rows;
+}
+
+/* Nothing was taken though something is there: it is locked, or a trigger keeps it. Only of the
+ * first claim, since looking into it rolls back what other claims of the transaction have taken. */
+static bool is_in_doubt(const struct outbox *outbox)
+{
+	const struct gathering *gathering = &outbox->gathering;
+	return outbox->asked[0].opens && !gathering->set_back && gathering->lefts > 0 &&
+	       gathering->upto < INT64_MAX && rows_gathered(gathering) == 0 &&
+	       outbox_may_refuse_empty(outbox);
+}
+
+void outbox_claim_tell_empty(struct outbox *outbox, int64_t upto)
+{
+	struct chunk *chunk = outbox_chunk_new(NULL, 0, &outbox->shape);
+	outbox->in_transaction = true;
+	outbox_begin(outbox);
+	pg_sync(outbox->pg);
+	chunk->upto = upto;
+	outbox->source.events->claimed(outbox->source.owner, chunk);
+}
+
+static void tell_claimed(struct outbox *outbox)
+{
+	struct gathering gathering = outbox->gathering;
+	if (is_in_doubt(outbox)) {
+		outbox_refuse_empty(outbox, gathering.leaf_left, gathering.upto);
+		return;
+	}
+	struct chunk *chunk = outbox_chunk_new(gathering.results, gathering.count, &outbox->shape);
+	chunk->upto = gathering.whole ? gathering.upto : 0;
+	chunk->full = gathering.full;
+	chunk->set_back = gathering.set_back;
+	int64_t floor = outbox->asked[0].floor;
+	chunk->too_high = gathering.set_back && floor > 0;
+	free(outbox->asked[0].rows);
+	memset(&outbox->gathering, 0, sizeof(outbox->gathering));
+	outbox->asked_count--;
+	memmove(&outbox->asked[0], &outbox->asked[1], outbox->asked_count * sizeof(struct asked));
+	outbox_verify(outbox, chunk, floor);
+}
+
+void outbox_claim_answered(struct outbox *outbox, enum tag tag, PGresult *result)
+{
+	if (tag == TAG_DRAWN) {
+		on_drawn(outbox, result);
+		return;
+	}
+	if (tag == TAG_WRITERS) {
+		on_writers(outbox, result);
+		return;
+	}
+	outbox->deaf = 0;
+	if (tag == TAG_AFTER) {
+		outbox_verify_answered(outbox, result);
+		return;
+	}
+	begin_gathering(outbox);
+	if (tag == TAG_CLAIM)
+		on_claimed(outbox, result);
+	else if (tag == TAG_IDS)
+		on_ids(outbox, result);
+	else
+		on_left(outbox, result);
+	if (!outbox->refusal.dealing && is_gathered(outbox))
+		tell_claimed(outbox);
+}
+
+void outbox_claim_forget(struct outbox *outbox)
+{
+	struct gathering *gathering = &outbox->gathering;
+	for (size_t i = 0; i < gathering->count; i++)
+		PQclear(gathering->results[i]);
+	free(gathering->results);
+	memset(gathering, 0, sizeof(*gathering));
+	for (size_t i = 0; i < outbox->asked_count; i++)
+		free(outbox->asked[i].rows);
+	outbox->asked_count = 0;
+	outbox_verify_forget(outbox);
+}

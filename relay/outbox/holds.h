@@ -1,0 +1,61 @@
+/*
+ * holds.h - rows that the database does not let go, and the keys that wait behind them
+ *
+ * A row whose DELETE (or UPDATE, in mark mode) fails or is without effect cannot be published: it
+ * would be published again and again. Claims leave out its key, so that order is kept, and take all
+ * others. The row is tried again from time to time; once it can go, its hold is released. Released
+ * holds stay in force until a claim begins at the first id again: only then are the row and what
+ * has come after it taken in their order.
+ *
+ * Pure. Thread: loop.
+ */
+#ifndef OUTBOX_OUTBOX_HOLDS_H
+#define OUTBOX_OUTBOX_HOLDS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* So many rows can be held; claims compare each row's key with those of all. */
+enum { HOLDS_MAX = 1000 };
+
+struct outbox_hold {
+	int64_t id, key; /* key: the hash of its key, as claims compute it */
+	char *identity;	 /* owned; NULL: the row has none */
+	char *why;	 /* owned; words */
+	size_t leaf;
+	bool published; /* Kafka has it: the row is only to go */
+	bool released;
+};
+
+struct outbox_holds {
+	struct outbox_hold items[HOLDS_MAX];
+	size_t count; /* those released too */
+	size_t released;
+	size_t cursor; /* the next to be tried again */
+};
+
+/* Takes a copy of identity and why. False if there is no room. One that is there is kept, with the
+ * new words. */
+bool outbox_holds_add(struct outbox_holds *holds, const struct outbox_hold *hold);
+struct outbox_hold *outbox_holds_find(struct outbox_holds *holds, int64_t id, const char *identity);
+
+/* The row can go, or has gone. */
+void outbox_holds_release(struct outbox_holds *holds, struct outbox_hold *hold);
+
+/* Forgets those that were released: a claim begins at the first id. */
+void outbox_holds_drop_released(struct outbox_holds *holds);
+
+/* The next to be tried again, in turn; NULL if none is left to try. */
+struct outbox_hold *outbox_holds_next(struct outbox_holds *holds);
+
+/* Still in force and not released. */
+size_t outbox_holds_waiting(const struct outbox_holds *holds);
+
+/* What claims leave out, as an int8[]: keys, or ids where there is no order to keep. malloc'd; NULL
+ * if nothing is held. */
+char *outbox_holds_text(const struct outbox_holds *holds, bool by_id);
+
+void outbox_holds_clear(struct outbox_holds *holds);
+
+#endif

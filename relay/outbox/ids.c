@@ -1,0 +1,164 @@
+/*
+ * ids.c - the events of a batch as array parameters
+ */
+#include "ids.h"
+
+#include "base/text.h"
+#include "base/xalloc.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A growing array literal. */
+struct literal {
+	char *text;
+	size_t len, capacity;
+};
+
+static void put(struct literal *literal, const char *bytes, size_t len)
+{
+	while (literal->len + len + 1 > literal->capacity) {
+		literal->capacity = literal->capacity ? literal->capacity * 2 : 256;
+		literal->text = xrealloc(literal->text, literal->capacity);
+	}
+	memcpy(literal->text + literal->len, bytes, len);
+	literal->len += len;
+	literal->text[literal->len] = '\0';
+}
+
+static void separate(struct literal *literal)
+{
+	put(literal, literal->len == 0 ? "{" : ",", 1);
+}
+
+static void add_number(struct literal *literal, int64_t value)
+{
+	char digits[24];
+	int len = snprintf(digits, sizeof(digits), "%lld", (long long)value);
+	separate(literal);
+	put(literal, digits, (size_t)len);
+}
+
+static bool needs_escape(char c)
+{
+	return c == '"' || c == '\\';
+}
+
+static void add_text(struct literal *literal, struct slice text)
+{
+	size_t from = 0;
+	separate(literal);
+	put(literal, "\"", 1);
+	for (size_t i = 0; i < text.len; i++) {
+		if (!needs_escape(text.data[i]))
+			continue;
+		put(literal, text.data + from, i - from);
+		put(literal, "\\", 1);
+		from = i;
+	}
+	put(literal, text.data + from, text.len - from);
+	put(literal, "\"", 1);
+}
+
+/* A table of somebody else's may hold rows without an identity: NULL, which no text is. */
+static void add_identity(struct literal *literal, struct slice identity)
+{
+	if (identity.data != NULL) {
+		add_text(literal, identity);
+		return;
+	}
+	separate(literal);
+	put(literal, "NULL", 4);
+}
+
+/* Words may hold bytes that are no character, or a character that the database's encoding lacks;
+ * the server would refuse the whole statement, time and again. */
+static void add_words(struct literal *literal, const char *words, bool utf8)
+{
+	char *plain = xstrdup(words != NULL ? words : "");
+	for (char *c = plain; *c != '\0';) {
+		size_t len = text_character(c);
+		if (len == 0 || (len > 1 && !utf8)) {
+			*c++ = '?';
+			continue;
+		}
+		c += len;
+	}
+	add_text(literal, slice_of(plain));
+	free(plain);
+}
+
+static char *finish(struct literal *literal)
+{
+	if (literal->len == 0)
+		put(literal, "{", 1);
+	put(literal, "}", 1);
+	return literal->text;
+}
+
+/* The arrays while they grow. */
+struct making {
+	struct literal numbers, identities, reasons, errors;
+};
+
+static void add(struct outbox_ids *ids, struct making *m, int64_t id, struct slice identity)
+{
+	ids->count++;
+	add_number(&m->numbers, id);
+	add_identity(&m->identities, identity);
+}
+
+static void finish_all(struct outbox_ids *ids, struct making *m)
+{
+	ids->ids = finish(&m->numbers);
+	ids->identities = finish(&m->identities);
+	ids->reasons = finish(&m->reasons);
+	ids->errors = finish(&m->errors);
+}
+
+void outbox_ids_published(struct outbox_ids *ids, const struct outbox_ids_item *items, size_t count)
+{
+	struct making m = {0};
+	ids->count = 0;
+	for (size_t i = 0; i < count; i++)
+		if (items[i].rejected == NULL)
+			add(ids, &m, items[i].id, items[i].identity);
+	finish_all(ids, &m);
+}
+
+void outbox_ids_rejected(struct outbox_ids *ids, const struct outbox_ids_item *items, size_t count,
+			 bool utf8)
+{
+	struct making m = {0};
+	ids->count = 0;
+	for (size_t i = 0; i < count; i++) {
+		const struct event *rejected = items[i].rejected;
+		if (rejected == NULL)
+			continue;
+		add(ids, &m, items[i].id, items[i].identity);
+		add_text(&m.reasons, slice_of(reject_reason_name(rejected->reason)));
+		add_words(&m.errors, rejected->why, utf8);
+	}
+	finish_all(ids, &m);
+}
+
+void outbox_ids_delivered(struct outbox_ids *ids, const struct batch *batch)
+{
+	struct making m = {0};
+	struct batch_walk walk;
+	ids->count = 0;
+	for (struct event *e = batch_first(batch, &walk); e != NULL; e = batch_following(&walk))
+		if (e->state == EVENT_DELIVERED)
+			add(ids, &m, e->id, e->identity);
+	finish_all(ids, &m);
+}
+
+void outbox_ids_free(struct outbox_ids *ids)
+{
+	free(ids->ids);
+	free(ids->identities);
+	free(ids->reasons);
+	free(ids->errors);
+	memset(ids, 0, sizeof(*ids));
+}

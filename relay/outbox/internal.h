@@ -1,0 +1,391 @@
+/*
+ * internal.h - what the parts of the outbox source share
+ */
+#ifndef OUTBOX_OUTBOX_INTERNAL_H
+#define OUTBOX_OUTBOX_INTERNAL_H
+
+#include "base/loop.h"
+#include "base/pgname.h"
+#include "base/thinned.h"
+#include "config.h"
+#include "core/claims.h"
+#include "core/route.h"
+#include "core/source.h"
+#include "core/spread.h"
+#include "debt.h"
+#include "holds.h"
+#include "outbox/sql.h"
+#include "passing.h"
+#include "postgres/pg.h"
+#include "purging.h"
+
+/* Grouped by who asks, for on_answered in outbox.c. */
+enum tag {
+	TAG_IGNORE,
+	/* outbox/open.c */
+	TAG_SESSION,
+	TAG_FACTS,
+	TAG_LEAVES,
+	TAG_COLUMNS,
+	TAG_REGISTRY,
+	TAG_PREPARED,
+	TAG_OPEN_LAST = TAG_PREPARED,
+	/* outbox/fleet.c */
+	TAG_FLEET,    /* who owns what */
+	TAG_TRIED,    /* which of the free shards we got */
+	TAG_VERIFIED, /* who owns what, once we have got some */
+	TAG_OPENED,   /* the statements of the leaves are good */
+	TAG_FLEET_LAST = TAG_OPENED,
+	/* outbox/claim.c */
+	TAG_DRAWN,
+	TAG_WRITERS,
+	TAG_CLAIM,
+	TAG_IDS,
+	TAG_LEFT,
+	TAG_AFTER, /* what is back of the rows that a claim has taken */
+	TAG_CLAIM_LAST = TAG_AFTER,
+	/* outbox/refused.c */
+	TAG_ABORTED, /* a transaction that was refused is rolled back */
+	/* outbox/examine.c */
+	TAG_PROBE,   /* a claim of no rows */
+	TAG_SUSPECT, /* the row that a claim of one takes */
+	TAG_TAKE,    /* taken, to see whether it can be */
+	TAG_TOOK,    /* and whether it is gone then */
+	TAG_EXAMINE_LAST = TAG_TOOK,
+	TAG_RETEST, /* a held row, likewise */
+	TAG_RETOOK,
+	TAG_RESETTLED, /* a held row that is published */
+	TAG_RESTILL,   /* whether a held row is still there */
+	TAG_RETEST_LAST = TAG_RESTILL,
+	/* outbox/recover.c */
+	TAG_RECOVER,
+	TAG_SET_ASIDE,
+	TAG_RECOVERED,
+	TAG_STILL, /* of those that were to be removed */
+	TAG_DEBT,  /* settled again after a session was lost */
+	TAG_DEBT_PAID,
+	TAG_UNDONE, /* which rows of the debt are there */
+	TAG_RECOVER_LAST = TAG_UNDONE,
+	/* outbox.c */
+	TAG_SETTLED,	    /* and durable */
+	TAG_SETTLED_LAZILY, /* remembered as a debt */
+	TAG_DURABLE,	    /* whatever was in debt is durable now */
+	TAG_WITHDRAWN,
+	TAG_PURGED,
+	TAG_GAUGES,
+	TAG_CLOSE,
+};
+
+enum notified_kind { NOTIFIED_RING, NOTIFIED_REST, NOTIFIED_GROUP, NOTIFIED_KINDS };
+
+/* Of one kind. */
+struct notified {
+	int64_t passed_us;  /* the last one that was passed on */
+	int64_t spacing_us; /* at least so long before the next one */
+	bool pending;	    /* others have come since */
+	unsigned count;	    /* of those */
+};
+
+/* What the locks say. */
+struct sight {
+	struct spread_view view;
+	int other_layout; /* the number of shards of a relay of another layout at work; -1: none */
+	bool previous;	  /* this relay's previous session is still there */
+	bool abstainers;  /* others without the sink are there */
+	bool joined;	  /* our own lock as a member or abstainer is there */
+	bool marked;	  /* our own layout lock is there */
+	int occupied;	  /* shards whose lock a session holds that is no relay's */
+	char stranger[200]; /* such a session, or one with a key of members; "" if none */
+	int peers[SPREAD_MEMBERS_MAX]; /* sessions of relays, self too */
+	size_t peer_count;
+};
+
+enum { FIELDS_MAX = ROUTE_FIELDS_MAX + 1 }; /* and the identity */
+
+/* A claim's answers, leaf by leaf. */
+struct gathering {
+	PGresult **results; /* owned */
+	size_t count;
+	size_t lefts, leaf_left; /* answers of what is left; which leaf has the first of it */
+	size_t ids;		 /* answers that told of the leaves' ids */
+	bool set_back;		 /* ids begin again somewhere */
+	bool full;		 /* a leaf gave as many rows as it was asked for */
+	bool whole;		 /* no row was passed over, as far as the claims could tell */
+	int64_t upto;		 /* no row was left up to here */
+};
+
+/* What one claim has asked for. */
+struct asked {
+	bool opens, observes, exact;
+	int64_t floor;
+	int64_t *rows; /* owned; of each leaf, in their order */
+};
+
+/* A claim whose rows are looked for, see outbox/verify.c. */
+struct verification {
+	struct chunk *chunk; /* owned */
+	int64_t floor;	     /* of the claim */
+	size_t answers_left;
+};
+
+/* What follows once a refused transaction is rolled back. */
+enum after_abort { THEN_TELL, THEN_EXAMINE, THEN_RECOVER };
+
+/* outbox/refused.c, outbox/examine.c: how a refused transaction is being dealt with. */
+struct refusal {
+	bool dealing;	/* until the engine is told */
+	bool aborting;	/* what is answered before the ROLLBACK is of no account */
+	bool withdrawn; /* the engine has asked for the ROLLBACK meanwhile */
+	bool unasked;	/* nothing was refused: a claim came back empty though rows are there */
+	enum after_abort then;
+	struct source_failure failure; /* to be told */
+	struct error why;
+	bool alone;		    /* the claim was for one row */
+	bool exact;		    /* ... and measured it */
+	size_t leaf;		    /* whose claim it was */
+	int64_t floor;		    /* of that claim */
+	int64_t upto;		    /* unasked: of the empty claim */
+	int64_t unasked_us;	    /* when that was the last time */
+	struct outbox_hold suspect; /* identity is owned */
+};
+
+/* Held rows that are being tried again, in the order of the asks. */
+enum { RETESTS_MAX = 16 };
+struct retests {
+	struct {
+		int64_t id;
+		char *identity; /* owned */
+		bool can_go;
+	} items[RETESTS_MAX];
+	size_t count, answered, released;
+	size_t answers_left; /* of the one that is looked for, in all leaves */
+	bool there;
+};
+
+/* outbox/recover.c: rows being settled by identity. */
+struct recovery {
+	struct outbox_ids_item *items; /* owned */
+	PGresult **backing;	       /* owned, each too: what the items of a debt lie in */
+	size_t backing_count;
+	size_t count, at, size; /* the next try is of so many, from here */
+	size_t removed;		/* by this try */
+	size_t answers_left;
+	bool debt;
+	struct error why; /* the server's, of a try of one */
+};
+
+/* A session, as the server knows it. After a restart of a server in a container its process ids
+ * begin anew, so that the number alone may soon be that of another relay's session. */
+struct session_id {
+	int pid; /* 0: none */
+	int64_t started_us;
+};
+
+struct outbox {
+	struct source source; /* first: the rest of the program sees only this */
+	struct loop *loop;
+	const struct config *config; /* borrowed */
+	struct pgname name;
+	struct pg *pg;		   /* NULL: no session */
+	struct outbox_shape shape; /* of this session's table */
+	const char *fields[FIELDS_MAX];
+	char *owned_fields[FIELDS_MAX];
+	size_t field_count;
+	const char
+	    *keys[ROUTE_FIELDS_MAX]; /* columns; borrowed from the configuration's templates */
+	char *owned_keys[ROUTE_FIELDS_MAX];
+	size_t key_count;
+	size_t withhold_bytes;
+	int64_t drawn; /* of the reading under way */
+	struct purging purging;
+	bool purge_more; /* there may be more to delete: the next round is to come soon */
+	struct thinned purge_log;
+	unsigned exact_claims;	 /* so many claims more are to measure; outlives the session */
+	bool bare_letters;	 /* the next dead letters are to lack other columns; likewise */
+	struct outbox_debt debt; /* outlives the session */
+
+	struct outbox_holds holds; /* outlive the session */
+	struct thinned holds_full; /* the words that there is no room for more */
+	char *held_text;	   /* owned; as a parameter; NULL: none */
+	char held_why[400];
+	bool guarded;  /* triggers or constraints may refuse a row at COMMIT */
+	bool verifies; /* triggers may put back what was taken */
+	struct verification verifying[CLAIMS_UNDER_WAY]; /* oldest first */
+	size_t verifying_count;
+	struct refusal refusal;
+	struct passing passing; /* outlives the session */
+	struct retests retests;
+	struct recovery recovery;
+
+	struct asked asked[CLAIMS_UNDER_WAY]; /* oldest first */
+	size_t asked_count;
+	struct gathering gathering;
+	int64_t rows_had;     /* by the leaves of this claim, see outbox/claim.c */
+	struct gauges gauges; /* the sum so far */
+	size_t gauges_left;
+
+	struct notified notified[NOTIFIED_KINDS];
+	struct loop_timer *notified_timer;
+
+	struct loop_timer *heartbeat;
+	int64_t beat_us, heard_us; /* the last heartbeat, and the last one after which something
+				      came; of clock_boottime_us */
+	unsigned reads;		   /* pg_reads at the last heartbeat */
+	unsigned deaf;		   /* sessions given up in a row that had answered no claim */
+	bool serving;		   /* the session is set up */
+	bool in_transaction;	   /* as asked for */
+	bool rest_due;		   /* the bell is to be put to rest behind the transaction */
+
+	/* outbox/fleet.c */
+	char *owned_text;		   /* owned; source.shards as a parameter */
+	size_t own[SHARDS_MAX], own_count; /* the leaves of source.shards, in their order */
+	struct shards before;		   /* owned by the session before */
+	int64_t joined_us;
+	bool rejoined;			   /* after a session that served was lost */
+	int64_t free_since_us[SHARDS_MAX]; /* as far as looks have seen; 0: owned */
+	int64_t looked_us;		   /* the last of them */
+	struct shards handed_over;	   /* as was heard since the last look */
+	bool abstains;			   /* which of a member's locks is held */
+	bool keeps;			   /* the look under way takes and gives nothing */
+	bool first_look;
+	uint32_t fingerprint; /* outbox/locks.h: of the layout lock */
+	unsigned member_salt, layout_salt, joins_failed;
+	struct thinned obstacle_log;
+	int peers[SPREAD_MEMBERS_MAX]; /* the relays' sessions, as the last look has seen */
+	size_t peer_count;
+	struct session_id session;  /* this one, once a look has seen it */
+	struct session_id previous; /* the last one that had joined, until it is gone */
+	struct shards taken;	    /* by the try under way */
+};
+
+/* Deletes published rows that are older than outbox.retention. */
+void outbox_purge(struct outbox *outbox);
+void outbox_purged(struct outbox *outbox, PGresult *result);
+void outbox_purge_refused(struct outbox *outbox, const struct pg_failure *failure);
+
+/* Ends the session and tells why. */
+void outbox_give_up(struct outbox *outbox, bool permanent, const char *why);
+
+/* Says something to the server three times in a session_timeout. */
+void outbox_heartbeat_new(struct outbox *outbox);
+
+/* Whether this process was stopped for longer than session_timeout; then the session has been given
+ * up. To be asked before an answer is looked at. */
+bool outbox_was_stopped(struct outbox *outbox);
+
+/* Begins a transaction in which nothing is put off to its end. */
+void outbox_begin(struct outbox *outbox);
+
+/* The transaction's end has been asked for. */
+void outbox_ended(struct outbox *outbox);
+
+/* True if COMMIT was answered; otherwise the session is gone. Takes the result. */
+bool outbox_committed(struct outbox *outbox, PGresult *result, bool durable);
+
+/* The server has refused an ask, see pg_events. */
+bool outbox_refused(struct outbox *outbox, const struct pg_failure *failure);
+/* Rolls a transaction back whose claim has gone wrong: some rows were not taken though it meant to,
+ * or, unasked, it took none though there are some. */
+void outbox_refuse_kept(struct outbox *outbox);
+void outbox_refuse_empty(struct outbox *outbox, size_t leaf, int64_t upto);
+bool outbox_may_refuse_empty(const struct outbox *outbox);
+/* ... or some of what it took is back. */
+void outbox_refuse_back(struct outbox *outbox, size_t leaf, int64_t floor, bool alone);
+
+/* Tells a claim's events, in their turn, once it is known that they are gone from the table. */
+void outbox_verify(struct outbox *outbox, struct chunk *chunk, int64_t floor);
+void outbox_verify_answered(struct outbox *outbox, PGresult *result);
+void outbox_verify_forget(struct outbox *outbox);
+void outbox_abort(struct outbox *outbox, enum after_abort then);
+void outbox_aborted(struct outbox *outbox, enum tag tag, PGresult *result);
+void outbox_refusal_forget(struct outbox *outbox);
+/* Whether a claim's answer shows that it did not take what it meant to. */
+bool outbox_claim_kept(const PGresult *result);
+/* passing_still, now. To be called once for each error. */
+bool outbox_passes(struct outbox *outbox, const char *sqlstate);
+
+/* Looks for the row that makes the claims of a leaf fail; ends with outbox_abort. */
+void outbox_examine(struct outbox *outbox);
+void outbox_examine_answered(struct outbox *outbox, enum tag tag, PGresult *result);
+void outbox_examine_refused(struct outbox *outbox, const struct pg_failure *failure);
+
+/* Holds a row and tells. False if no more can be held. */
+bool outbox_hold(struct outbox *outbox, const struct outbox_hold *hold);
+/* What is held has changed. */
+void outbox_holds_changed(struct outbox *outbox);
+/* Tries some of the held rows again; outside a transaction. */
+void outbox_retest(struct outbox *outbox);
+void outbox_retest_answered(struct outbox *outbox, enum tag tag, PGresult *result);
+void outbox_retests_forget(struct outbox *outbox);
+
+/* Settles by identity: a batch, or what is in debt. */
+void outbox_recover(struct source *source, const struct batch *batch, bool set_aside);
+void outbox_pay_debt(struct outbox *outbox);
+void outbox_recover_answered(struct outbox *outbox, enum tag tag, PGresult *result);
+bool outbox_recover_refused(struct outbox *outbox, const struct pg_failure *failure);
+void outbox_recover_next(struct outbox *outbox);
+void outbox_recovery_forget(struct outbox *outbox);
+
+/* Waits for what earlier commits have left in debt. Outside a transaction. */
+void outbox_make_durable(struct outbox *outbox);
+
+/* Commits and waits. */
+void outbox_commit_durably(struct outbox *outbox, enum tag tag);
+
+/* The statements of a leaf are known by its number. */
+void outbox_ask_leaf(struct outbox *outbox, enum tag tag, const char *name, size_t leaf,
+		     const struct pg_param *params, int count, bool binary);
+void outbox_ask_all_leaves(struct outbox *outbox, enum tag tag, const char *name,
+			   const struct pg_param *params, int count);
+/* The same of each leaf that is ours, for the shards that are meant. params has room for one more.
+ */
+void outbox_ask_own_leaves(struct outbox *outbox, enum tag tag, const char *name,
+			   struct pg_param *params, int count, bool binary);
+/* Adds the shards that are meant, where a statement asks for them; the new count. */
+int outbox_param_mine(const struct outbox *outbox, struct pg_param *params, int count);
+
+/* The way from a connection to a session that serves: outbox_open_connected is to be called once
+ * connected, outbox_open_answered for every answer with a tag up to TAG_REGISTRY. At its end
+ * outbox_fleet_join has been called. */
+void outbox_open_connected(struct outbox *outbox);
+void outbox_open_answered(struct outbox *outbox, enum tag tag, PGresult *result);
+/* Prepares the statements of a leaf that has become ours. To be synced. */
+void outbox_open_leaf(struct outbox *outbox, size_t leaf);
+/* The same of all leaves, synced; outside a transaction, whose failure would undo it. */
+void outbox_open_leaves(struct outbox *outbox);
+/* Whether the leaves that are ours can be claimed from at all: TAG_OPENED, or the session ends. */
+void outbox_open_probe(struct outbox *outbox);
+
+/* Which shards: joins the other relays; looks, takes and gives; leaves. outbox_fleet_answered is to
+ * be called for every answer with a tag from TAG_FLEET to TAG_VERIFIED. */
+void outbox_fleet_join(struct outbox *outbox);
+void outbox_fleet_look(struct outbox *outbox, bool abstains, bool keeps);
+void outbox_fleet_answered(struct outbox *outbox, enum tag tag, PGresult *result);
+void outbox_fleet_leave(struct outbox *outbox);
+/* Reads the answer of "fleet". False if the outbox is not there any more, or not the same. */
+bool outbox_sight_read(struct outbox *outbox, const PGresult *result, struct sight *sight);
+/* The number of shards as the locks have it. */
+int outbox_layout(const struct outbox *outbox);
+/* These of so many shards, "8 {0,3}", were handed over by another relay. */
+void outbox_fleet_freed(struct outbox *outbox, const char *which);
+/* Passes a notification on, sooner or later; sender is a process id. */
+void outbox_notified_new(struct outbox *outbox);
+void outbox_notified(struct outbox *outbox, const char *payload, int sender);
+void outbox_notified_forget(struct outbox *outbox);
+
+/* The session is gone, and the shards with it. */
+void outbox_fleet_lost(struct outbox *outbox);
+/* Tells the answer of a look: shards are ours, or not. */
+void outbox_fleet_acquired(struct outbox *outbox, bool gained);
+
+/* The first id above the floor. Without one all are taken, those of 0 or less too. */
+struct pg_int8 outbox_above(int64_t floor);
+
+/* Claims, and their answers from TAG_DRAWN to TAG_LEFT. */
+void outbox_claim(struct source *source, const struct claim *claim);
+void outbox_claim_answered(struct outbox *outbox, enum tag tag, PGresult *result);
+void outbox_claim_forget(struct outbox *outbox); /* those under way */
+/* Begins a transaction and tells that there was nothing to claim. */
+void outbox_claim_tell_empty(struct outbox *outbox, int64_t upto);
+
+#endif

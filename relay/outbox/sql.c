@@ -1,0 +1,463 @@
+/*
+ * sql.c - the statements of the outbox source, made to the table's shape
+ */
+#include "outbox/sql.h"
+
+#include "base/pgname.h"
+#include "base/xalloc.h"
+#include "outbox/locks.h"
+#include "sql_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void outbox_shape_free(struct outbox_shape *shape)
+{
+	free(shape->table);
+	for (size_t i = 0; i < shape->leaf_count; i++)
+		free(shape->leaves[i].table);
+	free(shape->leaves);
+	for (size_t i = 0; i < shape->column_count; i++)
+		free(shape->columns[i].name);
+	free(shape->columns);
+	memset(shape, 0, sizeof(*shape));
+}
+
+const struct outbox_column *outbox_shape_column(const struct outbox_shape *shape, const char *name)
+{
+	for (size_t i = 0; i < shape->column_count; i++)
+		if (strcmp(shape->columns[i].name, name) == 0)
+			return &shape->columns[i];
+	return NULL;
+}
+
+uint32_t outbox_sql_type(const struct outbox_shape *shape, const char *name)
+{
+	const struct outbox_column *column = outbox_shape_column(shape, name);
+	return column ? column->type : 0;
+}
+
+/* ---- checks ---- */
+
+static bool one_of(uint32_t type, const uint32_t *types)
+{
+	for (; *types != 0; types++)
+		if (*types == type)
+			return true;
+	return false;
+}
+
+static const uint32_t id_types[] = {TYPE_INT8, TYPE_INT4, 0};
+static const uint32_t payload_types[] = {TYPE_JSONB,   TYPE_JSON,  TYPE_TEXT,
+					 TYPE_VARCHAR, TYPE_BYTEA, 0};
+static const uint32_t headers_types[] = {TYPE_JSONB, TYPE_JSON, TYPE_TEXT, 0};
+static const uint32_t created_types[] = {TYPE_TIMESTAMPTZ, TYPE_TIMESTAMP, 0};
+
+static bool check_column(const struct outbox_shape *shape, const char *role, const char *name,
+			 const uint32_t *types, const char *wanted, struct error *err)
+{
+	uint32_t type = outbox_sql_type(shape, name);
+	if (type == 0)
+		return error_set(
+		    err,
+		    "table %s has no column \"%s\" (outbox.columns.%s); add it, or name "
+		    "the right one in the configuration",
+		    shape->table, name, role);
+	if (types != NULL && !one_of(type, types))
+		return error_set(err, "column \"%s\" of table %s (outbox.columns.%s) must be %s",
+				 name, shape->table, role, wanted);
+	return true;
+}
+
+static bool check_fields(const struct outbox_shape *shape, struct error *err)
+{
+	for (size_t i = 0; i < shape->field_count; i++)
+		if (outbox_shape_column(shape, shape->fields[i]) == NULL)
+			return error_set(err,
+					 "table %s has no column \"%s\", which a template of route "
+					 "names; add it, or mend the template",
+					 shape->table, shape->fields[i]);
+	return true;
+}
+
+bool outbox_shape_check(const struct outbox_shape *shape, struct error *err)
+{
+	const struct config_columns *names = shape->names;
+	if (shape->mark && outbox_shape_column(shape, "published_at") == NULL)
+		return error_set(err,
+				 "table %s has no column published_at, which outbox.settle = "
+				 "\"mark\" needs; run outbox-relay migrate",
+				 shape->table);
+	return check_column(shape, "id", names->id, id_types, "bigint or integer", err) &&
+	       check_column(shape, "event_id", names->event_id, NULL, NULL, err) &&
+	       check_column(shape, "aggregate_type", names->aggregate_type, NULL, NULL, err) &&
+	       check_column(shape, "aggregate_id", names->aggregate_id, NULL, NULL, err) &&
+	       check_column(shape, "event_type", names->event_type, NULL, NULL, err) &&
+	       check_column(shape, "payload", names->payload, payload_types,
+			    "jsonb, json, text, varchar or bytea", err) &&
+	       (names->headers[0] == '\0' ||
+		check_column(shape, "headers", names->headers, headers_types, "jsonb, json or text",
+			     err)) &&
+	       (names->created_at[0] == '\0' ||
+		check_column(shape, "created_at", names->created_at, created_types,
+			     "timestamptz or timestamp", err)) &&
+	       check_fields(shape, err);
+}
+
+/* ---- pieces ---- */
+
+char *outbox_sql_quoted(const char *name)
+{
+	char *out = xmalloc(PGNAME_QUOTED_SIZE);
+	pgname_quote(name, out);
+	return out;
+}
+
+char *outbox_sql_append(char *text, char *more)
+{
+	char *both = xasprintf("%s%s", text, more);
+	free(text);
+	free(more);
+	return both;
+}
+
+bool outbox_type_is_native(uint32_t type)
+{
+	return type == TYPE_TEXT || type == TYPE_VARCHAR || type == TYPE_UUID ||
+	       type == TYPE_INT2 || type == TYPE_INT4 || type == TYPE_INT8;
+}
+
+const char *outbox_sql_unpublished(const struct outbox_shape *shape)
+{
+	return shape->mark ? " AND published_at IS NULL" : "";
+}
+
+const char *outbox_sql_verb(const struct outbox_shape *shape)
+{
+	return shape->mark ? "UPDATE ONLY" : "DELETE FROM ONLY";
+}
+
+const char *outbox_sql_set(const struct outbox_shape *shape)
+{
+	return shape->mark ? " SET published_at = clock_timestamp()" : "";
+}
+
+/* Bytes, whatever the columns' collation holds for equal. */
+char *outbox_sql_key(const struct outbox_shape *shape)
+{
+	char *text = xstrdup("''");
+	for (size_t i = 0; i < shape->key_count; i++) {
+		char *name = outbox_sql_quoted(shape->keys[i]);
+		text = outbox_sql_append(
+		    text, xasprintf(" || coalesce(t.%s::text, '') || chr(31)", name));
+		free(name);
+	}
+	char *sql = xasprintf("hashtextextended((%s) COLLATE \"C\", 0)", text);
+	free(text);
+	return sql;
+}
+
+char *outbox_sql_mine(const struct outbox_shape *shape, const char *param)
+{
+	if (shape->hashed == 0)
+		return xstrdup("");
+	char *key = outbox_sql_key(shape);
+	char *sql = xasprintf(" AND (%s & 9223372036854775807) %% %d = ANY (%s::int8[])", key,
+			      shape->hashed, param);
+	free(key);
+	return sql;
+}
+
+char *outbox_sql_hold(const struct outbox_shape *shape)
+{
+	if (!shape->competing)
+		return outbox_sql_key(shape);
+	char *name = outbox_sql_quoted(shape->names->id), *id = xasprintf("t.%s::int8", name);
+	free(name);
+	return id;
+}
+
+/* Mostly nothing is held, and then no key is computed. */
+char *outbox_sql_not_held(const struct outbox_shape *shape, const char *param)
+{
+	char *hold = outbox_sql_hold(shape);
+	char *sql =
+	    xasprintf(" AND (%s::int8[] IS NULL OR NOT %s = ANY (%s::int8[]))", param, hold, param);
+	free(hold);
+	return sql;
+}
+
+/* ---- horizon and bell ---- */
+
+static char *last_drawn(const struct outbox_shape *shape)
+{
+	if (shape->sequence == 0)
+		return xstrdup("NULL::int8");
+	return xasprintf("pg_sequence_last_value(%u::oid::regclass)", shape->sequence);
+}
+
+/* Whether the table's name and its partitions are those that the statements were made for. */
+static char *still_the_same(const struct outbox_shape *shape)
+{
+	char *table = pgname_literal(shape->table), *leaves = xstrdup("");
+	for (size_t i = 0; i < shape->leaf_count; i++)
+		leaves = outbox_sql_append(
+		    leaves, xasprintf("%s%u", i == 0 ? "" : ",", shape->leaves[i].oid));
+	char *partitions =
+	    shape->partitioned
+		? xasprintf(" AND (SELECT string_agg(inhrelid::text, ',' ORDER BY inhrelid) FROM "
+			    "pg_inherits WHERE inhparent = %u::oid) = '%s'",
+			    shape->oid, leaves)
+		: xstrdup("");
+	char *sql = xasprintf("coalesce(to_regclass(%s)::oid = %u::oid%s, false)", table,
+			      shape->oid, partitions);
+	free(table);
+	free(leaves);
+	free(partitions);
+	return sql;
+}
+
+static char *file_of(uint32_t oid)
+{
+	return xasprintf("coalesce(pg_relation_filenode(%u::oid::regclass), 0::oid)::int8", oid);
+}
+
+/* The sequence's lock is taken behind the table's, as INSERT and TRUNCATE do it, and kept to the
+ * end of the transaction: RESTART waits for that. Rows are found as outbox_sql_left finds them. */
+char *outbox_sql_ids(const struct outbox_shape *shape, size_t leaf)
+{
+	char *last = last_drawn(shape), *sequence_file = file_of(shape->sequence);
+	char *file = file_of(shape->leaves[leaf].oid);
+	char *id = outbox_sql_quoted(shape->names->id), *mine = outbox_sql_mine(shape, "$4");
+	char *not_held = outbox_sql_not_held(shape, "$3");
+	char *sql =
+	    xasprintf("SELECT %s, %s, %s, (SELECT t.%s::int8 FROM ONLY %s AS t WHERE "
+		      "t.%s > $1::int8 AND t.%s <= $2::int8%s%s%s ORDER BY t.%s DESC LIMIT 1)",
+		      last, sequence_file, file, id, shape->leaves[leaf].table, id, id,
+		      outbox_sql_unpublished(shape), not_held, mine, id);
+	free(last);
+	free(sequence_file);
+	free(file);
+	free(id);
+	free(mine);
+	free(not_held);
+	return sql;
+}
+
+char *outbox_sql_drawn(const struct outbox_shape *shape)
+{
+	char *drawn = last_drawn(shape), *same = still_the_same(shape);
+	char *sql = xasprintf("SELECT %s, %s", drawn, same);
+	free(drawn);
+	free(same);
+	return sql;
+}
+
+/* The table's lock is taken before an id is drawn and kept to the end of the transaction; a
+ * prepared transaction has no pid and shows here too (manual: pg_locks). */
+char *outbox_sql_writers(const struct outbox_shape *shape)
+{
+	char *tables = xasprintf("%u", shape->oid);
+	for (size_t i = 0; shape->partitioned && i < shape->leaf_count; i++)
+		tables = outbox_sql_append(tables, xasprintf(", %u", shape->leaves[i].oid));
+	char *sql = xasprintf("SELECT DISTINCT virtualtransaction FROM pg_locks "
+			      "WHERE locktype = 'relation' "
+			      "AND database = %u::oid AND relation IN (%s) "
+			      "AND mode = 'RowExclusiveLock' AND granted "
+			      "AND pid IS DISTINCT FROM pg_backend_pid()",
+			      shape->database, tables);
+	free(tables);
+	return sql;
+}
+
+/* setval assigns a transaction id and would wait for the WAL's flush; the bell need not be durable.
+ */
+char *outbox_sql_bell(const struct outbox_shape *shape)
+{
+	return xasprintf("SELECT set_config('synchronous_commit', 'off', true), "
+			 "setval(%u::oid::regclass, 1, $1::boolean)",
+			 shape->bell);
+}
+
+char *outbox_sql_bell_off(const struct outbox_shape *shape, bool told)
+{
+	if (!told)
+		return xasprintf("SELECT setval(%u::oid::regclass, 1, false)", shape->bell);
+	return xasprintf("SELECT set_config('synchronous_commit', 'off', true), "
+			 "setval(%u::oid::regclass, 1, false), "
+			 "pg_notify('outbox_relay', '%u rest')",
+			 shape->bell, shape->oid);
+}
+
+/* ---- recovery ---- */
+
+/*
+ * Where the given rows lie, of a list "given" with id and event_id. OFFSET 0 keeps the subquery one
+ * of its own, so that each id is looked up in the index: a plain join, planned while the table was
+ * small, walks the whole of it for each id. Not "=": the event_id of an adopted table may be NULL.
+ * A row that somebody else has locked is passed over: waiting for it would hold up everything.
+ */
+static char *found(const struct outbox_shape *shape, size_t leaf, const char *what,
+		   const char *filter, const char *lock)
+{
+	char *id = outbox_sql_quoted(shape->names->id);
+	char *name = outbox_sql_quoted(shape->names->event_id);
+	char *event_id = xasprintf("t.%s", name), *text = outbox_sql_identity(shape, event_id);
+	char *sql = xasprintf("LATERAL (SELECT %s FROM ONLY %s AS t WHERE t.%s = given.id "
+			      "AND %s IS NOT DISTINCT FROM given.event_id%s OFFSET 0%s) AS found",
+			      what, shape->leaves[leaf].table, id, text, filter, lock);
+	free(id);
+	free(name);
+	free(event_id);
+	free(text);
+	return sql;
+}
+
+char *outbox_sql_places(const struct outbox_shape *shape, size_t leaf, const char *filter)
+{
+	return found(shape, leaf, "t.ctid AS place", filter, " FOR UPDATE SKIP LOCKED");
+}
+
+char *outbox_sql_settle(const struct outbox_shape *shape, size_t leaf)
+{
+	char *found = outbox_sql_places(shape, leaf, outbox_sql_unpublished(shape));
+	char *sql = xasprintf("%s %s%s WHERE ctid = ANY (ARRAY(SELECT found.place FROM "
+			      "unnest($1::int8[], $2::text[]) AS given (id, event_id), %s))",
+			      outbox_sql_verb(shape), shape->leaves[leaf].table,
+			      outbox_sql_set(shape), found);
+	free(found);
+	return sql;
+}
+
+/* Whoever has locked them. */
+char *outbox_sql_still(const struct outbox_shape *shape, size_t leaf)
+{
+	char *hold = outbox_sql_hold(shape);
+	char *what = xasprintf("given.id, given.event_id, %s AS hold", hold);
+	char *rows = found(shape, leaf, what, outbox_sql_unpublished(shape), "");
+	char *sql = xasprintf("SELECT found.* FROM unnest($1::int8[], $2::text[]) AS given (id, "
+			      "event_id), %s",
+			      rows);
+	free(hold);
+	free(what);
+	free(rows);
+	return sql;
+}
+
+/* ---- what is left, and who is there ---- */
+
+char *outbox_sql_left(const struct outbox_shape *shape, size_t leaf)
+{
+	char *id = outbox_sql_quoted(shape->names->id), *mine = outbox_sql_mine(shape, "$3");
+	char *not_held = outbox_sql_not_held(shape, "$2");
+	char *sql = xasprintf("SELECT t.%s::int8 FROM ONLY %s AS t WHERE t.%s >= $1::int8%s%s%s "
+			      "ORDER BY t.%s LIMIT 1",
+			      id, shape->leaves[leaf].table, id, outbox_sql_unpublished(shape),
+			      not_held, mine, id);
+	free(id);
+	free(mine);
+	free(not_held);
+	return sql;
+}
+
+/* One row at least while the outbox is known. When a session started is told of those of our own
+ * role only (manual: pg_stat_activity). A lock without a process is that of a prepared transaction.
+ */
+char *outbox_sql_fleet(const struct outbox_shape *shape)
+{
+	char *same = still_the_same(shape), *table = xasprintf("%u::oid", shape->oid);
+	char *may = xasprintf(OUTBOX_SQL_MAY_RELAY("%s"), table, table);
+	char *locks = xasprintf(OUTBOX_SQL_LOCKS("%s"), table);
+	char *sql = xasprintf(
+	    "WITH locks AS MATERIALIZED (%s), sessions AS MATERIALIZED (SELECT s.pid, "
+	    "s.fingerprint, " OUTBOX_SQL_STARTED " AS started, "
+	    "CASE WHEN s.pid IS NULL THEN 'a prepared transaction (pg_prepared_xacts)' "
+	    "WHEN NOT %s THEN format('session %%s (role %%s, application \"%%s\")', s.pid, "
+	    "pg_get_userbyid(a.usesysid), a.application_name) END AS stranger "
+	    "FROM (SELECT pid, max(class) FILTER (WHERE key < %d) AS fingerprint FROM locks "
+	    "GROUP BY pid) AS s LEFT JOIN LATERAL pg_stat_get_activity(coalesce(s.pid, 0)) AS a "
+	    "ON true) "
+	    "SELECT l.key, l.pid, o.paused, %s, s.started, s.fingerprint, s.stranger, "
+	    "l.granted, l.mode = 'ExclusiveLock' "
+	    "FROM outbox_relay.outboxes AS o LEFT JOIN (locks AS l JOIN sessions AS s "
+	    "ON l.pid IS NOT DISTINCT FROM s.pid) ON l.key >= %d WHERE o.outbox = %s",
+	    locks, may, OUTBOX_ABSTAIN_LOCK, same, OUTBOX_ABSTAIN_LOCK, table);
+	free(same);
+	free(table);
+	free(may);
+	free(locks);
+	return sql;
+}
+
+/* FNV-1a. */
+static uint32_t hash_of(const char *text)
+{
+	uint32_t hash = 2166136261;
+	for (; *text != '\0'; text++)
+		hash = (hash ^ (unsigned char)*text) * 16777619;
+	return hash;
+}
+
+uint32_t outbox_sql_fingerprint(const struct outbox_shape *shape)
+{
+	char *text = xstrdup("");
+	if (shape->hashed > 0)
+		text = outbox_sql_append(text, outbox_sql_key(shape));
+	for (size_t i = 0; shape->partitioned && !shape->competing && i < shape->leaf_count; i++)
+		text = outbox_sql_append(text, xasprintf("%u,", shape->leaves[i].oid));
+	uint32_t hash = hash_of(text);
+	free(text);
+	return hash;
+}
+
+/* ---- housekeeping ---- */
+
+/* waiting (up to the cap + 1), first id, age of the first in seconds, last id drawn, dead letters.
+ */
+char *outbox_sql_gauges(const struct outbox_shape *shape, size_t leaf)
+{
+	char *id = outbox_sql_quoted(shape->names->id);
+	char *created = shape->names->created_at[0] ? outbox_sql_quoted(shape->names->created_at)
+						    : xstrdup("NULL::timestamptz");
+	char *drawn = last_drawn(shape), *mine = outbox_sql_mine(shape, "$2");
+	const char *table = shape->leaves[leaf].table;
+	char *sql = xasprintf(
+	    "SELECT (SELECT count(*) FROM (SELECT 1 FROM ONLY %s AS t WHERE %s >= $1::int8%s%s "
+	    "LIMIT %d) AS waiting), "
+	    "first.id, first.age, %s, (SELECT count(*) FROM (SELECT 1 FROM "
+	    "outbox_relay.dead_letters "
+	    "WHERE outbox = %u::oid LIMIT %d) AS dead) FROM (SELECT 1) AS one LEFT JOIN "
+	    "(SELECT %s::int8 AS id, CASE WHEN isfinite(%s) THEN (extract(epoch FROM "
+	    "clock_timestamp()) - extract(epoch FROM %s))::float8 END AS age "
+	    "FROM ONLY %s AS t WHERE %s >= $1::int8%s%s ORDER BY %s LIMIT 1) AS first ON true",
+	    table, id, outbox_sql_unpublished(shape), mine, GAUGE_CAP + 1, drawn, shape->oid,
+	    GAUGE_CAP + 1, id, created, created, table, id, outbox_sql_unpublished(shape), mine,
+	    id);
+	free(mine);
+	free(id);
+	free(created);
+	free(drawn);
+	return sql;
+}
+
+/* The oldest published rows have the lowest ids, so looking at the first few thousand is enough.
+ * Rows that another session has locked are for another time: waiting would end the session. $1: at
+ * most so many, $2: after so many that are passed over. */
+char *outbox_sql_purge(const struct outbox_shape *shape, size_t leaf, int64_t retention_ms)
+{
+	char *id = outbox_sql_quoted(shape->names->id);
+	const char *table = shape->leaves[leaf].table;
+	char *sql = xasprintf(
+	    "DELETE FROM ONLY %s WHERE ctid = ANY (ARRAY(SELECT ctid FROM ONLY %s WHERE ctid = ANY "
+	    "(ARRAY("
+	    "SELECT ctid FROM (SELECT ctid, published_at "
+	    "FROM ONLY %s WHERE published_at IS NOT NULL ORDER BY %s LIMIT $1::int8 OFFSET "
+	    "$2::int8) "
+	    "AS oldest "
+	    "WHERE published_at < clock_timestamp() - %lld * interval '1 millisecond')) "
+	    "FOR UPDATE SKIP LOCKED))",
+	    table, table, table, id, (long long)retention_ms);
+	free(id);
+	return sql;
+}

@@ -1,0 +1,228 @@
+/*
+ * dsn.c - whether a connection string can be right, judged without a connection and by what
+ * libpq says of one
+ */
+#include "postgres/dsn.h"
+
+#include "base/xalloc.h"
+#include "postgres/pg.h"
+#include "postgres/settings.h"
+
+#include <libpq-fe.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *value_of(const PQconninfoOption *options, const char *keyword)
+{
+	for (; options->keyword != NULL; options++)
+		if (strcmp(options->keyword, keyword) == 0)
+			return options->val != NULL ? options->val : "";
+	return "";
+}
+
+/* In a URI, an @, / or : of a password that is not percent-encoded ends up in the host or the port,
+ * and libpq's words would quote it. A socket's directory may be abstract: "@name". */
+static bool is_host_list(const char *hosts)
+{
+	for (const char *at = hosts; (at = strchr(at, '@')) != NULL; at++)
+		if (at != hosts && at[-1] != ',')
+			return false;
+	return true;
+}
+
+/* "db1:5432" is no name that could ever have an address; an address of IPv6 has more colons. */
+static bool has_port_in_host(const char *hosts)
+{
+	for (;; hosts++) {
+		size_t len = strcspn(hosts, ",");
+		const char *colon = memchr(hosts, ':', len);
+
+		if (colon != NULL && *hosts != '/' && *hosts != '@' &&
+		    memchr(colon + 1, ':', (size_t)(hosts + len - colon - 1)) == NULL)
+			return true;
+		hosts += len;
+		if (*hosts == '\0')
+			return false;
+	}
+}
+
+/* libpq reads this one only where it waits by itself, so that `run` would take what `check` does
+ * not. */
+static bool is_timeout(const char *text)
+{
+	char *end;
+
+	(void)strtol(text, &end, 10);
+	return *end == '\0';
+}
+
+static bool is_port_list(const char *ports)
+{
+	for (;; ports++) {
+		size_t len = strspn(ports, "0123456789");
+
+		if (len > 5 || (len > 0 && (atoi(ports) < 1 || atoi(ports) > 65535)))
+			return false;
+		ports += len;
+		if (*ports != ',')
+			return *ports == '\0';
+	}
+}
+
+/* libpq judges the values when it begins to connect: the modes, the service, the local user. The
+ * connection itself is to a socket that cannot exist, so it fails at once, on this machine. */
+static PGconn *pretend(const PQconninfoOption *options)
+{
+	static const char *const replaced[][2] = {{"host", "/dev/null"}, {"port", "5432"}};
+	const char **keys, **values;
+	size_t count = 0;
+	PGconn *conn;
+
+	while (options[count].keyword != NULL)
+		count++;
+	keys = xcalloc(count + 3, sizeof(*keys));
+	values = xcalloc(count + 3, sizeof(*values));
+	count = 0;
+	for (; options->keyword != NULL; options++) {
+		if (options->val == NULL || strcmp(options->keyword, "host") == 0 ||
+		    strcmp(options->keyword, "hostaddr") == 0 ||
+		    strcmp(options->keyword, "port") == 0)
+			continue;
+		keys[count] = options->keyword;
+		values[count++] = options->val;
+	}
+	for (size_t i = 0; i < 2; i++) {
+		keys[count] = replaced[i][0];
+		values[count++] = replaced[i][1];
+	}
+	conn = PQconnectStartParams(keys, values, 0);
+	if (conn == NULL)
+		abort(); /* out of memory */
+	free(keys);
+	free(values);
+	return conn;
+}
+
+/* What libpq says when the machine lacks something says nothing of the string. */
+static bool is_shortage(const char *words)
+{
+	return strstr(words, "Too many open files") != NULL ||
+	       strstr(words, "Cannot allocate memory") != NULL ||
+	       strstr(words, "out of memory") != NULL;
+}
+
+static bool judge_values(const char *what, const PQconninfoOption *options, struct error *err)
+{
+	PGconn *conn = pretend(options);
+	const char *words = PQerrorMessage(conn), *password = value_of(options, "password");
+	bool right = PQstatus(conn) != CONNECTION_BAD ||
+		     strncmp(words, "connection to server ", 21) == 0 || is_shortage(words);
+
+	if (!right && *password != '\0' && strstr(words, password) != NULL)
+		error_set(err, "%s cannot be right: one of its values is invalid; correct it",
+			  what);
+	else if (!right)
+		error_set(err, "%s cannot be right: %.*s; %s", what, (int)strcspn(words, "\n"),
+			  words,
+			  strstr(words, "local user") != NULL ? "name the role in it, user=..."
+							      : "correct it");
+	PQfinish(conn);
+	return right;
+}
+
+bool pg_dsn_check(const char *what, const char *dsn, struct error *err)
+{
+	PQconninfoOption *options = PQconninfoParse(dsn, NULL);
+	bool right;
+
+	if (options ==
+	    NULL) /* libpq's words would quote parts of it, which may be the password's */
+		return error_set(err,
+				 "%s does not parse as a connection string; write key=value pairs "
+				 "of options that libpq knows, with single quotes around a value "
+				 "that has blanks, or a postgresql:// URI",
+				 what);
+	if (!is_host_list(value_of(options, "host")) || !is_port_list(value_of(options, "port")))
+		right = error_set(err,
+				  "%s has a host or a port that cannot be right; in a URI, write "
+				  "special characters of the password with their codes, such as "
+				  "%%40 for @ and %%2F for /",
+				  what);
+	else if (has_port_in_host(value_of(options, "host")))
+		right = error_set(err, "%s has a port in host=; write it as port=", what);
+	else if (!is_timeout(value_of(options, "connect_timeout")))
+		right = error_set(
+		    err, "%s has a connect_timeout that is no whole number of seconds", what);
+	else
+		right = judge_values(what, options, err);
+	PQconninfoFree(options);
+	return right;
+}
+
+/* What libpq (fe-connect.c, fe-auth.c, fe-secure-openssl.c) and poolers say of a set-up that is
+ * wrong. English, since no locale is set. */
+static const char *const wrong_set_up[] = {
+    "no password supplied",
+    "root certificate file",
+    "certificate file",
+    "private key file",
+    "private SSL key",
+    "SSL was required",
+    "certificate verify failed",
+    "does not match host name",
+    "server's host name from server certificate",
+    "for minimum SSL protocol version",
+    "for maximum SSL protocol version",
+    "GSSAPI encryption required",
+    "GSSAPI encryption, but it was required",
+    "channel binding",
+    "authentication method requirement",
+    "invalid integer value",
+};
+
+/* Whether one attempt's words, up to its line's end, say what cannot be waited out. The server's
+ * are in its own language (lc_messages), so they are told by their SQLSTATE: "...: FATAL:  28P01:
+ * ...". */
+static bool attempt_is_for_good(const char *words)
+{
+	size_t len = strcspn(words, "\n");
+	const char *colon = memmem(words, len, ":  ", 3);
+	char state[6] = "";
+
+	if (colon != NULL)
+		snprintf(state, sizeof(state), "%s", colon + 3);
+	for (size_t i = 0; i < sizeof(wrong_set_up) / sizeof(wrong_set_up[0]); i++)
+		if (memmem(words, len, wrong_set_up[i], strlen(wrong_set_up[i])) != NULL)
+			return true;
+	return pg_state_is_permanent(state) || pgsession_is_refused(words);
+}
+
+static bool begins_with(const char *text, const char *words)
+{
+	return strncmp(text, words, strlen(words)) == 0;
+}
+
+/* libpq gives no result for a connection that did not come about, only the words of all attempts:
+ * for several hosts, for several addresses of a host, with and without encryption. A server that
+ * refuses for good ends them; but if one before it was only away, it may be back the next time. */
+bool pg_dsn_is_refused(const char *words)
+{
+	const char *at = words;
+	bool first = true;
+
+	if (is_shortage(words))
+		return false;
+
+	for (; at != NULL && *at != '\0'; at = strchr(at, '\n'), at += at != NULL) {
+		/* A name that has no address now may have one later. */
+		if (begins_with(at, "could not translate host name"))
+			return false;
+		/* What begins otherwise is about the connection string, or goes on with an attempt.
+		 */
+		if (begins_with(at, "connection to server ") && !attempt_is_for_good(at))
+			return false;
+		first = false;
+	}
+	return !first;
+}

@@ -1,0 +1,230 @@
+/*
+ * sync.c - blocking use of Postgres, for commands
+ */
+#include "postgres/sync.h"
+
+#include "base/xalloc.h"
+#include "blocker.h"
+#include "postgres/dsn.h"
+#include "postgres/settings.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* How long a command waits for a lock, for a statement and, should the server not even end the
+ * statement, for an answer. A migration has limits of its own. */
+#define LIMITS " -c lock_timeout=2s -c statement_timeout=8s"
+enum { ANSWER_MS = 10000, LOOK_FIRST_MS = 1000, LOOK_AGAIN_MS = 5000 };
+
+static bool is_patient;
+static char blocker[256]; /* who held the lock that the statement waited for; "" if none */
+
+static char last_sqlstate[6];
+
+/* libpq's multi-line message as one line. */
+static void flatten(const char *message, char *out, size_t size)
+{
+	size_t len = 0;
+
+	for (; *message && len + 3 < size; message++) {
+		if (*message != '\n' && *message != '\t') {
+			out[len++] = *message;
+		} else if (*message == '\n' && message[1]) {
+			out[len++] = ';';
+			out[len++] = ' ';
+		}
+	}
+	out[len] = '\0';
+}
+
+/* Warnings are for people; their DETAIL is not. */
+static void receive_notice(void *arg, const PGresult *notice)
+{
+	const char *severity = PQresultErrorField(notice, PG_DIAG_SEVERITY_NONLOCALIZED);
+	const char *primary = PQresultErrorField(notice, PG_DIAG_MESSAGE_PRIMARY);
+
+	(void)arg;
+	if (severity && primary && strcmp(severity, "WARNING") == 0)
+		fprintf(stderr, "warning: %s\n", primary);
+}
+
+static PGconn *connect_with(const char *dsn, const char *application_name)
+{
+	char *own = pgsession_options(dsn), *options = xasprintf("%s" LIMITS, own),
+	     *timeout = pgsession_keyword(dsn, "connect_timeout");
+	const char *keys[] = {"dbname",		  "options",	     "connect_timeout",
+			      "application_name", "client_encoding", NULL};
+	const char *values[] = {dsn,	options, *timeout ? timeout : "10", application_name,
+				"UTF8", NULL};
+	PGconn *conn = PQconnectdbParams(keys, values, 1);
+
+	free(own);
+	free(options);
+	free(timeout);
+	PQsetNoticeReceiver(conn, receive_notice, NULL);
+	return conn;
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Waits until the next result can be taken; false if the server takes too long. Whoever holds a
+ * lock is looked for while the statement waits: later it cannot be known. */
+static bool await_answer(PGconn *conn, int64_t begun_ms)
+{
+	int64_t look_ms = begun_ms + LOOK_FIRST_MS, now;
+
+	while (PQisBusy(conn)) {
+		struct pollfd fd = {PQsocket(conn), POLLIN, 0};
+
+		now = now_ms();
+		if (!is_patient && now - begun_ms > ANSWER_MS)
+			return false;
+		if (now >= look_ms) {
+			look_ms = now + LOOK_AGAIN_MS;
+			pgblocker_find(conn, blocker, sizeof(blocker));
+		}
+		if (poll(&fd, 1, (int)(look_ms - now > 0 ? look_ms - now : 0)) > 0 &&
+		    !PQconsumeInput(conn))
+			return true; /* the next result tells */
+	}
+	return true;
+}
+
+/* The last result, as PQexec has it; NULL if the statement was not sent or not answered. */
+static PGresult *answer(PGconn *conn)
+{
+	PGresult *last = NULL, *result;
+	int64_t begun_ms = now_ms();
+
+	blocker[0] = '\0';
+	while (await_answer(conn, begun_ms)) {
+		result = PQgetResult(conn);
+		if (!result)
+			return last;
+		PQclear(last);
+		last = result;
+	}
+	PQclear(last);
+	return NULL;
+}
+
+void pgsync_be_patient(void)
+{
+	is_patient = true;
+}
+
+/* Keeps a good result, turns a bad one into words. */
+static PGresult *judge(PGconn *conn, PGresult *result, const char *what, struct error *err)
+{
+	ExecStatusType status = PQresultStatus(result);
+	const char *state, *primary;
+	char message[512];
+
+	if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK || status == PGRES_EMPTY_QUERY)
+		return result;
+	state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+	primary = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+	strncpy(last_sqlstate, state ? state : "", sizeof(last_sqlstate) - 1);
+	if (primary) {
+		error_set(err, "%s: %s (SQLSTATE %s)%s%s", what, primary, state ? state : "unknown",
+			  *blocker ? ": " : "", blocker);
+	} else if (!result && PQstatus(conn) == CONNECTION_OK) {
+		error_set(err, "%s: the server does not answer", what);
+	} else {
+		flatten(PQerrorMessage(conn), message, sizeof(message));
+		error_set(err, "%s: %s", what, message);
+	}
+	PQclear(result);
+	return NULL;
+}
+
+PGresult *pgsync_query(PGconn *conn, const char *what, const char *sql, int count,
+		       const char *const *params, struct error *err)
+{
+	bool sent = PQsendQueryParams(conn, sql, count, NULL, params, NULL, NULL, 0);
+
+	return judge(conn, sent ? answer(conn) : NULL, what, err);
+}
+
+/* Whether a new connection is a session with our settings. A database without an encoding
+ * (SQL_ASCII) may hold bytes that are not UTF-8, and would refuse to give them. */
+static bool is_session(PGconn *conn, struct error *err)
+{
+	const char *encoding = PQparameterStatus(conn, "server_encoding");
+	PGresult *answer =
+	    pgsync_query(conn, "looking at the session", pgsession_question, 0, NULL, err);
+	bool good = answer && pgsession_check(answer, 0, err);
+
+	PQclear(answer);
+	if (good && encoding && strcmp(encoding, "SQL_ASCII") == 0 &&
+	    PQsetClientEncoding(conn, encoding) != 0)
+		return error_set(err, "cannot set client_encoding: %s", PQerrorMessage(conn));
+	return good;
+}
+
+PGconn *pgsync_connect(const char *dsn, const char *application_name, struct error *err)
+{
+	char message[512];
+	PGconn *conn;
+
+	if (!pg_dsn_check("the dsn", dsn, err))
+		return NULL;
+	conn = connect_with(dsn, application_name);
+	if (PQstatus(conn) == CONNECTION_OK) {
+		if (is_session(conn, err))
+			return conn;
+	} else if (pgsession_is_refused(PQerrorMessage(conn))) {
+		error_set(err, PGSESSION_POOLER "; " PGSESSION_POOLER_REMEDY);
+	} else {
+		flatten(PQerrorMessage(conn), message, sizeof(message));
+		error_set(err, "cannot connect to the database: %s", message);
+	}
+	PQfinish(conn);
+	return NULL;
+}
+
+bool pgsync_script(PGconn *conn, const char *what, const char *sql, struct error *err)
+{
+	PGresult *result = judge(conn, PQsendQuery(conn, sql) ? answer(conn) : NULL, what, err);
+
+	PQclear(result);
+	return result != NULL;
+}
+
+const char *pgsync_text(const PGresult *result, int row, const char *column)
+{
+	int field = PQfnumber(result, column);
+
+	assert(field >= 0);
+	return PQgetisnull(result, row, field) ? NULL : PQgetvalue(result, row, field);
+}
+
+int64_t pgsync_number(const PGresult *result, int row, const char *column)
+{
+	const char *text = pgsync_text(result, row, column);
+
+	return text ? strtoll(text, NULL, 10) : 0;
+}
+
+bool pgsync_bool(const PGresult *result, int row, const char *column)
+{
+	const char *text = pgsync_text(result, row, column);
+
+	return text && *text == 't';
+}
+
+const char *pgsync_sqlstate(void)
+{
+	return last_sqlstate;
+}

@@ -33,7 +33,7 @@ bool kafka_check_property(const char *property, struct error *err);
 struct sink *kafka_sink_new(struct loop *loop, const struct kafka_options *options,
 			    const struct sink_events *events, void *owner, struct error *err);
 
-/* Ends, after about patience_ms at the latest. What is outstanding is given up and nothing more is
+/* Ends, after about patience_ms at the latest. What is in flight is given up and nothing more is
  * told. True if the events may be freed now; false if patience ran out: threads of librdkafka's may
  * still read them, and they must stay until the process ends. Not from inside a callback of the
  * sink. */

@@ -2,7 +2,7 @@
  * batch.h - the events of one source transaction and what became of each
  *
  * Owns the chunks, keeps the counts, and is the only writer of event->state. Pure. A batch is
- * attached while the transaction that claimed it is open, and detached once that transaction is
+ * attached while the transaction that claimed it is open, and orphaned once that transaction is
  * gone: then its delivered events are settled by identity, and those never sent are forgotten.
  */
 #ifndef OUTBOX_BATCH_H
@@ -14,10 +14,10 @@ struct batch {
 	struct chunk *first, *last; /* owned */
 	struct chunk *cursor_chunk; /* the next event to send is cursor_chunk->events[cursor] */
 	size_t cursor;
-	size_t events;	    /* claimed in all */
-	size_t bytes;	    /* of all chunks */
-	size_t sent;	    /* handed to the sink, reported or not */
-	size_t outstanding; /* sent, no report yet */
+	size_t events;	  /* claimed in all */
+	size_t bytes;	  /* of all chunks */
+	size_t sent;	  /* handed to the sink, reported or not */
+	size_t in_flight; /* sent, no report yet */
 	size_t delivered;
 	size_t rejected;
 	size_t returned;
@@ -39,7 +39,7 @@ void batch_reject(struct batch *batch, struct event *event, enum reject_reason r
 /* Forgets what was never sent: the cursor moves to the end. */
 void batch_skip_unsent(struct batch *batch);
 
-/* Frees the chunks and zeroes everything. No event may be outstanding. */
+/* Frees the chunks and zeroes everything. No event may be in flight. */
 void batch_clear(struct batch *batch);
 
 /* Walks all events: for (e = batch_first(b, &it); e; e = batch_following(&it)). */

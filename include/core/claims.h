@@ -1,9 +1,9 @@
 /*
  * claims.h - how many events to ask for, and how many asks to have under way
  *
- * A batch is filled by several claims. Two may be under way at once, so that the database goes from
- * one to the next without waiting for us. Towards the end of a batch they get smaller: the database
- * is idle from the last claim's answer until its events are acknowledged. Pure.
+ * A batch is filled by several claims. Two may be under way at the same time, so that the database
+ * goes from one to the next without waiting for us. Towards the end of a batch they get smaller:
+ * the database is idle from the last claim's answer until its events are acknowledged. Pure.
  */
 #ifndef OUTBOX_CLAIMS_H
 #define OUTBOX_CLAIMS_H

@@ -9,7 +9,7 @@
  * One rule keeps everything whole: an event leaves the source only in a transaction that commits
  * after the sink has acknowledged it, and an event that the sink may still publish is never claimed
  * again. While the transaction is open the batch is attached and COMMIT settles it. When the
- * transaction is gone (session lost, stall, reject, broken sink) the batch is detached: the engine
+ * transaction is gone (session lost, stall, reject, broken sink) the batch is orphaned: the engine
  * waits until every event in the sink's hands is reported, settles the delivered ones by identity,
  * and only then claims.
  */
@@ -31,11 +31,11 @@
 	X(PUBLISHING, "publishing") /* attached; the batch is complete, reports are awaited */     \
 	X(SETTLING, "settling")	    /* COMMIT is under way, all of the batch is delivered */       \
 	X(RESTING, "resting")	    /* no transaction; the timer of the next look runs */          \
-	X(WITHDRAWING, "withdrawing") /* ROLLBACK is under way */                                  \
-	X(HOLDING, "holding")	      /* no transaction; waiting for reports or for the sink */    \
-	X(RECOVERING, "recovering")   /* the detached batch is being settled by identity */        \
-	X(CLOSING, "closing")	      /* the session is being closed */                            \
-	X(STOPPED, "stopped")	      /* the end */
+	X(ROLLING_BACK, "rolling back") /* ROLLBACK is under way */                                \
+	X(HOLDING, "holding")		/* no transaction; waiting for reports or for the sink */  \
+	X(RECONCILING, "reconciling")	/* the orphaned batch is being settled by identity */      \
+	X(CLOSING, "closing")		/* the session is being closed */                          \
+	X(STOPPED, "stopped")		/* the end */
 
 enum engine_state {
 #define X(name, text) ENGINE_##name,
@@ -50,17 +50,17 @@ bool engine_may_go(enum engine_state from, enum engine_state to);
 
 enum engine_event {
 	ON_START,
-	ON_ACQUIRED, /* has_bell, company, gained, relief */
-	ON_BUSY,     /* relief */
-	ON_STIRRED,  /* another relay has come, gone or handed over */
+	ON_ACQUIRED,	       /* has_bell, company, gained, relief */
+	ON_BUSY,	       /* relief */
+	ON_MEMBERSHIP_CHANGED, /* another relay has come, gone or handed over */
 	ON_LOST,
 	ON_CLAIMED, /* first, last, count; its chunk is in the batch already */
 	ON_SETTLED, /* its batch has been cleared already */
-	ON_WITHDRAWN,
-	ON_FAILED,    /* narrow, wait; the source has rolled back by itself */
-	ON_RELEASED,  /* what was held can go */
-	ON_RECOVERED, /* likewise */
-	ON_OBSERVED,  /* drawn, writers */
+	ON_ROLLED_BACK,
+	ON_FAILED,     /* narrow, wait; the source has rolled back by itself */
+	ON_RELEASED,   /* what was held can go */
+	ON_RECONCILED, /* likewise */
+	ON_OBSERVED,   /* drawn, writers */
 	ON_RUNG,
 	ON_RESTED, /* another relay has put the bell to rest */
 	ON_CLOSED,
@@ -70,7 +70,7 @@ enum engine_event {
 	ON_BROKEN,	/* it must be rebuilt */
 	ON_READY,	/* it has been */
 	ON_REACHABLE,	/* its peer answers */
-	ON_UNREACHABLE, /* its peer is away */
+	ON_UNREACHABLE, /* its peer is unreachable */
 	ON_STALLED,	/* no report for stall_timeout */
 	ON_TIMER,	/* the timer of the last DO_TIMER */
 	ON_STOP,	/* settle what is in flight, then stop */
@@ -85,10 +85,10 @@ struct engine_input {
 	bool full;     /* with ON_CLAIMED: as many as were asked for, somewhere at least */
 	bool cut;      /* with ON_CLAIMED: more may be there nevertheless */
 	bool set_back; /* with ON_CLAIMED: ids begin again */
-	bool too_high; /* and earlier events may wait below the claim's floor */
+	bool too_high; /* and earlier events may wait below the claim's low watermark */
 	int64_t drawn;
 	const struct writers *writers;
-	bool has_bell, company, gained, relief;
+	bool has_bell, has_peers, gained, healthy_peer;
 	bool narrow, wait;
 	bool held;     /* some events cannot be claimed, see source.h */
 	bool releases; /* some that could not be can be by now */
@@ -96,13 +96,13 @@ struct engine_input {
 };
 
 enum engine_do {
-	DO_ACQUIRE, /* abstains, keeps */
+	DO_ACQUIRE, /* is unavailable, keeps */
 	DO_CLAIM,   /* claim */
 	DO_PRODUCE,
 	DO_SETTLE, /* more */
 	DO_END,
-	DO_WITHDRAW,
-	DO_RECOVER, /* set_aside */
+	DO_ROLL_BACK,
+	DO_RECONCILE, /* dead_letter */
 	DO_BELL_ON,
 	DO_BELL_OFF,
 	DO_HOUSEKEEP,
@@ -123,9 +123,9 @@ struct engine_action {
 	enum engine_do kind;
 	struct claim claim;
 	int64_t after_us;
-	bool set_aside;
+	bool dead_letter;
 	bool more;
-	bool abstains, keeps;
+	bool unavailable, keeps;
 	enum engine_cause cause;
 };
 
@@ -140,7 +140,7 @@ struct engine_options {
 	struct claims_limits limits;
 	int64_t poll_us, sweep_us, housekeep_us;
 	int64_t stream_events; /* a batch of so many that is not full: a stream, not a lone event */
-	bool set_aside;	       /* on_reject = "dead-letter"; otherwise a reject halts */
+	bool dead_letter;      /* on_reject = "dead-letter"; otherwise a reject halts */
 };
 
 struct engine {
@@ -150,14 +150,14 @@ struct engine {
 	struct horizon horizon;
 	struct waker waker;
 	bool sink_ready, sink_reachable, sink_broken, sink_blocked, rebuilding;
-	int64_t sink_gone_us; /* since when its peer is away; INT64_MAX: it answers */
-	int64_t relief_us;    /* since when another relay has it; INT64_MAX: none does */
-	int64_t return_at_us; /* not sooner it is to be relied on again */
-	int64_t returned_us;  /* when that was the last time */
-	unsigned absences;    /* in a row, without a longer time between */
-	bool abstains;	      /* as the last look had it: others shall have the shards */
-	int64_t abstains_us;  /* since when */
-	bool given_up;	      /* what the sink had was taken back since it has gone */
+	int64_t sink_gone_us;	 /* since when its peer is unreachable; INT64_MAX: it answers */
+	int64_t healthy_peer_us; /* since when another relay has it; INT64_MAX: none does */
+	int64_t return_at_us;	 /* not sooner it is to be relied on again */
+	int64_t returned_us;	 /* when that was the last time */
+	unsigned absences;	 /* in a row, without a longer time between */
+	bool unavailable;	 /* as the last look had it: others shall have the shards */
+	int64_t unavailable_us;	 /* since when */
+	bool given_up;		 /* what the sink had was taken back since it has gone */
 	bool probing; /* one claim, to see whether a blocked sink would take its events now */
 	int64_t probe_at_us;
 	bool stopping;	  /* asked to stop */
@@ -167,8 +167,8 @@ struct engine {
 	int64_t begun_us; /* when the batch's first claim was sent */
 	int64_t pause_us; /* to rest after this batch */
 	int64_t rest_until_us;
-	int64_t fleet_at_us; /* when to look at the other relays next */
-	bool sweeping;	     /* claims start at 0 until one has got past the floor */
+	int64_t group_at_us; /* when to look at the other relays next */
+	bool sweeping;	     /* claims start at 0 until one has got past the low watermark */
 	int64_t sweep_at_us, housekeep_at_us;
 	struct claims claims;
 	enum engine_cause cause;

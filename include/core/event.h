@@ -62,8 +62,8 @@ struct chunk {
 	bool cut;     /* more may be there though the claim took fewer than it was asked for */
 	/* No event with an id up to here was left behind; 0 if that is not known. */
 	int64_t upto;
-	bool set_back; /* ids begin again, or an event was found below the claim's floor */
-	bool too_high; /* and earlier events may wait below that floor */
+	bool set_back; /* ids begin again, or an event was found below the claim's low watermark */
+	bool too_high; /* and earlier events may wait below that low watermark */
 	struct chunk *next;
 	void (*free)(struct chunk *chunk); /* the source's: frees all, the chunk too */
 };

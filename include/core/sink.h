@@ -30,7 +30,7 @@ struct sink_events {
 	/* After SINK_LATER: worth another try. */
 	void (*writable)(void *owner);
 	/* The producer can no longer keep its promises (a fatal error, or an error of the
-	 * environment on an event). Every outstanding event will be reported; produce answers
+	 * environment on an event). Every in flight event will be reported; produce answers
 	 * SINK_LATER until rebuild() has been called and ready() told. why holds until the call
 	 * returns. */
 	void (*broken)(void *owner, const char *why);
@@ -48,12 +48,12 @@ struct sink_ops {
 	enum sink_answer (*produce)(struct sink *sink, struct event *event,
 				    const struct message *message, enum reject_reason *reason,
 				    struct error *err);
-	/* Throws the producer away and makes a new one. No event may be outstanding. */
+	/* Throws the producer away and makes a new one. No event may be in flight. */
 	void (*rebuild)(struct sink *sink);
 	/* Asks the peer something, so that its silence will be noticed. */
 	void (*probe)(struct sink *sink);
 	/* Takes back what the producer has, as if it were broken, and without saying so: every
-	 * outstanding event will be reported, and the peer may have those that are returned. */
+	 * in flight event will be reported, and the peer may have those that are returned. */
 	void (*give_up)(struct sink *sink);
 };
 

@@ -15,11 +15,12 @@
 #include "core/writers.h"
 
 struct claim {
-	bool opens;    /* begins the transaction; with floor 0: what is released may be taken */
-	bool observes; /* answer observed() before claimed() */
-	int64_t floor; /* take events whose id is greater; 0 takes all */
-	int64_t rows;  /* at most so many, > 0 */
-	int64_t bytes; /* stop after about so many, but take one at least */
+	bool
+	    opens; /* begins the transaction; with low watermark 0: what is released may be taken */
+	bool observes;	       /* answer observed() before claimed() */
+	int64_t low_watermark; /* take events whose id is greater; 0 takes all */
+	int64_t rows;	       /* at most so many, > 0 */
+	int64_t bytes;	       /* stop after about so many, but take one at least */
 };
 
 /* What is known of the waiting events without scanning them. */
@@ -45,20 +46,20 @@ struct source_events {
 	void (*busy)(void *owner, const char *why);
 	/* The session is gone, and with it the transaction and the shards. */
 	void (*lost)(void *owner, const char *why);
-	/* As lost, and trying again is no use before somebody mends something. */
+	/* As lost, and trying again is no use before an operator fixes something. */
 	void (*refused)(void *owner, const char *why);
 	/* A claim's events, in order of id; the owner's from now on. chunk->count may be 0. */
 	void (*claimed)(void *owner, struct chunk *chunk);
 	/* The transaction is committed. */
 	void (*settled)(void *owner);
 	/* The transaction is rolled back. */
-	void (*withdrawn)(void *owner);
+	void (*rolled_back)(void *owner);
 	/* The same, unasked: the database refused a claim, or the COMMIT. The session is kept. */
 	void (*failed)(void *owner, const struct source_failure *failure);
 	/* Held events can go: worth a claim of all. */
 	void (*released)(void *owner);
-	/* The detached batch is settled. */
-	void (*recovered)(void *owner);
+	/* The orphaned batch is settled. */
+	void (*reconciled)(void *owner);
 	/* Ids up to drawn have been given out (or DRAWN_UNKNOWN), and these transactions may yet
 	 * add events. */
 	void (*observed)(void *owner, int64_t drawn, const struct writers *writers);
@@ -67,7 +68,7 @@ struct source_events {
 	/* Another relay has put the bell to rest. */
 	void (*rested)(void *owner);
 	/* A relay has come, gone or handed shards over: worth an acquire() soon. */
-	void (*stirred)(void *owner);
+	void (*membership_changed)(void *owner);
 	void (*gauged)(void *owner, const struct gauges *gauges);
 	/* After close(): everything asked for has been done and the session is closed. */
 	void (*closed)(void *owner);
@@ -77,11 +78,11 @@ struct source;
 
 struct source_ops {
 	/* Opens the session if there is none, looks at what the other relays own, takes shards and
-	 * hands some over: acquired, busy or lost. Outside a transaction only. abstains: the sink
-	 * cannot be reached, so no shard is to be ours that another relay could serve. keeps:
+	 * hands some over: acquired, busy or lost. Outside a transaction only. is unavailable: the
+	 * sink cannot be reached, so no shard is to be ours that another relay could serve. keeps:
 	 * shards are neither taken nor handed over; otherwise nothing may be published of them that
 	 * is not settled. */
-	void (*acquire)(struct source *source, bool abstains, bool keeps);
+	void (*acquire)(struct source *source, bool unavailable, bool keeps);
 	void (*claim)(struct source *source, const struct claim *claim);
 	/* Commits the open transaction, whose events are those of batch; settled. more: a backlog
 	 * waits, so the source need not wait until this very commit is durable, if it remembers the
@@ -89,24 +90,24 @@ struct source_ops {
 	void (*settle)(struct source *source, const struct batch *batch, bool more);
 	/* Ends a transaction that claimed nothing; no answer. */
 	void (*end)(struct source *source);
-	/* Rolls the open transaction back; withdrawn. */
-	void (*withdraw)(struct source *source);
-	/* Settles, in a transaction of its own, the delivered events of a detached batch by their
-	 * exact identity and, if set_aside, moves the rejected ones to the dead letters; recovered.
-	 * Events that are gone already are no error. */
-	void (*recover)(struct source *source, const struct batch *batch, bool set_aside);
+	/* Rolls the open transaction back; rolled back. */
+	void (*roll_back)(struct source *source);
+	/* Settles, in a transaction of its own, the delivered events of a orphaned batch by their
+	 * exact identity and, if dead_letter, moves the rejected ones to the dead letters;
+	 * reconciled. Events that are gone already are no error. */
+	void (*reconcile)(struct source *source, const struct batch *batch, bool dead_letter);
 	/* Lets writers ring (outside a transaction only), or not. Other relays that may rely on the
 	 * bell are told; then, inside a transaction, it is put to rest at its end, since what is
 	 * told is heard no sooner. No answer. */
 	void (*bell)(struct source *source, bool armed);
 	/* Gauges and old published rows; outside a transaction only; gauged. */
-	void (*housekeep)(struct source *source, int64_t floor);
+	void (*housekeep)(struct source *source, int64_t low_watermark);
 	/* Does what was asked, then closes the session: closed. */
 	void (*close)(struct source *source);
 	/* Whether removals were committed that a crash of the source's peer may still undo. The
 	 * source settles them again when it has shards again, before acquired. */
 	bool (*owes)(const struct source *source);
-	/* Closes the session at once; no answer. */
+	/* Closes the session immediately; no answer. */
 	void (*drop)(struct source *source);
 };
 
@@ -116,13 +117,13 @@ struct source {
 	void *owner; /* passed back to events */
 	/* Known once acquired; the source's to write: */
 	bool has_bell;
-	bool relief; /* another relay is there that reaches the sink */
-	bool doubts; /* another is there that does not */
-	bool yields; /* no shard is ours for want of the sink */
+	bool healthy_peer; /* another relay is there that reaches the sink */
+	bool suspect_peer; /* another is there that does not */
+	bool yields;	   /* no shard is ours for want of the sink */
 	/* What another session does that keeps relays from their shards, and how to end it; "" if
 	 * none does. */
 	char obstacle[320];
-	bool company; /* other relays are there, or shards that this one does not own */
+	bool has_peers; /* other relays are there, or shards that this one does not own */
 	struct shards shards;
 	/* Events that the database does not let go: they are not claimed, nor is what follows them
 	 * in their order. */

@@ -4,7 +4,7 @@
  * An error of the event makes it a reject: sent again, it would fail again, while other events of
  * its topic are taken. An error of the environment says nothing of the event: it is published again
  * later, for as long as it takes. A name that is not known counts as the environment's, so that
- * nothing is ever set aside by mistake. Pure.
+ * nothing is ever dead-lettered by mistake. Pure.
  */
 #ifndef OUTBOX_VERDICT_H
 #define OUTBOX_VERDICT_H

@@ -1,10 +1,10 @@
 /*
  * waker.h - when to look again after the source ran dry
  *
- * A busy outbox is looked at again at once; then, for a few milliseconds, at short intervals, so
- * that it never rings; then the bell is armed and rung by the next writer. The race: a transaction
- * may pass the trigger before the bell is armed and commit after the last look. So: arm, then read
- * who is writing, then look again until those have ended, and look once after.
+ * A busy outbox is looked at again immediately; then, for a few milliseconds, at short intervals,
+ * so that it never rings; then the bell is armed and rung by the next writer. The race: a
+ * transaction may pass the trigger before the bell is armed and commit after the last look. So:
+ * arm, then read who is writing, then look again until those have ended, and look once after.
  * tests/unit/test_waker.c explores every interleaving. Correctness never depends on the bell:
  * poll_interval is behind it.
  *
@@ -32,7 +32,7 @@ struct waker {
 	enum waker_state state;
 	unsigned step; /* looks in this state so far */
 	bool has_bell;
-	bool company;
+	bool has_peers;
 	bool armed;
 	unsigned surplus; /* rings that came when it was not armed any more */
 	bool read;	  /* writers holds a reading taken since the bell was armed */
@@ -44,7 +44,7 @@ struct waker {
 struct waker_rest {
 	bool arm;	  /* arm the bell first */
 	bool observe;	  /* the next look reads the writers before it looks */
-	int64_t after_us; /* when to look; 0 = at once */
+	int64_t after_us; /* when to look; 0 = immediately */
 };
 
 /* Forgets everything, e.g. on a new session. The bell's position is then unknown: it is put to rest

@@ -52,14 +52,15 @@ void worker_reload(struct worker *worker, const struct engine_options *options, 
 /* What /status, /healthz and /readyz tell. */
 struct worker_status {
 	const char *state;
-	int64_t floor;
-	size_t batch_events, outstanding;
+	int64_t low_watermark;
+	size_t batch_events, in_flight;
 	uint64_t published;
-	bool working;	      /* claiming, publishing or at rest: all is well */
-	bool acquired;	      /* shards are ours */
-	bool abstains;	      /* none is ours for want of the sink */
-	const char *standby;  /* why none is ours though the database answers; "" if one is */
-	const char *obstacle; /* what keeps relays from shards until somebody acts; "": nothing */
+	bool working;	     /* claiming, publishing or at rest: all is well */
+	bool acquired;	     /* shards are ours */
+	bool unavailable;    /* none is ours for want of the sink */
+	const char *standby; /* why none is ours though the database answers; "" if one is */
+	const char
+	    *obstacle; /* what keeps relays from shards until an operator acts; "": nothing */
 	/* What the database refuses; "" if nothing. Stopped: no event can be published meanwhile.
 	 */
 	const char *refusal;

@@ -18,7 +18,7 @@ enum { WRITERS_MAX = 512 };
 
 struct writers {
 	size_t count;
-	bool overflow; /* there were more than fit: the set stands for "somebody, always" */
+	bool overflow; /* there were more than fit: the set stands for "another session, always" */
 	uint64_t items[WRITERS_MAX];
 };
 

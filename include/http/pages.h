@@ -18,7 +18,7 @@ struct pages {
 /* For http_new, with a struct pages as the argument. */
 extern const struct http_page pages[];
 
-/* One line for the log (SIGUSR1): state, floor, rates. malloc'd. */
+/* One line for the log (SIGUSR1): state, low watermark, rates. malloc'd. */
 char *pages_status_line(const struct pages *pages);
 
 /* The process makes progress: false when events wait and nothing moved for twice stall_timeout

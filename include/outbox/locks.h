@@ -28,16 +28,17 @@
 
 enum {
 	OUTBOX_LAYOUT_LOCK = 0x6c000000,
-	OUTBOX_ABSTAIN_LOCK = 0x6d000000,
+	OUTBOX_BE_UNAVAILABLE_LOCK = 0x6d000000,
 	OUTBOX_MEMBER_LOCK = 0x6e000000,
 	OUTBOX_SHARD_LOCK = 0x6f000000
 };
 
 enum { OUTBOX_SALTS = 1 << 12 };
 
-static inline int32_t outbox_member_lock(int shards, bool abstains, unsigned salt)
+static inline int32_t outbox_member_lock(int shards, bool unavailable, unsigned salt)
 {
-	return (abstains ? OUTBOX_ABSTAIN_LOCK : OUTBOX_MEMBER_LOCK) | (int32_t)salt << 12 | shards;
+	return (unavailable ? OUTBOX_BE_UNAVAILABLE_LOCK : OUTBOX_MEMBER_LOCK) |
+	       (int32_t)salt << 12 | shards;
 }
 
 static inline int32_t outbox_layout_lock(unsigned salt)

@@ -38,7 +38,7 @@ struct outbox_column {
 struct ids_seen {
 	int64_t last;		     /* DRAWN_UNKNOWN: nothing drawn, or no sequence */
 	int64_t sequence_file, file; /* 0: not known */
-	int64_t found;		     /* the highest id just below the floor; 0: none */
+	int64_t found;		     /* the highest id just below the low watermark; 0: none */
 };
 
 /* A table that holds rows: the outbox itself, or a partition of it. */
@@ -72,7 +72,7 @@ struct outbox_shape {
 
 /* The columns of a claim's result. Cut, the same in every row: not NULL if more rows may be there
  * than it took though it took fewer than asked. CUT_HELD (all are int4): rows were left behind
- * because somebody else has locked them or one before them of their key; CUT_HELD_FULL: likewise,
+ * because another session has locked them or one before them of their key; CUT_HELD_FULL: likewise,
  * and there are as many as it was asked for, so that the next claim finds more. */
 enum { CUT_BYTES = 1, CUT_HELD = 2, CUT_HELD_FULL = 3 };
 /* Places (int4): how many rows the statement meant to take; the result has fewer if a trigger kept
@@ -113,7 +113,7 @@ char *outbox_sql_settle(const struct outbox_shape *shape,
 			size_t leaf); /* $1 int8[] ids, $2 text[] event ids */
 /* $1, $2 as above, $3 text[] reasons, $4 text[] errors. extra: with the columns that have no place
  * of their own in a dead letter; fails at a value that jsonb cannot hold. */
-char *outbox_sql_set_aside(const struct outbox_shape *shape, size_t leaf, bool extra);
+char *outbox_sql_dead_letter(const struct outbox_shape *shape, size_t leaf, bool extra);
 char *outbox_sql_gauges(const struct outbox_shape *shape, size_t leaf); /* $1 first id */
 char *outbox_sql_purge(const struct outbox_shape *shape, size_t leaf, int64_t retention_ms);
 
@@ -126,18 +126,18 @@ char *outbox_sql_left(const struct outbox_shape *shape, size_t leaf);
 /* One row in the order of IDS_*. $1, $2: ids above the first, up to the second, are looked at. */
 char *outbox_sql_ids(const struct outbox_shape *shape, size_t leaf);
 enum { IDS_LAST, IDS_SEQUENCE_FILE, IDS_FILE, IDS_FOUND };
-/* The columns of outbox_sql_fleet: a row for each lock of a relay, and of each that another session
+/* The columns of outbox_sql_group: a row for each lock of a relay, and of each that another session
  * (STRANGER: words, else NULL) holds or waits for on a key of ours. */
 enum {
-	FLEET_KEY,
-	FLEET_PID,
-	FLEET_PAUSED,
-	FLEET_SAME,
-	FLEET_STARTED,
-	FLEET_FINGERPRINT,
-	FLEET_STRANGER,
-	FLEET_HELD,
-	FLEET_EXCLUSIVE
+	GROUP_KEY,
+	GROUP_PID,
+	GROUP_PAUSED,
+	GROUP_SAME,
+	GROUP_STARTED,
+	GROUP_FINGERPRINT,
+	GROUP_STRANGER,
+	GROUP_HELD,
+	GROUP_EXCLUSIVE
 };
 
 /* Of what decides which shard a row is in, beside the number of shards. It is made of the
@@ -145,7 +145,7 @@ enum {
 uint32_t outbox_sql_fingerprint(const struct outbox_shape *shape);
 
 /* Statements on the outbox as a whole. */
-char *outbox_sql_fleet(const struct outbox_shape *shape); /* see below */
+char *outbox_sql_group(const struct outbox_shape *shape); /* see below */
 /* An int8 that may be NULL, and whether the table's name still means the same table. */
 char *outbox_sql_drawn(const struct outbox_shape *shape);
 char *outbox_sql_writers(const struct outbox_shape *shape); /* rows of virtualtransaction */

@@ -1,10 +1,10 @@
 /*
  * pg.h - one Postgres session on the event loop: libpq's pipeline mode as asks and answers
  *
- * Asks are queued and sent at once; answers come in the order of the asks. An error that the server
- * answers to an ask is offered to refused(); unless its owner goes on, and after whatever else ends
- * a session (a closed socket, a FATAL error), failed() is called once and no answer comes after it.
- * Nothing is ever called from inside an ask. Only the Postgres layer includes this.
+ * Asks are queued and sent immediately; answers come in the order of the asks. An error that the
+ * server answers to an ask is offered to refused(); unless its owner goes on, and after whatever
+ * else ends a session (a closed socket, a FATAL error), failed() is called once and no answer comes
+ * after it. Nothing is ever called from inside an ask. Only the Postgres layer includes this.
  *
  * DNS is the one thing that may block: libpq resolves host names synchronously.
  */
@@ -24,8 +24,8 @@ struct pg;
 /* What ended a session, or why the server refused an ask. */
 struct pg_failure {
 	const char *why; /* SQLSTATE and primary message only, never a row's contents */
-	/* Trying again without somebody mending something is no use (a wrong password, a missing
-	 * table). */
+	/* Trying again without an operator fixing something is no use (a wrong password, a
+	 * missing table). */
 	bool permanent;
 	char state[6]; /* SQLSTATE, "" if the server refused no ask */
 	int tag;       /* then that ask's, a negative one if it was a sync */
@@ -80,7 +80,7 @@ unsigned pg_reads(const struct pg *pg);
 /* An error result as words: "SQLSTATE 42P01: relation ... does not exist". */
 void pg_result_error(const PGresult *result, struct error *err);
 
-/* True for SQLSTATEs that stay until somebody mends something. */
+/* True for SQLSTATEs that stay until an operator fixes something. */
 bool pg_state_is_permanent(const char *sqlstate);
 
 /* 64-bit numbers in network order, as binary parameters and columns hold them. */

@@ -25,7 +25,7 @@ static const char *const errors[] = {
     "settle-before-ack",   /* the claim is committed before anything is published */
     "settle-on-stall",	   /* what is not acknowledged is committed instead of rolled back */
     "forget-acknowledged", /* what was acknowledged is forgotten with the session */
-    "floor-past-writers",  /* the floor does not wait for writers under way */
+    "floor-past-writers",  /* the low watermark does not wait for writers under way */
     "claim-above-last",	   /* claims begin above the last id claimed */
     "two-owners",	   /* whose a shard is does not matter */
     "pass-over-locked",	   /* what others have locked does not hold back its key */

@@ -15,7 +15,7 @@ struct adopt_table {
 	bool exists;
 	struct outbox_table outbox; /* if it exists */
 	int64_t bytes;		    /* with toast */
-	bool update_triggers;	    /* of somebody else's: the backfill would fire them */
+	bool update_triggers;	    /* of the application: the backfill would fire them */
 	PGresult *result;	    /* owned; what outbox borrows from */
 };
 

@@ -526,7 +526,7 @@ static void check_strangers(const struct subject *s)
 	struct error err;
 	size_t i;
 
-	if (!fleet_read_all(s->conn, s->name, &relays, &strangers, &err)) {
+	if (!group_read_all(s->conn, s->name, &relays, &strangers, &err)) {
 		check_error(s->check, "see the server's words", "%s", err.text);
 		return;
 	}

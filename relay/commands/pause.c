@@ -101,7 +101,7 @@ static int64_t now_ms(void)
 /* Of those there, the ones that own shards; NULL and err. */
 static json_t *read_owners(PGconn *conn, const char *table, struct error *err)
 {
-	json_t *relays = fleet_read(conn, table, err);
+	json_t *relays = group_read(conn, table, err);
 	size_t i;
 
 	for (i = json_array_size(relays); i-- > 0;) {

@@ -74,7 +74,7 @@ static json_t *session_of(const PGresult *result, int row)
 	return session;
 }
 
-bool fleet_read_all(PGconn *conn, const char *table, json_t **relays, json_t **strangers,
+bool group_read_all(PGconn *conn, const char *table, json_t **relays, json_t **strangers,
 		    struct error *err)
 {
 	PGresult *result = pgsync_query(conn, "looking for relays", RELAYS_SQL, 1, &table, err);
@@ -101,11 +101,11 @@ bool fleet_read_all(PGconn *conn, const char *table, json_t **relays, json_t **s
 	return true;
 }
 
-json_t *fleet_read(PGconn *conn, const char *table, struct error *err)
+json_t *group_read(PGconn *conn, const char *table, struct error *err)
 {
 	json_t *relays = NULL, *strangers = NULL;
 
-	fleet_read_all(conn, table, &relays, &strangers, err);
+	group_read_all(conn, table, &relays, &strangers, err);
 	json_decref(strangers);
 	return relays;
 }
@@ -196,14 +196,14 @@ static json_t *layouts_of(const json_t *relays)
 	return layouts;
 }
 
-bool fleet_add(json_t *out, const struct config *config, PGconn *conn, const char *table,
+bool group_add(json_t *out, const struct config *config, PGconn *conn, const char *table,
 	       struct error *err)
 {
 	size_t count = config->outbox.ordering == ORDERING_NONE ? 0 : (size_t)config->outbox.shards;
 	json_t *relays, *strangers, *partitions;
 	PGresult *result;
 
-	if (!fleet_read_all(conn, table, &relays, &strangers, err))
+	if (!group_read_all(conn, table, &relays, &strangers, err))
 		return false;
 	json_object_set_new(out, "relays", relays);
 	json_object_set_new(out, "strangers", strangers);
@@ -345,7 +345,7 @@ static void print_layouts(const json_t *layouts)
 	}
 }
 
-void fleet_print(const json_t *out)
+void group_print(const json_t *out)
 {
 	print_shards(json_object_get(out, "shards"));
 	print_relays(json_object_get(out, "relays"));

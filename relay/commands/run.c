@@ -113,8 +113,8 @@ static void on_patience(void *arg)
 	struct worker_status status;
 	worker_status(daemon->worker, &status);
 	log_warning("%s in %d s; what is not settled is published again at the next start",
-		    status.outstanding > 0 ? "Kafka has not acknowledged everything"
-					   : "the database has not settled everything",
+		    status.in_flight > 0 ? "Kafka has not acknowledged everything"
+					 : "the database has not settled everything",
 		    STOP_PATIENCE_US / 1000000);
 	worker_stop(daemon->worker, true);
 }
@@ -142,7 +142,7 @@ static void engine_options(const struct config *config, struct engine_options *o
 	    .sweep_us = config->outbox.sweep_interval_ms * 1000,
 	    .housekeep_us = HOUSEKEEP_US,
 	    .stream_events = STREAM_EVENTS,
-	    .set_aside = config->outbox.on_reject == ON_REJECT_DEAD_LETTER,
+	    .dead_letter = config->outbox.on_reject == ON_REJECT_DEAD_LETTER,
 	};
 }
 

@@ -161,7 +161,7 @@ static bool collect(json_t *out, const struct config *config, struct error *err)
 			  " SET LOCAL enable_bitmapscan = off; SET LOCAL statement_timeout = '15s'",
 			  err) &&
 	    add_waiting(out, config, conn, table, err) &&
-	    fleet_add(out, config, conn, table, err) && add_dead_letters(out, conn, table, err);
+	    group_add(out, config, conn, table, err) && add_dead_letters(out, conn, table, err);
 	PQfinish(conn);
 	if (good)
 		add_relay(out, config);
@@ -222,7 +222,7 @@ static void print_text(const json_t *out)
 	       json_integer_value(json_object_get(out, "depth")),
 	       json_is_true(json_object_get(out, "depth_exact")) ? "" : " (estimate)");
 	print_age(out);
-	fleet_print(out);
+	group_print(out);
 	printf("%-14s %" JSON_INTEGER_FORMAT "\n", "dead letters",
 	       json_integer_value(json_object_get(out, "dead_letters")));
 	print_relay(out);

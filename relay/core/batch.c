@@ -53,16 +53,16 @@ void batch_sent(struct batch *batch, struct event *event)
 	assert(event->state == EVENT_CLAIMED);
 	event->state = EVENT_SENT;
 	batch->sent++;
-	batch->outstanding++;
+	batch->in_flight++;
 	advance(batch);
 }
 
 static void report(struct batch *batch, struct event *event, enum event_state verdict)
 {
 	assert(event != NULL && event->state == EVENT_SENT);
-	assert(batch->outstanding > 0);
+	assert(batch->in_flight > 0);
 	event->state = verdict;
-	batch->outstanding--;
+	batch->in_flight--;
 }
 
 void batch_delivered(struct batch *batch, struct event *event)
@@ -113,7 +113,7 @@ void batch_clear(struct batch *batch)
 {
 	struct chunk *chunk = batch->first;
 
-	assert(batch->outstanding == 0);
+	assert(batch->in_flight == 0);
 	while (chunk != NULL) {
 		struct chunk *next = chunk->next;
 

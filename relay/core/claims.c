@@ -90,7 +90,7 @@ void claims_learn(struct claims *claims, size_t events, size_t bytes)
 	if (events == 0)
 		return;
 	int64_t now = (int64_t)(bytes / events) + 1;
-	/* Up at once, down slowly: a guess that is too low costs memory. */
+	/* Up immediately, down slowly: a guess that is too low costs memory. */
 	claims->event_bytes =
 	    now > claims->event_bytes ? now : (claims->event_bytes * 7 + now) / 8 + 1;
 }

@@ -1,8 +1,7 @@
 /*
  * engine.c - what a relay does next for its shards: a pure state machine, event in, actions out
  *
- * Read engine.h first. Each event has one handler; which state may follow which, engine_states.c
- * says.
+ * Read engine.h first. Each event has one handler. engine_states.c: which state may follow which.
  */
 #include "engine_internal.h"
 
@@ -22,7 +21,7 @@ void engine_init(struct engine *engine, const struct engine_options *options,
 	engine->state = ENGINE_OFFLINE;
 	/* Whether it has ever answered is not known: others are to be relied on before. */
 	engine->sink_gone_us = INT64_MIN;
-	engine->relief_us = INT64_MAX;
+	engine->healthy_peer_us = INT64_MAX;
 	claims_init(&engine->claims);
 	engine->random = seed;
 }
@@ -30,7 +29,7 @@ void engine_init(struct engine *engine, const struct engine_options *options,
 bool engine_waits_for_sink(const struct engine *engine)
 {
 	bool attached = engine->state == ENGINE_CLAIMING || engine->state == ENGINE_PUBLISHING;
-	return attached && (engine->batch->outstanding > 0 || engine->sink_blocked);
+	return attached && (engine->batch->in_flight > 0 || engine->sink_blocked);
 }
 
 bool engine_is_blocked(const struct engine *engine)
@@ -75,21 +74,21 @@ static bool sink_usable(const struct engine *engine)
 
 static bool must_halt(const struct engine *engine)
 {
-	return engine->batch->rejected > 0 && !engine->options.set_aside;
+	return engine->batch->rejected > 0 && !engine->options.dead_letter;
 }
 
-static bool needs_recovery(const struct engine *engine)
+static bool needs_reconciliation(const struct engine *engine)
 {
 	const struct batch *batch = engine->batch;
 	if (PLANTED("forget-acknowledged"))
 		return false;
-	return batch->delivered > 0 || (batch->rejected > 0 && engine->options.set_aside);
+	return batch->delivered > 0 || (batch->rejected > 0 && engine->options.dead_letter);
 }
 
 bool engine_owes_nothing(const struct step *s)
 {
 	const struct engine *engine = s->engine;
-	return engine->batch->outstanding == 0 && !needs_recovery(engine) && !s->input->owes;
+	return engine->batch->in_flight == 0 && !needs_reconciliation(engine) && !s->input->owes;
 }
 
 void engine_stopped(struct step *s)
@@ -115,9 +114,9 @@ static void claim(struct step *s, size_t events, size_t bytes, struct claim clai
 	struct engine *engine = s->engine;
 	claims_next(&engine->claims, &engine->options.limits, events, bytes, &claim);
 	claim.observes = claim.observes || horizon_wants(&engine->horizon, s->input->now_us);
-	claim.floor = engine->sweeping ? 0 : engine->horizon.floor;
+	claim.low_watermark = engine->sweeping ? 0 : engine->horizon.low_watermark;
 	if (PLANTED("claim-above-last"))
-		claim.floor = engine->horizon.last;
+		claim.low_watermark = engine->horizon.last;
 	engine_act(s, DO_CLAIM)->claim = claim;
 }
 
@@ -131,7 +130,7 @@ static void claim_first(struct step *s, bool observes)
 void engine_rest(struct step *s, int64_t until_us)
 {
 	struct engine *engine = s->engine;
-	int64_t at = until_us < engine->fleet_at_us ? until_us : engine->fleet_at_us;
+	int64_t at = until_us < engine->group_at_us ? until_us : engine->group_at_us;
 	engine_enter(engine, ENGINE_RESTING);
 	engine->rest_until_us = until_us;
 	engine_set_timer(s, at > s->input->now_us ? at - s->input->now_us : 0);
@@ -141,18 +140,18 @@ void engine_acquire(struct step *s, bool keeps)
 {
 	struct engine_action *action;
 	engine_enter(s->engine, ENGINE_ACQUIRING);
-	s->engine->fleet_at_us = INT64_MAX;
-	if (!s->engine->abstains)
-		s->engine->abstains_us = s->input->now_us;
-	s->engine->abstains = engine_must_abstain(s);
+	s->engine->group_at_us = INT64_MAX;
+	if (!s->engine->unavailable)
+		s->engine->unavailable_us = s->input->now_us;
+	s->engine->unavailable = engine_must_be_unavailable(s);
 	action = engine_act(s, DO_ACQUIRE);
-	action->abstains = s->engine->abstains;
+	action->unavailable = s->engine->unavailable;
 	action->keeps = keeps;
 }
 
-static bool fleet_is_due(const struct step *s)
+static bool group_is_due(const struct step *s)
 {
-	return s->input->now_us >= s->engine->fleet_at_us;
+	return s->input->now_us >= s->engine->group_at_us;
 }
 
 static void begin_sweep_if_due(struct step *s)
@@ -162,8 +161,8 @@ static void begin_sweep_if_due(struct step *s)
 		return;
 	engine->sweep_at_us = s->input->now_us + engine->options.sweep_us;
 	engine->sweeping = true;
-	/* What was held lies below the floor. Should it be locked now, the claims after this one
-	 * must not take what follows it. */
+	/* What was held lies below the low watermark. Should it be locked now, the claims after
+	 * this one must not take what follows it. */
 	if (s->input->releases)
 		horizon_reset(&engine->horizon);
 }
@@ -182,7 +181,7 @@ static void hold(struct step *s)
 	if (waker_found(&s->engine->waker))
 		engine_act(s, DO_BELL_OFF);
 	/* The gauges are to show what has just been rolled back. */
-	if (s->engine->state == ENGINE_WITHDRAWING)
+	if (s->engine->state == ENGINE_ROLLING_BACK)
 		s->engine->housekeep_at_us = 0;
 	engine_housekeep_if_due(s);
 	engine_enter(s->engine, ENGINE_HOLDING);
@@ -202,20 +201,20 @@ void engine_resume(struct step *s, bool observes)
 {
 	struct engine *engine = s->engine;
 	engine->rest_until_us = 0; /* over, or cut short */
-	/* The reject may have been reported of a batch that was detached already. */
+	/* The reject may have been reported of a batch that was orphaned already. */
 	if (must_halt(engine))
 		engine->halting = true;
-	if (engine->batch->outstanding > 0) {
+	if (engine->batch->in_flight > 0) {
 		/* Perhaps another relay could publish what this one cannot. */
-		if (fleet_is_due(s) && engine_must_abstain(s))
+		if (group_is_due(s) && engine_must_be_unavailable(s))
 			engine_acquire(s, true);
 		else
 			hold(s);
 		return;
 	}
-	if (needs_recovery(engine)) {
-		engine_enter(engine, ENGINE_RECOVERING);
-		engine_act(s, DO_RECOVER)->set_aside = engine->options.set_aside;
+	if (needs_reconciliation(engine)) {
+		engine_enter(engine, ENGINE_RECONCILING);
+		engine_act(s, DO_RECONCILE)->dead_letter = engine->options.dead_letter;
 		return;
 	}
 	engine_act(s, DO_CLEAR);
@@ -223,7 +222,7 @@ void engine_resume(struct step *s, bool observes)
 		engine_close_session(s);
 		return;
 	}
-	if (fleet_is_due(s)) {
+	if (group_is_due(s)) {
 		engine_acquire(s, false);
 		return;
 	}
@@ -253,19 +252,19 @@ static void probed(struct engine *engine)
 }
 
 /* Gives the transaction up; what the sink holds is settled later, by identity. */
-static void withdraw(struct step *s)
+static void roll_back(struct step *s)
 {
 	engine_act(s, DO_SKIP_UNSENT);
-	engine_act(s, DO_WITHDRAW);
+	engine_act(s, DO_ROLL_BACK);
 	horizon_reset(&s->engine->horizon);
-	engine_enter(s->engine, ENGINE_WITHDRAWING);
+	engine_enter(s->engine, ENGINE_ROLLING_BACK);
 }
 
 /* ---- publishing and settling ---- */
 
 static bool all_reported(const struct batch *batch)
 {
-	return batch->outstanding == 0 && batch_next(batch) == NULL;
+	return batch->in_flight == 0 && batch_next(batch) == NULL;
 }
 
 static void settle(struct step *s)
@@ -278,7 +277,7 @@ static void settle(struct step *s)
 	if (!engine->full && (int64_t)engine->batch->events >= engine->options.stream_events)
 		engine->pause_us = waker_pause_us(s->input->now_us - engine->begun_us);
 	engine->ahead = !engine_finishing(engine) && sink_usable(engine) && engine->pause_us == 0 &&
-			s->input->now_us < engine->housekeep_at_us && !fleet_is_due(s);
+			s->input->now_us < engine->housekeep_at_us && !group_is_due(s);
 	if (!engine->ahead)
 		return;
 	begin_sweep_if_due(s);
@@ -292,9 +291,9 @@ static void publish_on(struct step *s)
 	bool done = engine->state == ENGINE_PUBLISHING && all_reported(batch);
 	/* Rejected and returned events must not go with the commit. */
 	bool unfit = batch->rejected > 0 || batch->returned > 0;
-	bool in_vain = engine->probing && engine->sink_blocked && batch->outstanding == 0;
+	bool in_vain = engine->probing && engine->sink_blocked && batch->in_flight == 0;
 	if (must_halt(engine) || in_vain || (done && unfit))
-		withdraw(s);
+		roll_back(s);
 	else if (done)
 		settle(s);
 }
@@ -353,12 +352,12 @@ static void dry(struct step *s)
 		engine_rest(s, s->input->now_us + next.after_us);
 }
 
-static void found(struct step *s, int64_t floor)
+static void found(struct step *s, int64_t low_watermark)
 {
 	struct engine *engine = s->engine;
 	if (waker_found(&engine->waker))
 		engine_act(s, DO_BELL_OFF);
-	if (engine->sweeping && s->input->first <= floor)
+	if (engine->sweeping && s->input->first <= low_watermark)
 		engine->cause = CAUSE_SWEEP;
 	if (engine->cause != CAUSE_NONE)
 		engine_act(s, DO_WOKEN)->cause = engine->cause;
@@ -401,22 +400,23 @@ static void on_claimed(struct step *s)
 	if (input->set_back)
 		horizon_reset(&engine->horizon);
 	if (engine->state != ENGINE_CLAIMING) {
-		engine_act(s, DO_SKIP_UNSENT); /* withdrawn meanwhile */
+		engine_act(s, DO_SKIP_UNSENT); /* rolled back meanwhile */
 		return;
 	}
-	int64_t floor = engine->horizon.floor;
+	int64_t low_watermark = engine->horizon.low_watermark;
 	/* Not sooner: a session that opens and fails at its first claim is no success. */
 	engine->failures = engine->refusals = 0;
 	horizon_claimed(&engine->horizon, input->count, input->last, input->upto);
 	claims_learn(&engine->claims, batch->events, batch->bytes);
 	if (input->count > 0)
-		found(s, floor);
-	/* A sweep is over once a claim from 0 has got past the floor: nothing is left below. */
-	if (!full || input->last > floor)
+		found(s, low_watermark);
+	/* A sweep is over once a claim from 0 has got past the low watermark: nothing is left
+	 * below. */
+	if (!full || input->last > low_watermark)
 		engine->sweeping = false;
 	bool unusable = engine_finishing(engine) || engine->sink_broken;
 	if (input->too_high || (input->count > 0 && batch->sent == 0 && unusable))
-		withdraw(s);
+		roll_back(s);
 	else if (batch->events == 0)
 		dry(s);
 	else
@@ -439,7 +439,7 @@ static void on_broken(struct step *s)
 	engine->sink_broken = true;
 	engine->sink_ready = false;
 	if (engine->state == ENGINE_CLAIMING || engine->state == ENGINE_PUBLISHING)
-		withdraw(s);
+		roll_back(s);
 	else if (engine->state == ENGINE_HOLDING || engine->state == ENGINE_RESTING)
 		engine_resume(s, false);
 }
@@ -488,7 +488,7 @@ static void on_stalled(struct step *s)
 {
 	if (!engine_waits_for_sink(s->engine))
 		return;
-	withdraw(s);
+	roll_back(s);
 	s->engine->housekeep_at_us = 0; /* the gauges show it before others are looked at */
 }
 
@@ -565,14 +565,14 @@ static handler_fn *const handlers[] = {
     [ON_START] = on_start,
     [ON_ACQUIRED] = engine_on_acquired,
     [ON_BUSY] = engine_on_busy,
-    [ON_STIRRED] = engine_on_stirred,
+    [ON_MEMBERSHIP_CHANGED] = engine_on_membership_changed,
     [ON_LOST] = engine_on_lost,
     [ON_CLAIMED] = on_claimed,
     [ON_SETTLED] = on_settled,
-    [ON_WITHDRAWN] = on_no_transaction,
+    [ON_ROLLED_BACK] = on_no_transaction,
     [ON_FAILED] = engine_on_failed,
     [ON_RELEASED] = engine_on_released,
-    [ON_RECOVERED] = on_no_transaction,
+    [ON_RECONCILED] = on_no_transaction,
     [ON_OBSERVED] = on_observed,
     [ON_RUNG] = engine_on_rung,
     [ON_RESTED] = engine_on_rested,

@@ -30,14 +30,14 @@ void engine_close_session(struct step *s);
  * for the sink has events still. */
 void engine_acquire(struct step *s, bool keeps);
 
-/* To be called when the sink has come or gone: a relay without it abstains after a while. */
+/* To be called when the sink has come or gone: a relay without it is unavailable after a while. */
 void engine_watch_sink(struct step *s);
-bool engine_must_abstain(const struct step *s);
+bool engine_must_be_unavailable(const struct step *s);
 
 /* A broken sink is rebuilt once it holds nothing, whether shards are ours or not. */
 void engine_rebuild_if_broken(struct step *s);
 
-/* Sets the timer for the next look, or for the next look at the fleet if that comes sooner. */
+/* Sets the timer for the next look, or for the next look at the group if that comes sooner. */
 void engine_rest(struct step *s, int64_t until_us);
 
 /* Shards are ours and no transaction is open: what now? The one place that decides it. observes:
@@ -55,7 +55,7 @@ void engine_on_released(struct step *s);
 /* The handlers of engine_session.c. */
 void engine_on_acquired(struct step *s);
 void engine_on_busy(struct step *s);
-void engine_on_stirred(struct step *s);
+void engine_on_membership_changed(struct step *s);
 void engine_on_lost(struct step *s);
 void engine_on_rung(struct step *s);
 void engine_on_rested(struct step *s);

@@ -9,7 +9,7 @@
 bool engine_waits_for_database(struct step *s)
 {
 	struct engine *engine = s->engine;
-	bool halted = s->input->held && !engine->options.set_aside;
+	bool halted = s->input->held && !engine->options.dead_letter;
 	int64_t until = engine->retry_at_us;
 	if (halted && engine->housekeep_at_us > until)
 		until = engine->housekeep_at_us;
@@ -47,7 +47,7 @@ void engine_on_failed(struct step *s)
 		engine_act(s, DO_BELL_OFF);
 	engine_act(s, DO_SKIP_UNSENT);
 	horizon_reset(&engine->horizon);
-	engine_enter(engine, ENGINE_WITHDRAWING);
+	engine_enter(engine, ENGINE_ROLLING_BACK);
 	engine_resume(s, false);
 }
 

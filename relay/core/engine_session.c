@@ -6,12 +6,12 @@
 
 #include "base/backoff.h"
 
-/* How often the other relays are looked at. That somebody has come or hands over is told; that
- * somebody has died is not. Alone there is nobody to take over from. */
-enum { FLEET_US = 250 * 1000, ALONE_US = 5000 * 1000 };
+/* How often the other relays are looked at. That another relay has come or hands over is told;
+ * that another relay has died is not. Alone there is nobody to take over from. */
+enum { GROUP_US = 250 * 1000, ALONE_US = 5000 * 1000 };
 
 /* For so long a relay without the sink keeps its shards: they are not to move at every hiccup. */
-enum { ABSTAIN_US = 5000 * 1000 };
+enum { BE_UNAVAILABLE_US = 5000 * 1000 };
 
 /* And for so long after that it leaves events with its producer. In an outage for all of them all
  * abstain meanwhile: an idle one asks the sink when it sees an abstainer, and hears within ten
@@ -19,12 +19,12 @@ enum { ABSTAIN_US = 5000 * 1000 };
 enum { GIVE_UP_US = 30000 * 1000 };
 
 /* When it is over, one has Kafka again before the others. */
-enum { RELIEF_US = 15000 * 1000 };
+enum { HEALTHY_PEER_US = 15000 * 1000 };
 
 /* A relay that abstained in the last five minutes returns after 2 s with Kafka, then 4 s, ... */
 enum { STEADY_US = 300 * 1000 * 1000, RETURN_US = 1000 * 1000, ABSENCES_MOST = 6 };
 
-/* A session is tried for every 1.6 s at least: outbox/fleet.c reckons with relays that are away for
+/* A session is tried for every 1.6 s at least: outbox/group.c reckons with relays that are away for
  * no longer than 3 s. */
 enum { DOUBLINGS_MOST = 4 };
 
@@ -34,8 +34,8 @@ enum { RUNG_OFF_US = 20 * 1000 };
 /* Sooner, should another relay have stirred since the look was asked for. */
 static void look_again_in(struct step *s, int64_t us)
 {
-	if (s->engine->fleet_at_us > s->input->now_us + us)
-		s->engine->fleet_at_us = s->input->now_us + us;
+	if (s->engine->group_at_us > s->input->now_us + us)
+		s->engine->group_at_us = s->input->now_us + us;
 }
 
 /* What was known of the waiting events is not true of the new shards. */
@@ -55,7 +55,7 @@ static void begin_anew(struct step *s)
 static void give_up(struct step *s)
 {
 	struct engine *engine = s->engine;
-	if (engine->given_up || engine->batch->outstanding == 0)
+	if (engine->given_up || engine->batch->in_flight == 0)
 		return;
 	engine->given_up = engine->sink_broken = true;
 	engine->sink_ready = false;
@@ -67,13 +67,13 @@ static void give_up_if_relieved(struct step *s)
 {
 	struct engine *engine = s->engine;
 	int64_t now = s->input->now_us;
-	if (!s->input->relief)
-		engine->relief_us = INT64_MAX;
-	else if (engine->relief_us == INT64_MAX)
-		engine->relief_us = now;
-	bool for_long =
-	    now - GIVE_UP_US >= engine->abstains_us && now - RELIEF_US >= engine->relief_us;
-	if (s->input->relief && engine->abstains && (for_long || engine_finishing(engine)))
+	if (!s->input->healthy_peer)
+		engine->healthy_peer_us = INT64_MAX;
+	else if (engine->healthy_peer_us == INT64_MAX)
+		engine->healthy_peer_us = now;
+	bool for_long = now - GIVE_UP_US >= engine->unavailable_us &&
+			now - HEALTHY_PEER_US >= engine->healthy_peer_us;
+	if (s->input->healthy_peer && engine->unavailable && (for_long || engine_finishing(engine)))
 		give_up(s);
 }
 
@@ -89,13 +89,13 @@ void engine_housekeep_if_due(struct step *s)
 void engine_on_acquired(struct step *s)
 {
 	struct engine *engine = s->engine;
-	bool changed = s->input->company != engine->waker.company;
-	look_again_in(s, s->input->company ? FLEET_US : ALONE_US);
+	bool changed = s->input->has_peers != engine->waker.has_peers;
+	look_again_in(s, s->input->has_peers ? GROUP_US : ALONE_US);
 	/* Whoever came may have armed the bell that was put to rest without a word, whoever left
 	 * may have put it to rest. */
 	if (s->input->gained || changed)
 		begin_anew(s);
-	engine->waker.company = s->input->company;
+	engine->waker.has_peers = s->input->has_peers;
 	give_up_if_relieved(s);
 	if (s->input->now_us < engine->rest_until_us && !engine_finishing(engine))
 		engine_rest(s, engine->rest_until_us);
@@ -107,8 +107,8 @@ void engine_on_busy(struct step *s)
 {
 	struct engine *engine = s->engine;
 	engine->failures = 0;
-	/* The events are somebody else's by now, and would go out once more. */
-	if (s->input->relief && engine->abstains)
+	/* The events are another relay's by now, and would go out once more. */
+	if (s->input->healthy_peer && engine->unavailable)
 		give_up(s);
 	/* It may be our own lost session that still has the shard. */
 	if (engine_finishing(engine) && engine_owes_nothing(s)) {
@@ -118,18 +118,18 @@ void engine_on_busy(struct step *s)
 	if (engine->waker.armed)
 		engine_act(s, DO_BELL_OFF);
 	waker_reset(&engine->waker, false, engine->options.poll_us);
-	if (engine->batch->outstanding == 0)
+	if (engine->batch->in_flight == 0)
 		engine_rebuild_if_broken(s);
-	look_again_in(s, FLEET_US);
+	look_again_in(s, GROUP_US);
 	engine_enter(engine, ENGINE_STANDBY);
-	int64_t after = engine->fleet_at_us - s->input->now_us;
+	int64_t after = engine->group_at_us - s->input->now_us;
 	engine_set_timer(s, after > 0 ? after : 0);
 }
 
-void engine_on_stirred(struct step *s)
+void engine_on_membership_changed(struct step *s)
 {
 	struct engine *engine = s->engine;
-	engine->fleet_at_us = s->input->now_us;
+	engine->group_at_us = s->input->now_us;
 	if (engine->state == ENGINE_STANDBY || engine->state == ENGINE_RESTING)
 		engine_acquire(s, false);
 }
@@ -145,7 +145,7 @@ void engine_on_lost(struct step *s)
 	horizon_reset(&engine->horizon);
 	waker_reset(&engine->waker, false, engine->options.poll_us);
 	engine_enter(engine, ENGINE_OFFLINE);
-	engine->fleet_at_us = engine->rest_until_us = 0;
+	engine->group_at_us = engine->rest_until_us = 0;
 	if (engine_finishing(engine) && engine_owes_nothing(s)) {
 		engine_stopped(s);
 		return;
@@ -162,7 +162,7 @@ static void put_to_rest(struct step *s)
 	struct engine *engine = s->engine;
 	bool serves = engine->state == ENGINE_RESTING || engine->state == ENGINE_CLAIMING ||
 		      engine->state == ENGINE_PUBLISHING;
-	if (!serves || !engine->waker.company ||
+	if (!serves || !engine->waker.has_peers ||
 	    s->input->now_us < engine->rung_off_us + RUNG_OFF_US)
 		return;
 	engine->rung_off_us = s->input->now_us;
@@ -200,11 +200,11 @@ void engine_on_rested(struct step *s)
 
 /* ---- the sink, as the other relays are concerned ---- */
 
-bool engine_must_abstain(const struct step *s)
+bool engine_must_be_unavailable(const struct step *s)
 {
 	const struct engine *engine = s->engine;
 	int64_t now = s->input->now_us;
-	return now - ABSTAIN_US >= engine->sink_gone_us || now < engine->return_at_us;
+	return now - BE_UNAVAILABLE_US >= engine->sink_gone_us || now < engine->return_at_us;
 }
 
 /* Who comes and goes is relied on later and later. */
@@ -230,8 +230,8 @@ void engine_watch_sink(struct step *s)
 	}
 	engine->sink_gone_us = INT64_MAX;
 	engine->given_up = false;
-	if (!engine->abstains)
+	if (!engine->unavailable)
 		return;
 	come_back(s);
-	engine_on_stirred(s);
+	engine_on_membership_changed(s);
 }

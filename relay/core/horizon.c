@@ -1,5 +1,5 @@
 /*
- * horizon.c - the floor: an id under which a claim need not look
+ * horizon.c - the low watermark: an id under which a claim need not look
  */
 #include "core/horizon.h"
 
@@ -27,7 +27,7 @@ void horizon_reset(struct horizon *horizon)
 
 static void start(struct horizon *horizon, int64_t drawn, const struct writers *writers)
 {
-	horizon->ceiling = drawn == DRAWN_UNKNOWN ? horizon->last : drawn;
+	horizon->high_watermark = drawn == DRAWN_UNKNOWN ? horizon->last : drawn;
 	horizon->writers = *writers;
 	horizon->walked = 0;
 }
@@ -36,8 +36,8 @@ bool horizon_observed(struct horizon *horizon, int64_t drawn, const struct write
 		      int64_t now_us)
 {
 	/* The ids have been set back (TRUNCATE ... RESTART IDENTITY): all that was known is void,
-	 * and so is the answer of a claim above a floor that was never there. */
-	if (drawn != DRAWN_UNKNOWN && drawn < horizon->floor) {
+	 * and so is the answer of a claim above a low watermark that was never there. */
+	if (drawn != DRAWN_UNKNOWN && drawn < horizon->low_watermark) {
 		horizon_reset(horizon);
 		return false;
 	}
@@ -56,8 +56,9 @@ void horizon_claimed(struct horizon *horizon, int64_t count, int64_t last, int64
 	if (count > 0)
 		horizon->last = max64(horizon->last, last);
 	if (horizon->stage == HORIZON_OPEN)
-		horizon->floor = max64(horizon->floor, min64(upto, horizon->ceiling));
-	if (horizon->stage != HORIZON_OPEN || last > horizon->ceiling || upto == 0)
+		horizon->low_watermark =
+		    max64(horizon->low_watermark, min64(upto, horizon->high_watermark));
+	if (horizon->stage != HORIZON_OPEN || last > horizon->high_watermark || upto == 0)
 		horizon->walked += count;
 }
 

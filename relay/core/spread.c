@@ -52,7 +52,7 @@ static void take(const struct spread_view *view, const struct shards *ripe, int 
 	}
 }
 
-/* Whether it is this relay that should help somebody who is short: the one with the most, of
+/* Whether it is this relay that should help another relay that is short: the one with the most, of
  * several the one of the lowest number. */
 static bool is_richest(const struct spread_view *view, int mine)
 {
@@ -84,7 +84,7 @@ void spread_plan(const struct spread_view *view, const struct shards *ripe,
 	int mine = count_of(view, view->self);
 	shards_clear(&plan->take, view->shards);
 	shards_clear(&plan->give, view->shards);
-	if (view->paused || (members > 0 && view->abstains)) {
+	if (view->paused || (members > 0 && view->unavailable)) {
 		give(view, mine, plan);
 		return;
 	}

@@ -102,7 +102,7 @@ bool waker_rested(struct waker *waker)
 
 bool waker_rung(struct waker *waker)
 {
-	if (!waker->company)
+	if (!waker->has_peers)
 		return false;
 	if (!waker->armed && waker->surplus < SURPLUS_MOST)
 		waker->surplus++;

@@ -46,7 +46,7 @@ static struct slice topic_of(struct worker *worker, const struct event *event)
 static void reject(struct worker *worker, struct event *event, enum reject_reason reason,
 		   const char *why)
 {
-	bool halts = !worker->engine.options.set_aside;
+	bool halts = !worker->engine.options.dead_letter;
 	log_error("event %lld is rejected (%s): %s; %s", (long long)event->id,
 		  reject_reason_name(reason), why,
 		  halts ? "the relay halts: mend or remove the row, or set outbox.on_reject = "
@@ -79,7 +79,7 @@ static bool produce_one(struct worker *worker, struct event *event)
 	}
 	reject(worker, event, reason, err.text);
 	/* Nothing behind a rejected event may go out when the relay is to halt at it. */
-	return worker->engine.options.set_aside;
+	return worker->engine.options.dead_letter;
 }
 
 static void produce(struct worker *worker)
@@ -144,7 +144,7 @@ static void give_up(struct worker *worker)
 	log_warning("no Kafka broker answers, and another relay is there: %zu events are taken "
 		    "back from the producer and left to it; it publishes those again that Kafka "
 		    "has already",
-		    worker->batch.outstanding);
+		    worker->batch.in_flight);
 	worker->sink->ops->give_up(worker->sink);
 }
 
@@ -154,7 +154,7 @@ static void perform(struct worker *worker, const struct engine_action *action)
 	const struct worker_world *world = worker->world;
 	switch (action->kind) {
 	case DO_ACQUIRE:
-		source->ops->acquire(source, action->abstains, action->keeps);
+		source->ops->acquire(source, action->unavailable, action->keeps);
 		break;
 	case DO_CLAIM:
 		claim(worker, &action->claim);
@@ -168,19 +168,19 @@ static void perform(struct worker *worker, const struct engine_action *action)
 	case DO_END:
 		source->ops->end(source);
 		break;
-	case DO_WITHDRAW:
-		source->ops->withdraw(source);
+	case DO_ROLL_BACK:
+		source->ops->roll_back(source);
 		break;
-	case DO_RECOVER:
+	case DO_RECONCILE:
 		FAILPOINT("before-recovery");
-		source->ops->recover(source, &worker->batch, action->set_aside);
+		source->ops->reconcile(source, &worker->batch, action->dead_letter);
 		break;
 	case DO_BELL_ON:
 	case DO_BELL_OFF:
 		source->ops->bell(source, action->kind == DO_BELL_ON);
 		break;
 	case DO_HOUSEKEEP:
-		source->ops->housekeep(source, worker->engine.horizon.floor);
+		source->ops->housekeep(source, worker->engine.horizon.low_watermark);
 		break;
 	case DO_TIMER:
 		world->set_timer(world->arg, WORKER_TIMER_WAKE, action->after_us);
@@ -210,7 +210,7 @@ static void perform(struct worker *worker, const struct engine_action *action)
 	}
 }
 
-/* Reports that trickle in keep the transaction open, but not for ever: vacuum waits for it. */
+/* Reports that trickle in keep the transaction open, but not indefinitely: vacuum waits for it. */
 enum { TRICKLE_US = 10 * 1000 * 1000 };
 
 /* While the sink takes nothing and holds nothing, the transaction only locks rows that others may
@@ -219,7 +219,7 @@ enum { BLOCKED_US = 1000 * 1000 };
 
 static bool waits_for_topic(const struct worker *worker)
 {
-	return worker->batch.outstanding == 0 && engine_is_blocked(&worker->engine);
+	return worker->batch.in_flight == 0 && engine_is_blocked(&worker->engine);
 }
 
 static int64_t stalled_at(const struct worker *worker)
@@ -287,7 +287,7 @@ void worker_step(struct worker *worker, struct engine_input input)
 static void reported(struct worker *worker)
 {
 	worker->progress_us = worker_now_us(worker);
-	if (worker->batch.outstanding == 0 || worker->tell_progress)
+	if (worker->batch.in_flight == 0 || worker->tell_progress)
 		worker_tell(worker, ON_PROGRESS);
 }
 
@@ -300,7 +300,7 @@ static void on_delivered(void *owner, struct event *event)
 	}
 	worker->published++;
 	batch_delivered(&worker->batch, event);
-	if (worker->batch.outstanding == 0)
+	if (worker->batch.in_flight == 0)
 		FAILPOINT("acknowledged");
 	reported(worker);
 	worker->moved_us = worker->progress_us;
@@ -388,8 +388,8 @@ void worker_free(struct worker **worker)
 {
 	if (*worker == NULL)
 		return;
-	/* What the sink still held has been taken from it by now: nothing is outstanding. */
-	(*worker)->batch.outstanding = 0;
+	/* What the sink still held has been taken from it by now: nothing is in flight. */
+	(*worker)->batch.in_flight = 0;
 	batch_clear(&(*worker)->batch);
 	free(*worker);
 	*worker = NULL;
@@ -417,7 +417,7 @@ static void log_stall(const struct worker *worker, int64_t now)
 		    "up vacuum; %zu events stay with the producer",
 		    silent ? "has acknowledged nothing" : "has not acknowledged a batch",
 		    worker_seconds(now - (silent ? worker->progress_us : worker->engine.begun_us)),
-		    worker->batch.outstanding);
+		    worker->batch.in_flight);
 }
 
 static void on_stall_timer(struct worker *worker)
@@ -458,21 +458,21 @@ void worker_status(const struct worker *worker, struct worker_status *status)
 	int64_t since =
 	    worker->moved_us > worker->waiting_us ? worker->moved_us : worker->waiting_us;
 	bool blocked = engine_is_blocked(&worker->engine) && !worker->engine.sink_broken &&
-		       worker->batch.outstanding == 0;
+		       worker->batch.in_flight == 0;
 	*status = (struct worker_status){
 	    .state = engine_state_name(worker->engine.state),
-	    .floor = worker->engine.horizon.floor,
+	    .low_watermark = worker->engine.horizon.low_watermark,
 	    .batch_events = worker->batch.events,
-	    .outstanding = worker->batch.outstanding,
+	    .in_flight = worker->batch.in_flight,
 	    .published = worker->published,
 	    .working = is_working(worker->engine.state),
 	    .acquired = worker->acquired,
 	    .standby = worker->standby_for,
-	    .abstains = worker->source->yields,
+	    .unavailable = worker->source->yields,
 	    .obstacle = worker->source->obstacle,
 	    .refusal = worker->refusal[0] != '\0' ? worker->refusal : worker->source->held_why,
 	    .stopped_by_refusal = worker->refusal[0] != '\0' ||
-				  (worker->source->held > 0 && !worker->engine.options.set_aside),
+				  (worker->source->held > 0 && !worker->engine.options.dead_letter),
 	    .lost_why = worker->lost_why,
 	    .held_keys = worker->source->held_keys,
 	    .shards = &worker->source->shards,

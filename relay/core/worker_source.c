@@ -25,7 +25,7 @@ static void connected(struct worker *worker, bool acquired)
 static void probe_if_doubted(struct worker *worker)
 {
 	int64_t now = worker_now_us(worker);
-	if (!worker->source->doubts || now - worker->probed_us < PROBE_US)
+	if (!worker->source->suspect_peer || now - worker->probed_us < PROBE_US)
 		return;
 	worker->probed_us = now;
 	worker->sink->ops->probe(worker->sink);
@@ -41,8 +41,8 @@ static void on_acquired(void *owner, bool gained)
 	probe_if_doubted(worker);
 	worker_step(worker, (struct engine_input){.event = ON_ACQUIRED,
 						  .has_bell = worker->source->has_bell,
-						  .company = worker->source->company,
-						  .relief = worker->source->relief,
+						  .has_peers = worker->source->has_peers,
+						  .healthy_peer = worker->source->healthy_peer,
 						  .gained = gained});
 }
 
@@ -57,8 +57,8 @@ static void on_busy(void *owner, const char *why)
 	worker->metrics->depth = worker->metrics->oldest_age_seconds = 0;
 	worker->waiting_us = 0;
 	probe_if_doubted(worker);
-	worker_step(worker,
-		    (struct engine_input){.event = ON_BUSY, .relief = worker->source->relief});
+	worker_step(worker, (struct engine_input){.event = ON_BUSY,
+						  .healthy_peer = worker->source->healthy_peer});
 }
 
 static void on_rested(void *owner)
@@ -66,9 +66,9 @@ static void on_rested(void *owner)
 	worker_tell(owner, ON_RESTED);
 }
 
-static void on_stirred(void *owner)
+static void on_membership_changed(void *owner)
 {
-	worker_tell(owner, ON_STIRRED);
+	worker_tell(owner, ON_MEMBERSHIP_CHANGED);
 }
 
 /* Similar messages are suppressed for a minute. */
@@ -135,7 +135,7 @@ static void on_released(void *owner)
 }
 
 /* What nobody has ever seen work is a mistake in the set-up: say so and end. Once it has worked,
- * somebody may be at it right now (a migration, a password change): go on trying. */
+ * an operator may be at work right now (a migration, a password change): go on trying. */
 static void on_refused(void *owner, const char *why)
 {
 	struct worker *worker = owner;
@@ -188,12 +188,12 @@ static void on_settled(void *owner)
 	worker_tell(worker, ON_SETTLED);
 }
 
-static void on_withdrawn(void *owner)
+static void on_rolled_back(void *owner)
 {
-	worker_tell(owner, ON_WITHDRAWN);
+	worker_tell(owner, ON_ROLLED_BACK);
 }
 
-static void on_recovered(void *owner)
+static void on_reconciled(void *owner)
 {
 	struct worker *worker = owner;
 	FAILPOINT("recovered");
@@ -201,7 +201,7 @@ static void on_recovered(void *owner)
 		log_info("settled %zu published events by their identity", worker->batch.delivered);
 	worker->moved_us = worker_now_us(worker);
 	worker_clear(worker);
-	worker_tell(worker, ON_RECOVERED);
+	worker_tell(worker, ON_RECONCILED);
 }
 
 static void on_observed(void *owner, int64_t drawn, const struct writers *writers)
@@ -242,14 +242,14 @@ const struct source_events worker_source_events = {
     .refused = on_refused,
     .claimed = on_claimed,
     .settled = on_settled,
-    .withdrawn = on_withdrawn,
+    .rolled_back = on_rolled_back,
     .failed = on_failed,
     .released = on_released,
-    .recovered = on_recovered,
+    .reconciled = on_reconciled,
     .observed = on_observed,
     .rung = on_rung,
     .rested = on_rested,
-    .stirred = on_stirred,
+    .membership_changed = on_membership_changed,
     .gauged = on_gauged,
     .closed = on_closed,
 };

@@ -29,7 +29,7 @@ static bool late(const char *listen, struct error *err)
 			 listen);
 }
 
-/* A request is small enough for the socket's buffer: it goes out at once or not at all. */
+/* A request is small enough for the socket's buffer: it goes out immediately or not at all. */
 static bool ask(int fd, const char *listen, const char *path, struct error *err)
 {
 	char *request = xasprintf("GET %s HTTP/1.0\r\nHost: localhost\r\n\r\n", path);

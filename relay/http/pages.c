@@ -64,7 +64,7 @@ static int readyz_page(void *arg, char **body, size_t *len)
 	worker_status(p->worker, &status);
 	if (status.standby[0] != '\0') {
 		char text[400];
-		bool ready = !status.abstains && status.obstacle[0] == '\0';
+		bool ready = !status.unavailable && status.obstacle[0] == '\0';
 		text_print(text, sizeof(text), "standing by: %s\n", status.standby);
 		return text_page(body, len, ready ? 200 : 503, text);
 	}
@@ -104,14 +104,13 @@ static int status_page(void *arg, char **body, size_t *len)
 	    "{s:s, s:o, s:i, s:i, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:b, s:b, s:f, s:I, s:o, s:o}",
 	    "state", status.state, "standby", json_text(status.standby), "shards",
 	    status.shards->count, "shards_owned", shards_owned(status.shards), "floor",
-	    (json_int_t)status.floor, "batch_events", (json_int_t)status.batch_events,
-	    "outstanding", (json_int_t)status.outstanding, "published",
-	    (json_int_t)status.published, "uptime_seconds", uptime(p), "rate",
-	    (double)status.published / uptime(p), "depth", p->metrics->depth, "database",
-	    p->metrics->connected[PEER_DATABASE], "kafka", p->metrics->connected[PEER_KAFKA],
-	    "oldest_age_seconds", p->metrics->oldest_age_seconds, "parked_keys",
-	    (json_int_t)status.held_keys, "refusal", json_text(status.refusal), "trouble",
-	    json_text(status.trouble));
+	    (json_int_t)status.low_watermark, "batch_events", (json_int_t)status.batch_events,
+	    "outstanding", (json_int_t)status.in_flight, "published", (json_int_t)status.published,
+	    "uptime_seconds", uptime(p), "rate", (double)status.published / uptime(p), "depth",
+	    p->metrics->depth, "database", p->metrics->connected[PEER_DATABASE], "kafka",
+	    p->metrics->connected[PEER_KAFKA], "oldest_age_seconds", p->metrics->oldest_age_seconds,
+	    "parked_keys", (json_int_t)status.held_keys, "refusal", json_text(status.refusal),
+	    "trouble", json_text(status.trouble));
 	*body = json_dumps(json, JSON_COMPACT);
 	*len = strlen(*body);
 	json_decref(json);
@@ -126,7 +125,7 @@ char *pages_status_line(const struct pages *p)
 	    "status: %s, %d of %d shards, floor %lld, batch of %zu events (%zu with Kafka), %llu "
 	    "published in %.0f s, depth %.0f, oldest %.1f s, database %s, kafka %s",
 	    status.state, shards_owned(status.shards), status.shards->count,
-	    (long long)status.floor, status.batch_events, status.outstanding,
+	    (long long)status.low_watermark, status.batch_events, status.in_flight,
 	    (unsigned long long)status.published, uptime(p), p->metrics->depth,
 	    p->metrics->oldest_age_seconds,
 	    p->metrics->connected[PEER_DATABASE] ? "connected" : "away",

@@ -145,7 +145,7 @@ struct kafka {
 	bool blocked;		    /* SINK_LATER was answered because of a topic */
 	bool hard;   /* the incident lost the producer; otherwise it is only drained */
 	bool blamed; /* it was an event's fault: no reason to wait before going on */
-	size_t outstanding;
+	size_t in_flight;
 	int64_t reachable_us;  /* since when it is */
 	int64_t now_us;	       /* when the queues were last served */
 	int64_t give_up_at_us; /* what is in flight is purged too */

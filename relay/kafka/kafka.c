@@ -290,8 +290,8 @@ void kafka_tick_at(struct kafka *kafka, int64_t at_us)
 
 /* Whether a broker is connected, has let us in and speaks. librdkafka connects again by itself and
  * tells when the last broker is lost, but not when one is back. A question that may not wait tells:
- * without a connection it is refused at once; with one it is sent, and its answer is not awaited.
- * Should none come within socket.timeout.ms, the connection is given up.
+ * without a connection it is refused immediately; with one it is sent, and its answer is not
+ * awaited. Should none come within socket.timeout.ms, the connection is given up.
  */
 bool kafka_ask(rd_kafka_t *rk)
 {
@@ -354,7 +354,7 @@ static void on_purge(void *arg)
 	struct kafka *kafka = arg;
 	int flags = RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_NON_BLOCKING;
 
-	if (kafka->rk == NULL || kafka->state != KAFKA_DRAINING || kafka->outstanding == 0)
+	if (kafka->rk == NULL || kafka->state != KAFKA_DRAINING || kafka->in_flight == 0)
 		return;
 	if (clock_monotonic_us() >= kafka->give_up_at_us)
 		flags |= RD_KAFKA_PURGE_F_INFLIGHT;
@@ -456,9 +456,9 @@ bool kafka_sink_free(struct sink **sink, int64_t patience_ms)
 	if (kafka->rk != NULL)
 		rd_kafka_purge(kafka->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT |
 					      RD_KAFKA_PURGE_F_NON_BLOCKING);
-	while (kafka->rk != NULL && kafka->outstanding > 0 && clock_monotonic_us() < until_us)
+	while (kafka->rk != NULL && kafka->in_flight > 0 && clock_monotonic_us() < until_us)
 		rd_kafka_poll(kafka->rk, 10);
-	all_reported = kafka->outstanding == 0;
+	all_reported = kafka->in_flight == 0;
 	kafka_free(kafka, &deadline);
 	return all_reported;
 }

@@ -42,7 +42,7 @@ static enum log_level level_of(int syslog_level)
 	if (syslog_level <= 2)
 		return LOG_ERROR;
 	if (syslog_level <= 5)
-		return LOG_WARNING; /* a broker that is away is no error of ours */
+		return LOG_WARNING; /* a broker that is unreachable is no error of ours */
 	return syslog_level == 6 ? LOG_INFO : LOG_DEBUG;
 }
 

@@ -232,7 +232,7 @@ void kafka_judge(void *arg)
 		return_held(kafka);
 		return;
 	}
-	if (kafka->held_count == 0 || kafka->outstanding > 0)
+	if (kafka->held_count == 0 || kafka->in_flight > 0)
 		return;
 	if (any_goes_again(kafka)) {
 		kafka_drain(kafka, "its topic took other events: a refused one is tried again");

@@ -30,7 +30,7 @@ static void begin_incident(struct kafka *kafka, const char *why)
 	kafka->sink.events->broken(kafka->sink.owner, why);
 }
 
-/* What has not been sent is taken back at once. False if that has been done. */
+/* What has not been sent is taken back immediately. False if that has been done. */
 static bool take_back(struct kafka *kafka)
 {
 	if (kafka->closing || kafka->state == KAFKA_REBUILDING || kafka->hard)
@@ -176,7 +176,7 @@ void kafka_on_report(rd_kafka_t *rk, const rd_kafka_message_t *report, void *opa
 	(void)rk;
 
 	MAGIC_CHECK(kafka, MAGIC_KAFKA);
-	kafka->outstanding--;
+	kafka->in_flight--;
 	if (kafka->closing)
 		return;
 	kafka_lane_reported(event->topic, event, report->partition,
@@ -185,9 +185,9 @@ void kafka_on_report(rd_kafka_t *rk, const rd_kafka_message_t *report, void *opa
 		delivered(kafka, event);
 	else
 		failed(kafka, event, report);
-	if (kafka->outstanding == 0 && kafka->suspects_count > 0)
+	if (kafka->in_flight == 0 && kafka->suspects_count > 0)
 		judge_suspects(kafka);
-	if (kafka->outstanding == 0)
+	if (kafka->in_flight == 0)
 		kafka_judge_soon(kafka);
 }
 
@@ -309,7 +309,7 @@ static enum sink_answer produce(struct sink *sink, struct event *event,
 	kafka_lane_sent(topic, event, kafka->now_us);
 	topic->trouble_since_us = 0;
 	topic->failures = 0;
-	kafka->outstanding++;
+	kafka->in_flight++;
 	return SINK_TAKEN;
 }
 
@@ -318,7 +318,7 @@ static void rebuild(struct sink *sink)
 	struct kafka *kafka = (struct kafka *)sink;
 	bool wait = kafka->hard && !kafka->blamed;
 
-	assert(kafka->outstanding == 0);
+	assert(kafka->in_flight == 0);
 	if (kafka->state == KAFKA_REBUILDING)
 		return;
 	kafka->state = KAFKA_REBUILDING;

@@ -199,7 +199,7 @@ void kafka_topics_creation(struct kafka *kafka, rd_kafka_event_t *event)
 		"auto.create.topics.enable on the brokers");
 }
 
-/* A send was refused at once because of what librdkafka knows of the topic. */
+/* A send was refused immediately because of what librdkafka knows of the topic. */
 void kafka_topic_failed(struct kafka *kafka, struct topic *topic, rd_kafka_resp_err_t code)
 {
 	char what[256];
@@ -354,7 +354,8 @@ void kafka_topics_tick(struct kafka *kafka, int64_t now_us)
 	struct topics *topics = &kafka->topics;
 	bool embedded, is_known;
 
-	/* While a request waits for a broker that is away, librdkafka (2.0.2) keeps a core busy. */
+	/* While a request waits for a broker that is unreachable, librdkafka (2.0.2) keeps a core
+	 * busy. */
 	if (now_us < topics->due_us || (!kafka->reachable && kafka->mock == NULL))
 		return;
 	embedded = is_embedded(kafka, &is_known);

@@ -14,9 +14,10 @@ enum { LEAF_ROWS = 100 };
 
 /* ---- asking ---- */
 
-struct pg_int8 outbox_above(int64_t floor)
+struct pg_int8 outbox_above(int64_t low_watermark)
 {
-	return pg_put_int8(floor > 0 && floor < INT64_MAX ? floor + 1 : INT64_MIN);
+	return pg_put_int8(low_watermark > 0 && low_watermark < INT64_MAX ? low_watermark + 1
+									  : INT64_MIN);
 }
 
 /* Of all that the leaves of the claim get, the part of each by what it had the last time. */
@@ -43,7 +44,7 @@ static int64_t ask_leaf(struct outbox *outbox, const struct claim *claim, size_t
 {
 	double part = part_of(outbox, &outbox->shape.leaves[number]);
 	int64_t asked = exact ? 1 : share(claim->rows, part);
-	struct pg_int8 first = outbox_above(claim->floor), rows = pg_put_int8(asked);
+	struct pg_int8 first = outbox_above(claim->low_watermark), rows = pg_put_int8(asked);
 	struct pg_int8 bytes = pg_put_int8(share(claim->bytes, part));
 	struct pg_param held = pg_param_text(outbox->held_text);
 	struct pg_param params[5] = {pg_param_int8(&first), exact ? held : pg_param_int8(&rows),
@@ -54,17 +55,18 @@ static int64_t ask_leaf(struct outbox *outbox, const struct claim *claim, size_t
 	return asked;
 }
 
-/* How far below the floor rows are looked for: new ids that have passed the floor have passed
- * these too. The figure bounds the entries of dead rows that are walked. */
+/* How far below the low watermark rows are looked for: new ids that have passed the low watermark
+ * have passed these too. The figure bounds the entries of dead rows that are walked. */
 enum { IDS_BELOW = 100 };
 
 /* Asks whether ids begin again. Behind the claims, since these are then known to have seen nothing
  * newer than the answer. */
-static void ask_ids(struct outbox *outbox, int64_t floor)
+static void ask_ids(struct outbox *outbox, int64_t low_watermark)
 {
-	int64_t first = floor < INT64_MIN + IDS_BELOW ? INT64_MIN : floor - IDS_BELOW;
-	struct pg_int8 above = pg_put_int8(floor > 0 ? first : INT64_MIN);
-	struct pg_int8 upto = pg_put_int8(floor > 0 ? floor : INT64_MIN);
+	int64_t first =
+	    low_watermark < INT64_MIN + IDS_BELOW ? INT64_MIN : low_watermark - IDS_BELOW;
+	struct pg_int8 above = pg_put_int8(low_watermark > 0 ? first : INT64_MIN);
+	struct pg_int8 upto = pg_put_int8(low_watermark > 0 ? low_watermark : INT64_MIN);
 	struct pg_param params[4] = {pg_param_int8(&above), pg_param_int8(&upto),
 				     pg_param_text(outbox->held_text)};
 	outbox_ask_own_leaves(outbox, TAG_IDS, "ids", params, 3, true);
@@ -74,12 +76,12 @@ void outbox_claim(struct source *source, const struct claim *claim)
 {
 	struct outbox *outbox = (struct outbox *)source;
 	bool exact = outbox->exact_claims > 0;
-	struct pg_int8 first = outbox_above(claim->floor);
+	struct pg_int8 first = outbox_above(claim->low_watermark);
 	struct pg_param params[3] = {pg_param_int8(&first)};
 	struct asked asked = {.opens = claim->opens,
 			      .observes = claim->observes,
 			      .exact = exact,
-			      .floor = claim->floor};
+			      .low_watermark = claim->low_watermark};
 	asked.rows = xcalloc(outbox->own_count, sizeof(*asked.rows));
 	if (exact)
 		outbox->exact_claims--;
@@ -87,7 +89,7 @@ void outbox_claim(struct source *source, const struct claim *claim)
 		outbox->in_transaction = true;
 		outbox_begin(outbox);
 		/* All that waits is looked at: what was held is taken in its order. */
-		if (claim->floor == 0 && outbox->holds.released > 0) {
+		if (claim->low_watermark == 0 && outbox->holds.released > 0) {
 			outbox_holds_drop_released(&outbox->holds);
 			outbox_holds_changed(outbox);
 		}
@@ -97,7 +99,7 @@ void outbox_claim(struct source *source, const struct claim *claim)
 		/* What the reading is worth depends on what the ids were then. It also takes the
 		 * tables' locks: TRUNCATE, which takes them before the sequence's, deadlocks with
 		 * a transaction that takes them behind it. */
-		ask_ids(outbox, claim->floor);
+		ask_ids(outbox, claim->low_watermark);
 		/* In this order: the ids first, then who may yet commit one of them. */
 		pg_ask_prepared(outbox->pg, TAG_DRAWN, "drawn", NULL, 0, true);
 		pg_ask_prepared(outbox->pg, TAG_WRITERS, "writers", NULL, 0, false);
@@ -105,7 +107,7 @@ void outbox_claim(struct source *source, const struct claim *claim)
 	sum_rows(outbox);
 	for (size_t i = 0; i < outbox->own_count; i++)
 		asked.rows[i] = ask_leaf(outbox, claim, outbox->own[i], exact);
-	ask_ids(outbox, claim->floor);
+	ask_ids(outbox, claim->low_watermark);
 	if (claim->observes)
 		outbox_ask_own_leaves(outbox, TAG_LEFT, "left", params, 2, true);
 	if (PLANTED("settle-before-ack")) {
@@ -127,7 +129,7 @@ static void on_writers(struct outbox *outbox, PGresult *result)
 		if (writers_parse(PQgetvalue(result, i, 0), &writer))
 			writers_add(&writers, writer);
 		else
-			writers.overflow = true; /* somebody whose end we could not tell */
+			writers.overflow = true; /* another session whose end we could not tell */
 	}
 	PQclear(result);
 	outbox->source.events->observed(outbox->source.owner, outbox->drawn, &writers);
@@ -242,10 +244,11 @@ static void on_ids(struct outbox *outbox, PGresult *result)
 	/* A row that a claim could not remove stays: it is news once. */
 	if (!PQgetisnull(result, 0, IDS_FOUND))
 		now.found = pg_get_int8(PQgetvalue(result, 0, IDS_FOUND));
-	else if (outbox->asked[0].floor <= 0)
+	else if (outbox->asked[0].low_watermark <= 0)
 		now.found = before->found;
 	bool found = now.found != 0 && now.found != before->found;
-	/* Below the floor: a trigger that was made since this session began may put rows back. */
+	/* Below the low watermark: a trigger that was made since this session began may put rows
+	 * back. */
 	outbox->verifies |= found;
 	/* These two it would heal. */
 	bool heals = PLANTED("claim-above-last") || PLANTED("floor-past-writers"); // NOLINT
@@ -312,13 +315,13 @@ static void tell_claimed(struct outbox *outbox)
 	chunk->upto = gathering.whole ? gathering.upto : 0;
 	chunk->full = gathering.full;
 	chunk->set_back = gathering.set_back;
-	int64_t floor = outbox->asked[0].floor;
-	chunk->too_high = gathering.set_back && floor > 0;
+	int64_t low_watermark = outbox->asked[0].low_watermark;
+	chunk->too_high = gathering.set_back && low_watermark > 0;
 	free(outbox->asked[0].rows);
 	memset(&outbox->gathering, 0, sizeof(outbox->gathering));
 	outbox->asked_count--;
 	memmove(&outbox->asked[0], &outbox->asked[1], outbox->asked_count * sizeof(struct asked));
-	outbox_verify(outbox, chunk, floor);
+	outbox_verify(outbox, chunk, low_watermark);
 }
 
 void outbox_claim_answered(struct outbox *outbox, enum tag tag, PGresult *result)

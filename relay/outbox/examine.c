@@ -97,7 +97,7 @@ static void ask_one(struct outbox *outbox, enum tag tag, const char *name, struc
 /* Nothing is taken; but the server looks at rights, rules and statement triggers. */
 static void ask_probe(struct outbox *outbox)
 {
-	struct pg_int8 first = outbox_above(outbox->refusal.floor), none = pg_put_int8(0);
+	struct pg_int8 first = outbox_above(outbox->refusal.low_watermark), none = pg_put_int8(0);
 	struct pg_param params[5] = {pg_param_int8(&first), pg_param_int8(&none),
 				     pg_param_int8(&none), pg_param_text(outbox->held_text)};
 	int count = outbox_param_mine(outbox, params, 4);
@@ -109,7 +109,7 @@ void outbox_examine(struct outbox *outbox)
 	outbox->in_transaction = true;
 	outbox_begin(outbox);
 	ask_probe(outbox);
-	ask_one(outbox, TAG_SUSPECT, "suspect", outbox_above(outbox->refusal.floor), false);
+	ask_one(outbox, TAG_SUSPECT, "suspect", outbox_above(outbox->refusal.low_watermark), false);
 	pg_sync(outbox->pg);
 }
 

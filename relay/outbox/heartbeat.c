@@ -10,8 +10,8 @@
 enum { DEAF_TIMEOUTS = 3, DEAF_DOUBLINGS = 8 };
 
 /* The server ends a session that is silent for session_timeout. Should this process have been
- * stopped for so long, or the machine suspended, its shards are somebody else's by now, whatever it
- * still has to read from the connection. */
+ * stopped for so long, or the machine suspended, its shards are another relay's by now, whatever
+ * it still has to read from the connection. */
 bool outbox_was_stopped(struct outbox *outbox)
 {
 	int64_t silent = clock_boottime_us() - outbox->beat_us;

@@ -61,7 +61,7 @@ static void add_text(struct literal *literal, struct slice text)
 	put(literal, "\"", 1);
 }
 
-/* A table of somebody else's may hold rows without an identity: NULL, which no text is. */
+/* A foreign table may hold rows without an identity: NULL, which no text is. */
 static void add_identity(struct literal *literal, struct slice identity)
 {
 	if (identity.data != NULL) {

@@ -1,7 +1,7 @@
 /*
- * ids.h - the events of a batch as array parameters: who is settled, who is set aside
+ * ids.h - the events of a batch as array parameters: who is settled, who is dead-lettered
  *
- * Postgres array literals (manual: "Array Value Input"), built once per recovery. Pure.
+ * Postgres array literals (manual: "Array Value Input"), built once per reconciliation. Pure.
  */
 #ifndef OUTBOX_OUTBOX_IDS_H
 #define OUTBOX_OUTBOX_IDS_H

@@ -30,12 +30,12 @@ enum tag {
 	TAG_REGISTRY,
 	TAG_PREPARED,
 	TAG_OPEN_LAST = TAG_PREPARED,
-	/* outbox/fleet.c */
-	TAG_FLEET,    /* who owns what */
+	/* outbox/group.c */
+	TAG_GROUP,    /* who owns what */
 	TAG_TRIED,    /* which of the free shards we got */
 	TAG_VERIFIED, /* who owns what, once we have got some */
 	TAG_OPENED,   /* the statements of the leaves are good */
-	TAG_FLEET_LAST = TAG_OPENED,
+	TAG_GROUP_LAST = TAG_OPENED,
 	/* outbox/claim.c */
 	TAG_DRAWN,
 	TAG_WRITERS,
@@ -57,20 +57,20 @@ enum tag {
 	TAG_RESETTLED, /* a held row that is published */
 	TAG_RESTILL,   /* whether a held row is still there */
 	TAG_RETEST_LAST = TAG_RESTILL,
-	/* outbox/recover.c */
-	TAG_RECOVER,
-	TAG_SET_ASIDE,
-	TAG_RECOVERED,
+	/* outbox/reconcile.c */
+	TAG_RECONCILE,
+	TAG_DEAD_LETTER,
+	TAG_RECONCILED,
 	TAG_STILL, /* of those that were to be removed */
 	TAG_DEBT,  /* settled again after a session was lost */
 	TAG_DEBT_PAID,
 	TAG_UNDONE, /* which rows of the debt are there */
-	TAG_RECOVER_LAST = TAG_UNDONE,
+	TAG_RECONCILE_LAST = TAG_UNDONE,
 	/* outbox.c */
 	TAG_SETTLED,	    /* and durable */
 	TAG_SETTLED_LAZILY, /* remembered as a debt */
 	TAG_DURABLE,	    /* whatever was in debt is durable now */
-	TAG_WITHDRAWN,
+	TAG_ROLLED_BACK,
 	TAG_PURGED,
 	TAG_GAUGES,
 	TAG_CLOSE,
@@ -91,11 +91,11 @@ struct sight {
 	struct spread_view view;
 	int other_layout; /* the number of shards of a relay of another layout at work; -1: none */
 	bool previous;	  /* this relay's previous session is still there */
-	bool abstainers;  /* others without the sink are there */
-	bool joined;	  /* our own lock as a member or abstainer is there */
-	bool marked;	  /* our own layout lock is there */
-	int occupied;	  /* shards whose lock a session holds that is no relay's */
-	char stranger[200]; /* such a session, or one with a key of members; "" if none */
+	bool unavailable_peers; /* others without the sink are there */
+	bool joined;		/* our own lock as a member or abstainer is there */
+	bool marked;		/* our own layout lock is there */
+	int occupied;		/* shards whose lock a session holds that is no relay's */
+	char stranger[200];	/* such a session, or one with a key of members; "" if none */
 	int peers[SPREAD_MEMBERS_MAX]; /* sessions of relays, self too */
 	size_t peer_count;
 };
@@ -117,33 +117,33 @@ struct gathering {
 /* What one claim has asked for. */
 struct asked {
 	bool opens, observes, exact;
-	int64_t floor;
+	int64_t low_watermark;
 	int64_t *rows; /* owned; of each leaf, in their order */
 };
 
 /* A claim whose rows are looked for, see outbox/verify.c. */
 struct verification {
-	struct chunk *chunk; /* owned */
-	int64_t floor;	     /* of the claim */
+	struct chunk *chunk;   /* owned */
+	int64_t low_watermark; /* of the claim */
 	size_t answers_left;
 };
 
 /* What follows once a refused transaction is rolled back. */
-enum after_abort { THEN_TELL, THEN_EXAMINE, THEN_RECOVER };
+enum after_abort { THEN_TELL, THEN_EXAMINE, THEN_RECONCILE };
 
 /* outbox/refused.c, outbox/examine.c: how a refused transaction is being dealt with. */
 struct refusal {
-	bool dealing;	/* until the engine is told */
-	bool aborting;	/* what is answered before the ROLLBACK is of no account */
-	bool withdrawn; /* the engine has asked for the ROLLBACK meanwhile */
-	bool unasked;	/* nothing was refused: a claim came back empty though rows are there */
+	bool dealing;	  /* until the engine is told */
+	bool aborting;	  /* what is answered before the ROLLBACK is of no account */
+	bool rolled_back; /* the engine has asked for the ROLLBACK meanwhile */
+	bool unasked;	  /* nothing was refused: a claim came back empty though rows are there */
 	enum after_abort then;
 	struct source_failure failure; /* to be told */
 	struct error why;
 	bool alone;		    /* the claim was for one row */
 	bool exact;		    /* ... and measured it */
 	size_t leaf;		    /* whose claim it was */
-	int64_t floor;		    /* of that claim */
+	int64_t low_watermark;	    /* of that claim */
 	int64_t upto;		    /* unasked: of the empty claim */
 	int64_t unasked_us;	    /* when that was the last time */
 	struct outbox_hold suspect; /* identity is owned */
@@ -162,8 +162,8 @@ struct retests {
 	bool there;
 };
 
-/* outbox/recover.c: rows being settled by identity. */
-struct recovery {
+/* outbox/reconcile.c: rows being settled by identity. */
+struct reconciliation {
 	struct outbox_ids_item *items; /* owned */
 	PGresult **backing;	       /* owned, each too: what the items of a debt lie in */
 	size_t backing_count;
@@ -215,7 +215,7 @@ struct outbox {
 	struct refusal refusal;
 	struct passing passing; /* outlives the session */
 	struct retests retests;
-	struct recovery recovery;
+	struct reconciliation reconciliation;
 
 	struct asked asked[CLAIMS_UNDER_WAY]; /* oldest first */
 	size_t asked_count;
@@ -236,7 +236,7 @@ struct outbox {
 	bool in_transaction;	   /* as asked for */
 	bool rest_due;		   /* the bell is to be put to rest behind the transaction */
 
-	/* outbox/fleet.c */
+	/* outbox/group.c */
 	char *owned_text;		   /* owned; source.shards as a parameter */
 	size_t own[SHARDS_MAX], own_count; /* the leaves of source.shards, in their order */
 	struct shards before;		   /* owned by the session before */
@@ -245,7 +245,7 @@ struct outbox {
 	int64_t free_since_us[SHARDS_MAX]; /* as far as looks have seen; 0: owned */
 	int64_t looked_us;		   /* the last of them */
 	struct shards handed_over;	   /* as was heard since the last look */
-	bool abstains;			   /* which of a member's locks is held */
+	bool unavailable;		   /* which of a member's locks is held */
 	bool keeps;			   /* the look under way takes and gives nothing */
 	bool first_look;
 	uint32_t fingerprint; /* outbox/locks.h: of the layout lock */
@@ -290,10 +290,10 @@ void outbox_refuse_kept(struct outbox *outbox);
 void outbox_refuse_empty(struct outbox *outbox, size_t leaf, int64_t upto);
 bool outbox_may_refuse_empty(const struct outbox *outbox);
 /* ... or some of what it took is back. */
-void outbox_refuse_back(struct outbox *outbox, size_t leaf, int64_t floor, bool alone);
+void outbox_refuse_back(struct outbox *outbox, size_t leaf, int64_t low_watermark, bool alone);
 
 /* Tells a claim's events, in their turn, once it is known that they are gone from the table. */
-void outbox_verify(struct outbox *outbox, struct chunk *chunk, int64_t floor);
+void outbox_verify(struct outbox *outbox, struct chunk *chunk, int64_t low_watermark);
 void outbox_verify_answered(struct outbox *outbox, PGresult *result);
 void outbox_verify_forget(struct outbox *outbox);
 void outbox_abort(struct outbox *outbox, enum after_abort then);
@@ -319,12 +319,12 @@ void outbox_retest_answered(struct outbox *outbox, enum tag tag, PGresult *resul
 void outbox_retests_forget(struct outbox *outbox);
 
 /* Settles by identity: a batch, or what is in debt. */
-void outbox_recover(struct source *source, const struct batch *batch, bool set_aside);
+void outbox_reconcile(struct source *source, const struct batch *batch, bool dead_letter);
 void outbox_pay_debt(struct outbox *outbox);
-void outbox_recover_answered(struct outbox *outbox, enum tag tag, PGresult *result);
-bool outbox_recover_refused(struct outbox *outbox, const struct pg_failure *failure);
-void outbox_recover_next(struct outbox *outbox);
-void outbox_recovery_forget(struct outbox *outbox);
+void outbox_reconcile_answered(struct outbox *outbox, enum tag tag, PGresult *result);
+bool outbox_reconcile_refused(struct outbox *outbox, const struct pg_failure *failure);
+void outbox_reconcile_next(struct outbox *outbox);
+void outbox_reconciliation_forget(struct outbox *outbox);
 
 /* Waits for what earlier commits have left in debt. Outside a transaction. */
 void outbox_make_durable(struct outbox *outbox);
@@ -346,7 +346,7 @@ int outbox_param_mine(const struct outbox *outbox, struct pg_param *params, int 
 
 /* The way from a connection to a session that serves: outbox_open_connected is to be called once
  * connected, outbox_open_answered for every answer with a tag up to TAG_REGISTRY. At its end
- * outbox_fleet_join has been called. */
+ * outbox_group_join has been called. */
 void outbox_open_connected(struct outbox *outbox);
 void outbox_open_answered(struct outbox *outbox, enum tag tag, PGresult *result);
 /* Prepares the statements of a leaf that has become ours. To be synced. */
@@ -356,30 +356,30 @@ void outbox_open_leaves(struct outbox *outbox);
 /* Whether the leaves that are ours can be claimed from at all: TAG_OPENED, or the session ends. */
 void outbox_open_probe(struct outbox *outbox);
 
-/* Which shards: joins the other relays; looks, takes and gives; leaves. outbox_fleet_answered is to
- * be called for every answer with a tag from TAG_FLEET to TAG_VERIFIED. */
-void outbox_fleet_join(struct outbox *outbox);
-void outbox_fleet_look(struct outbox *outbox, bool abstains, bool keeps);
-void outbox_fleet_answered(struct outbox *outbox, enum tag tag, PGresult *result);
-void outbox_fleet_leave(struct outbox *outbox);
-/* Reads the answer of "fleet". False if the outbox is not there any more, or not the same. */
+/* Which shards: joins the other relays; looks, takes and gives; leaves. outbox_group_answered is to
+ * be called for every answer with a tag from TAG_GROUP to TAG_VERIFIED. */
+void outbox_group_join(struct outbox *outbox);
+void outbox_group_look(struct outbox *outbox, bool unavailable, bool keeps);
+void outbox_group_answered(struct outbox *outbox, enum tag tag, PGresult *result);
+void outbox_group_leave(struct outbox *outbox);
+/* Reads the answer of "group". False if the outbox is not there any more, or not the same. */
 bool outbox_sight_read(struct outbox *outbox, const PGresult *result, struct sight *sight);
 /* The number of shards as the locks have it. */
 int outbox_layout(const struct outbox *outbox);
 /* These of so many shards, "8 {0,3}", were handed over by another relay. */
-void outbox_fleet_freed(struct outbox *outbox, const char *which);
+void outbox_group_freed(struct outbox *outbox, const char *which);
 /* Passes a notification on, sooner or later; sender is a process id. */
 void outbox_notified_new(struct outbox *outbox);
 void outbox_notified(struct outbox *outbox, const char *payload, int sender);
 void outbox_notified_forget(struct outbox *outbox);
 
 /* The session is gone, and the shards with it. */
-void outbox_fleet_lost(struct outbox *outbox);
+void outbox_group_lost(struct outbox *outbox);
 /* Tells the answer of a look: shards are ours, or not. */
-void outbox_fleet_acquired(struct outbox *outbox, bool gained);
+void outbox_group_acquired(struct outbox *outbox, bool gained);
 
-/* The first id above the floor. Without one all are taken, those of 0 or less too. */
-struct pg_int8 outbox_above(int64_t floor);
+/* The first id above the low watermark. Without one all are taken, those of 0 or less too. */
+struct pg_int8 outbox_above(int64_t low_watermark);
 
 /* Claims, and their answers from TAG_DRAWN to TAG_LEFT. */
 void outbox_claim(struct source *source, const struct claim *claim);

@@ -1,7 +1,7 @@
 /*
  * notified.c - notifications on channel outbox_relay
  *
- * "OID": the bell. "OID rest": it was put to rest. "OID fleet": another relay has come. "OID free 8
+ * "OID": the bell. "OID rest": it was put to rest. "OID group": another relay has come. "OID free 8
  * {0,3}": it has handed these of 8 shards over.
  *
  * Any login may send them. So each kind is passed on at most once in a while, late rather than
@@ -37,7 +37,7 @@ static void pass_on(struct outbox *outbox, enum notified_kind kind)
 	else if (kind == NOTIFIED_REST)
 		events->rested(outbox->source.owner);
 	else
-		events->stirred(outbox->source.owner);
+		events->membership_changed(outbox->source.owner);
 }
 
 static int64_t wait_us(const struct outbox *outbox, enum notified_kind kind)
@@ -90,7 +90,7 @@ void outbox_notified(struct outbox *outbox, const char *payload, int sender)
 	if (strtoul(payload, &words, 10) != outbox->shape.oid)
 		return;
 	if (strncmp(words, " free ", 6) == 0 && is_peer(outbox, sender))
-		outbox_fleet_freed(outbox, words + 6);
+		outbox_group_freed(outbox, words + 6);
 	enum notified_kind kind = kind_of(words);
 	outbox->notified[kind].pending = true;
 	outbox->notified[kind].count++;

@@ -304,8 +304,8 @@ void outbox_open_leaf(struct outbox *outbox, size_t leaf)
 	prepare_on(outbox, "left", leaf, outbox_sql_left(shape, leaf));
 	prepare_on(outbox, "ids", leaf, outbox_sql_ids(shape, leaf));
 	prepare_on(outbox, "settle", leaf, outbox_sql_settle(shape, leaf));
-	prepare_on(outbox, "set_aside", leaf, outbox_sql_set_aside(shape, leaf, true));
-	prepare_on(outbox, "set_aside_bare", leaf, outbox_sql_set_aside(shape, leaf, false));
+	prepare_on(outbox, "set_aside", leaf, outbox_sql_dead_letter(shape, leaf, true));
+	prepare_on(outbox, "set_aside_bare", leaf, outbox_sql_dead_letter(shape, leaf, false));
 	prepare_on(outbox, "gauges", leaf, outbox_sql_gauges(shape, leaf));
 	if (shape->mark)
 		prepare_on(outbox, "purge", leaf, outbox_sql_purge(shape, leaf, retention_ms));
@@ -348,7 +348,7 @@ static void on_registry(struct outbox *outbox, PGresult *result)
 	PQclear(result);
 	outbox->source.has_bell = true;
 	set_up(outbox);
-	prepare(outbox, "fleet", outbox_sql_fleet(shape));
+	prepare(outbox, "fleet", outbox_sql_group(shape));
 	prepare(outbox, "drawn", outbox_sql_drawn(shape));
 	prepare(outbox, "writers", outbox_sql_writers(shape));
 	prepare(outbox, "bell", outbox_sql_bell(shape));
@@ -363,7 +363,7 @@ static void on_registry(struct outbox *outbox, PGresult *result)
 	pg_ask(outbox->pg, TAG_IGNORE, "LISTEN outbox_relay", NULL, 0, false);
 	outbox->beat_us = outbox->heard_us = clock_boottime_us();
 	outbox->serving = true;
-	outbox_fleet_join(outbox);
+	outbox_group_join(outbox);
 }
 
 void outbox_open_answered(struct outbox *outbox, enum tag tag, PGresult *result)

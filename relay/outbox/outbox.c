@@ -26,13 +26,13 @@ static struct outbox *outbox_of(struct source *source)
 
 static void close_session(struct outbox *outbox)
 {
-	outbox_fleet_lost(outbox);
+	outbox_group_lost(outbox);
 	pg_close(&outbox->pg);
 	outbox->serving = outbox->in_transaction = outbox->rest_due = false;
 	outbox_claim_forget(outbox);
 	outbox_notified_forget(outbox);
 	outbox_refusal_forget(outbox);
-	outbox_recovery_forget(outbox);
+	outbox_reconciliation_forget(outbox);
 	outbox_retests_forget(outbox);
 }
 
@@ -153,11 +153,11 @@ static void on_closed(struct outbox *outbox, PGresult *result)
 	outbox->source.events->closed(outbox->source.owner);
 }
 
-static void on_withdrawn(struct outbox *outbox, PGresult *result)
+static void on_rolled_back(struct outbox *outbox, PGresult *result)
 {
 	PQclear(result);
-	outbox->refusal.aborting = outbox->refusal.withdrawn = false;
-	outbox->source.events->withdrawn(outbox->source.owner);
+	outbox->refusal.aborting = outbox->refusal.rolled_back = false;
+	outbox->source.events->rolled_back(outbox->source.owner);
 }
 
 /* Answers to what this file has asked. */
@@ -173,8 +173,8 @@ static void own_answered(struct outbox *outbox, enum tag tag, PGresult *result)
 	case TAG_DURABLE:
 		outbox_committed(outbox, result, true);
 		break;
-	case TAG_WITHDRAWN:
-		on_withdrawn(outbox, result);
+	case TAG_ROLLED_BACK:
+		on_rolled_back(outbox, result);
 		break;
 	case TAG_PURGED:
 		outbox_purged(outbox, result);
@@ -196,16 +196,16 @@ static const struct {
 	enum tag last;
 	void (*answered)(struct outbox *outbox, enum tag tag, PGresult *result);
 } askers[] = {
-    {TAG_OPEN_LAST, outbox_open_answered},	 {TAG_FLEET_LAST, outbox_fleet_answered},
-    {TAG_CLAIM_LAST, outbox_claim_answered},	 {TAG_ABORTED, outbox_aborted},
-    {TAG_EXAMINE_LAST, outbox_examine_answered}, {TAG_RETEST_LAST, outbox_retest_answered},
-    {TAG_RECOVER_LAST, outbox_recover_answered}, {TAG_CLOSE, own_answered},
+    {TAG_OPEN_LAST, outbox_open_answered},	     {TAG_GROUP_LAST, outbox_group_answered},
+    {TAG_CLAIM_LAST, outbox_claim_answered},	     {TAG_ABORTED, outbox_aborted},
+    {TAG_EXAMINE_LAST, outbox_examine_answered},     {TAG_RETEST_LAST, outbox_retest_answered},
+    {TAG_RECONCILE_LAST, outbox_reconcile_answered}, {TAG_CLOSE, own_answered},
 };
 
 static void on_answered(void *owner, int tag, PGresult *result)
 {
 	struct outbox *outbox = owner;
-	bool ends = tag == TAG_ABORTED || tag == TAG_WITHDRAWN;
+	bool ends = tag == TAG_ABORTED || tag == TAG_ROLLED_BACK;
 	size_t asker = 0;
 	if (outbox_was_stopped(outbox)) {
 		PQclear(result);
@@ -264,14 +264,14 @@ static const struct pg_events pg_events = {
 
 /* ---- asks ---- */
 
-static void acquire(struct source *source, bool abstains, bool keeps)
+static void acquire(struct source *source, bool unavailable, bool keeps)
 {
 	struct outbox *outbox = outbox_of(source);
 	if (outbox->pg != NULL) {
-		outbox_fleet_look(outbox, abstains, keeps);
+		outbox_group_look(outbox, unavailable, keeps);
 		return;
 	}
-	outbox->abstains = abstains;
+	outbox->unavailable = unavailable;
 	outbox->pg = pg_open(outbox->loop, outbox->config->database.dsn, &pg_events, outbox);
 }
 
@@ -316,14 +316,14 @@ static void end(struct source *source)
 	outbox_ended(outbox_of(source));
 }
 
-static void withdraw(struct source *source)
+static void roll_back(struct source *source)
 {
 	struct outbox *outbox = outbox_of(source);
 	if (outbox->refusal.dealing) { /* it is being rolled back, and told once it is */
-		outbox->refusal.withdrawn = true;
+		outbox->refusal.rolled_back = true;
 		return;
 	}
-	ask_alone(outbox, TAG_WITHDRAWN, PLANTED("settle-on-stall") ? "COMMIT" : "ROLLBACK");
+	ask_alone(outbox, TAG_ROLLED_BACK, PLANTED("settle-on-stall") ? "COMMIT" : "ROLLBACK");
 	outbox_ended(outbox);
 }
 
@@ -331,7 +331,7 @@ static void bell(struct source *source, bool armed)
 {
 	struct outbox *outbox = outbox_of(source);
 	struct pg_param param = pg_param_text("true");
-	outbox->rest_due = !armed && outbox->source.company;
+	outbox->rest_due = !armed && outbox->source.has_peers;
 	if (outbox->rest_due) {
 		if (!outbox->in_transaction)
 			put_bell_to_rest(outbox);
@@ -344,11 +344,11 @@ static void bell(struct source *source, bool armed)
 	pg_sync(outbox->pg);
 }
 
-static void housekeep(struct source *source, int64_t floor)
+static void housekeep(struct source *source, int64_t low_watermark)
 {
 	struct outbox *outbox = outbox_of(source);
-	/* What is held waits too, below the floor. */
-	struct pg_int8 first = outbox_above(outbox->holds.count > 0 ? 0 : floor);
+	/* What is held waits too, below the low watermark. */
+	struct pg_int8 first = outbox_above(outbox->holds.count > 0 ? 0 : low_watermark);
 	struct pg_param params[2] = {pg_param_int8(&first)};
 	outbox_purge(outbox);
 	outbox_retest(outbox);
@@ -362,7 +362,7 @@ static void close_when_done(struct source *source)
 {
 	struct outbox *outbox = outbox_of(source);
 	outbox_make_durable(outbox);
-	outbox_fleet_leave(outbox);
+	outbox_group_leave(outbox);
 	ask_alone(outbox, TAG_CLOSE, "SELECT");
 }
 
@@ -381,8 +381,8 @@ static const struct source_ops ops = {
     .claim = outbox_claim,
     .settle = settle,
     .end = end,
-    .withdraw = withdraw,
-    .recover = outbox_recover,
+    .roll_back = roll_back,
+    .reconcile = outbox_reconcile,
     .bell = bell,
     .housekeep = housekeep,
     .close = close_when_done,
@@ -471,7 +471,7 @@ void outbox_free(struct source **source)
 	outbox_shape_free(&outbox->shape);
 	outbox_debt_clear(&outbox->debt);
 	outbox_refusal_forget(outbox);
-	outbox_recovery_forget(outbox);
+	outbox_reconciliation_forget(outbox);
 	outbox_retests_forget(outbox);
 	outbox_holds_clear(&outbox->holds);
 	free(outbox->held_text);

@@ -53,12 +53,12 @@ static void tell(struct outbox *outbox)
 	const struct source_events *events = outbox->source.events;
 	struct refusal *refusal = &outbox->refusal;
 	struct source_failure failure = refusal->failure;
-	bool withdrawn = refusal->withdrawn;
+	bool rolled_back = refusal->rolled_back;
 	if (failure.why != NULL)
 		failure.why = refusal->why.text;
-	refusal->withdrawn = refusal->unasked = refusal->dealing = false;
-	if (withdrawn)
-		events->withdrawn(outbox->source.owner);
+	refusal->rolled_back = refusal->unasked = refusal->dealing = false;
+	if (rolled_back)
+		events->rolled_back(outbox->source.owner);
 	else
 		events->failed(outbox->source.owner, &failure);
 }
@@ -78,7 +78,7 @@ void outbox_aborted(struct outbox *outbox, enum tag tag, PGresult *result)
 	refusal->aborting = false;
 	switch (refusal->then) {
 	case THEN_TELL:
-		if (refusal->unasked && !refusal->withdrawn && refusal->failure.why == NULL)
+		if (refusal->unasked && !refusal->rolled_back && refusal->failure.why == NULL)
 			tell_empty(outbox);
 		else
 			tell(outbox);
@@ -86,38 +86,38 @@ void outbox_aborted(struct outbox *outbox, enum tag tag, PGresult *result)
 	case THEN_EXAMINE:
 		outbox_examine(outbox);
 		break;
-	case THEN_RECOVER:
-		outbox_recover_next(outbox);
+	case THEN_RECONCILE:
+		outbox_reconcile_next(outbox);
 		break;
 	}
 }
 
 /* A claim has gone wrong: nothing is known yet. */
-static void begin_refusal(struct outbox *outbox, int64_t floor, bool exact)
+static void begin_refusal(struct outbox *outbox, int64_t low_watermark, bool exact)
 {
 	struct refusal *refusal = &outbox->refusal;
 	free(refusal->suspect.identity);
-	*refusal =
-	    (struct refusal){.floor = floor, .exact = exact, .unasked_us = refusal->unasked_us};
+	*refusal = (struct refusal){
+	    .low_watermark = low_watermark, .exact = exact, .unasked_us = refusal->unasked_us};
 }
 
 /* The oldest one, at the first leaf that has not answered. */
 static void note_claim(struct outbox *outbox)
 {
 	size_t answered = outbox->gathering.count;
-	begin_refusal(outbox, outbox->asked[0].floor, outbox->asked[0].exact);
+	begin_refusal(outbox, outbox->asked[0].low_watermark, outbox->asked[0].exact);
 	outbox->refusal.leaf = outbox->own[answered];
 	outbox->refusal.alone = outbox->asked[0].rows[answered] == 1;
 }
 
 /* The engine has asked for the ROLLBACK already: what was refused will be seen again. */
-static bool is_withdrawn(struct outbox *outbox)
+static bool is_rolled_back(struct outbox *outbox)
 {
 	if (outbox->in_transaction)
 		return false;
 	outbox->refusal.aborting = true;
 	outbox->refusal.then = THEN_TELL;
-	outbox->refusal.withdrawn = true;
+	outbox->refusal.rolled_back = true;
 	outbox_claim_forget(outbox);
 	return true;
 }
@@ -144,7 +144,7 @@ static void claim_refused(struct outbox *outbox, const struct pg_failure *failur
 {
 	struct refusal *refusal = &outbox->refusal;
 	note_claim(outbox);
-	if (is_withdrawn(outbox))
+	if (is_rolled_back(outbox))
 		return;
 	if (is_for_size(failure->state) && !refusal->exact) {
 		outbox->exact_claims = EXACT_CLAIMS;
@@ -163,14 +163,14 @@ static void claim_refused(struct outbox *outbox, const struct pg_failure *failur
 void outbox_refuse_kept(struct outbox *outbox)
 {
 	note_claim(outbox);
-	if (!is_withdrawn(outbox))
+	if (!is_rolled_back(outbox))
 		isolate(outbox, false);
 }
 
 void outbox_refuse_empty(struct outbox *outbox, size_t leaf, int64_t upto)
 {
 	struct refusal *refusal = &outbox->refusal;
-	begin_refusal(outbox, outbox->asked[0].floor, outbox->asked[0].exact);
+	begin_refusal(outbox, outbox->asked[0].low_watermark, outbox->asked[0].exact);
 	refusal->leaf = leaf;
 	refusal->upto = upto;
 	refusal->alone = refusal->unasked = true;
@@ -178,12 +178,12 @@ void outbox_refuse_empty(struct outbox *outbox, size_t leaf, int64_t upto)
 	outbox_abort(outbox, THEN_EXAMINE);
 }
 
-void outbox_refuse_back(struct outbox *outbox, size_t leaf, int64_t floor, bool alone)
+void outbox_refuse_back(struct outbox *outbox, size_t leaf, int64_t low_watermark, bool alone)
 {
-	begin_refusal(outbox, floor, true);
+	begin_refusal(outbox, low_watermark, true);
 	outbox->refusal.leaf = leaf;
 	outbox->refusal.alone = alone;
-	if (!is_withdrawn(outbox))
+	if (!is_rolled_back(outbox))
 		isolate(outbox, false);
 }
 
@@ -239,12 +239,12 @@ bool outbox_refused(struct outbox *outbox, const struct pg_failure *failure)
 	case TAG_SETTLED_LAZILY:
 		commit_refused(outbox, failure);
 		return true;
-	case TAG_RECOVER:
-	case TAG_SET_ASIDE:
-	case TAG_RECOVERED:
+	case TAG_RECONCILE:
+	case TAG_DEAD_LETTER:
+	case TAG_RECONCILED:
 	case TAG_DEBT:
 	case TAG_DEBT_PAID:
-		return outbox_recover_refused(outbox, failure);
+		return outbox_reconcile_refused(outbox, failure);
 	default:
 		return false;
 	}

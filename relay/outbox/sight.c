@@ -48,9 +48,9 @@ static void read_stranger(const struct outbox *outbox, struct sight *sight, cons
 {
 	struct spread_view *view = &sight->view;
 	int shards = (int)(key >> 12 & 0xfff), shard = (int)(key & 0xfff);
-	const char *words = PQgetvalue(result, row, FLEET_STRANGER);
-	bool held = PQgetvalue(result, row, FLEET_HELD)[0] == 't';
-	bool exclusive = PQgetvalue(result, row, FLEET_EXCLUSIVE)[0] == 't';
+	const char *words = PQgetvalue(result, row, GROUP_STRANGER);
+	bool held = PQgetvalue(result, row, GROUP_HELD)[0] == 't';
+	bool exclusive = PQgetvalue(result, row, GROUP_EXCLUSIVE)[0] == 't';
 	if (key < OUTBOX_SHARD_LOCK) {
 		if (sight->stranger[0] == '\0')
 			note_stranger(sight, words);
@@ -74,7 +74,7 @@ static void read_lock(const struct outbox *outbox, struct sight *sight, uint32_t
 	if (key < OUTBOX_SHARD_LOCK)
 		sight->joined |= own;
 	if (key < OUTBOX_MEMBER_LOCK) {
-		sight->abstainers |= !own;
+		sight->unavailable_peers |= !own;
 	} else if (key < OUTBOX_SHARD_LOCK) {
 		if (shard == outbox_layout(outbox) && alike)
 			spread_add_member(view, pid);
@@ -88,22 +88,22 @@ static void read_lock(const struct outbox *outbox, struct sight *sight, uint32_t
 
 static bool is_alike(const struct outbox *outbox, const PGresult *result, int row)
 {
-	return !PQgetisnull(result, row, FLEET_FINGERPRINT) &&
-	       strtoul(PQgetvalue(result, row, FLEET_FINGERPRINT), NULL, 10) == outbox->fingerprint;
+	return !PQgetisnull(result, row, GROUP_FINGERPRINT) &&
+	       strtoul(PQgetvalue(result, row, GROUP_FINGERPRINT), NULL, 10) == outbox->fingerprint;
 }
 
 static void read_row(struct outbox *outbox, struct sight *sight, const PGresult *result, int row)
 {
-	uint32_t key = (uint32_t)strtoul(PQgetvalue(result, row, FLEET_KEY), NULL, 10);
-	struct session_id id = {.pid = atoi(PQgetvalue(result, row, FLEET_PID)),
+	uint32_t key = (uint32_t)strtoul(PQgetvalue(result, row, GROUP_KEY), NULL, 10);
+	struct session_id id = {.pid = atoi(PQgetvalue(result, row, GROUP_PID)),
 				.started_us =
-				    strtoll(PQgetvalue(result, row, FLEET_STARTED), NULL, 10)};
+				    strtoll(PQgetvalue(result, row, GROUP_STARTED), NULL, 10)};
 	bool alike = is_alike(outbox, result, row);
-	if (!PQgetisnull(result, row, FLEET_STRANGER)) {
+	if (!PQgetisnull(result, row, GROUP_STRANGER)) {
 		read_stranger(outbox, sight, result, row, key);
 		return;
 	}
-	if (PQgetvalue(result, row, FLEET_HELD)[0] != 't')
+	if (PQgetvalue(result, row, GROUP_HELD)[0] != 't')
 		return;
 	if (id.pid == sight->view.self)
 		sight->marked = alike;
@@ -117,12 +117,12 @@ bool outbox_sight_read(struct outbox *outbox, const PGresult *result, struct sig
 	sight->other_layout = -1;
 	sight->view.self = pg_backend(outbox->pg);
 	sight->view.shards = outbox->source.shards.count;
-	sight->view.abstains = outbox->abstains;
+	sight->view.unavailable = outbox->unavailable;
 	sight->view.shared = outbox->shape.competing;
 	for (int i = 0; i < PQntuples(result); i++) {
-		sight->view.paused = PQgetvalue(result, i, FLEET_PAUSED)[0] == 't';
-		if (!PQgetisnull(result, i, FLEET_KEY))
+		sight->view.paused = PQgetvalue(result, i, GROUP_PAUSED)[0] == 't';
+		if (!PQgetisnull(result, i, GROUP_KEY))
 			read_row(outbox, sight, result, i);
 	}
-	return PQntuples(result) > 0 && PQgetvalue(result, 0, FLEET_SAME)[0] == 't';
+	return PQntuples(result) > 0 && PQgetvalue(result, 0, GROUP_SAME)[0] == 't';
 }

@@ -290,13 +290,13 @@ char *outbox_sql_bell_off(const struct outbox_shape *shape, bool told)
 			 shape->bell, shape->oid);
 }
 
-/* ---- recovery ---- */
+/* ---- reconciliation ---- */
 
 /*
  * Where the given rows lie, of a list "given" with id and event_id. OFFSET 0 keeps the subquery one
  * of its own, so that each id is looked up in the index: a plain join, planned while the table was
  * small, walks the whole of it for each id. Not "=": the event_id of an adopted table may be NULL.
- * A row that somebody else has locked is passed over: waiting for it would hold up everything.
+ * A row that another session has locked is passed over: waiting for it would hold up everything.
  */
 static char *found(const struct outbox_shape *shape, size_t leaf, const char *what,
 		   const char *filter, const char *lock)
@@ -364,7 +364,7 @@ char *outbox_sql_left(const struct outbox_shape *shape, size_t leaf)
 /* One row at least while the outbox is known. When a session started is told of those of our own
  * role only (manual: pg_stat_activity). A lock without a process is that of a prepared transaction.
  */
-char *outbox_sql_fleet(const struct outbox_shape *shape)
+char *outbox_sql_group(const struct outbox_shape *shape)
 {
 	char *same = still_the_same(shape), *table = xasprintf("%u::oid", shape->oid);
 	char *may = xasprintf(OUTBOX_SQL_MAY_RELAY("%s"), table, table);
@@ -382,7 +382,7 @@ char *outbox_sql_fleet(const struct outbox_shape *shape)
 	    "l.granted, l.mode = 'ExclusiveLock' "
 	    "FROM outbox_relay.outboxes AS o LEFT JOIN (locks AS l JOIN sessions AS s "
 	    "ON l.pid IS NOT DISTINCT FROM s.pid) ON l.key >= %d WHERE o.outbox = %s",
-	    locks, may, OUTBOX_ABSTAIN_LOCK, same, OUTBOX_ABSTAIN_LOCK, table);
+	    locks, may, OUTBOX_BE_UNAVAILABLE_LOCK, same, OUTBOX_BE_UNAVAILABLE_LOCK, table);
 	free(same);
 	free(table);
 	free(may);

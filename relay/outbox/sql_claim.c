@@ -2,14 +2,14 @@
  * sql_claim.c - the statement that takes events: which rows, in what order
  *
  * The next rows in order of id are looked up, then locked where they lie, and taken. A later event
- * of a key must not be taken before one that somebody else has locked. So the claim compares what
+ * of a key must not be taken before one that another session has locked. So the claim compares what
  * it has locked with what it has seen; if it is not the same, it judges the rows key by key. Only
  * where that leaves it too little, since most of what it has seen is of keys that are held back, it
  * looks at many more.
  *
  * Rows that are dead but still in the index are passed once for each look-up, and with a lock at
- * the head of a backlog they become many, since the floor stays below it: what has been seen is
- * found again by its place.
+ * the head of a backlog they become many, since the low watermark stays below it: what has been
+ * seen is found again by its place.
  */
 #include "sql_internal.h"
 
@@ -115,7 +115,7 @@ static char *look(const struct making *m, char *first, const char *const names[4
 	return sql;
 }
 
-/* A look at the next rows. Their sizes are asked for at once, since mostly all is taken. */
+/* A look at the next rows. Their sizes are asked for immediately, since mostly all is taken. */
 static char *near(const struct making *m)
 {
 	static const char *const names[] = {"seen", "locked", "judged", "near"};

@@ -41,12 +41,14 @@ static void tell_verified(struct outbox *outbox)
 	}
 }
 
-void outbox_verify(struct outbox *outbox, struct chunk *chunk, int64_t floor)
+void outbox_verify(struct outbox *outbox, struct chunk *chunk, int64_t low_watermark)
 {
 	/* Once the ROLLBACK has been asked for, the answer would come behind it. */
 	bool asks = outbox->verifies && chunk->count > 0 && outbox->in_transaction;
-	outbox->verifying[outbox->verifying_count++] = (struct verification){
-	    .chunk = chunk, .floor = floor, .answers_left = asks ? outbox->own_count : 0};
+	outbox->verifying[outbox->verifying_count++] =
+	    (struct verification){.chunk = chunk,
+				  .low_watermark = low_watermark,
+				  .answers_left = asks ? outbox->own_count : 0};
 	if (asks)
 		ask(outbox, chunk);
 	tell_verified(outbox);
@@ -60,7 +62,7 @@ void outbox_verify_answered(struct outbox *outbox, PGresult *result)
 	PQclear(result);
 	first->answers_left--;
 	if (back)
-		outbox_refuse_back(outbox, leaf, first->floor, first->chunk->count == 1);
+		outbox_refuse_back(outbox, leaf, first->low_watermark, first->chunk->count == 1);
 	else
 		tell_verified(outbox);
 }

@@ -71,7 +71,7 @@ static bool is_port_list(const char *ports)
 }
 
 /* libpq judges the values when it begins to connect: the modes, the service, the local user. The
- * connection itself is to a socket that cannot exist, so it fails at once, on this machine. */
+ * connection itself is to a socket that cannot exist, so it fails immediately, on this machine. */
 static PGconn *pretend(const PQconninfoOption *options)
 {
 	static const char *const replaced[][2] = {{"host", "/dev/null"}, {"port", "5432"}};

@@ -4,8 +4,8 @@
  *
  * usage: pg_alone DSN STATEMENT EXPECTED-EVENTS
  *
- * The parameters of STATEMENT, all bigint: $1 the floor, $2 how many rows, $3 (if there) how many
- * bytes.
+ * The parameters of STATEMENT, all bigint: $1 the low watermark, $2 how many rows, $3 (if there)
+ * how many bytes.
  */
 #include <endian.h>
 #include <libpq-fe.h>
@@ -77,7 +77,7 @@ static int parameters(PGconn *db)
 	return params;
 }
 
-/* As the relay: binary parameters and results. The floor stays 0. */
+/* As the relay: binary parameters and results. The low watermark stays 0. */
 static int claim(PGconn *db, int params)
 {
 	const uint64_t numbers[MAX_PARAMS] = {0, htobe64(CLAIM_ROWS), htobe64(CLAIM_BYTES)};

@@ -44,8 +44,8 @@ IMPURE = [*LIBRARIES, "base/loop.h", "base/clock.h", "time.h", "sys/time.h", "sy
 CIRCLES = [
     ["core/engine.c", "core/engine_refused.c", "core/engine_session.c"],
     ["kafka/kafka.c", "kafka/refusal.c", "kafka/sink.c", "kafka/topic.c"],
-    ["outbox/claim.c", "outbox/examine.c", "outbox/fleet.c", "outbox/heartbeat.c", "outbox/holds.c",
-     "outbox/notified.c", "outbox/open.c", "outbox/outbox.c", "outbox/purge.c", "outbox/recover.c",
+    ["outbox/claim.c", "outbox/examine.c", "outbox/group.c", "outbox/heartbeat.c", "outbox/holds.c",
+     "outbox/notified.c", "outbox/open.c", "outbox/outbox.c", "outbox/purge.c", "outbox/reconcile.c",
      "outbox/refused.c", "outbox/verify.c"],
     ["outbox/sql.c", "outbox/sql_values.c"],
     ["postgres/dsn.c", "postgres/pg.c"],

@@ -21,7 +21,7 @@ bool backend_can_serve(const struct sim *sim, const struct backend *backend)
 	if (!backend->used || backend->ask_count == 0)
 		return false;
 	const struct ask *first = &backend->asks[0];
-	return first->kind != ASK_RECOVER ||
+	return first->kind != ASK_RECONCILE ||
 	       !waits_for_a_row(sim, backend, first->delivered | first->rejected);
 }
 
@@ -63,14 +63,14 @@ static int lowest_above(const struct sim *sim, const struct backend *backend, co
 	return lowest;
 }
 
-/* Takes rows in order of id; those that somebody else has locked are passed over, and with them
+/* Takes rows in order of id; those that another session has locked are passed over, and with them
  * the later ones of their keys. */
 static void take_rows(struct sim *sim, struct backend *backend, const struct ask *ask,
 		      struct answer *answer)
 {
 	const struct claim *claim = &ask->claim;
 	struct session *session = &sim->relays[backend->relay].session;
-	int64_t at = claim->floor, fit = claim->bytes / 100, taken = 0, last = 0;
+	int64_t at = claim->low_watermark, fit = claim->bytes / 100, taken = 0, last = 0;
 	uint32_t held = 0;
 	int row;
 
@@ -134,8 +134,9 @@ static void claim_rows(struct sim *sim, struct backend *backend, const struct as
 	if (stuck_of(sim, answer->rows, backend->immediate) == 0)
 		return;
 	fail(sim, backend, answer->rows);
-	*answer = (struct answer){
-	    .kind = ANSWER_REFUSED, .alone = ask->claim.rows == 1, .floor = ask->claim.floor};
+	*answer = (struct answer){.kind = ANSWER_REFUSED,
+				  .alone = ask->claim.rows == 1,
+				  .low_watermark = ask->claim.low_watermark};
 }
 
 /* The row that a claim of one takes, if it cannot go. */
@@ -154,7 +155,7 @@ static struct answer look_for_more(struct sim *sim, const struct backend *backen
 				   const struct ask *ask)
 {
 	struct answer answer = backend->claimed;
-	int row = lowest_above(sim, backend, ask, ask->claim.floor);
+	int row = lowest_above(sim, backend, ask, ask->claim.low_watermark);
 
 	if (sim->plant != PLANT_PASSED_OVER)
 		answer.upto = row < 0 ? NEVER : sim->db.rows[row].id - 1;
@@ -173,11 +174,11 @@ static void note_kept(const struct sim *sim, struct backend *backend, const stru
 	backend->kept_published = stuck & first->delivered;
 }
 
-static void recover_rows(struct sim *sim, struct backend *backend, const struct ask *first)
+static void reconcile_rows(struct sim *sim, struct backend *backend, const struct ask *first)
 {
 	uint64_t all = first->delivered | first->rejected;
 
-	if (sim->plant == PLANT_RECOVER_SKIPPED ||
+	if (sim->plant == PLANT_RECONCILE_SKIPPED ||
 	    (sim->plant == PLANT_ACKS_FORGOTTEN && sim->relays[backend->relay].session.was_lost))
 		return;
 	note_kept(sim, backend, first);
@@ -186,12 +187,12 @@ static void recover_rows(struct sim *sim, struct backend *backend, const struct 
 			continue;
 		for (unsigned j = 0; j < sim->db.row_count; j++)
 			if (row_is_free(sim, &sim->db.rows[j]) &&
-			    (j == i || (sim->plant == PLANT_RECOVER_BY_ID &&
+			    (j == i || (sim->plant == PLANT_RECONCILE_BY_ID &&
 					sim->db.rows[j].id == sim->db.rows[i].id))) {
 				delete_row(sim, backend, j);
 				if ((first->rejected & ROW_BIT(i)) &&
 				    sim->plant != PLANT_ASIDE_DROPPED)
-					backend->set_aside |= ROW_BIT(j);
+					backend->dead_letter |= ROW_BIT(j);
 			}
 	}
 }
@@ -283,7 +284,7 @@ static void roll_back(struct sim *sim, struct backend *backend)
 	if (backend->failed)
 		return;
 	begin(sim, backend, false);
-	if (sim->plant == PLANT_WITHDRAW_COMMITS)
+	if (sim->plant == PLANT_ROLL_BACK_COMMITS)
 		backend_commit(sim, backend, false);
 	else
 		backend_abort(sim, backend);
@@ -325,7 +326,7 @@ static void leave(struct sim *sim, struct backend *backend)
 }
 
 /* Joining, looking, taking and giving; false if there is nothing to answer. */
-static bool serve_fleet(struct sim *sim, struct backend *backend, const struct ask *first,
+static bool serve_group(struct sim *sim, struct backend *backend, const struct ask *first,
 			struct answer *answer)
 {
 	switch (first->kind) {
@@ -334,14 +335,14 @@ static bool serve_fleet(struct sim *sim, struct backend *backend, const struct a
 		backend->joined_us = sim->now_us;
 		/* fall through */
 	case ASK_MEMBERSHIP:
-		backend->abstains = first->abstains;
-		notify(sim, backend, NOTE_FLEET);
+		backend->unavailable = first->unavailable;
+		notify(sim, backend, NOTE_GROUP);
 		return false;
 	case ASK_LOOK:
 	case ASK_VERIFY:
 		if (sim->plant != PLANT_GIVES_TOO_SOON)
 			outside_transaction(sim, backend);
-		answer->kind = first->kind == ASK_LOOK ? ANSWER_FLEET : ANSWER_VERIFIED;
+		answer->kind = first->kind == ASK_LOOK ? ANSWER_GROUP : ANSWER_VERIFIED;
 		locks_look(sim, &answer->sight, backend);
 		sim->idle_looks++;
 		return true;
@@ -406,22 +407,22 @@ static bool serve_end(struct sim *sim, struct backend *backend, const struct ask
 		return first->durably;
 	case ASK_ROLLBACK:
 		roll_back(sim, backend);
-		answer->kind = ANSWER_WITHDRAWN;
+		answer->kind = ANSWER_ROLLED_BACK;
 		return true;
 	case ASK_ABORT:
 		backend_abort(sim, backend);
 		answer->stuck = first->claim.rows == 1 ? examine(sim, backend, first) : 0;
 		answer->kind = ANSWER_ABORTED;
 		return true;
-	case ASK_RECOVER:
+	case ASK_RECONCILE:
 		begun(sim, backend);
-		recover_rows(sim, backend, first);
+		reconcile_rows(sim, backend, first);
 		return false;
 	default:
 		backend_commit(sim, backend, false);
 		database_flush(sim);
 		answer->kind =
-		    first->kind == ASK_RECOVER_COMMIT ? ANSWER_RECOVERED : ANSWER_DEBT_PAID;
+		    first->kind == ASK_RECONCILE_COMMIT ? ANSWER_RECONCILED : ANSWER_DEBT_PAID;
 		answer->durable = true;
 		answer->stuck = backend->kept;
 		answer->published = backend->kept_published;
@@ -462,7 +463,7 @@ static bool carry_out(struct sim *sim, struct backend *backend, const struct ask
 	case ASK_TRY:
 	case ASK_VERIFY:
 	case ASK_GIVE:
-		return serve_fleet(sim, backend, first, answer);
+		return serve_group(sim, backend, first, answer);
 	case ASK_BEGIN:
 	case ASK_DRAWN:
 	case ASK_WRITERS:
@@ -473,8 +474,8 @@ static bool carry_out(struct sim *sim, struct backend *backend, const struct ask
 	case ASK_END:
 	case ASK_ROLLBACK:
 	case ASK_ABORT:
-	case ASK_RECOVER:
-	case ASK_RECOVER_COMMIT:
+	case ASK_RECONCILE:
+	case ASK_RECONCILE_COMMIT:
 	case ASK_DEBT_COMMIT:
 		answers = serve_end(sim, backend, first, answer);
 		backend->failed = false;
@@ -511,8 +512,8 @@ void backend_serve(struct sim *sim, struct backend *backend)
 	backend->ask_count--;
 	memmove(&backend->asks[0], &backend->asks[1], backend->ask_count * sizeof(first));
 	trace_of(relay, "backend %u%s: ask %d floor %lld shards %x", backend_number(sim, backend),
-		 backend->ghost ? " (ghost)" : "", (int)first.kind, (long long)first.claim.floor,
-		 first.shards);
+		 backend->ghost ? " (ghost)" : "", (int)first.kind,
+		 (long long)first.claim.low_watermark, first.shards);
 	answers = carry_out(sim, backend, &first, &answer);
 	if (answers && relay->session.backend == backend)
 		session_push(relay, answer);

@@ -40,7 +40,7 @@ static void note_rejected(struct relay *relay, unsigned row)
 	struct sim *sim = relay->sim;
 	struct process *process = &relay->process;
 
-	if (!process->options.set_aside && (process->rejected & ROW_BIT(row)))
+	if (!process->options.dead_letter && (process->rejected & ROW_BIT(row)))
 		violated(sim, "goes on instead of halting", "row %u is rejected again", row);
 	process->rejected |= ROW_BIT(row);
 }
@@ -86,7 +86,7 @@ static enum sink_answer op_produce(struct sink *sink, struct event *event,
 	struct flight *flight = &producer->flights[partition][producer->flight_count[partition]++];
 	assert(producer->flight_count[partition] <= ROWS_MAX);
 	*flight = (struct flight){.row = row, .event = event};
-	producer->outstanding++;
+	producer->in_flight++;
 	return SINK_TAKEN;
 }
 
@@ -96,9 +96,9 @@ static void op_rebuild(struct sink *sink)
 	struct relay *relay = producer->relay;
 	struct sim *sim = relay->sim;
 
-	if (producer->outstanding > 0)
+	if (producer->in_flight > 0)
 		violated(sim, "rebuilds too soon", "%u events are with the sink",
-			 producer->outstanding);
+			 producer->in_flight);
 	producer->state = PRODUCER_REBUILDING;
 	producer->blocked = false;
 	producer->ready_us = sim->now_us + (int64_t)sim_below(sim, 800) * MS;
@@ -126,7 +126,7 @@ void producer_init(struct relay *relay)
 	struct producer *producer = &relay->producer;
 
 	memset(producer->flight_count, 0, sizeof(producer->flight_count));
-	producer->report_count = producer->outstanding = 0;
+	producer->report_count = producer->in_flight = 0;
 	producer->relay = relay;
 	producer->sink.ops = &ops;
 	producer->sink.events = &worker_sink_events;
@@ -253,7 +253,7 @@ static void report(struct relay *relay, const struct report *report)
 		events->broken(worker, "broken");
 		return;
 	}
-	relay->producer.outstanding--;
+	relay->producer.in_flight--;
 	relay->process.progress_us = sim->now_us;
 	if (report->kind == REPORT_DELIVERED) {
 		events->delivered(worker, report->event);
@@ -366,7 +366,7 @@ void producer_give_up(struct relay *relay)
 {
 	struct sim *sim = relay->sim;
 
-	/* By then every relay has been told, and abstains. */
+	/* By then every relay has been told, and is unavailable. */
 	if (!broker_is_up(sim) && sim->now_us - sim->broker.down_since_us > 20 * SECOND)
 		violated(sim, "gives up in an outage for all", "relay %u", relay->index);
 	relay->producer.state = PRODUCER_DRAINING;
@@ -384,6 +384,6 @@ void producer_crash(struct relay *relay, unsigned appended)
 	allow_jumps(sim);
 	for (unsigned p = 0; p < PARTITIONS; p++)
 		leave_some(relay, p, appended);
-	producer->report_count = producer->outstanding = 0;
+	producer->report_count = producer->in_flight = 0;
 	memset(producer->flight_count, 0, sizeof(producer->flight_count));
 }

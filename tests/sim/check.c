@@ -55,7 +55,7 @@ static bool is_committed(const struct row *row)
 static bool is_due(const struct sim *sim, const struct row *row)
 {
 	return is_committed(row) && !row->dead_letter &&
-	       !(sim->plan.set_aside && row->kind != KIND_GOOD);
+	       !(sim->plan.dead_letter && row->kind != KIND_GOOD);
 }
 
 static void check_order(struct sim *sim, unsigned index)
@@ -122,13 +122,13 @@ void check_appended(struct sim *sim, unsigned index)
 
 /* ---- the outbox ---- */
 
-void check_deleted(struct sim *sim, uint64_t deleted, uint64_t set_aside)
+void check_deleted(struct sim *sim, uint64_t deleted, uint64_t dead_letter)
 {
 	for (unsigned i = 0; i < sim->db.row_count; i++) {
 		const struct row *row = &sim->db.rows[i];
 		if (!(deleted & ROW_BIT(i)))
 			continue;
-		if (set_aside & ROW_BIT(i)) {
+		if (dead_letter & ROW_BIT(i)) {
 			if (row->kind == KIND_GOOD)
 				violated(sim, "sets a good event aside", "row %u", i);
 		} else if (row->appended == 0) {
@@ -147,7 +147,7 @@ void check_end(struct sim *sim)
 			violated(sim, "leaves an event in the outbox", "row %u", i);
 		if (is_due(sim, row) && row->appended == 0)
 			violated(sim, "loses an event", "row %u", i);
-		if (is_committed(row) && sim->plan.set_aside && row->kind != KIND_GOOD &&
+		if (is_committed(row) && sim->plan.dead_letter && row->kind != KIND_GOOD &&
 		    !row->dead_letter)
 			violated(sim, "loses a rejected event", "row %u", i);
 	}

@@ -1,5 +1,5 @@
 /*
- * check_fleet.c - who owns what: one at a time, nothing owed to the next, and fairly spread
+ * check_group.c - who owns what: one at a time, nothing owed to the next, and fairly spread
  */
 #include "sim.h"
 
@@ -152,7 +152,7 @@ void check_taken(struct sim *sim, const struct backend *backend, uint32_t shards
 	}
 }
 
-/* ---- two at once ---- */
+/* ---- two at the same time ---- */
 
 void check_claimed(struct sim *sim, const struct backend *backend, unsigned index)
 {
@@ -225,15 +225,15 @@ static bool has_served_since(const struct relay *relay, int64_t since_us)
 	       relay->process.paused_until_us < since_us && relay->producer.told_reachable &&
 	       relay->producer.told_us < since_us && relay->producer.state == PRODUCER_READY &&
 	       relay->producer.ready_us < since_us && is_member(relay) &&
-	       !relay->session.backend->abstains && relay->session.backend->joined_us < since_us;
+	       !relay->session.backend->unavailable && relay->session.backend->joined_us < since_us;
 }
 
 /* A relay without the broker leaves its shards to one that has it; what its sink may yet publish
  * it waits for, for a while. */
-void check_abstains(struct relay *relay)
+void check_unavailable(struct relay *relay)
 {
 	const struct sim *sim = relay->sim;
-	bool held = relay->producer.outstanding > 0;
+	bool held = relay->producer.in_flight > 0;
 	int64_t since = sim->now_us - (held ? 48 : 9) * SECOND;
 	const struct backend *backend = relay->session.backend;
 

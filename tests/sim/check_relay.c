@@ -9,9 +9,9 @@ void check_claim_asked(struct relay *relay, const struct claim *claim)
 {
 	struct sim *sim = relay->sim;
 
-	if (claim->opens && relay->producer.outstanding > 0)
+	if (claim->opens && relay->producer.in_flight > 0)
 		violated(sim, "claims too soon", "%u events are with the sink",
-			 relay->producer.outstanding);
+			 relay->producer.in_flight);
 	/* After a while it may see for itself whether the sink takes it. */
 	bool blocked = relay->producer.blocked && relay->producer.writable_us > sim->now_us;
 	if (claim->opens && (!relay->producer.told_reachable || blocked))
@@ -25,8 +25,8 @@ static int64_t later_of(int64_t a, int64_t b)
 	return a > b ? a : b;
 }
 
-/* Until when somebody else has locked the row or, in order, an earlier one of its key; 0: nobody
- * ever has, NEVER: somebody has. */
+/* Until when another session has locked the row or, in order, an earlier one of its key; 0: nobody
+ * ever has, NEVER: another session has. */
 static int64_t held_until(const struct sim *sim, const struct row *row)
 {
 	int64_t until = 0;
@@ -76,10 +76,10 @@ static int64_t stuck_patience(const struct relay *relay)
 	return options->housekeep_us + options->poll_us + 200 * MS;
 }
 
-/* Unless rejected events are set aside, nothing goes out past one that cannot go. */
+/* Unless rejected events are dead-lettered, nothing goes out past one that cannot go. */
 static bool is_halted(const struct relay *relay)
 {
-	return relay->session.source.held > 0 && !relay->process.options.set_aside;
+	return relay->session.source.held > 0 && !relay->process.options.dead_letter;
 }
 
 static int64_t patience(const struct relay *relay, const struct row *row, bool was_held)
@@ -99,7 +99,7 @@ static void check_sleep(struct relay *relay, int64_t to_us)
 	struct sim *sim = relay->sim;
 	int64_t looked = later_of(relay->process.looking_us, relay->process.paused_until_us);
 	uint64_t mine = session_mine(&relay->session, ~UINT64_C(0));
-	bool halts = !relay->process.options.set_aside;
+	bool halts = !relay->process.options.dead_letter;
 
 	for (unsigned i = 0; i < sim->db.row_count; i++) {
 		const struct row *row = &sim->db.rows[i];
@@ -150,11 +150,11 @@ void check_stall(struct relay *relay, const char *before)
 	struct sim *sim = relay->sim;
 	int64_t since = later_of(relay->process.progress_us, relay->session.claimed_us);
 
-	/* Nor does one that reports little by little keep a transaction open for ever. */
+	/* Nor does one that reports little by little keep a transaction open indefinitely. */
 	if (sim->now_us - relay->session.claimed_us > sim->plan.stall_us + 9 * SECOND)
 		return;
-	if (strcmp(before, "withdrawing") != 0 &&
-	    strcmp(process_state(relay), "withdrawing") == 0 &&
+	if (strcmp(before, "rolling back") != 0 &&
+	    strcmp(process_state(relay), "rolling back") == 0 &&
 	    sim->now_us - since < patience_us(relay))
 		violated(sim, "gives up too soon", "after %lld ms",
 			 (long long)(sim->now_us - since) / MS);
@@ -166,10 +166,10 @@ static void check_bell(struct relay *relay, int64_t to_us, const char *state)
 	struct sim *sim = relay->sim;
 
 	/* In company another may have armed it, and once alone it is put to rest soon. Where relays
-	 * compete, one that abstains is no company, but may arm it. */
+	 * compete, one that is unavailable is no company, but may arm it. */
 	if (sim->plan.competing && sim->plan.relays > 1)
 		return;
-	if (sim->db.bell && relay->session.backend != NULL && !relay->session.source.company &&
+	if (sim->db.bell && relay->session.backend != NULL && !relay->session.source.has_peers &&
 	    session_owned(&relay->session) != 0 && strcmp(state, "holding") == 0 &&
 	    to_us - sim->now_us > 50 * MS)
 		violated(sim, "leaves the bell armed", "while %s", state);
@@ -190,14 +190,14 @@ void check_leap(struct relay *relay, int64_t to_us)
 	if (strcmp(state, "resting") == 0)
 		check_sleep(relay, to_us);
 	check_transaction(relay, to_us);
-	check_abstains(relay);
+	check_unavailable(relay);
 	check_bell(relay, to_us, state);
 }
 
 static bool can_serve(const struct relay *relay)
 {
 	return process_runs(relay) && !process_is_paused(relay) && !relay->process.asked_to_stop &&
-	       relay->session.backend != NULL && !relay->session.abstains && !is_halted(relay) &&
+	       relay->session.backend != NULL && !relay->session.unavailable && !is_halted(relay) &&
 	       broker_answers(relay) && relay->producer.told_reachable &&
 	       relay->producer.state == PRODUCER_READY;
 }

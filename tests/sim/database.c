@@ -243,7 +243,7 @@ static void end_transaction(struct sim *sim, struct backend *backend)
 			row->foreign_until_us = sim->now_us;
 	}
 	backend->in_transaction = false;
-	backend->deleted = backend->set_aside = 0;
+	backend->deleted = backend->dead_letter = 0;
 }
 
 void backend_abort(struct sim *sim, struct backend *backend)
@@ -268,17 +268,19 @@ void backend_commit(struct sim *sim, struct backend *backend, bool lazily)
 {
 	struct database *db = &sim->db;
 
-	check_deleted(sim, backend->deleted, backend->set_aside);
+	check_deleted(sim, backend->deleted, backend->dead_letter);
 	for (unsigned i = 0; i < db->row_count; i++)
 		if (backend->deleted & ROW_BIT(i)) {
 			db->rows[i].state = ROW_GONE;
 			db->rows[i].gone_us = sim->now_us;
-			db->rows[i].dead_letter = (backend->set_aside & ROW_BIT(i)) != 0;
+			db->rows[i].dead_letter = (backend->dead_letter & ROW_BIT(i)) != 0;
 		}
 	if (backend->deleted != 0) {
 		assert(db->commit_count < COMMITS_MAX);
-		db->commits[db->commit_count++] = (struct commit){
-		    .deleted = backend->deleted, .set_aside = backend->set_aside, .lazy = lazily};
+		db->commits[db->commit_count++] =
+		    (struct commit){.deleted = backend->deleted,
+				    .dead_letter = backend->dead_letter,
+				    .lazy = lazily};
 		if (!lazily)
 			database_flush(sim);
 	}

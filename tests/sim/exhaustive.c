@@ -61,7 +61,7 @@ static void set_up(struct sim *sim, uint64_t seed, enum plant plant)
 				  .session_timeout_us = SECOND,
 				  .exhaustive = true,
 				  .has_bell = true,
-				  .set_aside = true,
+				  .dead_letter = true,
 				  .stall_us = 300 * MS};
 }
 
@@ -127,7 +127,7 @@ static void try_fault(struct search *search, struct fixed_fault fault)
 	sim->steps = fault.step;
 }
 
-/* To how many relays it may happen; some happen to all at once. */
+/* To how many relays it may happen; some happen to all at the same time. */
 static unsigned relays_of(enum fault fault)
 {
 	bool of_all = fault == FAULT_RESTART || fault == FAULT_FAILOVER ||

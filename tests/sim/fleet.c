@@ -1,12 +1,12 @@
 /*
- * fleet.c - which shards are a session's: what outbox/fleet.c does, with the real spread.c, on
+ * group.c - which shards are a session's: what outbox/group.c does, with the real spread.c, on
  * modelled locks
  */
 #include "sim.h"
 
 #include <string.h>
 
-enum { RIPE_US = 200 * MS, BLIND_US = 1500 * MS }; /* as in outbox/fleet.c */
+enum { RIPE_US = 200 * MS, BLIND_US = 1500 * MS }; /* as in outbox/group.c */
 
 static uint32_t bits_of(const struct shards *shards)
 {
@@ -47,18 +47,18 @@ static void tell_acquired(struct session *session, bool gained)
 
 static void pay_debt(struct session *session)
 {
-	struct ask *added = session_ask(session, ASK_RECOVER);
+	struct ask *added = session_ask(session, ASK_RECONCILE);
 
 	if (added != NULL)
 		added->delivered = session->debt;
 	session_ask(session, ASK_DEBT_COMMIT);
 }
 
-static bool has_relief(const struct sim *sim, const struct sight *sight, bool abstains)
+static bool has_healthy_peer(const struct sim *sim, const struct sight *sight, bool unavailable)
 {
-	if (sim->plant == PLANT_RELIES_ON_ALL && sight->abstainers)
+	if (sim->plant == PLANT_RELIES_ON_ALL && sight->unavailable_peers)
 		return true;
-	return sight->member_count > (abstains ? 0 : 1) && sim->plant != PLANT_NEVER_RELIEVED;
+	return sight->member_count > (unavailable ? 0 : 1) && sim->plant != PLANT_NEVER_RELIEVED;
 }
 
 static void tell(struct session *session, const struct sight *sight, bool gained)
@@ -66,10 +66,11 @@ static void tell(struct session *session, const struct sight *sight, bool gained
 	struct shards *shards = &session->source.shards;
 	int owned = shards_owned(shards);
 
-	session->source.relief = has_relief(session->relay->sim, sight, session->abstains);
-	session->source.doubts = sight->abstainers && !session->abstains;
-	session->source.company =
-	    session->source.relief || sight->abstainers || owned < shards->count;
+	session->source.healthy_peer =
+	    has_healthy_peer(session->relay->sim, sight, session->unavailable);
+	session->source.suspect_peer = sight->unavailable_peers && !session->unavailable;
+	session->source.has_peers =
+	    session->source.healthy_peer || sight->unavailable_peers || owned < shards->count;
 	if (owned == 0)
 		session->source.events->busy(session->source.owner, "no shard is ours");
 	else if (gained && session->debt != 0)
@@ -87,7 +88,7 @@ static void view_of(const struct session *session, const struct sight *sight,
 	view->self = session->backend != NULL ? session->backend->pid : 0;
 	view->shards = session->source.shards.count;
 	view->paused = sight->paused;
-	view->abstains = session->abstains;
+	view->unavailable = session->unavailable;
 	view->shared = session->relay->sim->plan.competing;
 	for (unsigned i = 0; i < sight->member_count; i++)
 		spread_add_member(view, sight->members[i]);
@@ -141,7 +142,7 @@ static void ask_give(struct session *session, uint32_t shards)
 	added->untouched = (shards & session_owned(session)) == 0;
 }
 
-void fleet_give(struct session *session, uint32_t shards)
+void group_give(struct session *session, uint32_t shards)
 {
 	if (session->relay->sim->plant != PLANT_GIVES_IN_DEBT)
 		session_make_durable(session);
@@ -178,7 +179,7 @@ static void on_look(struct session *session, const struct sight *sight)
 		shards_clear(&plan.give, view.shards);
 	bool works = session_owned(session) != 0;
 	if (shards_owned(&plan.give) > 0)
-		fleet_give(session, bits_of(&plan.give));
+		group_give(session, bits_of(&plan.give));
 	if (shards_owned(&plan.take) > 0 &&
 	    (works || sight->other_layout == 0 || plant == PLANT_LAYOUT_IGNORED))
 		try_for(session, bits_of(&plan.take));
@@ -192,7 +193,7 @@ static void on_verified(struct session *session, const struct sight *sight)
 
 	if (!works && sight->other_layout != 0 &&
 	    session->relay->sim->plant != PLANT_LAYOUT_IGNORED) {
-		fleet_give(session, session->taken);
+		group_give(session, session->taken);
 		tell(session, sight, false);
 		return;
 	}
@@ -200,10 +201,10 @@ static void on_verified(struct session *session, const struct sight *sight)
 	tell(session, sight, session->taken != 0);
 }
 
-void fleet_answered(struct session *session, const struct answer *answer)
+void group_answered(struct session *session, const struct answer *answer)
 {
 	switch (answer->kind) {
-	case ANSWER_FLEET:
+	case ANSWER_GROUP:
 		on_look(session, &answer->sight);
 		break;
 	case ANSWER_TRIED:
@@ -219,30 +220,30 @@ void fleet_answered(struct session *session, const struct answer *answer)
 	}
 }
 
-static void ask_membership(struct session *session, enum ask_kind kind, bool abstains)
+static void ask_membership(struct session *session, enum ask_kind kind, bool unavailable)
 {
 	struct ask *added = session_ask(session, kind);
 
-	session->abstains = abstains;
+	session->unavailable = unavailable;
 	if (added != NULL)
-		added->abstains = abstains;
+		added->unavailable = unavailable;
 }
 
-void fleet_look(struct session *session, bool abstains, bool keeps)
+void group_look(struct session *session, bool unavailable, bool keeps)
 {
 	session->keeps = keeps;
-	if (session->relay->sim->plant == PLANT_NEVER_ABSTAINS)
-		abstains = false;
-	if (abstains != session->abstains)
-		ask_membership(session, ASK_MEMBERSHIP, abstains);
+	if (session->relay->sim->plant == PLANT_NEVER_UNAVAILABLE)
+		unavailable = false;
+	if (unavailable != session->unavailable)
+		ask_membership(session, ASK_MEMBERSHIP, unavailable);
 	session_ask(session, ASK_LOOK);
 }
 
-void fleet_join(struct session *session, bool abstains)
+void group_join(struct session *session, bool unavailable)
 {
 	shards_clear(&session->source.shards, session->source.shards.count);
 	memset(session->free_since_us, 0, sizeof(session->free_since_us));
 	session->keeps = false;
-	ask_membership(session, ASK_JOIN, abstains);
+	ask_membership(session, ASK_JOIN, unavailable);
 	session_ask(session, ASK_LOOK);
 }

@@ -65,8 +65,8 @@ void locks_look(const struct sim *sim, struct sight *sight, const struct backend
 			sight->other_layout = backend->layout;
 		if (backend->layout != layout)
 			continue;
-		if (backend->abstains)
-			sight->abstainers |= backend != self;
+		if (backend->unavailable)
+			sight->unavailable_peers |= backend != self;
 		else
 			sight->members[sight->member_count++] = backend->pid;
 		for (int k = 0; k < layout; k++)

@@ -77,7 +77,7 @@ void process_options(struct relay *relay)
 	    .sweep_us = (int64_t)(1000 + sim_below(sim, 4000)) * MS,
 	    .stream_events = 1 + sim_below(sim, 10),
 	    .housekeep_us = (int64_t)(200 + sim_below(sim, 2000)) * MS,
-	    .set_aside = sim->plan.set_aside,
+	    .dead_letter = sim->plan.dead_letter,
 	};
 	if (sim->plan.competing) /* what waits for a sweep is late */
 		options->sweep_us = 600 * SECOND;
@@ -184,7 +184,7 @@ void process_reap(struct relay *relay)
 		violated(sim, "stops in debt", "rows %llx",
 			 (unsigned long long)relay->session.debt);
 	excuse_held(sim, refused_published(&relay->session));
-	if (relay->producer.outstanding > 0)
+	if (relay->producer.in_flight > 0)
 		producer_crash(relay, sim_below(sim, 4));
 	session_cut(relay, true, 0, 0);
 	bury(relay);

@@ -1,6 +1,6 @@
 /*
  * refused.c - what a session does when the database does not let a row go: what outbox/refused.c,
- * outbox/examine.c and outbox/recover.c do, with the real outbox/holds.c
+ * outbox/examine.c and outbox/reconcile.c do, with the real outbox/holds.c
  *
  * A hold is of a row of the model, by its place there, and has no words.
  */
@@ -71,7 +71,7 @@ uint64_t refused_left_out(const struct session *session)
 /* All that waits is looked at: what was held is taken in its order. */
 void refused_claim_asked(struct session *session, const struct claim *claim)
 {
-	if (claim->floor != 0 || session->holds.released == 0)
+	if (claim->low_watermark != 0 || session->holds.released == 0)
 		return;
 	outbox_holds_drop_released(&session->holds);
 	holds_changed(session);
@@ -113,13 +113,13 @@ void refused_retested(struct session *session, uint64_t released)
 
 void refused_forget(struct session *session)
 {
-	session->dealing = session->aborting = session->withdrawn = session->narrow = false;
+	session->dealing = session->aborting = session->rolled_back = session->narrow = false;
 }
 
 /* True if it is being rolled back already; that is told once it is. */
-bool refused_withdraw(struct session *session)
+bool refused_roll_back(struct session *session)
 {
-	session->withdrawn = session->dealing;
+	session->rolled_back = session->dealing;
 	return session->dealing;
 }
 
@@ -133,7 +133,8 @@ static void on_refused(struct session *session, const struct answer *answer)
 	session->guarded |= answer->of_commit;
 	struct ask *added = session_ask(session, ASK_ABORT);
 	if (added != NULL && answer->alone) {
-		added->claim = (struct claim){.floor = answer->floor, .rows = 1, .bytes = 1};
+		added->claim =
+		    (struct claim){.low_watermark = answer->low_watermark, .rows = 1, .bytes = 1};
 		added->shards = session_owned(session);
 		added->held = refused_left_out(session);
 		added->immediate = session->guarded;
@@ -145,13 +146,13 @@ static void on_aborted(struct session *session, const struct answer *answer)
 {
 	const struct source_events *events = session->source.events;
 	struct source_failure failure = {.narrow = session->narrow};
-	bool withdrawn = session->withdrawn;
+	bool rolled_back = session->rolled_back;
 
 	refused_forget(session);
 	if (sim_of(session)->plant != PLANT_NEVER_HELD)
 		refused_hold(session, answer->stuck, 0);
-	if (withdrawn)
-		events->withdrawn(session->source.owner);
+	if (rolled_back)
+		events->rolled_back(session->source.owner);
 	else
 		events->failed(session->source.owner, &failure);
 }

@@ -194,7 +194,7 @@ static void tell_note(struct sim *sim, struct backend *backend)
 static void resume(struct sim *sim)
 {
 	sim->db.paused = false;
-	notify(sim, NULL, NOTE_FLEET);
+	notify(sim, NULL, NOTE_GROUP);
 }
 
 static void expire(struct sim *sim, struct backend *backend)
@@ -393,8 +393,8 @@ static bool all_work(const struct sim *sim)
 	for (unsigned r = 0; r < sim->plan.relays; r++) {
 		const struct relay *relay = &sim->relays[r];
 		if (relay->process.worker == NULL || relay->process.asked_to_stop ||
-		    relay->session.backend == NULL || relay->producer.outstanding > 0 ||
-		    relay->session.abstains || !broker_answers(relay) ||
+		    relay->session.backend == NULL || relay->producer.in_flight > 0 ||
+		    relay->session.unavailable || !broker_answers(relay) ||
 		    !relay->producer.told_reachable)
 			return false;
 		/* It was stopped for so long that it will give up its session. */

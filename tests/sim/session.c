@@ -65,12 +65,12 @@ struct ask *session_ask(struct session *session, enum ask_kind kind)
 	return added;
 }
 
-static void op_acquire(struct source *source, bool abstains, bool keeps)
+static void op_acquire(struct source *source, bool unavailable, bool keeps)
 {
 	struct session *session = session_of(source);
 
 	if (session->backend != NULL || loss_is_coming(session)) {
-		fleet_look(session, abstains, keeps);
+		group_look(session, unavailable, keeps);
 		return;
 	}
 	if (!database_is_down(sim_of(session)))
@@ -78,7 +78,7 @@ static void op_acquire(struct source *source, bool abstains, bool keeps)
 	if (session->backend == NULL)
 		session_push(session->relay, (struct answer){.kind = ANSWER_LOST});
 	else
-		fleet_join(session, abstains);
+		group_join(session, unavailable);
 }
 
 static void ask_claim(struct session *session, enum ask_kind kind, const struct claim *claim)
@@ -165,31 +165,31 @@ static void op_end(struct source *source)
 	session_ended(session_of(source));
 }
 
-static void op_withdraw(struct source *source)
+static void op_roll_back(struct source *source)
 {
-	if (refused_withdraw(session_of(source)))
+	if (refused_roll_back(session_of(source)))
 		return;
 	session_ask(session_of(source), ASK_ROLLBACK);
 	session_ended(session_of(source));
 }
 
-static void op_recover(struct source *source, const struct batch *batch, bool set_aside)
+static void op_reconcile(struct source *source, const struct batch *batch, bool dead_letter)
 {
 	struct session *session = session_of(source);
-	struct ask *added = session_ask(session, ASK_RECOVER);
+	struct ask *added = session_ask(session, ASK_RECONCILE);
 
-	if (session->relay->producer.outstanding > 0)
+	if (session->relay->producer.in_flight > 0)
 		violated(sim_of(session), "recovers too soon", "%u events are with the sink",
-			 session->relay->producer.outstanding);
+			 session->relay->producer.in_flight);
 	if (added == NULL)
 		return;
 	added->delivered = rows_in(batch, EVENT_DELIVERED);
-	added->rejected = set_aside ? rows_in(batch, EVENT_REJECTED) : 0;
+	added->rejected = dead_letter ? rows_in(batch, EVENT_REJECTED) : 0;
 	if (sim_of(session)->plant == PLANT_RECOVERS_MINE) {
 		added->delivered = session_mine(session, added->delivered);
 		added->rejected = session_mine(session, added->rejected);
 	}
-	session_ask(session, ASK_RECOVER_COMMIT);
+	session_ask(session, ASK_RECONCILE_COMMIT);
 }
 
 /* What is told is heard at the end of the transaction only. */
@@ -197,18 +197,18 @@ static void op_bell(struct source *source, bool armed)
 {
 	struct session *session = session_of(source);
 
-	session->rest_due = !armed && source->company;
+	session->rest_due = !armed && source->has_peers;
 	if (!session->rest_due)
 		session_ask(session, armed ? ASK_BELL_ON : ASK_BELL_OFF);
 	else if (!session->in_transaction)
 		put_bell_to_rest(session);
 }
 
-static void op_housekeep(struct source *source, int64_t floor)
+static void op_housekeep(struct source *source, int64_t low_watermark)
 {
 	struct ask *added = session_ask(session_of(source), ASK_HOUSEKEEP);
 
-	(void)floor;
+	(void)low_watermark;
 	if (added != NULL)
 		refused_ask_retest(session_of(source), added);
 }
@@ -258,8 +258,8 @@ static const struct source_ops ops = {
     .claim = op_claim,
     .settle = op_settle,
     .end = op_end,
-    .withdraw = op_withdraw,
-    .recover = op_recover,
+    .roll_back = op_roll_back,
+    .reconcile = op_reconcile,
     .bell = op_bell,
     .housekeep = op_housekeep,
     .close = op_close,
@@ -362,15 +362,15 @@ static void tell_note(struct session *session, enum note note)
 
 	if (note == NOTE_FREE)
 		session->handed_over = true;
-	if (sim_of(session)->plant == PLANT_GIVES_TOO_SOON && note == NOTE_FLEET &&
+	if (sim_of(session)->plant == PLANT_GIVES_TOO_SOON && note == NOTE_GROUP &&
 	    session->backend != NULL && session_owned(session) != 0)
-		fleet_give(session, session_owned(session));
+		group_give(session, session_owned(session));
 	if (note == NOTE_RING)
 		events->rung(session->source.owner);
 	else if (note == NOTE_REST)
 		events->rested(session->source.owner);
 	else
-		events->stirred(session->source.owner);
+		events->membership_changed(session->source.owner);
 }
 
 static void tell(struct session *session, const struct answer *answer)
@@ -379,11 +379,11 @@ static void tell(struct session *session, const struct answer *answer)
 	void *owner = session->source.owner;
 
 	switch (answer->kind) {
-	case ANSWER_FLEET:
+	case ANSWER_GROUP:
 	case ANSWER_TRIED:
 	case ANSWER_VERIFIED:
 	case ANSWER_DEBT_PAID:
-		fleet_answered(session, answer);
+		group_answered(session, answer);
 		break;
 	case ANSWER_LOST:
 		tell_lost(session);
@@ -396,12 +396,12 @@ static void tell(struct session *session, const struct answer *answer)
 	case ANSWER_SETTLED:
 		events->settled(owner);
 		break;
-	case ANSWER_WITHDRAWN:
-		events->withdrawn(owner);
+	case ANSWER_ROLLED_BACK:
+		events->rolled_back(owner);
 		break;
-	case ANSWER_RECOVERED:
+	case ANSWER_RECONCILED:
 		refused_hold(session, answer->stuck, answer->published);
-		events->recovered(owner);
+		events->reconciled(owner);
 		break;
 	case ANSWER_OBSERVED:
 		tell_observed(session, answer);

@@ -2,7 +2,7 @@
  * sim.h - a small world in which the real worker, engine, batch, horizon, waker and route run
  *
  * One thread, a virtual clock, and a list of what could happen next, from which a seed chooses. The
- * world is a database (database.c, locks.c, backend.c) behind a source (session.c, fleet.c), a
+ * world is a database (database.c, locks.c, backend.c) behind a source (session.c, group.c), a
  * broker behind a sink (broker.c), and processes that each run a worker (process.c). schedule.c
  * chooses steps and faults; check.c knows what must be true. Planted errors (base/failpoints.c) are
  * mistakes of the models that stand for mistakes of the relay: the checker must find each.
@@ -63,7 +63,7 @@ struct row {
 	unsigned taken_by;	     /* backend + 1 whose open transaction has deleted it */
 	int64_t visible_us;	     /* since when it can be claimed */
 	int64_t took_us;	     /* its transaction, from the table's lock to the commit */
-	int64_t foreign_until_us;    /* somebody else holds its lock */
+	int64_t foreign_until_us;    /* another session holds its lock */
 	int64_t topic_away_until_us; /* its topic is missing until it is mended, and nobody tells */
 	int64_t stuck_until_us;	     /* the database does not let it go; 0: it always has */
 	bool stuck_at_commit;	     /* only COMMIT fails, unless constraints are immediate */
@@ -97,25 +97,25 @@ struct holders {
 struct sight {
 	int members[BACKENDS_MAX]; /* process ids of their backends */
 	unsigned member_count;
-	bool abstainers; /* others */
+	bool unavailable_peers; /* others */
 	int owner[SHARDS_SIM];
 	int other_layout; /* of a relay at work; 0: none */
 	bool paused;
 };
 
 /* A ring; the bell was put to rest; a relay has come; shards were handed over. */
-enum note { NOTE_RING, NOTE_REST, NOTE_FLEET, NOTE_FREE };
+enum note { NOTE_RING, NOTE_REST, NOTE_GROUP, NOTE_FREE };
 
 enum answer_kind {
-	ANSWER_FLEET,
+	ANSWER_GROUP,
 	ANSWER_TRIED,
 	ANSWER_VERIFIED,
 	ANSWER_DEBT_PAID,
 	ANSWER_LOST,
 	ANSWER_CLAIMED,
 	ANSWER_SETTLED,
-	ANSWER_WITHDRAWN,
-	ANSWER_RECOVERED,
+	ANSWER_ROLLED_BACK,
+	ANSWER_RECONCILED,
 	ANSWER_OBSERVED,
 	ANSWER_NOTE,
 	ANSWER_GAUGED,
@@ -137,9 +137,9 @@ struct answer {
 	uint32_t shards; /* ANSWER_TRIED: those we got */
 	enum note note;
 	struct sight sight;
-	/* ANSWER_REFUSED: of a COMMIT, or of a claim of one row, and of which floor. */
+	/* ANSWER_REFUSED: of a COMMIT, or of a claim of one row, and of which low watermark. */
 	bool of_commit, alone;
-	int64_t floor;
+	int64_t low_watermark;
 	uint64_t stuck;	    /* rows that do not go */
 	uint64_t published; /* of these, what was to be settled */
 };
@@ -163,8 +163,8 @@ enum ask_kind {
 	ASK_END,
 	ASK_ROLLBACK,
 	ASK_ABORT, /* what was refused; if claim.rows is 1 the row is looked for */
-	ASK_RECOVER,
-	ASK_RECOVER_COMMIT,
+	ASK_RECONCILE,
+	ASK_RECONCILE_COMMIT,
 	ASK_DEBT_COMMIT,
 	ASK_BELL_ON,
 	ASK_BELL_OFF,
@@ -178,10 +178,10 @@ struct ask {
 	enum ask_kind kind;
 	struct claim claim;
 	uint32_t shards;	      /* those that are meant */
-	bool abstains;		      /* ASK_JOIN, ASK_MEMBERSHIP */
+	bool unavailable;	      /* ASK_JOIN, ASK_MEMBERSHIP */
 	bool untouched;		      /* ASK_GIVE: taken a moment ago */
 	bool at_once;		      /* ASK_TRY: not only what has been free for a while */
-	uint64_t delivered, rejected; /* rows, for ASK_RECOVER */
+	uint64_t delivered, rejected; /* rows, for ASK_RECONCILE */
 	uint64_t held;		      /* rows that claims leave out, or to be tried again */
 	uint64_t settles;	      /* rows to be tried again that are only to go */
 	bool immediate;		      /* constraints are */
@@ -197,13 +197,13 @@ struct backend {
 	bool immediate;
 
 	int64_t begun_us;
-	uint64_t deleted;   /* rows, in the open transaction */
-	uint64_t set_aside; /* of these, moved to the dead letters */
-	unsigned relay;	    /* whose it is */
+	uint64_t deleted;     /* rows, in the open transaction */
+	uint64_t dead_letter; /* of these, moved to the dead letters */
+	unsigned relay;	      /* whose it is */
 	int pid;
 	unsigned transactions; /* begun */
 	int layout;	       /* of the member lock; 0: none */
-	bool abstains;	       /* with the lock of an abstainer */
+	bool unavailable;      /* with the lock of an abstainer */
 	int64_t joined_us;
 	uint32_t locks;		       /* shards */
 	uint32_t worked;	       /* shards it has claimed from */
@@ -220,7 +220,7 @@ struct backend {
 };
 
 struct commit {
-	uint64_t inserted, deleted, set_aside;
+	uint64_t inserted, deleted, dead_letter;
 	bool lazy; /* a crash of the server may undo it */
 };
 
@@ -254,13 +254,13 @@ struct session {
 	uint64_t debt;
 	uint64_t ended_with; /* rows claimed when the connection was cut */
 	int64_t claimed_us;  /* when the batch's first rows were told */
-	/* As in outbox.c and outbox/fleet.c: */
-	bool in_transaction, rest_due, first_look, handed_over, at_once, abstains, keeps;
+	/* As in outbox.c and outbox/group.c: */
+	bool in_transaction, rest_due, first_look, handed_over, at_once, unavailable, keeps;
 	uint32_t before, taken;
 	int64_t free_since_us[SHARDS_SIM], looked_us;
 	int64_t beat_us;
 	/* As in outbox/refused.c: */
-	bool dealing, aborting, withdrawn, narrow, guarded;
+	bool dealing, aborting, rolled_back, narrow, guarded;
 	/* for planted errors */
 	int64_t last_claimed;
 	bool was_lost, bell_late;
@@ -291,7 +291,7 @@ struct producer {
 	struct sink sink; /* first */
 	struct relay *relay;
 	enum producer_state state;
-	unsigned outstanding;
+	unsigned in_flight;
 	bool blocked; /* SINK_LATER was answered; writable() is owed */
 	int64_t blocked_until_us, writable_us;
 	int64_t ready_us;
@@ -370,7 +370,7 @@ struct plan {
 	unsigned keys, relays;
 	int shards;
 	int64_t session_timeout_us;
-	bool set_aside, has_bell, rings_lossy, late_requests;
+	bool dead_letter, has_bell, rings_lossy, late_requests;
 	bool competing; /* ordering = "none": one shard, which is everybody's */
 	int64_t stall_us;
 	unsigned fault_permille, faults_left;
@@ -466,18 +466,18 @@ void session_make_durable(struct session *session);
 uint32_t session_owned(const struct session *session);
 uint64_t session_mine(const struct session *session, uint64_t rows);
 
-/* fleet.c: which shards are a session's */
-void fleet_join(struct session *session, bool abstains);
-void fleet_look(struct session *session, bool abstains, bool keeps);
-void fleet_give(struct session *session, uint32_t shards);
-void fleet_answered(struct session *session, const struct answer *answer);
+/* group.c: which shards are a session's */
+void group_join(struct session *session, bool unavailable);
+void group_look(struct session *session, bool unavailable, bool keeps);
+void group_give(struct session *session, uint32_t shards);
+void group_answered(struct session *session, const struct answer *answer);
 
 /* refused.c: what the database does not let go */
 void refused_claim_asked(struct session *session, const struct claim *claim);
 uint64_t refused_left_out(const struct session *session);
 void refused_ask_retest(struct session *session, struct ask *ask);
 bool refused_heard(struct session *session, const struct answer *answer);
-bool refused_withdraw(struct session *session);
+bool refused_roll_back(struct session *session);
 void refused_forget(struct session *session);
 void refused_hold(struct session *session, uint64_t rows, uint64_t published);
 void refused_retested(struct session *session, uint64_t released);
@@ -518,14 +518,14 @@ const char *process_state(const struct relay *relay);
 void violated(struct sim *sim, const char *what, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void check_appended(struct sim *sim, unsigned row);
-void check_deleted(struct sim *sim, uint64_t deleted, uint64_t set_aside);
+void check_deleted(struct sim *sim, uint64_t deleted, uint64_t dead_letter);
 void check_idle(struct sim *sim);
 void check_end(struct sim *sim);
 void allow_repeats(struct sim *sim, uint64_t rows);
 void allow_undurable(struct sim *sim, uint64_t rows);
 void allow_jumps(struct sim *sim);
 
-/* check_fleet.c: who owns what */
+/* check_group.c: who owns what */
 void note_work(struct sim *sim, struct backend *backend, uint32_t shards);
 void note_freed(struct sim *sim, const struct backend *backend);
 void check_given(struct relay *relay, uint32_t shards);
@@ -534,7 +534,7 @@ void check_taken(struct sim *sim, const struct backend *backend, uint32_t shards
 void check_claimed(struct sim *sim, const struct backend *backend, unsigned row);
 void check_produced(struct relay *relay, unsigned row);
 void check_spread(struct sim *sim);
-void check_abstains(struct relay *relay);
+void check_unavailable(struct relay *relay);
 
 /* check_relay.c: what a relay does, and for how long */
 void check_claim_asked(struct relay *relay, const struct claim *claim);

@@ -37,7 +37,7 @@ void sim_free(struct sim **sim)
 	*sim = NULL;
 }
 
-/* ordering = "none". Half of them are about rows that somebody has locked for a while. */
+/* ordering = "none". Half of them are about rows that another session has locked for a while. */
 static void draw_competing(struct sim *sim)
 {
 	struct plan *plan = &sim->plan;
@@ -52,7 +52,7 @@ static void draw_competing(struct sim *sim)
 	}
 }
 
-/* Rows that cannot go, and rows that somebody has locked, and little else. */
+/* Rows that cannot go, and rows that another session has locked, and little else. */
 static void draw_stuck(struct sim *sim)
 {
 	struct plan *plan = &sim->plan;
@@ -72,7 +72,7 @@ static void draw_plan(struct sim *sim)
 	plan->relays = sim_chance(sim, 300) ? 1 : 1 + sim_below(sim, RELAYS_MAX);
 	plan->shards = 1 + (int)sim_below(sim, SHARDS_SIM);
 	plan->session_timeout_us = (int64_t)(600 + sim_below(sim, 2400)) * MS;
-	plan->set_aside = sim_chance(sim, 500);
+	plan->dead_letter = sim_chance(sim, 500);
 	plan->has_bell = sim_chance(sim, 700);
 	plan->rings_lossy = plan->has_bell && sim_chance(sim, 200);
 	plan->late_requests = sim_chance(sim, 300);

@@ -116,7 +116,7 @@ static uint64_t hash_producer(uint64_t hash, const struct producer *producer)
 					     producer->flights[p][i].appended);
 	for (unsigned i = 0; i < producer->report_count; i++)
 		hash = mix(hash, producer->reports[i].row << 4 | producer->reports[i].kind);
-	return mix(hash, producer->state << 4 | producer->outstanding << 1 | producer->blocked);
+	return mix(hash, producer->state << 4 | producer->in_flight << 1 | producer->blocked);
 }
 
 static uint64_t hash_relay(uint64_t hash, const struct relay *relay)
@@ -129,8 +129,8 @@ static uint64_t hash_relay(uint64_t hash, const struct relay *relay)
 	if (relay->process.worker != NULL)
 		worker_status(relay->process.worker, &status);
 	hash = mix(hash, (uint64_t)(uintptr_t)status.state);
-	hash = mix(hash,
-		   (uint64_t)status.floor << 32 | status.batch_events << 16 | status.outstanding);
+	hash = mix(hash, (uint64_t)status.low_watermark << 32 | status.batch_events << 16 |
+			     status.in_flight);
 	return hash_producer(hash, &relay->producer);
 }
 

@@ -33,8 +33,8 @@ struct world {
 
 static const char *const words[] = {
     [DO_ACQUIRE] = "acquire",	  [DO_CLAIM] = "claim",	     [DO_PRODUCE] = "produce",
-    [DO_SETTLE] = "settle",	  [DO_END] = "end",	     [DO_WITHDRAW] = "withdraw",
-    [DO_RECOVER] = "recover",	  [DO_BELL_ON] = "bell-on",  [DO_BELL_OFF] = "bell-off",
+    [DO_SETTLE] = "settle",	  [DO_END] = "end",	     [DO_ROLL_BACK] = "withdraw",
+    [DO_RECONCILE] = "recover",	  [DO_BELL_ON] = "bell-on",  [DO_BELL_OFF] = "bell-off",
     [DO_HOUSEKEEP] = "housekeep", [DO_TIMER] = "timer",	     [DO_REBUILD] = "rebuild",
     [DO_GIVE_UP] = "give-up",	  [DO_SKIP_UNSENT] = "skip", [DO_CLEAR] = "clear",
     [DO_WOKEN] = "woken",	  [DO_CLOSE] = "close",	     [DO_DROP] = "drop",
@@ -48,8 +48,8 @@ static inline void add_words(struct world *w, const struct engine_action *action
 
 	snprintf(w->did + len, sizeof(w->did) - len, "%s%s%s%s%s%s%s%s%s", len > 0 ? " " : "",
 		 words[action->kind], action->claim.opens ? ":opens" : "",
-		 action->claim.observes ? ":observes" : "", action->set_aside ? ":aside" : "",
-		 action->more ? ":more" : "", action->abstains ? ":abstains" : "",
+		 action->claim.observes ? ":observes" : "", action->dead_letter ? ":aside" : "",
+		 action->more ? ":more" : "", action->unavailable ? ":abstains" : "",
 		 action->keeps ? ":keeps" : "",
 		 action->kind == DO_WOKEN ? causes[action->cause] : "");
 }
@@ -167,9 +167,10 @@ static inline void acquired(struct world *w)
 }
 
 /* A look at the other relays that has changed nothing. */
-static inline void looked(struct world *w, bool company)
+static inline void looked(struct world *w, bool has_peers)
 {
-	step(w, (struct engine_input){.event = ON_ACQUIRED, .has_bell = true, .company = company});
+	step(w,
+	     (struct engine_input){.event = ON_ACQUIRED, .has_bell = true, .has_peers = has_peers});
 }
 
 /* The timer; the look at the other relays that is due by then changes nothing. */
@@ -177,7 +178,7 @@ static inline void timer(struct world *w)
 {
 	tell(w, ON_TIMER);
 	if (w->engine.state == ENGINE_ACQUIRING)
-		looked(w, w->engine.waker.company);
+		looked(w, w->engine.waker.has_peers);
 }
 
 /* The rest is over. */
@@ -247,7 +248,7 @@ static inline void reach_resting(struct world *w)
 	claimed(w, 0);
 }
 
-static inline void reach_withdrawing(struct world *w)
+static inline void reach_rolling_back(struct world *w)
 {
 	reach_publishing(w);
 	tell(w, ON_STALLED);
@@ -255,8 +256,8 @@ static inline void reach_withdrawing(struct world *w)
 
 static inline void reach_holding(struct world *w)
 {
-	reach_withdrawing(w);
-	tell(w, ON_WITHDRAWN);
+	reach_rolling_back(w);
+	tell(w, ON_ROLLED_BACK);
 }
 
 /* Two events that the sink would not take, given up by the stall timer. */
@@ -266,10 +267,10 @@ static inline void reach_blocked(struct world *w)
 	claimed(w, 2);
 	tell(w, ON_BLOCKED);
 	tell(w, ON_STALLED);
-	tell(w, ON_WITHDRAWN);
+	tell(w, ON_ROLLED_BACK);
 }
 
-static inline void reach_recovering(struct world *w)
+static inline void reach_reconciling(struct world *w)
 {
 	reach_holding(w);
 	report_all(w, EVENT_DELIVERED);
@@ -302,7 +303,7 @@ static inline void rest_until(struct world *w, enum waker_state state)
 
 static inline void finish(struct world *w)
 {
-	w->batch.outstanding = 0;
+	w->batch.in_flight = 0;
 	batch_clear(&w->batch);
 }
 

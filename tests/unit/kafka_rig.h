@@ -31,7 +31,7 @@ struct rig {
 	struct event *events;
 	struct message *messages;
 	size_t count;
-	size_t outstanding, delivered, rejected, returned, refused;
+	size_t in_flight, delivered, rejected, returned, refused;
 	unsigned broken, ready, unreachable;
 	bool down; /* between broken() and ready() */
 	bool in_call;
@@ -51,7 +51,7 @@ static void check(struct rig *rig)
 
 static void rebuild_if_idle(struct rig *rig)
 {
-	if (!rig->down || rig->outstanding > 0 || rig->ready > rig->broken)
+	if (!rig->down || rig->in_flight > 0 || rig->ready > rig->broken)
 		return;
 	rig->in_call = true;
 	rig->sink->ops->rebuild(rig->sink);
@@ -83,7 +83,7 @@ static void pump(struct rig *rig)
 			continue;
 		}
 		event->state = EVENT_SENT;
-		rig->outstanding++;
+		rig->in_flight++;
 	}
 }
 
@@ -91,7 +91,7 @@ static void reported(struct rig *rig, struct event *event, enum event_state stat
 {
 	assert_int_equal(event->state, EVENT_SENT);
 	event->state = state;
-	rig->outstanding--;
+	rig->in_flight--;
 	rebuild_if_idle(rig);
 	check(rig);
 }
@@ -164,7 +164,7 @@ static inline void too_long(void *arg)
 	struct rig *rig = arg;
 
 	fail_msg("waited too long: %zu of %zu delivered, %zu outstanding, broken %u (%s), ready %u",
-		 rig->delivered, rig->count, rig->outstanding, rig->broken, rig->why, rig->ready);
+		 rig->delivered, rig->count, rig->in_flight, rig->broken, rig->why, rig->ready);
 }
 
 static inline void run_until(struct rig *rig, bool (*until)(const struct rig *rig))

@@ -66,7 +66,7 @@ static void test_all_delivered(void **state)
 	assert_int_equal(batch.bytes, 300);
 	assert_int_equal(batch.sent, 3);
 	assert_int_equal(batch.delivered, 3);
-	assert_int_equal(batch.outstanding, 0);
+	assert_int_equal(batch.in_flight, 0);
 	batch_clear(&batch);
 	assert_int_equal(chunks_alive, 0);
 	assert_null(batch.first);
@@ -113,14 +113,14 @@ static void test_reject_before_and_after_sending(void **state)
 	assert_null(second->why);
 	assert_int_equal(second->reason, REJECT_BROKER);
 	assert_int_equal(batch.sent, 1);
-	assert_int_equal(batch.outstanding, 0);
+	assert_int_equal(batch.in_flight, 0);
 	assert_int_equal(batch.rejected, 2);
 	assert_null(batch_next(&batch));
 	batch_clear(&batch);
 	assert_int_equal(chunks_alive, 0);
 }
 
-/* A detached batch: what was sent is still reported, the rest is forgotten. */
+/* A orphaned batch: what was sent is still reported, the rest is forgotten. */
 static void test_skip_unsent(void **state)
 {
 	struct batch batch = {0};
@@ -134,7 +134,7 @@ static void test_skip_unsent(void **state)
 	batch_sent(&batch, event);
 	batch_skip_unsent(&batch);
 	assert_null(batch_next(&batch));
-	assert_int_equal(batch.outstanding, 1);
+	assert_int_equal(batch.in_flight, 1);
 	batch_returned(&batch, event);
 	assert_int_equal(event->state, EVENT_RETURNED);
 	assert_int_equal(batch.returned, 1);
@@ -218,7 +218,7 @@ static void reject_for_no_reason(struct batch *batch)
 	batch_reject(batch, &batch->first->events[1], REJECT_NONE, NULL);
 }
 
-static void clear_while_outstanding(struct batch *batch)
+static void clear_while_in_flight(struct batch *batch)
 {
 	batch_clear(batch);
 }
@@ -266,7 +266,7 @@ static void test_illegal_moves(void **state)
 	assert_true(aborts(reject_delivered));
 	assert_true(aborts(reject_skipped));
 	assert_true(aborts(reject_for_no_reason));
-	assert_true(aborts(clear_while_outstanding));
+	assert_true(aborts(clear_while_in_flight));
 	assert_true(aborts(add_twice));
 }
 
@@ -346,7 +346,7 @@ static void compare(const struct batch *batch, const struct model *model)
 	assert_int_equal(batch->events, model->count);
 	assert_int_equal(batch->bytes, 100 * model->count);
 	assert_int_equal(batch->sent, count_sent(model));
-	assert_int_equal(batch->outstanding, count_state(model, EVENT_SENT));
+	assert_int_equal(batch->in_flight, count_state(model, EVENT_SENT));
 	assert_int_equal(batch->delivered, count_state(model, EVENT_DELIVERED));
 	assert_int_equal(batch->rejected, count_state(model, EVENT_REJECTED));
 	assert_int_equal(batch->returned, count_state(model, EVENT_RETURNED));
@@ -401,7 +401,7 @@ static void walk_report(struct batch *batch, struct model *model, uint64_t *seed
 
 static void walk_clear(struct batch *batch, struct model *model, uint64_t *seed)
 {
-	while (batch->outstanding > 0)
+	while (batch->in_flight > 0)
 		walk_report(batch, model, seed);
 	compare(batch, model);
 	batch_clear(batch);

@@ -11,9 +11,9 @@ static void (*const reach[ENGINE_STATE_COUNT])(struct world *w) = {
     [ENGINE_PUBLISHING] = reach_publishing,
     [ENGINE_SETTLING] = reach_settling,
     [ENGINE_RESTING] = reach_resting,
-    [ENGINE_WITHDRAWING] = reach_withdrawing,
+    [ENGINE_ROLLING_BACK] = reach_rolling_back,
     [ENGINE_HOLDING] = reach_holding,
-    [ENGINE_RECOVERING] = reach_recovering,
+    [ENGINE_RECONCILING] = reach_reconciling,
     [ENGINE_CLOSING] = reach_closing,
     [ENGINE_STOPPED] = reach_stopped,
 };
@@ -55,9 +55,9 @@ static void test_stop_in_each_state(void **state)
 	    {ENGINE_PUBLISHING, ENGINE_PUBLISHING, ""},
 	    {ENGINE_SETTLING, ENGINE_SETTLING, ""},
 	    {ENGINE_RESTING, ENGINE_CLOSING, "clear close"},
-	    {ENGINE_WITHDRAWING, ENGINE_WITHDRAWING, ""},
+	    {ENGINE_ROLLING_BACK, ENGINE_ROLLING_BACK, ""},
 	    {ENGINE_HOLDING, ENGINE_HOLDING, "timer"},
-	    {ENGINE_RECOVERING, ENGINE_RECOVERING, ""},
+	    {ENGINE_RECONCILING, ENGINE_RECONCILING, ""},
 	    {ENGINE_CLOSING, ENGINE_CLOSING, ""},
 	    {ENGINE_STOPPED, ENGINE_STOPPED, ""},
 	};
@@ -86,9 +86,9 @@ static void test_loss_in_each_state(void **state)
 	    {ENGINE_PUBLISHING, ENGINE_OFFLINE, "skip timer"},
 	    {ENGINE_SETTLING, ENGINE_OFFLINE, "skip timer"},
 	    {ENGINE_RESTING, ENGINE_OFFLINE, "skip timer"},
-	    {ENGINE_WITHDRAWING, ENGINE_OFFLINE, "skip timer"},
+	    {ENGINE_ROLLING_BACK, ENGINE_OFFLINE, "skip timer"},
 	    {ENGINE_HOLDING, ENGINE_OFFLINE, "skip timer"},
-	    {ENGINE_RECOVERING, ENGINE_OFFLINE, "skip timer"},
+	    {ENGINE_RECONCILING, ENGINE_OFFLINE, "skip timer"},
 	    {ENGINE_CLOSING, ENGINE_STOPPED, "stopped"},
 	};
 
@@ -102,13 +102,13 @@ static void test_a_broken_sink_in_each_state(void **state)
 	    {ENGINE_OFFLINE, ENGINE_OFFLINE, ""},
 	    {ENGINE_ACQUIRING, ENGINE_ACQUIRING, ""},
 	    {ENGINE_STANDBY, ENGINE_STANDBY, ""},
-	    {ENGINE_CLAIMING, ENGINE_WITHDRAWING, "skip withdraw"},
-	    {ENGINE_PUBLISHING, ENGINE_WITHDRAWING, "skip withdraw"},
+	    {ENGINE_CLAIMING, ENGINE_ROLLING_BACK, "skip withdraw"},
+	    {ENGINE_PUBLISHING, ENGINE_ROLLING_BACK, "skip withdraw"},
 	    {ENGINE_SETTLING, ENGINE_SETTLING, ""},
 	    {ENGINE_RESTING, ENGINE_HOLDING, "clear rebuild timer"},
-	    {ENGINE_WITHDRAWING, ENGINE_WITHDRAWING, ""},
+	    {ENGINE_ROLLING_BACK, ENGINE_ROLLING_BACK, ""},
 	    {ENGINE_HOLDING, ENGINE_HOLDING, "timer"},
-	    {ENGINE_RECOVERING, ENGINE_RECOVERING, ""},
+	    {ENGINE_RECONCILING, ENGINE_RECONCILING, ""},
 	    {ENGINE_CLOSING, ENGINE_CLOSING, ""},
 	    {ENGINE_STOPPED, ENGINE_STOPPED, ""},
 	};
@@ -123,7 +123,7 @@ static void test_a_stall_in_each_state(void **state)
 	for (int from = 0; from < ENGINE_STATE_COUNT; from++) {
 		bool open = from == ENGINE_PUBLISHING;
 		struct row row = {(enum engine_state)from,
-				  open ? ENGINE_WITHDRAWING : (enum engine_state)from,
+				  open ? ENGINE_ROLLING_BACK : (enum engine_state)from,
 				  open ? "skip withdraw" : ""};
 		check_rows(ON_STALLED, &row, 1);
 	}
@@ -139,9 +139,9 @@ static void test_the_timer_in_each_state(void **state)
 	    {ENGINE_PUBLISHING, ENGINE_PUBLISHING, ""},
 	    {ENGINE_SETTLING, ENGINE_SETTLING, ""},
 	    {ENGINE_RESTING, ENGINE_ACQUIRING, "acquire"}, /* the rest is not over */
-	    {ENGINE_WITHDRAWING, ENGINE_WITHDRAWING, ""},
+	    {ENGINE_ROLLING_BACK, ENGINE_ROLLING_BACK, ""},
 	    {ENGINE_HOLDING, ENGINE_HOLDING, "timer"},
-	    {ENGINE_RECOVERING, ENGINE_RECOVERING, ""},
+	    {ENGINE_RECONCILING, ENGINE_RECONCILING, ""},
 	    {ENGINE_CLOSING, ENGINE_CLOSING, ""},
 	    {ENGINE_STOPPED, ENGINE_STOPPED, ""},
 	};
@@ -158,7 +158,7 @@ static void test_a_stir_in_each_state(void **state)
 		struct row row = {(enum engine_state)from,
 				  free ? ENGINE_ACQUIRING : (enum engine_state)from,
 				  free ? "acquire" : ""};
-		check_rows(ON_STIRRED, &row, 1);
+		check_rows(ON_MEMBERSHIP_CHANGED, &row, 1);
 	}
 }
 
@@ -174,8 +174,8 @@ static void test_nothing_follows_the_end(void **state)
 
 /* ---- ids that begin again ---- */
 
-/* A claim above the floor took the later of them. It is given back, and the next begins at the
- * lowest id. */
+/* A claim above the low watermark took the later of them. It is given back, and the next begins at
+ * the lowest id. */
 static void test_what_was_claimed_too_high_is_given_back(void **state)
 {
 	struct world w;
@@ -184,16 +184,16 @@ static void test_what_was_claimed_too_high_is_given_back(void **state)
 	reach_claiming(&w);
 	observed(&w, 50);
 	claimed(&w, 0);
-	assert_int_equal(w.engine.horizon.floor, 50);
+	assert_int_equal(w.engine.horizon.low_watermark, 50);
 	rested(&w);
-	assert_int_equal(find(&w, DO_CLAIM)->claim.floor, 50);
+	assert_int_equal(find(&w, DO_CLAIM)->claim.low_watermark, 50);
 	w.set_back = w.too_high = true;
 	claimed(&w, 2);
-	assert_is(&w, ENGINE_WITHDRAWING, "skip withdraw");
+	assert_is(&w, ENGINE_ROLLING_BACK, "skip withdraw");
 	w.set_back = w.too_high = false;
-	tell(&w, ON_WITHDRAWN);
+	tell(&w, ON_ROLLED_BACK);
 	assert_is(&w, ENGINE_CLAIMING, "clear claim:opens:observes");
-	assert_int_equal(find(&w, DO_CLAIM)->claim.floor, 0);
+	assert_int_equal(find(&w, DO_CLAIM)->claim.low_watermark, 0);
 	finish(&w);
 }
 
@@ -224,7 +224,7 @@ static void test_what_was_read_before_the_ids_began_again_is_void(void **state)
 	observed(&w, 50);
 	w.set_back = w.too_high = true;
 	claimed(&w, 4);
-	assert_is(&w, ENGINE_WITHDRAWING, "skip");
+	assert_is(&w, ENGINE_ROLLING_BACK, "skip");
 	assert_int_equal(w.engine.horizon.stage, HORIZON_NONE);
 	finish(&w);
 }

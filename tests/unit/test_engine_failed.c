@@ -37,8 +37,8 @@ static void test_what_was_sent_before_a_refusal_is_settled(void **state)
 	failed(&w, true, false);
 	assert_is(&w, ENGINE_HOLDING, "bell-off skip housekeep timer");
 	report_all(&w, EVENT_DELIVERED);
-	assert_is(&w, ENGINE_RECOVERING, "recover");
-	settled(&w, ON_RECOVERED);
+	assert_is(&w, ENGINE_RECONCILING, "recover");
+	settled(&w, ON_RECONCILED);
 	assert_is(&w, ENGINE_CLAIMING, "clear claim:opens:observes");
 	finish(&w);
 }
@@ -49,7 +49,7 @@ static void test_a_refused_commit_is_made_up_for(void **state)
 	(void)state;
 	reach_settling(&w);
 	failed(&w, false, false);
-	assert_is(&w, ENGINE_RECOVERING, "bell-off skip recover");
+	assert_is(&w, ENGINE_RECONCILING, "bell-off skip recover");
 	finish(&w);
 }
 
@@ -103,37 +103,37 @@ static void test_where_rejected_events_are_dead_lettered_others_go_on(void **sta
 	struct world w;
 	(void)state;
 	reach_claiming(&w);
-	w.engine.options.set_aside = true;
+	w.engine.options.dead_letter = true;
 	step(&w, (struct engine_input){.event = ON_FAILED, .held = true});
 	assert_int_equal(w.engine.state, ENGINE_CLAIMING);
 	finish(&w);
 }
 
-/* What is released is older than the floor. */
+/* What is released is older than the low watermark. */
 static void test_what_is_released_is_claimed_from_the_start(void **state)
 {
 	struct world w;
 	(void)state;
 	reach_resting(&w);
-	w.engine.horizon.floor = 50;
+	w.engine.horizon.low_watermark = 50;
 	step(&w, (struct engine_input){.event = ON_RELEASED, .releases = true});
 	assert_int_equal(w.engine.state, ENGINE_CLAIMING);
-	assert_int_equal(find(&w, DO_CLAIM)->claim.floor, 0);
+	assert_int_equal(find(&w, DO_CLAIM)->claim.low_watermark, 0);
 	finish(&w);
 }
 
 /* It may be locked by then: what follows it must not be taken by a claim above it. */
-static void test_a_released_event_that_is_locked_lowers_the_floor(void **state)
+static void test_a_released_event_that_is_locked_lowers_the_low_watermark(void **state)
 {
 	struct world w;
 	(void)state;
 	reach_resting(&w);
-	w.engine.horizon.floor = 50;
+	w.engine.horizon.low_watermark = 50;
 	step(&w, (struct engine_input){.event = ON_RELEASED, .releases = true});
 	observed(&w, 100);
 	step(&w, (struct engine_input){.event = ON_CLAIMED, .upto = 6});
 	rested(&w);
-	assert_int_equal(find(&w, DO_CLAIM)->claim.floor, 6);
+	assert_int_equal(find(&w, DO_CLAIM)->claim.low_watermark, 6);
 	finish(&w);
 }
 
@@ -148,7 +148,7 @@ static void test_what_is_released_during_a_look_is_claimed_after_it(void **state
 	step(&w, (struct engine_input){.event = ON_RELEASED, .releases = true});
 	step(&w, (struct engine_input){.event = ON_CLAIMED, .upto = INT64_MAX, .releases = true});
 	assert_int_equal(w.engine.state, ENGINE_CLAIMING);
-	assert_int_equal(find(&w, DO_CLAIM)->claim.floor, 0);
+	assert_int_equal(find(&w, DO_CLAIM)->claim.low_watermark, 0);
 	finish(&w);
 }
 
@@ -158,7 +158,7 @@ static void test_what_is_released_while_it_looks_at_others_ends_the_rest(void **
 	(void)state;
 	reach_resting(&w);
 	rest_until(&w, WAKER_ASLEEP);
-	tell(&w, ON_STIRRED);
+	tell(&w, ON_MEMBERSHIP_CHANGED);
 	assert_int_equal(w.engine.state, ENGINE_ACQUIRING);
 	step(&w, (struct engine_input){.event = ON_RELEASED, .releases = true});
 	step(&w, (struct engine_input){.event = ON_ACQUIRED, .has_bell = true, .releases = true});
@@ -176,7 +176,7 @@ int main(void)
 	    cmocka_unit_test(test_a_held_event_halts),
 	    cmocka_unit_test(test_where_rejected_events_are_dead_lettered_others_go_on),
 	    cmocka_unit_test(test_what_is_released_is_claimed_from_the_start),
-	    cmocka_unit_test(test_a_released_event_that_is_locked_lowers_the_floor),
+	    cmocka_unit_test(test_a_released_event_that_is_locked_lowers_the_low_watermark),
 	    cmocka_unit_test(test_what_is_released_during_a_look_is_claimed_after_it),
 	    cmocka_unit_test(test_what_is_released_while_it_looks_at_others_ends_the_rest),
 	};

@@ -1,20 +1,20 @@
 /*
- * test_engine_fleet.c - the engine among other relays: looks, shards gained and lost, the shared
+ * test_engine_group.c - the engine among other relays: looks, shards gained and lost, the shared
  * bell
  */
 #include "engine_world.h"
 
-static void in_company(struct world *w, bool gained)
+static void in_has_peers(struct world *w, bool gained)
 {
 	step(w, (struct engine_input){
-		    .event = ON_ACQUIRED, .has_bell = true, .company = true, .gained = gained});
+		    .event = ON_ACQUIRED, .has_bell = true, .has_peers = true, .gained = gained});
 }
 
 /* Asleep, with the bell armed, beside another relay. */
 static void reach_sleep(struct world *w)
 {
 	reach_acquiring(w);
-	in_company(w, true);
+	in_has_peers(w, true);
 	observed(w, 0);
 	claimed(w, 0);
 	rest_until(w, WAKER_ASLEEP);
@@ -31,7 +31,7 @@ static void test_a_look_in_a_rest_does_not_end_it(void **state)
 	w.now_us += 250 * MS;
 	tell(&w, ON_TIMER);
 	assert_is(&w, ENGINE_ACQUIRING, "acquire");
-	in_company(&w, false);
+	in_has_peers(&w, false);
 	assert_is(&w, ENGINE_RESTING, "timer");
 	assert_int_equal(find(&w, DO_TIMER)->after_us, 250 * MS);
 	finish(&w);
@@ -43,7 +43,7 @@ static void test_a_busy_relay_looks_between_two_batches(void **state)
 
 	(void)state;
 	reach_acquiring(&w);
-	in_company(&w, true);
+	in_has_peers(&w, true);
 	claimed(&w, 4);
 	claimed(&w, 4);
 	send_all(&w);
@@ -52,7 +52,7 @@ static void test_a_busy_relay_looks_between_two_batches(void **state)
 	assert_is(&w, ENGINE_SETTLING, "settle:more");
 	settled(&w, ON_SETTLED);
 	assert_is(&w, ENGINE_ACQUIRING, "clear acquire");
-	in_company(&w, false);
+	in_has_peers(&w, false);
 	assert_is(&w, ENGINE_CLAIMING, "clear claim:opens:observes");
 	finish(&w);
 }
@@ -63,13 +63,13 @@ static void test_nothing_is_handed_over_that_is_not_settled(void **state)
 
 	(void)state;
 	reach_holding(&w);
-	tell(&w, ON_STIRRED);
+	tell(&w, ON_MEMBERSHIP_CHANGED);
 	assert_is(&w, ENGINE_HOLDING, "");
 	tell(&w, ON_TIMER);
 	assert_is(&w, ENGINE_HOLDING, "timer");
 	report_all(&w, EVENT_DELIVERED);
-	assert_is(&w, ENGINE_RECOVERING, "recover");
-	settled(&w, ON_RECOVERED);
+	assert_is(&w, ENGINE_RECONCILING, "recover");
+	settled(&w, ON_RECONCILED);
 	assert_is(&w, ENGINE_ACQUIRING, "clear acquire");
 	finish(&w);
 }
@@ -80,10 +80,10 @@ static void test_a_stir_during_a_look_is_followed_by_another(void **state)
 
 	(void)state;
 	reach_acquiring(&w);
-	tell(&w, ON_STIRRED);
+	tell(&w, ON_MEMBERSHIP_CHANGED);
 	acquired(&w);
 	assert_is(&w, ENGINE_ACQUIRING, "bell-off clear acquire");
-	tell(&w, ON_STIRRED);
+	tell(&w, ON_MEMBERSHIP_CHANGED);
 	w.now_us += MS;
 	tell(&w, ON_BUSY);
 	assert_is(&w, ENGINE_STANDBY, "timer");
@@ -97,9 +97,9 @@ static void test_a_stop_in_a_look_is_not_forgotten(void **state)
 
 	(void)state;
 	reach_sleep(&w);
-	tell(&w, ON_STIRRED);
+	tell(&w, ON_MEMBERSHIP_CHANGED);
 	tell(&w, ON_STOP);
-	in_company(&w, false);
+	in_has_peers(&w, false);
 	assert_is(&w, ENGINE_CLOSING, "clear bell-off close");
 	finish(&w);
 }
@@ -113,7 +113,7 @@ static void lose_the_sink(struct world *w)
 	w->now_us += 5 * SECOND;
 }
 
-static void test_without_the_sink_it_abstains_after_a_while(void **state)
+static void test_without_the_sink_it_unavailable_after_a_while(void **state)
 {
 	struct world w;
 
@@ -151,38 +151,39 @@ static void test_with_the_sink_it_is_back_at_once(void **state)
 }
 
 /* A look in which another relay has the sink, or none. */
-static void relief_seen(struct world *w, bool relief)
+static void healthy_peer_seen(struct world *w, bool healthy_peer)
 {
-	step(w, (struct engine_input){.event = ON_ACQUIRED, .company = true, .relief = relief});
+	step(w, (struct engine_input){
+		    .event = ON_ACQUIRED, .has_peers = true, .healthy_peer = healthy_peer});
 }
 
-static void reach_relief(struct world *w, bool relief)
+static void reach_healthy_peer(struct world *w, bool healthy_peer)
 {
 	reach_holding(w);
 	lose_the_sink(w);
 	tell(w, ON_TIMER);
 	assert_is(w, ENGINE_ACQUIRING, "acquire:abstains:keeps");
-	relief_seen(w, relief);
+	healthy_peer_seen(w, healthy_peer);
 	assert_is(w, ENGINE_HOLDING, "housekeep timer");
 	w->now_us += 30 * SECOND;
 	tell(w, ON_TIMER);
-	relief_seen(w, relief);
+	healthy_peer_seen(w, healthy_peer);
 }
 
 /* At the end of an outage for all another one has the sink again a moment before. */
-static void test_relief_must_last(void **state)
+static void test_healthy_peer_must_last(void **state)
 {
 	struct world w;
 
 	(void)state;
-	reach_relief(&w, false);
+	reach_healthy_peer(&w, false);
 	w.now_us += 250 * MS;
 	tell(&w, ON_TIMER);
-	relief_seen(&w, true);
+	healthy_peer_seen(&w, true);
 	assert_is(&w, ENGINE_HOLDING, "timer");
 	w.now_us += 15 * SECOND;
 	tell(&w, ON_TIMER);
-	relief_seen(&w, true);
+	healthy_peer_seen(&w, true);
 	assert_is(&w, ENGINE_HOLDING, "give-up timer");
 	finish(&w);
 }
@@ -193,10 +194,10 @@ static void test_what_the_sink_holds_is_left_to_it(void **state)
 	struct world w;
 
 	(void)state;
-	reach_relief(&w, false);
+	reach_healthy_peer(&w, false);
 	assert_is(&w, ENGINE_HOLDING, "timer");
 	report_all(&w, EVENT_DELIVERED);
-	assert_is(&w, ENGINE_RECOVERING, "recover");
+	assert_is(&w, ENGINE_RECONCILING, "recover");
 	finish(&w);
 }
 
@@ -205,11 +206,11 @@ static void test_what_the_sink_holds_is_taken_back_for_others(void **state)
 	struct world w;
 
 	(void)state;
-	reach_relief(&w, true);
+	reach_healthy_peer(&w, true);
 	assert_is(&w, ENGINE_HOLDING, "give-up timer");
 	w.now_us += 250 * MS;
 	tell(&w, ON_TIMER);
-	relief_seen(&w, true);
+	healthy_peer_seen(&w, true);
 	assert_is(&w, ENGINE_HOLDING, "timer");
 	w.now_us += 250 * MS;
 	report_all(&w, EVENT_RETURNED);
@@ -231,8 +232,8 @@ static void test_what_others_have_is_taken_back_at_once(void **state)
 	tell(&w, ON_TIMER);
 	step(&w, (struct engine_input){.event = ON_BUSY});
 	assert_is(&w, ENGINE_STANDBY, "timer");
-	tell(&w, ON_STIRRED);
-	step(&w, (struct engine_input){.event = ON_BUSY, .relief = true});
+	tell(&w, ON_MEMBERSHIP_CHANGED);
+	step(&w, (struct engine_input){.event = ON_BUSY, .healthy_peer = true});
 	assert_is(&w, ENGINE_STANDBY, "give-up timer");
 	finish(&w);
 }
@@ -246,7 +247,7 @@ static void test_a_stop_does_not_wait_for_a_sink_that_is_gone(void **state)
 	lose_the_sink(&w);
 	tell(&w, ON_STOP);
 	assert_is(&w, ENGINE_ACQUIRING, "acquire:abstains:keeps");
-	relief_seen(&w, true);
+	healthy_peer_seen(&w, true);
 	assert_is(&w, ENGINE_HOLDING, "give-up housekeep timer");
 	report_all(&w, EVENT_RETURNED);
 	assert_is(&w, ENGINE_CLOSING, "clear close");
@@ -283,7 +284,7 @@ static void test_who_comes_and_goes_is_relied_on_later(void **state)
 	finish(&w);
 }
 
-static void test_it_abstains_until_the_sink_has_answered(void **state)
+static void test_it_unavailable_until_the_sink_has_answered(void **state)
 {
 	struct world w = {.now_us = SECOND};
 
@@ -300,7 +301,7 @@ static void test_it_abstains_until_the_sink_has_answered(void **state)
 	finish(&w);
 }
 
-/* Otherwise it would abstain for ever. */
+/* Otherwise it would abstain indefinitely. */
 static void test_a_broken_sink_is_rebuilt_without_shards(void **state)
 {
 	struct world w;
@@ -326,11 +327,11 @@ static void test_with_new_shards_all_begins_anew(void **state)
 
 	(void)state;
 	reach_sleep(&w);
-	w.engine.horizon.floor = 70;
-	tell(&w, ON_STIRRED);
-	in_company(&w, true);
+	w.engine.horizon.low_watermark = 70;
+	tell(&w, ON_MEMBERSHIP_CHANGED);
+	in_has_peers(&w, true);
 	assert_is(&w, ENGINE_CLAIMING, "bell-off clear housekeep claim:opens:observes");
-	assert_int_equal(find(&w, DO_CLAIM)->claim.floor, 0);
+	assert_int_equal(find(&w, DO_CLAIM)->claim.low_watermark, 0);
 	finish(&w);
 }
 
@@ -340,7 +341,7 @@ static void test_without_shards_it_stands_by(void **state)
 
 	(void)state;
 	reach_sleep(&w);
-	tell(&w, ON_STIRRED);
+	tell(&w, ON_MEMBERSHIP_CHANGED);
 	tell(&w, ON_BUSY);
 	assert_is(&w, ENGINE_STANDBY, "bell-off timer");
 	assert_int_equal(find(&w, DO_TIMER)->after_us, 250 * MS);
@@ -359,7 +360,7 @@ static void test_a_rest_that_was_cut_short_is_over(void **state)
 	w.now_us += 250 * MS;
 	tell(&w, ON_READY);
 	assert_is(&w, ENGINE_ACQUIRING, "clear acquire");
-	in_company(&w, false);
+	in_has_peers(&w, false);
 	assert_is(&w, ENGINE_CLAIMING, "clear claim:opens");
 	finish(&w);
 }
@@ -400,7 +401,7 @@ static void test_a_ring_for_nobody_is_answered_now_and_then(void **state)
 
 	(void)state;
 	reach_acquiring(&w);
-	in_company(&w, true);
+	in_has_peers(&w, true);
 	tell(&w, ON_RUNG);
 	assert_is(&w, ENGINE_CLAIMING, "bell-off");
 	tell(&w, ON_RUNG);
@@ -417,7 +418,7 @@ static void test_who_comes_or_goes_is_a_reason_to_begin_anew(void **state)
 
 	(void)state;
 	reach_sleep(&w);
-	tell(&w, ON_STIRRED);
+	tell(&w, ON_MEMBERSHIP_CHANGED);
 	looked(&w, false);
 	assert_is(&w, ENGINE_CLAIMING, "bell-off clear housekeep claim:opens:observes");
 	assert_false(w.engine.waker.armed);
@@ -432,13 +433,13 @@ int main(void)
 	    cmocka_unit_test(test_nothing_is_handed_over_that_is_not_settled),
 	    cmocka_unit_test(test_a_stir_during_a_look_is_followed_by_another),
 	    cmocka_unit_test(test_a_stop_in_a_look_is_not_forgotten),
-	    cmocka_unit_test(test_without_the_sink_it_abstains_after_a_while),
+	    cmocka_unit_test(test_without_the_sink_it_unavailable_after_a_while),
 	    cmocka_unit_test(test_with_the_sink_it_is_back_at_once),
 	    cmocka_unit_test(test_what_others_have_is_taken_back_at_once),
 	    cmocka_unit_test(test_a_stop_does_not_wait_for_a_sink_that_is_gone),
 	    cmocka_unit_test(test_who_comes_and_goes_is_relied_on_later),
-	    cmocka_unit_test(test_it_abstains_until_the_sink_has_answered),
-	    cmocka_unit_test(test_relief_must_last),
+	    cmocka_unit_test(test_it_unavailable_until_the_sink_has_answered),
+	    cmocka_unit_test(test_healthy_peer_must_last),
 	    cmocka_unit_test(test_what_the_sink_holds_is_left_to_it),
 	    cmocka_unit_test(test_what_the_sink_holds_is_taken_back_for_others),
 	    cmocka_unit_test(test_a_broken_sink_is_rebuilt_without_shards),

@@ -14,11 +14,11 @@ static void test_a_batch_is_filled_published_and_settled(void **state)
 	(void)state;
 	reach_claiming(&w);
 	assert_is(&w, ENGINE_CLAIMING, "bell-off clear housekeep claim:opens:observes");
-	assert_int_equal(find(&w, DO_CLAIM)->claim.floor, 0);
+	assert_int_equal(find(&w, DO_CLAIM)->claim.low_watermark, 0);
 	observed(&w, 100);
 	claimed(&w, 4);
 	assert_is(&w, ENGINE_CLAIMING, "claim produce");
-	assert_int_equal(find(&w, DO_CLAIM)->claim.floor, 4);
+	assert_int_equal(find(&w, DO_CLAIM)->claim.low_watermark, 4);
 	claimed(&w, 4);
 	assert_is(&w, ENGINE_PUBLISHING, "produce");
 	send_all(&w);
@@ -68,10 +68,10 @@ static void test_returned_events_are_claimed_again(void **state)
 	(void)state;
 	reach_publishing(&w);
 	report_all(&w, EVENT_RETURNED);
-	assert_is(&w, ENGINE_WITHDRAWING, "skip withdraw");
-	tell(&w, ON_WITHDRAWN);
+	assert_is(&w, ENGINE_ROLLING_BACK, "skip withdraw");
+	tell(&w, ON_ROLLED_BACK);
 	assert_is(&w, ENGINE_CLAIMING, "clear claim:opens:observes");
-	assert_int_equal(find(&w, DO_CLAIM)->claim.floor, 0);
+	assert_int_equal(find(&w, DO_CLAIM)->claim.low_watermark, 0);
 	finish(&w);
 }
 
@@ -85,8 +85,8 @@ static void test_a_stalled_batch_is_settled_by_identity(void **state)
 	tell(&w, ON_TIMER);
 	assert_is(&w, ENGINE_HOLDING, "timer");
 	report_all(&w, EVENT_DELIVERED);
-	assert_is(&w, ENGINE_RECOVERING, "recover");
-	settled(&w, ON_RECOVERED);
+	assert_is(&w, ENGINE_RECONCILING, "recover");
+	settled(&w, ON_RECONCILED);
 	assert_is(&w, ENGINE_CLAIMING, "clear claim:opens:observes");
 	finish(&w);
 }
@@ -99,11 +99,11 @@ static void test_a_claim_under_way_at_a_withdrawal_is_not_sent(void **state)
 	reach_claiming(&w);
 	claimed(&w, 4);
 	tell(&w, ON_BROKEN);
-	assert_is(&w, ENGINE_WITHDRAWING, "skip withdraw");
+	assert_is(&w, ENGINE_ROLLING_BACK, "skip withdraw");
 	claimed(&w, 4);
-	assert_is(&w, ENGINE_WITHDRAWING, "skip");
+	assert_is(&w, ENGINE_ROLLING_BACK, "skip");
 	assert_null(batch_next(&w.batch));
-	tell(&w, ON_WITHDRAWN);
+	tell(&w, ON_ROLLED_BACK);
 	assert_is(&w, ENGINE_HOLDING, "clear rebuild housekeep timer");
 	tell(&w, ON_READY);
 	assert_is(&w, ENGINE_CLAIMING, "clear claim:opens:observes");
@@ -119,7 +119,7 @@ static void test_what_was_published_is_settled_after_a_loss(void **state)
 	tell(&w, ON_LOST);
 	tell(&w, ON_TIMER);
 	acquired(&w);
-	assert_is(&w, ENGINE_RECOVERING, "bell-off recover");
+	assert_is(&w, ENGINE_RECONCILING, "bell-off recover");
 	finish(&w);
 }
 
@@ -132,8 +132,8 @@ static void test_a_reject_halts(void **state)
 	(void)state;
 	reach_publishing(&w);
 	report_all(&w, EVENT_REJECTED);
-	assert_is(&w, ENGINE_WITHDRAWING, "skip withdraw");
-	tell(&w, ON_WITHDRAWN);
+	assert_is(&w, ENGINE_ROLLING_BACK, "skip withdraw");
+	tell(&w, ON_ROLLED_BACK);
 	assert_is(&w, ENGINE_CLOSING, "clear close");
 	assert_true(w.engine.halting);
 	tell(&w, ON_CLOSED);
@@ -142,7 +142,7 @@ static void test_a_reject_halts(void **state)
 }
 
 /* As the Kafka sink has it: broken() first, then what each event met with. */
-static void test_a_reject_of_a_detached_batch_halts_too(void **state)
+static void test_a_reject_of_a_orphaned_batch_halts_too(void **state)
 {
 	struct world w;
 
@@ -150,8 +150,8 @@ static void test_a_reject_of_a_detached_batch_halts_too(void **state)
 	reach_publishing(&w);
 	tell(&w, ON_BROKEN);
 	report_all(&w, EVENT_REJECTED);
-	assert_is(&w, ENGINE_WITHDRAWING, "");
-	tell(&w, ON_WITHDRAWN);
+	assert_is(&w, ENGINE_ROLLING_BACK, "");
+	tell(&w, ON_ROLLED_BACK);
 	assert_is(&w, ENGINE_CLOSING, "clear close");
 	assert_true(w.engine.halting);
 	finish(&w);
@@ -173,19 +173,19 @@ static void test_a_reject_after_a_loss_halts_once_the_shard_is_ours(void **state
 	finish(&w);
 }
 
-static void test_a_reject_is_set_aside_with_the_rest_settled(void **state)
+static void test_a_reject_is_dead_letter_with_the_rest_settled(void **state)
 {
 	struct world w;
 
 	(void)state;
 	reach_publishing(&w);
-	w.engine.options.set_aside = true;
+	w.engine.options.dead_letter = true;
 	batch_delivered(&w.batch, &w.batch.first->events[0]);
 	report_all(&w, EVENT_REJECTED);
-	assert_is(&w, ENGINE_WITHDRAWING, "skip withdraw");
-	tell(&w, ON_WITHDRAWN);
-	assert_is(&w, ENGINE_RECOVERING, "recover:aside");
-	settled(&w, ON_RECOVERED);
+	assert_is(&w, ENGINE_ROLLING_BACK, "skip withdraw");
+	tell(&w, ON_ROLLED_BACK);
+	assert_is(&w, ENGINE_RECONCILING, "recover:aside");
+	settled(&w, ON_RECONCILED);
 	assert_is(&w, ENGINE_CLAIMING, "clear claim:opens:observes");
 	assert_false(w.engine.halting);
 	finish(&w);
@@ -215,8 +215,8 @@ static void test_a_stop_sends_nothing_new(void **state)
 	reach_claiming(&w);
 	tell(&w, ON_STOP);
 	claimed(&w, 2);
-	assert_is(&w, ENGINE_WITHDRAWING, "skip withdraw");
-	tell(&w, ON_WITHDRAWN);
+	assert_is(&w, ENGINE_ROLLING_BACK, "skip withdraw");
+	tell(&w, ON_ROLLED_BACK);
 	assert_is(&w, ENGINE_CLOSING, "clear close");
 	finish(&w);
 }
@@ -252,8 +252,8 @@ static void test_a_stop_waits_for_the_shard_while_something_is_owed(void **state
 	assert_is(&w, ENGINE_STANDBY, "");
 	tell(&w, ON_TIMER);
 	acquired(&w);
-	assert_is(&w, ENGINE_RECOVERING, "bell-off recover");
-	settled(&w, ON_RECOVERED);
+	assert_is(&w, ENGINE_RECONCILING, "bell-off recover");
+	settled(&w, ON_RECONCILED);
 	assert_is(&w, ENGINE_CLOSING, "clear close");
 	finish(&w);
 }
@@ -312,7 +312,7 @@ static void test_a_claim_cut_by_bytes_leaves_a_backlog(void **state)
 	w.now_us += 60 * (int64_t)SECOND;
 	timer(&w);
 	assert_true(w.engine.sweeping);
-	w.engine.horizon.floor = w.next_id + 100;
+	w.engine.horizon.low_watermark = w.next_id + 100;
 	w.cut = true;
 	claimed(&w, 1);
 	assert_true(w.engine.sweeping);
@@ -336,7 +336,7 @@ static void test_a_blocked_sink_is_tried_again_when_writable(void **state)
 	assert_is(&w, ENGINE_PUBLISHING, "produce");
 	tell(&w, ON_BLOCKED);
 	tell(&w, ON_STALLED);
-	tell(&w, ON_WITHDRAWN);
+	tell(&w, ON_ROLLED_BACK);
 	assert_is(&w, ENGINE_HOLDING, "clear housekeep timer");
 	tell(&w, ON_WRITABLE);
 	assert_is(&w, ENGINE_CLAIMING, "clear claim:opens:observes");
@@ -361,7 +361,7 @@ static void test_a_blocked_sink_is_probed_with_no_transaction_left_open(void **s
 	assert_is(&w, ENGINE_PUBLISHING, "produce");
 	tell(&w, ON_BLOCKED);
 	tell(&w, ON_PROGRESS);
-	assert_is(&w, ENGINE_WITHDRAWING, "skip withdraw");
+	assert_is(&w, ENGINE_ROLLING_BACK, "skip withdraw");
 	finish(&w);
 }
 
@@ -466,19 +466,19 @@ static void test_the_bell_rests_while_holding_and_at_the_end(void **state)
 
 /* ---- the sweep ---- */
 
-/* The floor stands at `floor` and a sweep is due. */
-static void reach_sweep(struct world *w, int64_t floor)
+/* The low watermark stands at `low watermark` and a sweep is due. */
+static void reach_sweep(struct world *w, int64_t low_watermark)
 {
 	reach_claiming(w);
-	observed(w, floor);
+	observed(w, low_watermark);
 	claimed(w, 0);
-	assert_int_equal(w->engine.horizon.floor, floor);
+	assert_int_equal(w->engine.horizon.low_watermark, low_watermark);
 	w->now_us += 10 * SECOND;
 	timer(w);
-	assert_int_equal(find(w, DO_CLAIM)->claim.floor, 0);
+	assert_int_equal(find(w, DO_CLAIM)->claim.low_watermark, 0);
 }
 
-static void test_a_sweep_ends_past_the_floor(void **state)
+static void test_a_sweep_ends_past_the_low_watermark(void **state)
 {
 	struct world w;
 
@@ -487,13 +487,13 @@ static void test_a_sweep_ends_past_the_floor(void **state)
 	w.next_id = 47;
 	claimed(&w, 4);
 	assert_is(&w, ENGINE_CLAIMING, "woken:sweep claim produce");
-	assert_int_equal(find(&w, DO_CLAIM)->claim.floor, 0);
+	assert_int_equal(find(&w, DO_CLAIM)->claim.low_watermark, 0);
 	w.next_id = 60;
 	claimed(&w, 4);
 	assert_is(&w, ENGINE_PUBLISHING, "produce");
 	send_all(&w);
 	report_all(&w, EVENT_DELIVERED);
-	assert_int_equal(find(&w, DO_CLAIM)->claim.floor, 50);
+	assert_int_equal(find(&w, DO_CLAIM)->claim.low_watermark, 50);
 	finish(&w);
 }
 
@@ -506,7 +506,7 @@ static void test_a_sweep_that_finds_a_backlog_ends_with_its_first_claim(void **s
 	w.next_id = 60;
 	claimed(&w, 4);
 	assert_is(&w, ENGINE_CLAIMING, "claim:observes produce");
-	assert_int_equal(find(&w, DO_CLAIM)->claim.floor, 50);
+	assert_int_equal(find(&w, DO_CLAIM)->claim.low_watermark, 50);
 	finish(&w);
 }
 
@@ -518,7 +518,7 @@ static void test_an_empty_sweep_ends_at_once(void **state)
 	reach_sweep(&w, 50);
 	claimed(&w, 0);
 	rested(&w);
-	assert_int_equal(find(&w, DO_CLAIM)->claim.floor, 50);
+	assert_int_equal(find(&w, DO_CLAIM)->claim.low_watermark, 50);
 	finish(&w);
 }
 
@@ -555,9 +555,9 @@ int main(void)
 	    cmocka_unit_test(test_a_claim_under_way_at_a_withdrawal_is_not_sent),
 	    cmocka_unit_test(test_what_was_published_is_settled_after_a_loss),
 	    cmocka_unit_test(test_a_reject_halts),
-	    cmocka_unit_test(test_a_reject_of_a_detached_batch_halts_too),
+	    cmocka_unit_test(test_a_reject_of_a_orphaned_batch_halts_too),
 	    cmocka_unit_test(test_a_reject_after_a_loss_halts_once_the_shard_is_ours),
-	    cmocka_unit_test(test_a_reject_is_set_aside_with_the_rest_settled),
+	    cmocka_unit_test(test_a_reject_is_dead_letter_with_the_rest_settled),
 	    cmocka_unit_test(test_a_stop_settles_what_is_in_flight),
 	    cmocka_unit_test(test_a_stop_sends_nothing_new),
 	    cmocka_unit_test(test_the_last_batch_is_not_committed_lazily),
@@ -573,7 +573,7 @@ int main(void)
 	    cmocka_unit_test(test_the_bell_is_armed_and_the_next_look_goes_with_it),
 	    cmocka_unit_test(test_the_poll_is_told_as_the_cause),
 	    cmocka_unit_test(test_the_bell_rests_while_holding_and_at_the_end),
-	    cmocka_unit_test(test_a_sweep_ends_past_the_floor),
+	    cmocka_unit_test(test_a_sweep_ends_past_the_low_watermark),
 	    cmocka_unit_test(test_a_sweep_that_finds_a_backlog_ends_with_its_first_claim),
 	    cmocka_unit_test(test_an_empty_sweep_ends_at_once),
 	    cmocka_unit_test(test_waits_grow_until_a_claim_succeeds),

@@ -4,10 +4,10 @@
  *
  * Writers of one key take turns (the key's lock); each takes the table's lock, draws an id, then
  * commits or aborts. The relay reads and claims as the source does: the ids drawn, then the
- * writers, then the rows, then what is left. A row that somebody else has locked is passed over,
+ * writers, then the rows, then what is left. A row that another session has locked is passed over,
  * and with it the later ones of its key. Checked in every state: no row that is visible lies
- * unclaimed at or under the floor, and no row is taken before an earlier one of its key. Planted
- * errors must be found.
+ * unclaimed at or under the low watermark, and no row is taken before an earlier one of its key.
+ * Planted errors must be found.
  *
  * The ids may begin again once, while the outbox is empty. Each claim and each reading also asks
  * whether they have; a claim that hears it gives its rows back, and the horizon is reset.
@@ -31,17 +31,18 @@ enum at { AT_REST, AT_DRAWN, AT_READ, AT_CLAIMED, AT_UNTOLD, AT_UNTOLD_DRAWN };
 
 enum plant {
 	PLANT_NONE,
-	PLANT_WRITERS_FIRST,	 /* the ids drawn are read after the writers */
-	PLANT_NOT_WAITING,	 /* the floor follows the claims while writers are awaited */
-	PLANT_NO_CLAIM,		 /* the floor moves once the writers are gone, without a claim */
-	PLANT_OLD_CLAIM,	 /* a reading is told before the claim that ran before it */
-	PLANT_ABOVE_LAST,	 /* a claim starts above the last id claimed */
-	PLANT_NO_RESET,		 /* nothing is forgotten at a rollback */
-	PLANT_CEILING_FORGOTTEN, /* the floor follows the claims past the ceiling */
-	PLANT_PASSED_OVER,	 /* a claim that found nothing to take has left nothing */
-	PLANT_PASSED_LOCKED,	 /* nor has one that took rows behind a locked one */
-	PLANT_KEY_NOT_HELD,	 /* the later rows of a locked one's key are taken */
-	PLANT_SET_BACK		 /* nothing is done about ids that begin again */
+	PLANT_WRITERS_FIRST, /* the ids drawn are read after the writers */
+	PLANT_NOT_WAITING,   /* the low watermark follows the claims while writers are awaited */
+	PLANT_NO_CLAIM,	  /* the low watermark moves once the writers are gone, without a claim */
+	PLANT_OLD_CLAIM,  /* a reading is told before the claim that ran before it */
+	PLANT_ABOVE_LAST, /* a claim starts above the last id claimed */
+	PLANT_NO_RESET,	  /* nothing is forgotten at a rollback */
+	PLANT_HIGH_WATERMARK_FORGOTTEN, /* the low watermark follows the claims past the high
+					   watermark */
+	PLANT_PASSED_OVER,		/* a claim that found nothing to take has left nothing */
+	PLANT_PASSED_LOCKED,		/* nor has one that took rows behind a locked one */
+	PLANT_KEY_NOT_HELD,		/* the later rows of a locked one's key are taken */
+	PLANT_SET_BACK			/* nothing is done about ids that begin again */
 };
 
 struct state {
@@ -53,17 +54,17 @@ struct state {
 	uint8_t read_drawn; /* the reading under way */
 	uint8_t read_writers;
 	uint8_t untold_count, untold_last, untold_upto; /* a claim's answer not yet told */
-	uint8_t withdrawing;				/* the rollback is queued behind a claim */
-	uint8_t locked, was_locked;			/* by somebody else: writer + 1, once */
-	uint8_t stage, floor, ceiling, last, awaited;	/* struct horizon */
-	uint8_t set_back, heard;			/* the ids; by the relay */
-	uint8_t too_high;				/* the claim under way may be */
+	uint8_t rolling_back;				/* the rollback is queued behind a claim */
+	uint8_t locked, was_locked;			/* by another session: writer + 1, once */
+	uint8_t stage, low_watermark, high_watermark, last, awaited; /* struct horizon */
+	uint8_t set_back, heard;				     /* the ids; by the relay */
+	uint8_t too_high; /* the claim under way may be */
 };
 
 struct model {
 	const char *keys;
 	unsigned writers, limit;
-	bool locks; /* somebody else may lock a row */
+	bool locks; /* another session may lock a row */
 	bool set_back;
 	enum plant plant;
 	bool drawn_known;
@@ -77,8 +78,8 @@ static void load(const struct state *s, struct horizon *horizon)
 {
 	horizon_reset(horizon);
 	horizon->stage = (enum horizon_stage)s->stage;
-	horizon->floor = s->floor;
-	horizon->ceiling = s->ceiling;
+	horizon->low_watermark = s->low_watermark;
+	horizon->high_watermark = s->high_watermark;
 	horizon->last = s->last;
 	set_of(&horizon->writers, s->awaited);
 }
@@ -86,8 +87,8 @@ static void load(const struct state *s, struct horizon *horizon)
 static void save(struct state *s, const struct horizon *horizon)
 {
 	s->stage = (uint8_t)horizon->stage;
-	s->floor = (uint8_t)horizon->floor;
-	s->ceiling = (uint8_t)horizon->ceiling;
+	s->low_watermark = (uint8_t)horizon->low_watermark;
+	s->high_watermark = (uint8_t)horizon->high_watermark;
 	s->last = (uint8_t)horizon->last;
 	s->awaited = mask_of(&horizon->writers);
 }
@@ -101,7 +102,7 @@ static void tell_observed(const struct model *m, struct state *s)
 	set_of(&now, s->read_writers);
 	horizon_observed(&horizon, m->drawn_known ? s->read_drawn : DRAWN_UNKNOWN, &now, 0);
 	if (m->plant == PLANT_NO_CLAIM && horizon.stage == HORIZON_OPEN)
-		horizon.floor = horizon.ceiling;
+		horizon.low_watermark = horizon.high_watermark;
 	save(s, &horizon);
 	s->read_drawn = s->read_writers = 0;
 }
@@ -114,11 +115,13 @@ static void tell_claimed(const struct model *m, struct state *s, unsigned count,
 	load(s, &horizon);
 	horizon_claimed(&horizon, count, last, upto);
 	if (m->plant == PLANT_NOT_WAITING && horizon.stage == HORIZON_WAITING && count > 0)
-		horizon.floor = last < horizon.ceiling ? last : horizon.ceiling;
-	if (m->plant == PLANT_CEILING_FORGOTTEN && horizon.stage == HORIZON_OPEN && count > 0)
-		horizon.floor = last;
+		horizon.low_watermark =
+		    last < horizon.high_watermark ? last : horizon.high_watermark;
+	if (m->plant == PLANT_HIGH_WATERMARK_FORGOTTEN && horizon.stage == HORIZON_OPEN &&
+	    count > 0)
+		horizon.low_watermark = last;
 	if (m->plant == PLANT_ABOVE_LAST)
-		horizon.floor = 0; /* this mistake alone */
+		horizon.low_watermark = 0; /* this mistake alone */
 	save(s, &horizon);
 }
 
@@ -144,7 +147,7 @@ static void check_nothing_lost(struct model *m, const struct state *s)
 	if (s->set_back != s->heard || s->too_high)
 		return;
 	for (unsigned w = 0; w < m->writers; w++)
-		if (is_visible(s, w) && s->id[w] <= s->floor)
+		if (is_visible(s, w) && s->id[w] <= s->low_watermark)
 			m->verdict = "loses a row";
 }
 
@@ -205,10 +208,11 @@ struct taken {
 	bool passed; /* over a row */
 };
 
-/* Takes what is visible above the floor in order of id. */
+/* Takes what is visible above the low watermark in order of id. */
 static struct taken take(struct model *m, struct state *s)
 {
-	unsigned above = m->plant == PLANT_ABOVE_LAST && s->last > s->floor ? s->last : s->floor;
+	unsigned above =
+	    m->plant == PLANT_ABOVE_LAST && s->last > s->low_watermark ? s->last : s->low_watermark;
 	struct taken taken = {0};
 
 	for (unsigned id = above + 1; id <= s->drawn && taken.count < m->limit; id++)
@@ -247,7 +251,7 @@ static void give_back(const struct model *m, struct state *s)
 {
 	if (s->too_high)
 		forget(m, s);
-	s->taken = s->too_high = s->withdrawing = 0;
+	s->taken = s->too_high = s->rolling_back = 0;
 }
 
 static void step_claim(struct model *m, const struct state *from)
@@ -257,7 +261,7 @@ static void step_claim(struct model *m, const struct state *from)
 	struct taken taken = take(m, &to);
 
 	to.at = AT_REST;
-	if (from->withdrawing || (to.too_high && from->at != AT_READ)) {
+	if (from->rolling_back || (to.too_high && from->at != AT_READ)) {
 		/* Its answer is not told: the rollback behind it gives the rows back. */
 		give_back(m, &to);
 	} else if (m->plant == PLANT_OLD_CLAIM || from->at == AT_READ) {
@@ -278,12 +282,12 @@ static void step_left(struct model *m, const struct state *from)
 	unsigned left = UINT8_MAX;
 
 	for (unsigned w = 0; w < m->writers; w++)
-		if (is_visible(from, w) && from->id[w] > from->floor && from->id[w] <= left)
+		if (is_visible(from, w) && from->id[w] > from->low_watermark && from->id[w] <= left)
 			left = from->id[w] - 1u;
 	if (m->plant == PLANT_PASSED_OVER || m->plant == PLANT_PASSED_LOCKED)
 		left = from->untold_upto; /* this mistake alone */
 	to.at = AT_REST;
-	if (from->withdrawing || from->too_high)
+	if (from->rolling_back || from->too_high)
 		give_back(m, &to);
 	else
 		tell_claimed(m, &to, from->untold_count, from->untold_last, left);
@@ -354,7 +358,7 @@ static void step_end(struct model *m, const struct state *from)
 {
 	struct state to = *from;
 
-	if (from->at == AT_REST && !from->withdrawing && from->taken) {
+	if (from->at == AT_REST && !from->rolling_back && from->taken) {
 		to.done |= from->taken;
 		to.taken = 0;
 		explored_add(&m->set, &to);
@@ -364,8 +368,8 @@ static void step_end(struct model *m, const struct state *from)
 		explored_add(&m->set, &to);
 	}
 	to = *from;
-	if (!from->withdrawing && from->at <= AT_CLAIMED) {
-		to.withdrawing = 1;
+	if (!from->rolling_back && from->at <= AT_CLAIMED) {
+		to.rolling_back = 1;
 		forget(m, &to);
 		explored_add(&m->set, &to);
 	}
@@ -456,7 +460,7 @@ static void test_planted_errors_are_found(void **state)
 	explore_all("reading told before an older claim", PLANT_OLD_CLAIM, true, "loses a row");
 	explore_all("claim above the last id", PLANT_ABOVE_LAST, true, "reorders");
 	explore_all("nothing forgotten at a rollback", PLANT_NO_RESET, true, "loses a row");
-	explore_all("floor past the ceiling", PLANT_CEILING_FORGOTTEN, true, "loses a row");
+	explore_all("floor past the ceiling", PLANT_HIGH_WATERMARK_FORGOTTEN, true, "loses a row");
 	explore_all("floor past a passed row, dry", PLANT_PASSED_OVER, true, "loses a row");
 	explore_all("key of a locked row not held", PLANT_KEY_NOT_HELD, true, "reorders");
 	explore_all("floor past a passed row", PLANT_PASSED_LOCKED, true, "loses a row");
@@ -477,10 +481,10 @@ static void test_a_reading_is_wanted_first_and_while_it_pays(void **state)
 	horizon_observed(&horizon, 100, &nobody, 0);
 	assert_false(horizon_wants(&horizon, 10 * 1000000));
 	horizon_claimed(&horizon, 100, 100, 100);
-	assert_int_equal(horizon.floor, 100);
+	assert_int_equal(horizon.low_watermark, 100);
 	assert_false(horizon_wants(&horizon, 10 * 1000000));
 	horizon_claimed(&horizon, 1, 101, 101);
-	assert_int_equal(horizon.floor, 100);
+	assert_int_equal(horizon.low_watermark, 100);
 	assert_false(horizon_wants(&horizon, 999 * 1000));
 	assert_true(horizon_wants(&horizon, 1000 * 1000));
 	horizon_claimed(&horizon, 5000, 5101, 5101);
@@ -488,7 +492,7 @@ static void test_a_reading_is_wanted_first_and_while_it_pays(void **state)
 	assert_true(horizon_wants(&horizon, 50 * 1000));
 }
 
-/* Its ceiling is 70. */
+/* Its high watermark is 70. */
 static struct horizon open_horizon(void)
 {
 	struct horizon horizon;
@@ -498,51 +502,51 @@ static struct horizon open_horizon(void)
 	return horizon;
 }
 
-static void test_an_empty_claim_moves_the_floor_to_the_ceiling(void **state)
+static void test_an_empty_claim_moves_the_low_watermark_to_the_high_watermark(void **state)
 {
 	struct horizon horizon = open_horizon();
 
 	(void)state;
-	assert_int_equal(horizon.floor, 0);
+	assert_int_equal(horizon.low_watermark, 0);
 	horizon_claimed(&horizon, 0, 0, INT64_MAX);
-	assert_int_equal(horizon.floor, 70);
+	assert_int_equal(horizon.low_watermark, 70);
 }
 
-static void test_the_floor_never_falls(void **state)
+static void test_the_low_watermark_never_falls(void **state)
 {
 	struct horizon horizon = open_horizon();
 
 	(void)state;
 	horizon_claimed(&horizon, 1, 60, 60);
-	assert_int_equal(horizon.floor, 60);
+	assert_int_equal(horizon.low_watermark, 60);
 	horizon_claimed(&horizon, 1, 3, 3); /* a sweep found it */
-	assert_int_equal(horizon.floor, 60);
+	assert_int_equal(horizon.low_watermark, 60);
 	assert_int_equal(horizon.last, 60);
 }
 
 /* TRUNCATE ... RESTART IDENTITY, ALTER SEQUENCE ... RESTART. */
-static void test_ids_set_back_void_the_floor(void **state)
+static void test_ids_set_back_void_the_low_watermark(void **state)
 {
 	struct horizon horizon = open_horizon();
 
 	(void)state;
 	horizon_claimed(&horizon, 0, 0, INT64_MAX);
 	assert_false(horizon_observed(&horizon, 69, &nobody, 1));
-	assert_int_equal(horizon.floor, 0);
+	assert_int_equal(horizon.low_watermark, 0);
 	horizon_claimed(&horizon, 0, 0, INT64_MAX); /* above 70, where nothing can be */
-	assert_int_equal(horizon.floor, 0);
+	assert_int_equal(horizon.low_watermark, 0);
 	assert_true(horizon_wants(&horizon, 1));
 	assert_true(horizon_observed(&horizon, 69, &nobody, 1));
 	horizon_claimed(&horizon, 0, 0, INT64_MAX);
-	assert_int_equal(horizon.floor, 69);
+	assert_int_equal(horizon.low_watermark, 69);
 	horizon_observed(&horizon, DRAWN_UNKNOWN, &nobody, 2); /* is not set back */
-	assert_int_equal(horizon.floor, 69);
+	assert_int_equal(horizon.low_watermark, 69);
 	assert_false(horizon_observed(&horizon, -1, &nobody, 3));
-	assert_int_equal(horizon.floor, 0);
+	assert_int_equal(horizon.low_watermark, 0);
 	horizon_claimed(&horizon, 1, 70, 70); /* a high id given by hand */
 	horizon_observed(&horizon, -1, &nobody, 4);
 	horizon_claimed(&horizon, 0, 0, INT64_MAX);
-	assert_int_equal(horizon.floor, 0);
+	assert_int_equal(horizon.low_watermark, 0);
 }
 
 int main(void)
@@ -551,9 +555,9 @@ int main(void)
 	    cmocka_unit_test(test_protocol_holds),
 	    cmocka_unit_test(test_planted_errors_are_found),
 	    cmocka_unit_test(test_a_reading_is_wanted_first_and_while_it_pays),
-	    cmocka_unit_test(test_an_empty_claim_moves_the_floor_to_the_ceiling),
-	    cmocka_unit_test(test_the_floor_never_falls),
-	    cmocka_unit_test(test_ids_set_back_void_the_floor),
+	    cmocka_unit_test(test_an_empty_claim_moves_the_low_watermark_to_the_high_watermark),
+	    cmocka_unit_test(test_the_low_watermark_never_falls),
+	    cmocka_unit_test(test_ids_set_back_void_the_low_watermark),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -49,7 +49,7 @@ static void run_for(struct rig *rig, int64_t us)
 	loop_timer_free(&timer);
 }
 
-/* A proxy or a firewall may count them as an attack, and every relay of a fleet does it. */
+/* A proxy or a firewall may count them as an attack, and every relay of a group does it. */
 static void an_unreachable_broker_is_tried_a_few_times_a_second(void **state)
 {
 	struct rig *rig = *state;
@@ -72,7 +72,7 @@ static void an_unreachable_broker_is_tried_a_few_times_a_second(void **state)
 
 static bool one_taken(const struct rig *rig)
 {
-	return rig->outstanding > 0;
+	return rig->in_flight > 0;
 }
 
 static void leave_one_in_flight(struct rig *rig)

@@ -154,7 +154,7 @@ static int32_t partition_of(const char *key)
 
 static bool some_taken(const struct rig *rig)
 {
-	return rig->outstanding > 0;
+	return rig->in_flight > 0;
 }
 
 /* KAFKA-15591: otherwise the second could be written and the first reported as delivered, though it
@@ -170,7 +170,7 @@ static void a_partition_gets_one_record_until_it_has_acknowledged(void **state)
 	add(rig, "t", slice_of("0"), slice_of("waits for it"));
 	connect_sink(rig);
 	run_until(rig, some_taken);
-	assert_int_equal(rig->outstanding, 1);
+	assert_int_equal(rig->in_flight, 1);
 	run_until(rig, all_settled);
 	rd_kafka_mock_push_request_errors(rig->mock, PRODUCE, 1,
 					  RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION);
@@ -179,7 +179,7 @@ static void a_partition_gets_one_record_until_it_has_acknowledged(void **state)
 	add(rig, "t", slice_of(cold), slice_of("goes alone"));
 	add(rig, "t", slice_of(cold), slice_of("waits for it"));
 	pump(rig);
-	assert_int_equal(rig->outstanding, 3);
+	assert_int_equal(rig->in_flight, 3);
 	run_until(rig, all_settled);
 	assert_int_equal(rig->broken, 0);
 }
@@ -368,7 +368,7 @@ static void the_embedded_broker_serves_and_survives_a_rebuild(void **state)
 	assert_complete_and_ordered(rig, "t", 2, 1);
 }
 
-static void it_ends_in_time_with_events_outstanding(void **state)
+static void it_ends_in_time_with_events_in_flight(void **state)
 {
 	struct rig *rig = *state;
 	enum { COUNT = 100 };
@@ -380,7 +380,7 @@ static void it_ends_in_time_with_events_outstanding(void **state)
 	rd_kafka_mock_broker_set_down(rig->mock, 1);
 	add_many(rig, "t", COUNT, 1, text);
 	pump(rig);
-	assert_int_equal(rig->outstanding, COUNT);
+	assert_int_equal(rig->in_flight, COUNT);
 	rig->in_call = true; /* nothing may be told any more */
 	kafka_sink_free(&rig->sink, 5000);
 	assert_null(rig->sink);
@@ -448,7 +448,8 @@ static void enough(void *arg)
 	loop_stop(((struct rig *)arg)->loop);
 }
 
-/* While Kafka is away and a topic waits for it, neither the loop nor librdkafka keeps a core busy.
+/* While Kafka is unreachable and a topic waits for it, neither the loop nor librdkafka keeps a core
+ * busy.
  */
 static void waiting_for_kafka_costs_little(void **state)
 {
@@ -584,7 +585,7 @@ int main(void)
 	    STORY(a_full_queue_makes_events_wait),
 	    STORY(wrong_properties_are_named_but_not_shown),
 	    STORY(the_embedded_broker_serves_and_survives_a_rebuild),
-	    STORY(it_ends_in_time_with_events_outstanding),
+	    STORY(it_ends_in_time_with_events_in_flight),
 	    STORY(it_ends_with_a_question_open),
 	    STORY(waiting_for_kafka_costs_little),
 	    STORY(a_controller_that_does_not_answer_is_told_of),

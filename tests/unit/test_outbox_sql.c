@@ -179,7 +179,7 @@ static void make(struct statements *all)
 {
 	*all =
 	    (struct statements){{outbox_sql_claim(&shape, 0, false), outbox_sql_settle(&shape, 0),
-				 outbox_sql_set_aside(&shape, 0, true),
+				 outbox_sql_dead_letter(&shape, 0, true),
 				 outbox_sql_gauges(&shape, 0), outbox_sql_purge(&shape, 0, 1000),
 				 outbox_sql_drawn(&shape), outbox_sql_writers(&shape),
 				 outbox_sql_bell(&shape), outbox_sql_bell_off(&shape, false),
@@ -411,7 +411,7 @@ static void test_event_ids_that_are_text(void **state)
 		char *claim = outbox_sql_claim(&shape, 0, false);
 		char *exact = outbox_sql_claim(&shape, 0, true);
 		char *settle = outbox_sql_settle(&shape, 0);
-		char *aside = outbox_sql_set_aside(&shape, 0, true);
+		char *aside = outbox_sql_dead_letter(&shape, 0, true);
 		char returned[80], compared[80];
 		snprintf(returned, sizeof(returned), ", \"varchar\"(\"event_id\"%s, ", text);
 		snprintf(compared, sizeof(compared), "\"varchar\"(t.\"event_id\"%s IS NOT ", text);
@@ -443,12 +443,12 @@ static void test_fields_of_an_event_that_is_not_fetched(void **state)
 }
 
 /* Each id must be looked up in the index, whatever was known of the table when this was planned. */
-static void test_recovery_looks_each_id_up(void **state)
+static void test_reconciliation_looks_each_id_up(void **state)
 {
 	for (int mark = 0; mark < 2; mark++) {
 		(mark ? usual_marked : usual)(state);
 		char *settle = outbox_sql_settle(&shape, 0),
-		     *aside = outbox_sql_set_aside(&shape, 0, true);
+		     *aside = outbox_sql_dead_letter(&shape, 0, true);
 		assert_has(settle, "LATERAL (SELECT t.ctid");
 		assert_has(settle, "OFFSET 0 FOR UPDATE SKIP LOCKED)");
 		assert_has(settle, "IS NOT DISTINCT FROM given.event_id");
@@ -462,20 +462,20 @@ static void test_recovery_looks_each_id_up(void **state)
 	}
 }
 
-static void test_what_is_set_aside_is_the_bytes(void **state)
+static void test_what_is_dead_letter_is_the_bytes(void **state)
 {
 	(void)state;
-	char *sql = outbox_sql_set_aside(&shape, 0, true);
+	char *sql = outbox_sql_dead_letter(&shape, 0, true);
 	assert_has(sql, "convert_to(CASE WHEN ");
 	assert_has(sql, "<= 1000000000 THEN gone.\"payload\"::text END, pg_client_encoding())");
 	assert_has(sql, "> 1000000000 THEN jsonb_build_object('payload', gone.\"payload\")");
 	free(sql);
 	retype("payload", TYPE_JSON);
-	sql = outbox_sql_set_aside(&shape, 0, true);
+	sql = outbox_sql_dead_letter(&shape, 0, true);
 	assert_has(sql, "convert_to(gone.\"payload\"::text, ");
 	free(sql);
 	retype("payload", TYPE_BYTEA);
-	sql = outbox_sql_set_aside(&shape, 0, true);
+	sql = outbox_sql_dead_letter(&shape, 0, true);
 	assert_lacks(sql, "convert_to(");
 	free(sql);
 }
@@ -485,14 +485,14 @@ static void test_many_extra_columns(void **state)
 {
 	static char extra[60][8];
 	(void)state;
-	char *sql = outbox_sql_set_aside(&shape, 0, true);
+	char *sql = outbox_sql_dead_letter(&shape, 0, true);
 	assert_has(sql, "nullif(jsonb_build_object() || ");
 	free(sql);
 	for (int i = 0; i < 60; i++) {
 		snprintf(extra[i], sizeof(extra[i]), "x%d", i);
 		add(extra[i], TYPE_TEXT);
 	}
-	sql = outbox_sql_set_aside(&shape, 0, true);
+	sql = outbox_sql_dead_letter(&shape, 0, true);
 	const char *second = strstr(sql, ") || jsonb_build_object(");
 	assert_non_null(second);
 	assert_true(strstr(sql, "gone.\"x49\"") < second);
@@ -508,10 +508,10 @@ static void test_extra_columns_that_make_no_jsonb(void **state)
 {
 	(void)state;
 	add("meta", TYPE_JSON);
-	char *sql = outbox_sql_set_aside(&shape, 0, true);
+	char *sql = outbox_sql_dead_letter(&shape, 0, true);
 	assert_has(sql, "'meta', gone.\"meta\"::text");
 	free(sql);
-	sql = outbox_sql_set_aside(&shape, 0, false);
+	sql = outbox_sql_dead_letter(&shape, 0, false);
 	assert_lacks(sql, "gone.\"meta\"");
 	assert_has(sql, "jsonb_build_object('payload', gone.\"payload\")");
 	assert_lacks(sql, "'event_id', ");
@@ -588,8 +588,8 @@ int main(void)
 	    on_usual(test_fields_that_are_no_text_are_cast),
 	    on_usual(test_event_ids_that_are_text),
 	    on_usual(test_fields_of_an_event_that_is_not_fetched),
-	    on_usual(test_recovery_looks_each_id_up),
-	    on_usual(test_what_is_set_aside_is_the_bytes),
+	    on_usual(test_reconciliation_looks_each_id_up),
+	    on_usual(test_what_is_dead_letter_is_the_bytes),
 	    on_usual(test_many_extra_columns),
 	    on_usual(test_extra_columns_that_make_no_jsonb),
 	    on_usual(test_bell_and_horizon),

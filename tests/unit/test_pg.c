@@ -162,7 +162,7 @@ static void test_a_string_that_does_not_parse(void **state)
 	pg_close(&pg);
 }
 
-/* What the second host refuses the first one, which is away, may accept when it is back. */
+/* What the second host refuses the first one, which is unreachable, may accept when it is back. */
 static void test_a_refusal_behind_a_host_that_is_away_is_not_for_good(void **state)
 {
 	struct fake refusing;

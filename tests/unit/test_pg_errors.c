@@ -58,7 +58,7 @@ static void test_the_session_goes_on_behind_the_group(void **state)
 	assert_int_equal(failed_tag, 2);
 }
 
-/* What is asked at once must not be taken for what was skipped. */
+/* What is asked immediately must not be taken for what was skipped. */
 static void test_answers_find_their_asks_after_a_refusal(void **state)
 {
 	(void)state;

@@ -1,10 +1,10 @@
 /*
- * test_spread.c - fleets in which each relay decides for itself by the real spread.c
+ * test_spread.c - group in which each relay decides for itself by the real spread.c
  *
  * In a round each relay looks at the locks once, in any order, takes and hands over. Explored are
  * all orders from all beginnings: after a bounded number of rounds the shards are spread fairly and
- * nobody moves any more. As in outbox/fleet.c a free shard is taken at once if it was handed over,
- * by another relay, since the last look, and otherwise when it was free in the look before.
+ * nobody moves any more. As in outbox/group.c a free shard is taken immediately if it was handed
+ * over, by another relay, since the last look, and otherwise when it was free in the look before.
  */
 #include "core/spread.h"
 #include "explored.h"
@@ -20,7 +20,7 @@ enum { RELAYS = 4, SHARDS = 4, ROUNDS_MOST = 12 };
 
 enum plant {
 	PLANT_NONE,
-	PLANT_NO_GRACE, /* the one who hands over takes back at once */
+	PLANT_NO_GRACE, /* the one who hands over takes back immediately */
 	PLANT_GIVES_ALL /* of several with the most, all hand over */
 };
 
@@ -28,10 +28,10 @@ enum plant {
 struct state {
 	uint8_t owner[SHARDS];	  /* 0: nobody */
 	uint8_t was_free[RELAYS]; /* bits, in the relay's last look */
-	uint8_t handed[RELAYS];	  /* somebody has handed over since */
+	uint8_t handed[RELAYS];	  /* another relay has handed over since */
 };
 
-struct fleet {
+struct group {
 	int relays, shards;
 	enum plant plant;
 	struct explored next;
@@ -39,28 +39,28 @@ struct fleet {
 
 /* ---- a relay's look ---- */
 
-static void view_of(const struct fleet *fleet, const struct state *s, int self,
+static void view_of(const struct group *group, const struct state *s, int self,
 		    struct spread_view *view)
 {
 	memset(view, 0, sizeof(*view));
 	view->self = self;
-	view->shards = fleet->shards;
-	for (int r = 1; r <= fleet->relays; r++)
+	view->shards = group->shards;
+	for (int r = 1; r <= group->relays; r++)
 		spread_add_member(view, r);
-	for (int k = 0; k < fleet->shards; k++)
+	for (int k = 0; k < group->shards; k++)
 		view->owner[k] = s->owner[k];
 }
 
-static void ripen(const struct fleet *fleet, struct state *s, int self, struct shards *ripe)
+static void ripen(const struct group *group, struct state *s, int self, struct shards *ripe)
 {
 	uint8_t *was_free = &s->was_free[self - 1], *handed = &s->handed[self - 1];
-	bool at_once = *handed || fleet->plant == PLANT_NO_GRACE;
+	bool at_once = *handed || group->plant == PLANT_NO_GRACE;
 
-	shards_clear(ripe, fleet->shards);
-	for (int k = 0; k < fleet->shards; k++)
+	shards_clear(ripe, group->shards);
+	for (int k = 0; k < group->shards; k++)
 		ripe->owned[k] = s->owner[k] == 0 && (at_once || (*was_free & 1u << k));
 	*was_free = *handed = 0;
-	for (int k = 0; k < fleet->shards; k++)
+	for (int k = 0; k < group->shards; k++)
 		if (s->owner[k] == 0)
 			*was_free |= (uint8_t)(1u << k);
 }
@@ -74,17 +74,17 @@ static void forget_the_others(struct spread_view *view)
 }
 
 /* True if it changes anything. */
-static bool look(const struct fleet *fleet, struct state *s, int self, const struct shards *ripe)
+static bool look(const struct group *group, struct state *s, int self, const struct shards *ripe)
 {
 	struct spread_view view;
 	struct spread_plan plan;
 	bool changes = false, gives = false;
 
-	view_of(fleet, s, self, &view);
-	if (fleet->plant == PLANT_GIVES_ALL)
+	view_of(group, s, self, &view);
+	if (group->plant == PLANT_GIVES_ALL)
 		forget_the_others(&view);
 	spread_plan(&view, ripe, &plan);
-	for (int k = 0; k < fleet->shards; k++) {
+	for (int k = 0; k < group->shards; k++) {
 		if (plan.give.owned[k]) {
 			assert_int_equal(s->owner[k], self);
 			s->owner[k] = 0;
@@ -95,57 +95,57 @@ static bool look(const struct fleet *fleet, struct state *s, int self, const str
 			changes = true;
 		}
 	}
-	for (int r = 1; gives && r <= fleet->relays; r++)
+	for (int r = 1; gives && r <= group->relays; r++)
 		s->handed[r - 1] |= r != self;
 	return changes;
 }
 
 /* ---- rounds ---- */
 
-static void play(struct fleet *fleet, struct state s, unsigned looked)
+static void play(struct group *group, struct state s, unsigned looked)
 {
-	if (looked == (1u << fleet->relays) - 1) {
-		explored_add(&fleet->next, &s);
+	if (looked == (1u << group->relays) - 1) {
+		explored_add(&group->next, &s);
 		return;
 	}
-	for (int r = 1; r <= fleet->relays; r++) {
+	for (int r = 1; r <= group->relays; r++) {
 		struct state to = s;
 		struct shards ripe;
 
 		if (looked & 1u << (r - 1))
 			continue;
-		ripen(fleet, &to, r, &ripe);
-		look(fleet, &to, r, &ripe);
-		play(fleet, to, looked | 1u << (r - 1));
+		ripen(group, &to, r, &ripe);
+		look(group, &to, r, &ripe);
+		play(group, to, looked | 1u << (r - 1));
 	}
 }
 
 /* Nobody would move, were every free shard ripe. */
-static bool is_stable(const struct fleet *fleet, const struct state *s)
+static bool is_stable(const struct group *group, const struct state *s)
 {
 	struct shards ripe;
 
-	shards_clear(&ripe, fleet->shards);
-	for (int k = 0; k < fleet->shards; k++)
+	shards_clear(&ripe, group->shards);
+	for (int k = 0; k < group->shards; k++)
 		ripe.owned[k] = s->owner[k] == 0;
-	for (int r = 1; r <= fleet->relays; r++) {
+	for (int r = 1; r <= group->relays; r++) {
 		struct state to = *s;
-		if (look(fleet, &to, r, &ripe))
+		if (look(group, &to, r, &ripe))
 			return false;
 	}
 	return true;
 }
 
-static bool is_fair(const struct fleet *fleet, const struct state *s)
+static bool is_fair(const struct group *group, const struct state *s)
 {
 	int least = SHARDS, most = 0;
 
-	for (int k = 0; k < fleet->shards; k++)
+	for (int k = 0; k < group->shards; k++)
 		if (s->owner[k] == 0)
 			return false;
-	for (int r = 1; r <= fleet->relays; r++) {
+	for (int r = 1; r <= group->relays; r++) {
 		int owned = 0;
-		for (int k = 0; k < fleet->shards; k++)
+		for (int k = 0; k < group->shards; k++)
 			owned += s->owner[k] == r;
 		least = owned < least ? owned : least;
 		most = owned > most ? owned : most;
@@ -153,43 +153,43 @@ static bool is_fair(const struct fleet *fleet, const struct state *s)
 	return most - least <= 1;
 }
 
-static void begin_anyhow(struct fleet *fleet, struct explored *states, struct state s, int shard)
+static void begin_anyhow(struct group *group, struct explored *states, struct state s, int shard)
 {
-	if (shard == fleet->shards) {
+	if (shard == group->shards) {
 		explored_add(states, &s);
 		return;
 	}
-	for (int r = 0; r <= fleet->relays; r++) {
+	for (int r = 0; r <= group->relays; r++) {
 		s.owner[shard] = (uint8_t)r;
-		begin_anyhow(fleet, states, s, shard + 1);
+		begin_anyhow(group, states, s, shard + 1);
 	}
 }
 
 /* After how many rounds all is quiet, whatever the order; more than ROUNDS_MOST: perhaps never. */
 static int rounds_to_rest(int relays, int shards, enum plant plant)
 {
-	struct fleet fleet = {.relays = relays, .shards = shards, .plant = plant};
+	struct group group = {.relays = relays, .shards = shards, .plant = plant};
 	struct explored states = {.size = sizeof(struct state)};
 	struct state s = {0};
 	int rounds = 0;
 
-	begin_anyhow(&fleet, &states, s, 0);
+	begin_anyhow(&group, &states, s, 0);
 	for (; states.count > 0 && rounds <= ROUNDS_MOST; rounds++) {
-		fleet.next = (struct explored){.size = sizeof(struct state)};
+		group.next = (struct explored){.size = sizeof(struct state)};
 		while (explored_take(&states, &s)) {
-			if (!is_stable(&fleet, &s))
-				play(&fleet, s, 0);
+			if (!is_stable(&group, &s))
+				play(&group, s, 0);
 			else if (plant == PLANT_NONE)
-				assert_true(is_fair(&fleet, &s));
+				assert_true(is_fair(&group, &s));
 		}
 		explored_free(&states);
-		states = fleet.next;
+		states = group.next;
 	}
 	explored_free(&states);
 	return rounds;
 }
 
-static void test_every_fleet_comes_to_a_fair_rest(void **state)
+static void test_every_group_comes_to_a_fair_rest(void **state)
 {
 	(void)state;
 	for (int relays = 1; relays <= RELAYS; relays++)
@@ -208,7 +208,7 @@ static void test_planted_errors_never_rest(void **state)
 	assert_true(rounds_to_rest(3, 4, PLANT_GIVES_ALL) > ROUNDS_MOST);
 }
 
-/* ---- large fleets that come and go, and decide by what they saw a while ago ---- */
+/* ---- large group that come and go, and decide by what they saw a while ago ---- */
 
 enum { MANY = 12 };
 
@@ -363,10 +363,10 @@ static void test_a_paused_outbox_is_nobodys(void **state)
 	assert_int_equal(shards_owned(&plan.take), 0);
 }
 
-/* A relay that abstains is no member of what is seen. */
+/* A relay that is unavailable is no member of what is seen. */
 static struct spread_plan plan_abstaining(int members, const int *owner, int shards)
 {
-	struct spread_view view = {.self = 9, .shards = shards, .abstains = true};
+	struct spread_view view = {.self = 9, .shards = shards, .unavailable = true};
 	struct spread_plan plan;
 	struct shards ripe;
 
@@ -381,7 +381,7 @@ static struct spread_plan plan_abstaining(int members, const int *owner, int sha
 	return plan;
 }
 
-static void test_who_abstains_serves_only_if_nobody_else_does(void **state)
+static void test_who_unavailable_serves_only_if_nobody_else_does(void **state)
 {
 	const int mine[4] = {9, 9, 9, 0}, theirs[4] = {9, 5, 0, 0};
 	struct spread_plan beside = plan_abstaining(1, mine, 4);
@@ -410,7 +410,7 @@ static void test_of_shared_shards_each_has_all(void **state)
 	spread_plan(&view, &ripe, &plan);
 	assert_int_equal(shards_owned(&plan.take), 2);
 	assert_int_equal(shards_owned(&plan.give), 0);
-	view.abstains = true;
+	view.unavailable = true;
 	spread_plan(&view, &ripe, &plan);
 	assert_int_equal(shards_owned(&plan.give), 2);
 }
@@ -437,7 +437,7 @@ static void test_several_begin_at_different_shards(void **state)
 	assert_int_equal(shards_owned(&first.take) + shards_owned(&second.take), 4);
 }
 
-static void test_a_fleet_may_be_too_large_to_be_told_of(void **state)
+static void test_a_group_may_be_too_large_to_be_told_of(void **state)
 {
 	struct spread_view view = {0};
 
@@ -452,15 +452,15 @@ static void test_a_fleet_may_be_too_large_to_be_told_of(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_every_fleet_comes_to_a_fair_rest),
+	    cmocka_unit_test(test_every_group_comes_to_a_fair_rest),
 	    cmocka_unit_test(test_planted_errors_never_rest),
 	    cmocka_unit_test(test_crowds_that_come_and_go_settle),
 	    cmocka_unit_test(test_a_paused_outbox_is_nobodys),
-	    cmocka_unit_test(test_who_abstains_serves_only_if_nobody_else_does),
+	    cmocka_unit_test(test_who_unavailable_serves_only_if_nobody_else_does),
 	    cmocka_unit_test(test_of_shared_shards_each_has_all),
 	    cmocka_unit_test(test_one_shard_stays_where_it_is),
 	    cmocka_unit_test(test_several_begin_at_different_shards),
-	    cmocka_unit_test(test_a_fleet_may_be_too_large_to_be_told_of),
+	    cmocka_unit_test(test_a_group_may_be_too_large_to_be_told_of),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
 /*
- * test_waker_company.c - explores every interleaving of two relays at one bell, through the real
+ * test_waker_has_peers.c - explores every interleaving of two relays at one bell, through the real
  * waker.c, used as the engine and the source use it: none of them sleeps on its own visible row
  * that nobody rings for
  *
@@ -55,7 +55,7 @@ struct model {
 static void load(const struct relay *relay, struct waker *waker)
 {
 	waker_reset(waker, true, 1000 * 1000);
-	waker->company = true;
+	waker->has_peers = true;
 	waker->state = (enum waker_state)relay->state;
 	waker->step = relay->step;
 	waker->armed = relay->armed;

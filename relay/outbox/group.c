@@ -1,5 +1,5 @@
 /*
- * fleet.c - which shards are ours: joining the other relays, taking and handing over
+ * group.c - which shards are ours: joining the other relays, taking and handing over
  *
  * The locks of outbox/locks.h say who is there and who owns what; spread.c says what to do about
  * it. Everything happens in the session that claims, between two transactions, so a shard that is
@@ -45,7 +45,7 @@ static void refresh_owned(struct outbox *outbox)
 			    outbox->shape.partitioned ? (size_t)k : 0;
 }
 
-/* "OID fleet": somebody has come. "OID free 8 {0,3}": these of 8 shards were handed over. */
+/* "OID group": another relay has come. "OID free 8 {0,3}": these of 8 shards were handed over. */
 static void tell_others(struct outbox *outbox, const struct shards *given)
 {
 	char *which = shards_text(given ? given : &outbox->source.shards);
@@ -58,7 +58,7 @@ static void tell_others(struct outbox *outbox, const struct shards *given)
 	free(payload);
 }
 
-void outbox_fleet_freed(struct outbox *outbox, const char *which)
+void outbox_group_freed(struct outbox *outbox, const char *which)
 {
 	if (strtol(which, (char **)&which, 10) != outbox_layout(outbox))
 		return;
@@ -112,7 +112,7 @@ static void tell_busy(struct outbox *outbox, const struct sight *sight)
 		tell_others_words(outbox, sight->other_layout, why, sizeof(why));
 	} else if (sight->view.paused) {
 		snprintf(why, sizeof(why), "the outbox is paused; outbox-relay resume goes on");
-	} else if (outbox->abstains) {
+	} else if (outbox->unavailable) {
 		source->yields = true;
 		snprintf(why, sizeof(why),
 			 "no Kafka broker answers here; other relays have the shards");
@@ -143,15 +143,15 @@ static void find_obstacle(struct outbox *outbox, const struct sight *sight)
 		log_warning("%s%s", text, outbox->obstacle_log.note);
 }
 
-void outbox_fleet_acquired(struct outbox *outbox, bool gained)
+void outbox_group_acquired(struct outbox *outbox, bool gained)
 {
 	outbox->source.events->acquired(outbox->source.owner, gained);
 }
 
 /* Other members are there. */
-static bool has_relief(const struct outbox *outbox, const struct spread_view *view)
+static bool has_healthy_peer(const struct outbox *outbox, const struct spread_view *view)
 {
-	return view->member_count > (outbox->abstains ? 0 : 1);
+	return view->member_count > (outbox->unavailable ? 0 : 1);
 }
 
 static void tell(struct outbox *outbox, const struct sight *sight, bool gained)
@@ -159,15 +159,16 @@ static void tell(struct outbox *outbox, const struct sight *sight, bool gained)
 	struct source *source = &outbox->source;
 	int owned = shards_owned(&source->shards);
 	find_obstacle(outbox, sight);
-	source->relief = has_relief(outbox, &sight->view);
-	source->doubts = sight->abstainers && !outbox->abstains;
-	source->company = source->relief || sight->abstainers || owned < source->shards.count;
+	source->healthy_peer = has_healthy_peer(outbox, &sight->view);
+	source->suspect_peer = sight->unavailable_peers && !outbox->unavailable;
+	source->has_peers =
+	    source->healthy_peer || sight->unavailable_peers || owned < source->shards.count;
 	if (owned == 0)
 		tell_busy(outbox, sight);
 	else if (gained)
 		outbox_open_probe(outbox);
 	else
-		outbox_fleet_acquired(outbox, false);
+		outbox_group_acquired(outbox, false);
 }
 
 /* ---- looking ---- */
@@ -184,7 +185,8 @@ static void ripen(struct outbox *outbox, const struct sight *sight, struct shard
 {
 	const struct spread_view *view = &sight->view;
 	int64_t now = clock_monotonic_us();
-	bool alone = outbox->first_look && !sight->abstainers && !has_relief(outbox, view);
+	bool alone =
+	    outbox->first_look && !sight->unavailable_peers && !has_healthy_peer(outbox, view);
 	bool blind = now - outbox->looked_us > BLIND_US;
 	outbox->looked_us = now;
 	shards_clear(ripe, view->shards);
@@ -228,18 +230,20 @@ static void ask_look(struct outbox *outbox, enum tag tag)
 static void ask_membership(struct outbox *outbox)
 {
 	char sql[128];
-	snprintf(
-	    sql, sizeof(sql), "SELECT pg_try_advisory_lock_shared(%d, %d)", (int)outbox->shape.oid,
-	    (int)outbox_member_lock(outbox_layout(outbox), outbox->abstains, outbox->member_salt));
+	snprintf(sql, sizeof(sql), "SELECT pg_try_advisory_lock_shared(%d, %d)",
+		 (int)outbox->shape.oid,
+		 (int)outbox_member_lock(outbox_layout(outbox), outbox->unavailable,
+					 outbox->member_salt));
 	pg_ask(outbox->pg, TAG_IGNORE, sql, NULL, 0, false);
 }
 
 static void end_membership(struct outbox *outbox)
 {
 	char sql[128];
-	snprintf(
-	    sql, sizeof(sql), "SELECT pg_advisory_unlock_shared(%d, %d)", (int)outbox->shape.oid,
-	    (int)outbox_member_lock(outbox_layout(outbox), outbox->abstains, outbox->member_salt));
+	snprintf(sql, sizeof(sql), "SELECT pg_advisory_unlock_shared(%d, %d)",
+		 (int)outbox->shape.oid,
+		 (int)outbox_member_lock(outbox_layout(outbox), outbox->unavailable,
+					 outbox->member_salt));
 	pg_ask(outbox->pg, TAG_IGNORE, sql, NULL, 0, false);
 }
 
@@ -271,16 +275,16 @@ static void join_again(struct outbox *outbox, const struct sight *sight)
 	pg_sync(outbox->pg);
 }
 
-void outbox_fleet_look(struct outbox *outbox, bool abstains, bool keeps)
+void outbox_group_look(struct outbox *outbox, bool unavailable, bool keeps)
 {
 	outbox->keeps = keeps;
-	if (abstains != outbox->abstains) {
+	if (unavailable != outbox->unavailable) {
 		end_membership(outbox);
-		outbox->abstains = abstains;
+		outbox->unavailable = unavailable;
 		ask_membership(outbox);
 		tell_others(outbox, NULL);
 	}
-	ask_look(outbox, TAG_FLEET);
+	ask_look(outbox, TAG_GROUP);
 }
 
 /* ---- taking and giving ---- */
@@ -400,14 +404,14 @@ static void on_opened(struct outbox *outbox, PGresult *result)
 	if (outbox->debt.count > 0)
 		outbox_pay_debt(outbox);
 	else
-		outbox_fleet_acquired(outbox, true);
+		outbox_group_acquired(outbox, true);
 }
 
-void outbox_fleet_answered(struct outbox *outbox, enum tag tag, PGresult *result)
+void outbox_group_answered(struct outbox *outbox, enum tag tag, PGresult *result)
 {
 	if (tag == TAG_OPENED)
 		on_opened(outbox, result);
-	else if (tag == TAG_FLEET)
+	else if (tag == TAG_GROUP)
 		on_look(outbox, result);
 	else if (tag == TAG_TRIED)
 		on_tried(outbox, result);
@@ -441,7 +445,7 @@ static void end_previous_session(struct outbox *outbox)
 	pg_ask(outbox->pg, TAG_IGNORE, sql, NULL, 0, false);
 }
 
-void outbox_fleet_join(struct outbox *outbox)
+void outbox_group_join(struct outbox *outbox)
 {
 	int count = shard_count(outbox);
 	outbox->keeps = false;
@@ -460,17 +464,17 @@ void outbox_fleet_join(struct outbox *outbox)
 	end_previous_session(outbox);
 	tell_others(outbox, NULL);
 	pg_sync(outbox->pg);
-	ask_look(outbox, TAG_FLEET);
+	ask_look(outbox, TAG_GROUP);
 }
 
-void outbox_fleet_leave(struct outbox *outbox)
+void outbox_group_leave(struct outbox *outbox)
 {
 	pg_ask(outbox->pg, TAG_IGNORE, "SELECT pg_advisory_unlock_all()", NULL, 0, false);
 	tell_others(outbox, &outbox->source.shards);
 	pg_sync(outbox->pg);
 }
 
-void outbox_fleet_lost(struct outbox *outbox)
+void outbox_group_lost(struct outbox *outbox)
 {
 	if (outbox->serving && outbox->session.pid != 0)
 		outbox->previous = outbox->session;

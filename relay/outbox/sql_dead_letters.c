@@ -124,7 +124,7 @@ static char *gone_time(const struct outbox_shape *shape, const char *name)
 }
 
 /* All of it happens in the server: the payload may be larger than the relay cares to hold. */
-char *outbox_sql_set_aside(const struct outbox_shape *shape, size_t leaf, bool extra)
+char *outbox_sql_dead_letter(const struct outbox_shape *shape, size_t leaf, bool extra)
 {
 	const struct config_columns *names = shape->names;
 	char *found = outbox_sql_places(shape, leaf, "");

@@ -9,6 +9,7 @@
 #define OUTBOX_LOG_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 enum log_level { LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_DEBUG };
 enum log_format { LOG_TEXT, LOG_JSON };
@@ -25,5 +26,16 @@ void log_line(enum log_level level, const char *format, ...) __attribute__((form
 #define log_warning(...) log_line(LOG_WARNING, __VA_ARGS__)
 #define log_info(...)	 log_line(LOG_INFO, __VA_ARGS__)
 #define log_debug(...)	 log_line(LOG_DEBUG, __VA_ARGS__)
+
+/* Of a message that may repeat. Zeroed, it has written nothing yet. Thread: that of the owner. */
+struct log_limit {
+	int64_t written_us;
+	unsigned suppressed; /* since then */
+	char note[48];	     /* " (3 similar messages suppressed)", or "" */
+};
+
+/* True if the message is to be written now: the first one, or the first after every_us. The note is
+ * then its end. now_us is of the monotonic clock. */
+bool log_limit_due(struct log_limit *limit, int64_t now_us, int64_t every_us);
 
 #endif

@@ -15,6 +15,9 @@ size_t text_character(const char *text);
 #define TEXT_REPLACEMENT "\xef\xbf\xbd"
 char *text_clean(const char *text);
 
+/* As a string of JSON, since jansson refuses text that is not clean; null for NULL. Never fails. */
+struct json_t *json_text(const char *text);
+
 /* As snprintf and vsnprintf; what does not fit is cut off between two characters. */
 void text_print(char *out, size_t size, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

@@ -8,13 +8,28 @@
 #ifndef OUTBOX_METRICS_H
 #define OUTBOX_METRICS_H
 
-#include "base/histogram.h"
 #include "base/shards.h"
 #include "core/event.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+enum { HISTOGRAM_BUCKETS_MAX = 20 };
+
+struct histogram {
+	const double *bounds; /* upper bounds, inclusive, ascending; constant */
+	size_t bounds_count;
+	uint64_t buckets[HISTOGRAM_BUCKETS_MAX + 1]; /* not cumulative; the last used is +Inf */
+	double sum;
+	uint64_t count;
+};
+
+/* Zero counts; bounds must outlive the histogram, at most HISTOGRAM_BUCKETS_MAX. */
+void histogram_init(struct histogram *histogram, const double *bounds, size_t bounds_count);
+
+/* A negative value (two clocks disagree) counts as 0: the sum of a histogram may not fall. */
+void histogram_observe(struct histogram *histogram, double value);
 
 enum metrics_wakeup { WAKEUP_BELL, WAKEUP_POLL, WAKEUP_SWEEP, WAKEUPS };
 enum metrics_peer { PEER_DATABASE, PEER_KAFKA, PEERS };

@@ -141,3 +141,18 @@ void log_line(enum log_level level, const char *format, ...)
 		;
 	errno = saved_errno;
 }
+
+bool log_limit_due(struct log_limit *limit, int64_t now_us, int64_t every_us)
+{
+	if (limit->written_us != 0 && now_us - limit->written_us < every_us) {
+		limit->suppressed++;
+		return false;
+	}
+	limit->note[0] = '\0';
+	if (limit->suppressed > 0)
+		snprintf(limit->note, sizeof(limit->note), " (%u similar messages suppressed)",
+			 limit->suppressed);
+	limit->written_us = now_us;
+	limit->suppressed = 0;
+	return true;
+}

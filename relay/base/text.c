@@ -5,8 +5,10 @@
 
 #include "base/xalloc.h"
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static size_t wanted_by(unsigned char first)
@@ -48,6 +50,15 @@ char *text_clean(const char *text)
 	}
 	*out = '\0';
 	return clean;
+}
+
+json_t *json_text(const char *text)
+{
+	char *clean = text ? text_clean(text) : NULL;
+	json_t *json = clean ? json_string(clean) : json_null();
+
+	free(clean);
+	return json;
 }
 
 /* Takes the beginning of a character off that has lost its end. */

@@ -2,7 +2,7 @@
  * check.c - the command `check`: runs every part of it and tells the findings
  */
 #include "check.h"
-#include "base/json_text.h"
+#include "base/text.h"
 #include "commands.h"
 
 #include <stdarg.h>

@@ -1,8 +1,8 @@
 /*
  * pause.c - the commands `pause` and `resume`: all relays of an outbox stop claiming, and go on
  */
-#include "base/json_text.h"
 #include "base/pgname.h"
+#include "base/text.h"
 #include "base/units.h"
 #include "commands.h"
 #include "postgres/sync.h"

@@ -3,7 +3,6 @@
  */
 #include "relays.h"
 
-#include "base/json_text.h"
 #include "base/text.h"
 #include "outbox/locks.h"
 #include "postgres/sync.h"

@@ -4,8 +4,8 @@
  * Most comes from the database, so that it can be told while no relay runs; the rest is asked of
  * the relay at http.listen.
  */
-#include "base/json_text.h"
 #include "base/pgname.h"
+#include "base/text.h"
 #include "base/xalloc.h"
 #include "commands.h"
 #include "http/address.h"

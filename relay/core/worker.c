@@ -333,9 +333,9 @@ static void on_broken(void *owner, const char *why)
 {
 	struct worker *worker = owner;
 	if (strncmp(worker->broken_why, why, sizeof(worker->broken_why) - 1) != 0)
-		worker->broken_told = (struct thinned){0};
+		worker->broken_told = (struct log_limit){0};
 	text_print(worker->broken_why, sizeof(worker->broken_why), "%s", why);
-	if (thinned_due(&worker->broken_told, worker_now_us(worker), REPEAT_US))
+	if (log_limit_due(&worker->broken_told, worker_now_us(worker), REPEAT_US))
 		log_warning("the producer must be rebuilt: %s; what was not acknowledged is "
 			    "published again%s",
 			    why, worker->broken_told.note);

@@ -4,7 +4,7 @@
 #ifndef OUTBOX_WORKER_INTERNAL_H
 #define OUTBOX_WORKER_INTERNAL_H
 
-#include "base/thinned.h"
+#include "base/log.h"
 #include "core/worker.h"
 
 struct worker {
@@ -26,7 +26,7 @@ struct worker {
 	bool refused;	       /* by the source, before anything had ever worked */
 	char refusal[400];     /* why the database refuses all claims; "" if it does not */
 	char lost_why[400];    /* why there is no session; "" if there is one */
-	struct thinned lost_log;
+	struct log_limit lost_log;
 	int64_t refusal_told_us;
 
 	int64_t claim_sent_us, claim_us; /* of the batch: last ask, sum of the answers' times */
@@ -37,7 +37,7 @@ struct worker {
 	int64_t blocked_us;		 /* since when the sink takes nothing (0: it does) */
 	uint64_t published;
 
-	struct thinned broken_told;
+	struct log_limit broken_told;
 	char broken_why[256]; /* its beginning, as last told */
 };
 

@@ -78,8 +78,8 @@ enum { REFUSAL_US = 60 * 1000 * 1000 };
 static bool is_worth_a_line(struct worker *worker, const char *why)
 {
 	if (strncmp(worker->lost_why, why, sizeof(worker->lost_why) - 1) != 0)
-		worker->lost_log = (struct thinned){0};
-	return thinned_due(&worker->lost_log, worker_now_us(worker), REFUSAL_US);
+		worker->lost_log = (struct log_limit){0};
+	return log_limit_due(&worker->lost_log, worker_now_us(worker), REFUSAL_US);
 }
 
 static void lose(struct worker *worker, const char *what, const char *why)

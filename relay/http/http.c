@@ -8,7 +8,6 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/thinned.h"
 #include "base/xalloc.h"
 #include "http/address.h"
 #include "request.h"
@@ -60,7 +59,7 @@ struct http {
 	struct loop_timer *pause; /* owned; ends a pause in accepting */
 	struct connection *oldest, *newest;
 	unsigned count;
-	struct thinned full, failing;
+	struct log_limit full, failing;
 	int64_t request_us, answer_us; /* what each may take */
 	const struct http_page *pages;
 	void *arg;
@@ -248,7 +247,7 @@ static unsigned most_connections(rlim_t *files)
 
 static void say_full(struct http *http, unsigned most, rlim_t files)
 {
-	if (!thinned_due(&http->full, clock_monotonic_us(), SAY_US))
+	if (!log_limit_due(&http->full, clock_monotonic_us(), SAY_US))
 		return;
 	if (most == CONNECTIONS_MAX)
 		log_warning("http: there are more than %u connections; the oldest idle ones are "
@@ -305,7 +304,7 @@ static void accept_failed(struct http *http, int why)
 	loop_io_free(&http->io);
 	loop_timer_set(http->pause, ACCEPT_PAUSE_US);
 	close_an_idle_one(http);
-	if (!thinned_due(&http->failing, clock_monotonic_us(), SAY_US))
+	if (!log_limit_due(&http->failing, clock_monotonic_us(), SAY_US))
 		return;
 	log_warning("http: cannot accept a connection: %s%s%s; trying again%s",
 		    short_of ? "file descriptors are short: " : "", strerror(why),

@@ -4,7 +4,6 @@
 #include "http/pages.h"
 
 #include "base/clock.h"
-#include "base/json_text.h"
 #include "base/text.h"
 #include "base/xalloc.h"
 

@@ -10,8 +10,8 @@
 #ifndef OUTBOX_KAFKA_INTERNAL_H
 #define OUTBOX_KAFKA_INTERNAL_H
 
+#include "base/log.h"
 #include "base/magic.h"
-#include "base/thinned.h"
 #include "kafka.h"
 
 #include <librdkafka/rdkafka.h>
@@ -69,7 +69,7 @@ struct topic {
 	/* kafka/refusal.c */
 	bool refuses;		  /* every event that is tried, until it takes one */
 	unsigned rejected_in_row; /* since it took one, without another event to try */
-	struct thinned refuses_told;
+	struct log_limit refuses_told;
 
 	/* kafka/lane.c; of the current producer */
 	int64_t *lanes; /* owned; of each partition: when it last acknowledged, or what follows */

@@ -6,8 +6,8 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "base/xalloc.h"
-#include "core/verdict.h"
 #include "internal.h"
+#include "verdict.h"
 
 #include <assert.h>
 #include <errno.h>

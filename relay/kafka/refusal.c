@@ -15,8 +15,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/xalloc.h"
-#include "core/verdict.h"
 #include "internal.h"
+#include "verdict.h"
 
 #include <stdlib.h>
 
@@ -85,7 +85,7 @@ static void blame_environment(struct kafka *kafka, struct topic *topic, rd_kafka
 	    "brokers%s",
 	    topic->name, rd_kafka_err2name(code), rd_kafka_err2str(code),
 	    verdict_advice(rd_kafka_err2name(code)));
-	if (thinned_due(&topic->refuses_told, clock_monotonic_us(), KAFKA_REPEAT_US))
+	if (log_limit_due(&topic->refuses_told, clock_monotonic_us(), KAFKA_REPEAT_US))
 		log_warning("%s%s", kafka->trouble.text, topic->refuses_told.note);
 	kafka_break(kafka, kafka->trouble.text);
 }

@@ -10,8 +10,8 @@
 #include "base/failpoints.h"
 #include "base/log.h"
 #include "base/xalloc.h"
-#include "core/verdict.h"
 #include "internal.h"
+#include "verdict.h"
 
 #include <assert.h>
 #include <stdlib.h>

@@ -139,7 +139,7 @@ static void find_obstacle(struct outbox *outbox, const struct sight *sight)
 		snprintf(text, size, "%s is no relay and has a lock of the relays; end it",
 			 sight->stranger);
 	if (text[0] != '\0' &&
-	    thinned_due(&outbox->obstacle_log, clock_monotonic_us(), OBSTACLE_LOG_US))
+	    log_limit_due(&outbox->obstacle_log, clock_monotonic_us(), OBSTACLE_LOG_US))
 		log_warning("%s%s", text, outbox->obstacle_log.note);
 }
 

@@ -4,9 +4,9 @@
 #ifndef OUTBOX_OUTBOX_INTERNAL_H
 #define OUTBOX_OUTBOX_INTERNAL_H
 
+#include "base/log.h"
 #include "base/loop.h"
 #include "base/pgname.h"
-#include "base/thinned.h"
 #include "config.h"
 #include "core/claims.h"
 #include "core/route.h"
@@ -199,14 +199,14 @@ struct outbox {
 	int64_t drawn; /* of the reading under way */
 	struct purging purging;
 	bool purge_more; /* there may be more to delete: the next round is to come soon */
-	struct thinned purge_log;
+	struct log_limit purge_log;
 	unsigned exact_claims;	 /* so many claims more are to measure; outlives the session */
 	bool bare_letters;	 /* the next dead letters are to lack other columns; likewise */
 	struct outbox_debt debt; /* outlives the session */
 
-	struct outbox_holds holds; /* outlive the session */
-	struct thinned holds_full; /* the words that there is no room for more */
-	char *held_text;	   /* owned; as a parameter; NULL: none */
+	struct outbox_holds holds;   /* outlive the session */
+	struct log_limit holds_full; /* the words that there is no room for more */
+	char *held_text;	     /* owned; as a parameter; NULL: none */
 	char held_why[400];
 	bool guarded;  /* triggers or constraints may refuse a row at COMMIT */
 	bool verifies; /* triggers may put back what was taken */
@@ -250,7 +250,7 @@ struct outbox {
 	bool first_look;
 	uint32_t fingerprint; /* outbox/locks.h: of the layout lock */
 	unsigned member_salt, layout_salt, joins_failed;
-	struct thinned obstacle_log;
+	struct log_limit obstacle_log;
 	int peers[SPREAD_MEMBERS_MAX]; /* the relays' sessions, as the last look has seen */
 	size_t peer_count;
 	struct session_id session;  /* this one, once a look has seen it */

@@ -39,7 +39,7 @@ void outbox_purge_refused(struct outbox *outbox, const struct pg_failure *failur
 	if (passing_kind(failure->state))
 		return; /* it is tried again with the next housekeeping */
 	outbox->purging.refused = outbox->purge_more = true;
-	if (thinned_due(&outbox->purge_log, clock_monotonic_us(), TOLD_US))
+	if (log_limit_due(&outbox->purge_log, clock_monotonic_us(), TOLD_US))
 		log_warning("published events that are older than outbox.retention cannot be "
 			    "deleted from table %s: %s; such rows stay in the table until the "
 			    "cause is removed, all others are deleted%s",

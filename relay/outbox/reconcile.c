@@ -102,7 +102,7 @@ static void hold(struct outbox *outbox, const PGresult *result, int row, size_t 
 				   .leaf = leaf};
 	held.published = !is_rejected(reconciliation, &held);
 	if (!outbox_hold(outbox, &held) &&
-	    thinned_due(&outbox->holds_full, clock_monotonic_us(), HOLDS_FULL_US))
+	    log_limit_due(&outbox->holds_full, clock_monotonic_us(), HOLDS_FULL_US))
 		log_error("event %lld is published and cannot be removed: %s; with a thousand such "
 			  "events no more are remembered, and it is published again%s",
 			  (long long)held.id, why, outbox->holds_full.note);

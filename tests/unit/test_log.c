@@ -270,6 +270,32 @@ static void test_errno_survives(void **state)
 	assert_int_equal(errno, ENOENT);
 }
 
+enum { SECOND = 1000 * 1000, EVERY = 10 * SECOND };
+
+static void test_the_first_is_written(void **state)
+{
+	struct log_limit limit = {0};
+
+	(void)state;
+	assert_true(log_limit_due(&limit, 5, EVERY));
+	assert_string_equal(limit.note, "");
+}
+
+static void test_repetitions_are_counted(void **state)
+{
+	struct log_limit limit = {0};
+
+	(void)state;
+	assert_true(log_limit_due(&limit, SECOND, EVERY));
+	assert_false(log_limit_due(&limit, SECOND, EVERY));
+	assert_false(log_limit_due(&limit, 2 * SECOND, EVERY));
+	assert_false(log_limit_due(&limit, SECOND + EVERY - 1, EVERY));
+	assert_true(log_limit_due(&limit, SECOND + EVERY, EVERY));
+	assert_string_equal(limit.note, " (3 similar messages suppressed)");
+	assert_true(log_limit_due(&limit, SECOND + 2 * EVERY, EVERY));
+	assert_string_equal(limit.note, "");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -284,6 +310,8 @@ int main(void)
 	    TEST(test_longest_line),
 	    TEST(test_shrinking_message_is_whole),
 	    TEST(test_errno_survives),
+	    cmocka_unit_test(test_the_first_is_written),
+	    cmocka_unit_test(test_repetitions_are_counted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

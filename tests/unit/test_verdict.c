@@ -1,7 +1,7 @@
 /*
  * test_verdict.c - which errors are an event's own fault
  */
-#include "core/verdict.h"
+#include "kafka/verdict.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

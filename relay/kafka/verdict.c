@@ -1,7 +1,7 @@
 /*
  * verdict.c - the errors that may be an event's own fault
  */
-#include "core/verdict.h"
+#include "verdict.h"
 
 /* Errors that one event may get while others are taken. A broker or a proxy may answer each of them
  * to all events alike, too: kafka/refusal.c tells the two apart. Everything else is the

@@ -5,7 +5,7 @@
 
 #include "adopt_done.h"
 #include "base/xalloc.h"
-#include "postgres/sync.h"
+#include "postgres.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -8,7 +8,7 @@
 #include "core/route.h"
 #include "core/template.h"
 #include "kafka.h"
-#include "postgres/sync.h"
+#include "postgres.h"
 
 #include <assert.h>
 #include <inttypes.h>

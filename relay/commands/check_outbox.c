@@ -7,7 +7,7 @@
 #include "core/route.h"
 #include "outbox/migrations.h"
 #include "outbox/registry.h"
-#include "postgres/sync.h"
+#include "postgres.h"
 #include "relays.h"
 #include "warnings.h"
 

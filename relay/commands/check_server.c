@@ -2,8 +2,7 @@
  * check_server.c - `check`: the database server, what stands before it, and its settings
  */
 #include "check.h"
-#include "postgres/settings.h"
-#include "postgres/sync.h"
+#include "postgres.h"
 
 #include <inttypes.h>
 #include <poll.h>

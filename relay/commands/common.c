@@ -5,7 +5,7 @@
 #include "commands.h"
 #include "core/route.h"
 #include "kafka.h"
-#include "postgres/dsn.h"
+#include "postgres.h"
 
 #include <getopt.h>
 #include <stdio.h>

@@ -4,7 +4,7 @@
 #include "commands.h"
 #include "kafka.h"
 #include "outbox/outbox.h"
-#include "postgres/settings.h"
+#include "postgres.h"
 #include "run.h"
 
 #include <malloc.h>

@@ -7,7 +7,7 @@
 #include "commands.h"
 #include "outbox/migrations.h"
 #include "outbox/sql_files.h"
-#include "postgres/sync.h"
+#include "postgres.h"
 #include "warnings.h"
 
 #include <getopt.h>

@@ -5,7 +5,7 @@
 #include "base/text.h"
 #include "base/units.h"
 #include "commands.h"
-#include "postgres/sync.h"
+#include "postgres.h"
 #include "relays.h"
 
 #include <getopt.h>

@@ -5,7 +5,7 @@
 
 #include "base/text.h"
 #include "outbox/locks.h"
-#include "postgres/sync.h"
+#include "postgres.h"
 
 #include <stdio.h>
 #include <string.h>

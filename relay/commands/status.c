@@ -10,7 +10,7 @@
 #include "commands.h"
 #include "http/address.h"
 #include "http/http.h"
-#include "postgres/sync.h"
+#include "postgres.h"
 #include "relays.h"
 
 #include <inttypes.h>

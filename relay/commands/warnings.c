@@ -7,7 +7,7 @@
 
 #include "base/xalloc.h"
 #include "outbox/obstacles.h"
-#include "postgres/sync.h"
+#include "postgres.h"
 
 #include <stdio.h>
 #include <stdlib.h>

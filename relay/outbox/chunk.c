@@ -7,7 +7,7 @@
 #include "chunk.h"
 
 #include "base/xalloc.h"
-#include "postgres/pg.h"
+#include "postgres.h"
 
 #include <stdio.h>
 #include <stdlib.h>

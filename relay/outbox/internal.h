@@ -16,7 +16,7 @@
 #include "holds.h"
 #include "outbox/sql.h"
 #include "passing.h"
-#include "postgres/pg.h"
+#include "postgres.h"
 #include "purging.h"
 
 /* Grouped by who asks, for on_answered in outbox.c. */

@@ -15,7 +15,7 @@
 #include "outbox/migrations.h"
 #include "outbox/registry.h"
 #include "outbox/table.h"
-#include "postgres/settings.h"
+#include "postgres.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,6 @@
 /*
- * sql_values.c - what the claim knows of a row's size, and what it returns of it
+ * sql_values.c - what the claim knows of a row's size, what it returns of it, and how a row is
+ * found again by that
  *
  * Memory is bounded by a running sum over the rows, which must cost next to nothing. The length of
  * text and bytea is told without reading it from its TOAST table (octet_length). All else has a
@@ -305,4 +306,59 @@ char *outbox_sql_returning(const struct outbox_shape *shape, const struct values
 	free(headers);
 	free(length);
 	return list;
+}
+
+/* ---- rows that are found again by what was returned of them ---- */
+
+/*
+ * Where the given rows lie, of a list "given" with id and event_id. OFFSET 0 keeps the subquery one
+ * of its own, so that each id is looked up in the index: a plain join, planned while the table was
+ * small, walks the whole of it for each id. Not "=": the event_id of an adopted table may be NULL.
+ * A row that another session has locked is passed over: waiting for it would hold up everything.
+ */
+static char *found(const struct outbox_shape *shape, size_t leaf, const char *what,
+		   const char *filter, const char *lock)
+{
+	char *id = outbox_sql_quoted(shape->names->id);
+	char *name = outbox_sql_quoted(shape->names->event_id);
+	char *event_id = xasprintf("t.%s", name), *text = outbox_sql_identity(shape, event_id);
+	char *sql = xasprintf("LATERAL (SELECT %s FROM ONLY %s AS t WHERE t.%s = given.id "
+			      "AND %s IS NOT DISTINCT FROM given.event_id%s OFFSET 0%s) AS found",
+			      what, shape->leaves[leaf].table, id, text, filter, lock);
+	free(id);
+	free(name);
+	free(event_id);
+	free(text);
+	return sql;
+}
+
+char *outbox_sql_places(const struct outbox_shape *shape, size_t leaf, const char *filter)
+{
+	return found(shape, leaf, "t.ctid AS place", filter, " FOR UPDATE SKIP LOCKED");
+}
+
+char *outbox_sql_settle(const struct outbox_shape *shape, size_t leaf)
+{
+	char *found = outbox_sql_places(shape, leaf, outbox_sql_unpublished(shape));
+	char *sql = xasprintf("%s %s%s WHERE ctid = ANY (ARRAY(SELECT found.place FROM "
+			      "unnest($1::int8[], $2::text[]) AS given (id, event_id), %s))",
+			      outbox_sql_verb(shape), shape->leaves[leaf].table,
+			      outbox_sql_set(shape), found);
+	free(found);
+	return sql;
+}
+
+/* Whoever has locked them. */
+char *outbox_sql_still(const struct outbox_shape *shape, size_t leaf)
+{
+	char *hold = outbox_sql_hold(shape);
+	char *what = xasprintf("given.id, given.event_id, %s AS hold", hold);
+	char *rows = found(shape, leaf, what, outbox_sql_unpublished(shape), "");
+	char *sql = xasprintf("SELECT found.* FROM unnest($1::int8[], $2::text[]) AS given (id, "
+			      "event_id), %s",
+			      rows);
+	free(hold);
+	free(what);
+	free(rows);
+	return sql;
 }

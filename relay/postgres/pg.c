@@ -4,14 +4,13 @@
  * libpq's pipeline mode (libpq documentation, "Pipeline Mode"): each ask yields one result and a
  * NULL, each sync one PGRES_PIPELINE_SYNC.
  */
-#include "postgres/pg.h"
+#include "postgres.h"
 
 #include "base/log.h"
 #include "base/magic.h"
 #include "base/xalloc.h"
-#include "postgres/dsn.h"
-#include "postgres/settings.h"
 
+#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -267,19 +266,6 @@ void pg_result_error(const PGresult *result, struct error *err)
 		error_set(err, "%s", primary);
 	else
 		error_set(err, "SQLSTATE %s: %s", state, primary);
-}
-
-bool pg_state_is_permanent(const char *sqlstate)
-{
-	if (sqlstate == NULL)
-		return false;
-	/* 28 authorisation, 3D no such database, 3F no such schema, 42 no such object or no right.
-	 */
-	static const char *const classes[] = {"28", "3D", "3F", "42"};
-	for (size_t i = 0; i < sizeof(classes) / sizeof(classes[0]); i++)
-		if (strncmp(sqlstate, classes[i], 2) == 0)
-			return true;
-	return false;
 }
 
 /* FATAL and PANIC end the session, ERROR the transaction (manual: "Message Severity Levels"). */
@@ -550,4 +536,45 @@ bool pg_is_utf8(const struct pg *pg)
 unsigned pg_reads(const struct pg *pg)
 {
 	return pg->reads;
+}
+
+/* ---- numbers in network order ---- */
+
+struct pg_int8 pg_put_int8(int64_t value)
+{
+	struct pg_int8 out;
+	uint32_t high = htonl((uint32_t)((uint64_t)value >> 32)), low = htonl((uint32_t)value);
+	memcpy(out.bytes, &high, 4);
+	memcpy(out.bytes + 4, &low, 4);
+	return out;
+}
+
+int32_t pg_get_int4(const char *bytes)
+{
+	uint32_t raw;
+	memcpy(&raw, bytes, 4);
+	return (int32_t)ntohl(raw);
+}
+
+int64_t pg_get_int8(const char *bytes)
+{
+	return (int64_t)((uint64_t)(uint32_t)pg_get_int4(bytes) << 32 |
+			 (uint32_t)pg_get_int4(bytes + 4));
+}
+
+int16_t pg_get_int2(const char *bytes)
+{
+	uint16_t raw;
+	memcpy(&raw, bytes, 2);
+	return (int16_t)ntohs(raw);
+}
+
+struct pg_param pg_param_int8(const struct pg_int8 *value)
+{
+	return (struct pg_param){value->bytes, 8, true};
+}
+
+struct pg_param pg_param_text(const char *value)
+{
+	return (struct pg_param){value, 0, false};
 }

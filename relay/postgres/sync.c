@@ -1,25 +1,21 @@
 /*
  * sync.c - blocking use of Postgres, for commands
  */
-#include "postgres/sync.h"
+#include "postgres.h"
 
+#include "base/clock.h"
 #include "base/xalloc.h"
-#include "blocker.h"
-#include "postgres/dsn.h"
-#include "postgres/settings.h"
 
 #include <assert.h>
-#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* How long a command waits for a lock, for a statement and, should the server not even end the
  * statement, for an answer. A migration has limits of its own. */
 #define LIMITS " -c lock_timeout=2s -c statement_timeout=8s"
-enum { ANSWER_MS = 10000, LOOK_FIRST_MS = 1000, LOOK_AGAIN_MS = 5000 };
+enum { ANSWER_MS = 10000, LOOK_FIRST_MS = 1000, LOOK_AGAIN_MS = 5000, KEYWORDS_MAX = 64 };
 
 static bool is_patient;
 static char blocker[256]; /* who held the lock that the statement waited for; "" if none */
@@ -70,12 +66,60 @@ static PGconn *connect_with(const char *dsn, const char *application_name)
 	return conn;
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
+/* A prepared transaction counts as process 0 (manual: pg_blocking_pids). Of the sessions of other
+ * roles only pg_read_all_stats sees the times. */
+static const char blocker_sql[] =
+    "SELECT pg_catalog.format('%s holds a lock%s%s', CASE b.pid WHEN 0 THEN"
+    "  'a prepared transaction (see pg_prepared_xacts)' ELSE pg_catalog.format('process %s"
+    " (application_name %s, role %s)', b.pid, pg_catalog.quote_nullable(a.application_name),"
+    "  a.usename) END, (SELECT pg_catalog.format(' on %s.%I', c.relnamespace::regnamespace,"
+    "  c.relname) FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_class AS c ON c.oid ="
+    "  l.relation WHERE l.pid = $1::int AND NOT l.granted LIMIT 1), CASE WHEN b.pid = 0 THEN ''"
+    "  WHEN a.xact_start IS NULL THEN ' (pg_read_all_stats shows since when)' ELSE"
+    "  pg_catalog.format(', in a transaction since %s',"
+    "  pg_catalog.date_trunc('second', a.xact_start)) END)"
+    " FROM pg_catalog.unnest(pg_catalog.pg_blocking_pids($1::int)) AS b (pid)"
+    " LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = b.pid LIMIT 1";
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+/* Another session with the parameters of this one. */
+static PGconn *connect_again(PGconn *waiting)
+{
+	const char *keys[KEYWORDS_MAX + 1], *values[KEYWORDS_MAX + 1];
+	PQconninfoOption *options = PQconninfo(waiting), *option;
+	size_t count = 0;
+	PGconn *conn;
+
+	for (option = options; option && option->keyword && count < KEYWORDS_MAX; option++) {
+		if (!option->val)
+			continue;
+		keys[count] = option->keyword;
+		values[count++] =
+		    strcmp(option->keyword, "connect_timeout") == 0 ? "2" : option->val;
+	}
+	keys[count] = NULL;
+	values[count] = NULL;
+	conn = PQconnectdbParams(keys, values, 0);
+	PQconninfoFree(options);
+	return conn;
+}
+
+/* Asks in a second session, as the first one is busy: "process 4711 (application_name psql) holds a
+ * lock on public.outbox_events, in a transaction since 2026-11-28 10:00:00+00"; "" if it waits for
+ * no lock, or nobody answers within two seconds. */
+static void find_blocker(PGconn *waiting)
+{
+	PGconn *conn = connect_again(waiting);
+	PGresult *result = NULL;
+	char pid[16];
+	const char *params[] = {pid};
+
+	snprintf(pid, sizeof(pid), "%d", PQbackendPID(waiting));
+	if (PQstatus(conn) == CONNECTION_OK)
+		result = PQexecParams(conn, blocker_sql, 1, NULL, params, NULL, NULL, 0);
+	if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) > 0)
+		snprintf(blocker, sizeof(blocker), "%s", PQgetvalue(result, 0, 0));
+	PQclear(result);
+	PQfinish(conn);
 }
 
 /* Waits until the next result can be taken; false if the server takes too long. Whoever holds a
@@ -87,12 +131,12 @@ static bool await_answer(PGconn *conn, int64_t begun_ms)
 	while (PQisBusy(conn)) {
 		struct pollfd fd = {PQsocket(conn), POLLIN, 0};
 
-		now = now_ms();
+		now = clock_monotonic_us() / 1000;
 		if (!is_patient && now - begun_ms > ANSWER_MS)
 			return false;
 		if (now >= look_ms) {
 			look_ms = now + LOOK_AGAIN_MS;
-			pgblocker_find(conn, blocker, sizeof(blocker));
+			find_blocker(conn);
 		}
 		if (poll(&fd, 1, (int)(look_ms - now > 0 ? look_ms - now : 0)) > 0 &&
 		    !PQconsumeInput(conn))
@@ -105,7 +149,7 @@ static bool await_answer(PGconn *conn, int64_t begun_ms)
 static PGresult *answer(PGconn *conn)
 {
 	PGresult *last = NULL, *result;
-	int64_t begun_ms = now_ms();
+	int64_t begun_ms = clock_monotonic_us() / 1000;
 
 	blocker[0] = '\0';
 	while (await_answer(conn, begun_ms)) {

@@ -46,8 +46,6 @@ CIRCLES = [
     ["outbox/claim.c", "outbox/examine.c", "outbox/group.c", "outbox/heartbeat.c", "outbox/holds.c",
      "outbox/notified.c", "outbox/open.c", "outbox/outbox.c", "outbox/purge.c", "outbox/reconcile.c",
      "outbox/refused.c", "outbox/verify.c"],
-    ["outbox/sql.c", "outbox/sql_values.c"],
-    ["postgres/dsn.c", "postgres/pg.c"],
 ]
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)

@@ -6,7 +6,7 @@
 
 #include "base/loop.h"
 #include "fake_postgres.h"
-#include "postgres/pg.h"
+#include "postgres.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

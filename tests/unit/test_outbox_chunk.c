@@ -3,7 +3,7 @@
  */
 #include "base/xalloc.h"
 #include "outbox/chunk.h"
-#include "postgres/pg.h"
+#include "postgres.h"
 
 #include <inttypes.h>
 #include <setjmp.h>

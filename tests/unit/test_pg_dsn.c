@@ -1,7 +1,7 @@
 /*
  * test_pg_dsn.c - which connection strings cannot be right, and that no password is in the words
  */
-#include "postgres/dsn.h"
+#include "postgres.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

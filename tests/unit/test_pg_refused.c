@@ -2,7 +2,7 @@
  * test_pg_refused.c - which failures to connect cannot be waited out, by what libpq says of them
  */
 #include "pg_rig.h"
-#include "postgres/dsn.h"
+#include "postgres.h"
 
 #include <sys/resource.h>
 

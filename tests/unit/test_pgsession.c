@@ -1,7 +1,7 @@
 /*
  * test_pgsession.c - the settings of a session: the user's own ones first, then ours
  */
-#include "postgres/settings.h"
+#include "postgres.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -35,6 +35,8 @@ def arguments():
     parser.add_argument("--events", type=int, metavar="N", help="in a drain")
     parser.add_argument("--seed", type=int, metavar="N")
     parser.add_argument("--json", metavar="FILE", help="writes all figures of all rounds there")
+    parser.add_argument("--against", metavar="BINARY", type=os.path.abspath,
+                        help="another relay, measured in turns with ours in drain and latency")
     parser.add_argument("--without-relay", action="store_true",
                         help="only what the machine gives without it")
     given = parser.parse_args()
@@ -43,6 +45,8 @@ def arguments():
         parser.error(f"no such section: {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
     if not given.without_relay and not os.access(relay_binary(), os.X_OK):
         parser.error(f"no {relay_binary()}; build it, or name another in OUTBOX_RELAY")
+    if given.against and not os.access(given.against, os.X_OK):
+        parser.error(f"no {given.against}")
     return given
 
 
@@ -83,7 +87,7 @@ def main():
     # So that the servers are taken down when somebody stops us.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     given = arguments()
-    with Rig() as rig:
+    with Rig(given.against) as rig:
         results = measure(rig, given, plan_of(given))
     if given.json:
         with open(given.json, "w") as out:

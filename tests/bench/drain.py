@@ -1,7 +1,6 @@
 """Section drain: how fast a full outbox becomes empty, and what the two peers could do alone."""
 import os
-import resource
-import sys
+import subprocess
 import time
 from collections import deque
 from functools import partial
@@ -10,15 +9,16 @@ import claims
 import outbox
 import usage
 from report import Table
-from rig import HERE, run, run_json, stop
+from rig import run_json, stop
 from topics import Topic
 
 TABLES = {"delete": "outbox_events", "mark": "outbox_marked"}
 TIMEOUT = 300
-PLAIN_DELETE, PLAIN_MARK, PYTHON = "Postgres alone, delete", "Postgres alone, mark", "Python publisher"
+PLAIN_DELETE, PLAIN_MARK, BARE = "Postgres alone, delete", "Postgres alone, mark", "barest program, delete"
 OWN = {settle: f"Postgres alone, the relay's {settle}" for settle in TABLES}
-ROWS = [PLAIN_DELETE, OWN["delete"], PLAIN_MARK, OWN["mark"], "librdkafka alone", "relay, delete",
-        "relay, mark", PYTHON]
+ROWS = [PLAIN_DELETE, OWN["delete"], PLAIN_MARK, OWN["mark"], "librdkafka alone", BARE, "relay, delete",
+        "relay, mark", "other relay, delete", "other relay, mark"]
+BARE_ROWS = 10_000  # in a transaction, as the relay's default
 # As in relay/kafka/conf.c, but for the queue: the relay bounds what is in flight by its batch.
 PRODUCER = ["acks=all", "enable.idempotence=true", "enable.gapless.guarantee=true", "message.timeout.ms=0",
             "batch.num.messages=10000", "socket.nagle.disable=true", "topic.metadata.refresh.interval.ms=60000",
@@ -41,11 +41,35 @@ def kafka_alone(rig, plan):
                 "whole": plan.events / done["seconds"], "cpu": done["cpu_seconds"] * 1e6 / plan.events}
 
 
-def relay(rig, plan, settle):
+def bare_publisher(rig, topic, events, rows=BARE_ROWS):
+    """Started and ready to claim."""
+    publisher = subprocess.Popen(
+        [rig.build("bare"), f"{rig.dsn} options='-c enable_seqscan=off'", topic.name, str(events), str(rows),
+         f"bootstrap.servers={rig.kafka.bootstrap}", "linger.ms=0", "partitioner=murmur2_random", *PRODUCER],
+        stdout=subprocess.PIPE, text=True)
+    if publisher.stdout.readline() != "ready\n":
+        publisher.kill()
+        raise RuntimeError("the barest program did not start")
+    return publisher
+
+
+def bare(rig, plan):
+    outbox.prepare(rig, plan)
+    with Topic(rig.kafka) as topic:
+        started = time.monotonic()
+        with bare_publisher(rig, topic, plan.events) as publisher:
+            _, status, used = os.wait4(publisher.pid, 0)
+            publisher.returncode = os.waitstatus_to_exitcode(status)
+        elapsed = time.monotonic() - started
+        return {"rate": plan.events / topic.span(plan.events).seconds, "whole": plan.events / elapsed,
+                "cpu": (used.ru_utime + used.ru_stime) * 1e6 / plan.events}
+
+
+def relay(rig, plan, settle, binary=None):
     table = TABLES[settle]
     outbox.prepare(rig, plan, table)
     with Topic(rig.kafka) as topic:
-        contender = rig.relay(topic.name, table, settle)
+        contender = rig.relay(topic.name, table, settle, binary=binary)
         started = time.monotonic()
         contender.start(wait=False)
         topic.wait(plan.events, TIMEOUT, alive=lambda: contender.process.alive)
@@ -59,29 +83,17 @@ def relay(rig, plan, settle):
                 "cpu": cpu * 1e6 / plan.events, "peak": peak}
 
 
-def python_publisher(rig, plan):
-    outbox.prepare(rig, plan)
-    with Topic(rig.kafka) as topic:
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        started = time.monotonic()
-        run([sys.executable, os.path.join(HERE, "polling_publisher.py"), rig.dsn, rig.kafka.bootstrap,
-             topic.name], TIMEOUT)
-        elapsed = time.monotonic() - started
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        return {"rate": plan.events / topic.span(plan.events).seconds, "whole": plan.events / elapsed,
-                "cpu": cpu * 1e6 / plan.events}
-
-
 def _contenders(rig, plan, with_relay):
     """{name: what measures it once}; a row each."""
     found = {PLAIN_DELETE: partial(postgres_alone, rig, plan, "delete", claims.PLAIN["delete"]),
              PLAIN_MARK: partial(postgres_alone, rig, plan, "mark", claims.PLAIN["mark"]),
              "librdkafka alone": partial(kafka_alone, rig, plan),
-             PYTHON: partial(python_publisher, rig, plan)}
+             BARE: partial(bare, rig, plan)}
     for settle in TABLES if with_relay else ():
         found[OWN[settle]] = partial(postgres_alone, rig, plan, settle, _claim_of_the_relay(rig, settle))
         found[f"relay, {settle}"] = partial(relay, rig, plan, settle)
+        if rig.against:
+            found[f"other relay, {settle}"] = partial(relay, rig, plan, settle, rig.against)
     return {name: found[name] for name in ROWS if name in found}
 
 
@@ -95,8 +107,8 @@ def _claim_of_the_relay(rig, settle):
 def measure(rig, plan, with_relay, say):
     table = Table("drain", f"{plan.events:,} events, medians of {plan.rounds}", {
         "rate": "events/s", "whole": "start to end, events/s", "of_postgres": "of Postgres alone",
-        "of_own": "of its own claim alone", "of_python": "times Python", "cpu": "CPU us/event",
-        "peak": "peak RSS MiB"})
+        "of_own": "of its own claim alone", "of_bare": "of the barest program",
+        "of_other": "of the other relay", "cpu": "CPU us/event", "peak": "peak RSS MiB"})
     contenders = _contenders(rig, plan, with_relay)
     table.rows = {name: {} for name in contenders}
     order = deque(contenders)
@@ -118,7 +130,8 @@ def measure(rig, plan, with_relay, say):
 def _add_round(table, figures):
     rate = {name: figure["rate"] for name, figure in figures.items()}
     for name, figure in figures.items():
-        table.add(name, **figure, of_postgres=rate[name] / rate[PLAIN_DELETE],
-                  of_python=rate[name] / rate[PYTHON])
+        table.add(name, **figure, of_postgres=rate[name] / rate[PLAIN_DELETE], of_bare=rate[name] / rate[BARE])
         if name.startswith("relay, "):
             table.add(name, of_own=rate[name] / rate[OWN[name.split(", ")[1]]])
+        if f"other {name}" in rate:
+            table.add(name, of_other=rate[name] / rate[f"other {name}"])

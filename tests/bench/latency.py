@@ -2,8 +2,11 @@
 import os
 import subprocess
 import sys
+from collections import deque
 from contextlib import contextmanager
+from functools import partial
 
+import drain
 import outbox
 from report import Table, percentile
 from rig import HERE, run, stop
@@ -37,19 +40,36 @@ def numbers(text):
     return {n: rest for n, *rest in (map(int, line.split()) for line in text.splitlines())}
 
 
-def observe(rig, plan, rate):
+@contextmanager
+def relay(rig, topic, _events, binary=None):
+    contender = rig.relay(topic.name, binary=binary).start()
+    yield
+    stop(contender)
+
+
+@contextmanager
+def floor(rig, topic, events):
+    """The barest program, with the bell armed for good: every insert notifies."""
+    rig.sql("SELECT setval(bell, 1, true) FROM outbox_relay.outboxes WHERE outbox = 'outbox_events'::regclass")
+    with drain.bare_publisher(rig, topic, events) as publisher:
+        try:
+            yield
+            publisher.wait(30)
+        finally:
+            publisher.kill()
+
+
+def observe(rig, plan, rate, contender):
     """(commits {n: [before, after]}, arrivals {n: [when]}), in microseconds."""
     seconds = plan.latency_seconds + WARM_UP_SECONDS
     events = rate * seconds
     outbox.empty(rig)
     outbox.tidy(rig)
-    with Topic(rig.kafka) as topic:
-        relay = rig.relay(topic.name).start()
+    with Topic(rig.kafka) as topic, contender(rig, topic, events):
         with consumer(rig, topic, events, seconds + 30) as receiver:
             commits = run([rig.build("paced_writer"), rig.dsn, rate, seconds, connections(rate), plan.keys],
                           timeout=seconds * 3)
             arrivals, _ = receiver.communicate(timeout=seconds + 60)
-        stop(relay)
     return numbers(commits), numbers(arrivals)
 
 
@@ -68,16 +88,32 @@ def figures(commits, arrivals, rate):
             **{f"before_{name}": percentile(before, share) for name, share in SHARES.items()}}
 
 
+def _contenders(rig):
+    """The relay is the last: ratios are its figures by theirs."""
+    found = {"floor": floor, "other relay": partial(relay, binary=rig.against), "relay": relay}
+    return {name: how for name, how in found.items() if name != "other relay" or rig.against}
+
+
 def measure(rig, plan, with_relay, say):
     table = Table("latency", "ms from commit to consumer,"
                   f" medians of {plan.rounds} x {plan.latency_seconds} s", {
         "reached": "commits/s", "p50": "p50", "p95": "p95", "p99": "p99", "worst": "max",
-        "before_p50": "from before COMMIT: p50", "before_p95": "p95", "before_p99": "p99"})
+        "before_p50": "from before COMMIT: p50", "before_p95": "p95", "before_p99": "p99",
+        "ratio_p50": "of the floor: p50", "ratio_p99": "p99"})
     if not with_relay:
         return table
+    contenders = _contenders(rig)
+    table.rows = {f"{rate} events/s, {name}": {} for rate in plan.rates for name in contenders}
+    order = deque(contenders)
     for number in range(plan.rounds):
         for rate in plan.rates:
-            say(f"latency, round {number + 1}: {rate} events/s")
-            table.add(f"{rate} events/s", **figures(*observe(rig, plan, rate), rate))
-    table.note("from just after COMMIT returned to the writer; the last three from just before it was sent")
+            seen = {}
+            for name in order:
+                say(f"latency, round {number + 1}: {rate} events/s, {name}")
+                seen[name] = figures(*observe(rig, plan, rate, contenders[name]), rate)
+            for name, figure in seen.items():
+                ratios = {f"ratio_{share}": figure[share] / seen["floor"][share] for share in ("p50", "p99")}
+                table.add(f"{rate} events/s, {name}", **figure, **ratios)
+        order.rotate(-1)
+    table.note("from just after COMMIT returned to the writer; those of before COMMIT from just before it was sent")
     return table

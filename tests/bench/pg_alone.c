@@ -4,8 +4,8 @@
  *
  * usage: pg_alone DSN STATEMENT EXPECTED-EVENTS
  *
- * The parameters of STATEMENT, all bigint: $1 the low watermark, $2 how many rows, $3 (if there)
- * how many bytes.
+ * The parameters of STATEMENT: bigint $1 the low watermark, $2 how many rows; if there, bigint $3
+ * how many bytes, and $4 the keys that are held back: none.
  */
 #include <endian.h>
 #include <libpq-fe.h>
@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { CLAIM_ROWS = 2500, CLAIM_BYTES = 16 << 20, BATCH_CLAIMS = 4, MAX_PARAMS = 3 };
+enum { CLAIM_ROWS = 2500, CLAIM_BYTES = 16 << 20, BATCH_CLAIMS = 4, MAX_PARAMS = 4 };
 
 /* As the relay's session has it: the claim must walk the index whatever the statistics say. */
 static const char *const SETTINGS[] = {
@@ -80,11 +80,11 @@ static int parameters(PGconn *db)
 /* As the relay: binary parameters and results. The low watermark stays 0. */
 static int claim(PGconn *db, int params)
 {
-	const uint64_t numbers[MAX_PARAMS] = {0, htobe64(CLAIM_ROWS), htobe64(CLAIM_BYTES)};
+	const uint64_t numbers[] = {0, htobe64(CLAIM_ROWS), htobe64(CLAIM_BYTES)};
 	const char *values[MAX_PARAMS] = {(const char *)&numbers[0], (const char *)&numbers[1],
-					  (const char *)&numbers[2]};
-	PGresult *res = PQexecPrepared(db, "claim", params, values, (const int[]){8, 8, 8},
-				       (const int[]){1, 1, 1}, 1);
+					  (const char *)&numbers[2], NULL};
+	PGresult *res = PQexecPrepared(db, "claim", params, values, (const int[]){8, 8, 8, 0},
+				       (const int[]){1, 1, 1, 1}, 1);
 	if (PQresultStatus(res) != PGRES_TUPLES_OK)
 		fail(db, "claim");
 	int rows = PQntuples(res);

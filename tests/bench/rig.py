@@ -33,7 +33,8 @@ WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wconversion"]
 class Rig:
     """One Postgres with one database, one Kafka broker, and a directory for everything else."""
 
-    def __init__(self):
+    def __init__(self, against=None):
+        self.against = against  # another relay's binary, to compare with
         self.directory = tempfile.mkdtemp(prefix="outbox-relay-bench-")
         os.chmod(self.directory, 0o755)
         self.postgres = Postgres(os.path.join(self.directory, "postgres"))
@@ -81,7 +82,7 @@ class Rig:
             self.sql(f"ALTER SYSTEM RESET {name}")
             self.sql("SELECT pg_reload_conf()")
 
-    def relay(self, topic, table="outbox_events", settle="delete", shards=1):
+    def relay(self, topic, table="outbox_events", settle="delete", shards=1, binary=None):
         """A relay with the defaults, not yet started."""
         settings = {
             "database": {"dsn": self.database.dsn("outbox_relay")},
@@ -91,6 +92,8 @@ class Rig:
             "http": {"listen": "127.0.0.1:0"},
         }
         self.relays.append(Relay(self.directory, settings, f"relay{len(self.relays) + 1}"))
+        if binary:
+            self.relays[-1].process.argv[0] = binary
         return self.relays[-1]
 
     def kill_relays(self):

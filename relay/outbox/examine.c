@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "base/xalloc.h"
+#include "ids.h"
 #include "internal.h"
 
 #include <assert.h>

@@ -300,8 +300,6 @@ static void ask_lock(struct outbox *outbox, const char *function, int shard)
 static void give(struct outbox *outbox, const struct shards *shards)
 {
 	FAILPOINT("before-handover");
-	/* Whoever takes them remembers nothing of what a crash of the server brings back. */
-	outbox_make_durable(outbox);
 	const char *unlock =
 	    outbox->shape.competing ? "pg_advisory_unlock_shared" : "pg_advisory_unlock";
 	for (int k = 0; k < shards->count; k++)
@@ -401,10 +399,7 @@ static void on_verified(struct outbox *outbox, PGresult *result)
 static void on_opened(struct outbox *outbox, PGresult *result)
 {
 	PQclear(result);
-	if (outbox->debt.count > 0)
-		outbox_pay_debt(outbox);
-	else
-		outbox_group_acquired(outbox, true);
+	outbox_group_acquired(outbox, true);
 }
 
 void outbox_group_answered(struct outbox *outbox, enum tag tag, PGresult *result)

@@ -143,17 +143,6 @@ void outbox_ids_rejected(struct outbox_ids *ids, const struct outbox_ids_item *i
 	finish_all(ids, &m);
 }
 
-void outbox_ids_delivered(struct outbox_ids *ids, const struct batch *batch)
-{
-	struct making m = {0};
-	struct batch_walk walk;
-	ids->count = 0;
-	for (struct event *e = batch_first(batch, &walk); e != NULL; e = batch_following(&walk))
-		if (e->state == EVENT_DELIVERED)
-			add(ids, &m, e->id, e->identity);
-	finish_all(ids, &m);
-}
-
 void outbox_ids_free(struct outbox_ids *ids)
 {
 	free(ids->ids);

@@ -30,9 +30,6 @@ void outbox_ids_published(struct outbox_ids *ids, const struct outbox_ids_item *
 void outbox_ids_rejected(struct outbox_ids *ids, const struct outbox_ids_item *items, size_t count,
 			 bool utf8);
 
-/* The acknowledged events of a batch. */
-void outbox_ids_delivered(struct outbox_ids *ids, const struct batch *batch);
-
 void outbox_ids_free(struct outbox_ids *ids);
 
 #endif

@@ -12,7 +12,6 @@
 #include "core/route.h"
 #include "core/source.h"
 #include "core/spread.h"
-#include "debt.h"
 #include "holds.h"
 #include "outbox/sql.h"
 #include "passing.h"
@@ -62,14 +61,10 @@ enum tag {
 	TAG_DEAD_LETTER,
 	TAG_RECONCILED,
 	TAG_STILL, /* of those that were to be removed */
-	TAG_DEBT,  /* settled again after a session was lost */
-	TAG_DEBT_PAID,
-	TAG_UNDONE, /* which rows of the debt are there */
-	TAG_RECONCILE_LAST = TAG_UNDONE,
+	TAG_RECONCILE_LAST = TAG_STILL,
 	/* outbox.c */
-	TAG_SETTLED,	    /* and durable */
-	TAG_SETTLED_LAZILY, /* remembered as a debt */
-	TAG_DURABLE,	    /* whatever was in debt is durable now */
+	TAG_SETTLED,
+	TAG_ENDED, /* a transaction that claimed nothing */
 	TAG_ROLLED_BACK,
 	TAG_PURGED,
 	TAG_GAUGES,
@@ -165,12 +160,9 @@ struct retests {
 /* outbox/reconcile.c: rows being settled by identity. */
 struct reconciliation {
 	struct outbox_ids_item *items; /* owned */
-	PGresult **backing;	       /* owned, each too: what the items of a debt lie in */
-	size_t backing_count;
-	size_t count, at, size; /* the next try is of so many, from here */
-	size_t removed;		/* by this try */
+	size_t count, at, size;	       /* the next try is of so many, from here */
+	size_t removed;		       /* by this try */
 	size_t answers_left;
-	bool debt;
 	struct error why; /* the server's, of a try of one */
 };
 
@@ -200,9 +192,8 @@ struct outbox {
 	struct purging purging;
 	bool purge_more; /* there may be more to delete: the next round is to come soon */
 	struct log_limit purge_log;
-	unsigned exact_claims;	 /* so many claims more are to measure; outlives the session */
-	bool bare_letters;	 /* the next dead letters are to lack other columns; likewise */
-	struct outbox_debt debt; /* outlives the session */
+	unsigned exact_claims; /* so many claims more are to measure; outlives the session */
+	bool bare_letters;     /* the next dead letters are to lack other columns; likewise */
 
 	struct outbox_holds holds;   /* outlive the session */
 	struct log_limit holds_full; /* the words that there is no room for more */
@@ -280,7 +271,7 @@ void outbox_begin(struct outbox *outbox);
 void outbox_ended(struct outbox *outbox);
 
 /* True if COMMIT was answered; otherwise the session is gone. Takes the result. */
-bool outbox_committed(struct outbox *outbox, PGresult *result, bool durable);
+bool outbox_committed(struct outbox *outbox, PGresult *result);
 
 /* The server has refused an ask, see pg_events. */
 bool outbox_refused(struct outbox *outbox, const struct pg_failure *failure);
@@ -318,19 +309,15 @@ void outbox_retest(struct outbox *outbox);
 void outbox_retest_answered(struct outbox *outbox, enum tag tag, PGresult *result);
 void outbox_retests_forget(struct outbox *outbox);
 
-/* Settles by identity: a batch, or what is in debt. */
+/* Settles a batch by identity. */
 void outbox_reconcile(struct source *source, const struct batch *batch, bool dead_letter);
-void outbox_pay_debt(struct outbox *outbox);
 void outbox_reconcile_answered(struct outbox *outbox, enum tag tag, PGresult *result);
 bool outbox_reconcile_refused(struct outbox *outbox, const struct pg_failure *failure);
 void outbox_reconcile_next(struct outbox *outbox);
 void outbox_reconciliation_forget(struct outbox *outbox);
 
-/* Waits for what earlier commits have left in debt. Outside a transaction. */
-void outbox_make_durable(struct outbox *outbox);
-
-/* Commits and waits. */
-void outbox_commit_durably(struct outbox *outbox, enum tag tag);
+/* Commits; see outbox_committed. */
+void outbox_commit(struct outbox *outbox, enum tag tag);
 
 /* The statements of a leaf are known by its number. */
 void outbox_ask_leaf(struct outbox *outbox, enum tag tag, const char *name, size_t leaf,

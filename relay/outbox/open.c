@@ -357,9 +357,6 @@ static void on_registry(struct outbox *outbox, PGresult *result)
 	prepare(outbox, "begin", xstrdup("BEGIN"));
 	prepare(outbox, "immediate", xstrdup("SET CONSTRAINTS ALL IMMEDIATE"));
 	prepare(outbox, "commit", xstrdup("COMMIT"));
-	prepare(outbox, "lazily", xstrdup("SELECT set_config('synchronous_commit', 'off', true)"));
-	prepare(outbox, "write",
-		xstrdup("SELECT pg_logical_emit_message(true, 'outbox-relay', '')"));
 	pg_ask(outbox->pg, TAG_IGNORE, "LISTEN outbox_relay", NULL, 0, false);
 	outbox->beat_us = outbox->heard_us = clock_boottime_us();
 	outbox->serving = true;

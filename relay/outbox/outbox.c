@@ -50,23 +50,10 @@ void outbox_begin(struct outbox *outbox)
 		pg_ask_prepared(outbox->pg, TAG_IGNORE, "immediate", NULL, 0, false);
 }
 
-/* Commits and waits. A transaction that has written nothing, be it with an id of its own, commits
- * without a flush (RecordTransactionCommit: wrote_xlog), and what is in debt would not be durable.
- */
-void outbox_commit_durably(struct outbox *outbox, enum tag tag)
+void outbox_commit(struct outbox *outbox, enum tag tag)
 {
-	if (outbox->debt.count > 0)
-		pg_ask_prepared(outbox->pg, TAG_IGNORE, "write", NULL, 0, false);
 	pg_ask_prepared(outbox->pg, (int)tag, "commit", NULL, 0, false);
 	pg_sync(outbox->pg);
-}
-
-void outbox_make_durable(struct outbox *outbox)
-{
-	if (outbox->debt.count == 0)
-		return;
-	pg_ask_prepared(outbox->pg, TAG_IGNORE, "begin", NULL, 0, false);
-	outbox_commit_durably(outbox, TAG_DURABLE);
 }
 
 /* ---- the leaves ---- */
@@ -135,12 +122,10 @@ static void on_gauges(struct outbox *outbox, PGresult *result)
 }
 
 /* COMMIT of a transaction that failed answers ROLLBACK, and that is no error to the server. */
-bool outbox_committed(struct outbox *outbox, PGresult *result, bool durable)
+bool outbox_committed(struct outbox *outbox, PGresult *result)
 {
 	bool yes = strcmp(PQcmdStatus(result), "COMMIT") == 0;
 	PQclear(result);
-	if (yes && durable)
-		outbox_debt_clear(&outbox->debt);
 	if (!yes)
 		outbox_give_up(outbox, false, "COMMIT was answered with ROLLBACK");
 	return yes;
@@ -163,15 +148,13 @@ static void on_rolled_back(struct outbox *outbox, PGresult *result)
 /* Answers to what this file has asked. */
 static void own_answered(struct outbox *outbox, enum tag tag, PGresult *result)
 {
-	bool durable = tag != TAG_SETTLED_LAZILY;
 	switch (tag) {
 	case TAG_SETTLED:
-	case TAG_SETTLED_LAZILY:
-		if (outbox_committed(outbox, result, durable))
+		if (outbox_committed(outbox, result))
 			outbox->source.events->settled(outbox->source.owner);
 		break;
-	case TAG_DURABLE:
-		outbox_committed(outbox, result, true);
+	case TAG_ENDED:
+		outbox_committed(outbox, result);
 		break;
 	case TAG_ROLLED_BACK:
 		on_rolled_back(outbox, result);
@@ -299,20 +282,15 @@ static void ask_alone(struct outbox *outbox, int tag, const char *sql)
 static void settle(struct source *source, const struct batch *batch, bool more)
 {
 	struct outbox *outbox = outbox_of(source);
-	if (!more || !outbox_debt_has_room(&outbox->debt, batch->delivered)) {
-		outbox_commit_durably(outbox, TAG_SETTLED);
-	} else {
-		outbox_debt_add(&outbox->debt, batch);
-		pg_ask_prepared(outbox->pg, TAG_IGNORE, "lazily", NULL, 0, false);
-		pg_ask_prepared(outbox->pg, TAG_SETTLED_LAZILY, "commit", NULL, 0, false);
-		pg_sync(outbox->pg);
-	}
+	(void)batch;
+	(void)more;
+	outbox_commit(outbox, TAG_SETTLED);
 	outbox_ended(outbox);
 }
 
 static void end(struct source *source)
 {
-	outbox_commit_durably(outbox_of(source), TAG_DURABLE);
+	outbox_commit(outbox_of(source), TAG_ENDED);
 	outbox_ended(outbox_of(source));
 }
 
@@ -361,14 +339,14 @@ static void housekeep(struct source *source, int64_t low_watermark)
 static void close_when_done(struct source *source)
 {
 	struct outbox *outbox = outbox_of(source);
-	outbox_make_durable(outbox);
 	outbox_group_leave(outbox);
 	ask_alone(outbox, TAG_CLOSE, "SELECT");
 }
 
 static bool owes(const struct source *source)
 {
-	return ((const struct outbox *)source)->debt.count > 0;
+	(void)source;
+	return false;
 }
 
 static void drop(struct source *source)
@@ -469,7 +447,6 @@ void outbox_free(struct source **source)
 	loop_timer_free(&outbox->notified_timer);
 	outbox_claim_forget(outbox);
 	outbox_shape_free(&outbox->shape);
-	outbox_debt_clear(&outbox->debt);
 	outbox_refusal_forget(outbox);
 	outbox_reconciliation_forget(outbox);
 	outbox_retests_forget(outbox);

@@ -2,11 +2,10 @@
  * reconcile.c - settling rows by their identity, in a transaction of its own
  *
  * Of a batch whose transaction is gone, what Kafka has acknowledged is removed (or marked) and what
- * can never be published is moved to the dead letters. Of commits that a crash of the server undid,
- * the rows are removed again. Normally that is one transaction. If the server refuses it, it is
- * tried with half as many rows, down to one, and the row that cannot go by itself is held; after a
- * success with twice as many. What was not removed though nothing was refused is held as well: it
- * may be locked, or kept by a trigger, and must not be published again.
+ * can never be published is moved to the dead letters. Normally that is one transaction. If the
+ * server refuses it, it is tried with half as many rows, down to one, and the row that cannot go by
+ * itself is held; after a success with twice as many. What was not removed though nothing was
+ * refused is held as well: it may be locked, or kept by a trigger, and must not be published again.
  */
 #include "base/clock.h"
 #include "base/log.h"
@@ -112,12 +111,8 @@ static void hold(struct outbox *outbox, const PGresult *result, int row, size_t 
 
 static void done(struct outbox *outbox)
 {
-	bool debt = outbox->reconciliation.debt;
 	outbox_reconciliation_forget(outbox);
-	if (debt)
-		outbox_group_acquired(outbox, true);
-	else
-		outbox->source.events->reconciled(outbox->source.owner);
+	outbox->source.events->reconciled(outbox->source.owner);
 }
 
 static void try(struct outbox *outbox)
@@ -130,32 +125,13 @@ static void try(struct outbox *outbox)
 	dead_letter(outbox, items, reconciliation->size);
 	if (outbox->bare_letters)
 		warn_of_bare_letters(reconciliation);
-	outbox_commit_durably(outbox, TAG_RECONCILED);
-}
-
-/* Of commits that were undone, it has to be known first which rows are there. */
-static void ask_undone(struct outbox *outbox)
-{
-	struct reconciliation *reconciliation = &outbox->reconciliation;
-	reconciliation->answers_left = outbox->debt.count * outbox->shape.leaf_count;
-	reconciliation->backing = xcalloc(reconciliation->answers_left + 1, sizeof(PGresult *));
-	for (size_t i = 0; i < outbox->debt.count; i++) {
-		const struct outbox_ids *ids = &outbox->debt.batches[i];
-		struct pg_param params[] = {pg_param_text(ids->ids),
-					    pg_param_text(ids->identities)};
-		outbox_ask_all_leaves(outbox, TAG_UNDONE, "still", params, 2);
-	}
-	pg_sync(outbox->pg);
+	outbox_commit(outbox, TAG_RECONCILED);
 }
 
 void outbox_reconcile_next(struct outbox *outbox)
 {
 	struct reconciliation *reconciliation = &outbox->reconciliation;
 	outbox->refusal.dealing = false;
-	if (reconciliation->debt && reconciliation->backing == NULL) {
-		ask_undone(outbox);
-		return;
-	}
 	if (reconciliation->at == reconciliation->count) {
 		done(outbox);
 		return;
@@ -183,10 +159,7 @@ static void advance(struct outbox *outbox)
 static void on_reconciled(struct outbox *outbox, PGresult *result)
 {
 	struct reconciliation *reconciliation = &outbox->reconciliation;
-	/* What is in debt is remembered until all of it is settled. */
-	bool paid = !reconciliation->debt ||
-		    reconciliation->at + reconciliation->size == reconciliation->count;
-	if (!outbox_committed(outbox, result, paid))
+	if (!outbox_committed(outbox, result))
 		return;
 	if (reconciliation->removed < reconciliation->size && !outbox->shape.competing)
 		find(outbox);
@@ -205,31 +178,6 @@ static void on_still(struct outbox *outbox, PGresult *result)
 		advance(outbox);
 }
 
-static void add_undone(struct reconciliation *reconciliation, const PGresult *result, int row)
-{
-	struct outbox_ids_item *item = &reconciliation->items[reconciliation->count++];
-	item->id = strtoll(PQgetvalue(result, row, ROW_ID), NULL, 10);
-	item->identity = PQgetisnull(result, row, ROW_IDENTITY)
-			     ? SLICE_NULL
-			     : slice_of(PQgetvalue(result, row, ROW_IDENTITY));
-	item->rejected = NULL;
-}
-
-static void on_undone(struct outbox *outbox, PGresult *result)
-{
-	struct reconciliation *reconciliation = &outbox->reconciliation;
-	size_t rows = (size_t)PQntuples(result);
-	reconciliation->backing[reconciliation->backing_count++] = result;
-	reconciliation->items = xrealloc(reconciliation->items, (reconciliation->count + rows + 1) *
-								    sizeof(*reconciliation->items));
-	for (size_t i = 0; i < rows; i++)
-		add_undone(reconciliation, result, (int)i);
-	if (--reconciliation->answers_left > 0)
-		return;
-	reconciliation->size = reconciliation->count;
-	outbox_reconcile_next(outbox);
-}
-
 void outbox_reconcile_answered(struct outbox *outbox, enum tag tag, PGresult *result)
 {
 	switch (tag) {
@@ -245,13 +193,6 @@ void outbox_reconcile_answered(struct outbox *outbox, enum tag tag, PGresult *re
 		break;
 	case TAG_STILL:
 		on_still(outbox, result);
-		break;
-	case TAG_UNDONE:
-		on_undone(outbox, result);
-		break;
-	case TAG_DEBT_PAID:
-		if (outbox_committed(outbox, result, true))
-			outbox_group_acquired(outbox, true);
 		break;
 	default:
 		PQclear(result);
@@ -271,11 +212,9 @@ bool outbox_reconcile_refused(struct outbox *outbox, const struct pg_failure *fa
 	struct reconciliation *reconciliation = &outbox->reconciliation;
 	if (outbox_passes(outbox, failure->state))
 		return false; /* the next session tries again */
-	if (failure->tag == TAG_RECONCILED || failure->tag == TAG_DEBT_PAID)
+	if (failure->tag == TAG_RECONCILED)
 		outbox->guarded = true;
-	if (failure->tag == TAG_DEBT || failure->tag == TAG_DEBT_PAID) {
-		reconciliation->debt = true;
-	} else if (!outbox->bare_letters && is_for_extra(failure)) {
+	if (!outbox->bare_letters && is_for_extra(failure)) {
 		outbox->bare_letters = true;
 		log_warning("%s; a column that has no place of its own in a dead letter makes no "
 			    "jsonb: the events are dead-lettered without these columns",
@@ -308,27 +247,9 @@ void outbox_reconcile(struct source *source, const struct batch *batch, bool dea
 	outbox_reconcile_next(outbox);
 }
 
-/* Settles again what an earlier session committed and may have lost. */
-void outbox_pay_debt(struct outbox *outbox)
-{
-	outbox_reconciliation_forget(outbox);
-	outbox_open_leaves(outbox);
-	outbox_begin(outbox);
-	for (size_t i = 0; i < outbox->debt.count; i++) {
-		const struct outbox_ids *ids = &outbox->debt.batches[i];
-		struct pg_param params[] = {pg_param_text(ids->ids),
-					    pg_param_text(ids->identities)};
-		outbox_ask_all_leaves(outbox, TAG_DEBT, "settle", params, 2);
-	}
-	outbox_commit_durably(outbox, TAG_DEBT_PAID);
-}
-
 void outbox_reconciliation_forget(struct outbox *outbox)
 {
 	struct reconciliation *reconciliation = &outbox->reconciliation;
-	for (size_t i = 0; i < reconciliation->backing_count; i++)
-		PQclear(reconciliation->backing[i]);
-	free(reconciliation->backing);
 	free(reconciliation->items);
 	*reconciliation = (struct reconciliation){0};
 }

@@ -236,14 +236,11 @@ bool outbox_refused(struct outbox *outbox, const struct pg_failure *failure)
 		outbox_examine_refused(outbox, failure);
 		return true;
 	case TAG_SETTLED:
-	case TAG_SETTLED_LAZILY:
 		commit_refused(outbox, failure);
 		return true;
 	case TAG_RECONCILE:
 	case TAG_DEAD_LETTER:
 	case TAG_RECONCILED:
-	case TAG_DEBT:
-	case TAG_DEBT_PAID:
 		return outbox_reconcile_refused(outbox, failure);
 	default:
 		return false;

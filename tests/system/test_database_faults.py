@@ -149,8 +149,8 @@ def test_a_standby_is_refused(database, new_relay, world, number):
 
 
 def test_crashes_in_the_middle_of_a_backlog(database, new_relay, reader, topic):
-    """Within a backlog a commit is not waited for, so a crash of the server undoes batches that the relay has
-    been told are committed. It remembers them and settles them again: nothing is published twice."""
+    """A crash of the server undoes no batch that the relay has been told is committed, and the batch whose commit
+    has no answer is settled by identity: nothing is published twice."""
     topic()
     database.execute(
         "INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"

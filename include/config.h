@@ -3,6 +3,8 @@
  *
  * Every option stands once, in the table of config/table.c, which yields the parser, the defaults,
  * the checks and the lint that holds docs/configuration.md and conf/ to it.
+ *
+ * Thread: any, on a configuration that no other thread uses meanwhile.
  */
 #ifndef OUTBOX_CONFIG_H
 #define OUTBOX_CONFIG_H
@@ -16,8 +18,7 @@
 
 enum config_ordering { ORDERING_KEY, ORDERING_NONE };
 enum config_settle { SETTLE_DELETE, SETTLE_MARK };
-enum config_on_reject { ON_REJECT_HALT, ON_REJECT_DEAD_LETTER, ON_REJECT_PARK };
-enum config_delivery { AT_LEAST_ONCE, EXACTLY_ONCE };
+enum config_on_reject { ON_REJECT_HALT, ON_REJECT_DEAD_LETTER };
 
 struct config_strings {
 	char **items; /* owned, each too */
@@ -59,8 +60,6 @@ struct config {
 	} outbox;
 	struct {
 		char *bootstrap_servers;
-		int delivery; /* enum config_delivery */
-		char *ledger_topic;
 		bool embedded;
 		struct config_strings
 		    properties; /* "name=value", checked against the denied ones */

@@ -19,7 +19,7 @@
 enum { TOPICS_MAX = 20, LOOK_ROWS = 1000, TIMEOUT_MS = 10000, CLOCK_OFF_MS = 60 * 1000 };
 
 struct topics {
-	char *names[TOPICS_MAX + 1]; /* owned; the ledger comes on top */
+	char *names[TOPICS_MAX]; /* owned */
 	size_t count;
 	char *fields[ROUTE_FIELDS_MAX]; /* owned: of the topic's template */
 	size_t field_count;
@@ -182,8 +182,6 @@ static void find_topics(struct check *check, const struct config *config, PGconn
 	else if (conn)
 		topics_of_waiting(check, config, conn, topics, tpl);
 	template_free(&tpl);
-	if (config->kafka.delivery == EXACTLY_ONCE)
-		topics->names[topics->count++] = xstrdup(config->kafka.ledger_topic);
 }
 
 static void on_cluster(void *arg, const struct kafka_probe_cluster *cluster)

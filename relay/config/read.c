@@ -501,9 +501,10 @@ static char *directory_of(const char *path)
 	return xasprintf("%.*s", slash == path ? 1 : (int)(slash - path), path);
 }
 
-bool config_read_into(struct config *config, const char *path, config_judge_fn judge,
-		      struct config_problems *problems)
+struct config *config_load(const char *path, config_judge_fn judge,
+			   struct config_problems *problems)
 {
+	struct config *config = xcalloc(1, sizeof(*config));
 	struct reader reader = {.path = path, .config = config, .problems = problems};
 	struct error err;
 	char *text = config_slurp(path, &err);
@@ -523,5 +524,7 @@ bool config_read_into(struct config *config, const char *path, config_judge_fn j
 	free(reader.homes);
 	free(reader.readings);
 	free(reader.ranks);
-	return problems->count == 0;
+	if (problems->count > 0)
+		config_free(&config);
+	return config;
 }

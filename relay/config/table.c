@@ -1,326 +1,230 @@
 /*
- * table.c - every option of the configuration, once
+ * table.c - every option of the configuration, once; and what a misspelt one may have meant
  */
 #include "table.h"
 
 #include "base/shards.h"
+#include "base/xalloc.h"
 
-#define AT(member)     offsetof(struct config, member)
-#define NAME_MAX_BYTES 63 /* of a Postgres name */
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* clang-format off */
+#define ROW(member, kind, at) .path = #member, .type = kind, .offset = offsetof(struct config, at)
+#define STRING(member)	      ROW(member, OPTION_STRING, member)
+#define STRINGS(member)	      ROW(member, OPTION_STRINGS, member)
+#define NUMBER(member)	      ROW(member, OPTION_INT, member)
+#define BOOL(member)	      ROW(member, OPTION_BOOL, member)
+#define SIZE(member)	      ROW(member, OPTION_SIZE, member)
+#define DURATION(member)      ROW(member, OPTION_DURATION, member##_ms)
+#define CHOICE(member, ...)   ROW(member, OPTION_ENUM, member), \
+			      .choices = (const struct option_choice[]){__VA_ARGS__, {NULL, 0}}
+
+#define NAME_BYTES 63 /* of a Postgres name */
 #define SECOND	       INT64_C(1000)
-
-static const struct option_choice ordering_choices[] = {
-    {"key", ORDERING_KEY, NULL},
-    {"none", ORDERING_NONE, NULL},
-    {NULL, 0, NULL},
-};
-
-static const struct option_choice settle_choices[] = {
-    {"delete", SETTLE_DELETE, NULL},
-    {"mark", SETTLE_MARK, NULL},
-    {NULL, 0, NULL},
-};
-
-static const struct option_choice on_reject_choices[] = {
-    {"halt", ON_REJECT_HALT, NULL},
-    {"dead-letter", ON_REJECT_DEAD_LETTER, NULL},
-    {"park", ON_REJECT_PARK,
-     "holding a key comes in a later release; use \"halt\" or \"dead-letter\""},
-    {NULL, 0, NULL},
-};
-
-static const struct option_choice delivery_choices[] = {
-    {"at-least-once", AT_LEAST_ONCE, NULL},
-    {"exactly-once", EXACTLY_ONCE,
-     "Kafka transactions come in a later release; use \"at-least-once\""},
-    {NULL, 0, NULL},
-};
-
-static const struct option_choice level_choices[] = {
-    {"error", LOG_ERROR, NULL},
-    {"warning", LOG_WARNING, NULL},
-    {"info", LOG_INFO, NULL},
-    {"debug", LOG_DEBUG, NULL},
-    {NULL, 0, NULL},
-};
-
-static const struct option_choice format_choices[] = {
-    {"text", LOG_TEXT, NULL},
-    {"json", LOG_JSON, NULL},
-    {NULL, 0, NULL},
-};
+#define HOUR	       (3600 * SECOND)
 
 const struct option options[] = {
-    {
-	.path = "database.dsn",
-	.type = OPTION_STRING,
-	.offset = AT(database.dsn),
-	.example = "host=127.0.0.1 dbname=shop user=outbox_relay",
-	.min = 1,
-	.max = 8192,
-	.reloadable = true,
-    },
-    {
-	.path = "outbox.table",
-	.type = OPTION_STRING,
-	.offset = AT(outbox.table),
-	.fallback = "outbox_events",
-	.min = 1,
-	.max = 2 * (2 * NAME_MAX_BYTES + 2) + 1,
-	.check = config_check_table,
-    },
-    {
-	.path = "outbox.columns.id",
-	.type = OPTION_STRING,
-	.offset = AT(outbox.columns.id),
-	.fallback = "id",
-	.min = 1,
-	.max = NAME_MAX_BYTES,
-    },
-    {
-	.path = "outbox.columns.event_id",
-	.type = OPTION_STRING,
-	.offset = AT(outbox.columns.event_id),
-	.fallback = "event_id",
-	.min = 1,
-	.max = NAME_MAX_BYTES,
-    },
-    {
-	.path = "outbox.columns.aggregate_type",
-	.type = OPTION_STRING,
-	.offset = AT(outbox.columns.aggregate_type),
-	.fallback = "aggregate_type",
-	.min = 1,
-	.max = NAME_MAX_BYTES,
-    },
-    {
-	.path = "outbox.columns.aggregate_id",
-	.type = OPTION_STRING,
-	.offset = AT(outbox.columns.aggregate_id),
-	.fallback = "aggregate_id",
-	.min = 1,
-	.max = NAME_MAX_BYTES,
-    },
-    {
-	.path = "outbox.columns.event_type",
-	.type = OPTION_STRING,
-	.offset = AT(outbox.columns.event_type),
-	.fallback = "event_type",
-	.min = 1,
-	.max = NAME_MAX_BYTES,
-    },
-    {
-	.path = "outbox.columns.payload",
-	.type = OPTION_STRING,
-	.offset = AT(outbox.columns.payload),
-	.fallback = "payload",
-	.min = 1,
-	.max = NAME_MAX_BYTES,
-    },
-    {
-	.path = "outbox.columns.headers",
-	.type = OPTION_STRING,
-	.offset = AT(outbox.columns.headers),
-	.fallback = "headers",
-	.min = 0,
-	.max = NAME_MAX_BYTES,
-    },
-    {
-	.path = "outbox.columns.created_at",
-	.type = OPTION_STRING,
-	.offset = AT(outbox.columns.created_at),
-	.fallback = "created_at",
-	.min = 0,
-	.max = NAME_MAX_BYTES,
-    },
-    {
-	.path = "outbox.ordering",
-	.type = OPTION_ENUM,
-	.offset = AT(outbox.ordering),
-	.fallback = "key",
-	.choices = ordering_choices,
-    },
-    {
-	.path = "outbox.settle",
-	.type = OPTION_ENUM,
-	.offset = AT(outbox.settle),
-	.fallback = "delete",
-	.choices = settle_choices,
-    },
-    {
-	.path = "outbox.retention",
-	.type = OPTION_DURATION,
-	.offset = AT(outbox.retention_ms),
-	.fallback = "7d",
-	.min = SECOND,
-	.max = SECOND * 3600 * 24 * 3650,
-    },
-    {
-	.path = "outbox.shards",
-	.type = OPTION_INT,
-	.offset = AT(outbox.shards),
-	.fallback = "1",
-	.min = 1,
-	.max = SHARDS_MAX,
-    },
-    {
-	.path = "outbox.claim_rows",
-	.type = OPTION_INT,
-	.offset = AT(outbox.claim_rows),
-	.fallback = "2500",
-	.min = 1,
-	.max = 100000,
-	.reloadable = true,
-    },
-    {
-	.path = "outbox.batch_rows",
-	.type = OPTION_INT,
-	.offset = AT(outbox.batch_rows),
-	.fallback = "10000",
-	.min = 1,
-	.max = 1000000,
-	.reloadable = true,
-    },
-    {
-	.path = "outbox.batch_bytes",
-	.type = OPTION_SIZE,
-	.offset = AT(outbox.batch_bytes),
-	.fallback = "16MiB",
-	.min = 64 * 1024,
-	.max = 1024 * 1024 * 1024,
-	.reloadable = true,
-    },
-    {
-	.path = "outbox.poll_interval",
-	.type = OPTION_DURATION,
-	.offset = AT(outbox.poll_interval_ms),
-	.fallback = "1s",
-	.min = 10,
-	.max = 3600 * SECOND,
-	.reloadable = true,
-    },
-    {
-	.path = "outbox.sweep_interval",
-	.type = OPTION_DURATION,
-	.offset = AT(outbox.sweep_interval_ms),
-	.fallback = "10s",
-	.min = 100,
-	.max = 3600 * SECOND,
-	.reloadable = true,
-    },
-    {
-	.path = "outbox.stall_timeout",
-	.type = OPTION_DURATION,
-	.offset = AT(outbox.stall_timeout_ms),
-	.fallback = "30s",
-	.min = SECOND,
-	.max = 3600 * SECOND,
-	.reloadable = true,
-    },
-    {
-	.path = "outbox.session_timeout",
-	.type = OPTION_DURATION,
-	.offset = AT(outbox.session_timeout_ms),
-	.fallback = "10s",
-	.min = SECOND,
-	.max = 3600 * SECOND,
-    },
-    {
-	.path = "outbox.on_reject",
-	.type = OPTION_ENUM,
-	.offset = AT(outbox.on_reject),
-	.fallback = "halt",
-	.choices = on_reject_choices,
-    },
-    {
-	.path = "kafka.bootstrap_servers",
-	.type = OPTION_STRING,
-	.offset = AT(kafka.bootstrap_servers),
-	.example = "127.0.0.1:9092",
-	.min = 1,
-	.max = 8192,
-    },
-    {
-	.path = "kafka.delivery",
-	.type = OPTION_ENUM,
-	.offset = AT(kafka.delivery),
-	.fallback = "at-least-once",
-	.choices = delivery_choices,
-    },
-    {
-	.path = "kafka.ledger_topic",
-	.type = OPTION_STRING,
-	.offset = AT(kafka.ledger_topic),
-	.fallback = "outbox-relay-ledger",
-	.min = 1,
-	.max = 249,
-    },
-    {
-	.path = "kafka.embedded",
-	.type = OPTION_BOOL,
-	.offset = AT(kafka.embedded),
-	.fallback = "false",
-    },
-    {
-	.path = "kafka.properties",
-	.type = OPTION_STRINGS,
-	.offset = AT(kafka.properties),
-	.fallback = "compression.codec=lz4",
-	.min = 1,
-	.max = 65536,
-	.check = config_check_property,
-    },
-    {
-	.path = "route.topic",
-	.type = OPTION_STRING,
-	.offset = AT(route.topic),
-	.fallback = "events.${aggregate_type}",
-	.min = 1,
-	.max = 1024,
-    },
-    {
-	.path = "route.key",
-	.type = OPTION_STRING,
-	.offset = AT(route.key),
-	.fallback = "${aggregate_id}",
-	.min = 1,
-	.max = 1024,
-    },
-    {
-	.path = "route.headers",
-	.type = OPTION_STRINGS,
-	.offset = AT(route.headers),
-	.fallback = "id=${event_id}\ntype=${event_type}",
-	.example = "id=${event_id}",
-	.min = 1,
-	.max = 4096,
-	.check = config_check_header,
-    },
-    {
-	.path = "http.listen",
-	.type = OPTION_STRING,
-	.offset = AT(http.listen),
-	.fallback = "127.0.0.1:9464",
-	.min = 0,
-	.max = 256,
-	.check = config_check_listen,
-    },
-    {
-	.path = "log.level",
-	.type = OPTION_ENUM,
-	.offset = AT(log.level),
-	.fallback = "info",
-	.choices = level_choices,
-	.reloadable = true,
-    },
-    {
-	.path = "log.format",
-	.type = OPTION_ENUM,
-	.offset = AT(log.format),
-	.fallback = "text",
-	.choices = format_choices,
-	.reloadable = true,
-    },
+	{STRING(database.dsn), .example = "host=127.0.0.1 dbname=shop user=outbox_relay",
+	 .min = 1, .max = 8192, .reloadable = true},
+	{STRING(outbox.table), .fallback = "outbox_events", .min = 1,
+	 .max = 2 * (2 * NAME_BYTES + 2) + 1, .check = config_check_table},
+	{STRING(outbox.columns.id), .fallback = "id", .min = 1, .max = NAME_BYTES},
+	{STRING(outbox.columns.event_id), .fallback = "event_id", .min = 1, .max = NAME_BYTES},
+	{STRING(outbox.columns.aggregate_type), .fallback = "aggregate_type", .min = 1, .max = NAME_BYTES},
+	{STRING(outbox.columns.aggregate_id), .fallback = "aggregate_id", .min = 1, .max = NAME_BYTES},
+	{STRING(outbox.columns.event_type), .fallback = "event_type", .min = 1, .max = NAME_BYTES},
+	{STRING(outbox.columns.payload), .fallback = "payload", .min = 1, .max = NAME_BYTES},
+	{STRING(outbox.columns.headers), .fallback = "headers", .min = 0, .max = NAME_BYTES},
+	{STRING(outbox.columns.created_at), .fallback = "created_at", .min = 0, .max = NAME_BYTES},
+	{CHOICE(outbox.ordering, {"key", ORDERING_KEY}, {"none", ORDERING_NONE}),
+	 .fallback = "key"},
+	{CHOICE(outbox.settle, {"delete", SETTLE_DELETE}, {"mark", SETTLE_MARK}),
+	 .fallback = "delete"},
+	{DURATION(outbox.retention), .fallback = "7d", .min = SECOND, .max = 3650 * 24 * HOUR},
+	{NUMBER(outbox.shards), .fallback = "1", .min = 1, .max = SHARDS_MAX},
+	{NUMBER(outbox.claim_rows), .fallback = "2500", .min = 1, .max = 100000,
+	 .reloadable = true},
+	{NUMBER(outbox.batch_rows), .fallback = "10000", .min = 1, .max = 1000000,
+	 .reloadable = true},
+	{SIZE(outbox.batch_bytes), .fallback = "16MiB", .min = 64 * 1024,
+	 .max = 1024 * 1024 * 1024, .reloadable = true},
+	{DURATION(outbox.poll_interval), .fallback = "1s", .min = 10, .max = HOUR,
+	 .reloadable = true},
+	{DURATION(outbox.sweep_interval), .fallback = "10s", .min = 100, .max = HOUR,
+	 .reloadable = true},
+	{DURATION(outbox.stall_timeout), .fallback = "30s", .min = SECOND, .max = HOUR,
+	 .reloadable = true},
+	{DURATION(outbox.session_timeout), .fallback = "10s", .min = SECOND, .max = HOUR},
+	{CHOICE(outbox.on_reject, {"halt", ON_REJECT_HALT}, {"dead-letter", ON_REJECT_DEAD_LETTER}),
+	 .fallback = "halt"},
+	{STRING(kafka.bootstrap_servers), .example = "127.0.0.1:9092", .min = 1, .max = 8192},
+	{BOOL(kafka.embedded), .fallback = "false"},
+	{STRINGS(kafka.properties), .fallback = "compression.codec=lz4", .min = 1, .max = 65536,
+	 .check = config_check_property},
+	{STRING(route.topic), .fallback = "events.${aggregate_type}", .min = 1, .max = 1024},
+	{STRING(route.key), .fallback = "${aggregate_id}", .min = 1, .max = 1024},
+	{STRINGS(route.headers), .fallback = "id=${event_id}\ntype=${event_type}",
+	 .example = "id=${event_id}", .min = 1, .max = 4096, .check = config_check_header},
+	{STRING(http.listen), .fallback = "127.0.0.1:9464", .min = 0, .max = 256,
+	 .check = config_check_listen},
+	{CHOICE(log.level,
+		{"error", LOG_ERROR}, {"warning", LOG_WARNING}, {"info", LOG_INFO}, {"debug", LOG_DEBUG}),
+	 .fallback = "info", .reloadable = true},
+	{CHOICE(log.format, {"text", LOG_TEXT}, {"json", LOG_JSON}), .fallback = "text",
+	 .reloadable = true},
 };
+/* clang-format on */
 
 const size_t option_count = sizeof(options) / sizeof(options[0]);
+
+/* ---- what a misspelt option may have meant ---- */
+
+enum { LEAF_MAX = 40, PATH_MAX_BYTES = 80 };
+
+/* Levenshtein, without regard to case; a and b are shorter than LEAF_MAX. */
+static size_t distance(const char *a, const char *b)
+{
+	size_t row[LEAF_MAX + 1];
+	size_t columns = strlen(b);
+
+	for (size_t j = 0; j <= columns; j++)
+		row[j] = j;
+	for (size_t i = 1; a[i - 1] != '\0'; i++) {
+		size_t diagonal = row[0];
+
+		row[0] = i;
+		for (size_t j = 1; j <= columns; j++) {
+			bool differ =
+			    tolower((unsigned char)a[i - 1]) != tolower((unsigned char)b[j - 1]);
+			size_t best = diagonal + differ;
+
+			diagonal = row[j];
+			if (row[j] + 1 < best)
+				best = row[j] + 1;
+			if (row[j - 1] + 1 < best)
+				best = row[j - 1] + 1;
+			row[j] = best;
+		}
+	}
+	return row[columns];
+}
+
+static size_t parent_len(const char *path)
+{
+	const char *dot = strrchr(path, '.');
+
+	return dot == NULL ? 0 : (size_t)(dot - path);
+}
+
+static const char *leaf_of(const char *path)
+{
+	const char *dot = strrchr(path, '.');
+
+	return dot == NULL ? path : dot + 1;
+}
+
+/* 0 is not near; less is nearer. In the same group a slip of the hand counts, elsewhere only the
+ * very name in the wrong place does. */
+static size_t nearness(const char *path, const char *known)
+{
+	const char *leaf = leaf_of(path), *other = leaf_of(known);
+	bool same_group =
+	    parent_len(path) == parent_len(known) && strncmp(path, known, parent_len(path)) == 0;
+	size_t steps;
+
+	if (strlen(leaf) >= LEAF_MAX || strlen(other) >= LEAF_MAX)
+		return 0;
+	steps = distance(leaf, other);
+	if (!same_group)
+		return steps == 0 ? 2 : 0;
+	return steps <= 1 + strlen(other) / 5 && steps < strlen(leaf) ? steps + (steps > 1) : 0;
+}
+
+/* Calls each(path) for every option and every group; a group comes before its options. */
+static void walk(void (*each)(const char *path, void *arg), void *arg)
+{
+	const char *before = "";
+
+	for (size_t i = 0; i < option_count; i++) {
+		const char *path = options[i].path;
+
+		for (const char *dot = strchr(path, '.'); dot != NULL; dot = strchr(dot + 1, '.')) {
+			size_t len = (size_t)(dot - path);
+			char group[PATH_MAX_BYTES];
+
+			if (strncmp(before, path, len + 1) == 0)
+				continue;
+			snprintf(group, sizeof(group), "%.*s", (int)len, path);
+			each(group, arg);
+		}
+		each(path, arg);
+		before = path;
+	}
+}
+
+struct search {
+	const char *path;
+	char *found; /* owned */
+	size_t best;
+};
+
+static void consider(const char *known, void *arg)
+{
+	struct search *search = arg;
+	size_t near = nearness(search->path, known);
+
+	if (near == 0 || (search->best != 0 && near >= search->best))
+		return;
+	search->best = near;
+	free(search->found);
+	search->found = xstrdup(known);
+}
+
+char *config_suggest(const char *path)
+{
+	struct search search = {.path = path};
+
+	walk(consider, &search);
+	return search.found;
+}
+
+bool config_is_group(const char *path)
+{
+	size_t len = strlen(path);
+
+	for (size_t i = 0; i < option_count; i++) {
+		if (strncmp(options[i].path, path, len) == 0 && options[i].path[len] == '.')
+			return true;
+	}
+	return false;
+}
+
+struct members {
+	const char *group;
+	char *text; /* owned */
+};
+
+static void add_member(const char *path, void *arg)
+{
+	struct members *members = arg;
+	size_t len = parent_len(path);
+	char *more;
+
+	if (len != strlen(members->group) || strncmp(path, members->group, len) != 0)
+		return;
+	more =
+	    xasprintf("%s%s%s", members->text, *members->text != '\0' ? ", " : "", leaf_of(path));
+	free(members->text);
+	members->text = more;
+}
+
+char *config_members(const char *group)
+{
+	struct members members = {group, xstrdup("")};
+
+	walk(add_member, &members);
+	return members.text;
+}

@@ -1,7 +1,7 @@
 /*
- * table.h - what an option is: private to relay/config*.c
+ * table.h - what an option is: private to relay/config/
  *
- * The table of config/table.c says all there is to say about an option; config/value.c turns text
+ * The table of config/table.c says all there is to say about an option; config/config.c turns text
  * into values by it, config/read.c walks a file by it.
  */
 #ifndef OUTBOX_CONFIG_TABLE_H
@@ -22,7 +22,6 @@ enum option_type {
 struct option_choice {
 	const char *name; /* NULL ends the list */
 	int value;
-	const char *later; /* not NULL: refused in this release, with these words */
 };
 
 struct option {
@@ -40,12 +39,7 @@ struct option {
 extern const struct option options[];
 extern const size_t option_count;
 
-/* config/read.c. Reads the file into config, which holds nothing yet; what the file leaves out gets
- * its default. False if there are problems. */
-bool config_read_into(struct config *config, const char *path, config_judge_fn judge,
-		      struct config_problems *problems);
-
-/* config/value.c. Sets the option from text; of a list, appends an item. shown is the text as it
+/* config/config.c. Sets the option from text; of a list, appends an item. shown is the text as it
  * was written, before secrets were put in: what a message may quote. False and err, which names the
  * option. */
 bool option_set(const struct option *option, struct config *config, const char *text,
@@ -66,20 +60,19 @@ bool config_check_listen(const char *text, struct error *err);
 bool config_check_header(const char *text, struct error *err);
 bool config_check_property(const char *text, struct error *err);
 
-/* config/expand.c. Puts in what ${env:NAME} and ${file:PATH} stand for, once, and leaves every
- * other
- * ${...} alone; a relative PATH starts at directory. NULL and err if one has no value. The caller
- * wipes and frees. */
+/* config/text.c. Puts in what ${env:NAME} and ${file:PATH} stand for, once, and leaves every
+ * other ${...} alone; a relative PATH starts at directory. NULL and err if one has no value. The
+ * caller wipes and frees. */
 char *config_expand(const char *text, const char *directory, struct error *err);
 
-/* config/suggest.c. The path of the option or group that an unknown path may stand for, or NULL;
+/* The path of the option or group that an unknown path may stand for, or NULL;
  * the caller frees it. */
 char *config_suggest(const char *path);
 bool config_is_group(const char *path);
 /* What may stand in a group ("" = the file itself): "a, b, c"; the caller frees it. */
 char *config_members(const char *group);
 
-/* config/number.c. The first whole number in the text that is too large for 32 bits and has no L,
+/* The first whole number in the text that is too large for 32 bits and has no L,
  * or NULL; *line goes on by the newlines before it. */
 const char *config_cut_number(const char *text, unsigned *line, size_t *len);
 

@@ -5,19 +5,18 @@ import pathlib
 import re
 import sys
 
-TYPES = {"STRING": "string", "STRINGS": "list", "ENUM": "choice", "INT": "number", "BOOL": "truth",
+TYPES = {"STRING": "string", "STRINGS": "list", "CHOICE": "choice", "NUMBER": "number", "BOOL": "boolean",
          "DURATION": "duration", "SIZE": "size"}
 STRING = r'"(?:[^"\\]|\\.)*"'
 
 
 def read_table(text):
     """The rows of config/table.c: path -> {field: text as in C}."""
+    body = text[text.index("const struct option options[]"):text.index("const size_t option_count")]
     rows = {}
-    body = text[text.index("const struct option options[]"):]
-    for row in re.findall(r"^    \{\n(.*?)^    \},", body, re.S | re.M):
-        fields = dict(re.findall(r"^\t\.(\w+) =\s+((?:%s|[^\"])*?),$" % STRING, row, re.M))
-        rows[fields["path"].strip('"')] = fields
-    if body.count(".path =") != len(rows):
+    for kind, path, rest in re.findall(r"^\t\{([A-Z]+)\(([\w.]+)(.*?)\},$", body, re.S | re.M):
+        rows[path] = {"type": kind, **dict(re.findall(r"\.(\w+) = (%s|[^,\"]+)" % STRING, rest))}
+    if len(re.findall(r"^\t\{", body, re.M)) != len(rows):
         sys.exit("options.py: cannot read all rows of the table")
     return rows
 
@@ -26,8 +25,8 @@ def as_written(row):
     """The default as it stands in a configuration; None where a value is required."""
     if "fallback" not in row:
         return None
-    kind = row["type"].replace("OPTION_", "")
-    if kind in ("INT", "BOOL"):
+    kind = row["type"]
+    if kind in ("NUMBER", "BOOL"):
         return row["fallback"].strip('"')
     if kind == "STRINGS":
         items = row["fallback"].strip('"').split("\\n")
@@ -71,7 +70,7 @@ def check_conf(rows, conf):
 def check_section(path, row, section):
     facts = [fact.strip() for fact in section.strip().splitlines()[0].split("·")]
     default = as_written(row)
-    wanted = [TYPES[row["type"].replace("OPTION_", "")],
+    wanted = [TYPES[row["type"]],
               "reloaded by SIGHUP" if "reloadable" in row else "not reloaded"]
     if default is not None:
         wanted.append(f"default `{default}`")
@@ -108,7 +107,7 @@ def main():
     docs = (root / "docs/configuration.md").read_text()
     found = list(check_conf(rows, read_conf((root / "conf/outbox-relay.conf").read_text())))
     found += check_docs(rows, docs)
-    found += check_properties((root / "relay/config/property.c").read_text(), docs)
+    found += check_properties((root / "relay/config/check.c").read_text(), docs)
     print("\n".join(found) if found else f"options: {len(rows)} documented and in the sample")
     sys.exit(bool(found))
 

@@ -238,12 +238,6 @@ def test_a_topic_that_does_not_exist(database, new_relay, world, number):
         strict.remove()
 
 
-def test_what_comes_in_a_later_release(new_relay):
-    """`park` and exactly-once are named in the configuration and refused with words."""
-    refused(new_relay(kafka={"delivery": "exactly-once"}), r":\d+: .*delivery.*later release")
-    refused(new_relay(outbox={"on_reject": "park"}), r":\d+: .*on_reject")
-
-
 @pytest.mark.parametrize("route", [{"topic": "events.${" + "c" * 64 + "}"}, {"key": "${" + "c" * 200 + "}"},
                                    {"headers": ["h=${" + "c" * 64 + "}"]}])
 def test_a_field_longer_than_any_column(new_relay, route):

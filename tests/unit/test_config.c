@@ -33,8 +33,6 @@ static void test_defaults(void **state)
 	assert_int_equal(c->outbox.stall_timeout_ms, 30000);
 	assert_int_equal(c->outbox.on_reject, ON_REJECT_HALT);
 	assert_string_equal(c->kafka.bootstrap_servers, "b:9092");
-	assert_int_equal(c->kafka.delivery, AT_LEAST_ONCE);
-	assert_string_equal(c->kafka.ledger_topic, "outbox-relay-ledger");
 	assert_false(c->kafka.embedded);
 	assert_int_equal(c->kafka.properties.count, 1);
 	assert_string_equal(c->kafka.properties.items[0], "compression.codec=lz4");
@@ -64,8 +62,7 @@ static void test_every_value_can_be_set(void **state)
 	    "\"64KiB\";"
 	    " poll_interval = \"10ms\"; sweep_interval = \"100ms\"; stall_timeout = \"1s\";"
 	    " on_reject = \"dead-letter\"; };"
-	    "kafka = { bootstrap_servers = \"x:1\"; delivery = \"at-least-once\"; ledger_topic = "
-	    "\"l\";"
+	    "kafka = { bootstrap_servers = \"x:1\";"
 	    " embedded = true; properties = [ \"a.b=c=d\", \"e=\" ]; };"
 	    "route = { topic = \"t$$\"; key = \"k\"; headers = ( ); };"
 	    "http = { listen = \"\"; }; log = { level = \"debug\"; format = \"json\"; };");
@@ -90,7 +87,6 @@ static void test_every_value_can_be_set(void **state)
 	assert_int_equal(c->outbox.stall_timeout_ms, 1000);
 	assert_int_equal(c->outbox.on_reject, ON_REJECT_DEAD_LETTER);
 	assert_true(c->kafka.embedded);
-	assert_string_equal(c->kafka.ledger_topic, "l");
 	assert_int_equal(c->kafka.properties.count, 2);
 	assert_string_equal(c->kafka.properties.items[0], "a.b=c=d");
 	assert_string_equal(c->kafka.properties.items[1], "e=");
@@ -155,7 +151,7 @@ static void test_reload(void **state)
 		 " retention = \"1h\"; claim_rows = 7; batch_rows = 8; batch_bytes = \"1MiB\";"
 		 " poll_interval = \"2s\"; sweep_interval = \"3s\"; stall_timeout = \"4s\";"
 		 " on_reject = \"dead-letter\"; };"
-		 "kafka = { bootstrap_servers = \"x:1\"; ledger_topic = \"l\"; embedded = true;"
+		 "kafka = { bootstrap_servers = \"x:1\"; embedded = true;"
 		 " properties = ( \"compression.codec=zstd\" ); };"
 		 "route = { topic = \"t\"; key = \"k\"; headers = ( \"id=${event_id}\" ); };"
 		 "http = { listen = \"\"; }; log = { level = \"debug\"; format = \"json\"; };");
@@ -168,7 +164,7 @@ static void test_reload(void **state)
 	    "database.dsn+ outbox.table- outbox.columns.id- outbox.settle- outbox.retention- "
 	    "outbox.claim_rows+ outbox.batch_rows+ outbox.batch_bytes+ outbox.poll_interval+ "
 	    "outbox.sweep_interval+ outbox.stall_timeout+ outbox.on_reject- "
-	    "kafka.bootstrap_servers- kafka.ledger_topic- kafka.embedded- kafka.properties- "
+	    "kafka.bootstrap_servers- kafka.embedded- kafka.properties- "
 	    "route.topic- route.key- route.headers- http.listen- log.level+ log.format+ ");
 	assert_string_equal(live->database.dsn, "new");
 	assert_int_equal(live->outbox.claim_rows, 7);

@@ -260,21 +260,6 @@ static void test_bad_values(void **state)
 	check_all(bad, COUNT(bad));
 }
 
-static void test_what_later_releases_bring(void **state)
-{
-	static const struct bad bad[] = {
-	    {REQUIRED "outbox = { on_reject = \"park\"; };",
-	     "t.conf:1: outbox.on_reject is \"park\": holding a key comes in a later release; use "
-	     "\"halt\" or \"dead-letter\""},
-	    {DATABASE "kafka = { bootstrap_servers = \"b:1\"; delivery = \"exactly-once\"; };",
-	     "t.conf:1: kafka.delivery is \"exactly-once\": Kafka transactions come in a later "
-	     "release; use \"at-least-once\""},
-	};
-
-	(void)state;
-	check_all(bad, COUNT(bad));
-}
-
 static void test_missing(void **state)
 {
 	static const struct bad bad[] = {
@@ -569,7 +554,6 @@ int main(void)
 	    IN_DIRECTORY(test_cut_numbers),
 	    IN_DIRECTORY(test_out_of_range),
 	    IN_DIRECTORY(test_bad_values),
-	    IN_DIRECTORY(test_what_later_releases_bring),
 	    IN_DIRECTORY(test_missing),
 	    IN_DIRECTORY(test_syntax),
 	    IN_DIRECTORY(test_all_problems_are_told_in_the_order_of_the_file),

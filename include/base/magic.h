@@ -18,9 +18,7 @@ enum magic {
 	MAGIC_LOOP_TIMER,
 	MAGIC_LOOP_SIGNAL,
 	MAGIC_PG,
-	MAGIC_KAFKA,
 	MAGIC_KAFKA_TOPIC,
-	MAGIC_KAFKA_PROBE,
 };
 
 #define MAGIC_CHECK(object, expected)                                                              \

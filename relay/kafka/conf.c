@@ -173,7 +173,7 @@ bool kafka_conf_get_size(const rd_kafka_conf_t *conf, const char *name, size_t *
 	return true;
 }
 
-/* Only called where librdkafka has no callback of its own. */
+/* Thread: librdkafka's background thread. Only where librdkafka makes no tokens itself. */
 static void on_token_wanted(rd_kafka_t *rk, const char *config, void *opaque)
 {
 	(void)config;
@@ -230,6 +230,9 @@ rd_kafka_conf_t *kafka_conf_new(const struct kafka_options *options, const char 
 	char batch_bytes[32], words[512];
 	bool ok = true;
 
+	rd_kafka_conf_set_events(conf,
+				 RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG);
+	rd_kafka_conf_enable_sasl_queue(conf, 1);
 	must_set_all(conf, tuning, sizeof(tuning) / sizeof(tuning[0]));
 	snprintf(batch_bytes, sizeof(batch_bytes), "%d", KAFKA_BATCH_BYTES);
 	kafka_conf_must_set(conf, "batch.size", batch_bytes);
@@ -251,4 +254,30 @@ rd_kafka_conf_t *kafka_conf_new(const struct kafka_options *options, const char 
 		return NULL;
 	}
 	return conf;
+}
+
+/* Tokens are wanted on a thread of librdkafka's: as events they would come to us, and from there is
+ * no way to its own source of unsecured ones. Refused if nothing wants tokens. */
+static void serve_tokens(rd_kafka_t *rk)
+{
+	rd_kafka_error_t *refused = rd_kafka_sasl_background_callbacks_enable(rk);
+
+	if (refused != NULL)
+		rd_kafka_error_destroy(refused);
+}
+
+rd_kafka_t *kafka_client_new(rd_kafka_conf_t *conf, rd_kafka_queue_t **queue, struct error *err)
+{
+	char words[512];
+	rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, words, sizeof(words));
+
+	if (rk == NULL) {
+		rd_kafka_conf_destroy(conf);
+		error_set(err, "cannot make a Kafka client: %s", words);
+		return NULL;
+	}
+	serve_tokens(rk);
+	rd_kafka_set_log_queue(rk, NULL);
+	*queue = rd_kafka_queue_get_main(rk);
+	return rk;
 }

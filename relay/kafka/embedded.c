@@ -9,6 +9,13 @@
 #include <librdkafka/rdkafka_mock.h>
 #include <string.h>
 
+/* Thread: the broker's. */
+static void on_log(const rd_kafka_t *rk, int level, const char *facility, const char *text)
+{
+	(void)rk;
+	kafka_log(level, facility, text);
+}
+
 rd_kafka_mock_cluster_t *kafka_embedded_new(rd_kafka_t **handle, char **bootstrap,
 					    struct error *err)
 {
@@ -16,7 +23,7 @@ rd_kafka_mock_cluster_t *kafka_embedded_new(rd_kafka_t **handle, char **bootstra
 	rd_kafka_mock_cluster_t *cluster;
 	char words[512];
 
-	rd_kafka_conf_set_log_cb(conf, kafka_log);
+	rd_kafka_conf_set_log_cb(conf, on_log);
 	kafka_conf_must_set(conf, "client.id", "embedded");
 	*handle = rd_kafka_new(RD_KAFKA_PRODUCER, conf, words, sizeof(words));
 	if (*handle == NULL) {

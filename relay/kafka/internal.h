@@ -42,6 +42,7 @@ enum kafka_state {
 	KAFKA_READY,	  /* events are taken */
 	KAFKA_DRAINING,	  /* broken() has been told; reports still come */
 	KAFKA_REBUILDING, /* rebuild() has been called; the restart timer runs */
+	KAFKA_CLOSING,	  /* kafka_sink_free: nothing is told any more */
 };
 
 enum topic_state {
@@ -122,21 +123,19 @@ struct grave {
 
 struct kafka {
 	struct sink sink; /* first: a struct sink * is a struct kafka * */
-	enum magic magic;
 	struct kafka_options options;
 	char *bootstrap;
 	rd_kafka_t *mock_handle; /* embedded only; both live as long as the sink */
 	rd_kafka_mock_cluster_t *mock;
 
 	rd_kafka_t *rk;
-	rd_kafka_queue_t *main_queue, *admin_queue;
-	int wake_fd; /* eventfd: librdkafka writes it when a queue is no longer empty */
+	rd_kafka_queue_t *queue; /* its events: reports, errors, log lines, answers */
+	int wake_fd; /* eventfd: librdkafka writes it when the queue is no longer empty */
 	struct loop_io *io;
 	struct loop_timer *tick, *restart, *purge, *judge;
 	struct grave *graves;
 
 	enum kafka_state state;
-	bool closing; /* kafka_sink_free: nothing is told any more */
 	bool reachable;
 	bool ever_answered;	    /* more than that a connection was accepted */
 	bool refused_connection;    /* at a broker's address nothing listened, as last heard */
@@ -185,6 +184,8 @@ rd_kafka_conf_t *kafka_conf_new(const struct kafka_options *options, const char 
 				struct error *err);
 bool kafka_conf_get_size(const rd_kafka_conf_t *conf, const char *name, size_t *value);
 void kafka_conf_must_set(rd_kafka_conf_t *conf, const char *name, const char *value);
+/* A client whose reports, errors and log lines are events of *queue. Takes conf. */
+rd_kafka_t *kafka_client_new(rd_kafka_conf_t *conf, rd_kafka_queue_t **queue, struct error *err);
 
 /* kafka/embedded.c */
 rd_kafka_mock_cluster_t *kafka_embedded_new(rd_kafka_t **handle, char **bootstrap,
@@ -197,11 +198,12 @@ void kafka_embedded_free(rd_kafka_mock_cluster_t *cluster, rd_kafka_t *handle);
 /* kafka/log.c */
 /* Whether an error of a broker's says no more than that it closed a connection it had accepted. */
 bool kafka_is_closed(const char *reason);
-void kafka_log(const rd_kafka_t *rk, int level, const char *facility, const char *text);
+void kafka_log(int level, const char *facility, const char *text);
+void kafka_log_event(rd_kafka_event_t *event);
 
 /* kafka/sink.c */
 extern const struct sink_ops kafka_sink_ops;
-void kafka_on_report(rd_kafka_t *rk, const rd_kafka_message_t *report, void *opaque);
+void kafka_on_reports(struct kafka *kafka, rd_kafka_event_t *event);
 void kafka_break(struct kafka *kafka, const char *why);
 void kafka_drain(struct kafka *kafka, const char *why);
 bool kafka_wants_solo(const struct kafka *kafka);

@@ -28,8 +28,9 @@ enum {
 	/* Trouble that is not heard of again for so long is over: longer than the longest pause
 	 * between two tries (backoff.h). */
 	TROUBLE_US = 20 * 1000 * 1000,
-	/* Rounds of serving before others on the loop get their turn. */
-	SERVE_ROUNDS = 8,
+	/* Events that are served before others on the loop get their turn; a batch's reports are
+	 * one. */
+	SERVE_MOST = 64,
 };
 
 const char *kafka_version(void)
@@ -66,7 +67,7 @@ void kafka_trouble_over(struct kafka *kafka)
 
 void kafka_set_reachable(struct kafka *kafka, bool yes)
 {
-	if (kafka->reachable == yes || kafka->closing)
+	if (kafka->reachable == yes || kafka->state == KAFKA_CLOSING)
 		return;
 	kafka->reachable = yes;
 	kafka->reachable_us = clock_monotonic_us();
@@ -76,11 +77,8 @@ void kafka_set_reachable(struct kafka *kafka, bool yes)
 	kafka->sink.events->reachable(kafka->sink.owner, yes);
 }
 
-static void broke_down(struct kafka *kafka, rd_kafka_t *rk)
+static void broke_down(struct kafka *kafka, rd_kafka_resp_err_t code, const char *words)
 {
-	char words[512];
-	rd_kafka_resp_err_t code = rd_kafka_fatal_error(rk, words, sizeof(words));
-
 	/* Follows from the refusal of a record, whose report comes next and says more
 	 * (rd_kafka_handle_Produce_error). */
 	if (code == RD_KAFKA_RESP_ERR__GAPLESS_GUARANTEE)
@@ -101,7 +99,7 @@ static void note_reason(struct kafka *kafka, const char *reason)
 }
 
 /* The reason for it may come after it, so the second time counts. */
-static void note_all_down(struct kafka *kafka, const rd_kafka_t *rk)
+static void note_all_down(struct kafka *kafka)
 {
 	if (kafka->ever_answered || kafka->refused_connection || kafka->trouble.text[0] != '\0') {
 		kafka->downs_unexplained = 0;
@@ -110,29 +108,30 @@ static void note_all_down(struct kafka *kafka, const rd_kafka_t *rk)
 	if (++kafka->downs_unexplained < 2)
 		return;
 	kafka_trouble(kafka, NULL, KAFKA_CLOSED_WORDS);
-	kafka_log(rk, 4, "CLOSED", KAFKA_CLOSED_WORDS);
+	kafka_log(4, "CLOSED", KAFKA_CLOSED_WORDS);
 }
 
-static void on_error(rd_kafka_t *rk, int code, const char *reason, void *opaque)
+static void on_error(struct kafka *kafka, rd_kafka_event_t *event)
 {
-	struct kafka *kafka = opaque;
-	const char *name = rd_kafka_err2name((rd_kafka_resp_err_t)code);
+	rd_kafka_resp_err_t code = rd_kafka_event_error(event);
+	const char *name = rd_kafka_err2name(code), *reason = rd_kafka_event_error_string(event);
 
-	MAGIC_CHECK(kafka, MAGIC_KAFKA);
+	if (rd_kafka_event_error_is_fatal(event)) {
+		broke_down(kafka, code, reason);
+		return;
+	}
 	if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
-		note_all_down(kafka, rk);
-	else if (code != RD_KAFKA_RESP_ERR__FATAL && !kafka->reachable)
+		note_all_down(kafka);
+	else if (!kafka->reachable)
 		note_reason(kafka, reason);
 	/* What happens to one broker is in the log already; that there is no token to show it is
 	 * not. */
 	if (code == RD_KAFKA_RESP_ERR__AUTHENTICATION)
-		kafka_log(rk, 4, name, reason);
+		kafka_log(4, name, reason);
 	if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
-		kafka_log(rk, 4, name, reason);
+		kafka_log(4, name, reason);
 		kafka_set_reachable(kafka, false);
 	}
-	if (code == RD_KAFKA_RESP_ERR__FATAL)
-		broke_down(kafka, rk);
 }
 
 /* The size of a batch that no known topic refuses, as far as the configuration allows. */
@@ -150,7 +149,7 @@ static size_t batch_bytes(const struct kafka *kafka)
 static bool producer_new(struct kafka *kafka, struct error *err)
 {
 	rd_kafka_conf_t *conf = kafka_conf_new(&kafka->options, kafka->bootstrap, err);
-	char text[512];
+	char text[32];
 
 	if (conf == NULL)
 		return false;
@@ -162,20 +161,10 @@ static bool producer_new(struct kafka *kafka, struct error *err)
 	kafka->solo = kafka_wants_solo(kafka);
 	if (kafka->solo)
 		kafka_conf_must_set(conf, "batch.num.messages", "1");
-	rd_kafka_conf_set_opaque(conf, kafka);
-	rd_kafka_conf_set_dr_msg_cb(conf, kafka_on_report);
-	rd_kafka_conf_set_error_cb(conf, on_error);
-	rd_kafka_conf_set_log_cb(conf, kafka_log);
-	kafka->rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof(text));
-	if (kafka->rk == NULL) {
-		rd_kafka_conf_destroy(conf);
-		return error_set(err, "cannot make a Kafka producer: %s", text);
-	}
-	rd_kafka_set_log_queue(kafka->rk, NULL);
-	kafka->main_queue = rd_kafka_queue_get_main(kafka->rk);
-	kafka->admin_queue = rd_kafka_queue_new(kafka->rk);
-	rd_kafka_queue_io_event_enable(kafka->main_queue, kafka->wake_fd, &(uint64_t){1}, 8);
-	rd_kafka_queue_io_event_enable(kafka->admin_queue, kafka->wake_fd, &(uint64_t){1}, 8);
+	kafka->rk = kafka_client_new(conf, &kafka->queue, err);
+	if (kafka->rk == NULL)
+		return false;
+	rd_kafka_queue_io_event_enable(kafka->queue, kafka->wake_fd, &(uint64_t){1}, 8);
 	return true;
 }
 
@@ -193,10 +182,8 @@ static void producer_free(struct kafka *kafka)
 	if (kafka->rk == NULL)
 		return;
 	kafka_topics_forget_producer(kafka);
-	rd_kafka_queue_io_event_enable(kafka->main_queue, -1, NULL, 0);
-	rd_kafka_queue_io_event_enable(kafka->admin_queue, -1, NULL, 0);
-	rd_kafka_queue_destroy(kafka->main_queue);
-	rd_kafka_queue_destroy(kafka->admin_queue);
+	rd_kafka_queue_io_event_enable(kafka->queue, -1, NULL, 0);
+	rd_kafka_queue_destroy(kafka->queue);
 	grave = xcalloc(1, sizeof(*grave));
 	if (pthread_create(&grave->thread, NULL, bury, kafka->rk) != 0) {
 		rd_kafka_destroy(kafka->rk); /* no thread to be had: late is better than never */
@@ -234,39 +221,50 @@ static bool collect_graves(struct kafka *kafka, const struct timespec *deadline)
 	return all;
 }
 
-static int serve_admin(struct kafka *kafka)
+static bool serve_one(struct kafka *kafka, int wait_ms)
 {
-	int served = 0;
+	rd_kafka_event_t *event = rd_kafka_queue_poll(kafka->queue, wait_ms);
 
-	for (;;) {
-		rd_kafka_event_t *event = rd_kafka_queue_poll(kafka->admin_queue, 0);
-
-		if (event == NULL)
-			return served;
-		if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT)
-			kafka_topics_answer(kafka, event);
-		else if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_CREATETOPICS_RESULT)
-			kafka_topics_creation(kafka, event);
-		rd_kafka_event_destroy(event);
-		served++;
+	switch (rd_kafka_event_type(event)) {
+	case RD_KAFKA_EVENT_NONE:
+		return false;
+	case RD_KAFKA_EVENT_DR:
+		kafka_on_reports(kafka, event);
+		break;
+	case RD_KAFKA_EVENT_ERROR:
+		on_error(kafka, event);
+		break;
+	case RD_KAFKA_EVENT_LOG:
+		kafka_log_event(event);
+		break;
+	case RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT:
+		kafka_topics_answer(kafka, event);
+		break;
+	case RD_KAFKA_EVENT_CREATETOPICS_RESULT:
+		kafka_topics_creation(kafka, event);
+		break;
+	default:
+		break; /* statistics, if the user's properties ask for them */
 	}
+	rd_kafka_event_destroy(event);
+	return true;
 }
 
 static void serve(struct kafka *kafka)
 {
 	uint64_t ignored;
-	int rounds = 0;
+	int served = 0;
 
 	if (kafka->rk == NULL)
 		return;
 	kafka->now_us = clock_monotonic_us();
 	while (read(kafka->wake_fd, &ignored, sizeof(ignored)) < 0 && errno == EINTR)
 		;
-	while (rounds < SERVE_ROUNDS && rd_kafka_poll(kafka->rk, 0) + serve_admin(kafka) > 0)
-		rounds++;
-	if (rounds == SERVE_ROUNDS)
+	while (served < SERVE_MOST && serve_one(kafka, 0))
+		served++;
+	if (served == SERVE_MOST)
 		eventfd_write(kafka->wake_fd, 1);
-	if (kafka->full && rounds > 0 && kafka->state == KAFKA_READY) {
+	if (kafka->full && served > 0 && kafka->state == KAFKA_READY) {
 		kafka->full = false;
 		kafka->sink.events->writable(kafka->sink.owner);
 	}
@@ -416,7 +414,6 @@ struct sink *kafka_sink_new(struct loop *loop, const struct kafka_options *optio
 	bool ok = true;
 
 	kafka->sink = (struct sink){&kafka_sink_ops, events, owner, kafka->trouble.text};
-	kafka->magic = MAGIC_KAFKA;
 	kafka->options = *options;
 	kafka->random = (uint64_t)clock_realtime_us();
 	kafka->topics.smallest = SIZE_MAX;
@@ -452,12 +449,12 @@ bool kafka_sink_free(struct sink **sink, int64_t patience_ms)
 	if (kafka == NULL)
 		return true;
 	*sink = NULL;
-	kafka->closing = true;
+	kafka->state = KAFKA_CLOSING;
 	if (kafka->rk != NULL)
 		rd_kafka_purge(kafka->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT |
 					      RD_KAFKA_PURGE_F_NON_BLOCKING);
 	while (kafka->rk != NULL && kafka->in_flight > 0 && clock_monotonic_us() < until_us)
-		rd_kafka_poll(kafka->rk, 10);
+		serve_one(kafka, 10);
 	all_reported = kafka->in_flight == 0;
 	kafka_free(kafka, &deadline);
 	return all_reported;

@@ -61,12 +61,11 @@ static size_t slot_of(const char *facility)
 	return oldest;
 }
 
-void kafka_log(const rd_kafka_t *rk, int level, const char *facility, const char *text)
+void kafka_log(int level, const char *facility, const char *text)
 {
 	enum log_level ours = is_meant(text) ? LOG_DEBUG : level_of(level);
 	int64_t now = clock_monotonic_us();
 	size_t slot;
-	(void)rk;
 
 	if (!log_wants(ours))
 		return;
@@ -86,4 +85,13 @@ void kafka_log(const rd_kafka_t *rk, int level, const char *facility, const char
 		log_line(ours, "kafka: %s: %s", facility, text);
 	said[slot].said_us = now;
 	said[slot].kept_back = 0;
+}
+
+void kafka_log_event(rd_kafka_event_t *event)
+{
+	const char *facility, *text;
+	int level;
+
+	if (rd_kafka_event_log(event, &facility, &text, &level) == 0)
+		kafka_log(level, facility, text);
 }

@@ -14,8 +14,8 @@
 enum { SLICE_MS = 500, PRODUCER_ID_MS = 3000, REFUSED_MS = 1000, CLOSED_MS = 3000 };
 
 struct probe {
-	enum magic magic;
 	rd_kafka_t *rk;
+	rd_kafka_queue_t *queue; /* its events */
 	int64_t until_us;
 	char last_error[512];
 	char fatal[512]; /* "" when there was none */
@@ -46,13 +46,13 @@ static void give_up_in(struct probe *probe, int ms)
 		probe->until_us = clock_monotonic_us() + ms * INT64_C(1000);
 }
 
-static void on_error(rd_kafka_t *rk, int code, const char *reason, void *opaque)
+static void on_error(struct probe *probe, rd_kafka_event_t *event)
 {
-	struct probe *probe = opaque;
-	MAGIC_CHECK(probe, MAGIC_KAFKA_PROBE);
+	rd_kafka_resp_err_t code = rd_kafka_event_error(event);
+	const char *reason = rd_kafka_event_error_string(event);
 
-	if (code == RD_KAFKA_RESP_ERR__FATAL) {
-		rd_kafka_fatal_error(rk, probe->fatal, sizeof(probe->fatal));
+	if (rd_kafka_event_error_is_fatal(event)) {
+		text_print(probe->fatal, sizeof(probe->fatal), "%s", reason);
 		return;
 	}
 	/* That all are down says less than what came before it. */
@@ -68,39 +68,62 @@ static void on_error(rd_kafka_t *rk, int code, const char *reason, void *opaque)
 
 /* Findings are told, not logged. But that a producer got its id, which takes the right to write
  * somewhere, is only to be had from the log of 2.0.2 (rd_kafka_idemp_pid_update). */
-static void on_log(const rd_kafka_t *rk, int level, const char *facility, const char *text)
+static void on_log(struct probe *probe, rd_kafka_event_t *event)
 {
-	struct probe *probe = rd_kafka_opaque(rk);
-	MAGIC_CHECK(probe, MAGIC_KAFKA_PROBE);
-	(void)level;
+	const char *facility, *text;
 
-	if (strcmp(facility, "GETPID") == 0 && strstr(text, "Acquired PID") != NULL)
+	if (rd_kafka_event_log(event, &facility, &text, NULL) == 0 &&
+	    strcmp(facility, "GETPID") == 0 && strstr(text, "Acquired PID") != NULL)
 		probe->has_producer_id = true;
+}
+
+/* The next event, for the caller to destroy; NULL: none came. */
+static rd_kafka_event_t *next_event(struct probe *probe, int wait_ms)
+{
+	rd_kafka_event_t *event = rd_kafka_queue_poll(probe->queue, wait_ms);
+
+	if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR)
+		on_error(probe, event);
+	else if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_LOG)
+		on_log(probe, event);
+	return event;
+}
+
+static bool serve(struct probe *probe, int wait_ms)
+{
+	rd_kafka_event_t *event = next_event(probe, wait_ms);
+
+	rd_kafka_event_destroy(event);
+	return event != NULL;
+}
+
+/* The answer to the one question that is open. NULL: none came in time. */
+static rd_kafka_event_t *answer(struct probe *probe, rd_kafka_event_type_t type)
+{
+	int64_t until_us = probe->until_us + 500 * 1000;
+	rd_kafka_event_t *event = NULL;
+
+	do {
+		rd_kafka_event_destroy(event);
+		event = next_event(probe, SLICE_MS);
+	} while (rd_kafka_event_type(event) != type && clock_monotonic_us() < until_us);
+	return event;
 }
 
 static bool probe_open(struct probe *probe, const struct kafka_options *options,
 		       const char *bootstrap, struct error *err)
 {
 	rd_kafka_conf_t *conf = kafka_conf_new(options, bootstrap, err);
-	char words[512];
 
 	if (conf == NULL)
 		return false;
-	rd_kafka_conf_set_opaque(conf, probe);
-	rd_kafka_conf_set_error_cb(conf, on_error);
-	rd_kafka_conf_set_log_cb(conf, on_log);
 	kafka_conf_must_set(conf, "debug", "eos");
 	kafka_conf_must_set(conf, "log_level", "7");
-	probe->rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, words, sizeof(words));
-	if (probe->rk == NULL) {
-		rd_kafka_conf_destroy(conf);
-		return error_set(err, "cannot make a Kafka client: %s", words);
-	}
-	rd_kafka_set_log_queue(probe->rk, NULL);
-	return true;
+	probe->rk = kafka_client_new(conf, &probe->queue, err);
+	return probe->rk != NULL;
 }
 
-/* Asks in slices: some of librdkafka's work, like getting a token, is done by polling only. */
+/* Asks in slices: an error in between may end it sooner. */
 static rd_kafka_resp_err_t ask_for_all_topics(struct probe *probe)
 {
 	rd_kafka_resp_err_t code;
@@ -110,7 +133,7 @@ static rd_kafka_resp_err_t ask_for_all_topics(struct probe *probe)
 		slice = left_ms(probe) < SLICE_MS ? left_ms(probe) : SLICE_MS;
 		/* All topics, since to ask for one by name would make it where brokers do that. */
 		code = rd_kafka_metadata(probe->rk, 1, NULL, &probe->metadata, slice);
-		while (rd_kafka_poll(probe->rk, 0) > 0)
+		while (serve(probe, 0))
 			;
 	} while (code != RD_KAFKA_RESP_ERR_NO_ERROR && left_ms(probe) > 1);
 	return code;
@@ -137,14 +160,13 @@ static void settings_get(struct probe *probe, rd_kafka_ResourceType_t type, cons
 	rd_kafka_AdminOptions_t *options =
 	    rd_kafka_AdminOptions_new(probe->rk, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
 	rd_kafka_ConfigResource_t *resource = rd_kafka_ConfigResource_new(type, name);
-	rd_kafka_queue_t *queue = rd_kafka_queue_new(probe->rk);
 	const rd_kafka_ConfigResource_t **resources = NULL;
 	size_t count = 0;
 	char words[128];
 
 	rd_kafka_AdminOptions_set_request_timeout(options, left_ms(probe), words, sizeof(words));
-	rd_kafka_DescribeConfigs(probe->rk, &resource, 1, options, queue);
-	settings->event = rd_kafka_queue_poll(queue, left_ms(probe) + 500);
+	rd_kafka_DescribeConfigs(probe->rk, &resource, 1, options, probe->queue);
+	settings->event = answer(probe, RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT);
 	settings->code = settings->event != NULL ? rd_kafka_event_error(settings->event)
 						 : RD_KAFKA_RESP_ERR__TIMED_OUT;
 	settings->resource = NULL;
@@ -160,7 +182,6 @@ static void settings_get(struct probe *probe, rd_kafka_ResourceType_t type, cons
 		text_print(settings->problem, sizeof(settings->problem),
 			   "its settings cannot be read: %s (%s)",
 			   rd_kafka_err2name(settings->code), rd_kafka_err2str(settings->code));
-	rd_kafka_queue_destroy(queue);
 	rd_kafka_ConfigResource_destroy(resource);
 	rd_kafka_AdminOptions_destroy(options);
 }
@@ -187,8 +208,7 @@ static int64_t setting_number(const struct settings *settings, const char *name)
 
 static void settings_done(struct settings *settings)
 {
-	if (settings->event != NULL)
-		rd_kafka_event_destroy(settings->event);
+	rd_kafka_event_destroy(settings->event);
 }
 
 /* A producer asks for its id by itself, and publishes nothing with that. */
@@ -198,7 +218,7 @@ static void await_producer_id(struct probe *probe)
 
 	while (!probe->has_producer_id && probe->fatal[0] == '\0' &&
 	       clock_monotonic_us() < until_us)
-		rd_kafka_poll(probe->rk, 50);
+		serve(probe, 50);
 }
 
 static void tell_cluster(struct probe *probe, const struct kafka_probe_events *events, void *arg)
@@ -254,16 +274,13 @@ static bool is_made_by_producers(const struct settings *settings)
 
 static bool would_not_create(struct probe *probe, const char *name, char *why)
 {
-	rd_kafka_queue_t *queue = rd_kafka_queue_new(probe->rk);
 	rd_kafka_event_t *event;
 	bool refused;
 
-	kafka_ask_creation(probe->rk, name, left_ms(probe), NULL, queue);
-	event = rd_kafka_queue_poll(queue, left_ms(probe) + 500);
-	refused = event != NULL && kafka_creation_refused(event, why);
-	if (event != NULL)
-		rd_kafka_event_destroy(event);
-	rd_kafka_queue_destroy(queue);
+	kafka_ask_creation(probe->rk, name, left_ms(probe), NULL, probe->queue);
+	event = answer(probe, RD_KAFKA_EVENT_CREATETOPICS_RESULT);
+	refused = kafka_creation_refused(event, why);
+	rd_kafka_event_destroy(event);
 	return refused;
 }
 
@@ -317,8 +334,7 @@ bool kafka_probe(const struct kafka_options *options, const char *const *topics,
 		 int timeout_ms, const struct kafka_probe_events *events, void *arg,
 		 struct error *err)
 {
-	struct probe probe = {.magic = MAGIC_KAFKA_PROBE,
-			      .until_us = clock_monotonic_us() + timeout_ms * INT64_C(1000)};
+	struct probe probe = {.until_us = clock_monotonic_us() + timeout_ms * INT64_C(1000)};
 	rd_kafka_mock_cluster_t *mock = NULL;
 	rd_kafka_t *mock_handle = NULL;
 	char *bootstrap = NULL;
@@ -331,8 +347,10 @@ bool kafka_probe(const struct kafka_options *options, const char *const *topics,
 	ok = ok && look(&probe, options, bootstrap, topics, count, timeout_ms, events, arg, err);
 	if (probe.metadata != NULL)
 		rd_kafka_metadata_destroy(probe.metadata);
-	if (probe.rk != NULL)
+	if (probe.rk != NULL) {
+		rd_kafka_queue_destroy(probe.queue);
 		rd_kafka_destroy(probe.rk);
+	}
 	kafka_embedded_free(mock, mock_handle);
 	free(bootstrap);
 	return ok;

@@ -33,7 +33,7 @@ static void begin_incident(struct kafka *kafka, const char *why)
 /* What has not been sent is taken back immediately. False if that has been done. */
 static bool take_back(struct kafka *kafka)
 {
-	if (kafka->closing || kafka->state == KAFKA_REBUILDING || kafka->hard)
+	if (kafka->state == KAFKA_CLOSING || kafka->state == KAFKA_REBUILDING || kafka->hard)
 		return false;
 	kafka->hard = true;
 	kafka_purge(kafka);
@@ -50,7 +50,7 @@ void kafka_break(struct kafka *kafka, const char *why)
 /* The producer is to be replaced, but finishes what it has. */
 void kafka_drain(struct kafka *kafka, const char *why)
 {
-	if (!kafka->closing && kafka->state == KAFKA_READY)
+	if (kafka->state == KAFKA_READY)
 		begin_incident(kafka, why);
 }
 
@@ -169,15 +169,13 @@ static void failed(struct kafka *kafka, struct event *event, const rd_kafka_mess
 		suspect(kafka, found);
 }
 
-void kafka_on_report(rd_kafka_t *rk, const rd_kafka_message_t *report, void *opaque)
+static void on_report(struct kafka *kafka, const rd_kafka_message_t *report)
 {
-	struct kafka *kafka = opaque;
 	struct event *event = report->_private;
-	(void)rk;
 
-	MAGIC_CHECK(kafka, MAGIC_KAFKA);
+	MAGIC_CHECK(event->topic, MAGIC_KAFKA_TOPIC);
 	kafka->in_flight--;
-	if (kafka->closing)
+	if (kafka->state == KAFKA_CLOSING)
 		return;
 	kafka_lane_reported(event->topic, event, report->partition,
 			    report->err == RD_KAFKA_RESP_ERR_NO_ERROR, kafka->now_us);
@@ -189,6 +187,14 @@ void kafka_on_report(rd_kafka_t *rk, const rd_kafka_message_t *report, void *opa
 		judge_suspects(kafka);
 	if (kafka->in_flight == 0)
 		kafka_judge_soon(kafka);
+}
+
+void kafka_on_reports(struct kafka *kafka, rd_kafka_event_t *event)
+{
+	const rd_kafka_message_t *report;
+
+	while ((report = rd_kafka_event_message_next(event)) != NULL)
+		on_report(kafka, report);
 }
 
 /* What the record is at most as a batch of its own, uncompressed. */
@@ -260,7 +266,7 @@ static enum sink_answer not_taken(struct kafka *kafka, const struct event *event
 		kafka->full = true;
 		break;
 	case RD_KAFKA_RESP_ERR__FATAL:
-		break; /* error_cb tells */
+		break; /* an event tells */
 	default:
 		kafka_topic_failed(kafka, event->topic, code);
 		kafka->blocked = true;

@@ -94,7 +94,7 @@ static void ask(struct kafka *kafka, struct topic *topic)
 		topic->trouble_since_us = clock_monotonic_us();
 	rd_kafka_AdminOptions_set_request_timeout(options, ASK_TIMEOUT_MS, words, sizeof(words));
 	rd_kafka_AdminOptions_set_opaque(options, topic);
-	rd_kafka_DescribeConfigs(kafka->rk, &resource, 1, options, kafka->admin_queue);
+	rd_kafka_DescribeConfigs(kafka->rk, &resource, 1, options, kafka->queue);
 	rd_kafka_ConfigResource_destroy(resource);
 	rd_kafka_AdminOptions_destroy(options);
 }
@@ -178,7 +178,7 @@ static void absent(struct kafka *kafka, struct topic *topic)
 {
 	topic->state = TOPIC_UNKNOWN;
 	topic->asking = true;
-	kafka_ask_creation(kafka->rk, topic->name, ASK_TIMEOUT_MS, topic, kafka->admin_queue);
+	kafka_ask_creation(kafka->rk, topic->name, ASK_TIMEOUT_MS, topic, kafka->queue);
 }
 
 void kafka_topics_creation(struct kafka *kafka, rd_kafka_event_t *event)

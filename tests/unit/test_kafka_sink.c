@@ -510,7 +510,7 @@ static void ask_in_vain(struct kafka *kafka, struct topic *topic)
 	topic->asking = true;
 	rd_kafka_AdminOptions_set_request_timeout(options, 1, words, sizeof(words));
 	rd_kafka_AdminOptions_set_opaque(options, topic);
-	rd_kafka_DescribeConfigs(kafka->rk, &resource, 1, options, kafka->admin_queue);
+	rd_kafka_DescribeConfigs(kafka->rk, &resource, 1, options, kafka->queue);
 	rd_kafka_ConfigResource_destroy(resource);
 	rd_kafka_AdminOptions_destroy(options);
 }

@@ -43,7 +43,7 @@ static bool ends(struct thing *thing)
 
 static void test_another_object_is_noticed(void **state)
 {
-	struct thing right = {MAGIC_PG}, wrong = {MAGIC_KAFKA}, freed = {MAGIC_NONE};
+	struct thing right = {MAGIC_PG}, wrong = {MAGIC_KAFKA_TOPIC}, freed = {MAGIC_NONE};
 
 	(void)state;
 	assert_false(ends(&right));

@@ -1,479 +1,295 @@
 /*
- * group.c - which shards are ours: joining the other relays, taking and handing over
- *
- * The locks of outbox/locks.h say who is there and who owns what; spread.c says what to do about
- * it. Everything happens in the session that claims, between two transactions, so a shard that is
- * handed over has nothing under way.
+ * group.c - which shards this relay owns: what it takes and hands over, by what the locks say
  */
+#include "group.h"
+
 #include "outbox/locks.h"
 
-#include "base/clock.h"
-#include "base/failpoints.h"
-#include "base/log.h"
-#include "base/text.h"
-#include "base/xalloc.h"
-#include "core/spread.h"
-#include "internal.h"
-
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-/* Somewhat less than the engine waits between two looks. But if our own session was lost, the
- * owners of what is free may have lost theirs too, and be back at any moment. */
-enum { RIPE_US = 200 * 1000, RIPE_AFTER_LOSS_US = 3000 * 1000, JOINED_US = 1000 * 1000 };
+/* A session joins within this time of the others that were lost at the same time. */
+enum { REJOIN_US = 1000 * 1000 };
 
-/* What was free before a relay did not look for so long may have had an owner since. While it waits
- * for Kafka it looks every second. */
+/* What was free before a time of so long without a poll may have had an owner since. A relay that
+ * waits for Kafka polls every second. */
 enum { BLIND_US = 1500 * 1000 };
 
-/* So many keys in a row that are occupied are no accident. */
-enum { JOINS = 4, OBSTACLE_LOG_US = 60 * 1000 * 1000 };
+/* Owner of a shard whose lock is a stranger's. */
+enum { STRANGER = -1 };
 
-/* ---- telling ---- */
-
-/* What claims need to know of the shards, once they have changed. */
-static void refresh_owned(struct outbox *outbox)
+int group_layout(const struct group *group)
 {
-	const struct shards *shards = &outbox->source.shards;
-	free(outbox->owned_text);
-	outbox->owned_text = shards_text(shards);
-	outbox->own_count = 0;
-	for (int k = 0; k < shards->count; k++)
-		if (shards->owned[k] && (outbox->shape.partitioned || outbox->own_count == 0))
-			outbox->own[outbox->own_count++] =
-			    outbox->shape.partitioned ? (size_t)k : 0;
+	return group->shared ? 0 : group->owned.count;
 }
 
-/* "OID group": another relay has come. "OID free 8 {0,3}": these of 8 shards were handed over. */
-static void tell_others(struct outbox *outbox, const struct shards *given)
+/* ---- what a poll has seen ---- */
+
+void group_view_begin(const struct group *group, struct group_view *view, bool paused)
 {
-	char *which = shards_text(given ? given : &outbox->source.shards);
-	char *payload =
-	    given ? xasprintf("%u free %d %s", outbox->shape.oid, outbox_layout(outbox), which)
-		  : xasprintf("%u fleet", outbox->shape.oid);
-	struct pg_param param = pg_param_text(payload);
-	pg_ask(outbox->pg, TAG_IGNORE, "SELECT pg_notify('outbox_relay', $1)", &param, 1, false);
-	free(which);
-	free(payload);
+	memset(view, 0, sizeof(*view));
+	view->other_layout = -1;
+	view->shards.self = group->self;
+	view->shards.shards = group->owned.count;
+	view->shards.unavailable = group->unavailable;
+	view->shards.shared = group->shared;
+	view->shards.paused = paused;
 }
 
-void outbox_group_freed(struct outbox *outbox, const char *which)
+static int layout_of(uint32_t key)
 {
-	if (strtol(which, (char **)&which, 10) != outbox_layout(outbox))
+	return (int)(key >> 12 & 0xfff);
+}
+
+static int shard_of(uint32_t key)
+{
+	return (int)(key & 0xfff);
+}
+
+/* Where every relay has every shard, shared locks do not disturb. */
+static void add_stranger(const struct group *group, struct group_view *view,
+			 const struct group_lock *lock)
+{
+	int shard = shard_of(lock->key);
+	bool is_shard = lock->key >= OUTBOX_SHARD_LOCK;
+	bool blocks = is_shard && lock->held && layout_of(lock->key) == group_layout(group) &&
+		      shard < view->shards.shards && (lock->exclusive || !group->shared);
+	if (!is_shard && view->stranger[0] != '\0')
 		return;
-	while (*which != '\0') {
-		char *end;
-		long shard = strtol(which, &end, 10);
-		if (end != which && shard >= 0 && shard < SHARDS_MAX)
-			outbox->handed_over.owned[shard] = true;
-		which = *end != '\0' ? end + 1 : end;
-	}
-}
-
-/* Of relays of another layout. */
-static void tell_others_words(const struct outbox *outbox, int shards, char *why, size_t size)
-{
-	if (shards == 0)
-		snprintf(why, size, "relays without order are at work; waiting for their end");
-	else if (shards != outbox_layout(outbox))
-		snprintf(why, size, "relays with %d shard%s are at work; waiting for their end",
-			 shards, shards == 1 ? "" : "s");
-	else
-		snprintf(why, size, "relays with %s are at work; waiting for their end",
-			 outbox->shape.partitioned ? "other partitions of the outbox"
-						   : "another route.key or other columns in it");
-}
-
-/* Of shards that others own, or are about to. */
-static void tell_owners_words(const struct spread_view *view, char *why, size_t size)
-{
-	if (spread_free(view) > 0)
-		snprintf(
-		    why, size,
-		    "%d of %d shards have no owner; they are taken unless it is back in a moment",
-		    spread_free(view), view->shards);
-	else if (view->shards == 1)
-		snprintf(why, size, "another relay owns the shard");
-	else
-		snprintf(why, size, "other relays own all %d shards", view->shards);
-}
-
-static void tell_busy(struct outbox *outbox, const struct sight *sight)
-{
-	struct source *source = &outbox->source;
-	char why[sizeof(source->obstacle)];
-	source->yields = false;
-	if (sight->previous) {
-		snprintf(why, sizeof(why), "this relay's previous session still has its shards");
-	} else if (source->obstacle[0] != '\0') {
-		text_print(why, sizeof(why), "%s", source->obstacle);
-	} else if (sight->other_layout >= 0) {
-		tell_others_words(outbox, sight->other_layout, why, sizeof(why));
-	} else if (sight->view.paused) {
-		snprintf(why, sizeof(why), "the outbox is paused; outbox-relay resume goes on");
-	} else if (outbox->unavailable) {
-		source->yields = true;
-		snprintf(why, sizeof(why),
-			 "no Kafka broker answers here; other relays have the shards");
-	} else {
-		tell_owners_words(&sight->view, why, sizeof(why));
-	}
-	source->events->busy(source->owner, why);
-}
-
-/* Another session has a lock that only relays should take. Nothing but its end helps. */
-static void find_obstacle(struct outbox *outbox, const struct sight *sight)
-{
-	char *text = outbox->source.obstacle;
-	size_t size = sizeof(outbox->source.obstacle);
-	text[0] = '\0';
-	if (sight->stranger[0] == '\0')
+	if (!is_shard || blocks)
+		snprintf(view->stranger, sizeof(view->stranger), "%s", lock->stranger);
+	if (!blocks)
 		return;
-	if (sight->occupied > 0)
-		snprintf(text, size,
-			 "%s is no relay and holds the lock of %d of %d shards, whose events wait; "
-			 "end it",
-			 sight->stranger, sight->occupied, sight->view.shards);
-	else if (outbox->joins_failed >= JOINS)
-		snprintf(text, size, "%s is no relay and has a lock of the relays; end it",
-			 sight->stranger);
-	if (text[0] != '\0' &&
-	    log_limit_due(&outbox->obstacle_log, clock_monotonic_us(), OBSTACLE_LOG_US))
-		log_warning("%s%s", text, outbox->obstacle_log.note);
+	view->occupied++;
+	view->shards.owner[shard] = STRANGER;
 }
 
-void outbox_group_acquired(struct outbox *outbox, bool gained)
+static void add_session(const struct group *group, struct group_view *view,
+			const struct session_id *session)
 {
-	outbox->source.events->acquired(outbox->source.owner, gained);
+	const struct session_id *previous = &group->previous;
+	if (session->pid == group->self)
+		view->self = *session;
+	else if (session->pid == previous->pid && session->started_us == previous->started_us)
+		view->previous = true;
+	for (size_t i = 0; i < view->peer_count; i++)
+		if (view->peers[i] == session->pid)
+			return;
+	if (view->peer_count < REBALANCE_MEMBERS_MAX)
+		view->peers[view->peer_count++] = session->pid;
 }
 
-/* Other members are there. */
-static bool has_healthy_peer(const struct outbox *outbox, const struct spread_view *view)
+static void add_shard_lock(const struct group *group, struct group_view *view,
+			   const struct group_lock *lock, bool alike)
 {
-	return view->member_count > (outbox->unavailable ? 0 : 1);
+	int shard = shard_of(lock->key), pid = lock->session.pid;
+	if (layout_of(lock->key) != group_layout(group) || !alike)
+		view->other_layout = layout_of(lock->key);
+	else if (shard < view->shards.shards && (!group->shared || pid == group->self))
+		view->shards.owner[shard] = pid;
 }
 
-static void tell(struct outbox *outbox, const struct sight *sight, bool gained)
+void group_view_add(const struct group *group, struct group_view *view,
+		    const struct group_lock *lock)
 {
-	struct source *source = &outbox->source;
-	int owned = shards_owned(&source->shards);
-	find_obstacle(outbox, sight);
-	source->healthy_peer = has_healthy_peer(outbox, &sight->view);
-	source->suspect_peer = sight->unavailable_peers && !outbox->unavailable;
-	source->has_peers =
-	    source->healthy_peer || sight->unavailable_peers || owned < source->shards.count;
-	if (owned == 0)
-		tell_busy(outbox, sight);
-	else if (gained)
-		outbox_open_probe(outbox);
-	else
-		outbox_group_acquired(outbox, false);
+	int pid = lock->session.pid;
+	bool own = pid == group->self, alike = lock->fingerprint == group->fingerprint;
+	if (lock->stranger != NULL) {
+		add_stranger(group, view, lock);
+		return;
+	}
+	if (!lock->held)
+		return;
+	add_session(group, view, &lock->session);
+	if (own)
+		view->marked = alike;
+	if (lock->key >= OUTBOX_SHARD_LOCK) {
+		add_shard_lock(group, view, lock, alike);
+		return;
+	}
+	view->joined |= own;
+	if (lock->key < OUTBOX_MEMBER_LOCK)
+		view->unavailable_peers |= !own;
+	else if (shard_of(lock->key) == group_layout(group) && alike)
+		rebalance_add_member(&view->shards, pid);
 }
 
-/* ---- looking ---- */
+/* ---- what the group is like ---- */
 
-/* A shard that nobody handed over is left to its owner for a moment, who may be reconnecting and
- * remembers what was published. */
-static bool is_ripe(const struct outbox *outbox, int64_t since_us, int64_t now_us)
+static bool has_healthy_peer(const struct group *group, const struct group_view *view)
 {
-	bool all_lost = outbox->rejoined && since_us < outbox->joined_us + JOINED_US;
-	return now_us - since_us >= (all_lost ? RIPE_AFTER_LOSS_US : RIPE_US);
+	return view->shards.member_count > (group->unavailable ? 0 : 1);
 }
 
-static void ripen(struct outbox *outbox, const struct sight *sight, struct shards *ripe)
+struct group_peers group_peers(const struct group *group, const struct group_view *view)
 {
-	const struct spread_view *view = &sight->view;
-	int64_t now = clock_monotonic_us();
-	bool alone =
-	    outbox->first_look && !sight->unavailable_peers && !has_healthy_peer(outbox, view);
-	bool blind = now - outbox->looked_us > BLIND_US;
-	outbox->looked_us = now;
-	shards_clear(ripe, view->shards);
-	for (int k = 0; k < view->shards; k++) {
-		int64_t *since = &outbox->free_since_us[k];
+	struct group_peers peers = {.healthy = has_healthy_peer(group, view),
+				    .suspect = view->unavailable_peers && !group->unavailable};
+	peers.any = peers.healthy || view->unavailable_peers ||
+		    shards_owned(&group->owned) < group->owned.count;
+	return peers;
+}
+
+/* By process id alone, since a notification tells no more. */
+static bool is_peer(const struct group *group, int pid)
+{
+	for (size_t i = 0; i < group->peer_count; i++)
+		if (group->peers[i] == pid)
+			return true;
+	return false;
+}
+
+/* Any login may say so. A relay that the last poll has seen is believed; without its word shards
+ * are left to their owner for a moment longer. */
+void group_freed(struct group *group, int sender, int layout, const struct shards *shards)
+{
+	if (layout != group_layout(group) || !is_peer(group, sender))
+		return;
+	for (int k = 0; k < group->owned.count; k++)
+		group->shards[k].handed_over |= shards->owned[k];
+}
+
+/* ---- what may be taken ---- */
+
+static bool grace_is_over(const struct group *group, int64_t since_us, int64_t now_us)
+{
+	bool all_lost = group->rejoined && since_us < group->joined_us + REJOIN_US;
+	return now_us - since_us >= (all_lost ? GROUP_GRACE_AFTER_LOSS_US : GROUP_GRACE_US);
+}
+
+static void find_eligible(struct group *group, const struct group_view *view, int64_t now_us,
+			  struct shards *eligible)
+{
+	bool alone = !group->polled && !view->unavailable_peers && !has_healthy_peer(group, view);
+	bool blind = now_us - group->polled_us > BLIND_US;
+	group->polled_us = now_us;
+	group->polled = true;
+	shards_clear(eligible, group->owned.count);
+	for (int k = 0; k < group->owned.count; k++) {
+		struct group_shard *shard = &group->shards[k];
+		bool handed_over = shard->handed_over;
+		shard->handed_over = false;
 		/* To a relay of another layout all of it belongs. */
-		if (view->owner[k] != 0 || sight->other_layout >= 0) {
-			*since = 0;
+		if (view->shards.owner[k] != 0 || view->other_layout >= 0) {
+			shard->free_since_us = 0;
 			continue;
 		}
-		if (*since == 0 || blind)
-			*since = now;
-		ripe->owned[k] = alone || outbox->handed_over.owned[k] || outbox->before.owned[k] ||
-				 is_ripe(outbox, *since, now);
+		if (shard->free_since_us == 0 || blind)
+			shard->free_since_us = now_us;
+		eligible->owned[k] = alone || handed_over || shard->remembered ||
+				     grace_is_over(group, shard->free_since_us, now_us);
 	}
-	shards_clear(&outbox->handed_over, view->shards);
-	outbox->first_look = false;
 }
 
-/* What was ours before the session was lost is had again whatever the fair share: only this relay
+/* What was ours before the session was lost is taken again whatever the fair share: only this relay
  * remembers what of it was published. It is handed over when that is settled. */
-static void reclaim(struct outbox *outbox, const struct spread_view *view, struct shards *take)
+static void reclaim(struct group *group, const struct group_view *view, struct shards *take)
 {
-	for (int k = 0; k < view->shards; k++) {
-		bool others = view->owner[k] != 0 && view->owner[k] != view->self &&
-			      view->owner[k] != outbox->previous.pid;
-		if (others)
-			outbox->before.owned[k] = false;
-		else if (view->owner[k] == 0 && outbox->before.owned[k] && !view->paused)
+	for (int k = 0; k < group->owned.count; k++) {
+		int owner = view->shards.owner[k];
+		struct group_shard *shard = &group->shards[k];
+		if (owner != 0 && owner != group->self && owner != group->previous.pid)
+			shard->remembered = false;
+		else if (owner == 0 && shard->remembered && !view->shards.paused)
 			take->owned[k] = true;
 	}
 }
 
-static void ask_look(struct outbox *outbox, enum tag tag)
+/* One that owns shards goes on, also beside a relay of another layout: that waits for its end. */
+static bool may_take(const struct group *group, const struct group_view *view)
 {
-	pg_ask_prepared(outbox->pg, (int)tag, "fleet", NULL, 0, false);
-	pg_sync(outbox->pg);
+	return shards_owned(&group->owned) > 0 ||
+	       (view->other_layout < 0 && !view->previous && view->joined && view->marked);
 }
 
-/* One that holds a key of ours cannot be waited for: it may be any session. */
-static void ask_membership(struct outbox *outbox)
+/* ---- steps ---- */
+
+static void note_sessions(struct group *group, const struct group_view *view)
 {
-	char sql[128];
-	snprintf(sql, sizeof(sql), "SELECT pg_try_advisory_lock_shared(%d, %d)",
-		 (int)outbox->shape.oid,
-		 (int)outbox_member_lock(outbox_layout(outbox), outbox->unavailable,
-					 outbox->member_salt));
-	pg_ask(outbox->pg, TAG_IGNORE, sql, NULL, 0, false);
+	if (view->self.pid != 0)
+		group->session = view->self;
+	if (!view->previous)
+		group->previous.pid = 0;
+	group->peer_count = view->peer_count;
+	memcpy(group->peers, view->peers, sizeof(group->peers));
 }
 
-static void end_membership(struct outbox *outbox)
+void group_polled(struct group *group, const struct group_view *view, int64_t now_us,
+		  struct group_plan *plan)
 {
-	char sql[128];
-	snprintf(sql, sizeof(sql), "SELECT pg_advisory_unlock_shared(%d, %d)",
-		 (int)outbox->shape.oid,
-		 (int)outbox_member_lock(outbox_layout(outbox), outbox->unavailable,
-					 outbox->member_salt));
-	pg_ask(outbox->pg, TAG_IGNORE, sql, NULL, 0, false);
-}
-
-static void ask_mark(struct outbox *outbox)
-{
-	char sql[128];
-	snprintf(sql, sizeof(sql), "SELECT pg_try_advisory_lock_shared(%d, %d)",
-		 (int)outbox->fingerprint, (int)outbox_layout_lock(outbox->layout_salt));
-	pg_ask(outbox->pg, TAG_IGNORE, sql, NULL, 0, false);
-}
-
-/* Under keys that are not occupied, it is hoped: the next look tells. */
-static void join_again(struct outbox *outbox, const struct sight *sight)
-{
-	unsigned salt = (unsigned)clock_monotonic_us() % OUTBOX_SALTS;
-	if (!sight->joined) {
-		outbox->member_salt = salt;
-		ask_membership(outbox);
-	}
-	if (!sight->marked) {
-		outbox->layout_salt = salt;
-		ask_mark(outbox);
-	}
-	if (sight->joined && sight->marked) {
-		outbox->joins_failed = 0;
+	struct shards eligible;
+	note_sessions(group, view);
+	plan->join = !view->joined;
+	plan->mark = !view->marked;
+	group->joins_failed = plan->join || plan->mark ? group->joins_failed + 1 : 0;
+	shards_clear(&plan->give, group->owned.count);
+	shards_clear(&plan->take, group->owned.count);
+	if (group->keeps)
 		return;
+	find_eligible(group, view, now_us, &eligible);
+	rebalance(&view->shards, &eligible, &plan->take, &plan->give);
+	reclaim(group, view, &plan->take);
+	if (!may_take(group, view))
+		shards_clear(&plan->take, group->owned.count);
+}
+
+void group_gave(struct group *group, const struct shards *given)
+{
+	for (int k = 0; k < group->owned.count; k++)
+		if (given->owned[k])
+			group->owned.owned[k] = group->shards[k].remembered = false;
+}
+
+void group_tried(struct group *group, int shard, bool got)
+{
+	group->shards[shard].tried = got;
+	if (!got) /* it has had an owner since the poll */
+		group->shards[shard].free_since_us = 0;
+}
+
+/* The operator who paused the outbox, or a relay of another layout, may have polled before we had
+ * the locks. */
+bool group_verified(struct group *group, const struct group_view *view, struct shards *give)
+{
+	bool works = shards_owned(&group->owned) > 0, gained = false;
+	bool refused = view->shards.paused || (!works && view->other_layout >= 0);
+	shards_clear(give, group->owned.count);
+	for (int k = 0; k < group->owned.count; k++) {
+		struct group_shard *shard = &group->shards[k];
+		if (!shard->tried)
+			continue;
+		shard->tried = false;
+		give->owned[k] = refused;
+		if (refused)
+			continue;
+		group->owned.owned[k] = shard->remembered = gained = true;
 	}
-	outbox->joins_failed++;
-	pg_sync(outbox->pg);
+	return gained;
 }
 
-void outbox_group_look(struct outbox *outbox, bool unavailable, bool keeps)
+/* ---- sessions ---- */
+
+void group_join(struct group *group, int self, int shards, bool shared, uint32_t fingerprint,
+		int64_t now_us)
 {
-	outbox->keeps = keeps;
-	if (unavailable != outbox->unavailable) {
-		end_membership(outbox);
-		outbox->unavailable = unavailable;
-		ask_membership(outbox);
-		tell_others(outbox, NULL);
-	}
-	ask_look(outbox, TAG_GROUP);
+	bool same = shards == group->owned.count && fingerprint == group->fingerprint;
+	group->self = self;
+	group->shared = shared;
+	group->fingerprint = fingerprint;
+	group->keeps = false;
+	group->rejoined = group->previous.pid != 0;
+	group->joined_us = now_us;
+	shards_clear(&group->owned, shards);
+	for (int k = 0; k < shards; k++)
+		group->shards[k] =
+		    (struct group_shard){.remembered = same && group->shards[k].remembered};
 }
 
-/* ---- taking and giving ---- */
-
-static void ask_lock(struct outbox *outbox, const char *function, int shard)
+void group_lost(struct group *group)
 {
-	char sql[160];
-	snprintf(sql, sizeof(sql), "SELECT %s(%d, %d)", function, (int)outbox->shape.oid,
-		 (int)outbox_shard_lock(outbox_layout(outbox), shard));
-	pg_ask(outbox->pg, TAG_IGNORE, sql, NULL, 0, false);
-}
-
-static void give(struct outbox *outbox, const struct shards *shards)
-{
-	FAILPOINT("before-handover");
-	const char *unlock =
-	    outbox->shape.competing ? "pg_advisory_unlock_shared" : "pg_advisory_unlock";
-	for (int k = 0; k < shards->count; k++)
-		if (shards->owned[k]) {
-			ask_lock(outbox, unlock, k);
-			outbox->source.shards.owned[k] = outbox->before.owned[k] = false;
-		}
-	refresh_owned(outbox);
-	tell_others(outbox, shards);
-	pg_sync(outbox->pg);
-	FAILPOINT("handed-over");
-}
-
-static void try_for(struct outbox *outbox, const struct shards *shards)
-{
-	char *wanted = shards_text(shards), sql[192];
-	struct pg_param param = pg_param_text(wanted);
-	snprintf(sql, sizeof(sql),
-		 "SELECT k, pg_try_advisory_lock%s(%d, %d | k) FROM unnest($1::int4[]) AS k",
-		 outbox->shape.competing ? "_shared" : "", (int)outbox->shape.oid,
-		 (int)outbox_shard_lock(outbox_layout(outbox), 0));
-	pg_ask(outbox->pg, TAG_TRIED, sql, &param, 1, false);
-	free(wanted);
-	/* Relays of another layout that began at the same moment see our locks or we see theirs. */
-	ask_look(outbox, TAG_VERIFIED);
-}
-
-static void on_look(struct outbox *outbox, PGresult *result)
-{
-	struct sight sight;
-	struct shards ripe;
-	struct spread_plan plan;
-	bool there = outbox_sight_read(outbox, result, &sight);
-	PQclear(result);
-	if (!there) {
-		outbox_give_up(outbox, false,
-			       "another table has taken the outbox's name, its partitions have "
-			       "changed, or it has left schema outbox_relay");
-		return;
-	}
-	if (!sight.previous)
-		outbox->previous.pid = 0;
-	memcpy(outbox->peers, sight.peers, sizeof(outbox->peers));
-	outbox->peer_count = sight.peer_count;
-	join_again(outbox, &sight);
-	if (outbox->keeps) {
-		tell(outbox, &sight, false);
-		return;
-	}
-	ripen(outbox, &sight, &ripe);
-	spread_plan(&sight.view, &ripe, &plan);
-	reclaim(outbox, &sight.view, &plan.take);
-	bool works = shards_owned(&outbox->source.shards) > 0;
-	bool may_begin = sight.other_layout < 0 && !sight.previous && sight.joined && sight.marked;
-	if (shards_owned(&plan.give) > 0)
-		give(outbox, &plan.give);
-	if (shards_owned(&plan.take) > 0 && (works || may_begin))
-		try_for(outbox, &plan.take);
-	else
-		tell(outbox, &sight, false);
-}
-
-static void on_tried(struct outbox *outbox, PGresult *result)
-{
-	shards_clear(&outbox->taken, outbox->source.shards.count);
-	for (int i = 0; i < PQntuples(result); i++)
-		if (PQgetvalue(result, i, 1)[0] == 't' || PLANTED("two-owners"))
-			outbox->taken.owned[atoi(PQgetvalue(result, i, 0))] = true;
-		else /* it has had an owner since the look */
-			outbox->free_since_us[atoi(PQgetvalue(result, i, 0))] = 0;
-	PQclear(result);
-}
-
-static void on_verified(struct outbox *outbox, PGresult *result)
-{
-	struct sight sight;
-	struct shards *shards = &outbox->source.shards;
-	bool works = shards_owned(shards) > 0, gained = shards_owned(&outbox->taken) > 0;
-	outbox_sight_read(outbox, result, &sight);
-	PQclear(result);
-	/* Whoever paused the outbox may have looked before we had them. */
-	if (gained && (sight.view.paused || (!works && sight.other_layout >= 0))) {
-		give(outbox, &outbox->taken);
-		tell(outbox, &sight, false);
-		return;
-	}
-	for (int k = 0; k < shards->count; k++)
-		if (outbox->taken.owned[k]) {
-			shards->owned[k] = outbox->before.owned[k] = true;
-			outbox_open_leaf(outbox, outbox->shape.partitioned ? (size_t)k : 0);
-		}
-	pg_sync(outbox->pg);
-	refresh_owned(outbox);
-	tell(outbox, &sight, gained);
-}
-
-static void on_opened(struct outbox *outbox, PGresult *result)
-{
-	PQclear(result);
-	outbox_group_acquired(outbox, true);
-}
-
-void outbox_group_answered(struct outbox *outbox, enum tag tag, PGresult *result)
-{
-	if (tag == TAG_OPENED)
-		on_opened(outbox, result);
-	else if (tag == TAG_GROUP)
-		on_look(outbox, result);
-	else if (tag == TAG_TRIED)
-		on_tried(outbox, result);
-	else
-		on_verified(outbox, result);
-}
-
-/* ---- coming and going ---- */
-
-static int shard_count(const struct outbox *outbox)
-{
-	if (outbox->shape.partitioned)
-		return (int)outbox->shape.leaf_count;
-	return outbox->shape.competing ? 1 : (int)outbox->config->outbox.shards;
-}
-
-/* The server may not have noticed that a connection of ours is gone. What its session published is
- * settled in its shards, so no others are taken before it has ended. A session of the same role may
- * be ended without a right of its own (manual: pg_terminate_backend). */
-static void end_previous_session(struct outbox *outbox)
-{
-	const struct session_id *previous = &outbox->previous;
-	char sql[400];
-	if (previous->pid == 0)
-		return;
-	snprintf(sql, sizeof(sql),
-		 "SELECT pg_terminate_backend(a.pid) FROM pg_stat_get_activity(%d) AS a WHERE "
-		 "a.usesysid = (SELECT oid FROM pg_roles WHERE rolname = current_user) "
-		 "AND a.pid <> pg_backend_pid() AND " OUTBOX_SQL_STARTED " = %lld",
-		 previous->pid, (long long)previous->started_us);
-	pg_ask(outbox->pg, TAG_IGNORE, sql, NULL, 0, false);
-}
-
-void outbox_group_join(struct outbox *outbox)
-{
-	int count = shard_count(outbox);
-	outbox->keeps = false;
-	if (outbox->before.count != count)
-		shards_clear(&outbox->before, count);
-	shards_clear(&outbox->source.shards, count);
-	outbox->joined_us = clock_monotonic_us();
-	outbox->rejoined = outbox->previous.pid != 0;
-	outbox->session.pid = 0;
-	shards_clear(&outbox->handed_over, count);
-	memset(outbox->free_since_us, 0, sizeof(outbox->free_since_us));
-	refresh_owned(outbox);
-	outbox->fingerprint = outbox_sql_fingerprint(&outbox->shape);
-	ask_membership(outbox);
-	ask_mark(outbox);
-	end_previous_session(outbox);
-	tell_others(outbox, NULL);
-	pg_sync(outbox->pg);
-	ask_look(outbox, TAG_GROUP);
-}
-
-void outbox_group_leave(struct outbox *outbox)
-{
-	pg_ask(outbox->pg, TAG_IGNORE, "SELECT pg_advisory_unlock_all()", NULL, 0, false);
-	tell_others(outbox, &outbox->source.shards);
-	pg_sync(outbox->pg);
-}
-
-void outbox_group_lost(struct outbox *outbox)
-{
-	if (outbox->serving && outbox->session.pid != 0)
-		outbox->previous = outbox->session;
-	outbox->source.obstacle[0] = '\0';
-	outbox->peer_count = 0;
-	shards_clear(&outbox->source.shards, outbox->source.shards.count);
+	if (group->session.pid != 0)
+		group->previous = group->session;
+	group->session.pid = 0;
+	group->peer_count = 0;
+	shards_clear(&group->owned, group->owned.count);
 }

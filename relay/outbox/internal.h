@@ -11,7 +11,7 @@
 #include "core/claims.h"
 #include "core/route.h"
 #include "core/source.h"
-#include "core/spread.h"
+#include "group.h"
 #include "holds.h"
 #include "outbox/sql.h"
 #include "passing.h"
@@ -29,7 +29,7 @@ enum tag {
 	TAG_REGISTRY,
 	TAG_PREPARED,
 	TAG_OPEN_LAST = TAG_PREPARED,
-	/* outbox/group.c */
+	/* outbox/membership.c */
 	TAG_GROUP,    /* who owns what */
 	TAG_TRIED,    /* which of the free shards we got */
 	TAG_VERIFIED, /* who owns what, once we have got some */
@@ -79,20 +79,6 @@ struct notified {
 	int64_t spacing_us; /* at least so long before the next one */
 	bool pending;	    /* others have come since */
 	unsigned count;	    /* of those */
-};
-
-/* What the locks say. */
-struct sight {
-	struct spread_view view;
-	int other_layout; /* the number of shards of a relay of another layout at work; -1: none */
-	bool previous;	  /* this relay's previous session is still there */
-	bool unavailable_peers; /* others without the sink are there */
-	bool joined;		/* our own lock as a member or abstainer is there */
-	bool marked;		/* our own layout lock is there */
-	int occupied;		/* shards whose lock a session holds that is no relay's */
-	char stranger[200];	/* such a session, or one with a key of members; "" if none */
-	int peers[SPREAD_MEMBERS_MAX]; /* sessions of relays, self too */
-	size_t peer_count;
 };
 
 enum { FIELDS_MAX = ROUTE_FIELDS_MAX + 1 }; /* and the identity */
@@ -166,13 +152,6 @@ struct reconciliation {
 	struct error why; /* the server's, of a try of one */
 };
 
-/* A session, as the server knows it. After a restart of a server in a container its process ids
- * begin anew, so that the number alone may soon be that of another relay's session. */
-struct session_id {
-	int pid; /* 0: none */
-	int64_t started_us;
-};
-
 struct outbox {
 	struct source source; /* first: the rest of the program sees only this */
 	struct loop *loop;
@@ -227,26 +206,12 @@ struct outbox {
 	bool in_transaction;	   /* as asked for */
 	bool rest_due;		   /* the bell is to be put to rest behind the transaction */
 
-	/* outbox/group.c */
+	/* outbox/membership.c */
+	struct group group;		   /* outlives the session */
 	char *owned_text;		   /* owned; source.shards as a parameter */
 	size_t own[SHARDS_MAX], own_count; /* the leaves of source.shards, in their order */
-	struct shards before;		   /* owned by the session before */
-	int64_t joined_us;
-	bool rejoined;			   /* after a session that served was lost */
-	int64_t free_since_us[SHARDS_MAX]; /* as far as looks have seen; 0: owned */
-	int64_t looked_us;		   /* the last of them */
-	struct shards handed_over;	   /* as was heard since the last look */
-	bool unavailable;		   /* which of a member's locks is held */
-	bool keeps;			   /* the look under way takes and gives nothing */
-	bool first_look;
-	uint32_t fingerprint; /* outbox/locks.h: of the layout lock */
-	unsigned member_salt, layout_salt, joins_failed;
+	unsigned member_salt, layout_salt;
 	struct log_limit obstacle_log;
-	int peers[SPREAD_MEMBERS_MAX]; /* the relays' sessions, as the last look has seen */
-	size_t peer_count;
-	struct session_id session;  /* this one, once a look has seen it */
-	struct session_id previous; /* the last one that had joined, until it is gone */
-	struct shards taken;	    /* by the try under way */
 };
 
 /* Deletes published rows that are older than outbox.retention. */
@@ -349,12 +314,8 @@ void outbox_group_join(struct outbox *outbox);
 void outbox_group_look(struct outbox *outbox, bool unavailable, bool keeps);
 void outbox_group_answered(struct outbox *outbox, enum tag tag, PGresult *result);
 void outbox_group_leave(struct outbox *outbox);
-/* Reads the answer of "group". False if the outbox is not there any more, or not the same. */
-bool outbox_sight_read(struct outbox *outbox, const PGresult *result, struct sight *sight);
-/* The number of shards as the locks have it. */
-int outbox_layout(const struct outbox *outbox);
-/* These of so many shards, "8 {0,3}", were handed over by another relay. */
-void outbox_group_freed(struct outbox *outbox, const char *which);
+/* Another session says that it has handed over these of so many shards, "8 {0,3}". */
+void outbox_group_freed(struct outbox *outbox, const char *which, int sender);
 /* Passes a notification on, sooner or later; sender is a process id. */
 void outbox_notified_new(struct outbox *outbox);
 void outbox_notified(struct outbox *outbox, const char *payload, int sender);

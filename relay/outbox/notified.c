@@ -69,14 +69,6 @@ static void on_timer(void *arg)
 	set_timer(outbox);
 }
 
-static bool is_peer(const struct outbox *outbox, int sender)
-{
-	for (size_t i = 0; i < outbox->peer_count; i++)
-		if (outbox->peers[i] == sender)
-			return true;
-	return false;
-}
-
 static enum notified_kind kind_of(const char *words)
 {
 	if (*words == '\0')
@@ -89,8 +81,8 @@ void outbox_notified(struct outbox *outbox, const char *payload, int sender)
 	char *words;
 	if (strtoul(payload, &words, 10) != outbox->shape.oid)
 		return;
-	if (strncmp(words, " free ", 6) == 0 && is_peer(outbox, sender))
-		outbox_group_freed(outbox, words + 6);
+	if (strncmp(words, " free ", 6) == 0)
+		outbox_group_freed(outbox, words + 6, sender);
 	enum notified_kind kind = kind_of(words);
 	outbox->notified[kind].pending = true;
 	outbox->notified[kind].count++;

@@ -254,7 +254,7 @@ static void acquire(struct source *source, bool unavailable, bool keeps)
 		outbox_group_look(outbox, unavailable, keeps);
 		return;
 	}
-	outbox->unavailable = unavailable;
+	outbox->group.unavailable = unavailable;
 	outbox->pg = pg_open(outbox->loop, outbox->config->database.dsn, &pg_events, outbox);
 }
 
@@ -426,7 +426,6 @@ struct source *outbox_new(struct loop *loop, const struct config *config, size_t
 	outbox->config = config;
 	outbox->name = name;
 	outbox->withhold_bytes = withhold_bytes;
-	outbox->first_look = true;
 	source->held_why = outbox->held_why;
 	outbox_heartbeat_new(outbox);
 	outbox_notified_new(outbox);

@@ -34,7 +34,8 @@ LIBRARIES = {
 }
 
 # Modules that do no I/O and read no clock, so that the simulator and exhaustive tests can run them.
-PURE = ["core/*", "outbox/holds.c", "outbox/passing.c", "outbox/purging.c", "base/backoff.c", "base/units.c"]
+PURE = ["core/*", "outbox/group.c", "outbox/holds.c", "outbox/passing.c", "outbox/purging.c", "outbox/rebalance.c",
+        "base/backoff.c", "base/units.c"]
 NOT_PURE = ["core/metrics.c"]
 IMPURE = [*LIBRARIES, "base/loop.h", "base/clock.h", "time.h", "sys/time.h", "sys/socket.h", "unistd.h", "poll.h",
           "pthread.h"]
@@ -43,7 +44,7 @@ IMPURE = [*LIBRARIES, "base/loop.h", "base/clock.h", "time.h", "sys/time.h", "sy
 CIRCLES = [
     ["core/engine.c", "core/engine_refused.c", "core/engine_session.c"],
     ["kafka/kafka.c", "kafka/refusal.c", "kafka/sink.c", "kafka/topic.c"],
-    ["outbox/claim.c", "outbox/examine.c", "outbox/group.c", "outbox/heartbeat.c", "outbox/holds.c",
+    ["outbox/claim.c", "outbox/examine.c", "outbox/heartbeat.c", "outbox/holds.c", "outbox/membership.c",
      "outbox/notified.c", "outbox/open.c", "outbox/outbox.c", "outbox/purge.c", "outbox/reconcile.c",
      "outbox/refused.c", "outbox/verify.c"],
 ]

@@ -313,16 +313,38 @@ static uint64_t retest(struct sim *sim, struct backend *backend, const struct as
 	return can_go;
 }
 
+static struct note free_note(const struct backend *backend, uint32_t shards)
+{
+	return (struct note){NOTE_FREE, backend->pid, backend->layout, shards};
+}
+
+/* It ends once it has done what it is at. */
+static void end_previous(struct sim *sim, const struct backend *self, const struct session_id *id)
+{
+	for (unsigned b = 0; b < BACKENDS_MAX; b++) {
+		struct backend *other = &sim->db.backends[b];
+		if (!other->used || other == self || other->pid != id->pid ||
+		    (other->started != id->started_us && sim->plant != PLANT_ENDS_BY_PID))
+			continue;
+		if (!other->ghost || other->relay != self->relay)
+			violated(sim, "ends another relay's session", "relay %u that of relay %u",
+				 self->relay, other->relay);
+		other->ask_count = 0;
+		other->ends_us = sim->now_us;
+	}
+}
+
 static void leave(struct sim *sim, struct backend *backend)
 {
 	outside_transaction(sim, backend);
 	/* Of several one may have died that had armed it. */
 	if (sim->plan.relays == 1 && sim->db.bell && backend->locks != 0)
 		violated(sim, "leaves the bell armed", "at the end");
-	check_given(&sim->relays[backend->relay], backend->locks);
-	locks_give(sim, backend, backend->locks);
+	uint32_t given = backend->locks;
+	check_given(&sim->relays[backend->relay], given);
+	locks_give(sim, backend, given);
+	notify(sim, backend, free_note(backend, given));
 	backend->layout = 0;
-	notify(sim, backend, NOTE_FREE);
 }
 
 /* Joining, looking, taking and giving; false if there is nothing to answer. */
@@ -333,29 +355,34 @@ static bool serve_group(struct sim *sim, struct backend *backend, const struct a
 	case ASK_JOIN:
 		backend->layout = sim->relays[backend->relay].process.shards;
 		backend->joined_us = sim->now_us;
+		backend->rejoined = sim->relays[backend->relay].session.has_polled;
 		/* fall through */
 	case ASK_MEMBERSHIP:
 		backend->unavailable = first->unavailable;
-		notify(sim, backend, NOTE_GROUP);
+		notify(sim, backend, (struct note){.kind = NOTE_GROUP});
+		return false;
+	case ASK_END_PREVIOUS:
+		end_previous(sim, backend, &first->previous);
 		return false;
 	case ASK_LOOK:
 	case ASK_VERIFY:
 		if (sim->plant != PLANT_GIVES_TOO_SOON)
 			outside_transaction(sim, backend);
 		answer->kind = first->kind == ASK_LOOK ? ANSWER_GROUP : ANSWER_VERIFIED;
-		locks_look(sim, &answer->sight, backend);
+		locks_look(sim, &answer->sight);
 		sim->idle_looks++;
 		return true;
 	case ASK_TRY:
 		answer->kind = ANSWER_TRIED;
+		answer->asked = first->shards;
 		answer->shards = locks_try(sim, backend, first->shards);
-		check_taken(sim, backend, answer->shards, first->at_once);
+		check_taken(sim, backend, answer->shards, first->alone);
 		return true;
 	default:
 		if (!first->untouched)
 			check_given(&sim->relays[backend->relay], backend->locks & first->shards);
 		locks_give(sim, backend, first->shards);
-		notify(sim, backend, NOTE_FREE);
+		notify(sim, backend, free_note(backend, first->shards));
 		return false;
 	}
 }
@@ -444,7 +471,7 @@ static void serve_bell(struct sim *sim, const struct backend *backend, enum ask_
 		outside_transaction(sim, backend);
 	move_bell(sim, backend, kind == ASK_BELL_ON);
 	if (kind == ASK_BELL_OFF_TOLD)
-		notify(sim, backend, NOTE_REST);
+		notify(sim, backend, (struct note){.kind = NOTE_REST});
 }
 
 /* Carries out an ask; false if there is nothing to answer. */
@@ -459,6 +486,7 @@ static bool carry_out(struct sim *sim, struct backend *backend, const struct ask
 	switch (first->kind) {
 	case ASK_JOIN:
 	case ASK_MEMBERSHIP:
+	case ASK_END_PREVIOUS:
 	case ASK_LOOK:
 	case ASK_TRY:
 	case ASK_VERIFY:

@@ -166,5 +166,5 @@ void check_idle(struct sim *sim)
 	if (sim->idle_looks > most)
 		violated(sim, "looks too often", "%u looks, not %lld", sim->idle_looks,
 			 (long long)most);
-	check_spread(sim);
+	check_shares(sim);
 }

@@ -197,8 +197,8 @@ void check_leap(struct relay *relay, int64_t to_us)
 static bool can_serve(const struct relay *relay)
 {
 	return process_runs(relay) && !process_is_paused(relay) && !relay->process.asked_to_stop &&
-	       relay->session.backend != NULL && !relay->session.unavailable && !is_halted(relay) &&
-	       broker_answers(relay) && relay->producer.told_reachable &&
+	       relay->session.backend != NULL && !relay->session.group.unavailable &&
+	       !is_halted(relay) && broker_answers(relay) && relay->producer.told_reachable &&
 	       relay->producer.state == PRODUCER_READY;
 }
 

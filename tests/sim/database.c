@@ -68,15 +68,20 @@ bool database_is_down(const struct sim *sim)
 
 /* ---- notifications ---- */
 
+static bool is_same(const struct note *a, const struct note *b)
+{
+	return memcmp(a, b, sizeof(*a)) == 0;
+}
+
 /* All who listen but the sender, in the order of the commits. */
-void notify(struct sim *sim, const struct backend *from, enum note note)
+void notify(struct sim *sim, const struct backend *from, struct note note)
 {
 	for (unsigned b = 0; b < BACKENDS_MAX; b++) {
 		struct backend *to = &sim->db.backends[b];
 		if (!to->used || to->ghost || to == from)
 			continue;
 		/* To be told the same twice in a row changes nothing. */
-		if (to->note_count > 0 && to->notes[to->note_count - 1] == note)
+		if (to->note_count > 0 && is_same(&to->notes[to->note_count - 1], &note))
 			continue;
 		assert(to->note_count < NOTES_MAX);
 		to->notes[to->note_count++] = note;
@@ -132,7 +137,7 @@ static void commit_txn(struct sim *sim, struct txn *txn)
 		commit->inserted |= ROW_BIT(txn->first_row + i);
 	}
 	if (txn->rings)
-		notify(sim, NULL, NOTE_RING);
+		notify(sim, NULL, (struct note){.kind = NOTE_RING});
 }
 
 static void end_txn(struct sim *sim, struct txn *txn)
@@ -219,6 +224,7 @@ struct backend *backend_new(struct relay *relay)
 		backend->used = true;
 		backend->relay = relay->index;
 		backend->pid = ++sim->db.last_pid;
+		backend->started = ++sim->db.last_started;
 		backend->heard_us = sim->now_us;
 		return backend;
 	}
@@ -358,6 +364,7 @@ void database_restart(struct sim *sim, bool failover, unsigned lost)
 	for (unsigned b = 0; b < BACKENDS_MAX; b++)
 		if (db->backends[b].used)
 			backend_end(sim, &db->backends[b]);
+	db->last_pid = 0;
 	abort_writers(sim);
 	if (!failover) {
 		while (lost-- > 0 && db->commit_count > 0 &&

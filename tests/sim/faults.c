@@ -132,7 +132,7 @@ static void pause_outbox(struct sim *sim)
 {
 	sim->db.paused = true;
 	sim->db.paused_until_us = sim->now_us + (int64_t)sim_below(sim, 2000) * MS;
-	notify(sim, NULL, NOTE_GROUP);
+	notify(sim, NULL, (struct note){.kind = NOTE_GROUP});
 }
 
 /* Its operator starts it again with another number. */

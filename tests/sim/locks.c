@@ -51,27 +51,18 @@ void locks_give(struct sim *sim, struct backend *backend, uint32_t shards)
 	backend->locks &= ~shards;
 }
 
-void locks_look(const struct sim *sim, struct sight *sight, const struct backend *self)
+void locks_look(const struct sim *sim, struct sight *sight)
 {
-	int layout = self->layout;
-
 	memset(sight, 0, sizeof(*sight));
 	sight->paused = sim->db.paused;
 	for (unsigned b = 0; b < BACKENDS_MAX; b++) {
 		const struct backend *backend = &sim->db.backends[b];
-		if (!backend->used || backend->layout == 0)
-			continue;
-		if (backend->layout != layout && backend->locks != 0)
-			sight->other_layout = backend->layout;
-		if (backend->layout != layout)
-			continue;
-		if (backend->unavailable)
-			sight->unavailable_peers |= backend != self;
-		else
-			sight->members[sight->member_count++] = backend->pid;
-		for (int k = 0; k < layout; k++)
-			/* Where relays compete, each sees its own lock only. */
-			if ((backend->locks & 1u << k) && (!sim->plan.competing || backend == self))
-				sight->owner[k] = backend->pid;
+		if (backend->used && backend->layout != 0)
+			sight->holders[sight->count++] =
+			    (struct holder){.pid = backend->pid,
+					    .started = backend->started,
+					    .locks = backend->locks,
+					    .layout = backend->layout,
+					    .unavailable = backend->unavailable};
 	}
 }

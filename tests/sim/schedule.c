@@ -178,15 +178,15 @@ static void offer_all(const struct sim *sim, struct options *options)
 
 static void tell_note(struct sim *sim, struct backend *backend)
 {
-	enum note note = backend->notes[0];
-	bool lossy = sim->plan.rings_lossy && (note == NOTE_RING || note == NOTE_REST);
+	struct note note = backend->notes[0];
+	bool lossy = sim->plan.rings_lossy && (note.kind == NOTE_RING || note.kind == NOTE_REST);
 
 	memmove(&backend->notes[0], &backend->notes[1], --backend->note_count * sizeof(note));
-	if ((sim->plant == PLANT_RINGS_LOST && note == NOTE_RING) ||
+	if ((sim->plant == PLANT_RINGS_LOST && note.kind == NOTE_RING) ||
 	    (lossy && sim_chance(sim, 400)))
 		return;
 	/* A relay that is paused hears them all when it wakes. */
-	if (!session_knows(&sim->relays[backend->relay].session, note))
+	if (!session_knows(&sim->relays[backend->relay].session, &note))
 		session_push(&sim->relays[backend->relay],
 			     (struct answer){.kind = ANSWER_NOTE, .note = note});
 }
@@ -194,7 +194,7 @@ static void tell_note(struct sim *sim, struct backend *backend)
 static void resume(struct sim *sim)
 {
 	sim->db.paused = false;
-	notify(sim, NULL, NOTE_GROUP);
+	notify(sim, NULL, (struct note){.kind = NOTE_GROUP});
 }
 
 static void expire(struct sim *sim, struct backend *backend)
@@ -394,7 +394,7 @@ static bool all_work(const struct sim *sim)
 		const struct relay *relay = &sim->relays[r];
 		if (relay->process.worker == NULL || relay->process.asked_to_stop ||
 		    relay->session.backend == NULL || relay->producer.in_flight > 0 ||
-		    relay->session.unavailable || !broker_answers(relay) ||
+		    relay->session.group.unavailable || !broker_answers(relay) ||
 		    !relay->producer.told_reachable)
 			return false;
 		/* It was stopped for so long that it will give up its session. */
@@ -462,7 +462,7 @@ static unsigned matter_of(const struct sim *sim, const struct option *option)
 	case OPTION_SERVE:
 		return sim->db.backends[option->index].asks[0].kind;
 	case OPTION_NOTE:
-		return sim->db.backends[option->index].notes[0];
+		return sim->db.backends[option->index].notes[0].kind;
 	case OPTION_ANSWER:
 		return sim->relays[option->relay].session.answers[0].kind;
 	default:

@@ -20,7 +20,7 @@ bool heap_owns(const void *memory);
 void *heap_free(void *memory); /* NULL */
 unsigned heap_parts(struct part *parts);
 
-enum { HEAP_PARTS = 80, PARTS_MAX = HEAP_PARTS + BACKENDS_MAX * 3 + RELAYS_MAX * 9 + 8 };
+enum { HEAP_PARTS = 80, PARTS_MAX = HEAP_PARTS + BACKENDS_MAX * 3 + RELAYS_MAX * 13 + 8 };
 
 /* snapshot.c: all that the rest of a run depends on. */
 struct snapshot {

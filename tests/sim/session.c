@@ -31,10 +31,10 @@ static bool loss_is_coming(const struct session *session)
 }
 
 /* To be told the same twice in a row changes nothing. */
-bool session_knows(const struct session *session, enum note note)
+bool session_knows(const struct session *session, const struct note *note)
 {
 	return last_answer_is(session, ANSWER_NOTE) &&
-	       session->answers[session->answer_count - 1].note == note;
+	       memcmp(&session->answers[session->answer_count - 1].note, note, sizeof(*note)) == 0;
 }
 
 void session_push(struct relay *relay, struct answer answer)
@@ -78,7 +78,7 @@ static void op_acquire(struct source *source, bool unavailable, bool keeps)
 	if (session->backend == NULL)
 		session_push(session->relay, (struct answer){.kind = ANSWER_LOST});
 	else
-		group_join(session, unavailable);
+		group_begin(session, unavailable);
 }
 
 static void ask_claim(struct session *session, enum ask_kind kind, const struct claim *claim)
@@ -237,6 +237,7 @@ static void forget_session(struct session *session)
 {
 	session->in_transaction = session->rest_due = false;
 	refused_forget(session);
+	group_lost(&session->group);
 	shards_clear(&session->source.shards, session->source.shards.count);
 }
 
@@ -273,7 +274,6 @@ void session_init(struct relay *relay)
 
 	memset(session, 0, sizeof(*session));
 	session->relay = relay;
-	session->first_look = true;
 	session->beat_us = relay->sim->now_us;
 	session->source.ops = &ops;
 	session->source.events = &worker_source_events;
@@ -304,7 +304,6 @@ bool session_was_stopped(struct relay *relay)
 	    sim->plant == PLANT_WOKEN_GOES_ON)
 		return false;
 	session->beat_us = sim->now_us;
-	session->before = 0; /* others had time enough to own them */
 	trace_of(session->relay, "was stopped");
 	session_cut(session->relay, false, ASKS_MAX, 0);
 	session->answer_count = 0;
@@ -356,18 +355,18 @@ static void tell_claimed(struct session *session, const struct answer *answer)
 	session->source.events->claimed(session->source.owner, chunk);
 }
 
-static void tell_note(struct session *session, enum note note)
+static void tell_note(struct session *session, const struct note *note)
 {
 	const struct source_events *events = session->source.events;
 
-	if (note == NOTE_FREE)
-		session->handed_over = true;
-	if (sim_of(session)->plant == PLANT_GIVES_TOO_SOON && note == NOTE_GROUP &&
+	if (note->kind == NOTE_FREE)
+		group_heard(session, note);
+	if (sim_of(session)->plant == PLANT_GIVES_TOO_SOON && note->kind == NOTE_GROUP &&
 	    session->backend != NULL && session_owned(session) != 0)
-		group_give(session, session_owned(session));
-	if (note == NOTE_RING)
+		group_give(session, &session->source.shards);
+	if (note->kind == NOTE_RING)
 		events->rung(session->source.owner);
-	else if (note == NOTE_REST)
+	else if (note->kind == NOTE_REST)
 		events->rested(session->source.owner);
 	else
 		events->membership_changed(session->source.owner);
@@ -407,7 +406,7 @@ static void tell(struct session *session, const struct answer *answer)
 		tell_observed(session, answer);
 		break;
 	case ANSWER_NOTE:
-		tell_note(session, answer->note);
+		tell_note(session, &answer->note);
 		break;
 	case ANSWER_GAUGED:
 		refused_retested(session, answer->rows);
@@ -434,7 +433,7 @@ void session_tell(struct relay *relay)
 	memmove(&session->answers[0], &session->answers[1], session->answer_count * sizeof(answer));
 	trace_of(relay, "answer %d rows %llx drawn %lld writers %x shards %x note %d",
 		 (int)answer.kind, (unsigned long long)answer.rows, (long long)answer.drawn,
-		 answer.writers.txns, answer.shards, (int)answer.note);
+		 answer.writers.txns, answer.shards, (int)answer.note.kind);
 	if (answer.durable)
 		session->debt = 0;
 	if (!refused_heard(session, &answer))

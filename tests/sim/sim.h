@@ -10,8 +10,8 @@
 #ifndef OUTBOX_SIM_H
 #define OUTBOX_SIM_H
 
-#include "core/spread.h"
 #include "core/worker.h"
+#include "outbox/group.h"
 #include "outbox/holds.h"
 #include "plant.h"
 
@@ -93,18 +93,30 @@ struct holders {
 	unsigned relay_count;
 };
 
+/* A session, and the locks of the group that it holds. */
+struct holder {
+	int pid, started;
+	uint32_t locks; /* shards */
+	int layout;
+	bool unavailable;
+};
+
 /* What the locks say. */
 struct sight {
-	int members[BACKENDS_MAX]; /* process ids of their backends */
-	unsigned member_count;
-	bool unavailable_peers; /* others */
-	int owner[SHARDS_SIM];
-	int other_layout; /* of a relay at work; 0: none */
+	struct holder holders[BACKENDS_MAX];
+	unsigned count;
 	bool paused;
 };
 
 /* A ring; the bell was put to rest; a relay has come; shards were handed over. */
-enum note { NOTE_RING, NOTE_REST, NOTE_GROUP, NOTE_FREE };
+enum note_kind { NOTE_RING, NOTE_REST, NOTE_GROUP, NOTE_FREE };
+
+struct note {
+	enum note_kind kind;
+	int sender; /* NOTE_FREE: a process id; these of so many shards */
+	int layout;
+	uint32_t shards;
+};
 
 enum answer_kind {
 	ANSWER_GROUP,
@@ -130,12 +142,12 @@ struct answer {
 	uint64_t rows;
 	int64_t drawn;
 	struct holders writers;
-	bool durable;	 /* nothing is owed any more */
-	bool full;	 /* a claim took as many as it was to */
-	bool cut;	 /* it left rows for want of bytes, or behind a locked one */
-	int64_t upto;	 /* and nothing up to here; 0: not known */
-	uint32_t shards; /* ANSWER_TRIED: those we got */
-	enum note note;
+	bool durable;		/* nothing is owed any more */
+	bool full;		/* a claim took as many as it was to */
+	bool cut;		/* it left rows for want of bytes, or behind a locked one */
+	int64_t upto;		/* and nothing up to here; 0: not known */
+	uint32_t shards, asked; /* ANSWER_TRIED: those we got, of these */
+	struct note note;
 	struct sight sight;
 	/* ANSWER_REFUSED: of a COMMIT, or of a claim of one row, and of which low watermark. */
 	bool of_commit, alone;
@@ -149,6 +161,7 @@ struct answer {
 enum ask_kind {
 	ASK_JOIN,
 	ASK_MEMBERSHIP,
+	ASK_END_PREVIOUS,
 	ASK_LOOK,
 	ASK_TRY,
 	ASK_VERIFY,
@@ -177,10 +190,11 @@ enum ask_kind {
 struct ask {
 	enum ask_kind kind;
 	struct claim claim;
-	uint32_t shards;	      /* those that are meant */
-	bool unavailable;	      /* ASK_JOIN, ASK_MEMBERSHIP */
-	bool untouched;		      /* ASK_GIVE: taken a moment ago */
-	bool at_once;		      /* ASK_TRY: not only what has been free for a while */
+	uint32_t shards;	    /* those that are meant */
+	bool unavailable;	    /* ASK_JOIN, ASK_MEMBERSHIP */
+	bool untouched;		    /* ASK_GIVE: taken a moment ago */
+	bool alone;		    /* ASK_TRY: nobody else was there at the process's first poll */
+	struct session_id previous; /* ASK_END_PREVIOUS */
 	uint64_t delivered, rejected; /* rows, for ASK_RECONCILE */
 	uint64_t held;		      /* rows that claims leave out, or to be tried again */
 	uint64_t settles;	      /* rows to be tried again that are only to go */
@@ -200,11 +214,12 @@ struct backend {
 	uint64_t deleted;     /* rows, in the open transaction */
 	uint64_t dead_letter; /* of these, moved to the dead letters */
 	unsigned relay;	      /* whose it is */
-	int pid;
+	int pid, started;
 	unsigned transactions; /* begun */
 	int layout;	       /* of the member lock; 0: none */
 	bool unavailable;      /* with the lock of an abstainer */
 	int64_t joined_us;
+	bool rejoined;		       /* its process has lost another that had polled */
 	uint32_t locks;		       /* shards */
 	uint32_t worked;	       /* shards it has claimed from */
 	int64_t worked_us[SHARDS_SIM]; /* since when */
@@ -215,7 +230,7 @@ struct backend {
 	uint64_t kept, kept_published; /* likewise, what could not be settled */
 	unsigned note_count, ask_count;
 	/* The fields before are all there is of it but for the first so many of these. */
-	enum note notes[NOTES_MAX]; /* to be told once out of the transaction */
+	struct note notes[NOTES_MAX]; /* to be told once out of the transaction */
 	struct ask asks[ASKS_MAX];
 };
 
@@ -229,8 +244,8 @@ struct database {
 	int64_t sequence;
 	bool bell;
 	int64_t down_until_us;
-	int last_pid;
-	bool paused; /* the outbox, by its operator */
+	int last_pid, last_started; /* process ids begin anew when the server does */
+	bool paused;		    /* the outbox, by its operator */
 	int64_t paused_until_us;
 	/* By key: which process had its shard last, and whether that has handed it over. */
 	unsigned key_worker[KEYS_MAX];
@@ -254,11 +269,11 @@ struct session {
 	uint64_t debt;
 	uint64_t ended_with; /* rows claimed when the connection was cut */
 	int64_t claimed_us;  /* when the batch's first rows were told */
-	/* As in outbox.c and outbox/group.c: */
-	bool in_transaction, rest_due, first_look, handed_over, at_once, unavailable, keeps;
-	uint32_t before, taken;
-	int64_t free_since_us[SHARDS_SIM], looked_us;
+	/* As in outbox.c: */
+	bool in_transaction, rest_due;
 	int64_t beat_us;
+	bool alone;	 /* as in struct ask */
+	bool has_polled; /* a session of this process */
 	/* As in outbox/refused.c: */
 	bool dealing, aborting, rolled_back, narrow, guarded;
 	/* for planted errors */
@@ -268,6 +283,7 @@ struct session {
 	/* From here on snapshot.c takes what is in use. */
 	struct answer answers[ANSWERS_MAX];
 	struct outbox_holds holds; /* their ids are places of rows; they outlive the connection */
+	struct group group;	   /* likewise */
 };
 
 /* ---- the broker and the sink ---- */
@@ -429,7 +445,7 @@ void database_plan(struct sim *sim);
 bool database_is_down(const struct sim *sim);
 bool row_is_free(const struct sim *sim, const struct row *row);
 uint64_t rows_of_key(const struct sim *sim, unsigned key);
-void notify(struct sim *sim, const struct backend *from, enum note note);
+void notify(struct sim *sim, const struct backend *from, struct note note);
 struct backend *backend_new(struct relay *relay);
 unsigned backend_number(const struct sim *sim, const struct backend *backend); /* from 1 */
 void backend_abort(struct sim *sim, struct backend *backend);
@@ -449,14 +465,14 @@ bool backend_has_expired(const struct sim *sim, const struct backend *backend);
 /* locks.c: the advisory locks */
 uint32_t locks_try(struct sim *sim, struct backend *backend, uint32_t shards);
 void locks_give(struct sim *sim, struct backend *backend, uint32_t shards);
-void locks_look(const struct sim *sim, struct sight *sight, const struct backend *self);
+void locks_look(const struct sim *sim, struct sight *sight);
 unsigned shard_of(unsigned key, int layout);
 
 /* session.c */
 void session_init(struct relay *relay);
 void session_tell(struct relay *relay);
 void session_ended(struct session *session); /* its transaction */
-bool session_knows(const struct session *session, enum note note);
+bool session_knows(const struct session *session, const struct note *note);
 void session_push(struct relay *relay, struct answer answer);
 struct ask *session_ask(struct session *session, enum ask_kind kind);
 void session_cut(struct relay *relay, bool by_server, unsigned served, unsigned told);
@@ -466,11 +482,12 @@ void session_make_durable(struct session *session);
 uint32_t session_owned(const struct session *session);
 uint64_t session_mine(const struct session *session, uint64_t rows);
 
-/* group.c: which shards are a session's */
-void group_join(struct session *session, bool unavailable);
+/* group.c: a session's part in the group */
+void group_begin(struct session *session, bool unavailable);
 void group_look(struct session *session, bool unavailable, bool keeps);
-void group_give(struct session *session, uint32_t shards);
+void group_give(struct session *session, const struct shards *shards);
 void group_answered(struct session *session, const struct answer *answer);
+void group_heard(struct session *session, const struct note *note);
 
 /* refused.c: what the database does not let go */
 void refused_claim_asked(struct session *session, const struct claim *claim);
@@ -530,10 +547,10 @@ void note_work(struct sim *sim, struct backend *backend, uint32_t shards);
 void note_freed(struct sim *sim, const struct backend *backend);
 void check_given(struct relay *relay, uint32_t shards);
 void excuse_held(struct sim *sim, uint64_t rows);
-void check_taken(struct sim *sim, const struct backend *backend, uint32_t shards, bool at_once);
+void check_taken(struct sim *sim, const struct backend *backend, uint32_t shards, bool alone);
 void check_claimed(struct sim *sim, const struct backend *backend, unsigned row);
 void check_produced(struct relay *relay, unsigned row);
-void check_spread(struct sim *sim);
+void check_shares(struct sim *sim);
 void check_unavailable(struct relay *relay);
 
 /* check_relay.c: what a relay does, and for how long */

@@ -47,12 +47,17 @@ static void add_relay(struct parts *parts, struct relay *relay)
 {
 	struct session *session = &relay->session;
 	struct outbox_holds *holds = &session->holds;
+	struct group *group = &session->group;
 	struct producer *producer = &relay->producer;
 
 	add(parts, session, offsetof(struct session, answers));
 	add(parts, session->answers, session->answer_count * sizeof(session->answers[0]));
 	add(parts, holds->items, holds->count * sizeof(holds->items[0]));
 	add(parts, &holds->count, sizeof(*holds) - offsetof(struct outbox_holds, count));
+	add(parts, group, offsetof(struct group, peers));
+	add(parts, group->peers, group->peer_count * sizeof(group->peers[0]));
+	add(parts, &group->owned, sizeof(group->owned.count) + (size_t)group->owned.count);
+	add(parts, group->shards, (size_t)group->owned.count * sizeof(group->shards[0]));
 	add(parts, producer, offsetof(struct producer, flights));
 	for (unsigned p = 0; p < PARTITIONS; p++)
 		add(parts, producer->flights[p],

@@ -1,5 +1,5 @@
 /*
- * check_group.c - who owns what: one at a time, nothing owed to the next, and fairly spread
+ * check_group.c - who owns what: one at a time, nothing owed to the next, and in fair shares
  */
 #include "sim.h"
 
@@ -133,8 +133,16 @@ void note_freed(struct sim *sim, const struct backend *backend)
 	}
 }
 
+/* Whoever was there at a loss of its own session gives all others the time to come back. */
+static int64_t grace_ends_us(const struct backend *backend, int64_t freed_us)
+{
+	if (backend->rejoined && freed_us <= backend->joined_us)
+		return backend->joined_us + GROUP_GRACE_AFTER_LOSS_US;
+	return freed_us + GROUP_GRACE_US;
+}
+
 /* An owner that merely reconnects gets its own back. */
-void check_taken(struct sim *sim, const struct backend *backend, uint32_t shards, bool at_once)
+void check_taken(struct sim *sim, const struct backend *backend, uint32_t shards, bool alone)
 {
 	unsigned incarnation = sim->relays[backend->relay].process.incarnation;
 
@@ -142,10 +150,8 @@ void check_taken(struct sim *sim, const struct backend *backend, uint32_t shards
 		int64_t *freed = &sim->db.key_freed_us[key];
 		if (!(shards & 1u << shard_of(key, backend->layout)))
 			continue;
-		if (!at_once && !sim->db.key_handed[key] &&
-		    sim->db.key_worker[key] != incarnation &&
-		    sim->db.key_freed_layout[key] == backend->layout && *freed > 0 &&
-		    sim->now_us - *freed < 200 * MS)
+		if (!alone && !sim->db.key_handed[key] && sim->db.key_worker[key] != incarnation &&
+		    *freed > 0 && sim->now_us < grace_ends_us(backend, *freed))
 			violated(sim, "does not wait for the owner", "key %u, relay %u", key,
 				 backend->relay);
 		*freed = 0;
@@ -209,7 +215,7 @@ void check_produced(struct relay *relay, unsigned row)
 		violated(sim, "works on after it was stopped", "row %u", row);
 }
 
-/* ---- spread ---- */
+/* ---- shares ---- */
 
 static bool is_member(const struct relay *relay)
 {
@@ -254,11 +260,11 @@ static void check_all_compete(struct sim *sim)
 {
 	for (unsigned r = 0; r < sim->plan.relays; r++)
 		if (is_member(&sim->relays[r]) && sim->relays[r].session.backend->locks == 0)
-			violated(sim, "spreads the shards badly", "relay %u has none", r);
+			violated(sim, "leaves unfair shares", "relay %u has none", r);
 }
 
 /* In the end one layout works, all its shards are owned, by all its members alike. */
-void check_spread(struct sim *sim)
+void check_shares(struct sim *sim)
 {
 	unsigned least[SHARDS_SIM + 1], most[SHARDS_SIM + 1] = {0}, sum[SHARDS_SIM + 1] = {0};
 	unsigned working = 0;
@@ -284,9 +290,9 @@ void check_spread(struct sim *sim)
 			continue;
 		working++;
 		if (sum[n] != n || most[n] - least[n] > 1)
-			violated(sim, "spreads the shards badly", "%u of %u, %u to %u each", sum[n],
-				 n, least[n], most[n]);
+			violated(sim, "leaves unfair shares", "%u of %u, %u to %u each", sum[n], n,
+				 least[n], most[n]);
 	}
 	if (working != 1)
-		violated(sim, "spreads the shards badly", "%u layouts at work", working);
+		violated(sim, "leaves unfair shares", "%u layouts at work", working);
 }

@@ -1,18 +1,18 @@
 /*
- * spread.c - which shards a relay should take, and which to hand over
+ * rebalance.c - which shards a relay should take, and which to hand over
  */
-#include "core/spread.h"
+#include "rebalance.h"
 
-void spread_add_member(struct spread_view *view, int pid)
+void rebalance_add_member(struct rebalance_view *view, int pid)
 {
 	for (size_t i = 0; i < view->member_count; i++)
 		if (view->members[i] == pid)
 			return;
-	if (view->member_count < SPREAD_MEMBERS_MAX)
+	if (view->member_count < REBALANCE_MEMBERS_MAX)
 		view->members[view->member_count++] = pid;
 }
 
-static int count_of(const struct spread_view *view, int pid)
+static int count_of(const struct rebalance_view *view, int pid)
 {
 	int count = 0;
 	for (int k = 0; k < view->shards; k++)
@@ -21,17 +21,17 @@ static int count_of(const struct spread_view *view, int pid)
 }
 
 /* The last ones first: the first are the ones that were taken first. */
-static void give(const struct spread_view *view, int count, struct spread_plan *plan)
+static void choose_to_give(const struct rebalance_view *view, int count, struct shards *give)
 {
 	for (int k = view->shards - 1; k >= 0 && count > 0; k--)
 		if (view->owner[k] == view->self) {
-			plan->give.owned[k] = true;
+			give->owned[k] = true;
 			count--;
 		}
 }
 
 /* Each relay begins at another shard, so that several do not try for the same. */
-static int first_to_try(const struct spread_view *view)
+static int first_to_try(const struct rebalance_view *view)
 {
 	int before = 0;
 	for (size_t i = 0; i < view->member_count; i++)
@@ -39,22 +39,22 @@ static int first_to_try(const struct spread_view *view)
 	return view->member_count > 0 ? before * view->shards / (int)view->member_count : 0;
 }
 
-static void take(const struct spread_view *view, const struct shards *ripe, int count,
-		 struct spread_plan *plan)
+static void choose_to_take(const struct rebalance_view *view, const struct shards *eligible,
+			   int count, struct shards *take)
 {
 	int first = first_to_try(view);
 	for (int i = 0; i < view->shards && count > 0; i++) {
 		int k = (first + i) % view->shards;
-		if (view->owner[k] != 0 || !ripe->owned[k])
+		if (view->owner[k] != 0 || !eligible->owned[k])
 			continue;
-		plan->take.owned[k] = true;
+		take->owned[k] = true;
 		count--;
 	}
 }
 
-/* Whether it is this relay that should help another relay that is short: the one with the most, of
- * several the one of the lowest number. */
-static bool is_richest(const struct spread_view *view, int mine)
+/* Whether it is this relay that should help one that is short: the one with the most, of several
+ * the one of the lowest number. */
+static bool is_richest(const struct rebalance_view *view, int mine)
 {
 	for (size_t i = 0; i < view->member_count; i++) {
 		int pid = view->members[i], theirs = count_of(view, pid);
@@ -64,7 +64,7 @@ static bool is_richest(const struct spread_view *view, int mine)
 	return true;
 }
 
-static bool somebody_is_short(const struct spread_view *view, int share)
+static bool another_is_short(const struct rebalance_view *view, int share)
 {
 	for (size_t i = 0; i < view->member_count; i++)
 		if (count_of(view, view->members[i]) < share)
@@ -72,32 +72,32 @@ static bool somebody_is_short(const struct spread_view *view, int share)
 	return false;
 }
 
-int spread_free(const struct spread_view *view)
+int rebalance_free(const struct rebalance_view *view)
 {
 	return count_of(view, 0);
 }
 
-void spread_plan(const struct spread_view *view, const struct shards *ripe,
-		 struct spread_plan *plan)
+void rebalance(const struct rebalance_view *view, const struct shards *eligible,
+	       struct shards *take, struct shards *give)
 {
 	int members = (int)view->member_count;
 	int mine = count_of(view, view->self);
-	shards_clear(&plan->take, view->shards);
-	shards_clear(&plan->give, view->shards);
+	shards_clear(take, view->shards);
+	shards_clear(give, view->shards);
 	if (view->paused || (members > 0 && view->unavailable)) {
-		give(view, mine, plan);
+		choose_to_give(view, mine, give);
 		return;
 	}
 	if (members == 0 || view->shared) {
-		take(view, ripe, view->shards, plan);
+		choose_to_take(view, eligible, view->shards, take);
 		return;
 	}
 	int share = view->shards / members, most = (view->shards + members - 1) / members;
 	if (mine > most)
-		give(view, mine - most, plan);
-	else if (mine < most && spread_free(view) > 0)
-		take(view, ripe, most - mine, plan);
-	else if (mine > share && spread_free(view) == 0 && somebody_is_short(view, share) &&
+		choose_to_give(view, mine - most, give);
+	else if (mine < most && rebalance_free(view) > 0)
+		choose_to_take(view, eligible, most - mine, take);
+	else if (mine > share && rebalance_free(view) == 0 && another_is_short(view, share) &&
 		 is_richest(view, mine))
-		give(view, 1, plan);
+		choose_to_give(view, 1, give);
 }

@@ -1,13 +1,13 @@
 /*
- * test_spread.c - group in which each relay decides for itself by the real spread.c
+ * test_rebalance.c - groups in which each relay decides for itself by the real rebalance.c
  *
- * In a round each relay looks at the locks once, in any order, takes and hands over. Explored are
- * all orders from all beginnings: after a bounded number of rounds the shards are spread fairly and
- * nobody moves any more. As in outbox/group.c a free shard is taken immediately if it was handed
- * over, by another relay, since the last look, and otherwise when it was free in the look before.
+ * In a round each relay polls the locks once, in any order, takes and hands over. Explored are
+ * all orders from all beginnings: after a bounded number of rounds the shares are fair and nothing
+ * moves any more. As in outbox/group.c a free shard is taken immediately if it was handed
+ * over, by another relay, since the last poll, and otherwise when it was free in the poll before.
  */
-#include "core/spread.h"
 #include "explored.h"
+#include "outbox/rebalance.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,6 +22,10 @@ enum plant {
 	PLANT_NONE,
 	PLANT_NO_GRACE, /* the one who hands over takes back immediately */
 	PLANT_GIVES_ALL /* of several with the most, all hand over */
+};
+
+struct plan {
+	struct shards take, give;
 };
 
 /* Relays are numbered from 1; their process ids are these numbers. */
@@ -40,25 +44,26 @@ struct group {
 /* ---- a relay's look ---- */
 
 static void view_of(const struct group *group, const struct state *s, int self,
-		    struct spread_view *view)
+		    struct rebalance_view *view)
 {
 	memset(view, 0, sizeof(*view));
 	view->self = self;
 	view->shards = group->shards;
 	for (int r = 1; r <= group->relays; r++)
-		spread_add_member(view, r);
+		rebalance_add_member(view, r);
 	for (int k = 0; k < group->shards; k++)
 		view->owner[k] = s->owner[k];
 }
 
-static void ripen(const struct group *group, struct state *s, int self, struct shards *ripe)
+static void find_eligible(const struct group *group, struct state *s, int self,
+			  struct shards *eligible)
 {
 	uint8_t *was_free = &s->was_free[self - 1], *handed = &s->handed[self - 1];
 	bool at_once = *handed || group->plant == PLANT_NO_GRACE;
 
-	shards_clear(ripe, group->shards);
+	shards_clear(eligible, group->shards);
 	for (int k = 0; k < group->shards; k++)
-		ripe->owned[k] = s->owner[k] == 0 && (at_once || (*was_free & 1u << k));
+		eligible->owned[k] = s->owner[k] == 0 && (at_once || (*was_free & 1u << k));
 	*was_free = *handed = 0;
 	for (int k = 0; k < group->shards; k++)
 		if (s->owner[k] == 0)
@@ -66,7 +71,7 @@ static void ripen(const struct group *group, struct state *s, int self, struct s
 }
 
 /* Everybody who has the most believes to be the only one. */
-static void forget_the_others(struct spread_view *view)
+static void forget_the_others(struct rebalance_view *view)
 {
 	for (int k = 0; k < view->shards; k++)
 		if (view->owner[k] != 0 && view->owner[k] < view->self)
@@ -74,16 +79,17 @@ static void forget_the_others(struct spread_view *view)
 }
 
 /* True if it changes anything. */
-static bool look(const struct group *group, struct state *s, int self, const struct shards *ripe)
+static bool look(const struct group *group, struct state *s, int self,
+		 const struct shards *eligible)
 {
-	struct spread_view view;
-	struct spread_plan plan;
+	struct rebalance_view view;
+	struct plan plan;
 	bool changes = false, gives = false;
 
 	view_of(group, s, self, &view);
 	if (group->plant == PLANT_GIVES_ALL)
 		forget_the_others(&view);
-	spread_plan(&view, ripe, &plan);
+	rebalance(&view, eligible, &plan.take, &plan.give);
 	for (int k = 0; k < group->shards; k++) {
 		if (plan.give.owned[k]) {
 			assert_int_equal(s->owner[k], self);
@@ -110,27 +116,27 @@ static void play(struct group *group, struct state s, unsigned looked)
 	}
 	for (int r = 1; r <= group->relays; r++) {
 		struct state to = s;
-		struct shards ripe;
+		struct shards eligible;
 
 		if (looked & 1u << (r - 1))
 			continue;
-		ripen(group, &to, r, &ripe);
-		look(group, &to, r, &ripe);
+		find_eligible(group, &to, r, &eligible);
+		look(group, &to, r, &eligible);
 		play(group, to, looked | 1u << (r - 1));
 	}
 }
 
-/* Nobody would move, were every free shard ripe. */
+/* Nobody would move, were every free shard eligible. */
 static bool is_stable(const struct group *group, const struct state *s)
 {
-	struct shards ripe;
+	struct shards eligible;
 
-	shards_clear(&ripe, group->shards);
+	shards_clear(&eligible, group->shards);
 	for (int k = 0; k < group->shards; k++)
-		ripe.owned[k] = s->owner[k] == 0;
+		eligible.owned[k] = s->owner[k] == 0;
 	for (int r = 1; r <= group->relays; r++) {
 		struct state to = *s;
-		if (look(group, &to, r, &ripe))
+		if (look(group, &to, r, &eligible))
 			return false;
 	}
 	return true;
@@ -208,7 +214,7 @@ static void test_planted_errors_never_rest(void **state)
 	assert_true(rounds_to_rest(3, 4, PLANT_GIVES_ALL) > ROUNDS_MOST);
 }
 
-/* ---- large group that come and go, and decide by what they saw a while ago ---- */
+/* ---- large groups that come and go, and decide by what they saw a while ago ---- */
 
 enum { MANY = 12 };
 
@@ -216,7 +222,7 @@ struct crowd {
 	uint64_t random;
 	int shards, owner[64], pids[MANY]; /* 0: not there */
 	int64_t free_since[MANY][64], turn;
-	struct spread_view seen[MANY];
+	struct rebalance_view seen[MANY];
 	bool has_seen[MANY];
 };
 
@@ -228,14 +234,14 @@ static unsigned below(struct crowd *crowd, unsigned bound)
 
 static void crowd_look(struct crowd *crowd, int i)
 {
-	struct spread_view *view = &crowd->seen[i];
+	struct rebalance_view *view = &crowd->seen[i];
 
 	memset(view, 0, sizeof(*view));
 	view->self = crowd->pids[i];
 	view->shards = crowd->shards;
 	for (int j = 0; j < MANY; j++)
 		if (crowd->pids[j] != 0)
-			spread_add_member(view, crowd->pids[j]);
+			rebalance_add_member(view, crowd->pids[j]);
 	for (int k = 0; k < crowd->shards; k++)
 		view->owner[k] = crowd->owner[k];
 	crowd->has_seen[i] = true;
@@ -244,18 +250,18 @@ static void crowd_look(struct crowd *crowd, int i)
 /* By the look before; what is not as it was is noticed by the locks alone. */
 static bool crowd_decide(struct crowd *crowd, int i)
 {
-	struct spread_plan plan;
-	struct shards ripe;
+	struct plan plan;
+	struct shards eligible;
 	bool changes = false;
 
-	shards_clear(&ripe, crowd->shards);
+	shards_clear(&eligible, crowd->shards);
 	for (int k = 0; k < crowd->shards; k++) {
 		int64_t *since = &crowd->free_since[i][k];
 		bool is_free = crowd->seen[i].owner[k] == 0;
-		ripe.owned[k] = is_free && *since > 0 && crowd->turn - *since > 2 * MANY;
+		eligible.owned[k] = is_free && *since > 0 && crowd->turn - *since > 2 * MANY;
 		*since = !is_free ? 0 : *since > 0 ? *since : crowd->turn;
 	}
-	spread_plan(&crowd->seen[i], &ripe, &plan);
+	rebalance(&crowd->seen[i], &eligible, &plan.take, &plan.give);
 	for (int k = 0; k < crowd->shards; k++) {
 		if (plan.give.owned[k] && crowd->owner[k] == crowd->pids[i]) {
 			crowd->owner[k] = 0;
@@ -337,26 +343,26 @@ static void test_crowds_that_come_and_go_settle(void **state)
 
 /* ---- single looks ---- */
 
-static struct spread_plan plan_of(int self, int members, int shards, const int *owner, bool paused)
+static struct plan plan_of(int self, int members, int shards, const int *owner, bool paused)
 {
-	struct spread_view view = {.self = self, .shards = shards, .paused = paused};
-	struct spread_plan plan;
-	struct shards ripe;
+	struct rebalance_view view = {.self = self, .shards = shards, .paused = paused};
+	struct plan plan;
+	struct shards eligible;
 
 	for (int r = 1; r <= members; r++)
-		spread_add_member(&view, r);
-	shards_clear(&ripe, shards);
+		rebalance_add_member(&view, r);
+	shards_clear(&eligible, shards);
 	for (int k = 0; k < shards; k++) {
 		view.owner[k] = owner[k];
-		ripe.owned[k] = owner[k] == 0;
+		eligible.owned[k] = owner[k] == 0;
 	}
-	spread_plan(&view, &ripe, &plan);
+	rebalance(&view, &eligible, &plan.take, &plan.give);
 	return plan;
 }
 
 static void test_a_paused_outbox_is_nobodys(void **state)
 {
-	struct spread_plan plan = plan_of(1, 2, 3, (const int[]){1, 0, 1}, true);
+	struct plan plan = plan_of(1, 2, 3, (const int[]){1, 0, 1}, true);
 
 	(void)state;
 	assert_int_equal(shards_owned(&plan.give), 2);
@@ -364,28 +370,28 @@ static void test_a_paused_outbox_is_nobodys(void **state)
 }
 
 /* A relay that is unavailable is no member of what is seen. */
-static struct spread_plan plan_abstaining(int members, const int *owner, int shards)
+static struct plan plan_abstaining(int members, const int *owner, int shards)
 {
-	struct spread_view view = {.self = 9, .shards = shards, .unavailable = true};
-	struct spread_plan plan;
-	struct shards ripe;
+	struct rebalance_view view = {.self = 9, .shards = shards, .unavailable = true};
+	struct plan plan;
+	struct shards eligible;
 
-	shards_clear(&ripe, shards);
+	shards_clear(&eligible, shards);
 	for (int pid = 1; pid <= members; pid++)
-		spread_add_member(&view, pid);
+		rebalance_add_member(&view, pid);
 	for (int k = 0; k < shards; k++) {
 		view.owner[k] = owner[k];
-		ripe.owned[k] = true;
+		eligible.owned[k] = true;
 	}
-	spread_plan(&view, &ripe, &plan);
+	rebalance(&view, &eligible, &plan.take, &plan.give);
 	return plan;
 }
 
 static void test_who_unavailable_serves_only_if_nobody_else_does(void **state)
 {
 	const int mine[4] = {9, 9, 9, 0}, theirs[4] = {9, 5, 0, 0};
-	struct spread_plan beside = plan_abstaining(1, mine, 4);
-	struct spread_plan alone = plan_abstaining(0, theirs, 4);
+	struct plan beside = plan_abstaining(1, mine, 4);
+	struct plan alone = plan_abstaining(0, theirs, 4);
 
 	(void)state;
 	assert_int_equal(shards_owned(&beside.give), 3);
@@ -397,28 +403,28 @@ static void test_who_unavailable_serves_only_if_nobody_else_does(void **state)
 
 static void test_of_shared_shards_each_has_all(void **state)
 {
-	struct spread_view view = {.self = 1, .members = {1, 2}, .member_count = 2, .shards = 4};
-	struct spread_plan plan;
-	struct shards ripe;
+	struct rebalance_view view = {.self = 1, .members = {1, 2}, .member_count = 2, .shards = 4};
+	struct plan plan;
+	struct shards eligible;
 
 	(void)state;
-	shards_clear(&ripe, 4);
+	shards_clear(&eligible, 4);
 	for (int k = 0; k < 4; k++)
-		ripe.owned[k] = true;
+		eligible.owned[k] = true;
 	view.shared = true;
 	view.owner[0] = view.owner[1] = 1;
-	spread_plan(&view, &ripe, &plan);
+	rebalance(&view, &eligible, &plan.take, &plan.give);
 	assert_int_equal(shards_owned(&plan.take), 2);
 	assert_int_equal(shards_owned(&plan.give), 0);
 	view.unavailable = true;
-	spread_plan(&view, &ripe, &plan);
+	rebalance(&view, &eligible, &plan.take, &plan.give);
 	assert_int_equal(shards_owned(&plan.give), 2);
 }
 
 static void test_one_shard_stays_where_it_is(void **state)
 {
-	struct spread_plan owner = plan_of(2, 3, 1, (const int[]){2}, false);
-	struct spread_plan other = plan_of(1, 3, 1, (const int[]){2}, false);
+	struct plan owner = plan_of(2, 3, 1, (const int[]){2}, false);
+	struct plan other = plan_of(1, 3, 1, (const int[]){2}, false);
 
 	(void)state;
 	assert_int_equal(shards_owned(&owner.give) + shards_owned(&owner.take), 0);
@@ -428,8 +434,8 @@ static void test_one_shard_stays_where_it_is(void **state)
 static void test_several_begin_at_different_shards(void **state)
 {
 	const int nobody[4] = {0};
-	struct spread_plan first = plan_of(1, 2, 4, nobody, false);
-	struct spread_plan second = plan_of(2, 2, 4, nobody, false);
+	struct plan first = plan_of(1, 2, 4, nobody, false);
+	struct plan second = plan_of(2, 2, 4, nobody, false);
 
 	(void)state;
 	assert_true(first.take.owned[0] && first.take.owned[1]);
@@ -439,14 +445,14 @@ static void test_several_begin_at_different_shards(void **state)
 
 static void test_a_group_may_be_too_large_to_be_told_of(void **state)
 {
-	struct spread_view view = {0};
+	struct rebalance_view view = {0};
 
 	(void)state;
-	for (int pid = 1; pid <= SPREAD_MEMBERS_MAX + 10; pid++) {
-		spread_add_member(&view, pid);
-		spread_add_member(&view, pid);
+	for (int pid = 1; pid <= REBALANCE_MEMBERS_MAX + 10; pid++) {
+		rebalance_add_member(&view, pid);
+		rebalance_add_member(&view, pid);
 	}
-	assert_int_equal(view.member_count, SPREAD_MEMBERS_MAX);
+	assert_int_equal(view.member_count, REBALANCE_MEMBERS_MAX);
 }
 
 int main(void)

@@ -1,7 +1,8 @@
 #!/bin/bash
-# Runs the commands of README.md as a newcomer does: in a bare Debian, with nothing else installed.
+# Runs the commands of README.md and docs/getting-started.md as a newcomer does: in a bare Debian, with
+# nothing else installed.
 #
-#   tests/bare.sh RELEASE               bookworm, trixie: the demo, the demo on a real Kafka, "By hand"
+#   tests/bare.sh RELEASE               bookworm, trixie: the demo, the demo on a real Kafka, by hand
 #   tests/bare.sh RELEASE COMMAND...    this instead, in a clone: tests/bare.sh trixie ./test.sh lint
 #
 # Needs root and debootstrap. What is committed is what runs. The bare Debian lies in TMPDIR, takes
@@ -117,7 +118,7 @@ clone_into() {
     mkdir "$root$1/outbox-relay" && git archive HEAD | tar -x -C "$root$1/outbox-relay"
 }
 
-# A user as README.md takes it for granted: who may use sudo.
+# A user as the pages take it for granted: who may use sudo.
 make_newcomer() {
     quietly chroot "$root" sh -c 'apt-get update && apt-get install -y --no-install-recommends sudo &&
         useradd --create-home --shell /bin/bash newcomer && chmod 700 ~newcomer' &&
@@ -131,14 +132,18 @@ as() {
     chroot "$root" runuser -l "$1" -w "$proxies,PGPORT" -c "set -e; cd outbox-relay; $2" </dev/null
 }
 
-# block N: the Nth indented block of README's section "Try it".
+# block PAGE SECTION: the indented block of the section of the page.
 block() {
-    awk -v wanted="$1" '
-        /^## / { section = $0 }
-        section != "## Try it" { next }
-        /^    / && !inside { inside = 1; number++ }
-        /^[^ ]/ { inside = 0 }
-        inside && number == wanted { print substr($0, 5) }' README.md
+    awk -v wanted="$2" '
+        /^## / { section = substr($0, 4) }
+        section == wanted && (/^    / || /^$/) { print substr($0, 5) }' "$1" |
+        sed -e '/./,$!d' -e :a -e '/^\n*$/{$d;N;ba' -e '}'
+}
+
+# steps N: what docs/getting-started.md says to do in its section of this number.
+steps() {
+    local page=docs/getting-started.md
+    block "$page" "$(grep "^## $1\. " "$page" | cut -c 4-)"
 }
 
 # demo USER COMMAND: the consumer at its end receives three events.
@@ -164,17 +169,17 @@ await() {
     return 1
 }
 
-# The second block ends with the relay in the foreground; the third is for another terminal: commands,
-# an empty line, and what they print.
+# Step 3 ends with the relay in the foreground; step 4 is for another terminal: commands, an empty line,
+# and what they print.
 by_hand() {
     local relay ready commands expected printed
-    as newcomer "$(block 2)" >"$work/relay.log" 2>&1 &
+    as newcomer "$(steps 1; steps 2; steps 3)" >"$work/relay.log" 2>&1 &
     relay=$!
     ready=$(await "$work/relay.log" 'ready: publishing outbox_events to [0-9.:]+' "$relay")
     cat "$work/relay.log"
     [ -n "$ready" ] || return
-    commands=$(block 3 | sed '/^$/,$d' | sed -E "s/127\.0\.0\.1:[0-9]+/${ready##* }/")
-    expected=$(block 3 | sed '1,/^$/d' | without_uuid)
+    commands=$(steps 4 | sed '/^$/,$d' | sed -E "s/127\.0\.0\.1:[0-9]+/${ready##* }/")
+    expected=$(steps 4 | sed '1,/^$/d' | without_uuid)
     echo "$commands"
     printed=$(as newcomer "$commands") || return
     for _ in $(seq 50); do # a script is faster than a hand: the consumer may look before the event is there
@@ -199,7 +204,7 @@ if [ $# != 0 ]; then
 fi
 while read -r line; do
     check "newcomer: ${line%%  *}" demo newcomer "$line"
-done < <(block 1 | grep .)
+done < <(block README.md Start | grep .)
 check "PostgreSQL of the root runs" start_postgres
 check "newcomer: by hand" by_hand
 finish

@@ -39,11 +39,11 @@ def main():
     metrics = declared()
     if len(metrics) < 10:
         sys.exit("metrics: the table in relay/core/metrics.c was not understood")
-    page = ROOT / "docs/operations.md"
+    page = ROOT / "docs/metrics.md"
     documented = DOCUMENTED.findall(page.read_text()) if page.exists() else []
-    problems = [f"docs/operations.md: {name} is not documented" for name in metrics if name not in documented]
-    problems += [f"docs/operations.md: {name} does not exist" for name in documented if name not in metrics]
-    problems += [f"docs/operations.md: {name} is there twice" for name in set(documented) if documented.count(name) > 1]
+    problems = [f"docs/metrics.md: {name} is not documented" for name in metrics if name not in documented]
+    problems += [f"docs/metrics.md: {name} does not exist" for name in documented if name not in metrics]
+    problems += [f"docs/metrics.md: {name} is there twice" for name in set(documented) if documented.count(name) > 1]
     for path in (ROOT / "conf/alerts.yml", ROOT / "conf/dashboard.json"):
         used = [name for expr in expressions(path) for name in MENTIONED.findall(expr)]
         if not used:

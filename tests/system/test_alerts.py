@@ -1,6 +1,7 @@
 """The rules of conf/alerts.yml, tried by promtool on series made up for them."""
 import json
 import os
+import re
 import subprocess
 
 import pytest
@@ -12,8 +13,9 @@ LABELS = {"topic": "t", "reason": "headers"}
 REJECTED = 'outbox_relay_rejected_total{instance="a", topic="t", reason="headers"}'
 ALERT = {"exp_labels": dict(LABELS, severity="ticket"),
          "exp_annotations": {"summary": "Events for t are rejected: headers",
-                             "description": "The log names each event. Depending on outbox.on_reject the"
-                                            " relay has halted, or has set them aside."}}
+                             "description": "The log names each event. The relay has halted, or the events are"
+                                            " dead letters (outbox.on_reject).",
+                             "runbook": "docs/runbooks/rejected-event.md"}}
 
 
 def promtool(*argv):
@@ -24,6 +26,17 @@ def promtool(*argv):
 
 def test_promtool_takes_the_rules():
     promtool("check", "rules", RULES)
+
+
+def test_each_alert_has_a_runbook():
+    """The page that an alert names exists, for each peer if it is a peer's."""
+    text = open(RULES, encoding="utf-8").read()
+    runbooks = re.findall(r"^\s*runbook: (\S+(?: \S+)*)$", text, re.M)
+    assert len(runbooks) == text.count("- alert: ")
+    for runbook in runbooks:
+        for peer in ("database", "kafka"):
+            path = runbook.replace("{{ $labels.peer }}", peer)
+            assert os.path.exists(os.path.join(ROOT, path)), path
 
 
 @pytest.mark.parametrize("values, alerts", [

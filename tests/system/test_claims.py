@@ -33,8 +33,8 @@ def test_a_value_that_postgres_cannot_print(database, new_relay, reader, topic, 
     assert letter == [("too_large", None, 9000)]
     assert relay.peak_memory() < 110
     relay.stop()
-    with open(os.path.join(ROOT, "docs/guide.md")) as guide:  # it says how a letter is put back
-        put_back = re.search(r"WITH back AS .*?FROM back;", guide.read(), re.DOTALL).group()
+    with open(os.path.join(ROOT, "docs/runbooks/rejected-event.md")) as page:  # it says how to send one again
+        put_back = re.search(r"WITH back AS .*?FROM back;", page.read(), re.DOTALL).group()
     database.execute(put_back.replace("event_id = '...'", "true"))
     assert database.value(f"SELECT jsonb_array_length({column}) FROM outbox_events") == 9000
 

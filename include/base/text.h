@@ -1,15 +1,21 @@
 /*
  * text.h - UTF-8: characters, and text that is cut between two of them
+ *
+ * Thread: any.
  */
 #ifndef OUTBOX_TEXT_H
 #define OUTBOX_TEXT_H
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 
-/* The length of the well-formed UTF-8 sequence at text (NUL-terminated), or 0: not an overlong
- * form, a surrogate or beyond U+10FFFF. */
-size_t text_character(const char *text);
+/* The length of the well-formed UTF-8 sequence at text, or 0: not an overlong form, a surrogate or
+ * beyond U+10FFFF. room: so many bytes are there, or 4 where a NUL ends them. */
+size_t text_character(const char *text, size_t room);
+
+/* Whether such a sequence is a control character: C0, DEL, or C1. */
+bool text_is_control(const char *text, size_t len);
 
 /* A copy with U+FFFD for each byte that belongs to no such sequence; malloc'd. */
 #define TEXT_REPLACEMENT "\xef\xbf\xbd"

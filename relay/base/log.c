@@ -57,7 +57,7 @@ static void put_string(struct line *line, const char *text)
 /* Writes the character at s (of len bytes, not well-formed if 0) as the format wants it. */
 static size_t encode(char out[8], const unsigned char *s, size_t len, enum log_format format)
 {
-	bool control = *s < 0x20 || *s == 0x7f || (len == 2 && s[0] == 0xc2 && s[1] < 0xa0);
+	bool control = text_is_control((const char *)s, len);
 
 	if (len == 0)
 		return (size_t)snprintf(out, 8, "\xef\xbf\xbd");
@@ -79,7 +79,7 @@ static void put_message(struct line *line, const char *message, enum log_format 
 
 	while (*s != '\0') {
 		char out[8];
-		size_t len = text_character((const char *)s);
+		size_t len = text_character((const char *)s, 4);
 		size_t out_len = encode(out, s, len, format);
 
 		if (line->used + out_len > limit) {

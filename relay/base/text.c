@@ -23,11 +23,13 @@ static bool continues(char c)
 	return ((unsigned char)c & 0xc0) == 0x80;
 }
 
-size_t text_character(const char *text)
+size_t text_character(const char *text, size_t room)
 {
 	const unsigned char *s = (const unsigned char *)text;
 	size_t len = wanted_by(s[0]);
 
+	if (len > room)
+		return 0;
 	for (size_t i = 1; i < len; i++)
 		if (!continues(text[i]))
 			return 0;
@@ -37,12 +39,19 @@ size_t text_character(const char *text)
 	return len;
 }
 
+bool text_is_control(const char *text, size_t len)
+{
+	const unsigned char *s = (const unsigned char *)text;
+
+	return *s < 0x20 || *s == 0x7f || (len == 2 && s[0] == 0xc2 && s[1] < 0xa0);
+}
+
 char *text_clean(const char *text)
 {
 	char *clean = xmalloc(strlen(text) * strlen(TEXT_REPLACEMENT) + 1), *out = clean;
 
 	while (*text != '\0') {
-		size_t len = text_character(text);
+		size_t len = text_character(text, 4);
 
 		memcpy(out, len ? text : TEXT_REPLACEMENT, len ? len : strlen(TEXT_REPLACEMENT));
 		out += len ? len : strlen(TEXT_REPLACEMENT);

@@ -6,6 +6,7 @@
  */
 #include "headers.h"
 
+#include "base/text.h"
 #include "base/xalloc.h"
 
 #include <assert.h>
@@ -100,57 +101,18 @@ static bool fail_syntax(const struct scan *s, const char *expected)
 			 (size_t)(s->at - s->start));
 }
 
-/* A name may be cut, but not within a character. */
-static int shown_len(struct slice name)
-{
-	size_t len = name.len;
-
-	if (len > SHOWN_MAX) {
-		len = SHOWN_MAX;
-		while (len > 0 && ((unsigned char)name.data[len] & 0xC0) == 0x80)
-			len--;
-	}
-	return (int)len;
-}
-
 static bool fail_member(const struct scan *s, const char *what)
 {
+	char shown[SHOWN_MAX + 1];
+
 	if (s->name.data == NULL)
 		return error_set(s->err, "headers member %zu %s", s->member, what);
-	return error_set(s->err, "headers member \"%.*s%s\" %s", shown_len(s->name), s->name.data,
+	text_print(shown, sizeof(shown), "%.*s", (int)s->name.len, s->name.data);
+	return error_set(s->err, "headers member \"%s%s\" %s", shown,
 			 s->name.len > SHOWN_MAX ? "..." : "", what);
 }
 
 /* ---- characters ---- */
-
-static bool is_continuation(const char *at)
-{
-	return ((unsigned char)*at & 0xC0) == 0x80;
-}
-
-/* The length of the character of two bytes or more at the front; 0 where it is not UTF-8 (overlong
- * forms, surrogates and what is past U+10FFFF are not). */
-static size_t utf8_length(const char *at, const char *end)
-{
-	unsigned char first = (unsigned char)at[0];
-	size_t left = (size_t)(end - at);
-	unsigned char second;
-
-	if (first < 0xC2 || first > 0xF4 || left < 2 || !is_continuation(at + 1))
-		return 0;
-	if (first < 0xE0)
-		return 2;
-	second = (unsigned char)at[1];
-	if (left < 3 || !is_continuation(at + 2) || (first == 0xE0 && second < 0xA0) ||
-	    (first == 0xED && second > 0x9F))
-		return 0;
-	if (first < 0xF0)
-		return 3;
-	if (left < 4 || !is_continuation(at + 3) || (first == 0xF0 && second < 0x90) ||
-	    (first == 0xF4 && second > 0x8F))
-		return 0;
-	return 4;
-}
 
 static char *utf8_put(char *out, uint32_t c)
 {
@@ -172,15 +134,14 @@ static char *utf8_put(char *out, uint32_t c)
 	return out;
 }
 
-/* C0, DEL and C1: harmless within Kafka, but names end up in logs and in HTTP bridges. */
+/* Harmless within Kafka, but names end up in logs and in HTTP bridges. text is UTF-8. */
 static bool has_control(struct slice text)
 {
-	for (size_t i = 0; i < text.len; i++) {
-		unsigned char c = (unsigned char)text.data[i];
+	size_t len;
 
-		if (c < 0x20 || c == 0x7F)
-			return true;
-		if (c == 0xC2 && (unsigned char)text.data[i + 1] < 0xA0)
+	for (size_t i = 0; i < text.len; i += len) {
+		len = text_character(text.data + i, text.len - i);
+		if (text_is_control(text.data + i, len))
 			return true;
 	}
 	return false;
@@ -207,7 +168,7 @@ static const char *scan_string(struct scan *s, struct slice *raw, bool *escaped)
 			*escaped = true;
 			step = 2;
 		} else if (c >= 0x80) {
-			step = utf8_length(at, s->end);
+			step = text_character(at, (size_t)(s->end - at));
 		}
 		if (step == 0)
 			return "invalid UTF-8";
@@ -224,22 +185,13 @@ static const char *scan_string(struct scan *s, struct slice *raw, bool *escaped)
 
 static bool hex4(const char *at, const char *end, uint32_t *code)
 {
+	char digits[5] = "";
+
 	if (end - at < 4)
 		return false;
-	*code = 0;
-	for (int i = 0; i < 4; i++) {
-		char c = at[i];
-		int digit;
-
-		if (c >= '0' && c <= '9')
-			digit = c - '0';
-		else if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f')
-			digit = (c | 0x20) - 'a' + 10;
-		else
-			return false;
-		*code = *code << 4 | (uint32_t)digit;
-	}
-	return true;
+	memcpy(digits, at, 4);
+	*code = (uint32_t)strtoul(digits, NULL, 16);
+	return strspn(digits, "0123456789abcdefABCDEF") == 4;
 }
 
 /* Decodes the \u escape (or the pair of them) whose digits *at stands before. */
@@ -386,17 +338,18 @@ static bool bare_value(struct scan *s, struct slice *value)
 	return true;
 }
 
+#define ONLY_FLAT "; only strings, numbers, true, false and null can be headers"
+
 static bool value_of(struct scan *s, struct slice *value)
 {
 	int first = s->at < s->end ? *s->at : -1;
 
 	if (first == '"')
 		return string_value(s, value);
-	if (first == '{' || first == '[')
-		return fail_member(s, first == '{' ? "is an object; only strings, numbers, true, "
-						     "false and null can be headers"
-						   : "is an array; only strings, numbers, true, "
-						     "false and null can be headers");
+	if (first == '{')
+		return fail_member(s, "is an object" ONLY_FLAT);
+	if (first == '[')
+		return fail_member(s, "is an array" ONLY_FLAT);
 	return bare_value(s, value);
 }
 

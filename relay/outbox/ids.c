@@ -78,7 +78,7 @@ static void add_words(struct literal *literal, const char *words, bool utf8)
 {
 	char *plain = xstrdup(words != NULL ? words : "");
 	for (char *c = plain; *c != '\0';) {
-		size_t len = text_character(c);
+		size_t len = text_character(c, 4);
 		if (len == 0 || (len > 1 && !utf8)) {
 			*c++ = '?';
 			continue;

@@ -18,7 +18,7 @@
 static void assert_whole(const char *text)
 {
 	for (size_t len; *text != '\0'; text += len) {
-		len = text_character(text);
+		len = text_character(text, 4);
 		assert_true(len > 0);
 	}
 }

@@ -35,23 +35,24 @@ static int64_t share(int64_t whole, double part)
 static void sum_rows(struct outbox *outbox)
 {
 	outbox->rows_had = 0;
-	for (size_t i = 0; i < outbox->own_count; i++)
-		outbox->rows_had += outbox->shape.leaves[outbox->own[i]].rows + LEAF_ROWS;
+	for (size_t i = 0; i < session_own_count(outbox->session); i++)
+		outbox->rows_had +=
+		    outbox->shape->leaves[session_own_leaf(outbox->session, i)].rows + LEAF_ROWS;
 }
 
 /* The events of one leaf; how many rows it was asked for. */
 static int64_t ask_leaf(struct outbox *outbox, const struct claim *claim, size_t number, bool exact)
 {
-	double part = part_of(outbox, &outbox->shape.leaves[number]);
+	double part = part_of(outbox, &outbox->shape->leaves[number]);
 	int64_t asked = exact ? 1 : share(claim->rows, part);
 	struct pg_int8 first = outbox_above(claim->low_watermark), rows = pg_put_int8(asked);
 	struct pg_int8 bytes = pg_put_int8(share(claim->bytes, part));
 	struct pg_param held = pg_param_text(outbox->held_text);
 	struct pg_param params[5] = {pg_param_int8(&first), exact ? held : pg_param_int8(&rows),
 				     pg_param_int8(&bytes), held};
-	int count = outbox_param_mine(outbox, params, exact ? 2 : 4);
-	outbox_ask_leaf(outbox, TAG_CLAIM, exact ? "claim_exact" : "claim", number, params, count,
-			true);
+	int count = session_param_mine(outbox->session, params, exact ? 2 : 4);
+	session_ask_leaf(&outbox->claiming, TAG_CLAIM, exact ? "claim_exact" : "claim", number,
+			 params, count, true);
 	return asked;
 }
 
@@ -69,7 +70,7 @@ static void ask_ids(struct outbox *outbox, int64_t low_watermark)
 	struct pg_int8 upto = pg_put_int8(low_watermark > 0 ? low_watermark : INT64_MIN);
 	struct pg_param params[4] = {pg_param_int8(&above), pg_param_int8(&upto),
 				     pg_param_text(outbox->held_text)};
-	outbox_ask_own_leaves(outbox, TAG_IDS, "ids", params, 3, true);
+	session_ask_own_leaves(&outbox->claiming, TAG_IDS, "ids", params, 3, true);
 }
 
 void outbox_claim(struct source *source, const struct claim *claim)
@@ -82,12 +83,11 @@ void outbox_claim(struct source *source, const struct claim *claim)
 			      .observes = claim->observes,
 			      .exact = exact,
 			      .low_watermark = claim->low_watermark};
-	asked.rows = xcalloc(outbox->own_count, sizeof(*asked.rows));
+	asked.rows = xcalloc(session_own_count(outbox->session), sizeof(*asked.rows));
 	if (exact)
 		outbox->exact_claims--;
 	if (claim->opens) {
-		outbox->in_transaction = true;
-		outbox_begin(outbox);
+		session_begin(outbox->session);
 		/* All that waits is looked at: what was held is taken in its order. */
 		if (claim->low_watermark == 0 && outbox->holds.released > 0) {
 			outbox_holds_drop_released(&outbox->holds);
@@ -101,20 +101,21 @@ void outbox_claim(struct source *source, const struct claim *claim)
 		 * a transaction that takes them behind it. */
 		ask_ids(outbox, claim->low_watermark);
 		/* In this order: the ids first, then who may yet commit one of them. */
-		pg_ask_prepared(outbox->pg, TAG_DRAWN, "drawn", NULL, 0, true);
-		pg_ask_prepared(outbox->pg, TAG_WRITERS, "writers", NULL, 0, false);
+		session_ask(&outbox->claiming, TAG_DRAWN, "drawn", NULL, 0, true);
+		session_ask(&outbox->claiming, TAG_WRITERS, "writers", NULL, 0, false);
 	}
 	sum_rows(outbox);
-	for (size_t i = 0; i < outbox->own_count; i++)
-		asked.rows[i] = ask_leaf(outbox, claim, outbox->own[i], exact);
+	for (size_t i = 0; i < session_own_count(outbox->session); i++)
+		asked.rows[i] =
+		    ask_leaf(outbox, claim, session_own_leaf(outbox->session, i), exact);
 	ask_ids(outbox, claim->low_watermark);
 	if (claim->observes)
-		outbox_ask_own_leaves(outbox, TAG_LEFT, "left", params, 2, true);
+		session_ask_own_leaves(&outbox->claiming, TAG_LEFT, "left", params, 2, true);
 	if (PLANTED("settle-before-ack")) {
-		pg_ask_prepared(outbox->pg, TAG_IGNORE, "commit", NULL, 0, false);
-		pg_ask_prepared(outbox->pg, TAG_IGNORE, "begin", NULL, 0, false);
+		session_ask(&outbox->claiming, TAG_IGNORE, "commit", NULL, 0, false);
+		session_ask(&outbox->claiming, TAG_IGNORE, "begin", NULL, 0, false);
 	}
-	pg_sync(outbox->pg);
+	session_sync(outbox->session);
 	outbox->asked[outbox->asked_count++] = asked;
 }
 
@@ -151,9 +152,9 @@ static void on_drawn(struct outbox *outbox, PGresult *result)
 	bool same = PQgetvalue(result, 0, 1)[0] != '\0'; /* a binary boolean */
 	PQclear(result);
 	if (!same)
-		outbox_give_up(outbox, false,
-			       "another table has taken the outbox's name, or its partitions have "
-			       "changed");
+		session_give_up(outbox->session, false,
+				"another table has taken the outbox's name, or its partitions have "
+				"changed");
 }
 
 static void lower(int64_t *upto, int64_t bound)
@@ -175,7 +176,7 @@ static int cut_of(const PGresult *result)
  * compete, who pass over what others have locked without counting it. */
 static bool left_nothing(const struct outbox *outbox, const PGresult *result)
 {
-	if (PQntuples(result) == 0 || outbox->shape.competing)
+	if (PQntuples(result) == 0 || outbox->shape->competing)
 		return false;
 	return cut_of(result) != CUT_HELD && cut_of(result) != CUT_HELD_FULL;
 }
@@ -200,7 +201,7 @@ static void on_claimed(struct outbox *outbox, PGresult *result)
 		gathering->whole = false;
 	gathering->full |=
 	    rows == outbox->asked[0].rows[gathering->count] || cut_of(result) == CUT_HELD_FULL;
-	outbox->shape.leaves[outbox->own[gathering->count]].rows = rows;
+	outbox->shape->leaves[session_own_leaf(outbox->session, gathering->count)].rows = rows;
 	gathering->results[gathering->count++] = result;
 }
 
@@ -216,7 +217,7 @@ static void on_left(struct outbox *outbox, PGresult *result)
 	if (gathering->lefts == 0)
 		gathering->upto = INT64_MAX;
 	if (upto < gathering->upto)
-		gathering->leaf_left = outbox->own[gathering->lefts];
+		gathering->leaf_left = session_own_leaf(outbox->session, gathering->lefts);
 	gathering->lefts++;
 	lower(&gathering->upto, upto);
 	gathering->whole = true;
@@ -235,8 +236,9 @@ static bool is_set_back(const struct ids_seen *before, const struct ids_seen *no
 static void on_ids(struct outbox *outbox, PGresult *result)
 {
 	struct gathering *gathering = &outbox->gathering;
-	size_t own = gathering->ids++ % outbox->own_count;
-	struct ids_seen *before = &outbox->shape.leaves[outbox->own[own]].seen;
+	size_t own = gathering->ids++ % session_own_count(outbox->session);
+	struct ids_seen *before =
+	    &outbox->shape->leaves[session_own_leaf(outbox->session, own)].seen;
 	struct ids_seen now = {.last = last_drawn(result, IDS_LAST),
 			       .sequence_file =
 				   pg_get_int8(PQgetvalue(result, 0, IDS_SEQUENCE_FILE)),
@@ -264,16 +266,17 @@ static void begin_gathering(struct outbox *outbox)
 	if (gathering->results != NULL)
 		return;
 	*gathering = (struct gathering){.whole = true, .upto = INT64_MAX};
-	gathering->results = xcalloc(outbox->own_count, sizeof(struct PGresult *));
+	gathering->results = xcalloc(session_own_count(outbox->session), sizeof(struct PGresult *));
 }
 
 static bool is_gathered(const struct outbox *outbox)
 {
 	const struct gathering *gathering = &outbox->gathering;
 	const struct asked *asked = &outbox->asked[0];
-	size_t ids = asked->observes ? outbox->own_count * 2 : outbox->own_count;
-	return gathering->count == outbox->own_count && gathering->ids == ids &&
-	       (!asked->observes || gathering->lefts == outbox->own_count);
+	size_t ids = asked->observes ? session_own_count(outbox->session) * 2
+				     : session_own_count(outbox->session);
+	return gathering->count == session_own_count(outbox->session) && gathering->ids == ids &&
+	       (!asked->observes || gathering->lefts == session_own_count(outbox->session));
 }
 
 static size_t rows_gathered(const struct gathering *gathering)
@@ -296,10 +299,9 @@ static bool is_in_doubt(const struct outbox *outbox)
 
 void outbox_claim_tell_empty(struct outbox *outbox, int64_t upto)
 {
-	struct chunk *chunk = outbox_chunk_new(NULL, 0, &outbox->shape);
-	outbox->in_transaction = true;
-	outbox_begin(outbox);
-	pg_sync(outbox->pg);
+	struct chunk *chunk = outbox_chunk_new(NULL, 0, outbox->shape);
+	session_begin(outbox->session);
+	session_sync(outbox->session);
 	chunk->upto = upto;
 	outbox->source.events->claimed(outbox->source.owner, chunk);
 }
@@ -311,7 +313,7 @@ static void tell_claimed(struct outbox *outbox)
 		outbox_refuse_empty(outbox, gathering.leaf_left, gathering.upto);
 		return;
 	}
-	struct chunk *chunk = outbox_chunk_new(gathering.results, gathering.count, &outbox->shape);
+	struct chunk *chunk = outbox_chunk_new(gathering.results, gathering.count, outbox->shape);
 	chunk->upto = gathering.whole ? gathering.upto : 0;
 	chunk->full = gathering.full;
 	chunk->set_back = gathering.set_back;
@@ -324,8 +326,9 @@ static void tell_claimed(struct outbox *outbox)
 	outbox_verify(outbox, chunk, low_watermark);
 }
 
-void outbox_claim_answered(struct outbox *outbox, enum tag tag, PGresult *result)
+void outbox_claim_answered(void *part, int tag, PGresult *result)
 {
+	struct outbox *outbox = part;
 	if (tag == TAG_DRAWN) {
 		on_drawn(outbox, result);
 		return;
@@ -350,8 +353,9 @@ void outbox_claim_answered(struct outbox *outbox, enum tag tag, PGresult *result
 		tell_claimed(outbox);
 }
 
-void outbox_claim_forget(struct outbox *outbox)
+void outbox_claim_forget(void *part)
 {
+	struct outbox *outbox = part;
 	struct gathering *gathering = &outbox->gathering;
 	for (size_t i = 0; i < gathering->count; i++)
 		PQclear(gathering->results[i]);

@@ -31,7 +31,7 @@ void outbox_holds_changed(struct outbox *outbox)
 	struct source *source = &outbox->source;
 	const struct outbox_hold *first = NULL;
 	free(outbox->held_text);
-	outbox->held_text = outbox_holds_text(holds, outbox->shape.competing);
+	outbox->held_text = outbox_holds_text(holds, outbox->shape->competing);
 	source->held = 0;
 	source->held_keys = outbox_holds_waiting(holds);
 	source->releases = holds->released > 0;
@@ -46,7 +46,7 @@ void outbox_holds_changed(struct outbox *outbox)
 	if (first != NULL)
 		text_print(outbox->held_why, sizeof(outbox->held_why),
 			   "event %" PRId64 " cannot be %s table %s: %s", first->id,
-			   outbox->shape.mark ? "marked in" : "removed from",
+			   outbox->shape->mark ? "marked in" : "removed from",
 			   outbox->config->outbox.table, first->why);
 }
 
@@ -58,7 +58,7 @@ static void tell_hold(const struct outbox *outbox, const struct outbox_hold *hol
 	log_error("event %" PRId64 " (event_id %.64s) cannot be %s table %s%s: %s; its key waits; "
 		  "remove the cause or the row, the relay tries it again every few seconds%s",
 		  hold->id, hold->identity != NULL ? hold->identity : "NULL",
-		  outbox->shape.mark ? "marked in" : "removed from", outbox->config->outbox.table,
+		  outbox->shape->mark ? "marked in" : "removed from", outbox->config->outbox.table,
 		  hold->published ? ", though it is published" : "", hold->why,
 		  count == NAMED_MAX ? "; similar messages suppressed" : "");
 }
@@ -91,8 +91,9 @@ static void ask_one(struct outbox *outbox, enum tag tag, const char *name, struc
 		    bool binary)
 {
 	struct pg_param params[3] = {pg_param_int8(&first), pg_param_text(outbox->held_text)};
-	int count = outbox_param_mine(outbox, params, 2);
-	outbox_ask_leaf(outbox, tag, name, outbox->refusal.leaf, params, count, binary);
+	int count = session_param_mine(outbox->session, params, 2);
+	session_ask_leaf(&outbox->examining, tag, name, outbox->refusal.leaf, params, count,
+			 binary);
 }
 
 /* Nothing is taken; but the server looks at rights, rules and statement triggers. */
@@ -101,17 +102,17 @@ static void ask_probe(struct outbox *outbox)
 	struct pg_int8 first = outbox_above(outbox->refusal.low_watermark), none = pg_put_int8(0);
 	struct pg_param params[5] = {pg_param_int8(&first), pg_param_int8(&none),
 				     pg_param_int8(&none), pg_param_text(outbox->held_text)};
-	int count = outbox_param_mine(outbox, params, 4);
-	outbox_ask_leaf(outbox, TAG_PROBE, "claim", outbox->refusal.leaf, params, count, true);
+	int count = session_param_mine(outbox->session, params, 4);
+	session_ask_leaf(&outbox->examining, TAG_PROBE, "claim", outbox->refusal.leaf, params,
+			 count, true);
 }
 
 void outbox_examine(struct outbox *outbox)
 {
-	outbox->in_transaction = true;
-	outbox_begin(outbox);
+	session_begin(outbox->session);
 	ask_probe(outbox);
 	ask_one(outbox, TAG_SUSPECT, "suspect", outbox_above(outbox->refusal.low_watermark), false);
-	pg_sync(outbox->pg);
+	session_sync(outbox->session);
 }
 
 static void on_probe(struct outbox *outbox, PGresult *result)
@@ -129,7 +130,7 @@ static void on_suspect(struct outbox *outbox, PGresult *result)
 	struct outbox_hold *suspect = &refusal->suspect;
 	if (!refusal->alone || PQntuples(result) == 0) {
 		PQclear(result);
-		outbox_abort(outbox, THEN_TELL);
+		outbox_abort(outbox);
 		return;
 	}
 	suspect->id = strtoll(PQgetvalue(result, 0, ROW_ID), NULL, 10);
@@ -139,7 +140,7 @@ static void on_suspect(struct outbox *outbox, PGresult *result)
 		suspect->identity = xstrdup(PQgetvalue(result, 0, ROW_IDENTITY));
 	PQclear(result);
 	ask_one(outbox, TAG_TAKE, "claim_exact", pg_put_int8(suspect->id), true);
-	pg_sync(outbox->pg);
+	session_sync(outbox->session);
 }
 
 /* Tells as a failure that concerns all. */
@@ -162,15 +163,24 @@ static void hold_suspect(struct outbox *outbox, const char *why)
 	refusal->suspect.why = NULL;
 }
 
-/* Looks for one row by its identity. */
-static void ask_still(struct outbox *outbox, enum tag tag, const struct outbox_hold *hold)
+/* One row by its identity, as parameters. */
+static void name_row(const struct outbox_hold *hold, struct outbox_ids *ids, struct pg_param *given)
 {
 	struct slice identity = hold->identity != NULL ? slice_of(hold->identity) : SLICE_NULL;
 	struct outbox_ids_item item = {hold->id, identity, NULL};
+	outbox_ids_published(ids, &item, 1);
+	given[0] = pg_param_text(ids->ids);
+	given[1] = pg_param_text(ids->identities);
+}
+
+static void ask_took(struct outbox *outbox)
+{
+	const struct outbox_hold *suspect = &outbox->refusal.suspect;
+	struct pg_param given[2];
 	struct outbox_ids ids;
-	outbox_ids_published(&ids, &item, 1);
-	struct pg_param given[] = {pg_param_text(ids.ids), pg_param_text(ids.identities)};
-	outbox_ask_leaf(outbox, tag, "still", hold->leaf, given, 2, false);
+	name_row(suspect, &ids, given);
+	session_ask_leaf(&outbox->examining, TAG_TOOK, "still", suspect->leaf, given, 2, false);
+	session_sync(outbox->session);
 	outbox_ids_free(&ids);
 }
 
@@ -179,12 +189,11 @@ static void on_take(struct outbox *outbox, PGresult *result)
 	bool taken = PQntuples(result) > 0 && !outbox_claim_kept(result);
 	PQclear(result);
 	if (taken) {
-		ask_still(outbox, TAG_TOOK, &outbox->refusal.suspect);
-		pg_sync(outbox->pg);
+		ask_took(outbox);
 		return;
 	}
 	hold_suspect(outbox, kept_words);
-	outbox_abort(outbox, THEN_TELL);
+	outbox_abort(outbox);
 }
 
 static void on_took(struct outbox *outbox, PGresult *result)
@@ -196,11 +205,12 @@ static void on_took(struct outbox *outbox, PGresult *result)
 		hold_suspect(outbox, kept_words);
 	else if (!refusal->exact && !refusal->unasked)
 		outbox->exact_claims++; /* it can go if it is measured first */
-	outbox_abort(outbox, THEN_TELL);
+	outbox_abort(outbox);
 }
 
-void outbox_examine_answered(struct outbox *outbox, enum tag tag, PGresult *result)
+void outbox_examine_answered(void *part, int tag, PGresult *result)
 {
+	struct outbox *outbox = part;
 	if (tag == TAG_PROBE)
 		on_probe(outbox, result);
 	else if (tag == TAG_SUSPECT)
@@ -211,8 +221,9 @@ void outbox_examine_answered(struct outbox *outbox, enum tag tag, PGresult *resu
 		on_took(outbox, result);
 }
 
-void outbox_examine_refused(struct outbox *outbox, const struct pg_failure *failure)
+bool outbox_examine_refused(void *part, const struct pg_failure *failure)
 {
+	struct outbox *outbox = part;
 	if (failure->tag == TAG_PROBE)
 		stop_all(outbox, "no event can be claimed: %s", failure->why);
 	else if (failure->tag == TAG_SUSPECT)
@@ -222,7 +233,8 @@ void outbox_examine_refused(struct outbox *outbox, const struct pg_failure *fail
 		stop_all(outbox, "%s", failure->why);
 	else
 		hold_suspect(outbox, failure->why);
-	outbox_abort(outbox, THEN_TELL);
+	outbox_abort(outbox);
+	return true;
 }
 
 /* ---- trying held rows again ---- */
@@ -230,7 +242,7 @@ void outbox_examine_refused(struct outbox *outbox, const struct pg_failure *fail
 /* A statement that takes no parameter, of a retest. */
 static void say(struct outbox *outbox, const char *sql)
 {
-	pg_ask(outbox->pg, TAG_RESETTLED, sql, NULL, 0, false);
+	session_ask_text(&outbox->retesting, TAG_RESETTLED, sql, NULL, 0);
 }
 
 /* Each in a transaction of its own, whose end is a group of its own: it comes whatever the answer
@@ -241,36 +253,34 @@ static void take_one(struct outbox *outbox, const struct outbox_hold *hold,
 {
 	struct pg_int8 first = pg_put_int8(hold->id);
 	struct pg_param params[3] = {pg_param_int8(&first), pg_param_text(NULL)};
-	int count = outbox_param_mine(outbox, params, 2);
-	outbox_begin(outbox);
+	int count = session_param_mine(outbox->session, params, 2);
+	session_begin(outbox->session);
 	say(outbox, "SAVEPOINT before");
-	outbox_ask_leaf(outbox, TAG_RESETTLED, "settle", hold->leaf, given, 2, false);
+	session_ask_leaf(&outbox->retesting, TAG_RESETTLED, "settle", hold->leaf, given, 2, false);
 	say(outbox, "ROLLBACK TO SAVEPOINT before");
-	outbox_ask_leaf(outbox, TAG_RETEST, "claim_exact", hold->leaf, params, count, true);
-	ask_still(outbox, TAG_RETOOK, hold);
-	pg_sync(outbox->pg);
-	say(outbox, "ROLLBACK");
-	pg_sync(outbox->pg);
+	session_ask_leaf(&outbox->retesting, TAG_RETEST, "claim_exact", hold->leaf, params, count,
+			 true);
+	session_ask_leaf(&outbox->retesting, TAG_RETOOK, "still", hold->leaf, given, 2, false);
+	session_sync(outbox->session);
+	session_roll_back(outbox->session, NULL, NULL);
 }
 
 static void settle_one(struct outbox *outbox, const struct pg_param *given)
 {
-	outbox_begin(outbox);
-	pg_sync(outbox->pg);
-	outbox_ask_all_leaves(outbox, TAG_RESETTLED, "settle", given, 2);
-	pg_sync(outbox->pg);
-	pg_ask_prepared(outbox->pg, TAG_RESETTLED, "commit", NULL, 0, false);
-	pg_sync(outbox->pg);
+	session_begin(outbox->session);
+	session_sync(outbox->session);
+	session_ask_all_leaves(&outbox->retesting, TAG_RESETTLED, "settle", given, 2);
+	session_sync(outbox->session);
+	session_ask(&outbox->retesting, TAG_RESETTLED, "commit", NULL, 0, false);
+	session_sync(outbox->session);
 }
 
 static void retest(struct outbox *outbox, const struct outbox_hold *hold)
 {
 	struct retests *retests = &outbox->retests;
-	struct slice identity = hold->identity != NULL ? slice_of(hold->identity) : SLICE_NULL;
-	struct outbox_ids_item item = {hold->id, identity, NULL};
 	struct outbox_ids ids;
-	outbox_ids_published(&ids, &item, 1);
-	struct pg_param given[] = {pg_param_text(ids.ids), pg_param_text(ids.identities)};
+	struct pg_param given[2];
+	name_row(hold, &ids, given);
 	retests->items[retests->count].id = hold->id;
 	retests->items[retests->count].can_go = false;
 	retests->items[retests->count++].identity =
@@ -279,8 +289,8 @@ static void retest(struct outbox *outbox, const struct outbox_hold *hold)
 		settle_one(outbox, given);
 	else
 		take_one(outbox, hold, given);
-	outbox_ask_all_leaves(outbox, TAG_RESTILL, "still", given, 2);
-	pg_sync(outbox->pg);
+	session_ask_all_leaves(&outbox->retesting, TAG_RESTILL, "still", given, 2);
+	session_sync(outbox->session);
 	outbox_ids_free(&ids);
 }
 
@@ -291,7 +301,7 @@ void outbox_retest(struct outbox *outbox)
 	if (retests->answered < retests->count)
 		return; /* those before are under way */
 	outbox_retests_forget(outbox);
-	retests->answers_left = outbox->shape.leaf_count;
+	retests->answers_left = outbox->shape->leaf_count;
 	if (waiting > 0)
 		outbox_open_leaves(outbox);
 	for (size_t i = 0; i < waiting && i < RETESTS_MAX; i++)
@@ -332,7 +342,7 @@ static void retests_done(struct outbox *outbox)
 /* Another relay has the shard of a row that is held: it finds out for itself. */
 static bool is_mine(const struct outbox *outbox, const struct outbox_hold *hold)
 {
-	const struct outbox_shape *shape = &outbox->shape;
+	const struct outbox_shape *shape = outbox->shape;
 	const struct shards *shards = &outbox->source.shards;
 	if (shape->competing || (shape->hashed == 0 && !shape->partitioned))
 		return shards_owned(shards) > 0;
@@ -368,13 +378,14 @@ static void on_restill(struct outbox *outbox, PGresult *result)
 			     (!hold->published && !is_mine(outbox, hold))))
 		release(outbox, hold);
 	retests->there = false;
-	retests->answers_left = outbox->shape.leaf_count;
+	retests->answers_left = outbox->shape->leaf_count;
 	if (retests->answered == retests->count)
 		retests_done(outbox);
 }
 
-void outbox_retest_answered(struct outbox *outbox, enum tag tag, PGresult *result)
+void outbox_retest_answered(void *part, int tag, PGresult *result)
 {
+	struct outbox *outbox = part;
 	if (tag == TAG_RETEST)
 		on_retest(outbox, result);
 	else if (tag == TAG_RETOOK)
@@ -385,8 +396,16 @@ void outbox_retest_answered(struct outbox *outbox, enum tag tag, PGresult *resul
 		PQclear(result);
 }
 
-void outbox_retests_forget(struct outbox *outbox)
+/* It stays held. */
+bool outbox_retest_refused(void *part, const struct pg_failure *failure)
 {
+	(void)part;
+	return failure->tag != TAG_RESTILL;
+}
+
+void outbox_retests_forget(void *part)
+{
+	struct outbox *outbox = part;
 	struct retests *retests = &outbox->retests;
 	for (size_t i = 0; i < retests->count; i++)
 		free(retests->items[i].identity);

@@ -17,21 +17,22 @@ bool outbox_was_stopped(struct outbox *outbox)
 	int64_t silent = clock_boottime_us() - outbox->beat_us;
 	struct error err;
 	/* Before it serves, a session has nothing to lose; looking up a name may take its time. */
-	if (!outbox->serving || silent <= outbox->config->outbox.session_timeout_ms * 1000)
+	if (!session_serves(outbox->session) ||
+	    silent <= outbox->config->outbox.session_timeout_ms * 1000)
 		return false;
 	outbox->beat_us += silent;
 	error_set(&err,
 		  "this process did not run for %.1f s, longer than outbox.session_timeout: its "
 		  "shards may have another owner",
 		  (double)silent / 1e6);
-	outbox_give_up(outbox, false, err.text);
+	session_give_up(outbox->session, false, err.text);
 	return true;
 }
 
 /* A large answer may take longer over a slow network: what arrives of it counts. */
 static void note_reads(struct outbox *outbox)
 {
-	unsigned reads = pg_reads(outbox->pg);
+	unsigned reads = session_reads(outbox->session);
 	if (reads != outbox->reads)
 		outbox->heard_us = outbox->beat_us;
 	outbox->reads = reads;
@@ -48,7 +49,7 @@ static bool is_deaf(struct outbox *outbox)
 	if (outbox->deaf < DEAF_DOUBLINGS)
 		outbox->deaf++;
 	error_set(&err, "the database has answered nothing for %.0f s", (double)silent / 1e6);
-	outbox_give_up(outbox, false, err.text);
+	session_give_up(outbox->session, false, err.text);
 	return true;
 }
 
@@ -57,13 +58,13 @@ static void beat(struct outbox *outbox)
 	if (outbox_was_stopped(outbox))
 		return;
 	outbox->beat_us = clock_boottime_us();
-	if (!outbox->serving)
+	if (!session_serves(outbox->session))
 		return;
 	note_reads(outbox);
 	if (is_deaf(outbox))
 		return;
-	pg_ask(outbox->pg, TAG_IGNORE, "SELECT", NULL, 0, false);
-	pg_sync(outbox->pg);
+	session_ask_text(&outbox->own, TAG_IGNORE, "SELECT", NULL, 0);
+	session_sync(outbox->session);
 }
 
 static void on_heartbeat(void *arg)

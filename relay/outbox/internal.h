@@ -17,24 +17,22 @@
 #include "passing.h"
 #include "postgres.h"
 #include "purging.h"
+#include "session.h"
 
-/* Grouped by who asks, for on_answered in outbox.c. */
+/* What is answered, by who asks. */
 enum tag {
-	TAG_IGNORE,
 	/* outbox/open.c */
-	TAG_SESSION,
+	TAG_SESSION = TAG_IGNORE + 1,
 	TAG_FACTS,
 	TAG_LEAVES,
 	TAG_COLUMNS,
 	TAG_REGISTRY,
 	TAG_PREPARED,
-	TAG_OPEN_LAST = TAG_PREPARED,
+	TAG_OPENED, /* the statements of the leaves are good */
 	/* outbox/membership.c */
 	TAG_GROUP,    /* who owns what */
 	TAG_TRIED,    /* which of the free shards we got */
 	TAG_VERIFIED, /* who owns what, once we have got some */
-	TAG_OPENED,   /* the statements of the leaves are good */
-	TAG_GROUP_LAST = TAG_OPENED,
 	/* outbox/claim.c */
 	TAG_DRAWN,
 	TAG_WRITERS,
@@ -42,31 +40,25 @@ enum tag {
 	TAG_IDS,
 	TAG_LEFT,
 	TAG_AFTER, /* what is back of the rows that a claim has taken */
-	TAG_CLAIM_LAST = TAG_AFTER,
-	/* outbox/refused.c */
-	TAG_ABORTED, /* a transaction that was refused is rolled back */
 	/* outbox/examine.c */
 	TAG_PROBE,   /* a claim of no rows */
 	TAG_SUSPECT, /* the row that a claim of one takes */
 	TAG_TAKE,    /* taken, to see whether it can be */
 	TAG_TOOK,    /* and whether it is gone then */
-	TAG_EXAMINE_LAST = TAG_TOOK,
-	TAG_RETEST, /* a held row, likewise */
+	TAG_RETEST,  /* a held row, likewise */
 	TAG_RETOOK,
 	TAG_RESETTLED, /* a held row that is published */
 	TAG_RESTILL,   /* whether a held row is still there */
-	TAG_RETEST_LAST = TAG_RESTILL,
 	/* outbox/reconcile.c */
 	TAG_RECONCILE,
 	TAG_DEAD_LETTER,
 	TAG_RECONCILED,
 	TAG_STILL, /* of those that were to be removed */
-	TAG_RECONCILE_LAST = TAG_STILL,
+	/* outbox/purge.c */
+	TAG_PURGED,
 	/* outbox.c */
 	TAG_SETTLED,
 	TAG_ENDED, /* a transaction that claimed nothing */
-	TAG_ROLLED_BACK,
-	TAG_PURGED,
 	TAG_GAUGES,
 	TAG_CLOSE,
 };
@@ -109,16 +101,11 @@ struct verification {
 	size_t answers_left;
 };
 
-/* What follows once a refused transaction is rolled back. */
-enum after_abort { THEN_TELL, THEN_EXAMINE, THEN_RECONCILE };
-
 /* outbox/refused.c, outbox/examine.c: how a refused transaction is being dealt with. */
 struct refusal {
 	bool dealing;	  /* until the engine is told */
-	bool aborting;	  /* what is answered before the ROLLBACK is of no account */
 	bool rolled_back; /* the engine has asked for the ROLLBACK meanwhile */
 	bool unasked;	  /* nothing was refused: a claim came back empty though rows are there */
-	enum after_abort then;
 	struct source_failure failure; /* to be told */
 	struct error why;
 	bool alone;		    /* the claim was for one row */
@@ -157,8 +144,10 @@ struct outbox {
 	struct loop *loop;
 	const struct config *config; /* borrowed */
 	struct pgname name;
-	struct pg *pg;		   /* NULL: no session */
-	struct outbox_shape shape; /* of this session's table */
+	struct session *session; /* owned */
+	struct asker opening, grouping, claiming, examining, retesting, reconciling, purger, own;
+	const struct outbox_shape *shape;  /* the session's */
+	struct outbox_shape *opened_shape; /* the same, for open.c to write */
 	const char *fields[FIELDS_MAX];
 	char *owned_fields[FIELDS_MAX];
 	size_t field_count;
@@ -178,8 +167,7 @@ struct outbox {
 	struct log_limit holds_full; /* the words that there is no room for more */
 	char *held_text;	     /* owned; as a parameter; NULL: none */
 	char held_why[400];
-	bool guarded;  /* triggers or constraints may refuse a row at COMMIT */
-	bool verifies; /* triggers may put back what was taken */
+	bool verifies;					 /* triggers may put back what was taken */
 	struct verification verifying[CLAIMS_UNDER_WAY]; /* oldest first */
 	size_t verifying_count;
 	struct refusal refusal;
@@ -202,25 +190,18 @@ struct outbox {
 				      came; of clock_boottime_us */
 	unsigned reads;		   /* pg_reads at the last heartbeat */
 	unsigned deaf;		   /* sessions given up in a row that had answered no claim */
-	bool serving;		   /* the session is set up */
-	bool in_transaction;	   /* as asked for */
 	bool rest_due;		   /* the bell is to be put to rest behind the transaction */
 
 	/* outbox/membership.c */
-	struct group group;		   /* outlives the session */
-	char *owned_text;		   /* owned; source.shards as a parameter */
-	size_t own[SHARDS_MAX], own_count; /* the leaves of source.shards, in their order */
+	struct group group; /* outlives the session */
 	unsigned member_salt, layout_salt;
 	struct log_limit obstacle_log;
 };
 
 /* Deletes published rows that are older than outbox.retention. */
 void outbox_purge(struct outbox *outbox);
-void outbox_purged(struct outbox *outbox, PGresult *result);
-void outbox_purge_refused(struct outbox *outbox, const struct pg_failure *failure);
-
-/* Ends the session and tells why. */
-void outbox_give_up(struct outbox *outbox, bool permanent, const char *why);
+void outbox_purged(void *part, int tag, PGresult *result);
+bool outbox_purge_refused(void *part, const struct pg_failure *failure);
 
 /* Says something to the server three times in a session_timeout. */
 void outbox_heartbeat_new(struct outbox *outbox);
@@ -229,17 +210,9 @@ void outbox_heartbeat_new(struct outbox *outbox);
  * up. To be asked before an answer is looked at. */
 bool outbox_was_stopped(struct outbox *outbox);
 
-/* Begins a transaction in which nothing is put off to its end. */
-void outbox_begin(struct outbox *outbox);
-
-/* The transaction's end has been asked for. */
-void outbox_ended(struct outbox *outbox);
-
-/* True if COMMIT was answered; otherwise the session is gone. Takes the result. */
-bool outbox_committed(struct outbox *outbox, PGresult *result);
-
 /* The server has refused an ask, see pg_events. */
-bool outbox_refused(struct outbox *outbox, const struct pg_failure *failure);
+bool outbox_claim_refused(void *part, const struct pg_failure *failure);
+bool outbox_commit_refused(void *part, const struct pg_failure *failure);
 /* Rolls a transaction back whose claim has gone wrong: some rows were not taken though it meant to,
  * or, unasked, it took none though there are some. */
 void outbox_refuse_kept(struct outbox *outbox);
@@ -252,9 +225,9 @@ void outbox_refuse_back(struct outbox *outbox, size_t leaf, int64_t low_watermar
 void outbox_verify(struct outbox *outbox, struct chunk *chunk, int64_t low_watermark);
 void outbox_verify_answered(struct outbox *outbox, PGresult *result);
 void outbox_verify_forget(struct outbox *outbox);
-void outbox_abort(struct outbox *outbox, enum after_abort then);
-void outbox_aborted(struct outbox *outbox, enum tag tag, PGresult *result);
-void outbox_refusal_forget(struct outbox *outbox);
+/* Rolls the refused transaction back and tells the engine. */
+void outbox_abort(struct outbox *outbox);
+void outbox_refusal_forget(void *part);
 /* Whether a claim's answer shows that it did not take what it meant to. */
 bool outbox_claim_kept(const PGresult *result);
 /* passing_still, now. To be called once for each error. */
@@ -262,8 +235,8 @@ bool outbox_passes(struct outbox *outbox, const char *sqlstate);
 
 /* Looks for the row that makes the claims of a leaf fail; ends with outbox_abort. */
 void outbox_examine(struct outbox *outbox);
-void outbox_examine_answered(struct outbox *outbox, enum tag tag, PGresult *result);
-void outbox_examine_refused(struct outbox *outbox, const struct pg_failure *failure);
+void outbox_examine_answered(void *part, int tag, PGresult *result);
+bool outbox_examine_refused(void *part, const struct pg_failure *failure);
 
 /* Holds a row and tells. False if no more can be held. */
 bool outbox_hold(struct outbox *outbox, const struct outbox_hold *hold);
@@ -271,36 +244,22 @@ bool outbox_hold(struct outbox *outbox, const struct outbox_hold *hold);
 void outbox_holds_changed(struct outbox *outbox);
 /* Tries some of the held rows again; outside a transaction. */
 void outbox_retest(struct outbox *outbox);
-void outbox_retest_answered(struct outbox *outbox, enum tag tag, PGresult *result);
-void outbox_retests_forget(struct outbox *outbox);
+void outbox_retest_answered(void *part, int tag, PGresult *result);
+bool outbox_retest_refused(void *part, const struct pg_failure *failure);
+void outbox_retests_forget(void *part);
 
 /* Settles a batch by identity. */
 void outbox_reconcile(struct source *source, const struct batch *batch, bool dead_letter);
-void outbox_reconcile_answered(struct outbox *outbox, enum tag tag, PGresult *result);
-bool outbox_reconcile_refused(struct outbox *outbox, const struct pg_failure *failure);
-void outbox_reconcile_next(struct outbox *outbox);
-void outbox_reconciliation_forget(struct outbox *outbox);
-
-/* Commits; see outbox_committed. */
-void outbox_commit(struct outbox *outbox, enum tag tag);
-
-/* The statements of a leaf are known by its number. */
-void outbox_ask_leaf(struct outbox *outbox, enum tag tag, const char *name, size_t leaf,
-		     const struct pg_param *params, int count, bool binary);
-void outbox_ask_all_leaves(struct outbox *outbox, enum tag tag, const char *name,
-			   const struct pg_param *params, int count);
-/* The same of each leaf that is ours, for the shards that are meant. params has room for one more.
- */
-void outbox_ask_own_leaves(struct outbox *outbox, enum tag tag, const char *name,
-			   struct pg_param *params, int count, bool binary);
-/* Adds the shards that are meant, where a statement asks for them; the new count. */
-int outbox_param_mine(const struct outbox *outbox, struct pg_param *params, int count);
+void outbox_reconcile_answered(void *part, int tag, PGresult *result);
+bool outbox_reconcile_refused(void *part, const struct pg_failure *failure);
+void outbox_reconciliation_forget(void *part);
 
 /* The way from a connection to a session that serves: outbox_open_connected is to be called once
  * connected, outbox_open_answered for every answer with a tag up to TAG_REGISTRY. At its end
  * outbox_group_join has been called. */
-void outbox_open_connected(struct outbox *outbox);
-void outbox_open_answered(struct outbox *outbox, enum tag tag, PGresult *result);
+void outbox_open_connected(void *owner);
+void outbox_open_answered(void *part, int tag, PGresult *result);
+bool outbox_open_refused(void *part, const struct pg_failure *failure);
 /* Prepares the statements of a leaf that has become ours. To be synced. */
 void outbox_open_leaf(struct outbox *outbox, size_t leaf);
 /* The same of all leaves, synced; outside a transaction, whose failure would undo it. */
@@ -312,17 +271,17 @@ void outbox_open_probe(struct outbox *outbox);
  * be called for every answer with a tag from TAG_GROUP to TAG_VERIFIED. */
 void outbox_group_join(struct outbox *outbox);
 void outbox_group_look(struct outbox *outbox, bool unavailable, bool keeps);
-void outbox_group_answered(struct outbox *outbox, enum tag tag, PGresult *result);
+void outbox_group_answered(void *part, int tag, PGresult *result);
 void outbox_group_leave(struct outbox *outbox);
 /* Another session says that it has handed over these of so many shards, "8 {0,3}". */
 void outbox_group_freed(struct outbox *outbox, const char *which, int sender);
 /* Passes a notification on, sooner or later; sender is a process id. */
 void outbox_notified_new(struct outbox *outbox);
-void outbox_notified(struct outbox *outbox, const char *payload, int sender);
-void outbox_notified_forget(struct outbox *outbox);
+void outbox_notified(void *owner, const char *payload, int sender);
+void outbox_notified_forget(void *part);
 
 /* The session is gone, and the shards with it. */
-void outbox_group_lost(struct outbox *outbox);
+void outbox_group_lost(void *part);
 /* Tells the answer of a look: shards are ours, or not. */
 void outbox_group_acquired(struct outbox *outbox, bool gained);
 
@@ -331,8 +290,8 @@ struct pg_int8 outbox_above(int64_t low_watermark);
 
 /* Claims, and their answers from TAG_DRAWN to TAG_LEFT. */
 void outbox_claim(struct source *source, const struct claim *claim);
-void outbox_claim_answered(struct outbox *outbox, enum tag tag, PGresult *result);
-void outbox_claim_forget(struct outbox *outbox); /* those under way */
+void outbox_claim_answered(void *part, int tag, PGresult *result);
+void outbox_claim_forget(void *part); /* those under way */
 /* Begins a transaction and tells that there was nothing to claim. */
 void outbox_claim_tell_empty(struct outbox *outbox, int64_t upto);
 

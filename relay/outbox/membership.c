@@ -22,26 +22,20 @@ enum { JOINS = 4, OBSTACLE_LOG_US = 60 * 1000 * 1000 };
 /* What claims need to know of the shards, once they have changed. */
 static void refresh_owned(struct outbox *outbox)
 {
-	const struct shards *shards = &outbox->group.owned;
-	outbox->source.shards = *shards;
-	free(outbox->owned_text);
-	outbox->owned_text = shards_text(shards);
-	outbox->own_count = 0;
-	for (int k = 0; k < shards->count; k++)
-		if (shards->owned[k] && (outbox->shape.partitioned || outbox->own_count == 0))
-			outbox->own[outbox->own_count++] =
-			    outbox->shape.partitioned ? (size_t)k : 0;
+	outbox->source.shards = outbox->group.owned;
+	session_own(outbox->session, &outbox->group.owned);
 }
 
 /* "OID fleet": another relay has come. "OID free 8 {0,3}": these of 8 shards were handed over. */
 static void tell_others(struct outbox *outbox, const struct shards *given)
 {
 	char *which = given ? shards_text(given) : NULL;
-	char *payload = given ? xasprintf("%u free %d %s", outbox->shape.oid,
+	char *payload = given ? xasprintf("%u free %d %s", outbox->shape->oid,
 					  group_layout(&outbox->group), which)
-			      : xasprintf("%u fleet", outbox->shape.oid);
+			      : xasprintf("%u fleet", outbox->shape->oid);
 	struct pg_param param = pg_param_text(payload);
-	pg_ask(outbox->pg, TAG_IGNORE, "SELECT pg_notify('outbox_relay', $1)", &param, 1, false);
+	session_ask_text(&outbox->grouping, TAG_IGNORE, "SELECT pg_notify('outbox_relay', $1)",
+			 &param, 1);
 	free(which);
 	free(payload);
 }
@@ -71,8 +65,8 @@ static void tell_others_words(const struct outbox *outbox, int shards, char *why
 			 shards, shards == 1 ? "" : "s");
 	else
 		snprintf(why, size, "relays with %s are at work; waiting for their end",
-			 outbox->shape.partitioned ? "other partitions of the outbox"
-						   : "another route.key or other columns in it");
+			 outbox->shape->partitioned ? "other partitions of the outbox"
+						    : "another route.key or other columns in it");
 }
 
 /* Of shards that others own, or are about to. */
@@ -159,15 +153,15 @@ static void tell(struct outbox *outbox, const struct group_view *view, bool gain
 
 static void ask_poll(struct outbox *outbox, enum tag tag)
 {
-	pg_ask_prepared(outbox->pg, (int)tag, "fleet", NULL, 0, false);
-	pg_sync(outbox->pg);
+	session_ask(&outbox->grouping, tag, "fleet", NULL, 0, false);
+	session_sync(outbox->session);
 }
 
 static void ask_lock(struct outbox *outbox, const char *function, uint32_t key1, int32_t key2)
 {
 	char sql[160];
 	snprintf(sql, sizeof(sql), "SELECT %s(%d, %d)", function, (int)key1, (int)key2);
-	pg_ask(outbox->pg, TAG_IGNORE, sql, NULL, 0, false);
+	session_ask_text(&outbox->grouping, TAG_IGNORE, sql, NULL, 0);
 }
 
 static int32_t member_key(const struct outbox *outbox)
@@ -179,12 +173,12 @@ static int32_t member_key(const struct outbox *outbox)
 /* A session that holds a key of ours cannot be waited for: it may be any. */
 static void ask_membership(struct outbox *outbox)
 {
-	ask_lock(outbox, "pg_try_advisory_lock_shared", outbox->shape.oid, member_key(outbox));
+	ask_lock(outbox, "pg_try_advisory_lock_shared", outbox->shape->oid, member_key(outbox));
 }
 
 static void end_membership(struct outbox *outbox)
 {
-	ask_lock(outbox, "pg_advisory_unlock_shared", outbox->shape.oid, member_key(outbox));
+	ask_lock(outbox, "pg_advisory_unlock_shared", outbox->shape->oid, member_key(outbox));
 }
 
 static void ask_mark(struct outbox *outbox)
@@ -206,7 +200,7 @@ static void join_again(struct outbox *outbox, const struct group_plan *plan)
 		ask_mark(outbox);
 	}
 	if (plan->join || plan->mark)
-		pg_sync(outbox->pg);
+		session_sync(outbox->session);
 }
 
 static void give(struct outbox *outbox, const struct shards *shards)
@@ -217,11 +211,11 @@ static void give(struct outbox *outbox, const struct shards *shards)
 	int layout = group_layout(&outbox->group);
 	for (int k = 0; k < shards->count; k++)
 		if (shards->owned[k])
-			ask_lock(outbox, unlock, outbox->shape.oid, outbox_shard_lock(layout, k));
+			ask_lock(outbox, unlock, outbox->shape->oid, outbox_shard_lock(layout, k));
 	group_gave(&outbox->group, shards);
 	refresh_owned(outbox);
 	tell_others(outbox, shards);
-	pg_sync(outbox->pg);
+	session_sync(outbox->session);
 	FAILPOINT("handed-over");
 }
 
@@ -231,9 +225,9 @@ static void try_for(struct outbox *outbox, const struct shards *shards)
 	struct pg_param param = pg_param_text(wanted);
 	snprintf(sql, sizeof(sql),
 		 "SELECT k, pg_try_advisory_lock%s(%d, %d | k) FROM unnest($1::int4[]) AS k",
-		 outbox->group.shared ? "_shared" : "", (int)outbox->shape.oid,
+		 outbox->group.shared ? "_shared" : "", (int)outbox->shape->oid,
 		 (int)outbox_shard_lock(group_layout(&outbox->group), 0));
-	pg_ask(outbox->pg, TAG_TRIED, sql, &param, 1, false);
+	session_ask_text(&outbox->grouping, TAG_TRIED, sql, &param, 1);
 	free(wanted);
 	/* Relays of another layout that began at the same moment see our locks or we see theirs. */
 	ask_poll(outbox, TAG_VERIFIED);
@@ -281,9 +275,9 @@ static void on_polled(struct outbox *outbox, PGresult *result)
 	bool there = read_view(outbox, result, &view);
 	PQclear(result);
 	if (!there) {
-		outbox_give_up(outbox, false,
-			       "another table has taken the outbox's name, its partitions have "
-			       "changed, or it has left schema outbox_relay");
+		session_give_up(outbox->session, false,
+				"another table has taken the outbox's name, its partitions have "
+				"changed, or it has left schema outbox_relay");
 		return;
 	}
 	group_polled(&outbox->group, &view, clock_monotonic_us(), &plan);
@@ -315,23 +309,16 @@ static void on_verified(struct outbox *outbox, PGresult *result)
 		give(outbox, &give_back);
 	for (int k = 0; k < owned->count; k++)
 		if (owned->owned[k])
-			outbox_open_leaf(outbox, outbox->shape.partitioned ? (size_t)k : 0);
-	pg_sync(outbox->pg);
+			outbox_open_leaf(outbox, outbox->shape->partitioned ? (size_t)k : 0);
+	session_sync(outbox->session);
 	refresh_owned(outbox);
 	tell(outbox, &view, gained);
 }
 
-static void on_opened(struct outbox *outbox, PGresult *result)
+void outbox_group_answered(void *part, int tag, PGresult *result)
 {
-	PQclear(result);
-	outbox_group_acquired(outbox, true);
-}
-
-void outbox_group_answered(struct outbox *outbox, enum tag tag, PGresult *result)
-{
-	if (tag == TAG_OPENED)
-		on_opened(outbox, result);
-	else if (tag == TAG_GROUP)
+	struct outbox *outbox = part;
+	if (tag == TAG_GROUP)
 		on_polled(outbox, result);
 	else if (tag == TAG_TRIED)
 		on_tried(outbox, result);
@@ -355,9 +342,9 @@ void outbox_group_look(struct outbox *outbox, bool unavailable, bool keeps)
 
 static int shard_count(const struct outbox *outbox)
 {
-	if (outbox->shape.partitioned)
-		return (int)outbox->shape.leaf_count;
-	return outbox->shape.competing ? 1 : (int)outbox->config->outbox.shards;
+	if (outbox->shape->partitioned)
+		return (int)outbox->shape->leaf_count;
+	return outbox->shape->competing ? 1 : (int)outbox->config->outbox.shards;
 }
 
 /* The server may not have noticed that a connection of ours is gone. What its session published is
@@ -374,34 +361,35 @@ static void end_previous_session(struct outbox *outbox)
 		 "a.usesysid = (SELECT oid FROM pg_roles WHERE rolname = current_user) "
 		 "AND a.pid <> pg_backend_pid() AND " OUTBOX_SQL_STARTED " = %lld",
 		 previous->pid, (long long)previous->started_us);
-	pg_ask(outbox->pg, TAG_IGNORE, sql, NULL, 0, false);
+	session_ask_text(&outbox->grouping, TAG_IGNORE, sql, NULL, 0);
 }
 
 void outbox_group_join(struct outbox *outbox)
 {
-	bool shared = outbox->shape.competing;
+	bool shared = outbox->shape->competing;
 	if (PLANTED("two-owners"))
 		shared = true;
-	group_join(&outbox->group, pg_backend(outbox->pg), shard_count(outbox), shared,
-		   outbox_sql_fingerprint(&outbox->shape), clock_monotonic_us());
+	group_join(&outbox->group, session_backend(outbox->session), shard_count(outbox), shared,
+		   outbox_sql_fingerprint(outbox->shape), clock_monotonic_us());
 	refresh_owned(outbox);
 	ask_membership(outbox);
 	ask_mark(outbox);
 	end_previous_session(outbox);
 	tell_others(outbox, NULL);
-	pg_sync(outbox->pg);
+	session_sync(outbox->session);
 	ask_poll(outbox, TAG_GROUP);
 }
 
 void outbox_group_leave(struct outbox *outbox)
 {
-	pg_ask(outbox->pg, TAG_IGNORE, "SELECT pg_advisory_unlock_all()", NULL, 0, false);
+	session_ask_text(&outbox->grouping, TAG_IGNORE, "SELECT pg_advisory_unlock_all()", NULL, 0);
 	tell_others(outbox, &outbox->group.owned);
-	pg_sync(outbox->pg);
+	session_sync(outbox->session);
 }
 
-void outbox_group_lost(struct outbox *outbox)
+void outbox_group_lost(void *part)
 {
+	struct outbox *outbox = part;
 	group_lost(&outbox->group);
 	shards_clear(&outbox->source.shards, outbox->source.shards.count);
 	outbox->source.obstacle[0] = '\0';

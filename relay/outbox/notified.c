@@ -76,10 +76,11 @@ static enum notified_kind kind_of(const char *words)
 	return strcmp(words, " rest") == 0 ? NOTIFIED_REST : NOTIFIED_GROUP;
 }
 
-void outbox_notified(struct outbox *outbox, const char *payload, int sender)
+void outbox_notified(void *owner, const char *payload, int sender)
 {
+	struct outbox *outbox = owner;
 	char *words;
-	if (strtoul(payload, &words, 10) != outbox->shape.oid)
+	if (strtoul(payload, &words, 10) != outbox->shape->oid)
 		return;
 	if (strncmp(words, " free ", 6) == 0)
 		outbox_group_freed(outbox, words + 6, sender);
@@ -98,8 +99,9 @@ void outbox_notified_new(struct outbox *outbox)
 }
 
 /* The next session's first look sees whatever they were about. */
-void outbox_notified_forget(struct outbox *outbox)
+void outbox_notified_forget(void *part)
 {
+	struct outbox *outbox = part;
 	for (int kind = 0; kind < NOTIFIED_KINDS; kind++)
 		outbox->notified[kind].pending = false;
 	loop_timer_stop(outbox->notified_timer);

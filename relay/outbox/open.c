@@ -83,34 +83,36 @@ static const char columns[] = "SELECT a.attname, " OUTBOX_BASE_TYPE "::int8 FROM
 			      "WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 "
 			      "AND NOT a.attisdropped ORDER BY a.attnum";
 
-void outbox_open_connected(struct outbox *outbox)
+void outbox_open_connected(void *owner)
 {
+	struct outbox *outbox = owner;
 	FAILPOINT("session-open");
-	pg_ask(outbox->pg, TAG_SESSION, pgsession_question, NULL, 0, false);
-	pg_sync(outbox->pg);
+	session_ask_text(&outbox->opening, TAG_SESSION, pgsession_question, NULL, 0);
+	session_sync(outbox->session);
 }
 
 static void on_session(struct outbox *outbox, PGresult *result)
 {
 	char table[PGNAME_FULL_SIZE];
 	struct error err;
-	bool good = pgsession_check(result, pg_backend(outbox->pg), &err);
+	bool good = pgsession_check(result, session_backend(outbox->session), &err);
 	PQclear(result);
 	if (!good) {
-		outbox_give_up(outbox, true, err.text);
+		session_give_up(outbox->session, true, err.text);
 		return;
 	}
 	pgname_print(&outbox->name, table);
 	struct pg_param params[] = {pg_param_text(table),
 				    pg_param_text(outbox->config->outbox.columns.id)};
-	outbox_shape_free(&outbox->shape);
-	outbox->shape.table = xstrdup(table);
-	outbox->shape.competing = outbox->config->outbox.ordering == ORDERING_NONE;
-	pg_ask(outbox->pg, TAG_IGNORE, encoding, NULL, 0, false);
-	pg_ask(outbox->pg, TAG_FACTS, facts, params, 2, false);
-	pg_ask(outbox->pg, TAG_LEAVES, leaves, params, 1, false);
-	pg_ask(outbox->pg, TAG_COLUMNS, columns, params, 1, false);
-	pg_sync(outbox->pg);
+	struct outbox_shape *shape = session_new_shape(outbox->session);
+	shape->table = xstrdup(table);
+	outbox->opened_shape = shape;
+	shape->competing = outbox->config->outbox.ordering == ORDERING_NONE;
+	session_ask_text(&outbox->opening, TAG_IGNORE, encoding, NULL, 0);
+	session_ask_text(&outbox->opening, TAG_FACTS, facts, params, 2);
+	session_ask_text(&outbox->opening, TAG_LEAVES, leaves, params, 1);
+	session_ask_text(&outbox->opening, TAG_COLUMNS, columns, params, 1);
+	session_sync(outbox->session);
 }
 
 /* Should the relay hang or vanish, the server ends its session, and its shards are free; while it
@@ -121,13 +123,13 @@ static void set_up(struct outbox *outbox)
 	snprintf(timeout, sizeof(timeout), "%lldms",
 		 (long long)outbox->config->outbox.session_timeout_ms);
 	struct pg_param param = pg_param_text(timeout);
-	pg_ask(outbox->pg, TAG_IGNORE, settings, NULL, 0, false);
-	pg_ask(outbox->pg, TAG_IGNORE,
-	       "SELECT set_config('idle_session_timeout', $1, false), "
-	       "set_config('idle_in_transaction_session_timeout', $1, false), "
-	       "set_config('tcp_user_timeout', $1, false)",
-	       &param, 1, false);
-	pg_sync(outbox->pg);
+	session_ask_text(&outbox->opening, TAG_IGNORE, settings, NULL, 0);
+	session_ask_text(&outbox->opening, TAG_IGNORE,
+			 "SELECT set_config('idle_session_timeout', $1, false), "
+			 "set_config('idle_in_transaction_session_timeout', $1, false), "
+			 "set_config('tcp_user_timeout', $1, false)",
+			 &param, 1);
+	session_sync(outbox->session);
 }
 
 static uint32_t oid_at(const PGresult *result, int column)
@@ -159,7 +161,7 @@ enum { LEAF_OID, LEAF_NAME, LEAF_MAY_TAKE, LEAF_GUARDED, LEAF_VERIFIES };
 static bool check_facts(const struct outbox *outbox, const PGresult *result,
 			const struct outbox_table *catalog, bool *permanent, struct error *err)
 {
-	const char *table = outbox->shape.table, *user = PQgetvalue(result, 0, FACT_USER);
+	const char *table = outbox->shape->table, *user = PQgetvalue(result, 0, FACT_USER);
 	*permanent = true;
 	if (atoi(PQgetvalue(result, 0, FACT_VERSION)) < 140000)
 		return error_set(err, "Postgres 14 or later is needed, this is %s",
@@ -201,10 +203,10 @@ static void on_facts(struct outbox *outbox, PGresult *result)
 	outbox_table_read(result, &table);
 	if (!check_facts(outbox, result, &table, &permanent, &err)) {
 		PQclear(result);
-		outbox_give_up(outbox, permanent, err.text);
+		session_give_up(outbox->session, permanent, err.text);
 		return;
 	}
-	struct outbox_shape *shape = &outbox->shape;
+	struct outbox_shape *shape = outbox->opened_shape;
 	shape->oid = oid_at(result, FACT_TABLE);
 	shape->database = oid_at(result, FACT_DATABASE);
 	shape->sequence = oid_at(result, FACT_SEQUENCE);
@@ -216,7 +218,7 @@ static void on_facts(struct outbox *outbox, PGresult *result)
 
 static void on_leaves(struct outbox *outbox, PGresult *result)
 {
-	struct outbox_shape *shape = &outbox->shape;
+	struct outbox_shape *shape = outbox->opened_shape;
 	struct error err = {""};
 	bool whole = (size_t)PQntuples(result) == shape->leaf_count;
 	if (!whole)
@@ -226,7 +228,8 @@ static void on_leaves(struct outbox *outbox, PGresult *result)
 		shape->leaves[i].oid =
 		    (uint32_t)strtoul(PQgetvalue(result, (int)i, LEAF_OID), NULL, 10);
 		shape->leaves[i].table = xstrdup(leaf);
-		outbox->guarded |= PQgetvalue(result, (int)i, LEAF_GUARDED)[0] == 't';
+		if (PQgetvalue(result, (int)i, LEAF_GUARDED)[0] == 't')
+			session_guard(outbox->session);
 		outbox->verifies |= PQgetvalue(result, (int)i, LEAF_VERIFIES)[0] == 't';
 		if (PQgetvalue(result, (int)i, LEAF_MAY_TAKE)[0] != 't')
 			error_set(&err,
@@ -236,21 +239,21 @@ static void on_leaves(struct outbox *outbox, PGresult *result)
 	}
 	PQclear(result);
 	if (err.text[0] != '\0')
-		outbox_give_up(outbox, whole, err.text);
+		session_give_up(outbox->session, whole, err.text);
 }
 
 static void ask_registry(struct outbox *outbox)
 {
-	const struct outbox_shape *shape = &outbox->shape;
+	const struct outbox_shape *shape = outbox->shape;
 	struct pg_param params[] = {pg_param_text(shape->table), pg_param_text(shape->names->id),
 				    pg_param_text(shape->mark ? "true" : "false")};
-	pg_ask(outbox->pg, TAG_REGISTRY, outbox_registry, params, 3, false);
-	pg_sync(outbox->pg);
+	session_ask_text(&outbox->opening, TAG_REGISTRY, outbox_registry, params, 3);
+	session_sync(outbox->session);
 }
 
 static void on_columns(struct outbox *outbox, PGresult *result)
 {
-	struct outbox_shape *shape = &outbox->shape;
+	struct outbox_shape *shape = outbox->opened_shape;
 	struct error err;
 	shape->mark = outbox->config->outbox.settle == SETTLE_MARK;
 	if (!shape->competing && !shape->partitioned && outbox->config->outbox.shards > 1)
@@ -269,30 +272,25 @@ static void on_columns(struct outbox *outbox, PGresult *result)
 	}
 	PQclear(result);
 	if (!outbox_shape_check(shape, &err)) {
-		outbox_give_up(outbox, true, err.text);
+		session_give_up(outbox->session, true, err.text);
 		return;
 	}
 	ask_registry(outbox);
 }
 
-/* Prepares a statement under a name and frees its text. */
 static void prepare(struct outbox *outbox, const char *name, char *sql)
 {
-	log_debug("statement %s: %s", name, sql);
-	pg_prepare(outbox->pg, TAG_PREPARED, name, sql);
-	free(sql);
+	session_prepare(&outbox->opening, TAG_PREPARED, name, sql);
 }
 
 static void prepare_on(struct outbox *outbox, const char *name, size_t leaf, char *sql)
 {
-	char full[48];
-	snprintf(full, sizeof(full), "%s %zu", name, leaf);
-	prepare(outbox, full, sql);
+	session_prepare_leaf(&outbox->opening, TAG_PREPARED, name, leaf, sql);
 }
 
 void outbox_open_leaf(struct outbox *outbox, size_t leaf)
 {
-	const struct outbox_shape *shape = &outbox->shape;
+	const struct outbox_shape *shape = outbox->shape;
 	if (shape->leaves[leaf].prepared)
 		return;
 	shape->leaves[leaf].prepared = true;
@@ -313,9 +311,9 @@ void outbox_open_leaf(struct outbox *outbox, size_t leaf)
 
 void outbox_open_leaves(struct outbox *outbox)
 {
-	for (size_t leaf = 0; leaf < outbox->shape.leaf_count; leaf++)
+	for (size_t leaf = 0; leaf < outbox->shape->leaf_count; leaf++)
 		outbox_open_leaf(outbox, leaf);
-	pg_sync(outbox->pg);
+	session_sync(outbox->session);
 }
 
 /* A claim of no rows shows what the server has against any claim: a right, a rule, a trigger of
@@ -325,19 +323,19 @@ void outbox_open_probe(struct outbox *outbox)
 	struct pg_int8 none = pg_put_int8(0);
 	struct pg_param params[5] = {pg_param_int8(&none), pg_param_int8(&none),
 				     pg_param_int8(&none), pg_param_text(NULL)};
-	outbox_ask_own_leaves(outbox, TAG_PREPARED, "claim", params, 4, true);
-	pg_ask(outbox->pg, TAG_OPENED, "SELECT", NULL, 0, false);
-	pg_sync(outbox->pg);
+	session_ask_own_leaves(&outbox->opening, TAG_PREPARED, "claim", params, 4, true);
+	session_ask_text(&outbox->opening, TAG_OPENED, "SELECT", NULL, 0);
+	session_sync(outbox->session);
 }
 
 static void on_registry(struct outbox *outbox, PGresult *result)
 {
-	struct outbox_shape *shape = &outbox->shape;
+	struct outbox_shape *shape = outbox->opened_shape;
 	struct error err;
 	int version;
 	if (!outbox_registry_check(result, shape->table, shape->mark, &err)) {
 		PQclear(result);
-		outbox_give_up(outbox, true, err.text);
+		session_give_up(outbox->session, true, err.text);
 		return;
 	}
 	version = atoi(PQgetvalue(result, 0, REGISTRY_VERSION));
@@ -357,14 +355,15 @@ static void on_registry(struct outbox *outbox, PGresult *result)
 	prepare(outbox, "begin", xstrdup("BEGIN"));
 	prepare(outbox, "immediate", xstrdup("SET CONSTRAINTS ALL IMMEDIATE"));
 	prepare(outbox, "commit", xstrdup("COMMIT"));
-	pg_ask(outbox->pg, TAG_IGNORE, "LISTEN outbox_relay", NULL, 0, false);
+	session_ask_text(&outbox->opening, TAG_IGNORE, "LISTEN outbox_relay", NULL, 0);
 	outbox->beat_us = outbox->heard_us = clock_boottime_us();
-	outbox->serving = true;
+	session_serve(outbox->session);
 	outbox_group_join(outbox);
 }
 
-void outbox_open_answered(struct outbox *outbox, enum tag tag, PGresult *result)
+void outbox_open_answered(void *part, int tag, PGresult *result)
 {
+	struct outbox *outbox = part;
 	if (tag == TAG_SESSION)
 		on_session(outbox, result);
 	else if (tag == TAG_FACTS)
@@ -377,4 +376,16 @@ void outbox_open_answered(struct outbox *outbox, enum tag tag, PGresult *result)
 		on_registry(outbox, result);
 	else
 		PQclear(result);
+	if (tag == TAG_OPENED)
+		outbox_group_acquired(outbox, true);
+}
+
+/* What cannot be prepared, or claims nothing without an error, never will. */
+bool outbox_open_refused(void *part, const struct pg_failure *failure)
+{
+	struct outbox *outbox = part;
+	if (failure->tag != TAG_PREPARED || failure->permanent || passing_kind(failure->state))
+		return false;
+	session_give_up(outbox->session, true, failure->why);
+	return true;
 }

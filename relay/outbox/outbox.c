@@ -24,80 +24,13 @@ static struct outbox *outbox_of(struct source *source)
 	return (struct outbox *)source;
 }
 
-static void close_session(struct outbox *outbox)
-{
-	outbox_group_lost(outbox);
-	pg_close(&outbox->pg);
-	outbox->serving = outbox->in_transaction = outbox->rest_due = false;
-	outbox_claim_forget(outbox);
-	outbox_notified_forget(outbox);
-	outbox_refusal_forget(outbox);
-	outbox_reconciliation_forget(outbox);
-	outbox_retests_forget(outbox);
-}
-
-void outbox_give_up(struct outbox *outbox, bool permanent, const char *why)
-{
-	const struct source_events *events = outbox->source.events;
-	close_session(outbox);
-	(permanent ? events->refused : events->lost)(outbox->source.owner, why);
-}
-
-void outbox_begin(struct outbox *outbox)
-{
-	pg_ask_prepared(outbox->pg, TAG_IGNORE, "begin", NULL, 0, false);
-	if (outbox->guarded)
-		pg_ask_prepared(outbox->pg, TAG_IGNORE, "immediate", NULL, 0, false);
-}
-
-void outbox_commit(struct outbox *outbox, enum tag tag)
-{
-	pg_ask_prepared(outbox->pg, (int)tag, "commit", NULL, 0, false);
-	pg_sync(outbox->pg);
-}
-
-/* ---- the leaves ---- */
-
-void outbox_ask_leaf(struct outbox *outbox, enum tag tag, const char *name, size_t leaf,
-		     const struct pg_param *params, int count, bool binary)
-{
-	char full[48];
-	snprintf(full, sizeof(full), "%s %zu", name, leaf);
-	pg_ask_prepared(outbox->pg, (int)tag, full, params, count, binary);
-}
-
-int outbox_param_mine(const struct outbox *outbox, struct pg_param *params, int count)
-{
-	if (outbox->shape.hashed == 0)
-		return count;
-	params[count] = pg_param_text(outbox->owned_text);
-	return count + 1;
-}
-
-void outbox_ask_own_leaves(struct outbox *outbox, enum tag tag, const char *name,
-			   struct pg_param *params, int count, bool binary)
-{
-	count = outbox_param_mine(outbox, params, count);
-	for (size_t i = 0; i < outbox->own_count; i++)
-		outbox_ask_leaf(outbox, tag, name, outbox->own[i], params, count, binary);
-}
-
-/* Settling is by identity and of what was published or rejected: in every leaf, whoever owns it by
- * now. outbox_open_leaves comes before. */
-void outbox_ask_all_leaves(struct outbox *outbox, enum tag tag, const char *name,
-			   const struct pg_param *params, int count)
-{
-	for (size_t leaf = 0; leaf < outbox->shape.leaf_count; leaf++)
-		outbox_ask_leaf(outbox, tag, name, leaf, params, count, false);
-}
-
 /* ---- answers ---- */
 
 /* Of what is beyond the cap the ids tell: those since the first, and of them our shards' part. */
 static double depth(const struct outbox *outbox, double count, double first, double drawn)
 {
 	const struct shards *shards = &outbox->source.shards;
-	int ours = outbox->shape.partitioned ? 1 : shards_owned(shards);
+	int ours = outbox->shape->partitioned ? 1 : shards_owned(shards);
 	double estimate = (drawn - first + 1) * ours / shards->count;
 	return count > (double)GAUGE_CAP && estimate > count ? estimate : count;
 }
@@ -121,46 +54,30 @@ static void on_gauges(struct outbox *outbox, PGresult *result)
 	outbox->source.events->gauged(outbox->source.owner, gauges);
 }
 
-/* COMMIT of a transaction that failed answers ROLLBACK, and that is no error to the server. */
-bool outbox_committed(struct outbox *outbox, PGresult *result)
-{
-	bool yes = strcmp(PQcmdStatus(result), "COMMIT") == 0;
-	PQclear(result);
-	if (!yes)
-		outbox_give_up(outbox, false, "COMMIT was answered with ROLLBACK");
-	return yes;
-}
-
 static void on_closed(struct outbox *outbox, PGresult *result)
 {
 	PQclear(result);
-	close_session(outbox);
+	session_close(outbox->session);
 	outbox->source.events->closed(outbox->source.owner);
 }
 
-static void on_rolled_back(struct outbox *outbox, PGresult *result)
+static void on_rolled_back(void *part)
 {
-	PQclear(result);
-	outbox->refusal.aborting = outbox->refusal.rolled_back = false;
+	struct outbox *outbox = part;
 	outbox->source.events->rolled_back(outbox->source.owner);
 }
 
 /* Answers to what this file has asked. */
-static void own_answered(struct outbox *outbox, enum tag tag, PGresult *result)
+static void on_answered(void *part, int tag, PGresult *result)
 {
+	struct outbox *outbox = part;
 	switch (tag) {
 	case TAG_SETTLED:
-		if (outbox_committed(outbox, result))
+		if (session_committed(outbox->session, result))
 			outbox->source.events->settled(outbox->source.owner);
 		break;
 	case TAG_ENDED:
-		outbox_committed(outbox, result);
-		break;
-	case TAG_ROLLED_BACK:
-		on_rolled_back(outbox, result);
-		break;
-	case TAG_PURGED:
-		outbox_purged(outbox, result);
+		session_committed(outbox->session, result);
 		break;
 	case TAG_GAUGES:
 		on_gauges(outbox, result);
@@ -174,109 +91,71 @@ static void own_answered(struct outbox *outbox, enum tag tag, PGresult *result)
 	}
 }
 
-/* Whose an answer is: that of the first whose last tag is not before it. */
-static const struct {
-	enum tag last;
-	void (*answered)(struct outbox *outbox, enum tag tag, PGresult *result);
-} askers[] = {
-    {TAG_OPEN_LAST, outbox_open_answered},	     {TAG_GROUP_LAST, outbox_group_answered},
-    {TAG_CLAIM_LAST, outbox_claim_answered},	     {TAG_ABORTED, outbox_aborted},
-    {TAG_EXAMINE_LAST, outbox_examine_answered},     {TAG_RETEST_LAST, outbox_retest_answered},
-    {TAG_RECONCILE_LAST, outbox_reconcile_answered}, {TAG_CLOSE, own_answered},
-};
-
-static void on_answered(void *owner, int tag, PGresult *result)
+static void put_bell_to_rest(void *owner)
 {
 	struct outbox *outbox = owner;
-	bool ends = tag == TAG_ABORTED || tag == TAG_ROLLED_BACK;
-	size_t asker = 0;
-	if (outbox_was_stopped(outbox)) {
-		PQclear(result);
+	if (!outbox->rest_due)
 		return;
-	}
+	outbox->rest_due = false;
+	session_ask(&outbox->own, TAG_IGNORE, "bell_off_told", NULL, 0, false);
+	session_sync(outbox->session);
+}
+
+static void on_lost(void *part)
+{
+	struct outbox *outbox = part;
+	outbox->rest_due = false;
+	outbox_notified_forget(outbox);
+}
+
+static void on_gone(void *owner, bool permanent, const char *why)
+{
+	struct outbox *outbox = owner;
+	const struct source_events *events = outbox->source.events;
+	(permanent ? events->refused : events->lost)(outbox->source.owner, why);
+}
+
+static bool on_heard(void *owner)
+{
+	struct outbox *outbox = owner;
+	if (outbox_was_stopped(outbox))
+		return false;
 	outbox->heard_us = outbox->beat_us;
-	if (tag == TAG_IGNORE || (outbox->refusal.aborting && !ends)) {
-		PQclear(result);
-		return;
-	}
-	while (askers[asker].last < (enum tag)tag)
-		asker++;
-	askers[asker].answered(outbox, (enum tag)tag, result);
+	return true;
 }
 
-static void on_notified(void *owner, const char *channel, const char *payload, int sender)
-{
-	struct outbox *outbox = owner;
-	if (strcmp(channel, "outbox_relay") == 0 && !outbox_was_stopped(outbox))
-		outbox_notified(outbox, payload, sender);
-}
-
-static void on_connected(void *owner)
-{
-	outbox_open_connected(owner);
-}
-
-static bool on_refused(void *owner, const struct pg_failure *failure)
-{
-	struct outbox *outbox = owner;
-	return outbox_was_stopped(outbox) || outbox_refused(outbox, failure);
-}
-
-static void on_failed(void *owner, const struct pg_failure *failure)
-{
-	struct outbox *outbox = owner;
-	const char *more = "";
-	struct error err;
-	if (strcmp(failure->state, "42501") == 0)
-		more = "; run outbox-relay migrate, and connect as the role outbox_relay or a "
-		       "member of it";
-	/* What cannot be prepared, or claims nothing without an error, never will. */
-	bool set_up = failure->tag == TAG_PREPARED && failure->state[0] != '\0' &&
-		      !passing_kind(failure->state);
-	error_set(&err, "%s%s", failure->why, more);
-	outbox_give_up(outbox, failure->permanent || set_up, err.text);
-}
-
-static const struct pg_events pg_events = {
-    .connected = on_connected,
-    .answered = on_answered,
-    .notified = on_notified,
-    .refused = on_refused,
-    .failed = on_failed,
+static const struct session_events session_events = {
+    .connected = outbox_open_connected,
+    .notified = outbox_notified,
+    .heard = on_heard,
+    .ended = put_bell_to_rest,
+    .gone = on_gone,
 };
+
+static const struct asker_ops opening = {outbox_open_answered, outbox_open_refused, NULL},
+			      grouping = {outbox_group_answered, NULL, outbox_group_lost},
+			      claiming = {outbox_claim_answered, outbox_claim_refused,
+					  outbox_claim_forget},
+			      examining = {outbox_examine_answered, outbox_examine_refused,
+					   outbox_refusal_forget},
+			      retesting = {outbox_retest_answered, outbox_retest_refused,
+					   outbox_retests_forget},
+			      reconciling = {outbox_reconcile_answered, outbox_reconcile_refused,
+					     outbox_reconciliation_forget},
+			      purger = {outbox_purged, outbox_purge_refused, NULL},
+			      own = {on_answered, outbox_commit_refused, on_lost};
 
 /* ---- asks ---- */
 
 static void acquire(struct source *source, bool unavailable, bool keeps)
 {
 	struct outbox *outbox = outbox_of(source);
-	if (outbox->pg != NULL) {
+	if (session_is_open(outbox->session)) {
 		outbox_group_look(outbox, unavailable, keeps);
 		return;
 	}
 	outbox->group.unavailable = unavailable;
-	outbox->pg = pg_open(outbox->loop, outbox->config->database.dsn, &pg_events, outbox);
-}
-
-static void put_bell_to_rest(struct outbox *outbox)
-{
-	if (!outbox->rest_due)
-		return;
-	outbox->rest_due = false;
-	pg_ask_prepared(outbox->pg, TAG_IGNORE, "bell_off_told", NULL, 0, false);
-	pg_sync(outbox->pg);
-}
-
-void outbox_ended(struct outbox *outbox)
-{
-	outbox->in_transaction = false;
-	put_bell_to_rest(outbox);
-}
-
-static void ask_alone(struct outbox *outbox, int tag, const char *sql)
-{
-	pg_ask(outbox->pg, tag, sql, NULL, 0, false);
-	pg_sync(outbox->pg);
+	session_open(outbox->session);
 }
 
 static void settle(struct source *source, const struct batch *batch, bool more)
@@ -284,14 +163,12 @@ static void settle(struct source *source, const struct batch *batch, bool more)
 	struct outbox *outbox = outbox_of(source);
 	(void)batch;
 	(void)more;
-	outbox_commit(outbox, TAG_SETTLED);
-	outbox_ended(outbox);
+	session_commit(&outbox->own, TAG_SETTLED);
 }
 
 static void end(struct source *source)
 {
-	outbox_commit(outbox_of(source), TAG_ENDED);
-	outbox_ended(outbox_of(source));
+	session_commit(&outbox_of(source)->own, TAG_ENDED);
 }
 
 static void roll_back(struct source *source)
@@ -301,8 +178,9 @@ static void roll_back(struct source *source)
 		outbox->refusal.rolled_back = true;
 		return;
 	}
-	ask_alone(outbox, TAG_ROLLED_BACK, PLANTED("settle-on-stall") ? "COMMIT" : "ROLLBACK");
-	outbox_ended(outbox);
+	if (PLANTED("settle-on-stall"))
+		session_ask_text(&outbox->own, TAG_IGNORE, "COMMIT", NULL, 0);
+	session_roll_back(outbox->session, on_rolled_back, outbox);
 }
 
 static void bell(struct source *source, bool armed)
@@ -311,15 +189,15 @@ static void bell(struct source *source, bool armed)
 	struct pg_param param = pg_param_text("true");
 	outbox->rest_due = !armed && outbox->source.has_peers;
 	if (outbox->rest_due) {
-		if (!outbox->in_transaction)
+		if (!session_in_transaction(outbox->session))
 			put_bell_to_rest(outbox);
 		return;
 	}
 	if (armed)
-		pg_ask_prepared(outbox->pg, TAG_IGNORE, "bell", &param, 1, false);
+		session_ask(&outbox->own, TAG_IGNORE, "bell", &param, 1, false);
 	else
-		pg_ask_prepared(outbox->pg, TAG_IGNORE, "bell_off", NULL, 0, false);
-	pg_sync(outbox->pg);
+		session_ask(&outbox->own, TAG_IGNORE, "bell_off", NULL, 0, false);
+	session_sync(outbox->session);
 }
 
 static void housekeep(struct source *source, int64_t low_watermark)
@@ -331,16 +209,17 @@ static void housekeep(struct source *source, int64_t low_watermark)
 	outbox_purge(outbox);
 	outbox_retest(outbox);
 	outbox->gauges = (struct gauges){0};
-	outbox->gauges_left = outbox->own_count;
-	outbox_ask_own_leaves(outbox, TAG_GAUGES, "gauges", params, 1, false);
-	pg_sync(outbox->pg);
+	outbox->gauges_left = session_own_count(outbox->session);
+	session_ask_own_leaves(&outbox->own, TAG_GAUGES, "gauges", params, 1, false);
+	session_sync(outbox->session);
 }
 
 static void close_when_done(struct source *source)
 {
 	struct outbox *outbox = outbox_of(source);
 	outbox_group_leave(outbox);
-	ask_alone(outbox, TAG_CLOSE, "SELECT");
+	session_ask_text(&outbox->own, TAG_CLOSE, "SELECT", NULL, 0);
+	session_sync(outbox->session);
 }
 
 static bool owes(const struct source *source)
@@ -351,7 +230,7 @@ static bool owes(const struct source *source)
 
 static void drop(struct source *source)
 {
-	close_session(outbox_of(source));
+	session_close(outbox_of(source)->session);
 }
 
 static const struct source_ops ops = {
@@ -423,6 +302,16 @@ struct source *outbox_new(struct loop *loop, const struct config *config, size_t
 	*source = (struct source){.ops = &ops, .events = events, .owner = owner};
 	shards_clear(&source->shards, (int)config->outbox.shards);
 	outbox->loop = loop;
+	outbox->session = session_new(loop, config, &session_events, outbox);
+	outbox->shape = session_shape(outbox->session);
+	outbox->opening = session_join(outbox->session, &opening, outbox);
+	outbox->grouping = session_join(outbox->session, &grouping, outbox);
+	outbox->claiming = session_join(outbox->session, &claiming, outbox);
+	outbox->examining = session_join(outbox->session, &examining, outbox);
+	outbox->retesting = session_join(outbox->session, &retesting, outbox);
+	outbox->reconciling = session_join(outbox->session, &reconciling, outbox);
+	outbox->purger = session_join(outbox->session, &purger, outbox);
+	outbox->own = session_join(outbox->session, &own, outbox);
 	outbox->config = config;
 	outbox->name = name;
 	outbox->withhold_bytes = withhold_bytes;
@@ -441,17 +330,15 @@ void outbox_free(struct source **source)
 	if (*source == NULL)
 		return;
 	struct outbox *outbox = outbox_of(*source);
-	pg_close(&outbox->pg);
+	session_free(&outbox->session);
 	loop_timer_free(&outbox->heartbeat);
 	loop_timer_free(&outbox->notified_timer);
 	outbox_claim_forget(outbox);
-	outbox_shape_free(&outbox->shape);
 	outbox_refusal_forget(outbox);
 	outbox_reconciliation_forget(outbox);
 	outbox_retests_forget(outbox);
 	outbox_holds_clear(&outbox->holds);
 	free(outbox->held_text);
-	free(outbox->owned_text);
 	for (size_t i = 0; i < outbox->field_count; i++)
 		free(outbox->owned_fields[i]);
 	for (size_t i = 0; i < outbox->key_count; i++)

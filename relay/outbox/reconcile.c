@@ -39,20 +39,20 @@ static void settle_published(struct outbox *outbox, const struct outbox_ids_item
 	outbox_ids_published(&ids, items, count);
 	struct pg_param params[] = {pg_param_text(ids.ids), pg_param_text(ids.identities)};
 	if (ids.count > 0)
-		outbox_ask_all_leaves(outbox, TAG_RECONCILE, "settle", params, 2);
+		session_ask_all_leaves(&outbox->reconciling, TAG_RECONCILE, "settle", params, 2);
 	outbox_ids_free(&ids);
 }
 
 static void dead_letter(struct outbox *outbox, const struct outbox_ids_item *items, size_t count)
 {
 	struct outbox_ids ids;
-	outbox_ids_rejected(&ids, items, count, pg_is_utf8(outbox->pg));
+	outbox_ids_rejected(&ids, items, count, session_is_utf8(outbox->session));
 	struct pg_param params[] = {pg_param_text(ids.ids), pg_param_text(ids.identities),
 				    pg_param_text(ids.reasons), pg_param_text(ids.errors)};
 	if (ids.count > 0)
-		outbox_ask_all_leaves(outbox, TAG_DEAD_LETTER,
-				      outbox->bare_letters ? "set_aside_bare" : "set_aside", params,
-				      4);
+		session_ask_all_leaves(&outbox->reconciling, TAG_DEAD_LETTER,
+				       outbox->bare_letters ? "set_aside_bare" : "set_aside",
+				       params, 4);
 	outbox_ids_free(&ids);
 }
 
@@ -70,9 +70,9 @@ static void find(struct outbox *outbox)
 		items[i].rejected = NULL;
 	outbox_ids_published(&ids, items, reconciliation->size);
 	struct pg_param params[] = {pg_param_text(ids.ids), pg_param_text(ids.identities)};
-	reconciliation->answers_left = outbox->shape.leaf_count;
-	outbox_ask_all_leaves(outbox, TAG_STILL, "still", params, 2);
-	pg_sync(outbox->pg);
+	reconciliation->answers_left = outbox->shape->leaf_count;
+	session_ask_all_leaves(&outbox->reconciling, TAG_STILL, "still", params, 2);
+	session_sync(outbox->session);
 	outbox_ids_free(&ids);
 	free(items);
 }
@@ -120,18 +120,18 @@ static void try(struct outbox *outbox)
 	struct reconciliation *reconciliation = &outbox->reconciliation;
 	const struct outbox_ids_item *items = reconciliation->items + reconciliation->at;
 	reconciliation->removed = 0;
-	outbox_begin(outbox);
+	session_begin(outbox->session);
 	settle_published(outbox, items, reconciliation->size);
 	dead_letter(outbox, items, reconciliation->size);
 	if (outbox->bare_letters)
 		warn_of_bare_letters(reconciliation);
-	outbox_commit(outbox, TAG_RECONCILED);
+	session_commit(&outbox->reconciling, TAG_RECONCILED);
 }
 
-void outbox_reconcile_next(struct outbox *outbox)
+static void next(void *part)
 {
+	struct outbox *outbox = part;
 	struct reconciliation *reconciliation = &outbox->reconciliation;
-	outbox->refusal.dealing = false;
 	if (reconciliation->at == reconciliation->count) {
 		done(outbox);
 		return;
@@ -150,7 +150,7 @@ static void advance(struct outbox *outbox)
 	reconciliation->at += reconciliation->size;
 	reconciliation->size *= 2;
 	reconciliation->why.text[0] = '\0';
-	outbox_reconcile_next(outbox);
+	next(outbox);
 }
 
 /* ---- answers ---- */
@@ -159,9 +159,9 @@ static void advance(struct outbox *outbox)
 static void on_reconciled(struct outbox *outbox, PGresult *result)
 {
 	struct reconciliation *reconciliation = &outbox->reconciliation;
-	if (!outbox_committed(outbox, result))
+	if (!session_committed(outbox->session, result))
 		return;
-	if (reconciliation->removed < reconciliation->size && !outbox->shape.competing)
+	if (reconciliation->removed < reconciliation->size && !outbox->shape->competing)
 		find(outbox);
 	else
 		advance(outbox);
@@ -170,7 +170,7 @@ static void on_reconciled(struct outbox *outbox, PGresult *result)
 static void on_still(struct outbox *outbox, PGresult *result)
 {
 	struct reconciliation *reconciliation = &outbox->reconciliation;
-	size_t leaf = outbox->shape.leaf_count - reconciliation->answers_left;
+	size_t leaf = outbox->shape->leaf_count - reconciliation->answers_left;
 	for (int i = 0; i < PQntuples(result); i++)
 		hold(outbox, result, i, leaf);
 	PQclear(result);
@@ -178,8 +178,9 @@ static void on_still(struct outbox *outbox, PGresult *result)
 		advance(outbox);
 }
 
-void outbox_reconcile_answered(struct outbox *outbox, enum tag tag, PGresult *result)
+void outbox_reconcile_answered(void *part, int tag, PGresult *result)
 {
+	struct outbox *outbox = part;
 	switch (tag) {
 	case TAG_DEAD_LETTER:
 		outbox->bare_letters = false;
@@ -207,13 +208,14 @@ static bool is_for_extra(const struct pg_failure *failure)
 	       (strncmp(failure->state, "22", 2) == 0 || strncmp(failure->state, "54", 2) == 0);
 }
 
-bool outbox_reconcile_refused(struct outbox *outbox, const struct pg_failure *failure)
+bool outbox_reconcile_refused(void *part, const struct pg_failure *failure)
 {
+	struct outbox *outbox = part;
 	struct reconciliation *reconciliation = &outbox->reconciliation;
-	if (outbox_passes(outbox, failure->state))
+	if (failure->tag == TAG_STILL || outbox_passes(outbox, failure->state))
 		return false; /* the next session tries again */
 	if (failure->tag == TAG_RECONCILED)
-		outbox->guarded = true;
+		session_guard(outbox->session);
 	if (!outbox->bare_letters && is_for_extra(failure)) {
 		outbox->bare_letters = true;
 		log_warning("%s; a column that has no place of its own in a dead letter makes no "
@@ -224,7 +226,7 @@ bool outbox_reconcile_refused(struct outbox *outbox, const struct pg_failure *fa
 	} else {
 		error_set(&reconciliation->why, "%s", failure->why);
 	}
-	outbox_abort(outbox, THEN_RECONCILE);
+	session_abort(outbox->session, next, outbox);
 	return true;
 }
 
@@ -244,11 +246,12 @@ void outbox_reconcile(struct source *source, const struct batch *batch, bool dea
 			    e->id, e->identity, e->state == EVENT_REJECTED ? e : NULL};
 	reconciliation->size = reconciliation->count;
 	outbox_open_leaves(outbox);
-	outbox_reconcile_next(outbox);
+	next(outbox);
 }
 
-void outbox_reconciliation_forget(struct outbox *outbox)
+void outbox_reconciliation_forget(void *part)
 {
+	struct outbox *outbox = part;
 	struct reconciliation *reconciliation = &outbox->reconciliation;
 	free(reconciliation->items);
 	*reconciliation = (struct reconciliation){0};

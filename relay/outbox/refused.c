@@ -36,18 +36,6 @@ static bool is_for_size(const char *sqlstate)
 	return sqlstate_is(sqlstate, states);
 }
 
-/* Rolls back. If the transaction's end was asked for already, that does it. */
-void outbox_abort(struct outbox *outbox, enum after_abort then)
-{
-	struct refusal *refusal = &outbox->refusal;
-	refusal->aborting = refusal->dealing = true;
-	refusal->then = then;
-	outbox_claim_forget(outbox);
-	pg_ask(outbox->pg, TAG_ABORTED, "ROLLBACK", NULL, 0, false);
-	pg_sync(outbox->pg);
-	outbox_ended(outbox);
-}
-
 static void tell(struct outbox *outbox)
 {
 	const struct source_events *events = outbox->source.events;
@@ -70,26 +58,32 @@ static void tell_empty(struct outbox *outbox)
 	outbox_claim_tell_empty(outbox, outbox->refusal.upto);
 }
 
-void outbox_aborted(struct outbox *outbox, enum tag tag, PGresult *result)
+static void on_aborted(void *part)
 {
-	struct refusal *refusal = &outbox->refusal;
-	(void)tag;
-	PQclear(result);
-	refusal->aborting = false;
-	switch (refusal->then) {
-	case THEN_TELL:
-		if (refusal->unasked && !refusal->rolled_back && refusal->failure.why == NULL)
-			tell_empty(outbox);
-		else
-			tell(outbox);
-		break;
-	case THEN_EXAMINE:
-		outbox_examine(outbox);
-		break;
-	case THEN_RECONCILE:
-		outbox_reconcile_next(outbox);
-		break;
-	}
+	struct outbox *outbox = part;
+	const struct refusal *refusal = &outbox->refusal;
+	if (refusal->unasked && !refusal->rolled_back && refusal->failure.why == NULL)
+		tell_empty(outbox);
+	else
+		tell(outbox);
+}
+
+static void on_abort_to_examine(void *part)
+{
+	outbox_examine(part);
+}
+
+/* Rolls back. If the transaction's end was asked for already, that does it. */
+static void abort_claim(struct outbox *outbox, void (*then)(void *part))
+{
+	outbox->refusal.dealing = true;
+	outbox_claim_forget(outbox);
+	session_abort(outbox->session, then, outbox);
+}
+
+void outbox_abort(struct outbox *outbox)
+{
+	abort_claim(outbox, on_aborted);
 }
 
 /* A claim has gone wrong: nothing is known yet. */
@@ -106,18 +100,16 @@ static void note_claim(struct outbox *outbox)
 {
 	size_t answered = outbox->gathering.count;
 	begin_refusal(outbox, outbox->asked[0].low_watermark, outbox->asked[0].exact);
-	outbox->refusal.leaf = outbox->own[answered];
+	outbox->refusal.leaf = session_own_leaf(outbox->session, answered);
 	outbox->refusal.alone = outbox->asked[0].rows[answered] == 1;
 }
 
 /* The engine has asked for the ROLLBACK already: what was refused will be seen again. */
 static bool is_rolled_back(struct outbox *outbox)
 {
-	if (outbox->in_transaction)
+	if (session_in_transaction(outbox->session))
 		return false;
-	outbox->refusal.aborting = true;
-	outbox->refusal.then = THEN_TELL;
-	outbox->refusal.rolled_back = true;
+	session_ignore(outbox->session);
 	outbox_claim_forget(outbox);
 	return true;
 }
@@ -133,31 +125,35 @@ static void isolate(struct outbox *outbox, bool at_once)
 {
 	struct refusal *refusal = &outbox->refusal;
 	if (refusal->alone || at_once) {
-		outbox_abort(outbox, THEN_EXAMINE);
+		abort_claim(outbox, on_abort_to_examine);
 		return;
 	}
 	refusal->failure.narrow = true;
-	outbox_abort(outbox, THEN_TELL);
+	outbox_abort(outbox);
 }
 
-static void claim_refused(struct outbox *outbox, const struct pg_failure *failure)
+bool outbox_claim_refused(void *part, const struct pg_failure *failure)
 {
+	struct outbox *outbox = part;
 	struct refusal *refusal = &outbox->refusal;
+	if (failure->tag != TAG_CLAIM)
+		return false;
 	note_claim(outbox);
 	if (is_rolled_back(outbox))
-		return;
+		return true;
 	if (is_for_size(failure->state) && !refusal->exact) {
 		outbox->exact_claims = EXACT_CLAIMS;
 		log_info("%s; an event may be much longer as text than as it is stored: for a "
 			 "while events are measured before they are claimed",
 			 failure->why);
-		outbox_abort(outbox, THEN_TELL);
+		outbox_abort(outbox);
 	} else if (outbox_passes(outbox, failure->state)) {
 		wait_for_it(outbox, failure->why);
-		outbox_abort(outbox, THEN_TELL);
+		outbox_abort(outbox);
 	} else {
 		isolate(outbox, is_general(failure->state));
 	}
+	return true;
 }
 
 void outbox_refuse_kept(struct outbox *outbox)
@@ -175,7 +171,7 @@ void outbox_refuse_empty(struct outbox *outbox, size_t leaf, int64_t upto)
 	refusal->upto = upto;
 	refusal->alone = refusal->unasked = true;
 	refusal->unasked_us = clock_monotonic_us();
-	outbox_abort(outbox, THEN_EXAMINE);
+	abort_claim(outbox, on_abort_to_examine);
 }
 
 void outbox_refuse_back(struct outbox *outbox, size_t leaf, int64_t low_watermark, bool alone)
@@ -189,20 +185,24 @@ void outbox_refuse_back(struct outbox *outbox, size_t leaf, int64_t low_watermar
 
 bool outbox_may_refuse_empty(const struct outbox *outbox)
 {
-	return outbox->in_transaction &&
+	return session_in_transaction(outbox->session) &&
 	       clock_monotonic_us() - outbox->refusal.unasked_us >= UNASKED_US;
 }
 
 /* What was put off to the end failed there: from now on nothing is put off. The batch is published;
  * its rows are settled by identity. */
-static void commit_refused(struct outbox *outbox, const struct pg_failure *failure)
+bool outbox_commit_refused(void *part, const struct pg_failure *failure)
 {
-	outbox->guarded = true;
+	struct outbox *outbox = part;
+	if (failure->tag != TAG_SETTLED)
+		return false;
+	session_guard(outbox->session);
 	free(outbox->refusal.suspect.identity);
 	outbox->refusal = (struct refusal){.unasked_us = outbox->refusal.unasked_us};
 	log_warning("COMMIT is refused: %s; what was published is settled event by event",
 		    failure->why);
-	outbox_abort(outbox, THEN_TELL);
+	outbox_abort(outbox);
+	return true;
 }
 
 bool outbox_passes(struct outbox *outbox, const char *sqlstate)
@@ -210,45 +210,9 @@ bool outbox_passes(struct outbox *outbox, const char *sqlstate)
 	return passing_still(&outbox->passing, sqlstate, clock_monotonic_us());
 }
 
-bool outbox_refused(struct outbox *outbox, const struct pg_failure *failure)
+void outbox_refusal_forget(void *part)
 {
-	switch ((enum tag)failure->tag) {
-	case TAG_RETEST:
-	case TAG_RETOOK:
-	case TAG_RESETTLED:
-		return true; /* it stays held */
-	case TAG_PURGED:
-		outbox_purge_refused(outbox, failure);
-		return true;
-	default:
-		break;
-	}
-	if (outbox->refusal.aborting)
-		return true;
-	switch ((enum tag)failure->tag) {
-	case TAG_CLAIM:
-		claim_refused(outbox, failure);
-		return true;
-	case TAG_PROBE:
-	case TAG_SUSPECT:
-	case TAG_TAKE:
-	case TAG_TOOK:
-		outbox_examine_refused(outbox, failure);
-		return true;
-	case TAG_SETTLED:
-		commit_refused(outbox, failure);
-		return true;
-	case TAG_RECONCILE:
-	case TAG_DEAD_LETTER:
-	case TAG_RECONCILED:
-		return outbox_reconcile_refused(outbox, failure);
-	default:
-		return false;
-	}
-}
-
-void outbox_refusal_forget(struct outbox *outbox)
-{
+	struct outbox *outbox = part;
 	free(outbox->refusal.suspect.identity);
 	outbox->refusal = (struct refusal){0};
 }

@@ -22,9 +22,10 @@ static void ask(struct outbox *outbox, const struct chunk *chunk)
 		    (struct outbox_ids_item){chunk->events[i].id, chunk->events[i].identity, NULL};
 	outbox_ids_published(&ids, items, chunk->count);
 	struct pg_param params[] = {pg_param_text(ids.ids), pg_param_text(ids.identities)};
-	for (size_t i = 0; i < outbox->own_count; i++)
-		outbox_ask_leaf(outbox, TAG_AFTER, "still", outbox->own[i], params, 2, false);
-	pg_sync(outbox->pg);
+	for (size_t i = 0; i < session_own_count(outbox->session); i++)
+		session_ask_leaf(&outbox->claiming, TAG_AFTER, "still",
+				 session_own_leaf(outbox->session, i), params, 2, false);
+	session_sync(outbox->session);
 	outbox_ids_free(&ids);
 	free(items);
 }
@@ -44,11 +45,11 @@ static void tell_verified(struct outbox *outbox)
 void outbox_verify(struct outbox *outbox, struct chunk *chunk, int64_t low_watermark)
 {
 	/* Once the ROLLBACK has been asked for, the answer would come behind it. */
-	bool asks = outbox->verifies && chunk->count > 0 && outbox->in_transaction;
+	bool asks = outbox->verifies && chunk->count > 0 && session_in_transaction(outbox->session);
 	outbox->verifying[outbox->verifying_count++] =
 	    (struct verification){.chunk = chunk,
 				  .low_watermark = low_watermark,
-				  .answers_left = asks ? outbox->own_count : 0};
+				  .answers_left = asks ? session_own_count(outbox->session) : 0};
 	if (asks)
 		ask(outbox, chunk);
 	tell_verified(outbox);
@@ -57,7 +58,8 @@ void outbox_verify(struct outbox *outbox, struct chunk *chunk, int64_t low_water
 void outbox_verify_answered(struct outbox *outbox, PGresult *result)
 {
 	struct verification *first = outbox->verifying;
-	size_t leaf = outbox->own[outbox->own_count - first->answers_left];
+	size_t leaf = session_own_leaf(outbox->session,
+				       session_own_count(outbox->session) - first->answers_left);
 	bool back = PQntuples(result) > 0;
 	PQclear(result);
 	first->answers_left--;

@@ -1,0 +1,129 @@
+#!/usr/bin/python3
+"""The documentation: lines of at most 100 columns outside of tables and code, links and anchors that lead somewhere, the
+field's words, and messages of the log as the code has them."""
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+WIDTH = 100
+
+# What is not written, and what is written instead. Prose only: code and quoted messages are as the program has them.
+WORDS = {
+    r"for ever|forever": "indefinitely", r"somebody( else)?|somebody's|nobody else's?": "another session, another process",
+    r"mend(s|ed|ing)?": "fix", r"set(s|ting)? aside": "dead-lettered", r"stand(s|ing)? by": "standby", r"stood by": "standby",
+    r"(is|are|was) away": "is unreachable", r"fleets?": "group", r"in company|with company|have company": "other relays",
+    r"abstain(s|ed|ing|er|ers)?": "unavailable", r"ceiling": "high watermark", r"the floor|a floor": "low watermark",
+    r"at once": "immediately", r"withdraw(s|n|ing)?": "roll back", r"deaf": "unresponsive", r"the waker": "idle scheduler",
+    r"lingers?|lingering": "short polling", r"lanes?": "first-record gate", r"truths?": "boolean", r"bury|graves?": "background destroy",
+    r"(a|each|every|one|the next|two|four|its|short) looks?": "poll", r"tells? (which|who|what|how)": "report",
+    r"other than lost|since ever|as it is there|vouch(es|ed)?": "plainer words",
+}
+
+CODE = re.compile(r"`[^`]*`")
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)|(?:src|srcset|href)=\"([^\"]+)\"|^\[[^\]]+\]: (\S+)", re.M)
+
+
+def pages():
+    """The pages that are written for people. Figures and the titles of rounds of faults are as the programs print them."""
+    top = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGES.md")]
+    return top + [page for page in sorted((ROOT / "docs").rglob("*.md")) if page.name != "benchmarks.md"]
+
+
+def comments():
+    """(file, number, line) of manuals, comments of samples and texts of alerts."""
+    for path in sorted((ROOT / "docs").glob("*.[0-9]")) + sorted((ROOT / "conf").iterdir()):
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if path.parent.name == "docs" or re.match(r"\s*#|\s*(- )?(summary|description):|\s*[A-Z][a-z ]", line):
+                yield path, number, line
+
+
+def prose(text):
+    """(number, line) of each line that is neither code nor in a fence."""
+    fenced = False
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.startswith("```"):
+            fenced = not fenced
+        elif not fenced and not line.startswith("    "):
+            yield number, line
+
+
+def anchors(page):
+    """The anchors of a page, as GitHub makes them of its headings."""
+    found = set()
+    for _, line in prose(page.read_text()):
+        if line.startswith("#"):
+            title = re.sub(r"[`*]|\[|\]\([^)]*\)", "", line.lstrip("#").strip()).lower()
+            found.add(re.sub(r"[^\w\- ]", "", title).replace(" ", "-"))
+    return found
+
+
+def check_width(lines):
+    for number, line in lines:
+        if len(line) > WIDTH and not line.startswith("|") and " " in line[:WIDTH].strip():
+            yield number, f"{len(line)} columns; at most {WIDTH}"
+
+
+def check_links(page, text):
+    plain = "\n".join(line for _, line in prose(text))
+    for groups in LINK.findall(CODE.sub("", plain)):
+        target = "".join(groups)
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        if not there.exists():
+            yield 0, f"link to {target}, which does not exist"
+        elif anchor and anchor not in anchors(there):
+            yield 0, f"link to {target}: no such heading"
+
+
+def check_words(lines):
+    for number, line in lines:
+        line = CODE.sub("", line)
+        for pattern, instead in WORDS.items():
+            found = re.search(rf"\b(?:{pattern})\b", line, re.I)
+            if found:
+                yield number, f'"{found.group()}"; write: {instead}'
+
+
+def in_chunks(part, sources, chunks):
+    """Whether the words of a part are in the sources, in so many pieces at most: a message may be put together."""
+    words = part.split()
+    for end in range(len(words), 0, -1):
+        if " ".join(words[:end]) in sources:
+            return end == len(words) or chunks > 1 and in_chunks(" ".join(words[end:]), sources, chunks - 1)
+    return False
+
+
+def check_messages(page):
+    """Each message in the first column of logs.md, in the parts between its values, is in the sources."""
+    sources = "".join(path.read_text() for folder in ("relay", "include") for path in (ROOT / folder).rglob("*.[ch]"))
+    sources = re.sub(r'"\s*(?:PRI\w+\s*)?"', "", sources).replace('\\"', '"')
+    for number, line in prose(page.read_text()):
+        for message in CODE.findall(line.split(" | ")[0]) if line.startswith("| `") else ():
+            for part in re.split(r"\.\.\.|\b[A-Z]+\b|\b[0-9]+\b|[`\":;,()]", message):
+                if len(part.strip()) >= 12 and not in_chunks(part, sources, 3):
+                    yield number, f'no message has "{part.strip()}"'
+
+
+def main():
+    problems = []
+    for page in pages():
+        text = page.read_text()
+        lines = list(prose(text))
+        found = [*check_width(lines), *check_links(page, text), *check_words(lines)]
+        if page.name == "logs.md":
+            found += check_messages(page)
+        problems += [f"{page.relative_to(ROOT)}:{number}: {what}" for number, what in found]
+    for path, number, line in comments():
+        problems += [f"{path.relative_to(ROOT)}:{number}: {what}"
+                     for _, what in [*check_width([(number, line)]), *check_words([(number, line)])]]
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    print(f"docs: {len(pages())} pages, {len(problems)} problems")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,7 +1,8 @@
 /*
  * kafka.h - the Kafka sink: makes a struct sink over a librdkafka producer
  *
- * Thread: loop only, except kafka_probe, which blocks and needs no loop.
+ * Thread: loop; kafka_check_property and kafka_version any. kafka_probe blocks and needs no loop:
+ * main, of a process without one.
  */
 #ifndef OUTBOX_KAFKA_H
 #define OUTBOX_KAFKA_H

@@ -8,7 +8,7 @@
 
 /* Microseconds to wait after `failures` failures in a row before this one: 100 ms doubled up to 5
  * s, and of that a random half to whole, so that relays that lost the same peer do not return in
- * step. random is the generator's state, any value but advanced by the call. Pure. */
+ * step. random is the generator's state, any value but advanced by the call. Pure. Thread: any. */
 int64_t backoff_us(unsigned failures, uint64_t *random);
 
 #endif

@@ -1,5 +1,7 @@
 /*
  * clock.h - the clocks, in microseconds
+ *
+ * Thread: any.
  */
 #ifndef OUTBOX_CLOCK_H
 #define OUTBOX_CLOCK_H

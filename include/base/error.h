@@ -4,6 +4,8 @@
  * A function that can fail takes a struct error and returns false (or NULL) after filling it in.
  * The text says what failed, on what, and what to do; it has no final period and no newline, and
  * never holds a row's contents or a password.
+ *
+ * Thread: any.
  */
 #ifndef OUTBOX_ERROR_H
 #define OUTBOX_ERROR_H

@@ -7,7 +7,9 @@
  *   OUTBOX_RELAY_FAILPOINT=NAME=kill|stop|exit[:NTH]   at the NTH passing (1), once
  *   OUTBOX_RELAY_PLANT=NAME[,NAME...]
  *
- * base/failpoints.c has the names. For the loop's thread.
+ * base/failpoints.c has the names.
+ *
+ * Thread: loop.
  */
 #ifndef OUTBOX_PLANTS_H
 #define OUTBOX_PLANTS_H

@@ -1,9 +1,9 @@
 /*
  * loop.h - the event loop: descriptors, timers and signals (libevent behind it)
  *
- * One loop per process, used by one thread. Callbacks run from loop_run only. Objects are owned by
- * who made them and freed with the matching _free, which also NULLs the pointer; freeing from
- * inside the own callback is allowed.
+ * Thread: loop, which is the one that calls loop_run; callbacks run from there only. Objects are
+ * owned by who made them and freed with the matching _free, which also NULLs the pointer; freeing
+ * from inside the own callback is allowed.
  */
 #ifndef OUTBOX_LOOP_H
 #define OUTBOX_LOOP_H

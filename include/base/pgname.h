@@ -1,7 +1,7 @@
 /*
  * pgname.h - names of tables and columns: parsed as SQL does, and quoted for SQL
  *
- * Names from the configuration reach SQL text only through here. Pure.
+ * Names from the configuration reach SQL text only through here. Pure. Thread: any.
  */
 #ifndef OUTBOX_PGNAME_H
 #define OUTBOX_PGNAME_H

@@ -1,8 +1,8 @@
 /*
  * shards.h - which shards of how many: the part of the outbox that a relay owns
  *
- * Pure. A shard is all keys with hash(key) mod count = k; on a partitioned outbox it is the k-th
- * partition.
+ * Pure. Thread: any. A shard is all keys with hash(key) mod count = k; on a partitioned outbox it
+ * is the k-th partition.
  */
 #ifndef OUTBOX_SHARDS_H
 #define OUTBOX_SHARDS_H

@@ -1,7 +1,7 @@
 /*
  * slice.h - bytes somewhere else, never copied: a pointer and a length
  *
- * data == NULL stands for SQL NULL; an empty string has a data pointer and len 0.
+ * data == NULL stands for SQL NULL; an empty string has a data pointer and len 0. Thread: any.
  */
 #ifndef OUTBOX_SLICE_H
 #define OUTBOX_SLICE_H

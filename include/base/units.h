@@ -1,5 +1,7 @@
 /*
  * units.h - durations and sizes as people write them in the configuration
+ *
+ * Pure. Thread: any.
  */
 #ifndef OUTBOX_UNITS_H
 #define OUTBOX_UNITS_H

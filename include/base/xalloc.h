@@ -3,6 +3,8 @@
  *
  * Memory is bounded by configuration, so running out means a broken machine or a broken bound;
  * there is nothing sensible left to do, and the rows are safe in the source. Freed with free().
+ *
+ * Thread: any.
  */
 #ifndef OUTBOX_XALLOC_H
 #define OUTBOX_XALLOC_H

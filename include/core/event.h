@@ -32,6 +32,7 @@ enum reject_reason {
 	REJECT_BROKER,	/* the broker refused the record for good */
 	REJECT_REASONS
 };
+/* Thread: any. */
 const char *reject_reason_name(enum reject_reason reason); /* "too_large", "topic", ... */
 
 struct chunk;

@@ -3,6 +3,7 @@
  *
  * A template is text with ${field} in it ("$$" is a dollar sign). It is compiled once against the
  * source's field names and then rendered per event. Pure: no I/O, no clock.
+ * Thread: any, but one at a time for a route.
  *
  * A template that is exactly one ${field} yields that field's bytes without a copy, and NULL if it
  * is NULL. In a longer template, or in a topic, a NULL field is a reject (REJECT_ROUTE). A key that

@@ -2,7 +2,7 @@
  * template.h - text with ${field} in it, compiled once and rendered per event
  *
  * "$$" is a dollar sign; any other "$" must begin a ${field}. Rendering allocates nothing: the
- * caller measures, makes room, and renders into it. Pure.
+ * caller measures, makes room, and renders into it. Pure. Thread: any.
  */
 #ifndef OUTBOX_TEMPLATE_H
 #define OUTBOX_TEMPLATE_H

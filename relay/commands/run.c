@@ -10,8 +10,7 @@
 #include "commands.h"
 #include "config.h"
 #include "core/worker.h"
-#include "http/http.h"
-#include "http/pages.h"
+#include "http.h"
 #include "kafka.h"
 #include "outbox/outbox.h"
 
@@ -278,7 +277,7 @@ static bool make_http(struct daemon *daemon, struct error *err)
 	if (daemon->config->http.listen[0] == '\0')
 		return true;
 	daemon->http =
-	    http_new(daemon->loop, daemon->config->http.listen, pages, &daemon->pages, err);
+	    http_new(daemon->loop, daemon->config->http.listen, relay_pages, &daemon->pages, err);
 	if (daemon->http == NULL)
 		return false;
 	log_info("http listens on %s", http_address(daemon->http));

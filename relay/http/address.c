@@ -1,7 +1,7 @@
 /*
  * address.c - sockets by the spelling of http.listen
  */
-#include "http/address.h"
+#include "address.h"
 
 #include "base/clock.h"
 #include "base/xalloc.h"

@@ -1,11 +1,13 @@
 /*
  * client.c - a blocking GET for the command line: HTTP/1.0, one deadline, a bounded answer
+ *
+ * libevent's client has no unix sockets before 2.2 (evhttp_connection_base_bufferevent_unix_new).
  */
-#include "http/http.h"
+#include "http.h"
 
+#include "address.h"
 #include "base/clock.h"
 #include "base/xalloc.h"
-#include "http/address.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -105,13 +107,25 @@ static int take_apart(struct answer *answer, const char *listen, struct error *e
 	return status;
 }
 
+/* Where a relay of this http.listen cannot be asked, and why. */
+static bool can_be_asked(const char *listen, struct error *err)
+{
+	const char *port = strrchr(listen, ':');
+
+	if (*listen == '\0')
+		return error_set(err, "http.listen is off, so a relay cannot be asked");
+	if (http_address_path(listen) == NULL && port != NULL && strcmp(port, ":0") == 0)
+		return error_set(err, "http.listen has port 0: its address is in the log");
+	return true;
+}
+
 int http_get(const char *listen, const char *path, int timeout_ms, char **body, size_t *len,
 	     struct error *err)
 {
 	int64_t deadline_us = clock_monotonic_us() + (int64_t)timeout_ms * 1000;
 	struct answer answer = {NULL, 0};
 	int status = -1;
-	int fd = http_address_connect(listen, deadline_us, err);
+	int fd = can_be_asked(listen, err) ? http_address_connect(listen, deadline_us, err) : -1;
 
 	*body = NULL;
 	*len = 0;

@@ -4,12 +4,12 @@
  * One request a connection, at most CONNECTIONS_MAX connections, and a bound on the time of each:
  * whoever connects to the port can take neither memory nor file descriptors from the relay's work.
  */
-#include "http/http.h"
+#include "http.h"
 
+#include "address.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/xalloc.h"
-#include "http/address.h"
 #include "request.h"
 
 #include <errno.h>

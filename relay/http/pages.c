@@ -1,7 +1,7 @@
 /*
  * pages.c - what the relay tells over HTTP
  */
-#include "http/pages.h"
+#include "http.h"
 
 #include "base/clock.h"
 #include "base/text.h"
@@ -131,7 +131,7 @@ char *pages_status_line(const struct pages *p)
 	    p->metrics->connected[PEER_KAFKA] ? "connected" : "away");
 }
 
-const struct http_page pages[] = {
+const struct http_page relay_pages[] = {
     {"/metrics", "text/plain; version=0.0.4; charset=utf-8", metrics_page},
     {"/healthz", "text/plain", healthz_page},
     {"/readyz", "text/plain", readyz_page},

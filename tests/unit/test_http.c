@@ -6,8 +6,8 @@
 #include "base/clock.h"
 #include "base/loop.h"
 #include "base/xalloc.h"
+#include "http.h"
 #include "http/address.h"
-#include "http/http.h"
 
 #include <poll.h>
 #include <pthread.h>

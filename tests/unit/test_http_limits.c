@@ -4,8 +4,8 @@
 #include "base/clock.h"
 #include "base/loop.h"
 #include "base/xalloc.h"
+#include "http.h"
 #include "http/address.h"
-#include "http/http.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -6,8 +6,12 @@
 
 #include "base/error.h"
 #include "base/loop.h"
+#include "core/metrics.h"
+#include "core/worker.h"
 
 #include <stddef.h>
+
+/* ---- the server. Thread: loop. ---- */
 
 struct http;
 
@@ -35,6 +39,27 @@ void http_set_patience(struct http *http, int64_t request_us, int64_t answer_us)
 
 /* The address it really listens on, e.g. "127.0.0.1:40123"; for the log. */
 const char *http_address(const struct http *http);
+
+/* ---- the pages of the relay. Thread: loop. ---- */
+
+struct pages {
+	const struct metrics *metrics; /* borrowed, both */
+	const struct worker *worker;
+	int64_t stall_us;
+	double started_s; /* CLOCK_MONOTONIC */
+};
+
+/* For http_new, with a struct pages as the argument. */
+extern const struct http_page relay_pages[];
+
+/* One line for the log (SIGUSR1): state, low watermark, rates. malloc'd. */
+char *pages_status_line(const struct pages *pages);
+
+/* The process makes progress: false when events wait and nothing moved for twice stall_timeout
+ * although both peers answer and no topic is waited for. */
+bool pages_healthy(const struct pages *pages);
+
+/* ---- the client. Thread: main, of a process without a loop. ---- */
 
 /* Blocking GET for command-line use: body malloc'd. The status code, or -1 with err. */
 int http_get(const char *listen, const char *path, int timeout_ms, char **body, size_t *len,

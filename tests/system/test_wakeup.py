@@ -40,7 +40,7 @@ def listener(database):
 def statements(database):
     """How many statements the relay's role has run in this database so far."""
     return Database(database.server, "postgres").value(
-        "SELECT coalesce(sum(calls), 0)::bigint FROM pg_stat_statements s"
+        "SELECT coalesce(sum(calls), 0)::bigint FROM pg_stat_statements(false) s"
         " JOIN pg_database d ON d.oid = s.dbid JOIN pg_roles r ON r.oid = s.userid"
         " WHERE d.datname = %s AND r.rolname = 'outbox_relay'", database.name)
 

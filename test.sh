@@ -1,21 +1,32 @@
 #!/bin/bash
-# Sets up and runs the tests: all layers in order, or those named.
+# Sets up and runs the tests: all layers side by side, or those named.
 #
 #   ./test.sh [NAME...]
+#   ./test.sh all
 #
-# NAME is a layer (lint, unit, asan, fuzz, sim, system, faults) or a test: test_units, test_order.py, ...
+# NAME is a layer (lint, unit, asan, fuzz, sim, system, faults, negative) or a test: test_units, test_order.py, ...
+# all: every layer, and then hours of what finds the more the longer it runs: seeds, searches, faults, other versions.
 # POSTGRES_VERSION=17 ./test.sh system runs on that major version instead of Debian's: 14, 16, 17 or 18.
 # The last line is "N passed, N failed"; the status is 1 if any failed or none ran.
 set -uo pipefail
 cd "$(dirname "$0")"
 
-LAYERS=(lint unit asan fuzz sim system faults)
+# In the order in which they begin, each once its builds are there. What takes longest goes first.
+LAYERS=(system faults unit sim asan negative lint fuzz)
+declare -A BUILDS=([system]=normal [faults]=normal [unit]=normal [sim]=normal [asan]=sanitized [negative]=plants
+    [lint]="normal clang" [fuzz]=clang)
+# They need all of a core, the others mostly wait: at a lower priority they disturb nobody's timing.
+BUSY=(sim lint fuzz)
 # What also runs on the build with sanitizers: every part of the relay once, what handles input, and the ways out of a
 # fault, where memory is given back out of turn.
 ASAN_SYSTEM=(first_event payloads claims settle reject commands shards partitions missing_topic signals http embedded
     database_faults kafka_faults)
 FUZZ_SECONDS=10
+LONG_FUZZ_SECONDS=600
+POSTGRES_VERSIONS=(14 16 17 18) # that all takes beside Debian's
 jobs=$(nproc)
+workers=$((jobs * 2)) # of pytest, each with a Postgres and a Kafka of its own: the tests wait more than they work
+MEMORY_MB=6000        # that layers side by side may need
 export PYTHONDONTWRITEBYTECODE=1
 export ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1
 export LSAN_OPTIONS=suppressions=$PWD/tests/leaks.supp:print_suppressions=0
@@ -61,26 +72,26 @@ check_build() {
     fi
 }
 
-# build DIRECTORY [CMAKE OPTION...]: once per run.
+# build DIRECTORY TARGETS [CMAKE OPTION...]: once per run.
 declare -A built
 build() {
-    local directory=$1
-    shift
+    local directory=$1 targets=$2
+    shift 2
     [ -z "${built[$directory]-}" ] || return "${built[$directory]}"
     cmake -S . -B "$directory" -DWERROR=ON "$@" >"$directory.log" 2>&1 &&
-        cmake --build "$directory" -j "$jobs" --target all unit_tests >>"$directory.log" 2>&1
+        cmake --build "$directory" -j "$jobs" --target $targets >>"$directory.log" 2>&1
     built[$directory]=$?
     [ "${built[$directory]}" = 0 ] || tail -n 60 "$directory.log"
     rm -f "$directory.log"
     return "${built[$directory]}"
 }
 
-build_normal() { build build; }
+build_normal() { build build "all unit_tests"; }
 # Without -Werror: with sanitizers gcc warns of what cannot be.
-build_sanitized() { build build-sanitize -DSANITIZE=ON -DWERROR=OFF; }
-build_plants() { build build-plants -DPLANTS=ON; }
+build_sanitized() { build build-sanitize "all unit_tests" -DSANITIZE=ON -DWERROR=OFF; }
+build_plants() { build build-plants outbox-relay -DPLANTS=ON; }
 build_clang() {
-    build build-clang -DCMAKE_C_COMPILER=clang -DSANITIZE=ON -DFUZZ=ON \
+    build build-clang "all unit_tests" -DCMAKE_C_COMPILER=clang -DSANITIZE=ON -DFUZZ=ON \
         -DCMAKE_C_FLAGS=-fsanitize=fuzzer-no-link
 }
 
@@ -98,12 +109,13 @@ run_ctest() {
     rm -f "$report"
 }
 
-# run_pytest BINARY FILE...: the system tests in these files on this build of the relay.
+# run_pytest BINARY WORKERS FILE...: the system tests in these files on this build of the relay. Every worker has
+# servers of its own; 0: no worker.
 run_pytest() {
-    local binary=$1 report all bad
-    shift
+    local binary=$1 processes=$2 report all bad
+    shift 2
     report=$(mktemp)
-    OUTBOX_RELAY=$PWD/$binary /usr/bin/python3 -m pytest -p no:cacheprovider -q \
+    OUTBOX_RELAY=$PWD/$binary /usr/bin/python3 -m pytest -p no:cacheprovider -q -n "$processes" --dist loadgroup \
         --durations=5 --junitxml="$report" "$@"
     read -r bad all < <(sed -n 's/.*<testsuite [^>]*errors="\([0-9]*\)" failures="\([0-9]*\)" skipped="\([0-9]*\)" tests="\([0-9]*\)".*/\1 \2 \4/p' \
         "$report" | awk '{print $1 + $2, $3}')
@@ -160,7 +172,7 @@ layer_unit() {
     say "unit tests"
     build_normal || { fail "build"; return; }
     run_ctest build -E '^simulate$'
-    run_pytest build/outbox-relay tests/faults
+    run_pytest build/outbox-relay 0 tests/faults
 }
 
 layer_asan() {
@@ -170,22 +182,27 @@ layer_asan() {
     # All of it takes minutes here, and the layer sim does it.
     [ ! -x build-sanitize/tests/simulate ] ||
         check "simulate, with sanitizers" build-sanitize/tests/simulate --seeds 20000
+    local files=tests/system
+    [ -n "$all" ] || files=$(python_files "${ASAN_SYSTEM[@]}")
     # Memory is not what it is without the sanitizer, and what takes a long load takes longer.
-    run_pytest build-sanitize/outbox-relay -k 'not hundred_megabytes and not restarts_under_load' $(python_files "${ASAN_SYSTEM[@]}")
+    run_pytest build-sanitize/outbox-relay "$workers" \
+        -k 'not hundred_megabytes and not restarts_under_load and not test_memory' $files
 }
 
 layer_fuzz() {
-    say "fuzzers, $FUZZ_SECONDS s each"
+    local seconds=${all:+$LONG_FUZZ_SECONDS}
+    : "${seconds:=$FUZZ_SECONDS}"
+    say "fuzzers, $seconds s each"
     build_clang || { fail "build of the fuzzers"; return; }
-    local source name corpus scratch
+    local source name corpus found
     for source in tests/fuzz/fuzz_*.c; do
         name=$(basename "$source" .c)
         corpus=tests/fuzz/corpus/${name#fuzz_}
-        scratch=$(mktemp -d)
-        mkdir "$scratch/found"
-        check "$name" "build-clang/tests/$name" -max_total_time="$FUZZ_SECONDS" -timeout=10 \
-            -artifact_prefix="$scratch/" "$scratch/found" $([ ! -d "$corpus" ] || echo "$corpus")
-        rm -rf "$scratch"
+        found=$(mktemp -d)
+        mkdir "$found/new"
+        check "$name" "build-clang/tests/$name" -max_total_time="$seconds" -timeout=10 \
+            -artifact_prefix="$found/" "$found/new" $([ ! -d "$corpus" ] || echo "$corpus")
+        rm -rf "$found"
     done
 }
 
@@ -193,22 +210,33 @@ layer_sim() {
     say "simulator"
     build_normal || { fail "build"; return; }
     run_ctest build -R '^simulate$'
+    [ -n "$all" ] || return 0
+    check "30,000 seeds more" build/tests/simulate --seed 10001 --seeds 30000
+    check "any two faults, in three orders more" build/tests/simulate --seed 2 --exhaustive 3
 }
 
 layer_system() {
     say "system tests on a real Postgres and a real Kafka"
     build_normal || { fail "build"; return; }
-    run_pytest build/outbox-relay tests/system
+    run_pytest build/outbox-relay "$workers" tests/system
+    [ -n "$all" ] || return 0
+    local version
+    for version in "${POSTGRES_VERSIONS[@]}"; do
+        say "the same on PostgreSQL $version"
+        if POSTGRES_BINDIR=$(tests/setup.sh postgres "$version"); then
+            export POSTGRES_BINDIR
+            run_pytest build/outbox-relay "$workers" tests/system
+        else
+            fail "PostgreSQL $version"
+        fi
+    done
 }
 
-# Rounds of faults with relays in the middle; each is a test. And whether such a round finds an error.
-layer_faults() {
-    say "faults, against a pair of Postgres servers and three brokers"
-    build_normal && build_plants || { fail "build"; return; }
+# soak ARGUMENTS...: rounds of faults with relays in the middle; each is a test.
+soak() {
     local report good bad
-    check "negative controls" env -C tests OUTBOX_RELAY=../build-plants/outbox-relay /usr/bin/python3 -m faults.negative --required
     report=$(mktemp)
-    (cd tests && /usr/bin/python3 -m faults.soak --select ci --binary ../build/outbox-relay) | tee "$report"
+    (cd tests && exec /usr/bin/python3 -m faults.soak --binary ../build/outbox-relay "$@") | tee "$report"
     read -r good bad < <(sed -n '$s/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$report")
     rm -f "$report"
     if [ -z "${bad-}" ]; then
@@ -219,35 +247,142 @@ layer_faults() {
     [ "$bad" = 0 ] || failures+=("faults: $bad rounds")
 }
 
-# One test by its name.
-run_one() {
-    local name
-    name=$(basename "$1" .py)
-    name=${name%.c}
-    say "$name"
+layer_faults() {
+    say "faults, against a pair of Postgres servers and three brokers"
     build_normal || { fail "build"; return; }
-    if [ -f "tests/unit/$name.c" ]; then
-        run_ctest build -R "^$name\$"
-    fi
-    if [ -f "tests/system/$name.py" ]; then
-        run_pytest build/outbox-relay "tests/system/$name.py"
+    if [ -z "$all" ]; then
+        soak --select ci
+    else
+        soak
+        soak --pairs --minutes 30
     fi
 }
 
-is_layer() { [[ " ${LAYERS[*]} " == *" $1 "* ]]; }
+# Whether such a round finds an error.
+layer_negative() {
+    say "negative controls"
+    build_plants || { fail "build"; return; }
+    check "negative controls" env -C tests OUTBOX_RELAY=../build-plants/outbox-relay \
+        /usr/bin/python3 -m faults.negative $([ -n "$all" ] || echo --required)
+}
 
-is_test() {
+# is_in WORD WORD...: whether the first is one of the others.
+is_in() { [[ " ${*:2} " == *" $1 "* ]]; }
+
+# The name of a test without its directory and its suffix.
+test_name() {
     local name
     name=$(basename "$1" .py)
-    name=${name%.c}
-    [ -f "tests/unit/$name.c" ] || [ -f "tests/system/$name.py" ]
+    echo "${name%.c}"
 }
 
+is_test() { [ -f "tests/unit/$1.c" ] || [ -f "tests/system/$1.py" ]; }
+
+# Tests by their names.
+run_named() {
+    say "$*"
+    build_normal || { fail "build"; return; }
+    local name units=() files=()
+    for name in "$@"; do
+        [ ! -f "tests/unit/$name.c" ] || units+=("$name")
+        [ ! -f "tests/system/$name.py" ] || files+=("tests/system/$name.py")
+    done
+    [ ${#units[@]} = 0 ] || run_ctest build -R "^($(IFS='|' && echo "${units[*]}"))\$"
+    [ ${#files[@]} = 0 ] || run_pytest build/outbox-relay $((${#files[@]} > 1 ? workers : 0)) "${files[@]}"
+}
+
+# run_layer LAYER: in a process of its own, and leaves behind what came of it.
+run_layer() {
+    local began=$SECONDS
+    passed=0 failed=0 failures=()
+    ! is_in "$1" "${BUSY[@]}" || renice -n 10 -p "$BASHPID" >/dev/null
+    "layer_$1"
+    {
+        echo "$passed $failed $((SECONDS - began))"
+        [ ${#failures[@]} = 0 ] || printf '%s\n' "${failures[@]}"
+    } >"$scratch/$1.result"
+}
+
+# collect LAYER: counts what it left.
+collect() {
+    local good bad seconds rest
+    if [ ! -s "$scratch/$1.result" ]; then
+        fail "$1: ended early"
+        return
+    fi
+    { read -r good bad seconds && mapfile -t rest; } <"$scratch/$1.result"
+    count "$good" "$bad"
+    failures+=("${rest[@]}")
+    took+=("$(printf '%-8s %5d s   %d passed, %d failed' "$1" "$seconds" "$good" "$bad")")
+}
+
+# A layer begins as soon as what it needs is built, and its output is shown when it has ended.
+run_side_by_side() {
+    local layer name ended
+    for layer in "${LAYERS[@]}"; do
+        is_in "$layer" "$@" || continue
+        for name in ${BUILDS[$layer]}; do
+            "build_$name"
+        done
+        # Each a process group of its own, to be ended with all it started.
+        set -m
+        run_layer "$layer" >"$scratch/$layer.log" 2>&1 </dev/null &
+        set +m
+        running[$!]=$layer
+        echo "begun after $SECONDS s: $layer"
+    done
+    while [ ${#running[@]} -gt 0 ]; do
+        wait -n -p ended "${!running[@]}"
+        layer=${running[$ended]}
+        unset "running[$ended]"
+        cat "$scratch/$layer.log"
+        collect "$layer"
+    done
+}
+
+# One after the other, their output at once: for one, or where memory is short.
+run_in_turn() {
+    local layer name
+    for layer in "${LAYERS[@]}"; do
+        is_in "$layer" "$@" || continue
+        for name in ${BUILDS[$layer]}; do
+            "build_$name"
+        done
+        (run_layer "$layer")
+        collect "$layer"
+    done
+}
+
+memory_suffices() {
+    [ "$(awk '$1 == "MemAvailable:" { print int($2 / 1024) }' /proc/meminfo)" -ge "$MEMORY_MB" ]
+}
+
+# Also when it is told to stop: nothing that was begun goes on.
+end_all() {
+    local group
+    for group in "${!running[@]}"; do
+        kill -TERM -- "-$group"
+    done 2>/dev/null
+    wait
+    rm -rf "$scratch"
+}
+
+layers=()
+tests=()
+all=
+if [ "$*" = all ]; then
+    all=1
+    set --
+fi
 [ $# -gt 0 ] || set -- "${LAYERS[@]}"
-for name in "$@"; do
-    if ! is_layer "$name" && ! is_test "$name"; then
+for argument in "$@"; do
+    if is_in "$argument" "${LAYERS[@]}"; then
+        layers+=("$argument")
+    elif name=$(test_name "$argument") && is_test "$name"; then
+        tests+=("$name")
+    else
         sed -n '2,/^set/s/^# \{0,1\}//p' "$0" | sed '$d' >&2
-        echo "there is no layer and no test \"$name\"" >&2
+        echo "there is no layer and no test \"$argument\"" >&2
         exit 2
     fi
 done
@@ -257,15 +392,20 @@ if [ -n "${POSTGRES_VERSION-}" ]; then
     POSTGRES_BINDIR=$(tests/setup.sh postgres "$POSTGRES_VERSION") || exit 1
     export POSTGRES_BINDIR
 fi
-for name in "$@"; do
-    if is_layer "$name"; then
-        "layer_$name"
-    else
-        run_one "$name"
-    fi
-done
+scratch=$(mktemp -d)
+declare -A running=()
+took=()
+trap end_all EXIT
+trap 'exit 1' INT TERM
+if [ ${#layers[@]} -gt 1 ] && memory_suffices; then
+    run_side_by_side "${layers[@]}"
+elif [ ${#layers[@]} -gt 0 ]; then
+    run_in_turn "${layers[@]}"
+fi
+[ ${#tests[@]} = 0 ] || run_named "${tests[@]}"
 
 say "result, after $SECONDS s"
+[ ${#took[@]} -eq 0 ] || printf '%s\n' "${took[@]}"
 [ ${#failures[@]} -eq 0 ] || printf 'failed: %s\n' "${failures[@]}"
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]

@@ -19,7 +19,8 @@ from harness.writers import arrivals
 _count = itertools.count(1)
 
 
-def pytest_configure():
+def pytest_configure(config):
+    config.addinivalue_line("markers", "xdist_group: tests that share what is costly to make")
     if not os.access(BINARY, os.X_OK):
         pytest.exit(f"no {BINARY}: build it, or name another with OUTBOX_RELAY", returncode=1)
     # So that fixtures are taken down when test.sh is told to stop.

@@ -9,6 +9,7 @@ from harness.kafka import GuardedKafka
 from harness.waiting import until
 from harness.writers import insert
 
+pytestmark = pytest.mark.xdist_group("guarded")  # one such broker is enough
 DEAD_LETTER = {"on_reject": "dead-letter"}
 # Ninety minutes ahead, for whatever a program asks for the time.
 AHEAD = """

@@ -87,12 +87,12 @@ def check_words(lines):
                 yield number, f'"{found.group()}"; write: {instead}'
 
 
-def in_chunks(part, sources, chunks):
-    """Whether the words of a part are in the sources, in so many pieces at most: a message may be put together."""
-    words = part.split()
-    for end in range(len(words), 0, -1):
+def in_chunks(words, sources, chunks):
+    """Whether the words are in the sources in so many pieces at most, as a message may be put together. A piece has two words."""
+    for end in range(len(words), 1, -1):
         if " ".join(words[:end]) in sources:
-            return end == len(words) or chunks > 1 and in_chunks(" ".join(words[end:]), sources, chunks - 1)
+            if end == len(words) or chunks > 1 and in_chunks(words[end:], sources, chunks - 1):
+                return True
     return False
 
 
@@ -102,8 +102,8 @@ def check_messages(page):
     sources = re.sub(r'"\s*(?:PRI\w+\s*)?"', "", sources).replace('\\"', '"')
     for number, line in prose(page.read_text()):
         for message in CODE.findall(line.split(" | ")[0]) if line.startswith("| `") else ():
-            for part in re.split(r"\.\.\.|\b[A-Z]+\b|\b[0-9]+\b|[`\":;,()]", message):
-                if len(part.strip()) >= 12 and not in_chunks(part, sources, 3):
+            for part in re.split(r"\.\.\.|\b(?:in |for )?(?:[A-Z]+|[0-9]+)\b|[`\":;,()]", message):
+                if len(part.split()) > 1 and not in_chunks(part.split(), sources, 3):
                     yield number, f'no message has "{part.strip()}"'
 
 

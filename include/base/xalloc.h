@@ -17,4 +17,7 @@ void *xrealloc(void *old, size_t size);
 char *xstrdup(const char *text);
 char *xasprintf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* Appends to a text, which moves. */
+void xappend(char **text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
 #endif

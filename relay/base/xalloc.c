@@ -52,3 +52,18 @@ char *xasprintf(const char *format, ...)
 	va_end(args);
 	return must(text);
 }
+
+void xappend(char **text, const char *format, ...)
+{
+	va_list args;
+	char *more, *longer;
+
+	va_start(args, format);
+	if (vasprintf(&more, format, args) < 0)
+		more = NULL;
+	va_end(args);
+	longer = xasprintf("%s%s", *text, (char *)must(more));
+	free(more);
+	free(*text);
+	*text = longer;
+}

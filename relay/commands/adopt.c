@@ -1,9 +1,8 @@
 /*
- * commands/adopt_plan.c - the facts about an existing table that adoption is planned on
+ * adopt.c - the facts about an existing table that adoption is planned on
  */
 #include "adopt.h"
 
-#include "adopt_done.h"
 #include "base/xalloc.h"
 #include "postgres.h"
 

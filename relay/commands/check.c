@@ -1,13 +1,20 @@
 /*
- * check.c - the command `check`: runs every part of it and tells the findings
+ * check.c - the command `check`: runs every part of it and tells the findings; and its part about
+ * the database server
  */
 #include "check.h"
+
+#include "base/clock.h"
 #include "base/text.h"
 #include "commands.h"
+#include "postgres.h"
 
+#include <inttypes.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const char HELP[] =
     "Usage: outbox-relay check [-c FILE] [--json]\n"
@@ -46,11 +53,212 @@ void check_add(struct check *check, enum check_level level, const char *remedy, 
 	free(what);
 }
 
-static void print_json(const json_t *list)
+/* ---- the database server, what stands before it, and its settings ---- */
+
+#define APPLICATION "outbox-relay check"
+
+enum { PROBES = 3, PROBE_WAIT_MS = 2000, OLDEST_SUPPORTED = 140000 };
+
+static bool wait_for_result(PGconn *conn, int64_t deadline_ms)
 {
-	json_dumpf(list, stdout, JSON_INDENT(2));
-	fputc('\n', stdout);
+	while (PQisBusy(conn)) {
+		struct pollfd fd = {PQsocket(conn), POLLIN, 0};
+		int64_t left = deadline_ms - clock_monotonic_us() / 1000;
+
+		if (left <= 0 || poll(&fd, 1, (int)left) <= 0 || !PQconsumeInput(conn))
+			return false;
+	}
+	return true;
 }
+
+/* The last value of a statement, as a number; -1 if it fails or takes too long. A pool that has no
+ * server to give would let us wait for minutes. */
+static int64_t ask_within(PGconn *conn, const char *sql, int wait_ms)
+{
+	int64_t deadline = clock_monotonic_us() / 1000 + wait_ms, value = -1;
+	PGresult *result;
+
+	if (!PQsendQuery(conn, sql))
+		return -1;
+	for (;;) {
+		if (!wait_for_result(conn, deadline))
+			return -1;
+		result = PQgetResult(conn);
+		if (!result)
+			return value;
+		if (PQresultStatus(result) == PGRES_TUPLES_OK)
+			value = strtoll(PQgetvalue(result, 0, 0), NULL, 10);
+		PQclear(result);
+	}
+}
+
+/* Whether transactions of one connection may land in different sessions: other connections hold a
+ * transaction each, and so take what server a pool has free. */
+static bool sessions_are_shared(PGconn *conn, const char *dsn)
+{
+	static const char PID[] = "SELECT pg_catalog.pg_backend_pid()";
+	static const char BEGIN_PID[] = "BEGIN; SELECT pg_catalog.pg_backend_pid()";
+	PGconn *probes[PROBES];
+	int64_t mine = ask_within(conn, PID, PROBE_WAIT_MS), other;
+	bool shared = false;
+	struct error err;
+	int i;
+
+	for (i = 0; i < PROBES; i++) {
+		probes[i] = pgsync_connect(dsn, APPLICATION, &err);
+		other = probes[i] ? ask_within(probes[i], BEGIN_PID, PROBE_WAIT_MS) : -1;
+		shared = shared || (other >= 0 && other == mine);
+		if (other < 0)
+			break;
+	}
+	shared = shared || ask_within(conn, PID, PROBE_WAIT_MS) != mine;
+	for (i = i < PROBES ? i : PROBES - 1; i >= 0; i--)
+		PQfinish(probes[i]);
+	return shared;
+}
+
+/* False if there is one: what else is seen through it may be another session's. */
+static bool check_pooler(struct check *check, PGconn *conn, const char *dsn)
+{
+	int64_t pid = ask_within(conn, "SELECT pg_catalog.pg_backend_pid()", PROBE_WAIT_MS);
+	/* A pooler makes up the key by which a statement is cancelled. */
+	bool pooled = pid != PQbackendPID(conn) || sessions_are_shared(conn, dsn);
+
+	if (pooled)
+		check_error(check, PGSESSION_POOLER_REMEDY, PGSESSION_POOLER);
+	else
+		check_ok(check, "no pooler in between");
+	return !pooled;
+}
+
+static PGconn *connect_or_tell(struct check *check, const struct config *config)
+{
+	struct error err;
+	PGconn *conn = pgsync_connect(config->database.dsn, APPLICATION, &err);
+
+	if (!conn && strstr(err.text, PGSESSION_POOLER))
+		check_error(check, PGSESSION_POOLER_REMEDY, PGSESSION_POOLER);
+	else if (!conn)
+		check_error(check, "see that the server runs and what database.dsn says", "%s",
+			    err.text);
+	return conn;
+}
+
+static PGresult *ask(struct check *check, PGconn *conn, const char *what, const char *sql)
+{
+	struct error err;
+	PGresult *result = pgsync_query(conn, what, sql, 0, NULL, &err);
+
+	if (!result)
+		check_error(check, "see the server's log", "%s", err.text);
+	return result;
+}
+
+static void check_settings(struct check *check, const PGresult *facts)
+{
+	if (pgsync_bool(facts, 0, "fsync_off"))
+		check_warn(check, "set fsync = on",
+			   "fsync is off; a crash of the server may lose or corrupt events");
+	if (pgsync_bool(facts, 0, "autovacuum_off"))
+		check_warn(check, "set autovacuum = on",
+			   "autovacuum is off on the server; published rows are never cleaned up");
+	if (pgsync_bool(facts, 0, "superuser"))
+		check_warn(check, "connect as outbox_relay, which `outbox-relay migrate` makes",
+			   "the relay connects as superuser %s",
+			   pgsync_text(facts, 0, "role_name"));
+}
+
+/* What keeps dead rows from being vacuumed, so that each claim has to walk over them. */
+static void check_old_snapshots(struct check *check, PGconn *conn)
+{
+	static const char SQL[] =
+	    "SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_xmin IS NOT NULL"
+	    "  AND xact_start < clock_timestamp() - interval '1 hour') AS sessions,"
+	    " (SELECT count(*) FROM pg_prepared_xacts"
+	    "  WHERE prepared < clock_timestamp() - interval '1 hour') AS prepared,"
+	    " (SELECT count(*) FROM pg_replication_slots WHERE NOT active AND xmin IS NOT NULL)"
+	    "  AS slots,"
+	    " pg_has_role('pg_read_all_stats', 'USAGE') AS sees_all";
+	PGresult *result = ask(check, conn, "looking for old transactions", SQL);
+	int64_t sessions, prepared, slots;
+
+	if (!result)
+		return;
+	sessions = pgsync_number(result, 0, "sessions");
+	prepared = pgsync_number(result, 0, "prepared");
+	slots = pgsync_number(result, 0, "slots");
+	if (sessions > 0)
+		check_warn(check, "end them: see backend_xmin and xact_start in pg_stat_activity",
+			   "%" PRId64 " sessions hold a snapshot of more than an hour; published "
+			   "rows cannot be vacuumed",
+			   sessions);
+	if (prepared > 0)
+		check_warn(check,
+			   "COMMIT PREPARED or ROLLBACK PREPARED them: see pg_prepared_xacts",
+			   "%" PRId64 " prepared transactions are more than an hour old; published "
+			   "rows cannot be vacuumed",
+			   prepared);
+	if (slots > 0)
+		check_warn(check, "drop it if nobody comes back for it: see pg_replication_slots",
+			   "%" PRId64 " inactive replication slots hold back vacuum", slots);
+	if (sessions + prepared + slots == 0)
+		check_ok(check,
+			 "no old session or transaction and no unused slot holds back vacuum%s",
+			 pgsync_bool(result, 0, "sees_all")
+			     ? ""
+			     : " (of what this role may see; pg_read_all_stats shows all)");
+	PQclear(result);
+}
+
+/* False if the rest makes no sense on this server. */
+static bool check_facts(struct check *check, PGconn *conn)
+{
+	static const char SQL[] =
+	    "SELECT current_setting('server_version_num')::int AS version_num,"
+	    " current_setting('server_version') AS version, pg_is_in_recovery() AS standby,"
+	    " current_user AS role_name, current_database() AS database,"
+	    " current_setting('fsync') = 'off' AS fsync_off,"
+	    " current_setting('autovacuum') = 'off' AS autovacuum_off,"
+	    " (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS superuser";
+	PGresult *facts = ask(check, conn, "looking at the server", SQL);
+	bool good = true;
+
+	if (!facts)
+		return false;
+	if (pgsync_number(facts, 0, "version_num") < OLDEST_SUPPORTED) {
+		check_error(check, "use PostgreSQL 14 or later", "the server is PostgreSQL %s",
+			    pgsync_text(facts, 0, "version"));
+		good = false;
+	} else {
+		check_ok(check, "connected to database %s as %s, PostgreSQL %s",
+			 pgsync_text(facts, 0, "database"), pgsync_text(facts, 0, "role_name"),
+			 pgsync_text(facts, 0, "version"));
+	}
+	if (pgsync_bool(facts, 0, "standby"))
+		check_error(check,
+			    "connect to the primary; with several hosts in database.dsn add "
+			    "target_session_attrs=read-write",
+			    "the server is a standby and can only be read");
+	check_settings(check, facts);
+	PQclear(facts);
+	return good;
+}
+
+static PGconn *check_server(struct check *check, const struct config *config)
+{
+	PGconn *conn = connect_or_tell(check, config);
+
+	if (!conn)
+		return NULL;
+	if (check_pooler(check, conn, config->database.dsn) && check_facts(check, conn)) {
+		check_old_snapshots(check, conn);
+		return conn;
+	}
+	PQfinish(conn);
+	return NULL;
+}
+
+/* ---- the command ---- */
 
 int cmd_check(int argc, char **argv)
 {
@@ -76,7 +284,7 @@ int cmd_check(int argc, char **argv)
 	PQfinish(conn);
 	config_free(&config);
 	if (json)
-		print_json(check.list);
+		command_print(check.list);
 	json_decref(check.list);
 	return check.failed ? EXIT_FAILED : EXIT_DONE;
 }

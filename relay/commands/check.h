@@ -24,9 +24,6 @@ void check_add(struct check *check, enum check_level level, const char *remedy, 
 #define check_warn(check, remedy, ...)	(check_add(check, CHECK_WARN, remedy, __VA_ARGS__))
 #define check_error(check, remedy, ...) (check_add(check, CHECK_ERROR, remedy, __VA_ARGS__))
 
-/* The server and the way to it. The connection for the other parts, or NULL. */
-PGconn *check_server(struct check *check, const struct config *config);
-
 /* Schema, table, columns, rights, bell, ids, vacuum. */
 void check_outbox(struct check *check, const struct config *config, PGconn *conn);
 

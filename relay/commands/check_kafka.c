@@ -91,7 +91,7 @@ static void add_topic(struct check *check, struct topics *topics, const char *na
 /* The different values of the topic's fields among the first events that wait. */
 static char *look_sql(const struct config *config, const struct topics *topics)
 {
-	char *inner = xstrdup(""), *outer = xstrdup(""), *longer, *sql;
+	char *inner = xstrdup(""), *outer = xstrdup(""), *sql;
 	char table[PGNAME_FULL_SIZE], column[PGNAME_QUOTED_SIZE];
 	struct pgname name;
 	struct error err;
@@ -99,12 +99,8 @@ static char *look_sql(const struct config *config, const struct topics *topics)
 
 	for (i = 0; i < topics->field_count; i++) {
 		pgname_quote(route_column(&config->outbox.columns, topics->fields[i]), column);
-		longer = xasprintf("%s%s%s::text AS f%zu", inner, i ? ", " : "", column, i);
-		free(inner);
-		inner = longer;
-		longer = xasprintf("%s%sf%zu", outer, i ? ", " : "", i);
-		free(outer);
-		outer = longer;
+		xappend(&inner, "%s%s::text AS f%zu", i ? ", " : "", column, i);
+		xappend(&outer, "%sf%zu", i ? ", " : "", i);
 	}
 	if (!pgname_parse(config->outbox.table, &name, &err))
 		abort(); /* check_outbox has parsed it */

@@ -1,5 +1,5 @@
 /*
- * commands.h - the commands besides run, and what they share
+ * commands.h - the commands, and what they share
  *
  * Each gets argc and argv from its own name on, parses its options, prints data on stdout and words
  * on stderr, and returns the exit status.
@@ -9,6 +9,8 @@
 
 #include "config.h"
 
+#include <jansson.h>
+
 #define COMMAND_CONFIG_FILE "/etc/outbox-relay/outbox-relay.conf"
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
@@ -17,13 +19,15 @@ int cmd_check(int argc, char **argv);
 int cmd_migrate(int argc, char **argv);
 int cmd_pause(int argc, char **argv);
 int cmd_resume(int argc, char **argv);
+int cmd_run(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 
 /* config_load, with every part of the relay asked for what it knows of a value: also for a reload.
  */
 struct config *command_load(const char *path, struct config_problems *problems);
 
-/* Parses the options of a command that knows -c, --json and --help only. The exit status if the
+/* Parses the options of a command that knows -c, --help and, unless json is NULL, --json. The exit
+ * status if the
  * command has nothing more to do, -1 to go on. */
 int command_options(int argc, char **argv, const char *help, const char **path, bool *json);
 
@@ -32,6 +36,9 @@ int command_surplus(int argc, char **argv);
 
 /* Loads the file, or prints all that is wrong with it on stderr and returns NULL. */
 struct config *command_config(const char *path);
+
+/* Prints JSON for a program on stdout. */
+void command_print(const json_t *json);
 
 /* Says on stderr why a command failed and returns EXIT_FAILED. */
 int command_failed(const char *command, const struct error *err);

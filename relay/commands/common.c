@@ -33,7 +33,7 @@ int command_options(int argc, char **argv, const char *help, const char **path, 
 	while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
 		if (option == 'c') {
 			*path = optarg;
-		} else if (option == 'j') {
+		} else if (option == 'j' && json != NULL) {
 			*json = true;
 		} else if (option == 'h') {
 			fputs(help, stdout);
@@ -76,6 +76,12 @@ struct config *command_config(const char *path)
 		fprintf(stderr, "%s\n", problems.items[i].text);
 	config_problems_free(&problems);
 	return config;
+}
+
+void command_print(const json_t *json)
+{
+	json_dumpf(json, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+	fputc('\n', stdout);
 }
 
 int command_failed(const char *command, const struct error *err)

@@ -5,7 +5,6 @@
 #include "kafka.h"
 #include "outbox/outbox.h"
 #include "postgres.h"
-#include "run.h"
 
 #include <malloc.h>
 #include <signal.h>

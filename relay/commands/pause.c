@@ -1,6 +1,7 @@
 /*
  * pause.c - the commands `pause` and `resume`: all relays of an outbox stop claiming, and go on
  */
+#include "base/clock.h"
 #include "base/pgname.h"
 #include "base/text.h"
 #include "base/units.h"
@@ -90,14 +91,6 @@ static bool set_paused(PGconn *conn, const struct request *request, const char *
 	return known && pgsync_script(conn, "setting the pause", "COMMIT", err);
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* Of those there, the ones that own shards; NULL and err. */
 static json_t *read_owners(PGconn *conn, const char *table, struct error *err)
 {
@@ -116,10 +109,10 @@ static bool wait_for_owners(PGconn *conn, const struct request *request, const c
 			    json_t *out, struct error *err)
 {
 	const struct timespec pause = {0, LOOK_MS * 1000000L};
-	int64_t deadline = now_ms() + request->wait_ms;
+	int64_t deadline = clock_monotonic_us() / 1000 + request->wait_ms;
 	json_t *owners = read_owners(conn, table, err);
 
-	while (json_array_size(owners) > 0 && now_ms() < deadline) {
+	while (json_array_size(owners) > 0 && clock_monotonic_us() / 1000 < deadline) {
 		nanosleep(&pause, NULL);
 		json_decref(owners);
 		owners = read_owners(conn, table, err);
@@ -149,10 +142,8 @@ static int tell(const struct request *request, const json_t *out)
 	const json_t *owners = json_object_get(out, "owners");
 	bool changed = json_is_true(json_object_get(out, "changed"));
 
-	if (request->json) {
-		json_dumpf(out, stdout, JSON_INDENT(2));
-		fputc('\n', stdout);
-	}
+	if (request->json)
+		command_print(out);
 	fprintf(stderr, "%s %s %s\n", request->shown, changed ? "is" : "was already",
 		request->pause ? "paused" : "resumed");
 	if (json_array_size(owners) == 0)

@@ -1,22 +1,19 @@
 /*
  * run.c - the command `run`: builds the parts, ties them together, takes them down in order
  */
-#include "run.h"
+#include "commands.h"
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/xalloc.h"
-#include "commands.h"
 #include "config.h"
 #include "core/worker.h"
 #include "http.h"
 #include "kafka.h"
 #include "outbox/outbox.h"
 
-#include <getopt.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -381,26 +378,11 @@ static const char help[] =
 
 int cmd_run(int argc, char **argv)
 {
-	static const struct option options[] = {
-	    {"config", required_argument, NULL, 'c'}, {"help", no_argument, NULL, 'h'}, {0}};
 	struct daemon daemon = {.config_path = COMMAND_CONFIG_FILE};
-	int option;
-	while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
-		if (option == 'c') {
-			daemon.config_path = optarg;
-		} else if (option == 'h') {
-			fputs(help, stdout);
-			return EXIT_DONE;
-		} else {
-			fputs(help, stderr);
-			return EXIT_USAGE;
-		}
-	}
-	if (optind < argc) {
-		fprintf(stderr, "outbox-relay run: unexpected argument \"%s\"\n%s", argv[optind],
-			help);
-		return EXIT_USAGE;
-	}
+	int status = command_options(argc, argv, help, &daemon.config_path, NULL);
+
+	if (status >= 0)
+		return status;
 	daemon.config = command_config(daemon.config_path);
 	return daemon.config ? run(&daemon) : EXIT_USAGE;
 }

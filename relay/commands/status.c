@@ -243,8 +243,7 @@ static int report(const struct config *config, bool json)
 		status = command_failed("status", &err);
 		hint();
 	} else if (json) {
-		json_dumpf(out, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
-		fputc('\n', stdout);
+		command_print(out);
 	} else {
 		print_text(out);
 	}

@@ -146,14 +146,11 @@ PGresult *warnings_read(PGconn *conn, const char *table, const struct config_col
 			bool mark, struct error *err)
 {
 	const char *params[] = {table, columns->id, columns->aggregate_id, mark ? "true" : "false"};
-	char *sql = xstrdup(parts[0]), *longer;
+	char *sql = xstrdup(parts[0]);
 	PGresult *result;
 
-	for (size_t i = 1; i < sizeof(parts) / sizeof(parts[0]); i++) {
-		longer = xasprintf("%s UNION ALL %s", sql, parts[i]);
-		free(sql);
-		sql = longer;
-	}
+	for (size_t i = 1; i < sizeof(parts) / sizeof(parts[0]); i++)
+		xappend(&sql, " UNION ALL %s", parts[i]);
 	result = pgsync_query(conn, "looking for what may stop rows", sql, 4, params, err);
 	free(sql);
 	return result;

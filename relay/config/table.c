@@ -211,14 +211,9 @@ static void add_member(const char *path, void *arg)
 {
 	struct members *members = arg;
 	size_t len = parent_len(path);
-	char *more;
 
-	if (len != strlen(members->group) || strncmp(path, members->group, len) != 0)
-		return;
-	more =
-	    xasprintf("%s%s%s", members->text, *members->text != '\0' ? ", " : "", leaf_of(path));
-	free(members->text);
-	members->text = more;
+	if (len == strlen(members->group) && strncmp(path, members->group, len) == 0)
+		xappend(&members->text, "%s%s", *members->text != '\0' ? ", " : "", leaf_of(path));
 }
 
 char *config_members(const char *group)

@@ -1,7 +1,7 @@
 /*
  * test_adopt.c - what becomes of tables that other people have made
  */
-#include "commands/adopt_plan.h"
+#include "commands/adopt.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /*
  * test_adopt_done.c - which columns say that an event was handled, and when
  */
-#include "commands/adopt_done.h"
+#include "commands/adopt.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

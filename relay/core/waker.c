@@ -3,8 +3,10 @@
  */
 #include "core/waker.h"
 
-/* About eight milliseconds in all: a stream of 200 events/s and more is served without a ring. */
-static const int64_t linger_us[] = {500, 1000, 1000, 2000, 4000};
+/* Eight milliseconds in all: a stream of 200 events/s and more is served without a ring. Close
+ * together at first, since there they are an event's latency: at 500 events/s the next one is two
+ * milliseconds away. */
+static const int64_t linger_us[] = {100, 200, 300, 500, 900, 2000, 4000};
 enum { LINGERS = sizeof(linger_us) / sizeof(linger_us[0]) };
 
 /* For each surplus ring the bell is armed two such looks later. */

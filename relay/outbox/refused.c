@@ -143,8 +143,8 @@ bool outbox_claim_refused(void *part, const struct pg_failure *failure)
 		return true;
 	if (is_for_size(failure->state) && !refusal->exact) {
 		outbox->exact_claims = EXACT_CLAIMS;
-		log_info("%s; an event may be much longer as text than as it is stored: for a "
-			 "while events are measured before they are claimed",
+		log_info("%s; an event may be large, or much longer as text than as it is stored: "
+			 "for a while events are measured before they are claimed",
 			 failure->why);
 		outbox_abort(outbox);
 	} else if (outbox_passes(outbox, failure->state)) {

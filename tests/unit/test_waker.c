@@ -306,7 +306,7 @@ static void test_a_table_without_bell_is_polled(void **state)
 		assert_false(rest.arm);
 		rests++;
 	} while (waker.state == WAKER_LINGERING);
-	assert_int_equal(rests, 6);
+	assert_int_equal(rests, 8);
 	assert_int_equal(waker.state, WAKER_ASLEEP);
 	assert_int_equal(rest.after_us, 250 * 1000);
 	assert_false(waker_found(&waker));

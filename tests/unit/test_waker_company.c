@@ -19,7 +19,7 @@
 
 #include <cmocka.h>
 
-enum { RELAYS = 2, WRITERS = 3, LINGERED = 5 };
+enum { RELAYS = 2, WRITERS = 3, LINGERED = 7 };
 enum phase { IDLE, LOCKED, SILENT, RANG, COMMITTED };
 enum at { AT_ARM, AT_READ, AT_LOOK, AT_ANSWERED, AT_PUBLISH, AT_REST };
 

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Shows the relay at work, and leaves nothing behind: a private Postgres, the relay with its embedded
-# broker, an application that writes orders with their events, and kcat as somebody else's consumer.
+# broker, an application that writes orders with their events, and kcat as an independent consumer.
 #
 #   ./demo.sh            with the broker inside the relay
 #   ./demo.sh --kafka    with a real Kafka

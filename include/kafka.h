@@ -29,14 +29,14 @@ struct kafka_options {
  * property and never holds its value. */
 bool kafka_check_property(const char *property, struct error *err);
 
-/* Never blocks, brokers may be away; ready() is told from the loop. NULL and err when a property is
- * unknown or does not go with the others: err names it and never holds its value. */
+/* Never blocks, brokers may be unreachable; ready() is called from the loop. NULL and err when a
+ * property is unknown or does not go with the others: err names it and never holds its value. */
 struct sink *kafka_sink_new(struct loop *loop, const struct kafka_options *options,
 			    const struct sink_events *events, void *owner, struct error *err);
 
 /* Ends, after about patience_ms at the latest. What is in flight is given up and nothing more is
- * told. True if the events may be freed now; false if patience ran out: threads of librdkafka's may
- * still read them, and they must stay until the process ends. Not from inside a callback of the
+ * reported. True if the events may be freed now; false if patience ran out: threads of librdkafka's
+ * may still read them, and they must stay until the process ends. Not from inside a callback of the
  * sink. */
 bool kafka_sink_free(struct sink **sink, int64_t patience_ms);
 
@@ -56,9 +56,9 @@ struct kafka_probe_cluster {
 	int controller;		    /* broker id, or -1 */
 	const char *id;		    /* the cluster's, or NULL */
 	const char *broker_version; /* what a broker says of its protocol version, or NULL */
-	int auto_create;     /* 1: brokers make unknown topics, 0: they do not, -1: not told */
+	int auto_create;     /* 1: brokers make unknown topics, 0: they do not, -1: not known */
 	const char *problem; /* why something above is missing, or NULL */
-	/* Why the brokers let the relay write nowhere; NULL: they do somewhere, or do not tell. */
+	/* Why the brokers let the relay write nowhere; NULL: they do somewhere, or do not say. */
 	const char *no_producer;
 };
 
@@ -66,12 +66,12 @@ struct kafka_probe_cluster {
 struct kafka_probe_topic {
 	const char *name;
 	bool exists;
-	int partitions;		    /* 0: not told */
-	int replication;	    /* of the partition with the fewest replicas; 0: not told */
-	int min_insync_replicas;    /* -1: not told */
-	int64_t max_message_bytes;  /* -1: not told */
-	const char *cleanup_policy; /* "delete", "compact", ...; NULL: not told */
-	/* How far a record's time may be from the broker's; -1: as far as it likes, or not told */
+	int partitions;		    /* 0: not known */
+	int replication;	    /* of the partition with the fewest replicas; 0: not known */
+	int min_insync_replicas;    /* -1: not known */
+	int64_t max_message_bytes;  /* -1: not known */
+	const char *cleanup_policy; /* "delete", "compact", ...; NULL: not known */
+	/* How far a record's time may be from the broker's; -1: as far as it likes, or not known */
 	int64_t ahead_ms, behind_ms;
 	const char *uncreatable; /* does not exist: why brokers would not create it; or NULL */
 	const char *problem; /* why something above is missing, e.g. no right to see it; or NULL */
@@ -82,7 +82,7 @@ struct kafka_probe_events {
 	void (*topic)(void *arg, const struct kafka_probe_topic *topic);
 };
 
-/* Connects and looks, creating nothing: tells cluster() once, then topic() for each of topics in
+/* Connects and asks, creating nothing: calls cluster() once, then topic() for each of topics in
  * order. False and err when no broker answered in timeout_ms (the last reason a broker gave is in
  * err) or the options are wrong. */
 bool kafka_probe(const struct kafka_options *options, const char *const *topics, size_t count,

@@ -1,18 +1,15 @@
 /*
- * conf.c - the producer's configuration: our tuning, the user's properties, our guarantees
+ * conf.c - makes clients: our tuning, the user's properties, our guarantees; and the embedded
+ * broker
  */
 #include "base/failpoints.h"
 #include "base/xalloc.h"
 #include "internal.h"
 
 #include <ctype.h>
-#include <inttypes.h>
+#include <librdkafka/rdkafka_mock.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* A lone event waits for no company. Under load batches fill up anyway, since records gather while
- * requests wait for their turn: measured, a linger of 5 ms drains no faster. */
-#define KAFKA_LINGER_MS "0"
 
 struct setting {
 	const char *name, *value;
@@ -21,8 +18,13 @@ struct setting {
 /* The user's properties may change these. */
 static const struct setting tuning[] = {
     {"client.id", "outbox-relay"},
-    {"linger.ms", KAFKA_LINGER_MS},
+    /* A lone event is sent immediately. Under load batches fill up anyway, since records gather
+     * while requests wait for their turn: measured, a linger of 5 ms drains no faster. */
+    {"linger.ms", "0"},
     {"batch.num.messages", "10000"},
+    /* Under the brokers' default limit (1048588), since librdkafka never splits a batch that a
+     * broker finds too large. */
+    {"batch.size", "921600"},
     /* Never reached: what is in flight is bounded by the batch. */
     {"queue.buffering.max.messages", "1000000"},
     {"queue.buffering.max.kbytes", "2097151"},
@@ -49,7 +51,7 @@ static const struct setting guarantees[] = {
     {"message.timeout.ms", "0"},
     /* Where Java's producers put a key, and not librdkafka's default. */
     {"partitioner", "murmur2_random"},
-    /* Without a key, too, kafka/lane.c is to hear which partition it is. */
+    /* Without a key, too, the first-record gate is to know the partition. */
     {"sticky.partitioning.linger.ms", "0"},
     {"delivery.report.only.error", "false"},
     {"log.queue", "true"},
@@ -162,15 +164,13 @@ static void must_set_all(rd_kafka_conf_t *conf, const struct setting *settings, 
 		kafka_conf_must_set(conf, settings[i].name, settings[i].value);
 }
 
-bool kafka_conf_get_size(const rd_kafka_conf_t *conf, const char *name, size_t *value)
+size_t kafka_conf_get_size(const rd_kafka_conf_t *conf, const char *name)
 {
-	char text[64];
+	char text[64] = "";
 	size_t size = sizeof(text);
 
-	if (rd_kafka_conf_get(conf, name, text, &size) != RD_KAFKA_CONF_OK)
-		return false;
-	*value = (size_t)strtoull(text, NULL, 10);
-	return true;
+	rd_kafka_conf_get(conf, name, text, &size);
+	return (size_t)strtoull(text, NULL, 10);
 }
 
 /* Thread: librdkafka's background thread. Only where librdkafka makes no tokens itself. */
@@ -227,15 +227,13 @@ rd_kafka_conf_t *kafka_conf_new(const struct kafka_options *options, const char 
 				struct error *err)
 {
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
-	char batch_bytes[32], words[512];
+	char words[512];
 	bool ok = true;
 
 	rd_kafka_conf_set_events(conf,
 				 RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG);
 	rd_kafka_conf_enable_sasl_queue(conf, 1);
 	must_set_all(conf, tuning, sizeof(tuning) / sizeof(tuning[0]));
-	snprintf(batch_bytes, sizeof(batch_bytes), "%d", KAFKA_BATCH_BYTES);
-	kafka_conf_must_set(conf, "batch.size", batch_bytes);
 	for (size_t i = 0; ok && options->properties != NULL && i < options->properties->count; i++)
 		ok = set_property(conf, options->properties->items[i], err);
 	must_set_all(conf, guarantees, sizeof(guarantees) / sizeof(guarantees[0]));
@@ -280,4 +278,53 @@ rd_kafka_t *kafka_client_new(rd_kafka_conf_t *conf, rd_kafka_queue_t **queue, st
 	rd_kafka_set_log_queue(rk, NULL);
 	*queue = rd_kafka_queue_get_main(rk);
 	return rk;
+}
+
+/* Thread: the broker's. */
+static void on_log(const rd_kafka_t *rk, int level, const char *facility, const char *text)
+{
+	(void)rk;
+	kafka_log(level, facility, text);
+}
+
+bool kafka_embedded_new(struct embedded *embedded, char **bootstrap, struct error *err)
+{
+	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+	char words[512];
+
+	rd_kafka_conf_set_log_cb(conf, on_log);
+	kafka_conf_must_set(conf, "client.id", "embedded");
+	embedded->handle = rd_kafka_new(RD_KAFKA_PRODUCER, conf, words, sizeof(words));
+	if (embedded->handle == NULL) {
+		rd_kafka_conf_destroy(conf);
+		return error_set(err, "cannot start the embedded broker: %s", words);
+	}
+	embedded->cluster = rd_kafka_mock_cluster_new(embedded->handle, 1);
+	if (embedded->cluster == NULL) {
+		kafka_embedded_free(embedded);
+		return error_set(err, "cannot start the embedded broker: no loopback socket");
+	}
+	*bootstrap = xstrdup(rd_kafka_mock_cluster_bootstraps(embedded->cluster));
+	return true;
+}
+
+void kafka_embedded_free(struct embedded *embedded)
+{
+	if (embedded->cluster != NULL)
+		rd_kafka_mock_cluster_destroy(embedded->cluster);
+	if (embedded->handle != NULL)
+		rd_kafka_destroy(embedded->handle);
+	*embedded = (struct embedded){0};
+}
+
+bool kafka_serves_embedded(rd_kafka_t *rk, bool *is_known)
+{
+	char *id = rd_kafka_clusterid(rk, 0);
+	/* rd_kafka_mock_cluster_new0 */
+	bool yes = id != NULL && strncmp(id, "mockCluster", 11) == 0;
+
+	*is_known = id != NULL;
+	if (id != NULL)
+		rd_kafka_mem_free(rk, id);
+	return yes;
 }

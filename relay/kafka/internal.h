@@ -1,11 +1,11 @@
 /*
- * internal.h - what the files of the Kafka layer share; nothing else includes it
+ * internal.h - what the files of the Kafka part share; nothing else includes it
  *
- * kafka.c makes, serves and ends producers; kafka/conf.c configures them; kafka/sink.c takes events
- * and turns delivery reports into verdicts; kafka/topic.c knows the topics and their limits;
- * kafka/lane.c sends the first record to each partition alone;
- * kafka/creation.c asks why a missing topic is not created; kafka/refusal.c judges what brokers
- * refuse; kafka/log.c passes on what librdkafka says; kafka/probe.c looks at a cluster for `check`.
+ * From the bottom: log.c passes on what librdkafka says; conf.c configures and makes clients;
+ * admin.c asks brokers for settings; incident.c knows whether the producer can be used, and ends
+ * its use; topic.c knows the topics, their limits and the first record to each partition; refusal.c
+ * judges what brokers refuse; sink.c takes events and turns delivery reports into answers; kafka.c
+ * makes, serves and destroys producers. probe.c reads what a cluster says, for `check`.
  */
 #ifndef OUTBOX_KAFKA_INTERNAL_H
 #define OUTBOX_KAFKA_INTERNAL_H
@@ -19,13 +19,6 @@
 
 typedef struct rd_kafka_mock_cluster_s rd_kafka_mock_cluster_t;
 
-/* An upper bound of what the protocol adds to one record sent alone: the batch's header, the
- * record's own fields at their widest, and two lengths for each header. */
-enum { KAFKA_RECORD_OVERHEAD = 61 + 36, KAFKA_HEADER_OVERHEAD = 10 };
-
-/* The same words are not repeated in the log before this. */
-#define KAFKA_REPEAT_US (30 * INT64_C(1000000))
-
 /* librdkafka says nothing when a broker closes a connection that it has accepted, as it does if it
  * expects SASL (log.connection.close is false: brokers close idle ones too). */
 #define KAFKA_CLOSED_WORDS                                                                         \
@@ -33,63 +26,115 @@ enum { KAFKA_RECORD_OVERHEAD = 61 + 36, KAFKA_HEADER_OVERHEAD = 10 };
 	"in "                                                                                      \
 	"kafka.properties"
 
-/* Of a batch of several: under the brokers' default limit (1048588), since librdkafka never splits
- * a batch that a broker finds too large. */
-enum { KAFKA_BATCH_BYTES = 900 * 1024 };
-
 enum kafka_state {
-	KAFKA_STARTING,	  /* ready() has not been told yet */
+	KAFKA_STARTING,	  /* ready() has not been called yet */
 	KAFKA_READY,	  /* events are taken */
-	KAFKA_DRAINING,	  /* broken() has been told; reports still come */
+	KAFKA_DRAINING,	  /* broken() has been called; reports still come */
 	KAFKA_REBUILDING, /* rebuild() has been called; the restart timer runs */
-	KAFKA_CLOSING,	  /* kafka_sink_free: nothing is told any more */
+	KAFKA_CLOSING,	  /* kafka_sink_free: nothing is reported any more */
+};
+
+/* What the event waits for that SINK_LATER was answered to. */
+enum kafka_wait {
+	WAITS_FOR_NOTHING,
+	WAITS_FOR_REPORTS, /* the queue is full, or a partition's first record is in flight */
+	WAITS_FOR_TOPIC,
+};
+
+/* librdkafka's in-process broker; it outlives the producers. */
+struct embedded {
+	rd_kafka_t *handle;
+	rd_kafka_mock_cluster_t *cluster; /* NULL: none */
+};
+
+/* The current producer. */
+struct producer {
+	rd_kafka_t *rk;
+	rd_kafka_queue_t *queue; /* its events: reports, errors, log lines, answers */
+	size_t in_flight;
+	size_t max_bytes;	   /* message.max.bytes */
+	size_t batch_bytes;	   /* batch.size */
+	size_t wanted_batch_bytes; /* batch.size of the configuration */
+	bool single;		   /* it sends one record a batch */
+};
+
+/* The destruction of a producer on a thread of its own, since it may block. */
+struct background_destroy {
+	pthread_t thread;
+	struct background_destroy *next;
+};
+
+/* What is known of the brokers. */
+struct connection {
+	bool reachable;
+	int64_t reachable_us;	    /* since when it is */
+	bool ever_answered;	    /* more than that a connection was accepted */
+	bool refused_connection;    /* at a broker's address nothing listened, as last heard */
+	unsigned downs_unexplained; /* all brokers were lost, and no reason was given */
+};
+
+/* Why no event gets through, for /readyz. */
+struct trouble {
+	char text[640];
+	const struct topic *topic; /* NULL: it is not about one */
+	int64_t at_us;
+};
+
+/* Why the producer is to be replaced, and how far that is. */
+struct incident {
+	bool hard;   /* the producer can no longer be used; otherwise it is only drained */
+	bool blamed; /* it was an event's fault: no reason to wait before going on */
+	size_t returned;
+	int64_t give_up_at_us; /* what is in flight is purged too */
+	unsigned failures;     /* rebuilds without an event delivered in between */
+	struct loop_timer *purge, *restart;
 };
 
 enum topic_state {
 	TOPIC_UNKNOWN, /* to be asked for at ask_at_us; no event is taken */
-	TOPIC_KNOWN,   /* likewise, to look whether its limit has changed */
+	TOPIC_KNOWN,   /* likewise, to see whether its limit has changed */
 };
 
 struct topic {
 	enum magic magic;
 	char *name;
 	size_t len;
-	uint32_t hash;
+	struct topic *next;
 	enum topic_state state;
 	bool asking;		       /* an answer of the current producer's is awaited */
 	rd_kafka_topic_t *handle;      /* of the current producer; NULL: not made yet */
 	struct topic_metrics *metrics; /* borrowed */
-	bool limit_told;	       /* that its limit is not known is in the log */
-	size_t max_bytes;	       /* the broker's max.message.bytes; SIZE_MAX: not told */
+	bool limit_logged;	       /* that its limit is not known is in the log */
+	size_t max_bytes;	       /* the broker's max.message.bytes; SIZE_MAX: not known */
 	int64_t ask_at_us;	       /* INT64_MAX: not before an event wants it */
 	int64_t wanted_us;	       /* when an event last had to wait for it */
 	int64_t trouble_since_us;      /* no event is taken since; 0: they are */
 	int64_t warned_us;
-	unsigned failures; /* asks in a row without a use */
+	unsigned failures; /* questions in a row without a use */
 
-	/* kafka/refusal.c */
+	/* The first-record gates; of the current producer. */
+	int64_t *gates; /* owned; of each partition: when it last acknowledged, or a gate_state */
+	int32_t gate_count;
+	int32_t chosen;		      /* the partition of the record that is being produced */
+	const struct event *unplaced; /* sent before the partitions were known */
+	pthread_t thread;	      /* that produces */
+
+	/* refusal.c */
 	bool refuses;		  /* every event that is tried, until it takes one */
 	unsigned rejected_in_row; /* since it took one, without another event to try */
-	struct log_limit refuses_told;
-
-	/* kafka/lane.c; of the current producer */
-	int64_t *lanes; /* owned; of each partition: when it last acknowledged, or what follows */
-	int32_t lane_count;
-	int32_t chosen;		      /* the partition of the record that is being produced */
-	const struct event *unplaced; /* went out before the partitions were known */
-	pthread_t thread;	      /* that produces */
+	struct log_limit refuses_logged;
 };
 
 struct topics {
-	struct topic **slots; /* open addressing; a power of two */
-	size_t capacity, count;
-	struct topic *last; /* the one asked for last: events come in runs */
-	int64_t due_us;	    /* no topic is to be asked for before */
-	size_t smallest;    /* of all max_bytes */
+	void *tree;	     /* tsearch(3), by name */
+	struct topic *first; /* of the list of all */
+	struct topic *last;  /* the one asked for last: events come in runs */
+	int64_t due_us;	     /* no topic is to be asked for before */
+	size_t smallest;     /* of all max_bytes */
 };
 
-/* An event whose fault an incident may be, until it is known which one's it is. */
-struct suspect {
+/* An event that a broker may have refused a batch for. */
+struct candidate {
 	struct event *event;
 	enum reject_reason reason;
 	rd_kafka_resp_err_t code;
@@ -107,148 +152,145 @@ struct refusal {
 	rd_kafka_resp_err_t code;
 };
 
-/* Why no event gets through, for /readyz. */
-struct trouble {
-	char text[640];
-	const struct topic *topic; /* NULL: it is not about one */
-	int64_t at_us;
-};
+struct refusals {
+	struct candidate candidate; /* the first of them */
+	size_t candidates;
+	size_t singles_left; /* events to be settled by a producer that sends one a batch */
 
-/* A producer's destruction under way on a thread of its own, since it may block. */
-struct grave {
-	pthread_t thread;
-	rd_kafka_t *rk;
-	struct grave *next;
+	struct refusal *items; /* room for a fixed number; NULL: none yet */
+	size_t count;
+	struct event **held; /* taken, and neither sent nor reported */
+	size_t held_count, held_capacity;
+	struct loop_timer *judge;
 };
 
 struct kafka {
 	struct sink sink; /* first: a struct sink * is a struct kafka * */
 	struct kafka_options options;
 	char *bootstrap;
-	rd_kafka_t *mock_handle; /* embedded only; both live as long as the sink */
-	rd_kafka_mock_cluster_t *mock;
-
-	rd_kafka_t *rk;
-	rd_kafka_queue_t *queue; /* its events: reports, errors, log lines, answers */
+	uint64_t random;
 	int wake_fd; /* eventfd: librdkafka writes it when the queue is no longer empty */
 	struct loop_io *io;
-	struct loop_timer *tick, *restart, *purge, *judge;
-	struct grave *graves;
+	struct loop_timer *tick;
+	int64_t now_us; /* when the queue was last served */
 
 	enum kafka_state state;
-	bool reachable;
-	bool ever_answered;	    /* more than that a connection was accepted */
-	bool refused_connection;    /* at a broker's address nothing listened, as last heard */
-	unsigned downs_unexplained; /* all brokers were lost, and no reason was told */
-	bool full;		    /* SINK_LATER was answered until something is acknowledged */
-	bool blocked;		    /* SINK_LATER was answered because of a topic */
-	bool hard;   /* the incident lost the producer; otherwise it is only drained */
-	bool blamed; /* it was an event's fault: no reason to wait before going on */
-	size_t in_flight;
-	int64_t reachable_us;  /* since when it is */
-	int64_t now_us;	       /* when the queues were last served */
-	int64_t give_up_at_us; /* what is in flight is purged too */
-	unsigned failures;     /* rebuilds without an event settled in between */
-	uint64_t random;
+	enum kafka_wait waits_for;
 
-	size_t max_bytes;	     /* message.max.bytes */
-	size_t batch_bytes;	     /* batch.size as wished for */
-	size_t producer_batch_bytes; /* batch.size of the current producer */
-	bool solo;		     /* the current producer sends one record a batch */
-	size_t solo_left;	     /* events to be settled that way */
-	struct suspect *suspects;
-	size_t suspects_count, suspects_capacity;
-	size_t incident_returned;
-
-	struct refusal *refusals; /* room for a fixed number; NULL: none yet */
-	size_t refusals_count;
-	struct event **held; /* taken, and neither sent nor reported */
-	size_t held_count, held_capacity;
+	struct embedded embedded;
+	struct producer producer;
+	struct background_destroy *destroys;
+	struct connection connection;
 	struct trouble trouble;
-
+	struct incident incident;
 	struct topics topics;
+	struct refusals refusals;
 };
 
-/* kafka.c */
-void kafka_restart_in(struct kafka *kafka, int64_t us);
-void kafka_purge(struct kafka *kafka);
-void kafka_tick_at(struct kafka *kafka, int64_t at_us);
-void kafka_set_reachable(struct kafka *kafka, bool yes);
-bool kafka_ask(rd_kafka_t *rk);
-void kafka_trouble(struct kafka *kafka, const struct topic *topic, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-void kafka_trouble_over(struct kafka *kafka);
+/* log.c */
+void kafka_log(int level, const char *facility, const char *text);
+void kafka_log_event(rd_kafka_event_t *event);
+/* Whether an error of a broker's says no more than that it closed a connection it had accepted. */
+bool kafka_is_closed(const char *reason);
 
-/* kafka/conf.c */
+/* conf.c */
 rd_kafka_conf_t *kafka_conf_new(const struct kafka_options *options, const char *bootstrap,
 				struct error *err);
-bool kafka_conf_get_size(const rd_kafka_conf_t *conf, const char *name, size_t *value);
+size_t kafka_conf_get_size(const rd_kafka_conf_t *conf, const char *name);
 void kafka_conf_must_set(rd_kafka_conf_t *conf, const char *name, const char *value);
 /* A client whose reports, errors and log lines are events of *queue. Takes conf. */
 rd_kafka_t *kafka_client_new(rd_kafka_conf_t *conf, rd_kafka_queue_t **queue, struct error *err);
-
-/* kafka/embedded.c */
-rd_kafka_mock_cluster_t *kafka_embedded_new(rd_kafka_t **handle, char **bootstrap,
-					    struct error *err);
-/* Whether the cluster is another relay's embedded one, which knows no topic's settings and names a
- * controller that does not exist. *is_known: a broker has told which cluster it is. */
+bool kafka_embedded_new(struct embedded *embedded, char **bootstrap, struct error *err);
+void kafka_embedded_free(struct embedded *embedded);
+/* Whether the cluster is another relay's embedded broker, which knows no topic's settings and names
+ * a controller that does not exist. *is_known: a broker has said which cluster it is. */
 bool kafka_serves_embedded(rd_kafka_t *rk, bool *is_known);
-void kafka_embedded_free(rd_kafka_mock_cluster_t *cluster, rd_kafka_t *handle);
 
-/* kafka/log.c */
-/* Whether an error of a broker's says no more than that it closed a connection it had accepted. */
-bool kafka_is_closed(const char *reason);
-void kafka_log(int level, const char *facility, const char *text);
-void kafka_log_event(rd_kafka_event_t *event);
+/* admin.c: questions to brokers; the answers are events of queue, with opaque */
+struct settings {
+	rd_kafka_resp_err_t code; /* of the question */
+	const char *why;	  /* borrowed from the answer, as the entries are */
+	const rd_kafka_ConfigEntry_t **entries;
+	size_t count;
+};
 
-/* kafka/sink.c */
-extern const struct sink_ops kafka_sink_ops;
-void kafka_on_reports(struct kafka *kafka, rd_kafka_event_t *event);
-void kafka_break(struct kafka *kafka, const char *why);
-void kafka_drain(struct kafka *kafka, const char *why);
-bool kafka_wants_solo(const struct kafka *kafka);
-void kafka_reject(struct kafka *kafka, struct event *event, enum reject_reason reason,
-		  rd_kafka_resp_err_t code);
-void kafka_return(struct kafka *kafka, struct event *event);
-
-/* kafka/refusal.c */
-uint32_t kafka_key_hash(const void *key, size_t len);
-/* An event was refused alone, and is not reported yet. */
-void kafka_refused(struct kafka *kafka, const struct suspect *suspect);
-/* The topic took an event. */
-void kafka_taken(struct kafka *kafka, struct topic *topic);
-/* Whether the event is kept here for now, instead of being sent. It counts as taken then. */
-bool kafka_hold_back(struct kafka *kafka, struct event *event, const struct message *message);
-void kafka_judge_soon(struct kafka *kafka);
-void kafka_judge(void *arg); /* the timer's */
-
-/* kafka/creation.c: asks a broker whether it would create a topic; none is created */
 enum { KAFKA_CREATION_WORDS = 400 };
+
+void kafka_ask_settings(rd_kafka_t *rk, rd_kafka_ResourceType_t type, const char *name,
+			int timeout_ms, void *opaque, rd_kafka_queue_t *queue);
+/* answer may be NULL: none came. */
+struct settings kafka_settings_of(rd_kafka_event_t *answer);
+/* NULL: not among them. */
+const char *kafka_setting(const struct settings *settings, const char *name);
+/* Whether a broker would create the topic; none is created. */
 void kafka_ask_creation(rd_kafka_t *rk, const char *topic, int timeout_ms, void *opaque,
 			rd_kafka_queue_t *queue);
-/* Its answer: whether the broker would not, and why in words of the broker's. */
+/* True if it would not, and why in words of the broker's. answer may be NULL. */
 bool kafka_creation_refused(rd_kafka_event_t *answer, char why[KAFKA_CREATION_WORDS]);
 
-/* kafka/lane.c: around rd_kafka_producev and its reports */
-rd_kafka_topic_t *kafka_lane_handle(rd_kafka_t *rk, struct topic *topic);
-/* Before: whether the topic takes a record now. */
-bool kafka_lane_is_open(struct topic *topic);
-/* After it was refused: whether that was for its partition's first record. */
-bool kafka_lane_refused(const struct topic *topic);
-void kafka_lane_sent(struct topic *topic, const struct event *event, int64_t now_us);
-void kafka_lane_reported(struct topic *topic, const struct event *event, int32_t partition,
-			 bool delivered, int64_t now_us);
-void kafka_lanes_forget(struct topic *topic);
+/* incident.c: the others call it; it calls none of them */
+void kafka_trouble(struct kafka *kafka, const struct topic *topic, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void kafka_trouble_over(struct kafka *kafka);
+void kafka_set_reachable(struct kafka *kafka, bool yes);
+/* Ticks at the time given, or sooner. */
+void kafka_tick_at(struct kafka *kafka, int64_t at_us);
+/* An event that waited for it is worth another try. For nothing else: the owner takes it for
+ * progress. */
+void kafka_writable(struct kafka *kafka, enum kafka_wait reason);
+/* The producer can no longer be used: what it has is taken back. */
+void kafka_break(struct kafka *kafka, const char *why);
+/* The producer is to be replaced, but finishes what it has. */
+void kafka_drain(struct kafka *kafka, const char *why);
+/* As kafka_break, and the owner knows. */
+void kafka_give_up(struct kafka *kafka);
+void kafka_rebuild(struct kafka *kafka);
+void kafka_return(struct kafka *kafka, struct event *event);
+void kafka_on_purge(void *arg); /* the timer's */
 
-/* kafka/topic.c */
+/* topic.c */
+uint32_t kafka_hash(const void *bytes, size_t len);
 struct topic *kafka_topic(struct kafka *kafka, struct slice name);
 bool kafka_topic_usable(struct kafka *kafka, struct topic *topic);
+/* A record was refused immediately because of what librdkafka knows of the topic. */
 void kafka_topic_failed(struct kafka *kafka, struct topic *topic, rd_kafka_resp_err_t code);
+/* What is known of it is no longer true: a broker found something too large, or no such topic. */
 void kafka_topic_doubt(struct kafka *kafka, struct topic *topic);
 void kafka_topics_tick(struct kafka *kafka, int64_t now_us);
-void kafka_topics_answer(struct kafka *kafka, rd_kafka_event_t *event);
-void kafka_topics_creation(struct kafka *kafka, rd_kafka_event_t *event);
+void kafka_topics_settings(struct kafka *kafka, rd_kafka_event_t *answer);
+void kafka_topics_creation(struct kafka *kafka, rd_kafka_event_t *answer);
 void kafka_topics_forget_producer(struct kafka *kafka);
 void kafka_topics_free(struct kafka *kafka);
+/* Around rd_kafka_producev and its reports. Before: whether the topic takes a record now. */
+bool kafka_gate_is_open(struct topic *topic);
+/* After it was refused: whether that was for its partition's first record. */
+bool kafka_gate_refused(const struct topic *topic);
+void kafka_gate_sent(struct topic *topic, const struct event *event, int64_t now_us);
+void kafka_gate_reported(struct topic *topic, const struct event *event, int32_t partition,
+			 bool delivered, int64_t now_us);
+
+/* refusal.c */
+/* The reject an error may stand for, by the protocol's name of it ("MSG_SIZE_TOO_LARGE");
+ * REJECT_NONE for an error that is always the environment's. */
+enum reject_reason kafka_verdict(const char *error_name);
+/* What to do about an error, to be put behind its description: "; ...", or "". */
+const char *kafka_advice(const char *error_name);
+/* A broker refused the event with an error that may be its own fault. */
+void kafka_refused(struct kafka *kafka, const struct candidate *candidate);
+/* Nothing is in flight any more. */
+void kafka_all_reported(struct kafka *kafka);
+/* The topic took an event. */
+void kafka_taken(struct kafka *kafka, struct topic *topic);
+/* One of the events that are to be sent one a batch is settled. */
+void kafka_single_settled(struct kafka *kafka);
+/* Whether the event is kept here for now, instead of being sent. It counts as taken then. */
+bool kafka_hold_back(struct kafka *kafka, struct event *event, const struct message *message);
+void kafka_judge(void *arg); /* the timer's */
+
+/* sink.c */
+extern const struct sink_ops kafka_sink_ops;
+/* Whether a broker is connected, has let us in and speaks. */
+bool kafka_ask(rd_kafka_t *rk);
+void kafka_on_reports(struct kafka *kafka, rd_kafka_event_t *event);
 
 #endif

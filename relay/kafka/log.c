@@ -7,16 +7,16 @@
 
 enum { FACILITIES = 16, QUIET_US = 10 * 1000 * 1000 };
 
-/* librdkafka repeats itself with changing figures, so repeats are told by the facility ("FAIL").
- * The main log is served on the loop; an embedded broker's handle logs from its own threads. */
+/* librdkafka repeats itself with changing figures, so repeats are known by the facility ("FAIL").
+ * The producer's lines are events of the loop's; the embedded broker's come from its own threads.
+ */
 static _Thread_local struct {
 	char facility[24];
-	int64_t said_us;
-	unsigned kept_back;
+	struct log_limit limit;
 } said[FACILITIES];
 
-/* Warned of, and meant so: docs/design.md says why. */
-static const char *const meant[] = {
+/* Warnings of what is intended: docs/design.md says why. */
+static const char *const intended[] = {
     "enable.gapless.guarantee is experimental",
     "Gap-less ordering would not be guaranteed", /* follows a refusal, which is reported */
     "No `bootstrap.servers` configured",	 /* by the embedded broker's own handle */
@@ -29,10 +29,10 @@ bool kafka_is_closed(const char *reason)
 		strstr(reason, "Disconnected") != NULL);
 }
 
-static bool is_meant(const char *text)
+static bool is_intended(const char *text)
 {
-	for (size_t i = 0; i < sizeof(meant) / sizeof(meant[0]); i++)
-		if (strstr(text, meant[i]) != NULL)
+	for (size_t i = 0; i < sizeof(intended) / sizeof(intended[0]); i++)
+		if (strstr(text, intended[i]) != NULL)
 			return true;
 	return false;
 }
@@ -46,26 +46,25 @@ static enum log_level level_of(int syslog_level)
 	return syslog_level == 6 ? LOG_INFO : LOG_DEBUG;
 }
 
-static size_t slot_of(const char *facility)
+static struct log_limit *limit_of(const char *facility)
 {
 	size_t oldest = 0;
 
 	for (size_t i = 0; i < FACILITIES; i++) {
 		if (strncmp(said[i].facility, facility, sizeof(said[i].facility) - 1) == 0)
-			return i;
-		if (said[i].said_us < said[oldest].said_us)
+			return &said[i].limit;
+		if (said[i].limit.written_us < said[oldest].limit.written_us)
 			oldest = i;
 	}
 	memset(&said[oldest], 0, sizeof(said[oldest]));
 	strncpy(said[oldest].facility, facility, sizeof(said[oldest].facility) - 1);
-	return oldest;
+	return &said[oldest].limit;
 }
 
 void kafka_log(int level, const char *facility, const char *text)
 {
-	enum log_level ours = is_meant(text) ? LOG_DEBUG : level_of(level);
-	int64_t now = clock_monotonic_us();
-	size_t slot;
+	enum log_level ours = is_intended(text) ? LOG_DEBUG : level_of(level);
+	struct log_limit *limit;
 
 	if (!log_wants(ours))
 		return;
@@ -73,18 +72,9 @@ void kafka_log(int level, const char *facility, const char *text)
 		log_debug("kafka: %s: %s", facility, text);
 		return;
 	}
-	slot = slot_of(facility);
-	if (said[slot].said_us != 0 && now - said[slot].said_us < QUIET_US) {
-		said[slot].kept_back++;
-		return;
-	}
-	if (said[slot].kept_back > 0)
-		log_line(ours, "kafka: %s: %s (%u like it not shown)", facility, text,
-			 said[slot].kept_back);
-	else
-		log_line(ours, "kafka: %s: %s", facility, text);
-	said[slot].said_us = now;
-	said[slot].kept_back = 0;
+	limit = limit_of(facility);
+	if (log_limit_due(limit, clock_monotonic_us(), QUIET_US))
+		log_line(ours, "kafka: %s: %s%s", facility, text, limit->note);
 }
 
 void kafka_log_event(rd_kafka_event_t *event)

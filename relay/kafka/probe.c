@@ -1,5 +1,5 @@
 /*
- * probe.c - one look at a cluster for `check`: blocking, and it creates nothing
+ * probe.c - reads what a cluster says, for `check`: blocking, and it creates nothing
  */
 #include "base/clock.h"
 #include "base/text.h"
@@ -22,14 +22,8 @@ struct probe {
 	bool has_producer_id;
 	bool embedded; /* the cluster is another relay's embedded broker */
 	const struct rd_kafka_metadata *metadata; /* owned: of all topics we may see */
-};
-
-/* The settings of one broker or topic; owns the answer its strings lie in. */
-struct settings {
-	rd_kafka_event_t *event;
-	const rd_kafka_ConfigResource_t *resource; /* NULL: no answer */
-	rd_kafka_resp_err_t code;
-	char problem[300]; /* "" when there is none */
+	const struct kafka_probe_events *events;
+	void *arg; /* theirs */
 };
 
 static int left_ms(const struct probe *probe)
@@ -66,7 +60,7 @@ static void on_error(struct probe *probe, rd_kafka_event_t *event)
 		give_up_in(probe, CLOSED_MS);
 }
 
-/* Findings are told, not logged. But that a producer got its id, which takes the right to write
+/* Findings are reported, not logged. But that a producer got its id, which takes the right to write
  * somewhere, is only to be had from the log of 2.0.2 (rd_kafka_idemp_pid_update). */
 static void on_log(struct probe *probe, rd_kafka_event_t *event)
 {
@@ -100,14 +94,16 @@ static bool serve(struct probe *probe, int wait_ms)
 /* The answer to the one question that is open. NULL: none came in time. */
 static rd_kafka_event_t *answer(struct probe *probe, rd_kafka_event_type_t type)
 {
-	int64_t until_us = probe->until_us + 500 * 1000;
-	rd_kafka_event_t *event = NULL;
+	int64_t until_us = clock_monotonic_us() + (left_ms(probe) + 500) * INT64_C(1000);
 
-	do {
+	while (clock_monotonic_us() < until_us) {
+		rd_kafka_event_t *event = next_event(probe, SLICE_MS);
+
+		if (rd_kafka_event_type(event) == type)
+			return event;
 		rd_kafka_event_destroy(event);
-		event = next_event(probe, SLICE_MS);
-	} while (rd_kafka_event_type(event) != type && clock_monotonic_us() < until_us);
-	return event;
+	}
+	return NULL;
 }
 
 static bool probe_open(struct probe *probe, const struct kafka_options *options,
@@ -154,61 +150,33 @@ static bool probe_metadata(struct probe *probe, const char *bootstrap, int timeo
 			 probe->last_error[0] != '\0' ? probe->last_error : rd_kafka_err2str(code));
 }
 
-static void settings_get(struct probe *probe, rd_kafka_ResourceType_t type, const char *name,
-			 struct settings *settings)
+/* The answer that the settings lie in. */
+static rd_kafka_event_t *settings_get(struct probe *probe, rd_kafka_ResourceType_t type,
+				      const char *name, struct settings *settings)
 {
-	rd_kafka_AdminOptions_t *options =
-	    rd_kafka_AdminOptions_new(probe->rk, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
-	rd_kafka_ConfigResource_t *resource = rd_kafka_ConfigResource_new(type, name);
-	const rd_kafka_ConfigResource_t **resources = NULL;
-	size_t count = 0;
-	char words[128];
+	rd_kafka_event_t *event;
 
-	rd_kafka_AdminOptions_set_request_timeout(options, left_ms(probe), words, sizeof(words));
-	rd_kafka_DescribeConfigs(probe->rk, &resource, 1, options, probe->queue);
-	settings->event = answer(probe, RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT);
-	settings->code = settings->event != NULL ? rd_kafka_event_error(settings->event)
-						 : RD_KAFKA_RESP_ERR__TIMED_OUT;
-	settings->resource = NULL;
-	if (settings->code == RD_KAFKA_RESP_ERR_NO_ERROR)
-		resources = rd_kafka_DescribeConfigs_result_resources(
-		    rd_kafka_event_DescribeConfigs_result(settings->event), &count);
-	if (count > 0)
-		settings->code = rd_kafka_ConfigResource_error(resources[0]);
-	if (count > 0 && settings->code == RD_KAFKA_RESP_ERR_NO_ERROR)
-		settings->resource = resources[0];
-	settings->problem[0] = '\0';
-	if (settings->code != RD_KAFKA_RESP_ERR_NO_ERROR)
-		text_print(settings->problem, sizeof(settings->problem),
-			   "its settings cannot be read: %s (%s)",
-			   rd_kafka_err2name(settings->code), rd_kafka_err2str(settings->code));
-	rd_kafka_ConfigResource_destroy(resource);
-	rd_kafka_AdminOptions_destroy(options);
+	kafka_ask_settings(probe->rk, type, name, left_ms(probe), NULL, probe->queue);
+	event = answer(probe, RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT);
+	*settings = kafka_settings_of(event);
+	return event;
 }
 
-static const char *setting(const struct settings *settings, const char *name)
+/* Why they are not there, in words; NULL: they are. */
+static const char *problem_of(const struct settings *settings, char words[300])
 {
-	size_t count = 0;
-	const rd_kafka_ConfigEntry_t **entries =
-	    settings->resource != NULL ? rd_kafka_ConfigResource_configs(settings->resource, &count)
-				       : NULL;
-
-	for (size_t i = 0; i < count; i++)
-		if (strcmp(rd_kafka_ConfigEntry_name(entries[i]), name) == 0)
-			return rd_kafka_ConfigEntry_value(entries[i]);
-	return NULL;
+	if (settings->code == RD_KAFKA_RESP_ERR_NO_ERROR)
+		return NULL;
+	text_print(words, 300, "its settings cannot be read: %s (%s)",
+		   rd_kafka_err2name(settings->code), rd_kafka_err2str(settings->code));
+	return words;
 }
 
 static int64_t setting_number(const struct settings *settings, const char *name)
 {
-	const char *value = setting(settings, name);
+	const char *value = kafka_setting(settings, name);
 
 	return value != NULL ? strtoll(value, NULL, 10) : -1;
-}
-
-static void settings_done(struct settings *settings)
-{
-	rd_kafka_event_destroy(settings->event);
 }
 
 /* A producer asks for its id by itself, and publishes nothing with that. */
@@ -221,55 +189,65 @@ static void await_producer_id(struct probe *probe)
 		serve(probe, 50);
 }
 
-static void tell_cluster(struct probe *probe, const struct kafka_probe_events *events, void *arg)
+static void report_cluster(struct probe *probe)
 {
-	char *id = rd_kafka_clusterid(probe->rk, 0);
+	char *id = rd_kafka_clusterid(probe->rk, 0), broker[16] = "0", words[300];
 	struct kafka_probe_cluster cluster = {.brokers = probe->metadata->broker_cnt,
 					      .controller = rd_kafka_controllerid(probe->rk, 0),
 					      .id = id};
-	struct settings settings = {0};
+	struct settings settings;
+	rd_kafka_event_t *event;
 	const char *auto_create;
-	char broker[16] = "0";
 
 	if (probe->metadata->broker_cnt > 0)
 		snprintf(broker, sizeof(broker), "%d", (int)probe->metadata->brokers[0].id);
-	settings_get(probe, RD_KAFKA_RESOURCE_BROKER, broker, &settings);
-	auto_create = setting(&settings, "auto.create.topics.enable");
+	event = settings_get(probe, RD_KAFKA_RESOURCE_BROKER, broker, &settings);
+	auto_create = kafka_setting(&settings, "auto.create.topics.enable");
 	cluster.auto_create = auto_create != NULL ? strcmp(auto_create, "true") == 0 : -1;
-	cluster.broker_version = setting(&settings, "inter.broker.protocol.version");
+	cluster.broker_version = kafka_setting(&settings, "inter.broker.protocol.version");
 	await_producer_id(probe);
 	cluster.no_producer = probe->fatal[0] != '\0' ? probe->fatal : NULL;
-	cluster.problem = settings.problem[0] != '\0' ? settings.problem : NULL;
-	events->cluster(arg, &cluster);
-	settings_done(&settings);
+	cluster.problem = problem_of(&settings, words);
+	probe->events->cluster(probe->arg, &cluster);
+	rd_kafka_event_destroy(event);
 	if (id != NULL)
 		rd_kafka_mem_free(probe->rk, id);
 }
 
-static const rd_kafka_metadata_topic_t *find_topic(const struct rd_kafka_metadata *metadata,
-						   const char *name)
+static void find_partitions(const struct rd_kafka_metadata *metadata,
+			    struct kafka_probe_topic *topic)
 {
-	for (int i = 0; i < metadata->topic_cnt; i++)
-		if (strcmp(metadata->topics[i].topic, name) == 0)
-			return &metadata->topics[i];
-	return NULL;
-}
+	const rd_kafka_metadata_topic_t *found = NULL;
 
-static int fewest_replicas(const rd_kafka_metadata_topic_t *topic)
-{
-	int fewest = INT_MAX;
-
-	for (int i = 0; i < topic->partition_cnt; i++)
-		if (topic->partitions[i].replica_cnt < fewest)
-			fewest = topic->partitions[i].replica_cnt;
-	return fewest < INT_MAX ? fewest : 0;
+	for (int i = 0; i < metadata->topic_cnt && found == NULL; i++)
+		if (strcmp(metadata->topics[i].topic, topic->name) == 0)
+			found = &metadata->topics[i];
+	if (found == NULL)
+		return;
+	topic->exists = true;
+	topic->partitions = found->partition_cnt;
+	for (int i = 0; i < found->partition_cnt; i++)
+		if (i == 0 || found->partitions[i].replica_cnt < topic->replication)
+			topic->replication = found->partitions[i].replica_cnt;
 }
 
 static bool is_made_by_producers(const struct settings *settings)
 {
-	const char *type = setting(settings, "message.timestamp.type");
+	const char *type = kafka_setting(settings, "message.timestamp.type");
 
 	return type != NULL && strcmp(type, "CreateTime") == 0;
+}
+
+static void read_settings(const struct settings *settings, struct kafka_probe_topic *topic)
+{
+	topic->min_insync_replicas = (int)setting_number(settings, "min.insync.replicas");
+	topic->max_message_bytes = setting_number(settings, "max.message.bytes");
+	topic->cleanup_policy = kafka_setting(settings, "cleanup.policy");
+	topic->ahead_ms = topic->behind_ms = -1;
+	if (is_made_by_producers(settings)) {
+		topic->ahead_ms = setting_number(settings, "message.timestamp.after.max.ms");
+		topic->behind_ms = setting_number(settings, "message.timestamp.before.max.ms");
+	}
 }
 
 static bool would_not_create(struct probe *probe, const char *name, char *why)
@@ -284,74 +262,59 @@ static bool would_not_create(struct probe *probe, const char *name, char *why)
 	return refused;
 }
 
-static void tell_topic(struct probe *probe, const char *name,
-		       const struct kafka_probe_events *events, void *arg)
+static void report_topic(struct probe *probe, const char *name)
 {
-	const rd_kafka_metadata_topic_t *found = find_topic(probe->metadata, name);
 	struct kafka_probe_topic topic = {.name = name};
-	struct settings settings = {0};
-	char why[KAFKA_CREATION_WORDS];
+	struct settings settings = {.code = RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART};
+	rd_kafka_event_t *event = NULL;
+	char why[KAFKA_CREATION_WORDS], words[300];
 
 	if (!probe->embedded)
-		settings_get(probe, RD_KAFKA_RESOURCE_TOPIC, name, &settings);
-	else
-		settings.code = RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE;
-	topic.exists = found != NULL || settings.code == RD_KAFKA_RESP_ERR_NO_ERROR;
-	if (found != NULL) {
-		topic.partitions = found->partition_cnt;
-		topic.replication = fewest_replicas(found);
-	}
-	topic.min_insync_replicas = (int)setting_number(&settings, "min.insync.replicas");
-	topic.max_message_bytes = setting_number(&settings, "max.message.bytes");
-	topic.ahead_ms = topic.behind_ms = -1;
-	if (is_made_by_producers(&settings)) {
-		topic.ahead_ms = setting_number(&settings, "message.timestamp.after.max.ms");
-		topic.behind_ms = setting_number(&settings, "message.timestamp.before.max.ms");
-	}
+		event = settings_get(probe, RD_KAFKA_RESOURCE_TOPIC, name, &settings);
+	find_partitions(probe->metadata, &topic);
+	topic.exists = topic.exists || settings.code == RD_KAFKA_RESP_ERR_NO_ERROR;
+	read_settings(&settings, &topic);
 	if (!topic.exists && !probe->embedded && would_not_create(probe, name, why))
 		topic.uncreatable = why;
-	topic.cleanup_policy = setting(&settings, "cleanup.policy");
-	if (settings.problem[0] != '\0' && settings.code != RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
-		topic.problem = settings.problem;
-	events->topic(arg, &topic);
-	settings_done(&settings);
+	if (settings.code != RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+		topic.problem = problem_of(&settings, words);
+	probe->events->topic(probe->arg, &topic);
+	rd_kafka_event_destroy(event);
 }
 
-static bool look(struct probe *probe, const struct kafka_options *options, const char *bootstrap,
-		 const char *const *topics, size_t count, int timeout_ms,
-		 const struct kafka_probe_events *events, void *arg, struct error *err)
+static void probe_close(struct probe *probe)
 {
-	if (!probe_open(probe, options, bootstrap, err) ||
-	    !probe_metadata(probe, bootstrap, timeout_ms, err))
-		return false;
-	tell_cluster(probe, events, arg);
-	for (size_t i = 0; i < count; i++)
-		tell_topic(probe, topics[i], events, arg);
-	return true;
+	if (probe->metadata != NULL)
+		rd_kafka_metadata_destroy(probe->metadata);
+	if (probe->rk == NULL)
+		return;
+	rd_kafka_queue_destroy(probe->queue);
+	rd_kafka_destroy(probe->rk);
 }
 
 bool kafka_probe(const struct kafka_options *options, const char *const *topics, size_t count,
 		 int timeout_ms, const struct kafka_probe_events *events, void *arg,
 		 struct error *err)
 {
-	struct probe probe = {.until_us = clock_monotonic_us() + timeout_ms * INT64_C(1000)};
-	rd_kafka_mock_cluster_t *mock = NULL;
-	rd_kafka_t *mock_handle = NULL;
+	struct probe probe = {.events = events,
+			      .arg = arg,
+			      .until_us = clock_monotonic_us() + timeout_ms * INT64_C(1000)};
+	struct embedded embedded = {0};
 	char *bootstrap = NULL;
 	bool ok = true;
 
 	if (options->embedded)
-		ok = (mock = kafka_embedded_new(&mock_handle, &bootstrap, err)) != NULL;
+		ok = kafka_embedded_new(&embedded, &bootstrap, err);
 	else
 		bootstrap = xstrdup(options->bootstrap_servers);
-	ok = ok && look(&probe, options, bootstrap, topics, count, timeout_ms, events, arg, err);
-	if (probe.metadata != NULL)
-		rd_kafka_metadata_destroy(probe.metadata);
-	if (probe.rk != NULL) {
-		rd_kafka_queue_destroy(probe.queue);
-		rd_kafka_destroy(probe.rk);
-	}
-	kafka_embedded_free(mock, mock_handle);
+	ok = ok && probe_open(&probe, options, bootstrap, err) &&
+	     probe_metadata(&probe, bootstrap, timeout_ms, err);
+	if (ok)
+		report_cluster(&probe);
+	for (size_t i = 0; ok && i < count; i++)
+		report_topic(&probe, topics[i]);
+	probe_close(&probe);
+	kafka_embedded_free(&embedded);
 	free(bootstrap);
 	return ok;
 }

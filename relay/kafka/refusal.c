@@ -1,6 +1,16 @@
 /*
  * refusal.c - whose fault it is when a broker refuses an event: its own or the environment's
  *
+ * An error of the event makes it a reject: sent again, it would fail again. An error of the
+ * environment says nothing of the event: it is published again later, for as long as it takes. An
+ * error that is not in the table counts as the environment's, so that nothing is dead-lettered by
+ * mistake.
+ *
+ * A broker that refuses one record of a batch refuses, in most versions, the whole batch with the
+ * same error. So an error that may be an event's own fault makes candidates first; if there is more
+ * than one, they are returned, and the next producer sends one record a batch until each has been
+ * answered alone.
+ *
  * A broker or a proxy can answer almost every error to all events alike: after a change of a
  * topic's settings, of a limit in a proxy, of a policy. So a refusal is believed only if the topic
  * takes other events. An event that was refused alone is held back while those of other keys are
@@ -16,7 +26,6 @@
 #include "base/log.h"
 #include "base/xalloc.h"
 #include "internal.h"
-#include "verdict.h"
 
 #include <stdlib.h>
 
@@ -27,116 +36,205 @@ enum {
 	TOO_MANY = 3,
 	/* So many are tried in a search for one that the topic takes. Each costs a producer. */
 	TRIALS_MOST = 10,
-	/* Rows may be deleted while they are looked at here, and nothing tells. */
+	/* Rows may be deleted while their events are judged here, without a notice. */
 	KEPT_MOST = 1000,
-	/* When so long nothing is given to the sink and nothing is in flight, nothing more comes.
-	 */
+	/* When nothing has been given to the sink for so long and nothing is in flight, nothing
+	 * more comes. */
 	JUDGE_US = 300 * 1000,
 };
 
-uint32_t kafka_key_hash(const void *key, size_t len)
-{
-	const unsigned char *bytes = key;
-	uint32_t hash = 2166136261u; /* FNV-1a */
+/* The same words are not repeated in the log before this. */
+static const int64_t repeat_us = 30 * INT64_C(1000000);
 
-	for (size_t i = 0; i < len; i++)
-		hash = (hash ^ bytes[i]) * 16777619u;
-	return hash;
+static const struct {
+	const char *name;
+	enum reject_reason reason;
+} event_errors[] = {
+    {"MSG_SIZE_TOO_LARGE", REJECT_TOO_LARGE}, {"RECORD_LIST_TOO_LARGE", REJECT_TOO_LARGE},
+    {"INVALID_RECORD", REJECT_BROKER},	      {"POLICY_VIOLATION", REJECT_BROKER},
+    {"TOPIC_EXCEPTION", REJECT_TOPIC},
+};
+
+static const struct {
+	const char *name, *text;
+} advices[] = {
+    {"INVALID_TIMESTAMP",
+     "; the broker does not accept the time of the records, which is that of this machine's "
+     "clock: compare the clocks of this machine and of the brokers, and see "
+     "message.timestamp.after.max.ms and message.timestamp.before.max.ms of the topic"},
+    {"UNSUPPORTED_FOR_MESSAGE_FORMAT",
+     "; the broker does not accept this form of records: see compression.codec in "
+     "kafka.properties (Azure Event Hubs accepts gzip or none)"},
+    {"UNSUPPORTED_COMPRESSION_TYPE", "; see compression.codec in kafka.properties"},
+    {"TOPIC_AUTHORIZATION_FAILED", "; grant the relay WRITE and DESCRIBE on the topic"},
+    {"CLUSTER_AUTHORIZATION_FAILED",
+     "; grant the relay WRITE on the topics, or IDEMPOTENT_WRITE on the cluster"},
+};
+
+enum reject_reason kafka_verdict(const char *error_name)
+{
+	for (size_t i = 0; i < sizeof(event_errors) / sizeof(event_errors[0]); i++)
+		if (strcmp(error_name, event_errors[i].name) == 0)
+			return event_errors[i].reason;
+	return REJECT_NONE;
 }
 
-static struct refusal *find(struct kafka *kafka, const struct event *event)
+const char *kafka_advice(const char *error_name)
 {
-	for (size_t i = 0; i < kafka->refusals_count; i++)
-		if (kafka->refusals[i].id == event->id && kafka->refusals[i].topic == event->topic)
-			return &kafka->refusals[i];
+	for (size_t i = 0; i < sizeof(advices) / sizeof(advices[0]); i++)
+		if (strcmp(error_name, advices[i].name) == 0)
+			return advices[i].text;
+	return "";
+}
+
+static struct refusal *find(struct refusals *refusals, const struct event *event)
+{
+	for (size_t i = 0; i < refusals->count; i++)
+		if (refusals->items[i].id == event->id && refusals->items[i].topic == event->topic)
+			return &refusals->items[i];
 	return NULL;
 }
 
-static void forget(struct kafka *kafka, struct refusal *refusal)
+static void forget(struct refusals *refusals, struct refusal *refusal)
 {
-	*refusal = kafka->refusals[--kafka->refusals_count];
+	*refusal = refusals->items[--refusals->count];
 }
 
-static void forget_topic(struct kafka *kafka, const struct topic *topic)
+static void forget_topic(struct refusals *refusals, const struct topic *topic)
 {
-	for (size_t i = kafka->refusals_count; i-- > 0;)
-		if (kafka->refusals[i].topic == topic)
-			forget(kafka, &kafka->refusals[i]);
+	for (size_t i = refusals->count; i-- > 0;)
+		if (refusals->items[i].topic == topic)
+			forget(refusals, &refusals->items[i]);
 }
 
-static unsigned untaken(const struct kafka *kafka, const struct topic *topic)
+static unsigned untaken(const struct refusals *refusals, const struct topic *topic)
 {
 	unsigned count = 0;
 
-	for (size_t i = 0; i < kafka->refusals_count; i++)
-		count += kafka->refusals[i].topic == topic && !kafka->refusals[i].again;
+	for (size_t i = 0; i < refusals->count; i++)
+		count += refusals->items[i].topic == topic && !refusals->items[i].again;
 	return count;
 }
 
 static void blame_environment(struct kafka *kafka, struct topic *topic, rd_kafka_resp_err_t code)
 {
 	topic->refuses = true;
-	forget_topic(kafka, topic);
-	kafka->blamed = false;
+	forget_topic(&kafka->refusals, topic);
+	kafka->incident.blamed = false;
 	kafka_trouble(
 	    kafka, topic,
 	    "topic %s refuses every event that is tried: %s (%s). No event is rejected for "
 	    "it: see the topic's settings, and what is between the relay and the "
 	    "brokers%s",
 	    topic->name, rd_kafka_err2name(code), rd_kafka_err2str(code),
-	    verdict_advice(rd_kafka_err2name(code)));
-	if (log_limit_due(&topic->refuses_told, clock_monotonic_us(), KAFKA_REPEAT_US))
-		log_warning("%s%s", kafka->trouble.text, topic->refuses_told.note);
+	    kafka_advice(rd_kafka_err2name(code)));
+	if (log_limit_due(&topic->refuses_logged, clock_monotonic_us(), repeat_us))
+		log_warning("%s%s", kafka->trouble.text, topic->refuses_logged.note);
 	kafka_break(kafka, kafka->trouble.text);
 }
 
-static void remember(struct kafka *kafka, const struct suspect *suspect)
+static void remember(struct refusals *refusals, const struct candidate *candidate)
 {
-	if (kafka->refusals_count == KEPT_MOST)
-		kafka->refusals_count = 0;
-	if (kafka->refusals == NULL)
-		kafka->refusals = xcalloc(KEPT_MOST, sizeof(*kafka->refusals));
-	kafka->refusals[kafka->refusals_count++] = (struct refusal){
-	    .id = suspect->event->id,
-	    .topic = suspect->event->topic,
-	    .key = suspect->key,
-	    .code = suspect->code,
-	    .reason = suspect->reason,
+	if (refusals->count == KEPT_MOST)
+		refusals->count = 0;
+	if (refusals->items == NULL)
+		refusals->items = xcalloc(KEPT_MOST, sizeof(*refusals->items));
+	refusals->items[refusals->count++] = (struct refusal){
+	    .id = candidate->event->id,
+	    .topic = candidate->event->topic,
+	    .key = candidate->key,
+	    .code = candidate->code,
+	    .reason = candidate->reason,
 	};
 }
 
-void kafka_refused(struct kafka *kafka, const struct suspect *suspect)
+void kafka_single_settled(struct kafka *kafka)
 {
-	struct topic *topic = suspect->event->topic;
-	struct refusal *before = find(kafka, suspect->event);
-	rd_kafka_resp_err_t code = suspect->code;
+	if (!kafka->producer.single || kafka->refusals.singles_left == 0)
+		return;
+	if (--kafka->refusals.singles_left == 0)
+		kafka_drain(kafka, "the refused batch is sorted out: back to whole batches");
+}
+
+static void reject(struct kafka *kafka, struct event *event, enum reject_reason reason,
+		   rd_kafka_resp_err_t code)
+{
+	struct error why;
+
+	error_set(&why, "topic %s refused it: %s (%s)", event->topic->name, rd_kafka_err2name(code),
+		  rd_kafka_err2str(code));
+	kafka->sink.events->rejected(kafka->sink.owner, event, reason, why.text);
+	kafka_single_settled(kafka);
+}
+
+static void refused_alone(struct kafka *kafka, const struct candidate *candidate)
+{
+	struct refusals *refusals = &kafka->refusals;
+	struct topic *topic = candidate->event->topic;
+	struct refusal *before = find(refusals, candidate->event);
 
 	if (before != NULL && before->again) {
-		forget(kafka, before);
-		kafka_reject(kafka, suspect->event, suspect->reason, code);
+		forget(refusals, before);
+		reject(kafka, candidate->event, candidate->reason, candidate->code);
 		return;
 	}
 	if (before == NULL)
-		remember(kafka, suspect);
-	kafka_return(kafka, suspect->event);
-	if (topic->refuses || untaken(kafka, topic) + topic->rejected_in_row >= TRIALS_MOST)
-		blame_environment(kafka, topic, code);
+		remember(refusals, candidate);
+	kafka_return(kafka, candidate->event);
+	if (topic->refuses || untaken(refusals, topic) + topic->rejected_in_row >= TRIALS_MOST)
+		blame_environment(kafka, topic, candidate->code);
+}
+
+void kafka_refused(struct kafka *kafka, const struct candidate *candidate)
+{
+	struct refusals *refusals = &kafka->refusals;
+
+	if (kafka->producer.single) {
+		refused_alone(kafka, candidate);
+		return;
+	}
+	if (refusals->candidates++ == 0) {
+		refusals->candidate = *candidate;
+		return;
+	}
+	if (refusals->candidates == 2)
+		kafka_return(kafka, refusals->candidate.event);
+	kafka_return(kafka, candidate->event);
+}
+
+static void judge_soon(struct kafka *kafka)
+{
+	if (kafka->refusals.held_count > 0)
+		loop_timer_set(kafka->refusals.judge, kafka->state == KAFKA_READY ? JUDGE_US : 0);
+}
+
+void kafka_all_reported(struct kafka *kafka)
+{
+	struct refusals *refusals = &kafka->refusals;
+	size_t candidates = refusals->candidates;
+
+	refusals->candidates = 0;
+	if (candidates == 1)
+		refused_alone(kafka, &refusals->candidate);
+	else if (candidates > 1)
+		refusals->singles_left = kafka->incident.returned;
+	judge_soon(kafka);
 }
 
 void kafka_taken(struct kafka *kafka, struct topic *topic)
 {
 	topic->refuses = false;
 	topic->rejected_in_row = 0;
-	for (size_t i = 0; i < kafka->refusals_count; i++)
-		if (kafka->refusals[i].topic == topic)
-			kafka->refusals[i].again = true;
+	for (size_t i = 0; i < kafka->refusals.count; i++)
+		if (kafka->refusals.items[i].topic == topic)
+			kafka->refusals.items[i].again = true;
 }
 
 /* Whether the event must wait for the judgement on one of its key, or on itself. */
-static bool must_wait(const struct kafka *kafka, const struct event *event, uint32_t key)
+static bool must_wait(const struct refusals *refusals, const struct event *event, uint32_t key)
 {
-	for (size_t i = 0; i < kafka->refusals_count; i++) {
-		const struct refusal *refusal = &kafka->refusals[i];
+	for (size_t i = 0; i < refusals->count; i++) {
+		const struct refusal *refusal = &refusals->items[i];
 
 		if (refusal->topic == event->topic && refusal->key == key && refusal->held)
 			return true;
@@ -148,48 +246,47 @@ static bool must_wait(const struct kafka *kafka, const struct event *event, uint
 
 bool kafka_hold_back(struct kafka *kafka, struct event *event, const struct message *message)
 {
-	uint32_t key = kafka_key_hash(message->key.data, message->key.len);
+	struct refusals *refusals = &kafka->refusals;
 	struct refusal *refusal;
 
-	if (kafka->refusals_count == 0 || !must_wait(kafka, event, key))
+	if (refusals->count == 0 ||
+	    !must_wait(refusals, event, kafka_hash(message->key.data, message->key.len)))
 		return false;
-	refusal = find(kafka, event);
+	refusal = find(refusals, event);
 	if (refusal != NULL)
 		refusal->held = true;
-	if (kafka->held_count == kafka->held_capacity) {
-		kafka->held_capacity = kafka->held_capacity * 2 + 16;
-		kafka->held = xrealloc(kafka->held, kafka->held_capacity * sizeof(struct event *));
+	if (refusals->held_count == refusals->held_capacity) {
+		refusals->held_capacity = refusals->held_capacity * 2 + 16;
+		refusals->held =
+		    xrealloc(refusals->held, refusals->held_capacity * sizeof(struct event *));
 	}
-	kafka->held[kafka->held_count++] = event;
-	kafka_judge_soon(kafka);
+	refusals->held[refusals->held_count++] = event;
+	judge_soon(kafka);
 	return true;
-}
-
-void kafka_judge_soon(struct kafka *kafka)
-{
-	if (kafka->held_count > 0)
-		loop_timer_set(kafka->judge, kafka->state == KAFKA_READY ? JUDGE_US : 0);
 }
 
 static void return_held(struct kafka *kafka)
 {
-	size_t count = kafka->held_count;
+	struct refusals *refusals = &kafka->refusals;
+	size_t count = refusals->held_count;
 
-	kafka->held_count = 0;
-	for (size_t i = 0; i < kafka->refusals_count; i++)
-		kafka->refusals[i].held = false;
+	refusals->held_count = 0;
+	for (size_t i = 0; i < refusals->count; i++)
+		refusals->items[i].held = false;
 	for (size_t i = 0; i < count; i++)
-		kafka_return(kafka, kafka->held[i]);
+		kafka_return(kafka, refusals->held[i]);
 }
 
 /* No event of another key is there to be tried. False if that is too many of the topic in a row. */
 static bool may_reject_held(struct kafka *kafka)
 {
-	for (size_t i = 0; i < kafka->refusals_count; i++) {
-		struct refusal *refusal = &kafka->refusals[i];
+	struct refusals *refusals = &kafka->refusals;
+
+	for (size_t i = 0; i < refusals->count; i++) {
+		struct refusal *refusal = &refusals->items[i];
 
 		if (!refusal->held ||
-		    untaken(kafka, refusal->topic) + refusal->topic->rejected_in_row < TOO_MANY)
+		    untaken(refusals, refusal->topic) + refusal->topic->rejected_in_row < TOO_MANY)
 			continue;
 		blame_environment(kafka, refusal->topic, refusal->code);
 		return false;
@@ -199,27 +296,29 @@ static bool may_reject_held(struct kafka *kafka)
 
 static void reject_held(struct kafka *kafka)
 {
-	for (size_t i = 0; i < kafka->held_count;) {
-		struct event *event = kafka->held[i];
-		struct refusal *refusal = find(kafka, event), verdict;
+	struct refusals *refusals = &kafka->refusals;
+
+	for (size_t i = 0; i < refusals->held_count;) {
+		struct event *event = refusals->held[i];
+		struct refusal *refusal = find(refusals, event), verdict;
 
 		if (refusal == NULL) {
 			i++;
 			continue;
 		}
 		verdict = *refusal;
-		forget(kafka, refusal);
-		memmove(kafka->held + i, kafka->held + i + 1,
-			(--kafka->held_count - i) * sizeof(struct event *));
+		forget(refusals, refusal);
+		memmove(refusals->held + i, refusals->held + i + 1,
+			(--refusals->held_count - i) * sizeof(struct event *));
 		event->topic->rejected_in_row++;
-		kafka_reject(kafka, event, verdict.reason, verdict.code);
+		reject(kafka, event, verdict.reason, verdict.code);
 	}
 }
 
-static bool any_goes_again(const struct kafka *kafka)
+static bool any_goes_again(const struct refusals *refusals)
 {
-	for (size_t i = 0; i < kafka->refusals_count; i++)
-		if (kafka->refusals[i].held && kafka->refusals[i].again)
+	for (size_t i = 0; i < refusals->count; i++)
+		if (refusals->items[i].held && refusals->items[i].again)
 			return true;
 	return false;
 }
@@ -227,20 +326,21 @@ static bool any_goes_again(const struct kafka *kafka)
 void kafka_judge(void *arg)
 {
 	struct kafka *kafka = arg;
+	struct refusals *refusals = &kafka->refusals;
 
 	if (kafka->state != KAFKA_READY) {
 		return_held(kafka);
 		return;
 	}
-	if (kafka->held_count == 0 || kafka->in_flight > 0)
+	if (refusals->held_count == 0 || kafka->producer.in_flight > 0)
 		return;
-	if (any_goes_again(kafka)) {
+	if (any_goes_again(refusals)) {
 		kafka_drain(kafka, "its topic took other events: a refused one is tried again");
 		return;
 	}
 	if (!may_reject_held(kafka))
 		return;
 	reject_held(kafka);
-	if (kafka->held_count > 0)
+	if (refusals->held_count > 0)
 		kafka_drain(kafka, "a refused event is rejected: those behind it go on");
 }

@@ -1,126 +1,26 @@
 /*
- * sink.c - events in, verdicts out: produce, delivery reports, and incidents
- *
- * A broker that refuses one record of a batch refuses, in most versions, the whole batch with the
- * same error. So an error that may be an event's own fault makes suspects first; if there is more
- * than one, they are returned, and the next producer sends one record a batch until they have all
- * been judged alone. What is refused alone, kafka/refusal.c judges.
+ * sink.c - events in, answers out: produce, and delivery reports
  */
-#include "base/backoff.h"
 #include "base/failpoints.h"
-#include "base/log.h"
-#include "base/xalloc.h"
 #include "internal.h"
-#include "verdict.h"
 
-#include <assert.h>
-#include <stdlib.h>
-
-static void begin_draining(struct kafka *kafka)
-{
-	kafka->state = KAFKA_DRAINING;
-	kafka->incident_returned = 0;
-	loop_timer_stop(kafka->restart);
-	kafka_judge_soon(kafka);
-}
-
-static void begin_incident(struct kafka *kafka, const char *why)
-{
-	begin_draining(kafka);
-	kafka->sink.events->broken(kafka->sink.owner, why);
-}
-
-/* What has not been sent is taken back immediately. False if that has been done. */
-static bool take_back(struct kafka *kafka)
-{
-	if (kafka->state == KAFKA_CLOSING || kafka->state == KAFKA_REBUILDING || kafka->hard)
-		return false;
-	kafka->hard = true;
-	kafka_purge(kafka);
-	return true;
-}
-
-/* The producer can no longer be used. */
-void kafka_break(struct kafka *kafka, const char *why)
-{
-	if (take_back(kafka) && kafka->state != KAFKA_DRAINING)
-		begin_incident(kafka, why);
-}
-
-/* The producer is to be replaced, but finishes what it has. */
-void kafka_drain(struct kafka *kafka, const char *why)
-{
-	if (kafka->state == KAFKA_READY)
-		begin_incident(kafka, why);
-}
-
-bool kafka_wants_solo(const struct kafka *kafka)
-{
-	return kafka->solo_left > 0;
-}
-
-static void count_solo(struct kafka *kafka)
-{
-	if (!kafka->solo || kafka->solo_left == 0)
-		return;
-	if (--kafka->solo_left == 0)
-		kafka_drain(kafka, "the refused batch is sorted out: back to whole batches");
-}
+/* An upper bound of what the protocol adds to one record sent alone: the batch's header, the
+ * record's own fields at their widest, and two lengths for each header. */
+enum { RECORD_OVERHEAD = 61 + 36, HEADER_OVERHEAD = 10 };
 
 static void delivered(struct kafka *kafka, struct event *event)
 {
-	event->topic->metrics->published += PLANTED("count-twice") ? 2 : 1;
-	kafka->failures = 0;
-	kafka->ever_answered = true;
-	if (!kafka->reachable)
-		kafka_set_reachable(kafka, true);
+	event->topic->metrics->published++;
+	if (PLANTED("count-twice"))
+		event->topic->metrics->published++;
+	kafka->incident.failures = 0;
+	kafka->connection.ever_answered = true;
+	kafka_set_reachable(kafka, true);
 	kafka_taken(kafka, event->topic);
 	if (kafka->trouble.topic == NULL || kafka->trouble.topic == event->topic)
 		kafka_trouble_over(kafka);
 	kafka->sink.events->delivered(kafka->sink.owner, event);
-	count_solo(kafka);
-}
-
-void kafka_return(struct kafka *kafka, struct event *event)
-{
-	kafka->incident_returned++;
-	kafka->sink.events->returned(kafka->sink.owner, event);
-}
-
-void kafka_reject(struct kafka *kafka, struct event *event, enum reject_reason reason,
-		  rd_kafka_resp_err_t code)
-{
-	struct error why;
-
-	error_set(&why, "topic %s refused it: %s (%s)", event->topic->name, rd_kafka_err2name(code),
-		  rd_kafka_err2str(code));
-	kafka->sink.events->rejected(kafka->sink.owner, event, reason, why.text);
-	count_solo(kafka);
-}
-
-static void suspect(struct kafka *kafka, struct suspect suspect)
-{
-	if (kafka->suspects_count == kafka->suspects_capacity) {
-		kafka->suspects_capacity = kafka->suspects_capacity * 2 + 16;
-		kafka->suspects =
-		    xrealloc(kafka->suspects, kafka->suspects_capacity * sizeof(suspect));
-	}
-	kafka->suspects[kafka->suspects_count++] = suspect;
-}
-
-/* Everything sent has been reported: who did it? */
-static void judge_suspects(struct kafka *kafka)
-{
-	size_t count = kafka->suspects_count;
-
-	kafka->suspects_count = 0;
-	if (count == 1) {
-		kafka_refused(kafka, &kafka->suspects[0]);
-		return;
-	}
-	kafka->solo_left = kafka->incident_returned + count;
-	for (size_t i = 0; i < count; i++)
-		kafka_return(kafka, kafka->suspects[i].event);
+	kafka_single_settled(kafka);
 }
 
 /* The error is not, or not known to be, the event's own fault. */
@@ -132,8 +32,8 @@ static void break_for(struct kafka *kafka, const struct topic *topic, rd_kafka_r
 	if (code == RD_KAFKA_RESP_ERR__PURGE_QUEUE || code == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT)
 		return;
 	error_set(&why, "topic %s: %s (%s)%s", topic->name, name, rd_kafka_err2str(code),
-		  verdict_advice(name));
-	if (verdict_of(name) == REJECT_NONE)
+		  kafka_advice(name));
+	if (kafka_verdict(name) == REJECT_NONE)
 		kafka_trouble(kafka, topic, "%s", why.text);
 	kafka_break(kafka, why.text);
 }
@@ -149,9 +49,9 @@ static bool is_topic_gone(rd_kafka_resp_err_t code)
 
 static void failed(struct kafka *kafka, struct event *event, const rd_kafka_message_t *report)
 {
-	enum reject_reason reason = verdict_of(rd_kafka_err2name(report->err));
-	struct suspect found = {event, reason, report->err,
-				kafka_key_hash(report->key, report->key_len)};
+	enum reject_reason reason = kafka_verdict(rd_kafka_err2name(report->err));
+	struct candidate candidate = {event, reason, report->err,
+				      kafka_hash(report->key, report->key_len)};
 
 	break_for(kafka, event->topic, report->err);
 	if (is_topic_gone(report->err))
@@ -160,13 +60,10 @@ static void failed(struct kafka *kafka, struct event *event, const rd_kafka_mess
 		kafka_return(kafka, event);
 		return;
 	}
-	kafka->blamed = true;
+	kafka->incident.blamed = true;
 	if (reason == REJECT_TOO_LARGE)
 		kafka_topic_doubt(kafka, event->topic);
-	if (kafka->solo)
-		kafka_refused(kafka, &found);
-	else
-		suspect(kafka, found);
+	kafka_refused(kafka, &candidate);
 }
 
 static void on_report(struct kafka *kafka, const rd_kafka_message_t *report)
@@ -174,19 +71,17 @@ static void on_report(struct kafka *kafka, const rd_kafka_message_t *report)
 	struct event *event = report->_private;
 
 	MAGIC_CHECK(event->topic, MAGIC_KAFKA_TOPIC);
-	kafka->in_flight--;
+	kafka->producer.in_flight--;
 	if (kafka->state == KAFKA_CLOSING)
 		return;
-	kafka_lane_reported(event->topic, event, report->partition,
+	kafka_gate_reported(event->topic, event, report->partition,
 			    report->err == RD_KAFKA_RESP_ERR_NO_ERROR, kafka->now_us);
 	if (report->err == RD_KAFKA_RESP_ERR_NO_ERROR)
 		delivered(kafka, event);
 	else
 		failed(kafka, event, report);
-	if (kafka->in_flight == 0 && kafka->suspects_count > 0)
-		judge_suspects(kafka);
-	if (kafka->in_flight == 0)
-		kafka_judge_soon(kafka);
+	if (kafka->producer.in_flight == 0)
+		kafka_all_reported(kafka);
 }
 
 void kafka_on_reports(struct kafka *kafka, rd_kafka_event_t *event)
@@ -200,12 +95,12 @@ void kafka_on_reports(struct kafka *kafka, rd_kafka_event_t *event)
 /* What the record is at most as a batch of its own, uncompressed. */
 static size_t wire_size(const struct event *event, const struct message *message)
 {
-	size_t size = KAFKA_RECORD_OVERHEAD + message->key.len;
+	size_t size = RECORD_OVERHEAD + message->key.len;
 
 	size += event->withheld ? (size_t)event->payload_bytes : message->value.len;
 	for (size_t i = 0; i < message->header_count; i++)
-		size += KAFKA_HEADER_OVERHEAD + message->headers[i].name.len +
-			message->headers[i].value.len;
+		size +=
+		    HEADER_OVERHEAD + message->headers[i].name.len + message->headers[i].value.len;
 	return size;
 }
 
@@ -214,8 +109,8 @@ static enum sink_answer refuse_size(const struct kafka *kafka, const struct even
 				    struct error *err)
 {
 	const struct topic *topic = event->topic;
-	bool by_topic = topic->max_bytes <= kafka->max_bytes;
-	size_t limit = by_topic ? topic->max_bytes : kafka->max_bytes;
+	bool by_topic = topic->max_bytes <= kafka->producer.max_bytes;
+	size_t limit = by_topic ? topic->max_bytes : kafka->producer.max_bytes;
 	char what[80] = "";
 
 	*reason = REJECT_TOO_LARGE;
@@ -233,6 +128,12 @@ static enum sink_answer refuse_size(const struct kafka *kafka, const struct even
 			  "(message.max.bytes = %zu, see kafka.properties)",
 			  what, (long long)event->payload_bytes, topic->name, limit);
 	return SINK_REFUSED;
+}
+
+static enum sink_answer later(struct kafka *kafka, enum kafka_wait reason)
+{
+	kafka->waits_for = reason;
+	return SINK_LATER;
 }
 
 static rd_kafka_headers_t *headers_of(const struct message *message)
@@ -255,24 +156,19 @@ static enum sink_answer not_taken(struct kafka *kafka, const struct event *event
 				  const struct message *message, rd_kafka_resp_err_t code,
 				  enum reject_reason *reason, struct error *err)
 {
-	if (kafka_lane_refused(event->topic)) {
-		kafka->full = true;
-		return SINK_LATER;
-	}
+	if (kafka_gate_refused(event->topic))
+		return later(kafka, WAITS_FOR_REPORTS);
 	switch (code) {
 	case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
 		return refuse_size(kafka, event, message, reason, err);
 	case RD_KAFKA_RESP_ERR__QUEUE_FULL:
-		kafka->full = true;
-		break;
+		return later(kafka, WAITS_FOR_REPORTS);
 	case RD_KAFKA_RESP_ERR__FATAL:
-		break; /* an event tells */
+		return SINK_LATER; /* an event of its own says so */
 	default:
 		kafka_topic_failed(kafka, event->topic, code);
-		kafka->blocked = true;
-		break;
+		return later(kafka, WAITS_FOR_TOPIC);
 	}
-	return SINK_LATER;
 }
 
 static enum sink_answer produce(struct sink *sink, struct event *event,
@@ -288,22 +184,18 @@ static enum sink_answer produce(struct sink *sink, struct event *event,
 	if (kafka->state != KAFKA_READY)
 		return SINK_LATER;
 	event->topic = topic = kafka_topic(kafka, message->topic);
-	if (!kafka_topic_usable(kafka, topic)) {
-		kafka->blocked = true;
-		return SINK_LATER;
-	}
+	if (!kafka_topic_usable(kafka, topic))
+		return later(kafka, WAITS_FOR_TOPIC);
 	size = wire_size(event, message);
-	if (event->withheld || size > topic->max_bytes || size > kafka->max_bytes)
+	if (event->withheld || size > topic->max_bytes || size > kafka->producer.max_bytes)
 		return refuse_size(kafka, event, message, reason, err);
 	if (kafka_hold_back(kafka, event, message))
 		return SINK_TAKEN;
-	if (!kafka_lane_is_open(topic)) {
-		kafka->full = true;
-		return SINK_LATER;
-	}
+	if (!kafka_gate_is_open(topic))
+		return later(kafka, WAITS_FOR_REPORTS);
 	headers = headers_of(message);
 	code = rd_kafka_producev(
-	    kafka->rk, RD_KAFKA_V_RKT(topic->handle),
+	    kafka->producer.rk, RD_KAFKA_V_RKT(topic->handle),
 	    RD_KAFKA_V_KEY(message->key.data, message->key.len),
 	    RD_KAFKA_V_VALUE((void *)(uintptr_t)message->value.data, message->value.len),
 	    RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_OPAQUE(event), RD_KAFKA_V_END);
@@ -312,42 +204,43 @@ static enum sink_answer produce(struct sink *sink, struct event *event,
 			rd_kafka_headers_destroy(headers);
 		return not_taken(kafka, event, message, code, reason, err);
 	}
-	kafka_lane_sent(topic, event, kafka->now_us);
+	kafka_gate_sent(topic, event, kafka->now_us);
 	topic->trouble_since_us = 0;
 	topic->failures = 0;
-	kafka->in_flight++;
+	kafka->producer.in_flight++;
 	return SINK_TAKEN;
 }
 
 static void rebuild(struct sink *sink)
 {
-	struct kafka *kafka = (struct kafka *)sink;
-	bool wait = kafka->hard && !kafka->blamed;
-
-	assert(kafka->in_flight == 0);
-	if (kafka->state == KAFKA_REBUILDING)
-		return;
-	kafka->state = KAFKA_REBUILDING;
-	kafka->hard = kafka->blamed = kafka->full = kafka->blocked = false;
-	kafka->options.metrics->retries[PEER_KAFKA]++;
-	loop_timer_stop(kafka->purge);
-	kafka_restart_in(kafka, wait ? backoff_us(kafka->failures++, &kafka->random) : 0);
+	kafka_rebuild((struct kafka *)sink);
 }
 
 static void give_up(struct sink *sink)
 {
-	struct kafka *kafka = (struct kafka *)sink;
+	kafka_give_up((struct kafka *)sink);
+}
 
-	if (take_back(kafka) && kafka->state != KAFKA_DRAINING)
-		begin_draining(kafka);
+/* librdkafka connects again by itself and reports when the last broker is lost, but not when one is
+ * back. A question that may not wait shows it: without a connection it is refused immediately; with
+ * one it is sent, and its answer is not awaited. Should none come within socket.timeout.ms, the
+ * connection is given up. */
+bool kafka_ask(rd_kafka_t *rk)
+{
+	const struct rd_kafka_metadata *metadata = NULL;
+	rd_kafka_resp_err_t code = rd_kafka_metadata(rk, 0, NULL, &metadata, 0);
+
+	if (metadata != NULL)
+		rd_kafka_metadata_destroy(metadata);
+	return code != RD_KAFKA_RESP_ERR__TRANSPORT;
 }
 
 static void probe(struct sink *sink)
 {
 	struct kafka *kafka = (struct kafka *)sink;
 
-	if (kafka->rk != NULL && kafka->reachable)
-		kafka_ask(kafka->rk);
+	if (kafka->producer.rk != NULL && kafka->connection.reachable)
+		kafka_ask(kafka->producer.rk);
 }
 
 const struct sink_ops kafka_sink_ops = {

@@ -1,102 +1,182 @@
 /*
- * topic.c - the topics seen so far: their handles, whether they exist, what sizes they take
+ * topic.c - the topics seen so far: whether they exist, what sizes they take, their first records
  *
- * A topic takes events once a broker has told its limit, or has told that it will not tell. Asking
- * for it first also makes librdkafka fetch its metadata, and an auto-creating broker create it.
+ * A topic takes events once a broker has said its limit, or has said that it will not say it.
+ * Asking for it first also makes librdkafka fetch its metadata, and an auto-creating broker create
+ * it.
+ *
+ * The first record that a producer sends to a partition goes alone. A broker that knows nothing of
+ * a producer takes any sequence number of it as the first. So if the first request is refused, as
+ * happens while the broker does not know yet that it leads a partition that was just made, and the
+ * second is on its way already, the second is written and the first never can be: librdkafka gets
+ * OUT_OF_ORDER_SEQUENCE_NUMBER for it, takes it for a repetition of what was written, and reports
+ * it as delivered (KAFKA-15591, KAFKA-14312; brokers refuse the second since apache/kafka#23234 of
+ * August 2026). So the gate of a partition lets no other record through until it has acknowledged
+ * one of this producer. A broker forgets idle producers after producer.id.expiration.ms, a day.
+ *
+ * librdkafka chooses the partition within rd_kafka_producev, by the function given to it, and there
+ * a record can be refused. Only while it does not know the topic's partitions yet it chooses later,
+ * on a thread of its own: such a record is the only one of its topic.
  */
 #include "base/backoff.h"
 #include "base/clock.h"
+#include "base/failpoints.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "base/xalloc.h"
 #include "internal.h"
 
+#include <search.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum {
-	SLOTS_AT_FIRST = 64,
 	ASK_TIMEOUT_MS = 5000,
-	/* Asks in a row that lengthen the pause: after them it is a second or so. */
+	/* Questions in a row that lengthen the pause: after them it is a second or so. */
 	FAILURES_MOST = 4,
 };
 
 static const int64_t refresh_us = 5 * 60 * INT64_C(1000000);
-/* Which cluster it is, a broker tells with its first metadata. */
+/* Which cluster it is, a broker says with its first metadata. */
 static const int64_t cluster_us = 200 * 1000;
 static const int64_t warn_after_us = 3 * INT64_C(1000000);
 static const int64_t warn_every_us = 30 * INT64_C(1000000);
 
-/* Nobody tells when the events that waited for a topic are gone. While they wait, the engine comes
- * with them every 5 s or so, but not while its transaction is open, which lasts for the
+/* The sink is not told when the events that waited for a topic are gone. While they wait, the
+ * engine offers them every 5 s or so, but not while its transaction is open, which lasts for the
  * stall_timeout: a warning is for what is known to wait, a question costs next to nothing. */
 static const int64_t warn_wanted_us = 7 * INT64_C(1000000);
 static const int64_t ask_wanted_us = 60 * INT64_C(1000000);
 
-static uint32_t hash_of(struct slice name)
+/* What stands for a partition instead of the time of its last acknowledgement. */
+enum gate_state { GATE_NEW = 0, GATE_CLOSED = -1 };
+
+/* Acknowledged so long ago, a partition is as good as new. */
+static const int64_t gate_forgets_us = 60 * 60 * INT64_C(1000000);
+
+uint32_t kafka_hash(const void *bytes, size_t len)
 {
 	uint32_t hash = 2166136261u; /* FNV-1a */
 
-	for (size_t i = 0; i < name.len; i++)
-		hash = (hash ^ (unsigned char)name.data[i]) * 16777619u;
+	for (size_t i = 0; i < len; i++)
+		hash = (hash ^ ((const unsigned char *)bytes)[i]) * 16777619u;
 	return hash;
 }
 
-static bool is_named(const struct topic *topic, struct slice name)
+static int compare_names(const void *a, const void *b)
 {
-	return topic->len == name.len && memcmp(topic->name, name.data, name.len) == 0;
+	const struct topic *left = a, *right = b;
+
+	if (left->len != right->len)
+		return left->len < right->len ? -1 : 1;
+	return memcmp(left->name, right->name, left->len);
 }
 
-/* The slot of the name, or the free one where it belongs. */
-static struct topic **slot_of(struct topics *topics, struct slice name, uint32_t hash)
+static void gates_grow(struct topic *topic, int32_t count)
 {
-	size_t i = hash & (topics->capacity - 1);
+	size_t size = (size_t)count * sizeof(*topic->gates), old;
 
-	while (topics->slots[i] != NULL &&
-	       (topics->slots[i]->hash != hash || !is_named(topics->slots[i], name)))
-		i = (i + 1) & (topics->capacity - 1);
-	return &topics->slots[i];
-}
-
-static void grow(struct topics *topics)
-{
-	struct topics old = *topics;
-
-	if (topics->count * 2 < topics->capacity)
+	if (count <= topic->gate_count)
 		return;
-	topics->capacity = old.capacity > 0 ? old.capacity * 2 : SLOTS_AT_FIRST;
-	topics->slots = xcalloc(topics->capacity, sizeof(struct topic *));
-	for (size_t i = 0; i < old.capacity; i++)
-		if (old.slots[i] != NULL)
-			*slot_of(topics, (struct slice){old.slots[i]->name, old.slots[i]->len},
-				 old.slots[i]->hash) = old.slots[i];
-	free(old.slots);
+	old = (size_t)topic->gate_count * sizeof(*topic->gates);
+	topic->gates = xrealloc(topic->gates, size);
+	memset((char *)topic->gates + old, 0, size - old);
+	topic->gate_count = count;
+}
+
+static void gates_forget(struct topic *topic)
+{
+	free(topic->gates);
+	topic->gates = NULL;
+	topic->gate_count = 0;
+	topic->unplaced = NULL;
+}
+
+/* Java's partitioner (librdkafka: rd_kafka_msg_partitioner_murmur2_random). */
+static int32_t partition_of(const rd_kafka_topic_t *handle, const void *key, size_t len,
+			    int32_t count)
+{
+	if (PLANTED("default-partitioner"))
+		return rd_kafka_msg_partitioner_consistent_random(handle, key, len, count, NULL,
+								  NULL);
+	return rd_kafka_msg_partitioner_murmur2_random(handle, key, len, count, NULL, NULL);
+}
+
+/* Thread: any; librdkafka's own, if it did not know the partitions when the record was produced. */
+static int32_t choose(const rd_kafka_topic_t *handle, const void *key, size_t len, int32_t count,
+		      void *opaque, void *event)
+{
+	struct topic *topic = opaque;
+	int32_t partition = partition_of(handle, key, len, count);
+	(void)event;
+
+	MAGIC_CHECK(topic, MAGIC_KAFKA_TOPIC);
+	if (!pthread_equal(pthread_self(), topic->thread))
+		return partition;
+	gates_grow(topic, count);
+	topic->chosen = partition;
+	return topic->gates[partition] == GATE_CLOSED ? count : partition;
+}
+
+bool kafka_gate_is_open(struct topic *topic)
+{
+	topic->chosen = RD_KAFKA_PARTITION_UA;
+	return topic->unplaced == NULL;
+}
+
+bool kafka_gate_refused(const struct topic *topic)
+{
+	return topic->chosen != RD_KAFKA_PARTITION_UA && topic->gates[topic->chosen] == GATE_CLOSED;
+}
+
+void kafka_gate_sent(struct topic *topic, const struct event *event, int64_t now_us)
+{
+	int64_t *gate;
+
+	if (topic->chosen == RD_KAFKA_PARTITION_UA) {
+		topic->unplaced = event;
+		return;
+	}
+	gate = &topic->gates[topic->chosen];
+	if (*gate == GATE_NEW || now_us - *gate > gate_forgets_us)
+		*gate = GATE_CLOSED;
+}
+
+void kafka_gate_reported(struct topic *topic, const struct event *event, int32_t partition,
+			 bool delivered, int64_t now_us)
+{
+	if (topic->unplaced == event)
+		topic->unplaced = NULL;
+	if (!delivered || partition < 0)
+		return;
+	gates_grow(topic, partition + 1);
+	topic->gates[partition] = now_us;
 }
 
 static bool make_handle(struct kafka *kafka, struct topic *topic)
 {
-	if (topic->handle == NULL)
-		topic->handle = kafka_lane_handle(kafka->rk, topic);
+	rd_kafka_topic_conf_t *conf;
+
+	if (topic->handle != NULL)
+		return true;
+	conf = rd_kafka_default_topic_conf_dup(kafka->producer.rk);
+	topic->thread = pthread_self();
+	rd_kafka_topic_conf_set_opaque(conf, topic);
+	rd_kafka_topic_conf_set_partitioner_cb(conf, choose);
+	/* It frees conf. */
+	topic->handle = rd_kafka_topic_new(kafka->producer.rk, topic->name, conf);
 	return topic->handle != NULL;
 }
 
 /* Asks a broker for the topic's settings. */
 static void ask(struct kafka *kafka, struct topic *topic)
 {
-	rd_kafka_AdminOptions_t *options =
-	    rd_kafka_AdminOptions_new(kafka->rk, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
-	rd_kafka_ConfigResource_t *resource =
-	    rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic->name);
-	char words[128];
-
 	make_handle(kafka, topic);
 	topic->asking = true;
 	if (topic->state == TOPIC_UNKNOWN && topic->trouble_since_us == 0)
 		topic->trouble_since_us = clock_monotonic_us();
-	rd_kafka_AdminOptions_set_request_timeout(options, ASK_TIMEOUT_MS, words, sizeof(words));
-	rd_kafka_AdminOptions_set_opaque(options, topic);
-	rd_kafka_DescribeConfigs(kafka->rk, &resource, 1, options, kafka->queue);
-	rd_kafka_ConfigResource_destroy(resource);
-	rd_kafka_AdminOptions_destroy(options);
+	kafka_ask_settings(kafka->producer.rk, RD_KAFKA_RESOURCE_TOPIC, topic->name, ASK_TIMEOUT_MS,
+			   topic, kafka->producer.queue);
 }
 
 static void ask_at(struct kafka *kafka, struct topic *topic, int64_t at_us)
@@ -108,32 +188,38 @@ static void ask_at(struct kafka *kafka, struct topic *topic, int64_t at_us)
 	}
 }
 
+static struct topic *topic_new(struct kafka *kafka, struct slice name)
+{
+	struct topic *topic = xcalloc(1, sizeof(*topic));
+
+	topic->magic = MAGIC_KAFKA_TOPIC;
+	topic->name = xmalloc(name.len + 1);
+	memcpy(topic->name, name.data, name.len);
+	topic->name[name.len] = '\0';
+	topic->len = name.len;
+	topic->metrics = metrics_topic(kafka->options.metrics, name);
+	topic->max_bytes = SIZE_MAX;
+	topic->next = kafka->topics.first;
+	kafka->topics.first = topic;
+	return topic;
+}
+
 struct topic *kafka_topic(struct kafka *kafka, struct slice name)
 {
 	struct topics *topics = &kafka->topics;
-	struct topic **slot, *topic;
-	uint32_t hash;
+	struct topic wanted = {.name = (char *)(uintptr_t)name.data, .len = name.len};
+	struct topic **found;
 
-	if (topics->last != NULL && is_named(topics->last, name))
+	if (topics->last != NULL && compare_names(&wanted, topics->last) == 0)
 		return topics->last;
-	grow(topics);
-	hash = hash_of(name);
-	slot = slot_of(topics, name, hash);
-	if (*slot == NULL) {
-		*slot = topic = xcalloc(1, sizeof(*topic));
-		topic->magic = MAGIC_KAFKA_TOPIC;
-		topic->name = xmalloc(name.len + 1);
-		memcpy(topic->name, name.data, name.len);
-		topic->name[name.len] = '\0';
-		topic->len = name.len;
-		topic->hash = hash;
-		topic->metrics = metrics_topic(kafka->options.metrics, name);
-		topic->max_bytes = SIZE_MAX;
-		topics->count++;
-		ask_at(kafka, topic, 0);
+	found = tfind(&wanted, &topics->tree, compare_names);
+	topics->last = found != NULL ? *found : topic_new(kafka, name);
+	if (found == NULL) {
+		if (tsearch(topics->last, &topics->tree, compare_names) == NULL)
+			abort(); /* out of memory, as in xalloc.h */
+		ask_at(kafka, topics->last, 0);
 	}
-	topics->last = *slot;
-	return *slot;
+	return topics->last;
 }
 
 bool kafka_topic_usable(struct kafka *kafka, struct topic *topic)
@@ -178,18 +264,19 @@ static void absent(struct kafka *kafka, struct topic *topic)
 {
 	topic->state = TOPIC_UNKNOWN;
 	topic->asking = true;
-	kafka_ask_creation(kafka->rk, topic->name, ASK_TIMEOUT_MS, topic, kafka->queue);
+	kafka_ask_creation(kafka->producer.rk, topic->name, ASK_TIMEOUT_MS, topic,
+			   kafka->producer.queue);
 }
 
-void kafka_topics_creation(struct kafka *kafka, rd_kafka_event_t *event)
+void kafka_topics_creation(struct kafka *kafka, rd_kafka_event_t *answer)
 {
-	struct topic *topic = rd_kafka_event_opaque(event);
+	struct topic *topic = rd_kafka_event_opaque(answer);
 	char why[KAFKA_CREATION_WORDS];
 	struct error what;
 
 	MAGIC_CHECK(topic, MAGIC_KAFKA_TOPIC);
 	topic->asking = false;
-	if (kafka_creation_refused(event, why)) {
+	if (kafka_creation_refused(answer, why)) {
 		error_set(&what, "does not exist, and the brokers do not create it: %s", why);
 		trouble(kafka, topic, what.text);
 		return;
@@ -199,7 +286,6 @@ void kafka_topics_creation(struct kafka *kafka, rd_kafka_event_t *event)
 		"auto.create.topics.enable on the brokers");
 }
 
-/* A send was refused immediately because of what librdkafka knows of the topic. */
 void kafka_topic_failed(struct kafka *kafka, struct topic *topic, rd_kafka_resp_err_t code)
 {
 	char what[256];
@@ -211,8 +297,6 @@ void kafka_topic_failed(struct kafka *kafka, struct topic *topic, rd_kafka_resp_
 	trouble(kafka, topic, what);
 }
 
-/* What is known of it is not true any more: a broker found something too large, or no such topic.
- */
 void kafka_topic_doubt(struct kafka *kafka, struct topic *topic)
 {
 	topic->state = TOPIC_UNKNOWN;
@@ -223,49 +307,31 @@ static size_t smallest_of(const struct topics *topics)
 {
 	size_t smallest = SIZE_MAX;
 
-	for (size_t i = 0; i < topics->capacity; i++)
-		if (topics->slots[i] != NULL && topics->slots[i]->max_bytes < smallest)
-			smallest = topics->slots[i]->max_bytes;
+	for (const struct topic *topic = topics->first; topic != NULL; topic = topic->next)
+		if (topic->max_bytes < smallest)
+			smallest = topic->max_bytes;
 	return smallest > 0 ? smallest : 1;
 }
 
 static void learn(struct kafka *kafka, struct topic *topic, size_t max_bytes)
 {
-	char why[400];
+	struct error why;
 
-	kafka->ever_answered = true;
+	kafka->connection.ever_answered = true;
 	if (max_bytes != topic->max_bytes) {
 		topic->max_bytes = max_bytes;
 		kafka->topics.smallest = smallest_of(&kafka->topics);
 	}
 	ask_at(kafka, topic, clock_monotonic_us() + refresh_us);
 	topic->state = TOPIC_KNOWN;
-	if (kafka->topics.smallest < kafka->producer_batch_bytes) {
-		snprintf(why, sizeof(why),
-			 "topic \"%s\" takes batches of at most %zu bytes: the producer is made "
-			 "anew with smaller ones",
-			 topic->name, max_bytes);
-		kafka_drain(kafka, why);
+	if (kafka->topics.smallest < kafka->producer.batch_bytes) {
+		error_set(&why,
+			  "topic \"%s\" takes batches of at most %zu bytes, and the producer's are "
+			  "larger",
+			  topic->name, max_bytes);
+		kafka_drain(kafka, why.text);
 	}
-	if (kafka->blocked && kafka->state == KAFKA_READY) {
-		kafka->blocked = false;
-		kafka->sink.events->writable(kafka->sink.owner);
-	}
-}
-
-static size_t limit_in(const rd_kafka_ConfigResource_t *resource)
-{
-	size_t count;
-	const rd_kafka_ConfigEntry_t **entries = rd_kafka_ConfigResource_configs(resource, &count);
-
-	for (size_t i = 0; i < count; i++) {
-		const char *value = rd_kafka_ConfigEntry_value(entries[i]);
-
-		if (value != NULL &&
-		    strcmp(rd_kafka_ConfigEntry_name(entries[i]), "max.message.bytes") == 0)
-			return (size_t)strtoull(value, NULL, 10);
-	}
-	return SIZE_MAX;
+	kafka_writable(kafka, WAITS_FOR_TOPIC);
 }
 
 static bool is_no_answer(rd_kafka_resp_err_t code)
@@ -278,63 +344,52 @@ static bool is_no_answer(rd_kafka_resp_err_t code)
 	       code == RD_KAFKA_RESP_ERR_NOT_CONTROLLER;
 }
 
-/* The question goes to the controller, which may be away while other brokers serve. */
+/* The question goes to the controller, which may be unreachable while other brokers serve. */
 static void unanswered(struct kafka *kafka, struct topic *topic, const char *why)
 {
 	char what[400];
 
-	if (topic->state == TOPIC_KNOWN || !kafka->reachable) {
+	if (topic->state == TOPIC_KNOWN || !kafka->connection.reachable) {
 		ask_at(kafka, topic,
 		       clock_monotonic_us() + backoff_us(topic->failures++, &kafka->random));
 		return;
 	}
 	text_print(
 	    what, sizeof(what),
-	    "is not usable yet: the cluster's controller does not tell its settings (%s); see "
+	    "is not usable yet: the cluster's controller does not report its settings (%s); see "
 	    "that it runs, and that the address it advertises can be reached from here",
 	    why);
 	trouble(kafka, topic, what);
 }
 
-static void answered(struct kafka *kafka, struct topic *topic, rd_kafka_resp_err_t code,
-		     const rd_kafka_ConfigResource_t *resource, const char *why)
+/* No right to ask, or a broker that does not know the question (the embedded one): our own limit
+ * has to do, and a reject would show it. */
+static void learn_without_limit(struct kafka *kafka, struct topic *topic, rd_kafka_resp_err_t code)
 {
-	topic->asking = false;
-	if (is_no_answer(code)) {
-		unanswered(kafka, topic, why);
-	} else if (code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) {
-		absent(kafka, topic);
-	} else if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
-		learn(kafka, topic, limit_in(resource));
-	} else {
-		/* No right to ask, or a broker that does not know the question (the embedded
-		 * one): our own limit has to do, and a reject would tell. */
-		if (!topic->limit_told && code != RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE)
-			log_info("topic \"%s\": its max.message.bytes is not known (%s); "
-				 "grant DescribeConfigs on it to have sizes checked before sending",
-				 topic->name, rd_kafka_err2name(code));
-		topic->limit_told = true;
-		learn(kafka, topic, SIZE_MAX);
-	}
+	if (!topic->limit_logged && code != RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE)
+		log_info("topic \"%s\": its max.message.bytes is not known (%s); "
+			 "grant DescribeConfigs on it to have sizes checked before sending",
+			 topic->name, rd_kafka_err2name(code));
+	topic->limit_logged = true;
+	learn(kafka, topic, SIZE_MAX);
 }
 
-void kafka_topics_answer(struct kafka *kafka, rd_kafka_event_t *event)
+void kafka_topics_settings(struct kafka *kafka, rd_kafka_event_t *answer)
 {
-	struct topic *topic = rd_kafka_event_opaque(event);
-	rd_kafka_resp_err_t code = rd_kafka_event_error(event);
-	const char *why = rd_kafka_event_error_string(event);
-	const rd_kafka_ConfigResource_t **resources = NULL;
-	size_t count = 0;
+	struct topic *topic = rd_kafka_event_opaque(answer);
+	struct settings settings = kafka_settings_of(answer);
+	const char *limit = kafka_setting(&settings, "max.message.bytes");
 
 	MAGIC_CHECK(topic, MAGIC_KAFKA_TOPIC);
-	if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
-		resources = rd_kafka_DescribeConfigs_result_resources(
-		    rd_kafka_event_DescribeConfigs_result(event), &count);
-	if (count > 0) {
-		code = rd_kafka_ConfigResource_error(resources[0]);
-		why = rd_kafka_ConfigResource_error_string(resources[0]);
-	}
-	answered(kafka, topic, code, count > 0 ? resources[0] : NULL, why);
+	topic->asking = false;
+	if (is_no_answer(settings.code))
+		unanswered(kafka, topic, settings.why);
+	else if (settings.code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+		absent(kafka, topic);
+	else if (settings.code == RD_KAFKA_RESP_ERR_NO_ERROR)
+		learn(kafka, topic, limit != NULL ? strtoull(limit, NULL, 10) : SIZE_MAX);
+	else
+		learn_without_limit(kafka, topic, settings.code);
 }
 
 static int64_t earlier(int64_t a, int64_t b)
@@ -346,7 +401,8 @@ static int64_t earlier(int64_t a, int64_t b)
 static bool is_embedded(struct kafka *kafka, bool *is_known)
 {
 	*is_known = true;
-	return kafka->mock != NULL || kafka_serves_embedded(kafka->rk, is_known);
+	return kafka->embedded.cluster != NULL ||
+	       kafka_serves_embedded(kafka->producer.rk, is_known);
 }
 
 void kafka_topics_tick(struct kafka *kafka, int64_t now_us)
@@ -356,18 +412,17 @@ void kafka_topics_tick(struct kafka *kafka, int64_t now_us)
 
 	/* While a request waits for a broker that is unreachable, librdkafka (2.0.2) keeps a core
 	 * busy. */
-	if (now_us < topics->due_us || (!kafka->reachable && kafka->mock == NULL))
+	if (now_us < topics->due_us ||
+	    (!kafka->connection.reachable && kafka->embedded.cluster == NULL))
 		return;
 	embedded = is_embedded(kafka, &is_known);
-	if (!is_known && now_us - kafka->reachable_us < cluster_us) {
+	if (!is_known && now_us - kafka->connection.reachable_us < cluster_us) {
 		topics->due_us = now_us + cluster_us / 10;
 		return;
 	}
 	topics->due_us = INT64_MAX;
-	for (size_t i = 0; i < topics->capacity; i++) {
-		struct topic *topic = topics->slots[i];
-
-		if (topic == NULL || topic->asking)
+	for (struct topic *topic = topics->first; topic != NULL; topic = topic->next) {
+		if (topic->asking)
 			continue;
 		if (topic->ask_at_us > now_us)
 			topics->due_us = earlier(topics->due_us, topic->ask_at_us);
@@ -381,31 +436,28 @@ void kafka_topics_tick(struct kafka *kafka, int64_t now_us)
 /* The producer is about to go: its handles and its unanswered questions with it. */
 void kafka_topics_forget_producer(struct kafka *kafka)
 {
-	struct topics *topics = &kafka->topics;
-
-	for (size_t i = 0; i < topics->capacity; i++) {
-		struct topic *topic = topics->slots[i];
-
-		if (topic == NULL)
-			continue;
+	for (struct topic *topic = kafka->topics.first; topic != NULL; topic = topic->next) {
 		if (topic->handle != NULL)
 			rd_kafka_topic_destroy(topic->handle);
 		topic->handle = NULL;
-		kafka_lanes_forget(topic);
+		gates_forget(topic);
 		if (topic->asking)
 			ask_at(kafka, topic, 0);
 		topic->asking = false;
 	}
 }
 
+static void topic_free(void *arg)
+{
+	struct topic *topic = arg;
+
+	MAGIC_CHECK(topic, MAGIC_KAFKA_TOPIC);
+	gates_forget(topic);
+	free(topic->name);
+	free(topic);
+}
+
 void kafka_topics_free(struct kafka *kafka)
 {
-	for (size_t i = 0; i < kafka->topics.capacity; i++) {
-		if (kafka->topics.slots[i] == NULL)
-			continue;
-		kafka_lanes_forget(kafka->topics.slots[i]);
-		free(kafka->topics.slots[i]->name);
-		free(kafka->topics.slots[i]);
-	}
-	free(kafka->topics.slots);
+	tdestroy(kafka->topics.tree, topic_free);
 }

@@ -2,7 +2,7 @@
  * kafka_rig.h - a stand-in for the engine and a consumer, for the tests of the Kafka sink
  *
  * The rig sends its events in order, sends returned ones again once the sink has been rebuilt, and
- * writes down what it is told. An independent consumer reads what has arrived.
+ * writes down what it hears. An independent consumer reads what has arrived.
  */
 #ifndef OUTBOX_KAFKA_RIG_H
 #define OUTBOX_KAFKA_RIG_H
@@ -44,7 +44,8 @@ struct rig {
 
 static void check(struct rig *rig)
 {
-	assert_false(rig->in_call); /* nothing may be told from inside the sink's own functions */
+	assert_false(
+	    rig->in_call); /* nothing may be reported from inside the sink's own functions */
 	if (rig->until != NULL && rig->until(rig))
 		loop_stop(rig->loop);
 }
@@ -184,12 +185,12 @@ static inline bool all_settled(const struct rig *rig)
 	return rig->delivered + rig->rejected + rig->refused == rig->count;
 }
 
-static inline bool told_unreachable(const struct rig *rig)
+static inline bool heard_unreachable(const struct rig *rig)
 {
 	return rig->unreachable > 0;
 }
 
-static inline bool told_ready(const struct rig *rig)
+static inline bool heard_ready(const struct rig *rig)
 {
 	return rig->ready > 0;
 }
@@ -219,7 +220,7 @@ static void connect_sink(struct rig *rig)
 	rig->sink = kafka_sink_new(rig->loop, &rig->options, &rig_events, rig, &err);
 	if (rig->sink == NULL)
 		fail_msg("%s", err.text);
-	rig->mock = ((struct kafka *)rig->sink)->mock;
+	rig->mock = ((struct kafka *)rig->sink)->embedded.cluster;
 }
 
 static int tear_down(void **state)

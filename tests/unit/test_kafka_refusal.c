@@ -32,7 +32,7 @@ static bool some_broken(const struct rig *rig)
 	return rig->broken >= 3;
 }
 
-static bool tells_of_trouble(const struct rig *rig)
+static bool reports_trouble(const struct rig *rig)
 {
 	return rig->sink->trouble != NULL && strstr(rig->sink->trouble, "topic ") != NULL &&
 	       rig->broken >= 2;
@@ -76,7 +76,7 @@ static void what_all_are_refused_for_rejects_none(void **state)
 		add_one_of_each_key(rig, KEYS);
 		pump(rig);
 		run_until(rig, some_broken);
-		run_until(rig, tells_of_trouble);
+		run_until(rig, reports_trouble);
 		assert_non_null(strstr(rig->sink->trouble, rd_kafka_err2name(codes[i])));
 		assert_int_equal(rig->rejected, 0);
 		rd_kafka_mock_clear_request_errors(rig->mock, PRODUCE);
@@ -148,7 +148,7 @@ static void lone_ones_that_follow_each_other_count_together(void **state)
 	}
 	add(rig, "t", slice_of(keys[2]), slice_of("x"));
 	pump(rig);
-	run_until(rig, tells_of_trouble);
+	run_until(rig, reports_trouble);
 	rd_kafka_mock_clear_request_errors(rig->mock, PRODUCE);
 	run_until(rig, all_settled);
 	assert_int_equal(rig->rejected, 2);

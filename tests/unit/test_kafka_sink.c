@@ -128,7 +128,7 @@ static void a_refused_record_is_rejected_and_the_rest_goes_on(void **state)
 	struct rig *rig = *state;
 
 	connect_sink(rig);
-	run_until(rig, told_ready);
+	run_until(rig, heard_ready);
 	rd_kafka_mock_push_request_errors(rig->mock, PRODUCE, 1,
 					  RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE);
 	add(rig, "t", slice_of("k"), slice_of("poison"));
@@ -230,7 +230,7 @@ static void an_error_of_the_environment_returns_events(void **state)
 	free(text);
 }
 
-static void a_broker_that_is_away_for_a_while_loses_and_repeats_nothing(void **state)
+static void a_broker_that_is_unreachable_for_a_while_loses_and_repeats_nothing(void **state)
 {
 	struct rig *rig = *state;
 	enum { COUNT = 500 };
@@ -243,7 +243,7 @@ static void a_broker_that_is_away_for_a_while_loses_and_repeats_nothing(void **s
 	add_many(rig, "other", 1, 1, text);
 	add_many(rig, "t", COUNT, 10, text);
 	pump(rig);
-	run_until(rig, told_unreachable);
+	run_until(rig, heard_unreachable);
 	assert_false(rig->metrics.connected[PEER_KAFKA]);
 	rd_kafka_mock_broker_set_up(rig->mock, 1);
 	run_until(rig, all_settled);
@@ -252,7 +252,7 @@ static void a_broker_that_is_away_for_a_while_loses_and_repeats_nothing(void **s
 	assert_complete_and_ordered(rig, "t", COUNT, 10);
 }
 
-static void a_broker_may_be_away_at_the_start(void **state)
+static void a_broker_may_be_unreachable_at_the_start(void **state)
 {
 	struct rig *rig = *state;
 	char text[10][16];
@@ -260,7 +260,7 @@ static void a_broker_may_be_away_at_the_start(void **state)
 	add_many(rig, "t", 10, 10, text);
 	connect_sink(rig);
 	rd_kafka_mock_broker_set_down(rig->mock, 1);
-	run_until(rig, told_unreachable);
+	run_until(rig, heard_unreachable);
 	assert_int_equal(rig->delivered, 0);
 	rd_kafka_mock_broker_set_up(rig->mock, 1);
 	run_until(rig, all_settled);
@@ -381,7 +381,7 @@ static void it_ends_in_time_with_events_in_flight(void **state)
 	add_many(rig, "t", COUNT, 1, text);
 	pump(rig);
 	assert_int_equal(rig->in_flight, COUNT);
-	rig->in_call = true; /* nothing may be told any more */
+	rig->in_call = true; /* nothing may be reported any more */
 	kafka_sink_free(&rig->sink, 5000);
 	assert_null(rig->sink);
 }
@@ -404,7 +404,7 @@ static void it_ends_with_a_question_open(void **state)
 	assert_null(rig->sink);
 }
 
-static bool told_of_the_topic(const struct rig *rig)
+static bool warned_of_the_topic(const struct rig *rig)
 {
 	const struct kafka *kafka = (const struct kafka *)rig->sink;
 
@@ -455,7 +455,7 @@ static void waiting_for_kafka_costs_little(void **state)
 {
 	struct rig *rig = *state;
 	char where[32];
-	int nobody = local_port(where, false);
+	int unused = local_port(where, false);
 	double used = cpu_seconds();
 
 	rig->options.embedded = false;
@@ -467,11 +467,11 @@ static void waiting_for_kafka_costs_little(void **state)
 	loop_run(rig->loop);
 	loop_timer_free(&rig->poll);
 	assert_true(cpu_seconds() - used < 0.4);
-	close(nobody);
+	close(unused);
 }
 
 /* It has only ever one broker to ask, which takes connections and is silent. */
-static void a_controller_that_does_not_answer_is_told_of(void **state)
+static void a_controller_that_does_not_answer_is_logged(void **state)
 {
 	struct rig *rig = *state;
 	char where[32], words[4096] = "";
@@ -486,7 +486,7 @@ static void a_controller_that_does_not_answer_is_told_of(void **state)
 	kafka_set_reachable((struct kafka *)rig->sink, true);
 	rig->poll = loop_timer_new(rig->loop, look_again, rig);
 	look_again(rig);
-	run_until(rig, told_of_the_topic);
+	run_until(rig, warned_of_the_topic);
 	loop_timer_free(&rig->poll);
 	dup2(real_stderr, STDERR_FILENO);
 	assert_true(pread(log, words, sizeof(words) - 1, 0) > 0);
@@ -501,26 +501,17 @@ static void a_controller_that_does_not_answer_is_told_of(void **state)
 /* Asks as the sink does, but for so short a time that no answer can come. */
 static void ask_in_vain(struct kafka *kafka, struct topic *topic)
 {
-	rd_kafka_AdminOptions_t *options =
-	    rd_kafka_AdminOptions_new(kafka->rk, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
-	rd_kafka_ConfigResource_t *resource =
-	    rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic->name);
-	char words[128];
-
 	topic->asking = true;
-	rd_kafka_AdminOptions_set_request_timeout(options, 1, words, sizeof(words));
-	rd_kafka_AdminOptions_set_opaque(options, topic);
-	rd_kafka_DescribeConfigs(kafka->rk, &resource, 1, options, kafka->queue);
-	rd_kafka_ConfigResource_destroy(resource);
-	rd_kafka_AdminOptions_destroy(options);
+	kafka_ask_settings(kafka->producer.rk, RD_KAFKA_RESOURCE_TOPIC, topic->name, 1, topic,
+			   kafka->producer.queue);
 }
 
-static bool told_of_the_answer(const struct rig *rig)
+static bool answer_came(const struct rig *rig)
 {
 	return !((const struct kafka *)rig->sink)->topics.last->asking;
 }
 
-/* The row was deleted or mended, or the topic is retired. */
+/* The row was deleted or corrected, or the topic is retired. */
 static void a_topic_that_nothing_waits_for_is_left_alone(void **state)
 {
 	struct rig *rig = *state;
@@ -534,9 +525,9 @@ static void a_topic_that_nothing_waits_for_is_left_alone(void **state)
 	rig->options.embedded = false;
 	rig->options.bootstrap_servers = where;
 	connect_sink(rig);
-	run_until(rig, told_ready);
+	run_until(rig, heard_ready);
 	kafka = (struct kafka *)rig->sink;
-	kafka->reachable = true;
+	kafka->connection.reachable = true;
 	topic = kafka_topic(kafka, slice_of("retired"));
 	assert_false(kafka_topic_usable(kafka, topic));
 	rig->poll = loop_timer_new(rig->loop, look_again, rig);
@@ -544,7 +535,7 @@ static void a_topic_that_nothing_waits_for_is_left_alone(void **state)
 
 	topic->wanted_us = topic->trouble_since_us = now - minutes_us;
 	ask_in_vain(kafka, topic);
-	run_until(rig, told_of_the_answer);
+	run_until(rig, answer_came);
 	assert_int_equal(topic->warned_us, 0);
 	assert_int_equal(topic->ask_at_us, INT64_MAX);
 
@@ -553,14 +544,14 @@ static void a_topic_that_nothing_waits_for_is_left_alone(void **state)
 	assert_int_equal(topic->ask_at_us, 0);
 	topic->trouble_since_us = now - minutes_us;
 	ask_in_vain(kafka, topic);
-	run_until(rig, told_of_the_topic);
+	run_until(rig, warned_of_the_topic);
 	assert_true(topic->ask_at_us <= clock_monotonic_us() + 2 * INT64_C(1000000));
 
 	/* It has gone a moment ago: no warning any more, though the pause between two is over. */
 	topic->warned_us = topic->trouble_since_us = now - minutes_us;
 	topic->wanted_us = clock_monotonic_us() - 10 * INT64_C(1000000);
 	ask_in_vain(kafka, topic);
-	run_until(rig, told_of_the_answer);
+	run_until(rig, answer_came);
 	assert_int_equal(topic->warned_us, now - minutes_us);
 	loop_timer_free(&rig->poll);
 	close(silent);
@@ -578,8 +569,8 @@ int main(void)
 	    STORY(a_partition_gets_one_record_until_it_has_acknowledged),
 	    STORY(the_mates_of_a_refused_record_are_not_rejected),
 	    STORY(an_error_of_the_environment_returns_events),
-	    STORY(a_broker_that_is_away_for_a_while_loses_and_repeats_nothing),
-	    STORY(a_broker_may_be_away_at_the_start),
+	    STORY(a_broker_that_is_unreachable_for_a_while_loses_and_repeats_nothing),
+	    STORY(a_broker_may_be_unreachable_at_the_start),
 	    STORY(what_is_too_large_is_refused_before_it_is_sent),
 	    STORY(a_withheld_payload_is_refused_and_not_sent_as_a_tombstone),
 	    STORY(a_full_queue_makes_events_wait),
@@ -588,7 +579,7 @@ int main(void)
 	    STORY(it_ends_in_time_with_events_in_flight),
 	    STORY(it_ends_with_a_question_open),
 	    STORY(waiting_for_kafka_costs_little),
-	    STORY(a_controller_that_does_not_answer_is_told_of),
+	    STORY(a_controller_that_does_not_answer_is_logged),
 	    STORY(a_topic_that_nothing_waits_for_is_left_alone),
 	};
 

@@ -1,7 +1,7 @@
 /*
  * test_verdict.c - which errors are an event's own fault
  */
-#include "kafka/verdict.h"
+#include "kafka/internal.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,11 +12,11 @@
 static void an_events_own_faults_reject_it(void **state)
 {
 	(void)state;
-	assert_int_equal(verdict_of("MSG_SIZE_TOO_LARGE"), REJECT_TOO_LARGE);
-	assert_int_equal(verdict_of("RECORD_LIST_TOO_LARGE"), REJECT_TOO_LARGE);
-	assert_int_equal(verdict_of("INVALID_RECORD"), REJECT_BROKER);
-	assert_int_equal(verdict_of("POLICY_VIOLATION"), REJECT_BROKER);
-	assert_int_equal(verdict_of("TOPIC_EXCEPTION"), REJECT_TOPIC);
+	assert_int_equal(kafka_verdict("MSG_SIZE_TOO_LARGE"), REJECT_TOO_LARGE);
+	assert_int_equal(kafka_verdict("RECORD_LIST_TOO_LARGE"), REJECT_TOO_LARGE);
+	assert_int_equal(kafka_verdict("INVALID_RECORD"), REJECT_BROKER);
+	assert_int_equal(kafka_verdict("POLICY_VIOLATION"), REJECT_BROKER);
+	assert_int_equal(kafka_verdict("TOPIC_EXCEPTION"), REJECT_TOPIC);
 }
 
 static void the_environments_faults_do_not(void **state)
@@ -44,16 +44,16 @@ static void the_environments_faults_do_not(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		assert_int_equal(verdict_of(names[i]), REJECT_NONE);
+		assert_int_equal(kafka_verdict(names[i]), REJECT_NONE);
 }
 
 static void an_unknown_error_is_the_environments(void **state)
 {
 	(void)state;
-	assert_int_equal(verdict_of("ERR_4711?"), REJECT_NONE);
-	assert_int_equal(verdict_of(""), REJECT_NONE);
-	assert_int_equal(verdict_of("MSG_SIZE_TOO_LARGE_"), REJECT_NONE);
-	assert_int_equal(verdict_of("MSG_SIZE"), REJECT_NONE);
+	assert_int_equal(kafka_verdict("ERR_4711?"), REJECT_NONE);
+	assert_int_equal(kafka_verdict(""), REJECT_NONE);
+	assert_int_equal(kafka_verdict("MSG_SIZE_TOO_LARGE_"), REJECT_NONE);
+	assert_int_equal(kafka_verdict("MSG_SIZE"), REJECT_NONE);
 }
 
 int main(void)

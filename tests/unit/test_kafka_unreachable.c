@@ -1,5 +1,6 @@
 /*
- * test_kafka_away.c - the sink while Kafka is unreachable: how often it connects, and how it ends
+ * test_kafka_unreachable.c - the sink while Kafka is unreachable: how often it connects, and how it
+ * ends
  */
 #include "kafka_rig.h"
 

@@ -1,7 +1,7 @@
--- outbox-relay 1: the schema with the relay's own objects. No event passes through here but those set
--- aside; the events themselves stay in the outbox table.
+-- outbox-relay 1: the schema with the relay's own objects. Events stay in the outbox table; only dead
+-- letters are stored here.
 --
--- All files of this directory may be run again at any time: what is there already is left as it is.
+-- All files of this directory may be run again at any time: they change nothing that exists already.
 -- `outbox-relay migrate` runs them in order, under a lock, in one transaction, and
 -- `outbox-relay migrate --print` writes them as one script with the names filled in. By hand:
 --
@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS outbox_relay.outboxes (
     settle text     NOT NULL CHECK (settle IN ('delete', 'mark'))
 );
 
--- Events that Kafka can never accept, set aside so that the others may pass: the whole row, and why.
+-- Dead letters: events that Kafka can never accept, with the whole row and the reason.
 CREATE TABLE IF NOT EXISTS outbox_relay.dead_letters (
     outbox         regclass    NOT NULL,
     id             bigint      NOT NULL,

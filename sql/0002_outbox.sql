@@ -5,7 +5,7 @@ SELECT set_config('outbox_relay.outbox', format('%I.%I', :'outbox_schema', :'out
        set_config('outbox_relay.id', :'outbox_id', false),
        set_config('outbox_relay.settle', :'settle', false);
 
--- A table that exists is left as it is. Leave the id out when you insert: order within an aggregate
+-- A table that exists is not changed. Leave the id out when you insert: order within an aggregate
 -- rests on ids that the database gives at insert. CACHE 1 for the same reason: a session that drew
 -- ids in advance would give an early id to a late event.
 CREATE TABLE IF NOT EXISTS :"outbox_schema".:"outbox_table" (
@@ -37,7 +37,7 @@ BEGIN
         EXECUTE format('ALTER TABLE %s ADD COLUMN published_at timestamptz', outbox);
     END IF;
     -- A row that is published before the relay has seen it is never published. `outbox-relay migrate`
-    -- looks closer and says what to do.
+    -- checks more and says what to do.
     FOR leaf, faults IN
         SELECT a.attrelid, concat_ws(' and '
              , CASE WHEN t.base NOT IN ('timestamptz', 'timestamp')

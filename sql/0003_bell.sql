@@ -1,11 +1,11 @@
 -- outbox-relay 3: the bell, by which an insert wakes a sleeping relay.
 --
--- NOTIFY takes a lock of the whole cluster at commit, so a trigger that notifies at every insert slows
--- down all writers. Here it notifies only while the relay sleeps: the relay arms the bell, a sequence
--- used as a switch that everybody sees at once, before it goes to sleep, and disarms it when it wakes.
--- Disarmed, the trigger's WHEN is false and nothing of ours runs. Nothing depends on the bell but how
--- soon an event is seen: the relay also looks on a timer. (An insert straight into a partition does not
--- ring: the trigger belongs to the table as a whole.)
+-- NOTIFY takes a lock of the whole cluster at commit, so a trigger that notifies at every insert
+-- slows down all writers. Here it notifies only while the relay sleeps: the relay arms the bell, a
+-- sequence used as a switch that all sessions see immediately, before it goes to sleep, and disarms
+-- it when it wakes. Disarmed, the trigger's WHEN is false and nothing of ours runs. Nothing depends
+-- on the bell but how soon an event is seen: the relay also polls on a timer. (An insert straight
+-- into a partition does not ring: the trigger belongs to the table as a whole.)
 
 SELECT set_config('outbox_relay.outbox', format('%I.%I', :'outbox_schema', :'outbox_table'), false),
        set_config('outbox_relay.settle', :'settle', false);

@@ -4,7 +4,7 @@
 --                  ON CONFLICT). Give it to the roles of your applications:
 --                      GRANT outbox_writer TO my_service;
 --   outbox_relay   is the role the relay connects as. It has no password yet: give it one, or let
---                  pg_hba.conf say how it is known.
+--                  pg_hba.conf say how it authenticates.
 --                      ALTER ROLE outbox_relay PASSWORD '...';
 --
 -- With another relay_role these are relay_role and relay_role_writer (shop_relay, shop_relay_writer), so

@@ -1,6 +1,6 @@
--- outbox-relay 5: whether the relays of an outbox are to stand by. `outbox-relay pause` and `resume` set it
--- and NOTIFY outbox_relay; the relays look at it by themselves, too. Both work as the relay's own
--- role, and so with its configuration.
+-- outbox-relay 5: whether an outbox is paused. `outbox-relay pause` and `resume` set it and NOTIFY
+-- outbox_relay; the relays poll it, too. Both commands work as the relay's own role, and so with its
+-- configuration.
 
 DO $$
 BEGIN

@@ -1,12 +1,12 @@
 -- outbox-relay: the outbox table in partitions by hash of the key. Each has indexes and a vacuum of its
 -- own, and belongs to one relay at a time. No migration: `outbox-relay migrate --partitions N` runs it
--- before 0002, which then finds the table there. By hand: as 0001 tells, with this file before 0002 and
+-- before 0002, which then finds the table there. By hand: as 0001 says, with this file before 0002 and
 -- -v partitions=N.
 
 SELECT set_config('outbox_relay.outbox', format('%I.%I', :'outbox_schema', :'outbox_table'), false),
        set_config('outbox_relay.partitions', :'partitions', false);
 
--- A table that exists is left as it is, so it must be what was asked for.
+-- A table that exists is not changed, so it must be what was asked for.
 DO $$
 DECLARE
     box    regclass := to_regclass(current_setting('outbox_relay.outbox'));

@@ -52,7 +52,7 @@ bool pgsession_is_refused(const char *words);
 
 /* The first statement of a session, and whether its answer says that no pooler is in between;
  * otherwise false and err. The statement is safe in any session. backend is the process as the
- * client was told at connect; 0: a pooler that passes the start-up options on will do. */
+ * client learned it at connect; 0: a pooler that passes the start-up options on will do. */
 extern const char pgsession_question[];
 bool pgsession_check(const PGresult *answer, int backend, struct error *err);
 
@@ -117,7 +117,7 @@ void pg_prepare(struct pg *pg, int tag, const char *name, const char *sql);
  * error. Every ask must be followed by one sooner or later in the same callback. */
 void pg_sync(struct pg *pg);
 
-/* The backend process as the client was told at connect; a pooler tells a number of its own. */
+/* The backend process as the client learned it at connect; a pooler reports a number of its own. */
 int pg_backend(const struct pg *pg);
 
 /* Whether the database's encoding is UTF-8. */

@@ -43,7 +43,7 @@ struct event {
 	const struct slice *fields; /* by the index that the source's field lookup gave; borrowed */
 	struct slice payload;	    /* data == NULL: a tombstone, unless withheld */
 	struct slice headers;	    /* JSON text or NULL */
-	struct slice identity;	    /* tells this event from any other that ever had the same id */
+	struct slice identity;	/* differs from that of any other event that ever had the same id */
 	int64_t created_us;	/* microseconds since 1970; 0 where the table has no such column */
 	int64_t payload_bytes;	/* true size, also when withheld */
 	bool withheld;		/* payload over the limit given with the claim: not fetched */

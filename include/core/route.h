@@ -41,7 +41,7 @@ struct route;
 const char *route_column(const struct config_columns *columns, const char *field);
 
 /* Whether a value of an option of this group ("route.topic", "route.key", an item of
- * "route.headers") is right as far as can be told without the table. */
+ * "route.headers") is right as far as is known without the table. */
 bool route_check(const char *option, const char *text, const struct config_columns *columns,
 		 struct error *err);
 

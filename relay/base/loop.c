@@ -26,7 +26,7 @@ struct loop_io {
 	void *arg;
 };
 
-/* Unless told otherwise events have the middle one, of two the second (event.h:
+/* By default events have the middle one, of two the second (event.h:
  * event_base_priority_init). */
 enum { URGENT, PRIORITIES = 2 };
 

@@ -155,12 +155,13 @@ void adopt_explain(const struct adopt_table *table, const struct adopt_plan *pla
 	fprintf(stderr, "adopting %s: rows that are in the table now count as not yet published\n",
 		name);
 	if (*plan->sql)
-		fprintf(stderr,
-			"adopting %s: all rows (about %" PRId64
-			" MiB) are rewritten in one transaction under an ACCESS EXCLUSIVE lock; "
-			"until it ends nobody else reads or writes the table. The lock is waited "
-			"2 s at a time; if it does not come, nothing has changed\n",
-			name, (table->bytes + 1048575) >> 20);
+		fprintf(
+		    stderr,
+		    "adopting %s: all rows (about %" PRId64
+		    " MiB) are rewritten in one transaction under an ACCESS EXCLUSIVE lock; "
+		    "until it ends no other session reads or writes the table. The lock is waited "
+		    "2 s at a time; if it does not come, nothing has changed\n",
+		    name, (table->bytes + 1048575) >> 20);
 	else
 		fprintf(stderr, "adopting %s: no column has to be added, rows are not touched\n",
 			name);

@@ -96,7 +96,7 @@ void adopt_table_free(struct adopt_table *table);
 bool adopt_done_check(PGconn *conn, const struct adopt_facts *facts,
 		      const struct config_columns *mapped, bool mark, struct error *err);
 
-/* Tells on stderr what the plan does to the table, and to those who use it meanwhile. */
+/* Prints on stderr what the plan does to the table, and to those who use it meanwhile. */
 void adopt_explain(const struct adopt_table *table, const struct adopt_plan *plan);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * check.c - the command `check`: runs every part of it and tells the findings; and its part about
+ * check.c - the command `check`: runs every part of it and prints the findings; and its part about
  * the database server
  */
 #include "check.h"
@@ -19,7 +19,7 @@
 static const char HELP[] =
     "Usage: outbox-relay check [-c FILE] [--json]\n"
     "\n"
-    "Validates the configuration, then connects to database and brokers and looks for what would\n"
+    "Validates the configuration, then connects to database and brokers and checks for what would\n"
     "keep the relay from working, or from keeping its promises. Changes nothing.\n"
     "\n"
     "  -c, --config FILE   configuration (default " COMMAND_CONFIG_FILE ")\n"
@@ -48,7 +48,7 @@ void check_add(struct check *check, enum check_level level, const char *remedy, 
 	else
 		printf("%-5s %s%s%s\n", level_names[level], what, remedy ? ": " : "",
 		       remedy ? remedy : "");
-	/* Brokers that do not answer take their time: what is known is told before. */
+	/* Brokers that do not answer take their time: what is known is printed before. */
 	fflush(stdout);
 	free(what);
 }
@@ -199,7 +199,7 @@ static void check_old_snapshots(struct check *check, PGconn *conn)
 			   "rows cannot be vacuumed",
 			   prepared);
 	if (slots > 0)
-		check_warn(check, "drop it if nobody comes back for it: see pg_replication_slots",
+		check_warn(check, "drop it if it is no longer used: see pg_replication_slots",
 			   "%" PRId64 " inactive replication slots hold back vacuum", slots);
 	if (sessions + prepared + slots == 0)
 		check_ok(check,

@@ -83,7 +83,7 @@ static void add_topic(struct check *check, struct topics *topics, const char *na
 	if (route_topic_is_legal(slice_of(name)))
 		topics->names[topics->count++] = xstrdup(name);
 	else
-		check_error(check, "mend route.topic, or the events",
+		check_error(check, "fix route.topic, or the events",
 			    "waiting events are routed to \"%s\", which is no legal topic name",
 			    name);
 }
@@ -129,7 +129,7 @@ static void render(struct check *check, struct topics *topics, const struct temp
 				? SLICE_NULL
 				: slice_of(PQgetvalue(rows, row, (int)i));
 	if (!template_measure(tpl, values, &length, &null_field)) {
-		check_error(check, "mend route.topic, or the events",
+		check_error(check, "fix route.topic, or the events",
 			    "waiting events have no %s, which route.topic names", null_field);
 		return;
 	}
@@ -150,14 +150,14 @@ static void topics_of_waiting(struct check *check, const struct config *config, 
 	free(sql);
 	if (!rows) {
 		check_warn(check, "see what is said about the table above",
-			   "topics are not looked at: %s", err.text);
+			   "topics are not checked: %s", err.text);
 		return;
 	}
 	for (row = 0; row < PQntuples(rows); row++)
 		render(check, topics, tpl, rows, row);
 	if (PQntuples(rows) == 0)
 		check_ok(check,
-			 "no event waits; run check again when some do, to look at their topics");
+			 "no event waits; run check again when some do, to check their topics");
 	PQclear(rows);
 }
 
@@ -169,7 +169,7 @@ static void find_topics(struct check *check, const struct config *config, PGconn
 	struct error err;
 
 	/* The key's place takes the topic again: only the topic's fields are wanted. It parses, as
-	 * it was looked at when the file was read. */
+	 * it was checked when the file was read. */
 	route_fields(config->route.topic, config->route.topic, &none, add_field, topics, &err);
 	tpl = template_new(config->route.topic, field_index, topics, &err);
 	assert(tpl);
@@ -187,12 +187,12 @@ static void on_cluster(void *arg, const struct kafka_probe_cluster *cluster)
 	probe->auto_create = cluster->auto_create;
 	check_ok(probe->check, "%d broker%s, %s", cluster->brokers,
 		 cluster->brokers == 1 ? "" : "s",
-		 cluster->broker_version ? cluster->broker_version : "version not told");
+		 cluster->broker_version ? cluster->broker_version : "version unknown");
 	if (cluster->problem)
 		check_warn(probe->check,
 			   "grant the relay DESCRIBE and DESCRIBE_CONFIGS to have it "
 			   "checked",
-			   "the brokers do not tell all: %s", cluster->problem);
+			   "the brokers do not report everything: %s", cluster->problem);
 	if (cluster->no_producer)
 		check_error(probe->check, "grant the relay WRITE and DESCRIBE on its topics",
 			    "the brokers let the relay write to no topic: %s",
@@ -209,7 +209,7 @@ static long long minutes(int64_t ms)
 	return (llabs(ms) + 30000) / 60000;
 }
 
-/* No broker tells its time. The database server does, and is a third clock. */
+/* No broker reports its time. The database server does, and is a third clock. */
 static int64_t check_clock(struct check *check, PGconn *conn)
 {
 	struct error err;
@@ -259,9 +259,10 @@ static void check_durability(const struct probe *probe, const struct kafka_probe
 			   "one disk only",
 			   topic->name);
 	else if (topic->replication > 1 && topic->min_insync_replicas >= topic->replication)
-		check_warn(probe->check, "set its min.insync.replicas to one less",
-			   "topic %s stops taking events when any of its %d replicas is away",
-			   topic->name, topic->replication);
+		check_warn(
+		    probe->check, "set its min.insync.replicas to one less",
+		    "topic %s stops taking events when any of its %d replicas is unreachable",
+		    topic->name, topic->replication);
 }
 
 static void check_time(const struct probe *probe, const struct kafka_probe_topic *topic)

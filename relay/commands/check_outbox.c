@@ -113,7 +113,7 @@ static bool check_table(struct subject *s)
 		return false;
 	}
 	if (!s->table.exists) {
-		check_error(s->check, "create it with `outbox-relay migrate`, or mend outbox.table",
+		check_error(s->check, "create it with `outbox-relay migrate`, or fix outbox.table",
 			    "table %s does not exist", s->shown);
 		return false;
 	}
@@ -181,7 +181,7 @@ static void check_field(const char *field, void *arg)
 	const struct subject *s = arg;
 
 	if (!column_of(s, route_column(&s->config->outbox.columns, field)))
-		check_error(s->check, "mend the template, or add the column",
+		check_error(s->check, "fix the template, or add the column",
 			    "route names ${%s}, and table %s has no such column", field, s->shown);
 }
 
@@ -189,7 +189,7 @@ static void check_route(struct subject *s)
 {
 	struct error err;
 
-	/* False it cannot be: the templates were looked at when the file was read. */
+	/* False it cannot be: the templates were checked when the file was read. */
 	route_fields(s->config->route.topic, s->config->route.key, &s->config->route.headers,
 		     check_field, s, &err);
 }
@@ -433,7 +433,7 @@ static void judge_bell(const struct subject *s, const PGresult *result)
 	if (enabled && *enabled != 'D' && pgsync_bool(result, 0, "has_bell") &&
 	    !pgsync_bool(result, 0, "public"))
 		check_error(s->check, MIGRATE,
-			    "not everybody may read the bell of %s; inserts into the table fail",
+			    "PUBLIC may not read the bell of %s; inserts into the table fail",
 			    s->shown);
 }
 
@@ -493,7 +493,7 @@ static void check_vacuum(const struct subject *s)
 	PQclear(result);
 }
 
-/* Somebody may have forgotten it. */
+/* It may have been forgotten. */
 static void check_pause(const struct subject *s)
 {
 	static const char SQL[] = "SELECT $2::text FROM outbox_relay.outboxes"
@@ -527,7 +527,7 @@ static void check_strangers(const struct subject *s)
 	size_t i;
 
 	if (!group_read_all(s->conn, s->name, &relays, &strangers, &err)) {
-		check_error(s->check, "see the server's words", "%s", err.text);
+		check_error(s->check, "see the server's log", "%s", err.text);
 		return;
 	}
 	json_array_foreach(strangers, i, session)
@@ -554,7 +554,7 @@ void check_outbox(struct check *check, const struct config *config, PGconn *conn
 	bool migrated;
 
 	if (!pgname_parse(config->outbox.table, &s.table.facts.table, &err)) {
-		check_error(check, "mend outbox.table", "%s", err.text);
+		check_error(check, "fix outbox.table", "%s", err.text);
 		return;
 	}
 	pgname_print(&s.table.facts.table, s.name);

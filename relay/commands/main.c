@@ -23,9 +23,9 @@ struct command {
 
 static const struct command commands[] = {
     {"run", cmd_run, "the relay, in the foreground"},
-    {"check", cmd_check, "looks over configuration, database and brokers"},
-    {"migrate", cmd_migrate, "brings the database what the relay needs"},
-    {"status", cmd_status, "what waits, who publishes, how fast"},
+    {"check", cmd_check, "checks configuration, database and brokers"},
+    {"migrate", cmd_migrate, "creates what the relay needs in the database"},
+    {"status", cmd_status, "what waits, which relays publish, how fast"},
     {"pause", cmd_pause, "all relays of the outbox stop claiming"},
     {"resume", cmd_resume, "and go on"},
 };
@@ -38,7 +38,7 @@ static void print_help(FILE *out)
 	      out);
 	for (size_t i = 0; i < COMMANDS; i++)
 		fprintf(out, "  %-9s %s\n", commands[i].name, commands[i].help);
-	fputs("\noutbox-relay COMMAND --help tells more of each; outbox-relay --version.\n", out);
+	fputs("\noutbox-relay COMMAND --help explains each; outbox-relay --version.\n", out);
 }
 
 static int print_version(void)

@@ -22,7 +22,7 @@ static const char HELP[] =
     "\n"
     "Makes what the relay needs in the database: the schema outbox_relay, the outbox table if "
     "there\n"
-    "is none, the bell, roles and grants. May be run at any time; what is there is left as it is.\n"
+    "is none, the bell, roles and grants. May be run at any time; what exists stays as it is.\n"
     "All of it is one transaction under a lock.\n"
     "\n"
     "  -c, --config FILE   configuration (default " COMMAND_CONFIG_FILE ")\n"
@@ -43,7 +43,7 @@ static const char HELP[] =
     "                      and with the last outbox the relay's own objects. It keeps the outbox\n"
     "                      table, and all that migrate has not made\n"
     "      --adopt         make an existing outbox table one the relay can use, and print the\n"
-    "                      block for the configuration. With --print it connects to look at the\n"
+    "                      block for the configuration. With --print it connects to read the\n"
     "                      table, and writes what it would do\n"
     "  -h, --help          this text\n"
     "\n"
@@ -291,7 +291,7 @@ static bool fits(const struct request *request, const struct adopt_table *table,
 	return true;
 }
 
-/* 1 if the schema has this table, 0 if not; -1 and err if that cannot be told. */
+/* 1 if the schema has this table, 0 if not; -1 and err if that is unknown. */
 static int has_table(PGconn *conn, const char *name, struct error *err)
 {
 	PGresult *result = pgsync_query(
@@ -373,7 +373,7 @@ static bool run_files(PGconn *conn, const struct migrate_target *target, struct 
 	return true;
 }
 
-static void tell(const struct request *request, const struct adopt_table *table, int before)
+static void report(const struct request *request, const struct adopt_table *table, int before)
 {
 	int partitions = request->target.partitions ? atoi(request->target.partitions)
 						    : table->outbox.partitions;
@@ -484,7 +484,7 @@ static int apply_or_print(PGconn *conn, struct request *request, struct adopt_ta
 		print_commented(config);
 		status = print_script(migrate_print(&request->target, plan.sql, err), err);
 	} else if (apply(conn, request, &plan, &before, err)) {
-		tell(request, table, before);
+		report(request, table, before);
 		warnings_print(conn, &request->target.outbox, &warned, request->target.mark);
 		fputs(config ? config : "", stdout);
 		status = EXIT_DONE;

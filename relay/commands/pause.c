@@ -14,19 +14,20 @@
 #include <string.h>
 #include <time.h>
 
-enum { LOOK_MS = 50, TIMEOUT_MS = 30000 };
+enum { POLL_MS = 50, TIMEOUT_MS = 30000 };
 
 static const char PAUSE_HELP[] =
     "Usage: outbox-relay pause [-c FILE] [--timeout TIME | --no-wait] [--json]\n"
     "\n"
-    "Has all relays of the outbox settle what is in flight, hand over their shards and stand by,\n"
-    "until `outbox-relay resume`. It outlives restarts of the relays and of the database. Returns\n"
+    "Has all relays of the outbox settle what is in flight, hand over their shards and wait in\n"
+    "standby until `outbox-relay resume`. It outlives restarts of the relays and of the database. "
+    "Returns\n"
     "when no relay owns a shard any more.\n"
     "\n"
     "  -c, --config FILE   configuration (default " COMMAND_CONFIG_FILE ")\n"
     "      --timeout TIME  wait no longer than this (default 30s); the outbox stays paused\n"
     "      --no-wait       do not wait at all\n"
-    "      --json          tell outcome and remaining owners for a program\n"
+    "      --json          the outcome and the remaining owners as JSON\n"
     "  -h, --help          this text\n"
     "\n"
     "Exit status: 0 paused, 1 some relay still owns shards after the timeout, or the database "
@@ -39,14 +40,14 @@ static const char RESUME_HELP[] =
     "Ends what `outbox-relay pause` began: the relays of the outbox go on.\n"
     "\n"
     "  -c, --config FILE   configuration (default " COMMAND_CONFIG_FILE ")\n"
-    "      --json          tell the outcome for a program\n"
+    "      --json          the outcome as JSON\n"
     "  -h, --help          this text\n"
     "\n"
     "Exit status: 0 done, 1 the database could not be asked, 2 wrong usage, or the file is "
     "wrong.\n";
 
-/* Told at COMMIT, so whoever hears of it sees it; also when nothing changes, as a relay may have
- * missed it. */
+/* The notification arrives with the COMMIT, so a relay that gets it sees the change. It is also
+ * sent when nothing changes: a relay may have missed the first. */
 static const char SET_SQL[] =
     "WITH known AS (SELECT outbox, paused FROM outbox_relay.outboxes"
     "  WHERE outbox = to_regclass($1) FOR UPDATE),"
@@ -84,7 +85,7 @@ static bool set_paused(PGconn *conn, const struct request *request, const char *
 		error_set(
 		    err,
 		    "table %s is not known to schema outbox_relay; run `outbox-relay migrate` "
-		    "for it, or mend outbox.table",
+		    "for it, or fix outbox.table",
 		    request->shown);
 	}
 	PQclear(result);
@@ -104,11 +105,11 @@ static json_t *read_owners(PGconn *conn, const char *table, struct error *err)
 	return relays;
 }
 
-/* Looks until nobody owns a shard, or the time is over. No transaction is open meanwhile. */
+/* Polls until no relay owns a shard, or the time is over. No transaction is open meanwhile. */
 static bool wait_for_owners(PGconn *conn, const struct request *request, const char *table,
 			    json_t *out, struct error *err)
 {
-	const struct timespec pause = {0, LOOK_MS * 1000000L};
+	const struct timespec pause = {0, POLL_MS * 1000000L};
 	int64_t deadline = clock_monotonic_us() / 1000 + request->wait_ms;
 	json_t *owners = read_owners(conn, table, err);
 
@@ -121,7 +122,7 @@ static bool wait_for_owners(PGconn *conn, const struct request *request, const c
 	return owners != NULL;
 }
 
-static void tell_owners(const json_t *owners)
+static void print_owners(const json_t *owners)
 {
 	const json_t *owner;
 	const char *name;
@@ -137,7 +138,7 @@ static void tell_owners(const json_t *owners)
 	}
 }
 
-static int tell(const struct request *request, const json_t *out)
+static int report(const struct request *request, const json_t *out)
 {
 	const json_t *owners = json_object_get(out, "owners");
 	bool changed = json_is_true(json_object_get(out, "changed"));
@@ -148,8 +149,8 @@ static int tell(const struct request *request, const json_t *out)
 		request->pause ? "paused" : "resumed");
 	if (json_array_size(owners) == 0)
 		return EXIT_DONE;
-	tell_owners(owners);
-	fputs("each hands over as soon as its batch is settled; `outbox-relay status` tells\n",
+	print_owners(owners);
+	fputs("each hands over as soon as its batch is settled; `outbox-relay status` shows\n",
 	      stderr);
 	return EXIT_FAILED;
 }
@@ -190,7 +191,7 @@ static int with_connection(const struct config *config, struct request *request,
 	       (!request->wait || wait_for_owners(conn, request, table, out, &err));
 	PQfinish(conn);
 	if (good)
-		return tell(request, out);
+		return report(request, out);
 	command_failed(command, &err);
 	hint();
 	return EXIT_FAILED;

@@ -250,7 +250,7 @@ static void print_shards(const json_t *shards)
 		if (json_is_object(owner))
 			print_session(owner);
 		else
-			fputs("nobody", stdout);
+			fputs("no owner", stdout);
 		fputc('\n', stdout);
 		unowned += !json_is_object(owner);
 	}
@@ -274,7 +274,7 @@ static void print_relays(const json_t *relays)
 			       " shards\n",
 			       owned_by(relay), layout);
 		else if (owned_by(relay) == 0)
-			puts(": stands by");
+			puts(": standby");
 		else if (layout == 0)
 			puts(": publishes without order");
 		else
@@ -285,7 +285,7 @@ static void print_relays(const json_t *relays)
 		printf("%-14s none\n", "relays");
 }
 
-/* The number of shards does not tell it from the others. */
+/* Others have the same number of shards. */
 static bool differs_in_columns(const json_t *layouts, const json_t *layout)
 {
 	const json_t *other, *shards = json_object_get(layout, "shards");

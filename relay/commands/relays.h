@@ -21,7 +21,7 @@ json_t *group_read(PGconn *conn, const char *table, struct error *err);
 bool group_read_all(PGconn *conn, const char *table, json_t **relays, json_t **strangers,
 		    struct error *err);
 
-/* Puts paused, shards, relays and layouts into what `status` tells. */
+/* Puts paused, shards, relays and layouts into what `status` prints. */
 bool group_add(json_t *out, const struct config *config, PGconn *conn, const char *table,
 	       struct error *err);
 

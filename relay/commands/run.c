@@ -43,7 +43,7 @@ struct daemon {
 	struct loop_signal *signals[SIGNALS];
 	int64_t watchdog_us; /* 0: systemd does not ask for one */
 	bool stopping;
-	bool working; /* as last told in the log */
+	bool working; /* as last logged */
 	bool failed;
 };
 
@@ -119,7 +119,7 @@ static void on_stop_signal(int signo, void *arg)
 {
 	struct daemon *daemon = arg;
 	log_info("%s: %s", strsignal(signo),
-		 daemon->stopping ? "stopping at once"
+		 daemon->stopping ? "stopping immediately"
 				  : "settling what is in flight, then stopping");
 	sd_notify(0, "STOPPING=1");
 	loop_timer_set(daemon->patience, STOP_PATIENCE_US);
@@ -159,7 +159,7 @@ static void reload(struct daemon *daemon)
 		log_error("reload: %s", problems.items[i].text);
 	config_problems_free(&problems);
 	if (fresh == NULL) {
-		log_error("reload: nothing is changed; mend %s and send SIGHUP again",
+		log_error("reload: nothing is changed; fix %s and send SIGHUP again",
 			  daemon->config_path);
 		return;
 	}
@@ -211,7 +211,7 @@ static void catch_signals(struct daemon *daemon)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* On the way out no signal ends the process any more: its exit status tells how it went. */
+/* On the way out no signal ends the process any more: its exit status says how it went. */
 static void release_signals(struct daemon *daemon)
 {
 	sigset_t all;
@@ -288,7 +288,7 @@ static void start_watchdog(struct daemon *daemon)
 		daemon->watchdog_us = (int64_t)asked / 2;
 		loop_timer_set(daemon->watchdog, 0);
 	}
-	/* Ready to be asked; whether the peers are there is /readyz' to tell. */
+	/* Ready to be asked; /readyz says whether the peers are there. */
 	sd_notify(0, "READY=1");
 }
 
@@ -369,7 +369,7 @@ static const char help[] =
     "  -c, --config FILE  the configuration (default " COMMAND_CONFIG_FILE ")\n"
     "  -h, --help         this text\n"
     "\n"
-    "SIGTERM, SIGINT  settle what is in flight and stop; a second one stops at once\n"
+    "SIGTERM, SIGINT  settle what is in flight and stop; a second one stops immediately\n"
     "SIGHUP           read the configuration again\n"
     "SIGUSR1          log a status line\n"
     "\n"

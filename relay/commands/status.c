@@ -1,7 +1,7 @@
 /*
- * status.c - the command `status`: what waits, who publishes it, and how that goes
+ * status.c - the command `status`: what waits, which relays publish it, and how fast
  *
- * Most comes from the database, so that it can be told while no relay runs; the rest is asked of
+ * Most comes from the database, so it is known while no relay runs; the rest is asked of
  * the relay at http.listen.
  */
 #include "base/pgname.h"
@@ -23,8 +23,9 @@ enum { COUNT_CAP = 10000, HTTP_TIMEOUT_MS = 2000 };
 static const char HELP[] =
     "Usage: outbox-relay status [-c FILE] [--json]\n"
     "\n"
-    "Tells how many events wait and since when, which relays there are and who owns which shard,\n"
-    "whether they are paused, what was set aside, and what the relay at http.listen says of "
+    "Shows how many events wait and since when, which relays there are and who owns which shard,\n"
+    "whether they are paused, how many dead letters there are, and what the relay at http.listen "
+    "says of "
     "itself.\n"
     "Changes nothing.\n"
     "\n"
@@ -32,7 +33,7 @@ static const char HELP[] =
     "      --json          the same for a program\n"
     "  -h, --help          this text\n"
     "\n"
-    "Exit status: 0 told (also when no relay answers), 1 the database could not be asked, 2 the "
+    "Exit status: 0 done (also when no relay answers), 1 the database could not be asked, 2 the "
     "file\n"
     "is wrong.\n";
 
@@ -142,7 +143,7 @@ static bool collect(json_t *out, const struct config *config, struct error *err)
 		return false;
 	/* Empty one second and a million rows the next: never trust the statistics. */
 	good =
-	    pgsync_script(conn, "preparing to look",
+	    pgsync_script(conn, "preparing to read",
 			  "BEGIN READ ONLY; SET LOCAL enable_seqscan = off;"
 			  " SET LOCAL enable_bitmapscan = off; SET LOCAL statement_timeout = '15s'",
 			  err) &&
@@ -171,7 +172,7 @@ static void print_relay(const json_t *out)
 		const char *member, *label, *unit;
 	} lines[] = {
 	    {"state", "state", ""},
-	    {"floor", "floor", ""},
+	    {"floor", "low watermark", ""},
 	    {"parked_keys", "parked keys", ""},
 	    {"refusal", "database", ""},
 	    {"trouble", "kafka", ""},
@@ -220,8 +221,8 @@ static void hint(void)
 	static const struct {
 		const char *state, *words;
 	} hints[] = {
-	    {"42P01", "run `outbox-relay migrate`, or mend outbox.table"},
-	    {"42703", "mend outbox.columns, or see `outbox-relay migrate --adopt`"},
+	    {"42P01", "run `outbox-relay migrate`, or fix outbox.table"},
+	    {"42703", "fix outbox.columns, or see `outbox-relay migrate --adopt`"},
 	    {"42501", "run `outbox-relay migrate` as the table's owner, and connect as the role "
 		      "outbox_relay or a member of it"},
 	};

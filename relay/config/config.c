@@ -167,7 +167,7 @@ static bool append_string(const struct option *option, struct config_strings *st
 {
 	char name[80];
 
-	/* A bad item is kept too: it counts, and nobody will see the configuration it is in. */
+	/* A bad item is kept too: it counts, and the configuration it is in is thrown away. */
 	strings->items = xrealloc(strings->items, (strings->count + 1) * sizeof(strings->items[0]));
 	strings->items[strings->count++] = xstrdup(text);
 	snprintf(name, sizeof(name), "%s, item %zu", option->path, strings->count);

@@ -389,9 +389,9 @@ static const char *included_name(const char *line)
 	return *line == '"' ? line + 1 : NULL;
 }
 
-/* Whether one @include may reach libconfig, whose scanner ends the process when it is told to read
+/* Whether one @include may reach libconfig, whose scanner ends the process when it is to read
  * a directory, and whose versions differ on absolute names. A missing file is for libconfig to
- * tell. */
+ * report. */
 static bool check_include(struct reader *reader, struct place place, const char *name, int *left)
 {
 	char *path = xasprintf("%s/%s", reader->directory, name);
@@ -418,7 +418,7 @@ static bool check_include(struct reader *reader, struct place place, const char 
 	return right;
 }
 
-/* libconfig would read another number (in versions before 1.7), and nobody would know. */
+/* libconfig would read another number (in versions before 1.7), without a word. */
 static bool check_numbers(struct reader *reader, const char *included, const char *text)
 {
 	bool right = true;

@@ -118,7 +118,7 @@ static bool compile_topic(struct route *route, const char *text, route_field_fn 
 	return true;
 }
 
-/* An empty key would put every event into one partition; nobody means that. */
+/* An empty key would put every event into one partition; which is never meant. */
 static bool compile_key(struct route *route, const char *text, route_field_fn field, void *arg,
 			struct error *err)
 {
@@ -244,7 +244,7 @@ struct collector {
 	void *arg;
 };
 
-/* A route_field_fn that knows every name, and tells each once. */
+/* A route_field_fn that knows every name, and reports each once. */
 static int collect(const char *name, void *arg)
 {
 	struct collector *collector = arg;

@@ -50,7 +50,7 @@ static void on_busy(void *owner, const char *why)
 {
 	struct worker *worker = owner;
 	if (strcmp(worker->standby_for, why) != 0)
-		log_info("standing by: %s", why);
+		log_info("standby: %s", why);
 	text_print(worker->standby_for, sizeof(worker->standby_for), "%s", why);
 	connected(worker, false);
 	/* Whoever has them tells. */

@@ -165,7 +165,7 @@ static int open_unix(const char *path, use_fn use, int64_t deadline_us)
 	return open_with(use, (const struct sockaddr *)&address, sizeof(address), deadline_us);
 }
 
-/* Makes way for a new socket at path, if what is there is a socket that nobody listens on. */
+/* Makes way for a new socket at path, if what is there is a socket without a listener. */
 static bool clear_path(const char *path, struct error *err)
 {
 	struct stat info;

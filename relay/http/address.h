@@ -12,8 +12,8 @@
 /* The path in "unix:/path", or NULL if it is another kind of address. */
 const char *http_address_path(const char *listen);
 
-/* A listening socket (not blocking, closed on exec), or -1 with err. An old unix socket that nobody
- * listens on is replaced; any other file is left alone. */
+/* A listening socket (not blocking, closed on exec), or -1 with err. An old unix socket without
+ * a listener is replaced; any other file is left alone. */
 int http_address_listen(const char *listen, struct error *err);
 
 /* A socket (not blocking, closed on exec) that is connected by deadline_us (monotonic), or -1 with

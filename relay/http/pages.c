@@ -1,5 +1,5 @@
 /*
- * pages.c - what the relay tells over HTTP
+ * pages.c - the pages: /metrics, /healthz, /readyz, /status
  */
 #include "http.h"
 
@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A topic seen for the first time takes a moment; of one that is missing the log tells after 3 s.
+/* A topic seen for the first time takes a moment; one that is missing is logged after 3 s.
  */
 static const int64_t topic_patience_us = 3 * INT64_C(1000000);
 
@@ -64,7 +64,7 @@ static int readyz_page(void *arg, char **body, size_t *len)
 	if (status.standby[0] != '\0') {
 		char text[400];
 		bool ready = !status.unavailable && status.obstacle[0] == '\0';
-		text_print(text, sizeof(text), "standing by: %s\n", status.standby);
+		text_print(text, sizeof(text), "standby: %s\n", status.standby);
 		return text_page(body, len, ready ? 200 : 503, text);
 	}
 	if (!p->metrics->connected[PEER_DATABASE])
@@ -120,15 +120,15 @@ char *pages_status_line(const struct pages *p)
 {
 	struct worker_status status;
 	worker_status(p->worker, &status);
-	return xasprintf(
-	    "status: %s, %d of %d shards, floor %lld, batch of %zu events (%zu with Kafka), %llu "
-	    "published in %.0f s, depth %.0f, oldest %.1f s, database %s, kafka %s",
-	    status.state, shards_owned(status.shards), status.shards->count,
-	    (long long)status.low_watermark, status.batch_events, status.in_flight,
-	    (unsigned long long)status.published, uptime(p), p->metrics->depth,
-	    p->metrics->oldest_age_seconds,
-	    p->metrics->connected[PEER_DATABASE] ? "connected" : "away",
-	    p->metrics->connected[PEER_KAFKA] ? "connected" : "away");
+	return xasprintf("status: %s, %d of %d shards, low watermark %lld, batch of %zu events "
+			 "(%zu with Kafka), %llu "
+			 "published in %.0f s, depth %.0f, oldest %.1f s, database %s, kafka %s",
+			 status.state, shards_owned(status.shards), status.shards->count,
+			 (long long)status.low_watermark, status.batch_events, status.in_flight,
+			 (unsigned long long)status.published, uptime(p), p->metrics->depth,
+			 p->metrics->oldest_age_seconds,
+			 p->metrics->connected[PEER_DATABASE] ? "connected" : "unreachable",
+			 p->metrics->connected[PEER_KAFKA] ? "connected" : "unreachable");
 }
 
 const struct http_page relay_pages[] = {

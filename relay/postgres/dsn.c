@@ -36,7 +36,7 @@ void pgsession_clean_environment(void)
 		unsetenv(names[i]);
 }
 
-/* A connection that libpq gives up before it looks for a host knows what it would have used. */
+/* A connection that libpq gives up before it resolves a host knows what it would have used. */
 char *pgsession_keyword(const char *dsn, const char *keyword)
 {
 	const char *const keywords[] = {"dbname", "sslmode", NULL};
@@ -263,7 +263,7 @@ bool pg_state_is_permanent(const char *sqlstate)
 }
 
 /* Whether one attempt's words, up to its line's end, say what cannot be waited out. The server's
- * are in its own language (lc_messages), so they are told by their SQLSTATE: "...: FATAL:  28P01:
+ * are in its own language (lc_messages), so they are known by their SQLSTATE: "...: FATAL:  28P01:
  * ...". */
 static bool attempt_is_for_good(const char *words)
 {

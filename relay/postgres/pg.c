@@ -32,7 +32,7 @@ struct pg {
 	enum pg_state state;
 	struct loop_io *io;
 	int io_fd, io_what;
-	struct loop_timer *timer; /* while connecting its bound; at the end the call to tell it */
+	struct loop_timer *timer; /* while connecting its bound; at the end it reports why */
 	int *asked;		  /* ring of tags, oldest at head */
 	size_t head, count, capacity;
 	unsigned busy; /* callbacks under way: freeing waits */
@@ -40,8 +40,8 @@ struct pg {
 	bool closed;
 	struct pg_failure failure; /* its words are in why */
 	struct error why;
-	bool refused, fatal;	 /* the failure is an ask's and not told yet; it ends the session */
-	struct error last_words; /* the server's, told between two answers; "" if none */
+	bool refused, fatal; /* the failure is an ask's and not reported yet; it ends the session */
+	struct error last_words; /* the server's, sent between two answers; "" if none */
 };
 
 /* ---- failing and closing ---- */
@@ -83,7 +83,7 @@ void pg_close(struct pg **pg)
 		destroy(p);
 }
 
-/* Tells it from the loop, never from inside an ask. */
+/* Reported from the loop, never from inside an ask. */
 static void fail(struct pg *pg, bool permanent, const struct error *why)
 {
 	if (pg->state == PG_FAILED)
@@ -129,16 +129,16 @@ static void connection_error(const struct pg *pg, struct error *err)
 
 static void fail_connection(struct pg *pg)
 {
-	struct error err, told;
+	struct error err, shown;
 	connection_error(pg, &err);
 	bool permanent = pg->state == PG_CONNECTING && pg_dsn_is_refused(PQerrorMessage(pg->conn));
 	if (permanent && pgsession_is_refused(err.text))
-		error_set(&told, PGSESSION_POOLER "; " PGSESSION_POOLER_REMEDY);
+		error_set(&shown, PGSESSION_POOLER "; " PGSESSION_POOLER_REMEDY);
 	else if (pg->state == PG_CONNECTING)
-		error_set(&told, "cannot connect to the database: %s", err.text);
+		error_set(&shown, "cannot connect to the database: %s", err.text);
 	else
-		told = pg->last_words.text[0] != '\0' ? pg->last_words : err;
-	fail(pg, permanent, &told);
+		shown = pg->last_words.text[0] != '\0' ? pg->last_words : err;
+	fail(pg, permanent, &shown);
 }
 
 /* What the server says unasked. By default libpq would print it to stderr. Why it ends the session
@@ -173,7 +173,7 @@ static void watch(struct pg *pg, int what)
 }
 
 /* The socket is closed, found out while sending. What arrived before still counts, a COMMIT's
- * answer perhaps, but nothing is told from inside an ask: on_timer does. */
+ * answer perhaps, but nothing is reported from inside an ask: on_timer does. */
 static void hang_up(struct pg *pg)
 {
 	loop_io_free(&pg->io);
@@ -275,7 +275,7 @@ static bool ends_session(const PGresult *result)
 	return severity == NULL || strcmp(severity, "ERROR") != 0;
 }
 
-static void tell_error(struct pg *pg)
+static void report_error(struct pg *pg)
 {
 	struct error why = pg->why;
 	struct pg_failure failure = pg->failure;
@@ -287,13 +287,13 @@ static void tell_error(struct pg *pg)
 		fail(pg, failure.permanent, &why);
 }
 
-/* All results of an ask have been read. An error is told only now: what is asked between the error
- * and this NULL would take the NULL away (libpq 15: pqAppendCmdQueueEntry). */
+/* All results of an ask have been read. An error is reported only now: what is asked between the
+ * error and this NULL would take the NULL away (libpq 15: pqAppendCmdQueueEntry). */
 static void ended(struct pg *pg)
 {
 	pop(pg);
 	if (pg->refused)
-		tell_error(pg);
+		report_error(pg);
 }
 
 static void on_error(struct pg *pg, PGresult *result)
@@ -308,7 +308,7 @@ static void on_error(struct pg *pg, PGresult *result)
 	pg->fatal = ends_session(result);
 	PQclear(result);
 	if (pg->fatal)
-		tell_error(pg);
+		report_error(pg);
 }
 
 static void answer(struct pg *pg, PGresult *result)
@@ -426,7 +426,7 @@ struct pg *pg_open(struct loop *loop, const char *dsn, const struct pg_events *e
 		keywords[i] = defaults[i][0];
 		values[i] = defaults[i][1];
 	}
-	/* Several relays serve an outbox: whose session this is, pg_stat_activity should tell. A
+	/* Several relays serve an outbox: pg_stat_activity should show whose session this is. A
 	 * name holds 63 bytes. */
 	gethostname(host, sizeof(host) - 1);
 	snprintf(name, sizeof(name), "outbox-relay %s:%d", host, (int)getpid());

@@ -15,7 +15,7 @@
 /* How long a command waits for a lock, for a statement and, should the server not even end the
  * statement, for an answer. A migration has limits of its own. */
 #define LIMITS " -c lock_timeout=2s -c statement_timeout=8s"
-enum { ANSWER_MS = 10000, LOOK_FIRST_MS = 1000, LOOK_AGAIN_MS = 5000, KEYWORDS_MAX = 64 };
+enum { ANSWER_MS = 10000, FIND_FIRST_MS = 1000, FIND_AGAIN_MS = 5000, KEYWORDS_MAX = 64 };
 
 static bool is_patient;
 static char blocker[256]; /* who held the lock that the statement waited for; "" if none */
@@ -105,7 +105,7 @@ static PGconn *connect_again(PGconn *waiting)
 
 /* Asks in a second session, as the first one is busy: "process 4711 (application_name psql) holds a
  * lock on public.outbox_events, in a transaction since 2026-11-28 10:00:00+00"; "" if it waits for
- * no lock, or nobody answers within two seconds. */
+ * no lock, or there is no answer within two seconds. */
 static void find_blocker(PGconn *waiting)
 {
 	PGconn *conn = connect_again(waiting);
@@ -123,10 +123,10 @@ static void find_blocker(PGconn *waiting)
 }
 
 /* Waits until the next result can be taken; false if the server takes too long. Whoever holds a
- * lock is looked for while the statement waits: later it cannot be known. */
+ * lock is found while the statement waits: later it cannot be known. */
 static bool await_answer(PGconn *conn, int64_t begun_ms)
 {
-	int64_t look_ms = begun_ms + LOOK_FIRST_MS, now;
+	int64_t find_ms = begun_ms + FIND_FIRST_MS, now;
 
 	while (PQisBusy(conn)) {
 		struct pollfd fd = {PQsocket(conn), POLLIN, 0};
@@ -134,13 +134,13 @@ static bool await_answer(PGconn *conn, int64_t begun_ms)
 		now = clock_monotonic_us() / 1000;
 		if (!is_patient && now - begun_ms > ANSWER_MS)
 			return false;
-		if (now >= look_ms) {
-			look_ms = now + LOOK_AGAIN_MS;
+		if (now >= find_ms) {
+			find_ms = now + FIND_AGAIN_MS;
 			find_blocker(conn);
 		}
-		if (poll(&fd, 1, (int)(look_ms - now > 0 ? look_ms - now : 0)) > 0 &&
+		if (poll(&fd, 1, (int)(find_ms - now > 0 ? find_ms - now : 0)) > 0 &&
 		    !PQconsumeInput(conn))
-			return true; /* the next result tells */
+			return true; /* the next result says why */
 	}
 	return true;
 }

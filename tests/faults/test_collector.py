@@ -78,7 +78,7 @@ def test_log_tells_of_excuses():
            "2026-11-21T07:42:08.000Z info  Terminated: settling what is in flight, then stopping\n"
            "2026-11-21T07:42:09.000Z warn  Kafka has not acknowledged everything in 10 s; what is not settled is "
            "published again at the next start\n"
-           "2026-11-21T07:42:10.250Z info  Terminated: stopping at once\n")
+           "2026-11-21T07:42:10.250Z info  Terminated: stopping immediately\n")
     found = list(excuses(log, 1_795_246_920.0))
     assert [(fault.name, fault.at) for fault in found] == [
         ("producer rebuilt", 1.5), ("stop before all was settled", 9.0), ("stop before all was settled", 10.25)]

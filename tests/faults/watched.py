@@ -9,7 +9,7 @@ from faults.history import REPLAY, Fault, Metrics, Process, now
 
 SAID = re.compile(r"^(\S+Z) \w+ +(?:"
                   r"(?P<rebuilt>.*the producer must be rebuilt)|"
-                  r"(?P<unfinished>.*what is not settled is published again|.*: stopping at once))", re.MULTILINE)
+                  r"(?P<unfinished>.*what is not settled is published again|.*: stopping immediately))", re.MULTILINE)
 EXCUSES = {"rebuilt": "producer rebuilt", "unfinished": "stop before all was settled"}
 
 

@@ -285,7 +285,7 @@ def test_status_says_what_to_do(empty_database, migrate, new_relay):
     migrate()
     relay = new_relay()
     wrong = new_relay(outbox={"columns": {"created_at": "none"}}).command("status")
-    assert wrong.returncode == 1 and "mend outbox.columns" in wrong.stderr
+    assert wrong.returncode == 1 and "fix outbox.columns" in wrong.stderr
     empty_database.execute("REVOKE SELECT ON outbox_events FROM outbox_relay")
     wrong = relay.command("status")
     assert wrong.returncode == 1 and "migrate` as the table's owner" in wrong.stderr

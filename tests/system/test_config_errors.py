@@ -153,7 +153,7 @@ def test_missing_column(database, new_relay):
 
 
 def test_missing_column_of_a_template(database, new_relay):
-    found(new_relay(route={"headers": ["tenant=${no_such_tenant}"]}), "no_such_tenant", "mend the template")
+    found(new_relay(route={"headers": ["tenant=${no_such_tenant}"]}), "no_such_tenant", "fix the template")
 
 
 def test_partitioned_table_without_partitions(empty_database, new_relay):

@@ -67,7 +67,7 @@ def test_they_start_at_once(database, make):
         for relay in everybody:
             relay.start(wait=False)
         for relay in everybody:
-            relay.wait_log("ready: publishing|standing by")
+            relay.wait_log("ready: publishing|standby")
 
         def one_kind():
             at_work = [kind for kind in kinds if any(map(owned, kind))]

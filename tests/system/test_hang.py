@@ -65,7 +65,7 @@ def test_a_standby_takes_over_from_a_paused_one(fleet, database, first_in_order)
         writers.wait_committed(200)
         owner.process.resume()
         owner.wait_log(STOPPED)
-        owner.wait_log("standing by: another relay owns the shard")
+        owner.wait_log("standby: another relay owns the shard")
         writers.wait_committed(200)
     first_in_order(writers, pauses=1)
 

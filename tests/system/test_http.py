@@ -74,7 +74,7 @@ def test_ready_only_with_both_peers(relay, database, kafka):
 def test_a_relay_that_stands_by_is_ready(relay, new_relay):
     second = new_relay().start(wait=False)
     answers(second, "/readyz", 200)
-    until(lambda: "standing by" in second.get("/readyz")[1], 10, "it to stand by")
+    until(lambda: "standby" in second.get("/readyz")[1], 10, "it to stand by")
 
 
 def test_other_paths_and_methods(relay):

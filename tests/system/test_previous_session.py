@@ -67,7 +67,7 @@ def test_a_process_id_used_again(contained, directory, own):
         if not own:
             second.start()
         first.process.resume()
-        first.wait_log("ready: publishing" if own else "standing by: another relay owns the shard", after=said)
+        first.wait_log("ready: publishing" if own else "standby: another relay owns the shard", after=said)
         holds(lambda: pid in sessions(database), 0.5, "the session is kept", every=0.1)
         assert len(sessions(database)) == (1 if own else 2)
         assert not second.process.alive or not second.log_contains("session with the database is gone")

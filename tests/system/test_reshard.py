@@ -75,7 +75,7 @@ def test_both_numbers_start_at_once(fleet, new_relay, database, in_order):
             writers.wait_committed(100)
             database.wait("SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND objid::int8 >> 24 = 111")
             for relay in relays:
-                relay.wait_log("ready: publishing|standing by")
+                relay.wait_log("ready: publishing|standby")
             holds(lambda: len(layouts(database, 4, 8)) <= 1, 0.5, "one number of shards at work", every=0.01)
             assert [relay.stop() for relay in relays] == [0] * 4
         wait_spread([relays[0].start()], 8)

@@ -8,7 +8,7 @@ def test_no_relay(database, new_relay):
     assert (status["relays"], status["layouts"]) == ([], [])
     assert status["shards"] == [{"shard": 0, "owner": None}]
     words = relay.command("status").stdout
-    assert re.search("^shard 0 +nobody\nrelays +none$", words, re.M)
+    assert re.search("^shard 0 +no owner\nrelays +none$", words, re.M)
 
 
 def test_who_owns_what(database, migrate, new_relay, play):
@@ -30,9 +30,9 @@ def test_who_owns_what(database, migrate, new_relay, play):
     words = relay.command("status").stdout
     assert re.search(f"^shard 1 +outbox_events_p1: outbox-relay here:2 at 127.0.0.1, session {b.pid} since 2", words,
                      re.M)
-    assert re.search("^shard 3 +outbox_events_p3: nobody\nfree +1 of 4 shards$", words, re.M)
+    assert re.search("^shard 3 +outbox_events_p3: no owner\nfree +1 of 4 shards$", words, re.M)
     assert re.search(f"^relays .* session {a.pid} since .*: owns 2 of 4 shards$", words, re.M)
-    assert re.search(f" session {c.pid} since .*: stands by$", words, re.M) and "at odds" not in words
+    assert re.search(f" session {c.pid} since .*: standby$", words, re.M) and "at odds" not in words
 
 
 def test_relays_at_odds(database, new_relay, play):

@@ -121,7 +121,7 @@ def test_the_only_shard_cannot_be_had(database, stranger, new_relay):
     until(lambda: relay.log_contains("http listens"), 10, "it to listen")
     until(lambda: relay.get("/readyz")[0] == 503 and f"session {stranger.pid}" in relay.get("/readyz")[1], 20,
           "readyz to say who")
-    assert relay.log_contains(f"standing by: session {stranger.pid}")
+    assert relay.log_contains(f"standby: session {stranger.pid}")
     stranger.connection.close()
     wait_spread([relay], 1)
 
@@ -134,7 +134,7 @@ def test_a_prepared_transaction_has_the_lock(database, role, new_relay):
     try:
         relay = new_relay()
         relay.start(wait=False)
-        relay.wait_log(r"standing by: a prepared transaction \(pg_prepared_xacts\) is no relay")
+        relay.wait_log(r"standby: a prepared transaction \(pg_prepared_xacts\) is no relay")
     finally:
         database.execute(f"ROLLBACK PREPARED '{database.name}'")
     wait_spread([relay], 1)

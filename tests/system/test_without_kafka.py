@@ -19,7 +19,7 @@ def away(new_relay):
 
 def wait_abstains(relay):
     until(lambda: standby(relay) == WHY, 20, f"{relay.name} to abstain", every=0.05)
-    assert relay.get("/readyz") == (503, f"standing by: {WHY}\n")
+    assert relay.get("/readyz") == (503, f"standby: {WHY}\n")
 
 
 def test_who_cannot_publish_leaves_it_to_who_can(database, new_relay, away, topic, reader):

@@ -47,7 +47,7 @@ def wait_standby(relay, words, timeout=20):
     """Waits until it stands by for this reason, and is ready nevertheless."""
     until(lambda: words in standby(relay), timeout, f"{relay.name} to stand by: {words}", every=0.02)
     code, text = relay.get("/readyz")
-    assert code == 200 and text == f"standing by: {standby(relay)}\n", (code, text)
+    assert code == 200 and text == f"standby: {standby(relay)}\n", (code, text)
 
 
 def sessions(database):

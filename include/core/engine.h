@@ -1,38 +1,33 @@
 /*
- * engine.h - what a relay does next for its shards: a pure state machine, event in, actions out
+ * engine.h - what a relay does next: a pure state machine, event in, actions out
  *
- * The engine knows of one session (its transaction and its hold on shards), one batch, one sink.
- * It does no I/O, reads no clock and allocates nothing: the caller (worker.c) tells it what
- * happened and carries out, in order, what it answers. The simulator runs the same code against a
- * model of the world.
+ * The engine knows of one session with a source, one batch, one sink. It does no I/O, reads no
+ * clock and allocates nothing: the caller (worker.c) tells it what happened and carries out, in
+ * order, what it answers. The simulator runs the same code against a model of the world.
  *
  * One rule keeps everything whole: an event leaves the source only in a transaction that commits
- * after the sink has acknowledged it, and an event that the sink may still publish is never claimed
- * again. While the transaction is open the batch is attached and COMMIT settles it. When the
- * transaction is gone (session lost, stall, reject, broken sink) the batch is orphaned: the engine
- * waits until every event in the sink's hands is reported, settles the delivered ones by identity,
- * and only then claims.
+ * after the sink has acknowledged it, and an event that the sink may still publish is never fetched
+ * again. While the transaction is open the batch is attached, and settling it is a COMMIT. When the
+ * transaction is gone (session lost, acknowledgement timeout, reject, broken sink) the batch is
+ * orphaned: the engine waits until every event in the sink's hands is reported, settles the
+ * delivered ones by identity, and only then fetches.
  */
 #ifndef OUTBOX_ENGINE_H
 #define OUTBOX_ENGINE_H
 
 #include "core/batch.h"
-#include "core/claims.h"
-#include "core/horizon.h"
 #include "core/source.h"
-#include "core/waker.h"
 
-/* What is true in each state. ATTACHED: a transaction of ours is open. */
+/* What is true in each state. ATTACHED: what was fetched is in an open transaction. */
 #define ENGINE_STATES(X)                                                                           \
-	X(OFFLINE, "offline")	    /* no session; the retry timer runs */                         \
-	X(ACQUIRING, "acquiring")   /* opening a session, or looking for shards to take or give */ \
-	X(STANDBY, "standby")	    /* no shard is ours; the retry timer runs */                   \
-	X(CLAIMING, "claiming")	    /* attached; a claim is under way */                           \
-	X(PUBLISHING, "publishing") /* attached; the batch is complete, reports are awaited */     \
-	X(SETTLING, "settling")	    /* COMMIT is under way, all of the batch is delivered */       \
-	X(RESTING, "resting")	    /* no transaction; the timer of the next look runs */          \
-	X(ROLLING_BACK, "rolling back") /* ROLLBACK is under way */                                \
-	X(HOLDING, "holding")		/* no transaction; waiting for reports or for the sink */  \
+	X(OFFLINE, "offline")		/* no session; the retry timer runs */                     \
+	X(OPENING, "opening")		/* a session is being opened */                            \
+	X(STANDBY, "standby")		/* no shard is ours */                                     \
+	X(FETCHING, "fetching")		/* attached; a fetch is open, perhaps for a long time */   \
+	X(PUBLISHING, "publishing")	/* attached; the batch is complete, reports are awaited */ \
+	X(SETTLING, "settling")		/* the batch is being settled, all of it is delivered */   \
+	X(ROLLING_BACK, "rolling back") /* what was fetched is being given back */                 \
+	X(HOLDING, "holding")		/* nothing is fetched: waiting for reports or the sink */  \
 	X(RECONCILING, "reconciling")	/* the orphaned batch is being settled by identity */      \
 	X(CLOSING, "closing")		/* the session is being closed */                          \
 	X(STOPPED, "stopped")		/* the end */
@@ -50,19 +45,13 @@ bool engine_may_go(enum engine_state from, enum engine_state to);
 
 enum engine_event {
 	ON_START,
-	ON_ACQUIRED,	       /* has_bell, company, gained, relief */
-	ON_BUSY,	       /* relief */
-	ON_MEMBERSHIP_CHANGED, /* another relay has come, gone or handed over */
+	ON_ACQUIRED, /* healthy_peer; shards are ours */
+	ON_BUSY,     /* healthy_peer; none is */
 	ON_LOST,
-	ON_CLAIMED, /* first, last, count; its chunk is in the batch already */
-	ON_SETTLED, /* its batch has been cleared already */
-	ON_ROLLED_BACK,
-	ON_FAILED,     /* narrow, wait; the source has rolled back by itself */
-	ON_RELEASED,   /* what was held can go */
-	ON_RECONCILED, /* likewise */
-	ON_OBSERVED,   /* drawn, writers */
-	ON_RUNG,
-	ON_RESTED, /* another relay has put the bell to rest */
+	ON_FETCHED,	/* last; the chunk is in the batch already */
+	ON_SETTLED,	/* the batch has been cleared already */
+	ON_ROLLED_BACK, /* asked for or not */
+	ON_RECONCILED,	/* the batch has been cleared already */
 	ON_CLOSED,
 	ON_PROGRESS,	/* reports have changed the batch, or producing has come to its end */
 	ON_BLOCKED,	/* the sink takes nothing for now */
@@ -71,7 +60,7 @@ enum engine_event {
 	ON_READY,	/* it has been */
 	ON_REACHABLE,	/* its peer answers */
 	ON_UNREACHABLE, /* its peer is unreachable */
-	ON_STALLED,	/* no report for stall_timeout */
+	ON_STALLED,	/* no report for the acknowledgement timeout */
 	ON_TIMER,	/* the timer of the last DO_TIMER */
 	ON_STOP,	/* settle what is in flight, then stop */
 	ON_STOP_NOW,	/* stop without waiting for anything */
@@ -80,107 +69,78 @@ enum engine_event {
 struct engine_input {
 	enum engine_event event;
 	int64_t now_us; /* monotonic */
-	int64_t count, first, last;
-	int64_t upto;  /* with ON_CLAIMED: none was left behind up to here; 0: not known */
-	bool full;     /* with ON_CLAIMED: as many as were asked for, somewhere at least */
-	bool cut;      /* with ON_CLAIMED: more may be there nevertheless */
-	bool set_back; /* with ON_CLAIMED: ids begin again */
-	bool too_high; /* and earlier events may wait below the claim's low watermark */
-	int64_t drawn;
-	const struct writers *writers;
-	bool has_bell, has_peers, gained, healthy_peer;
-	bool narrow, wait;
-	bool held;     /* some events cannot be claimed, see source.h */
-	bool releases; /* some that could not be can be by now */
-	bool owes;     /* the source remembers removals that may not be durable yet */
+	bool last;
+	bool healthy_peer;
 };
 
 enum engine_do {
-	DO_ACQUIRE, /* is unavailable, keeps */
-	DO_CLAIM,   /* claim */
+	DO_OPEN,
+	DO_AVAILABLE, /* available */
+	DO_FETCH,     /* fetch */
+	DO_HOLD,      /* keeps */
 	DO_PRODUCE,
-	DO_SETTLE, /* more */
-	DO_END,
+	DO_SETTLE,
 	DO_ROLL_BACK,
 	DO_RECONCILE, /* dead_letter */
-	DO_BELL_ON,
-	DO_BELL_OFF,
-	DO_HOUSEKEEP,
-	DO_TIMER, /* after_us; replaces the one before */
+	DO_TIMER,     /* after_us; replaces the one before */
 	DO_REBUILD,
 	DO_GIVE_UP,
 	DO_SKIP_UNSENT,
 	DO_CLEAR,
-	DO_WOKEN, /* cause: a look found something */
 	DO_CLOSE,
 	DO_DROP,
 	DO_STOPPED,
 };
 
-enum engine_cause { CAUSE_NONE, CAUSE_BELL, CAUSE_POLL, CAUSE_SWEEP };
-
 struct engine_action {
 	enum engine_do kind;
-	struct claim claim;
+	struct fetch fetch;
 	int64_t after_us;
-	bool dead_letter;
-	bool more;
-	bool unavailable, keeps;
-	enum engine_cause cause;
+	bool dead_letter, available, keeps;
 };
 
-enum { ENGINE_ACTIONS_MAX = 12 };
+enum { ENGINE_ACTIONS_MAX = 10 };
 struct engine_actions {
 	struct engine_action items[ENGINE_ACTIONS_MAX];
 	unsigned count;
 };
 
-/* May be changed between steps (reload). */
 struct engine_options {
-	struct claims_limits limits;
-	int64_t poll_us, sweep_us, housekeep_us;
-	int64_t stream_events; /* a batch of so many that is not full: a stream, not a lone event */
-	bool dead_letter;      /* on_reject = "dead-letter"; otherwise a reject halts */
+	int64_t batch_rows, batch_bytes;
+	bool dead_letter; /* on_reject = "dead-letter"; otherwise a reject halts */
 };
 
 struct engine {
 	struct engine_options options;
 	const struct batch *batch; /* borrowed; the caller keeps it up to date */
 	enum engine_state state;
-	struct horizon horizon;
-	struct waker waker;
+	bool stopping; /* asked to stop */
+	bool halting;  /* an event was rejected and the policy is to halt */
+	bool ahead;    /* the next batch was asked for right behind settling */
+	/* the sink */
 	bool sink_ready, sink_reachable, sink_broken, sink_blocked, rebuilding;
-	int64_t sink_gone_us;	 /* since when its peer is unreachable; INT64_MAX: it answers */
-	int64_t healthy_peer_us; /* since when another relay has it; INT64_MAX: none does */
-	int64_t return_at_us;	 /* not sooner it is to be relied on again */
-	int64_t returned_us;	 /* when that was the last time */
-	unsigned absences;	 /* in a row, without a longer time between */
-	bool unavailable;	 /* as the last look had it: others shall have the shards */
-	int64_t unavailable_us;	 /* since when */
-	bool given_up;		 /* what the sink had was taken back since it has gone */
-	bool probing; /* one claim, to see whether a blocked sink would take its events now */
+	bool given_up; /* what the sink had was taken back since it has gone */
+	bool probing;  /* one event is tried, to see whether a blocked sink takes it now */
 	int64_t probe_at_us;
-	bool stopping;	  /* asked to stop */
-	bool halting;	  /* an event was rejected and the policy is to halt */
-	bool ahead;	  /* a claim has been sent behind the COMMIT */
-	bool full;	  /* the batch ended because it was full: a backlog waits */
-	int64_t begun_us; /* when the batch's first claim was sent */
-	int64_t pause_us; /* to rest after this batch */
-	int64_t rest_until_us;
-	int64_t group_at_us; /* when to look at the other relays next */
-	bool sweeping;	     /* claims start at 0 until one has got past the low watermark */
-	int64_t sweep_at_us, housekeep_at_us;
-	struct claims claims;
-	enum engine_cause cause;
-	unsigned failures;   /* sessions lost in a row */
-	unsigned refusals;   /* transactions that failed in a row, without a cause found */
-	int64_t retry_at_us; /* nothing is claimed before */
-	int64_t rung_off_us; /* when a ring for nobody was last answered */
-	uint64_t random;     /* state of the jitter's generator */
+	/* the sink, as the other relays are concerned; INT64_MAX: not so */
+	bool available;		 /* as the source was told */
+	int64_t unavailable_us;	 /* since when it is not */
+	int64_t sink_gone_us;	 /* since when its peer is unreachable; INT64_MIN: it always was */
+	int64_t healthy_peer_us; /* since when another relay has it */
+	int64_t return_at_us;	 /* not sooner it is to be relied on again */
+	/* the session */
+	int64_t opened_us;
+	unsigned failures;  /* sessions lost in a row */
+	int64_t tick_at_us; /* OFFLINE: the next try; HOLDING: see again */
+	int64_t timer_us;   /* for when the timer is set; INT64_MAX: it is not */
+	uint64_t random;    /* state of the jitter's generator */
 };
 
 void engine_init(struct engine *engine, const struct engine_options *options,
 		 const struct batch *batch, uint64_t seed);
+
+/* They hold from the next step on. */
+void engine_reload(struct engine *engine, const struct engine_options *options);
 
 /* One step. actions is overwritten. */
 void engine_step(struct engine *engine, const struct engine_input *input,
@@ -189,7 +149,13 @@ void engine_step(struct engine *engine, const struct engine_input *input,
 /* True while a transaction is open and waits for the sink: the stall timer must run. */
 bool engine_waits_for_sink(const struct engine *engine);
 
+/* True if a reject ends the relay's work; otherwise it is dead-lettered. */
+bool engine_halts_at_reject(const struct engine *engine);
+
 /* True while the sink takes nothing, though its peer answers: it waits for a topic. */
 bool engine_is_blocked(const struct engine *engine);
+
+/* True while events are fetched and published, or there is nothing to publish. */
+bool engine_is_working(const struct engine *engine);
 
 #endif

@@ -54,17 +54,12 @@ struct event {
 	struct topic *topic;	   /* borrowed from the sink; set when sent */
 };
 
-/* One claim's events in source order. Made by the source, owned by the batch once delivered. */
+/* Events in source order, of one claim. Made by the source, owned by the batch once delivered. */
 struct chunk {
 	struct event *events; /* owned */
 	size_t count;
-	size_t bytes; /* what it holds in memory, about */
-	bool full;    /* the claim took as many as it was asked for, somewhere at least */
-	bool cut;     /* more may be there though the claim took fewer than it was asked for */
-	/* No event with an id up to here was left behind; 0 if that is not known. */
-	int64_t upto;
-	bool set_back; /* ids begin again, or an event was found below the claim's low watermark */
-	bool too_high; /* and earlier events may wait below that low watermark */
+	size_t bytes;	 /* what it holds in memory, about */
+	int64_t took_us; /* how long the source was at it */
 	struct chunk *next;
 	void (*free)(struct chunk *chunk); /* the source's: frees all, the chunk too */
 };

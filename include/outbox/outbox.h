@@ -11,12 +11,15 @@
 #include "base/error.h"
 #include "base/loop.h"
 #include "config.h"
+#include "core/metrics.h"
 #include "core/source.h"
 
 /* config is borrowed and read again at every connect (the dsn may change by a reload). NULL and err
- * if the table's name does not parse. withhold_bytes: larger payloads are not fetched. */
+ * if the table's name does not parse. withhold_bytes: larger payloads are not fetched.
+ * metrics: counts what made it look when it found something. */
 struct source *outbox_new(struct loop *loop, const struct config *config, size_t withhold_bytes,
-			  const struct source_events *events, void *owner, struct error *err);
+			  struct metrics *metrics, const struct source_events *events, void *owner,
+			  struct error *err);
 void outbox_free(struct source **source);
 
 /* A route_field_fn (arg: the source): the index of a field by its role's name (aggregate_id) or by

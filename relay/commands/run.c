@@ -25,7 +25,7 @@
  * most. */
 enum { STOP_PATIENCE_US = 10 * 1000 * 1000, SINK_PATIENCE_MS = 1000 };
 
-enum { HOUSEKEEP_US = 5 * 1000 * 1000, STREAM_EVENTS = 32, SIGNALS = 4, FILES_MIN = 32 };
+enum { SIGNALS = 4, FILES_MIN = 32 };
 
 struct daemon {
 	const char *config_path;
@@ -131,13 +131,8 @@ static void on_stop_signal(int signo, void *arg)
 static void engine_options(const struct config *config, struct engine_options *options)
 {
 	*options = (struct engine_options){
-	    .limits = {.claim_rows = config->outbox.claim_rows,
-		       .batch_rows = config->outbox.batch_rows,
-		       .batch_bytes = config->outbox.batch_bytes},
-	    .poll_us = config->outbox.poll_interval_ms * 1000,
-	    .sweep_us = config->outbox.sweep_interval_ms * 1000,
-	    .housekeep_us = HOUSEKEEP_US,
-	    .stream_events = STREAM_EVENTS,
+	    .batch_rows = config->outbox.batch_rows,
+	    .batch_bytes = config->outbox.batch_bytes,
 	    .dead_letter = config->outbox.on_reject == ON_REJECT_DEAD_LETTER,
 	};
 }
@@ -254,7 +249,7 @@ static bool make_ends(struct daemon *daemon, struct error *err)
 	if (daemon->sink == NULL)
 		return false;
 	daemon->source = outbox_new(daemon->loop, config, kafka_sink_max_bytes(daemon->sink),
-				    &worker_source_events, daemon->worker, err);
+				    &daemon->metrics, &worker_source_events, daemon->worker, err);
 	if (daemon->source == NULL)
 		return false;
 	daemon->route = route_new(config->route.topic, config->route.key, &config->route.headers,

@@ -1,16 +1,40 @@
 /*
- * engine.c - what a relay does next for its shards: a pure state machine, event in, actions out
+ * engine.c - what a relay does next: a pure state machine, event in, actions out
  *
  * Read engine.h first. Each event has one handler. engine_states.c: which state may follow which.
  */
-#include "engine_internal.h"
+#include "core/engine.h"
 
+#include "base/backoff.h"
 #include "base/failpoints.h"
 
 #include <assert.h>
 #include <string.h>
 
 enum { HOLDING_US = 1000 * 1000, PROBE_US = 5000 * 1000 };
+
+/* For so long a relay without the sink keeps its shards: they are not to move at every hiccup. Once
+ * it has left them it is relied on again when the sink has answered for a while. */
+enum { BE_UNAVAILABLE_US = 5000 * 1000, RETURN_US = 10 * 1000 * 1000 };
+
+/* And for so long after that it leaves events with its producer. In an outage for all relays all
+ * are unavailable meanwhile: an idle one asks the sink when it sees one that is, and hears within
+ * ten seconds, or twenty, that there is no answer. */
+enum { GIVE_UP_US = 30000 * 1000 };
+
+/* When the outage is over, one has Kafka again before the others. */
+enum { HEALTHY_PEER_US = 15000 * 1000 };
+
+/* A session is tried for every 1.6 s at least: outbox/group.c reckons with relays that are away for
+ * no longer than 3 s. One that lasted was no failure. */
+enum { DOUBLINGS_MOST = 4, LASTED_US = 5000 * 1000 };
+
+/* One step's surroundings. */
+struct step {
+	struct engine *engine;
+	const struct engine_input *input;
+	struct engine_actions *actions;
+};
 
 void engine_init(struct engine *engine, const struct engine_options *options,
 		 const struct batch *batch, uint64_t seed)
@@ -21,25 +45,43 @@ void engine_init(struct engine *engine, const struct engine_options *options,
 	engine->state = ENGINE_OFFLINE;
 	/* Whether it has ever answered is not known: others are to be relied on before. */
 	engine->sink_gone_us = INT64_MIN;
-	engine->healthy_peer_us = INT64_MAX;
-	claims_init(&engine->claims);
+	engine->healthy_peer_us = engine->timer_us = INT64_MAX;
 	engine->random = seed;
+}
+
+void engine_reload(struct engine *engine, const struct engine_options *options)
+{
+	engine->options = *options;
+}
+
+static bool is_attached(const struct engine *engine)
+{
+	return engine->state == ENGINE_FETCHING || engine->state == ENGINE_PUBLISHING;
 }
 
 bool engine_waits_for_sink(const struct engine *engine)
 {
-	bool attached = engine->state == ENGINE_CLAIMING || engine->state == ENGINE_PUBLISHING;
-	return attached && (engine->batch->in_flight > 0 || engine->sink_blocked);
+	return is_attached(engine) && (engine->batch->in_flight > 0 || engine->sink_blocked);
 }
 
 bool engine_is_blocked(const struct engine *engine)
 {
-	return engine->sink_blocked || engine->probing;
+	return (engine->sink_blocked || engine->probing) && !engine->sink_broken;
+}
+
+bool engine_halts_at_reject(const struct engine *engine)
+{
+	return !engine->options.dead_letter;
+}
+
+bool engine_is_working(const struct engine *engine)
+{
+	return is_attached(engine) || engine->state == ENGINE_SETTLING;
 }
 
 /* ---- small words the handlers are written in ---- */
 
-struct engine_action *engine_act(struct step *s, enum engine_do kind)
+static struct engine_action *act(struct step *s, enum engine_do kind)
 {
 	assert(s->actions->count < ENGINE_ACTIONS_MAX);
 	struct engine_action *action = &s->actions->items[s->actions->count++];
@@ -48,7 +90,7 @@ struct engine_action *engine_act(struct step *s, enum engine_do kind)
 	return action;
 }
 
-void engine_enter(struct engine *engine, enum engine_state state)
+static void enter(struct engine *engine, enum engine_state state)
 {
 	if (state == engine->state)
 		return;
@@ -56,25 +98,21 @@ void engine_enter(struct engine *engine, enum engine_state state)
 	engine->state = state;
 }
 
-void engine_set_timer(struct step *s, int64_t after_us)
-{
-	engine_act(s, DO_TIMER)->after_us = after_us;
-}
-
-bool engine_finishing(const struct engine *engine)
+/* Asked to stop, or halting at a reject. */
+static bool is_finishing(const struct engine *engine)
 {
 	return engine->stopping || engine->halting;
 }
 
-static bool sink_usable(const struct engine *engine)
+static bool may_fetch(const struct engine *engine)
 {
 	return engine->sink_ready && engine->sink_reachable && !engine->sink_broken &&
-	       !engine->sink_blocked;
+	       !engine->sink_blocked && !is_finishing(engine);
 }
 
 static bool must_halt(const struct engine *engine)
 {
-	return engine->batch->rejected > 0 && !engine->options.dead_letter;
+	return engine->batch->rejected > 0 && engine_halts_at_reject(engine);
 }
 
 static bool needs_reconciliation(const struct engine *engine)
@@ -85,157 +123,95 @@ static bool needs_reconciliation(const struct engine *engine)
 	return batch->delivered > 0 || (batch->rejected > 0 && engine->options.dead_letter);
 }
 
-bool engine_owes_nothing(const struct step *s)
+/* Nothing was published that is not settled: the shards may be left. */
+static bool owes_nothing(const struct step *s)
 {
 	const struct engine *engine = s->engine;
-	return engine->batch->in_flight == 0 && !needs_reconciliation(engine) && !s->input->owes;
+	return engine->batch->in_flight == 0 && !needs_reconciliation(engine);
 }
 
-void engine_stopped(struct step *s)
+static void stopped(struct step *s)
 {
-	engine_enter(s->engine, ENGINE_STOPPED);
-	engine_act(s, DO_STOPPED);
+	enter(s->engine, ENGINE_STOPPED);
+	act(s, DO_STOPPED);
 }
 
-void engine_close_session(struct step *s)
+static void close_session(struct step *s)
 {
-	/* A bell left armed with nobody to hear it would make every insert notify. */
-	if (s->engine->waker.armed)
-		engine_act(s, DO_BELL_OFF);
-	engine_act(s, DO_CLOSE);
-	engine_enter(s->engine, ENGINE_CLOSING);
+	act(s, DO_CLOSE);
+	enter(s->engine, ENGINE_CLOSING);
 }
 
-/* ---- claiming ---- */
-
-/* Sends a claim for a batch that holds events and bytes so far. */
-static void claim(struct step *s, size_t events, size_t bytes, struct claim claim)
+static void open_session(struct step *s)
 {
-	struct engine *engine = s->engine;
-	claims_next(&engine->claims, &engine->options.limits, events, bytes, &claim);
-	claim.observes = claim.observes || horizon_wants(&engine->horizon, s->input->now_us);
-	claim.low_watermark = engine->sweeping ? 0 : engine->horizon.low_watermark;
-	if (PLANTED("claim-above-last"))
-		claim.low_watermark = engine->horizon.last;
-	engine_act(s, DO_CLAIM)->claim = claim;
+	s->engine->opened_us = s->input->now_us;
+	enter(s->engine, ENGINE_OPENING);
+	act(s, DO_OPEN);
 }
 
-static void claim_first(struct step *s, bool observes)
-{
-	claims_begin(&s->engine->claims);
-	s->engine->begun_us = s->input->now_us;
-	claim(s, 0, 0, (struct claim){.opens = true, .observes = observes});
-}
+/* ---- the sink, as the other relays are concerned ---- */
 
-void engine_rest(struct step *s, int64_t until_us)
+/* To be called when the sink has come or gone, and when time has passed. */
+static void watch_sink(struct step *s)
 {
 	struct engine *engine = s->engine;
-	int64_t at = until_us < engine->group_at_us ? until_us : engine->group_at_us;
-	engine_enter(engine, ENGINE_RESTING);
-	engine->rest_until_us = until_us;
-	engine_set_timer(s, at > s->input->now_us ? at - s->input->now_us : 0);
-}
-
-void engine_acquire(struct step *s, bool keeps)
-{
-	struct engine_action *action;
-	engine_enter(s->engine, ENGINE_ACQUIRING);
-	s->engine->group_at_us = INT64_MAX;
-	if (!s->engine->unavailable)
-		s->engine->unavailable_us = s->input->now_us;
-	s->engine->unavailable = engine_must_be_unavailable(s);
-	action = engine_act(s, DO_ACQUIRE);
-	action->unavailable = s->engine->unavailable;
-	action->keeps = keeps;
-}
-
-static bool group_is_due(const struct step *s)
-{
-	return s->input->now_us >= s->engine->group_at_us;
-}
-
-static void begin_sweep_if_due(struct step *s)
-{
-	struct engine *engine = s->engine;
-	if (s->input->now_us < engine->sweep_at_us && !s->input->releases)
+	int64_t now = s->input->now_us;
+	bool available = now >= engine->return_at_us;
+	if (!engine->sink_reachable)
+		available = engine->available && now - BE_UNAVAILABLE_US < engine->sink_gone_us;
+	if (available == engine->available)
 		return;
-	engine->sweep_at_us = s->input->now_us + engine->options.sweep_us;
-	engine->sweeping = true;
-	/* What was held lies below the low watermark. Should it be locked now, the claims after
-	 * this one must not take what follows it. */
-	if (s->input->releases)
-		horizon_reset(&engine->horizon);
+	engine->available = available;
+	engine->unavailable_us = now;
+	act(s, DO_AVAILABLE)->available = available;
 }
 
-static void open_batch(struct step *s, bool observes)
+/* When watch_sink is to be called next. */
+static int64_t changes_at(const struct engine *engine)
 {
-	engine_housekeep_if_due(s);
-	begin_sweep_if_due(s);
-	engine_enter(s->engine, ENGINE_CLAIMING);
-	claim_first(s, observes);
+	if (engine->available && !engine->sink_reachable)
+		return engine->sink_gone_us + BE_UNAVAILABLE_US;
+	if (!engine->available && engine->sink_reachable)
+		return engine->return_at_us;
+	return INT64_MAX;
 }
 
-/* Nobody will answer the bell for as long as this lasts, and writers would pay for it. */
-static void hold(struct step *s)
+static void give_up(struct step *s)
 {
-	if (waker_found(&s->engine->waker))
-		engine_act(s, DO_BELL_OFF);
-	/* The gauges are to show what has just been rolled back. */
-	if (s->engine->state == ENGINE_ROLLING_BACK)
-		s->engine->housekeep_at_us = 0;
-	engine_housekeep_if_due(s);
-	engine_enter(s->engine, ENGINE_HOLDING);
-	engine_set_timer(s, HOLDING_US);
+	struct engine *engine = s->engine;
+	if (engine->given_up || engine->batch->in_flight == 0)
+		return;
+	engine->given_up = engine->sink_broken = true;
+	engine->sink_ready = false;
+	act(s, DO_GIVE_UP);
 }
 
-void engine_rebuild_if_broken(struct step *s)
+/* What the producer has it may never deliver, while another relay could. */
+static void give_up_if_relieved(struct step *s)
+{
+	struct engine *engine = s->engine;
+	int64_t now = s->input->now_us;
+	if (!s->input->healthy_peer)
+		engine->healthy_peer_us = INT64_MAX;
+	else if (engine->healthy_peer_us == INT64_MAX)
+		engine->healthy_peer_us = now;
+	bool for_long = now - GIVE_UP_US >= engine->unavailable_us &&
+			now - HEALTHY_PEER_US >= engine->healthy_peer_us;
+	if (s->input->healthy_peer && !engine->available && (for_long || is_finishing(engine)))
+		give_up(s);
+}
+
+/* A broken sink is rebuilt once it holds nothing, whether shards are ours or not. */
+static void rebuild_if_broken(struct step *s)
 {
 	struct engine *engine = s->engine;
 	if (!engine->sink_broken || engine->rebuilding)
 		return;
 	engine->rebuilding = true;
-	engine_act(s, DO_REBUILD);
+	act(s, DO_REBUILD);
 }
 
-void engine_resume(struct step *s, bool observes)
-{
-	struct engine *engine = s->engine;
-	engine->rest_until_us = 0; /* over, or cut short */
-	/* The reject may have been reported of a batch that was orphaned already. */
-	if (must_halt(engine))
-		engine->halting = true;
-	if (engine->batch->in_flight > 0) {
-		/* Perhaps another relay could publish what this one cannot. */
-		if (group_is_due(s) && engine_must_be_unavailable(s))
-			engine_acquire(s, true);
-		else
-			hold(s);
-		return;
-	}
-	if (needs_reconciliation(engine)) {
-		engine_enter(engine, ENGINE_RECONCILING);
-		engine_act(s, DO_RECONCILE)->dead_letter = engine->options.dead_letter;
-		return;
-	}
-	engine_act(s, DO_CLEAR);
-	if (engine_finishing(engine)) {
-		engine_close_session(s);
-		return;
-	}
-	if (group_is_due(s)) {
-		engine_acquire(s, false);
-		return;
-	}
-	engine_rebuild_if_broken(s);
-	if (engine_waits_for_database(s))
-		return;
-	if (sink_usable(engine))
-		open_batch(s, observes);
-	else
-		hold(s);
-}
-
-/* What the sink would not take may be gone or mended by now, and nobody tells: see from time to
+/* What the sink would not take may be gone or fixed by now, and nobody tells: see from time to
  * time, without waiting for the sink with a transaction open. */
 static void probe_if_due(struct step *s)
 {
@@ -251,13 +227,67 @@ static void probed(struct engine *engine)
 	engine->sink_blocked = engine->probing = false;
 }
 
-/* Gives the transaction up; what the sink holds is settled later, by identity. */
+/* ---- fetching, and what stands in its way ---- */
+
+static void fetch(struct step *s)
+{
+	const struct engine *engine = s->engine;
+	act(s, DO_FETCH)->fetch =
+	    (struct fetch){.rows = engine->probing ? 1 : engine->options.batch_rows,
+			   .bytes = engine->options.batch_bytes,
+			   .now = engine->probing};
+}
+
+static void hold(struct step *s)
+{
+	enter(s->engine, ENGINE_HOLDING);
+	s->engine->tick_at_us = s->input->now_us + HOLDING_US;
+	act(s, DO_HOLD)->keeps = s->engine->batch->in_flight > 0;
+}
+
+/* Shards are ours and no transaction is open: what now? The one place that decides it. */
+static void resume(struct step *s)
+{
+	struct engine *engine = s->engine;
+	/* The reject may have been reported of a batch that was orphaned already. */
+	if (must_halt(engine))
+		engine->halting = true;
+	if (engine->batch->in_flight > 0) {
+		hold(s);
+		return;
+	}
+	if (needs_reconciliation(engine)) {
+		enter(engine, ENGINE_RECONCILING);
+		act(s, DO_RECONCILE)->dead_letter = engine->options.dead_letter;
+		return;
+	}
+	act(s, DO_CLEAR);
+	if (is_finishing(engine)) {
+		close_session(s);
+		return;
+	}
+	rebuild_if_broken(s);
+	if (!may_fetch(engine)) {
+		hold(s);
+		return;
+	}
+	enter(engine, ENGINE_FETCHING);
+	fetch(s);
+}
+
+/* Gives back what was fetched; what the sink holds is settled later, by identity. */
 static void roll_back(struct step *s)
 {
-	engine_act(s, DO_SKIP_UNSENT);
-	engine_act(s, DO_ROLL_BACK);
-	horizon_reset(&s->engine->horizon);
-	engine_enter(s->engine, ENGINE_ROLLING_BACK);
+	act(s, DO_SKIP_UNSENT);
+	act(s, DO_ROLL_BACK);
+	enter(s->engine, ENGINE_ROLLING_BACK);
+}
+
+/* A fetch may be open for hours, and nobody is to wait for it. */
+static void roll_back_if_empty(struct step *s)
+{
+	if (s->engine->state == ENGINE_FETCHING && s->engine->batch->events == 0)
+		roll_back(s);
 }
 
 /* ---- publishing and settling ---- */
@@ -270,18 +300,12 @@ static bool all_reported(const struct batch *batch)
 static void settle(struct step *s)
 {
 	struct engine *engine = s->engine;
-	engine_enter(engine, ENGINE_SETTLING);
-	engine_act(s, DO_SETTLE)->more = engine->full && !engine_finishing(engine);
+	enter(engine, ENGINE_SETTLING);
+	act(s, DO_SETTLE);
 	engine->probing = false;
-	engine->pause_us = 0;
-	if (!engine->full && (int64_t)engine->batch->events >= engine->options.stream_events)
-		engine->pause_us = waker_pause_us(s->input->now_us - engine->begun_us);
-	engine->ahead = !engine_finishing(engine) && sink_usable(engine) && engine->pause_us == 0 &&
-			s->input->now_us < engine->housekeep_at_us && !group_is_due(s);
-	if (!engine->ahead)
-		return;
-	begin_sweep_if_due(s);
-	claim_first(s, false);
+	engine->ahead = may_fetch(engine);
+	if (engine->ahead)
+		fetch(s);
 }
 
 static void publish_on(struct step *s)
@@ -300,148 +324,114 @@ static void publish_on(struct step *s)
 
 static void on_progress(struct step *s)
 {
-	switch (s->engine->state) {
-	case ENGINE_CLAIMING:
-	case ENGINE_PUBLISHING:
+	if (is_attached(s->engine))
 		publish_on(s);
-		break;
-	case ENGINE_HOLDING:
-		engine_resume(s, false);
-		break;
-	default:
-		break;
+	else if (s->engine->state == ENGINE_HOLDING)
+		resume(s);
+}
+
+/* ---- what the source tells ---- */
+
+static void on_acquired(struct step *s)
+{
+	give_up_if_relieved(s);
+	if (s->engine->state == ENGINE_OPENING || s->engine->state == ENGINE_STANDBY)
+		resume(s);
+}
+
+static void on_busy(struct step *s)
+{
+	struct engine *engine = s->engine;
+	if (engine->state == ENGINE_CLOSING)
+		return;
+	engine->failures = 0;
+	engine->probing = false;
+	/* The events are another relay's by now, and would go out once more. */
+	if (s->input->healthy_peer && !engine->available)
+		give_up(s);
+	/* It may be our own lost session that still has the shard. */
+	if (is_finishing(engine) && owes_nothing(s)) {
+		close_session(s);
+		return;
 	}
+	if (engine->batch->in_flight == 0)
+		rebuild_if_broken(s);
+	enter(engine, ENGINE_STANDBY);
+}
+
+static void on_lost(struct step *s)
+{
+	struct engine *engine = s->engine;
+	bool was_closing = engine->state == ENGINE_CLOSING;
+	act(s, DO_SKIP_UNSENT);
+	engine->ahead = engine->probing = false;
+	enter(engine, ENGINE_OFFLINE);
+	if ((was_closing || is_finishing(engine)) && owes_nothing(s)) {
+		stopped(s);
+		return;
+	}
+	if (s->input->now_us - engine->opened_us >= LASTED_US)
+		engine->failures = 0;
+	unsigned doublings = engine->failures < DOUBLINGS_MOST ? engine->failures : DOUBLINGS_MOST;
+	engine->failures++;
+	engine->tick_at_us = s->input->now_us + backoff_us(doublings, &engine->random);
+}
+
+/* The last chunk may be empty; then its batch may be too. */
+static void on_fetched(struct step *s)
+{
+	struct engine *engine = s->engine;
+	assert(engine->state == ENGINE_FETCHING);
+	engine->failures = 0;
+	if (engine->batch->events == 0) {
+		engine->probing = false;
+		resume(s);
+		return;
+	}
+	if (s->input->last)
+		enter(engine, ENGINE_PUBLISHING);
+	act(s, DO_PRODUCE);
 }
 
 static void on_settled(struct step *s)
 {
 	struct engine *engine = s->engine;
-	if (engine->ahead) {
-		engine->ahead = false;
-		engine_enter(engine, ENGINE_CLAIMING);
+	if (!engine->ahead) {
+		resume(s);
 		return;
 	}
-	if (engine->pause_us == 0 || engine_finishing(engine) || !sink_usable(engine)) {
-		engine_resume(s, false);
-		return;
-	}
-	engine_rest(s, s->input->now_us + engine->pause_us);
-}
-
-/* ---- answers of the source ---- */
-
-static void dry(struct step *s)
-{
-	struct engine *engine = s->engine;
-	engine_act(s, DO_END);
-	engine->probing = false;
-	if (engine_finishing(engine)) {
-		engine_close_session(s);
-		return;
-	}
-	struct waker_rest next = waker_dry(&engine->waker);
-	if (next.arm)
-		engine_act(s, DO_BELL_ON);
-	engine_enter(engine, ENGINE_RESTING);
-	engine->cause = CAUSE_NONE;
-	/* A look that is due now goes out in the same breath, behind the arming: among them one for
-	 * what was released while this look was under way. */
-	if ((next.after_us == 0 || s->input->releases) && sink_usable(engine))
-		open_batch(s, next.observe);
-	else
-		engine_rest(s, s->input->now_us + next.after_us);
-}
-
-static void found(struct step *s, int64_t low_watermark)
-{
-	struct engine *engine = s->engine;
-	if (waker_found(&engine->waker))
-		engine_act(s, DO_BELL_OFF);
-	if (engine->sweeping && s->input->first <= low_watermark)
-		engine->cause = CAUSE_SWEEP;
-	if (engine->cause != CAUSE_NONE)
-		engine_act(s, DO_WOKEN)->cause = engine->cause;
-	engine->cause = CAUSE_NONE;
-}
-
-static bool claim_more(struct step *s)
-{
-	struct engine *engine = s->engine;
-	const struct batch *batch = engine->batch;
-	if (engine_finishing(engine) || engine->sink_broken || engine->probing ||
-	    !claims_want(&engine->claims, &engine->options.limits, batch->events, batch->bytes))
-		return false;
-	claim(s, batch->events, batch->bytes, (struct claim){.opens = false});
-	return true;
-}
-
-/* The next claims go out before this one's events are produced: the database works meanwhile. */
-static void claim_on_or_publish(struct step *s, bool full)
-{
-	struct engine *engine = s->engine;
-	while (claim_more(s))
-		;
-	if (engine->claims.under_way == 0) {
-		engine->full = full;
-		engine_enter(engine, ENGINE_PUBLISHING);
-	}
-	engine_act(s, DO_PRODUCE);
-}
-
-static void on_claimed(struct step *s)
-{
-	struct engine *engine = s->engine;
-	const struct engine_input *input = s->input;
-	const struct batch *batch = engine->batch;
-	/* What was left for want of bytes is there still. */
-	bool full = input->full || input->cut;
-	claims_answered(&engine->claims, input->full);
-	/* In any state: what was read ahead of this claim is of no use either. */
-	if (input->set_back)
-		horizon_reset(&engine->horizon);
-	if (engine->state != ENGINE_CLAIMING) {
-		engine_act(s, DO_SKIP_UNSENT); /* rolled back meanwhile */
-		return;
-	}
-	int64_t low_watermark = engine->horizon.low_watermark;
-	/* Not sooner: a session that opens and fails at its first claim is no success. */
-	engine->failures = engine->refusals = 0;
-	horizon_claimed(&engine->horizon, input->count, input->last, input->upto);
-	claims_learn(&engine->claims, batch->events, batch->bytes);
-	if (input->count > 0)
-		found(s, low_watermark);
-	/* A sweep is over once a claim from 0 has got past the low watermark: nothing is left
-	 * below. */
-	if (!full || input->last > low_watermark)
-		engine->sweeping = false;
-	bool unusable = engine_finishing(engine) || engine->sink_broken;
-	if (input->too_high || (input->count > 0 && batch->sent == 0 && unusable))
+	engine->ahead = false;
+	enter(engine, ENGINE_FETCHING);
+	if (!may_fetch(engine))
 		roll_back(s);
-	else if (batch->events == 0)
-		dry(s);
-	else
-		claim_on_or_publish(s, full);
 }
 
-static void on_observed(struct step *s)
+/* Asked for or not. */
+static void on_rolled_back(struct step *s)
 {
-	struct engine *engine = s->engine;
-	if (horizon_observed(&engine->horizon, s->input->drawn, s->input->writers,
-			     s->input->now_us))
-		waker_observed(&engine->waker, s->input->writers);
+	act(s, DO_SKIP_UNSENT);
+	s->engine->ahead = s->engine->probing = false;
+	enter(s->engine, ENGINE_ROLLING_BACK);
+	resume(s);
 }
 
-/* ---- the sink, the timer, the operator ---- */
+/* ---- what the sink tells ---- */
+
+static void resume_if_holding(struct step *s)
+{
+	if (s->engine->state == ENGINE_HOLDING)
+		resume(s);
+}
 
 static void on_broken(struct step *s)
 {
 	struct engine *engine = s->engine;
 	engine->sink_broken = true;
 	engine->sink_ready = false;
-	if (engine->state == ENGINE_CLAIMING || engine->state == ENGINE_PUBLISHING)
+	if (is_attached(engine))
 		roll_back(s);
-	else if (engine->state == ENGINE_HOLDING || engine->state == ENGINE_RESTING)
-		engine_resume(s, false);
+	else
+		resume_if_holding(s);
 }
 
 static void on_ready(struct step *s)
@@ -450,22 +440,29 @@ static void on_ready(struct step *s)
 	engine->sink_ready = true;
 	engine->sink_broken = engine->rebuilding = false;
 	probed(engine);
-	if (engine->state == ENGINE_HOLDING)
-		engine_resume(s, false);
+	resume_if_holding(s);
 }
 
 static void on_reachable(struct step *s)
 {
-	s->engine->sink_reachable = true;
-	engine_watch_sink(s);
-	if (s->engine->state == ENGINE_HOLDING)
-		engine_resume(s, false);
+	struct engine *engine = s->engine;
+	if (!engine->available && engine->sink_gone_us != INT64_MIN)
+		engine->return_at_us = s->input->now_us + RETURN_US;
+	engine->sink_reachable = true;
+	engine->sink_gone_us = INT64_MAX;
+	engine->given_up = false;
+	watch_sink(s);
+	resume_if_holding(s);
 }
 
 static void on_unreachable(struct step *s)
 {
-	s->engine->sink_reachable = false;
-	engine_watch_sink(s);
+	struct engine *engine = s->engine;
+	if (engine->sink_reachable)
+		engine->sink_gone_us = s->input->now_us;
+	engine->sink_reachable = false;
+	watch_sink(s);
+	roll_back_if_empty(s);
 }
 
 static void on_blocked(struct step *s)
@@ -476,45 +473,33 @@ static void on_blocked(struct step *s)
 
 static void on_writable(struct step *s)
 {
-	struct engine *engine = s->engine;
-	probed(engine);
-	if (engine->state == ENGINE_CLAIMING || engine->state == ENGINE_PUBLISHING)
-		engine_act(s, DO_PRODUCE);
-	else if (engine->state == ENGINE_HOLDING)
-		engine_resume(s, false);
+	probed(s->engine);
+	if (is_attached(s->engine))
+		act(s, DO_PRODUCE);
+	else
+		resume_if_holding(s);
 }
 
 static void on_stalled(struct step *s)
 {
-	if (!engine_waits_for_sink(s->engine))
-		return;
-	roll_back(s);
-	s->engine->housekeep_at_us = 0; /* the gauges show it before others are looked at */
+	if (engine_waits_for_sink(s->engine))
+		roll_back(s);
 }
+
+/* ---- the timer, the operator ---- */
 
 static void on_timer(struct step *s)
 {
 	struct engine *engine = s->engine;
-	switch (engine->state) {
-	case ENGINE_OFFLINE:
-	case ENGINE_STANDBY:
-		engine_acquire(s, false);
-		break;
-	case ENGINE_RESTING:
-		if (s->input->now_us < engine->rest_until_us) {
-			engine_acquire(s, false);
-			break;
-		}
-		if (engine->waker.state == WAKER_ASLEEP)
-			engine->cause = CAUSE_POLL;
-		engine_resume(s, engine->waker.state == WAKER_WATCHING);
-		break;
-	case ENGINE_HOLDING:
+	engine->timer_us = INT64_MAX;
+	watch_sink(s);
+	if (s->input->now_us < engine->tick_at_us)
+		return;
+	if (engine->state == ENGINE_OFFLINE) {
+		open_session(s);
+	} else if (engine->state == ENGINE_HOLDING) {
 		probe_if_due(s);
-		engine_resume(s, false);
-		break;
-	default:
-		break;
+		resume(s);
 	}
 }
 
@@ -522,22 +507,14 @@ static void on_stop(struct step *s)
 {
 	struct engine *engine = s->engine;
 	engine->stopping = true;
-	switch (engine->state) {
-	case ENGINE_OFFLINE:
-		if (engine_owes_nothing(s))
-			engine_stopped(s);
-		break;
-	case ENGINE_STANDBY:
-		if (engine_owes_nothing(s))
-			engine_close_session(s);
-		break;
-	case ENGINE_RESTING:
-	case ENGINE_HOLDING:
-		engine_resume(s, false);
-		break;
-	default:
-		break; /* what is under way comes to its end first */
-	}
+	if (engine->state == ENGINE_OFFLINE && owes_nothing(s))
+		stopped(s);
+	else if (engine->state == ENGINE_STANDBY && owes_nothing(s))
+		close_session(s);
+	else if (engine->state == ENGINE_HOLDING)
+		resume(s);
+	else
+		roll_back_if_empty(s); /* what is under way comes to its end first */
 }
 
 static void on_stop_now(struct step *s)
@@ -545,38 +522,27 @@ static void on_stop_now(struct step *s)
 	if (s->engine->state == ENGINE_STOPPED)
 		return;
 	s->engine->stopping = true;
-	engine_act(s, DO_DROP);
-	engine_stopped(s);
+	act(s, DO_DROP);
+	stopped(s);
 }
 
 static void on_start(struct step *s)
 {
-	engine_set_timer(s, 0);
-}
-
-static void on_no_transaction(struct step *s)
-{
-	engine_resume(s, false);
+	s->engine->tick_at_us = s->input->now_us;
 }
 
 typedef void handler_fn(struct step *s);
 
 static handler_fn *const handlers[] = {
     [ON_START] = on_start,
-    [ON_ACQUIRED] = engine_on_acquired,
-    [ON_BUSY] = engine_on_busy,
-    [ON_MEMBERSHIP_CHANGED] = engine_on_membership_changed,
-    [ON_LOST] = engine_on_lost,
-    [ON_CLAIMED] = on_claimed,
+    [ON_ACQUIRED] = on_acquired,
+    [ON_BUSY] = on_busy,
+    [ON_LOST] = on_lost,
+    [ON_FETCHED] = on_fetched,
     [ON_SETTLED] = on_settled,
-    [ON_ROLLED_BACK] = on_no_transaction,
-    [ON_FAILED] = engine_on_failed,
-    [ON_RELEASED] = engine_on_released,
-    [ON_RECONCILED] = on_no_transaction,
-    [ON_OBSERVED] = on_observed,
-    [ON_RUNG] = engine_on_rung,
-    [ON_RESTED] = engine_on_rested,
-    [ON_CLOSED] = engine_stopped,
+    [ON_ROLLED_BACK] = on_rolled_back,
+    [ON_RECONCILED] = resume,
+    [ON_CLOSED] = stopped,
     [ON_PROGRESS] = on_progress,
     [ON_BLOCKED] = on_blocked,
     [ON_WRITABLE] = on_writable,
@@ -590,6 +556,21 @@ static handler_fn *const handlers[] = {
     [ON_STOP_NOW] = on_stop_now,
 };
 
+/* One timer for all that only time brings about. */
+static void set_timer(struct step *s)
+{
+	struct engine *engine = s->engine;
+	bool ticks = engine->state == ENGINE_OFFLINE || engine->state == ENGINE_HOLDING;
+	int64_t at = changes_at(engine), now = s->input->now_us;
+	if (ticks && engine->tick_at_us < at)
+		at = engine->tick_at_us;
+	if (at == engine->timer_us || engine->state == ENGINE_STOPPED)
+		return;
+	engine->timer_us = at;
+	if (at != INT64_MAX)
+		act(s, DO_TIMER)->after_us = at > now ? at - now : 0;
+}
+
 void engine_step(struct engine *engine, const struct engine_input *input,
 		 struct engine_actions *actions)
 {
@@ -597,4 +578,5 @@ void engine_step(struct engine *engine, const struct engine_input *input,
 	actions->count = 0;
 	assert(handlers[input->event] != NULL);
 	handlers[input->event](&s);
+	set_timer(&s);
 }

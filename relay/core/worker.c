@@ -46,7 +46,7 @@ static struct slice topic_of(struct worker *worker, const struct event *event)
 static void reject(struct worker *worker, struct event *event, enum reject_reason reason,
 		   const char *why)
 {
-	bool halts = !worker->engine.options.dead_letter;
+	bool halts = engine_halts_at_reject(&worker->engine);
 	log_error("event %lld is rejected (%s): %s; %s", (long long)event->id,
 		  reject_reason_name(reason), why,
 		  halts ? "the relay halts: mend or remove the row, or set outbox.on_reject = "
@@ -79,7 +79,7 @@ static bool produce_one(struct worker *worker, struct event *event)
 	}
 	reject(worker, event, reason, err.text);
 	/* Nothing behind a rejected event may go out when the relay is to halt at it. */
-	return worker->engine.options.dead_letter;
+	return !engine_halts_at_reject(&worker->engine);
 }
 
 static void produce(struct worker *worker)
@@ -94,14 +94,7 @@ static void produce(struct worker *worker)
 
 /* ---- carrying out what the engine says ---- */
 
-static void claim(struct worker *worker, const struct claim *claim)
-{
-	worker->claim_sent_us = worker_now_us(worker);
-	worker->source->ops->claim(worker->source, claim);
-	FAILPOINT("claim-sent");
-}
-
-static void settle(struct worker *worker, bool more)
+static void settle(struct worker *worker)
 {
 	struct metrics *metrics = worker->metrics;
 	worker->settle_us = worker_now_us(worker);
@@ -111,7 +104,7 @@ static void settle(struct worker *worker, bool more)
 	histogram_observe(&metrics->batch_events, (double)worker->batch.events);
 	worker->claim_us = 0;
 	FAILPOINT("before-commit");
-	worker->source->ops->settle(worker->source, &worker->batch, more);
+	worker->source->ops->settle(worker->source);
 	FAILPOINT("commit-sent");
 }
 
@@ -119,24 +112,6 @@ void worker_clear(struct worker *worker)
 {
 	batch_clear(&worker->batch);
 	worker->claim_us = 0;
-}
-
-static void count_wakeup(struct worker *worker, enum engine_cause cause)
-{
-	static const enum metrics_wakeup wakeups[] = {
-	    [CAUSE_BELL] = WAKEUP_BELL,
-	    [CAUSE_POLL] = WAKEUP_POLL,
-	    [CAUSE_SWEEP] = WAKEUP_SWEEP,
-	};
-	worker->metrics->wakeups[wakeups[cause]]++;
-}
-
-static void close_source(struct worker *worker, bool at_once)
-{
-	if (at_once)
-		worker->source->ops->drop(worker->source);
-	else
-		worker->source->ops->close(worker->source);
 }
 
 static void give_up(struct worker *worker)
@@ -153,20 +128,23 @@ static void perform(struct worker *worker, const struct engine_action *action)
 	struct source *source = worker->source;
 	const struct worker_world *world = worker->world;
 	switch (action->kind) {
-	case DO_ACQUIRE:
-		source->ops->acquire(source, action->unavailable, action->keeps);
+	case DO_OPEN:
+		source->ops->open(source);
 		break;
-	case DO_CLAIM:
-		claim(worker, &action->claim);
+	case DO_AVAILABLE:
+		source->ops->available(source, action->available);
+		break;
+	case DO_FETCH:
+		source->ops->fetch(source, &action->fetch);
+		break;
+	case DO_HOLD:
+		source->ops->hold(source, action->keeps);
 		break;
 	case DO_PRODUCE:
 		produce(worker);
 		break;
 	case DO_SETTLE:
-		settle(worker, action->more);
-		break;
-	case DO_END:
-		source->ops->end(source);
+		settle(worker);
 		break;
 	case DO_ROLL_BACK:
 		source->ops->roll_back(source);
@@ -174,13 +152,6 @@ static void perform(struct worker *worker, const struct engine_action *action)
 	case DO_RECONCILE:
 		FAILPOINT("before-recovery");
 		source->ops->reconcile(source, &worker->batch, action->dead_letter);
-		break;
-	case DO_BELL_ON:
-	case DO_BELL_OFF:
-		source->ops->bell(source, action->kind == DO_BELL_ON);
-		break;
-	case DO_HOUSEKEEP:
-		source->ops->housekeep(source, worker->engine.horizon.low_watermark);
 		break;
 	case DO_TIMER:
 		world->set_timer(world->arg, WORKER_TIMER_WAKE, action->after_us);
@@ -197,12 +168,11 @@ static void perform(struct worker *worker, const struct engine_action *action)
 	case DO_CLEAR:
 		worker_clear(worker);
 		break;
-	case DO_WOKEN:
-		count_wakeup(worker, action->cause);
-		break;
 	case DO_CLOSE:
+		source->ops->close(source);
+		break;
 	case DO_DROP:
-		close_source(worker, action->kind == DO_DROP);
+		source->ops->drop(source);
 		break;
 	case DO_STOPPED:
 		world->stopped(world->arg, worker->engine.halting || worker->refused);
@@ -229,7 +199,7 @@ static int64_t stalled_at(const struct worker *worker)
 		return (later ? worker->progress_us : worker->claimed_us) + BLOCKED_US;
 	}
 	int64_t without_report = worker->progress_us + worker->stall_us;
-	int64_t at_most = worker->engine.begun_us + worker->stall_us + TRICKLE_US;
+	int64_t at_most = worker->publish_us + worker->stall_us + TRICKLE_US;
 	return without_report < at_most ? without_report : at_most;
 }
 
@@ -250,9 +220,6 @@ static void step_once(struct worker *worker, struct engine_input input)
 	struct engine_actions actions;
 	enum engine_state before = worker->engine.state;
 	input.now_us = worker_now_us(worker);
-	input.owes = worker->source->ops->owes(worker->source);
-	input.held = worker->source->held > 0;
-	input.releases = worker->source->releases;
 	engine_step(&worker->engine, &input, &actions);
 	if (before != worker->engine.state)
 		log_debug("%s -> %s", engine_state_name(before),
@@ -416,7 +383,7 @@ static void log_stall(const struct worker *worker, int64_t now)
 	log_warning("Kafka %s for %.0f s: the transaction is rolled back so that it does not hold "
 		    "up vacuum; %zu events stay with the producer",
 		    silent ? "has acknowledged nothing" : "has not acknowledged a batch",
-		    worker_seconds(now - (silent ? worker->progress_us : worker->engine.begun_us)),
+		    worker_seconds(now - (silent ? worker->progress_us : worker->publish_us)),
 		    worker->batch.in_flight);
 }
 
@@ -442,40 +409,33 @@ void worker_on_timer(struct worker *worker, enum worker_timer timer)
 
 void worker_reload(struct worker *worker, const struct engine_options *options, int64_t stall_us)
 {
-	worker->engine.options = *options;
-	worker->engine.waker.poll_us = options->poll_us;
+	engine_reload(&worker->engine, options);
 	worker->stall_us = stall_us;
-}
-
-static bool is_working(enum engine_state state)
-{
-	return state == ENGINE_CLAIMING || state == ENGINE_PUBLISHING || state == ENGINE_SETTLING ||
-	       state == ENGINE_RESTING;
 }
 
 void worker_status(const struct worker *worker, struct worker_status *status)
 {
 	int64_t since =
 	    worker->moved_us > worker->waiting_us ? worker->moved_us : worker->waiting_us;
-	bool blocked = engine_is_blocked(&worker->engine) && !worker->engine.sink_broken &&
-		       worker->batch.in_flight == 0;
+	const struct source *source = worker->source;
+	bool blocked = engine_is_blocked(&worker->engine) && worker->batch.in_flight == 0;
 	*status = (struct worker_status){
 	    .state = engine_state_name(worker->engine.state),
-	    .low_watermark = worker->engine.horizon.low_watermark,
+	    .low_watermark = source->position,
 	    .batch_events = worker->batch.events,
 	    .in_flight = worker->batch.in_flight,
 	    .published = worker->published,
-	    .working = is_working(worker->engine.state),
+	    .working = engine_is_working(&worker->engine),
 	    .acquired = worker->acquired,
 	    .standby = worker->standby_for,
-	    .unavailable = worker->source->yields,
-	    .obstacle = worker->source->obstacle,
-	    .refusal = worker->refusal[0] != '\0' ? worker->refusal : worker->source->held_why,
-	    .stopped_by_refusal = worker->refusal[0] != '\0' ||
-				  (worker->source->held > 0 && !worker->engine.options.dead_letter),
+	    .unavailable = worker->yields,
+	    .obstacle = source->obstacle,
+	    .refusal = source->refusal[0] != '\0' ? source->refusal : source->held_why,
+	    .stopped_by_refusal = source->refusal[0] != '\0' ||
+				  (source->held > 0 && engine_halts_at_reject(&worker->engine)),
 	    .lost_why = worker->lost_why,
-	    .held_keys = worker->source->held_keys,
-	    .shards = &worker->source->shards,
+	    .held_keys = source->held_keys,
+	    .shards = &source->shards,
 	    .waiting = worker->waiting_us > 0 || worker->batch.events > 0,
 	    .idle_us = worker_now_us(worker) - since,
 	    .trouble = worker->sink->trouble != NULL ? worker->sink->trouble : "",

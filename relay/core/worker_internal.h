@@ -23,18 +23,19 @@ struct worker {
 	int64_t stall_timer_us; /* for when it is set; 0: it is not */
 	bool acquired, ever_acquired;
 	char standby_for[320]; /* why no shard is ours; "" if one is, or nothing is known */
+	bool yields;	       /* none is, for want of the sink */
 	bool refused;	       /* by the source, before anything had ever worked */
-	char refusal[400];     /* why the database refuses all claims; "" if it does not */
+	char refusal[400];     /* as last told in the log */
 	char lost_why[400];    /* why there is no session; "" if there is one */
 	struct log_limit lost_log;
 	int64_t refusal_told_us;
 
-	int64_t claim_sent_us, claim_us; /* of the batch: last ask, sum of the answers' times */
-	int64_t claimed_us;		 /* the last answer with events */
-	int64_t publish_us, settle_us;	 /* when they began */
-	int64_t progress_us;		 /* last report, or begin of the batch */
-	int64_t moved_us, waiting_us;	 /* last delivery; since when events wait (0: none do) */
-	int64_t blocked_us;		 /* since when the sink takes nothing (0: it does) */
+	int64_t claim_us;	       /* of the batch: how long the source was at it */
+	int64_t claimed_us;	       /* when the last events came */
+	int64_t publish_us, settle_us; /* when they began */
+	int64_t progress_us;	       /* last report, or begin of the batch */
+	int64_t moved_us, waiting_us;  /* last delivery; since when events wait (0: none do) */
+	int64_t blocked_us;	       /* since when the sink takes nothing (0: it does) */
 	uint64_t published;
 
 	struct log_limit broken_told;

@@ -22,53 +22,41 @@ static void connected(struct worker *worker, bool acquired)
 }
 
 /* Another relay cannot reach the sink: perhaps this one has only not noticed. */
-static void probe_if_doubted(struct worker *worker)
+static void probe_if_doubted(struct worker *worker, struct source_peers peers)
 {
 	int64_t now = worker_now_us(worker);
-	if (!worker->source->suspect_peer || now - worker->probed_us < PROBE_US)
+	if (!peers.suspect || now - worker->probed_us < PROBE_US)
 		return;
 	worker->probed_us = now;
 	worker->sink->ops->probe(worker->sink);
 }
 
-static void on_acquired(void *owner, bool gained)
+static void on_acquired(void *owner, bool gained, struct source_peers peers)
 {
 	struct worker *worker = owner;
 	if (gained)
 		FAILPOINT("lock-got");
 	worker->standby_for[0] = '\0';
+	worker->yields = false;
 	connected(worker, true);
-	probe_if_doubted(worker);
-	worker_step(worker, (struct engine_input){.event = ON_ACQUIRED,
-						  .has_bell = worker->source->has_bell,
-						  .has_peers = worker->source->has_peers,
-						  .healthy_peer = worker->source->healthy_peer,
-						  .gained = gained});
+	probe_if_doubted(worker, peers);
+	worker_step(worker,
+		    (struct engine_input){.event = ON_ACQUIRED, .healthy_peer = peers.healthy});
 }
 
-static void on_busy(void *owner, const char *why)
+static void on_busy(void *owner, const char *why, bool yields, struct source_peers peers)
 {
 	struct worker *worker = owner;
 	if (strcmp(worker->standby_for, why) != 0)
 		log_info("standby: %s", why);
 	text_print(worker->standby_for, sizeof(worker->standby_for), "%s", why);
+	worker->yields = yields;
 	connected(worker, false);
 	/* Whoever has them tells. */
 	worker->metrics->depth = worker->metrics->oldest_age_seconds = 0;
 	worker->waiting_us = 0;
-	probe_if_doubted(worker);
-	worker_step(worker, (struct engine_input){.event = ON_BUSY,
-						  .healthy_peer = worker->source->healthy_peer});
-}
-
-static void on_rested(void *owner)
-{
-	worker_tell(owner, ON_RESTED);
-}
-
-static void on_membership_changed(void *owner)
-{
-	worker_tell(owner, ON_MEMBERSHIP_CHANGED);
+	probe_if_doubted(worker, peers);
+	worker_step(worker, (struct engine_input){.event = ON_BUSY, .healthy_peer = peers.healthy});
 }
 
 /* Similar messages are suppressed for a minute. */
@@ -100,13 +88,9 @@ static void lose(struct worker *worker, const char *what, const char *why)
 	worker_tell(worker, ON_LOST);
 }
 
-static void on_lost(void *owner, const char *why)
+static void tell_refusal(struct worker *worker)
 {
-	lose(owner, "the session with the database is gone", why);
-}
-
-static void tell_refusal(struct worker *worker, const char *why)
-{
+	const char *why = worker->source->refusal;
 	int64_t now = worker_now_us(worker);
 	bool same = strncmp(worker->refusal, why, sizeof(worker->refusal) - 1) == 0;
 	if (same && now - worker->refusal_told_us < REFUSAL_US)
@@ -118,29 +102,25 @@ static void tell_refusal(struct worker *worker, const char *why)
 		  why);
 }
 
-static void on_failed(void *owner, const struct source_failure *failure)
+static void on_failed(void *owner)
 {
 	struct worker *worker = owner;
 	worker->metrics->retries[PEER_DATABASE]++;
-	if (failure->why != NULL)
-		tell_refusal(worker, failure->why);
-	worker_step(worker, (struct engine_input){.event = ON_FAILED,
-						  .narrow = failure->narrow,
-						  .wait = failure->wait});
-}
-
-static void on_released(void *owner)
-{
-	worker_tell(owner, ON_RELEASED);
+	if (worker->source->refusal[0] != '\0')
+		tell_refusal(worker);
+	worker_tell(worker, ON_ROLLED_BACK);
 }
 
 /* What nobody has ever seen work is a mistake in the set-up: say so and end. Once it has worked,
  * an operator may be at work right now (a migration, a password change): go on trying. */
-static void on_refused(void *owner, const char *why)
+static void on_lost(void *owner, const char *why, bool permanent)
 {
 	struct worker *worker = owner;
-	if (worker->ever_acquired) {
-		lose(worker, "the database cannot be worked with", why);
+	if (!permanent || worker->ever_acquired) {
+		lose(worker,
+		     permanent ? "the database cannot be worked with"
+			       : "the session with the database is gone",
+		     why);
 		return;
 	}
 	log_error("%s", why);
@@ -148,33 +128,24 @@ static void on_refused(void *owner, const char *why)
 	worker_tell(worker, ON_STOP_NOW);
 }
 
-static void on_claimed(void *owner, struct chunk *chunk)
+static void on_fetched(void *owner, struct chunk *chunk, bool last)
 {
 	struct worker *worker = owner;
-	struct engine_input input = {.event = ON_CLAIMED,
-				     .count = (int64_t)chunk->count,
-				     .full = chunk->full,
-				     .cut = chunk->cut,
-				     .set_back = chunk->set_back,
-				     .too_high = chunk->too_high,
-				     .upto = chunk->upto};
-	worker->claim_us += worker_now_us(worker) - worker->claim_sent_us;
-	worker->refusal[0] = '\0';
+	int64_t now = worker_now_us(worker);
+	worker->claim_us += chunk->took_us;
 	if (chunk->count > 0) {
 		FAILPOINT("claimed");
-		input.first = chunk->events[0].id;
-		input.last = chunk->events[chunk->count - 1].id;
-		worker->claimed_us = worker_now_us(worker);
+		worker->claimed_us = now;
 		if (worker->waiting_us == 0)
-			worker->waiting_us = worker->claimed_us;
+			worker->waiting_us = now;
 		/* Not at the first send: a sink may say LATER for as long as it likes. */
 		if (worker->batch.events == 0)
-			worker->publish_us = worker->progress_us = worker->claimed_us;
+			worker->publish_us = worker->progress_us = now;
 		batch_add(&worker->batch, chunk);
 	} else {
 		chunk->free(chunk);
 	}
-	worker_step(worker, input);
+	worker_step(worker, (struct engine_input){.event = ON_FETCHED, .last = last});
 }
 
 static void on_settled(void *owner)
@@ -204,17 +175,6 @@ static void on_reconciled(void *owner)
 	worker_tell(worker, ON_RECONCILED);
 }
 
-static void on_observed(void *owner, int64_t drawn, const struct writers *writers)
-{
-	worker_step(
-	    owner, (struct engine_input){.event = ON_OBSERVED, .drawn = drawn, .writers = writers});
-}
-
-static void on_rung(void *owner)
-{
-	worker_tell(owner, ON_RUNG);
-}
-
 static void on_gauged(void *owner, const struct gauges *gauges)
 {
 	struct worker *worker = owner;
@@ -226,8 +186,6 @@ static void on_gauged(void *owner, const struct gauges *gauges)
 		worker->waiting_us = 0;
 	else if (worker->waiting_us == 0)
 		worker->waiting_us = worker_now_us(worker);
-	if (gauges->unfinished)
-		worker->engine.housekeep_at_us = 0;
 }
 
 static void on_closed(void *owner)
@@ -239,17 +197,11 @@ const struct source_events worker_source_events = {
     .acquired = on_acquired,
     .busy = on_busy,
     .lost = on_lost,
-    .refused = on_refused,
-    .claimed = on_claimed,
+    .fetched = on_fetched,
     .settled = on_settled,
     .rolled_back = on_rolled_back,
     .failed = on_failed,
-    .released = on_released,
     .reconciled = on_reconciled,
-    .observed = on_observed,
-    .rung = on_rung,
-    .rested = on_rested,
-    .membership_changed = on_membership_changed,
     .gauged = on_gauged,
     .closed = on_closed,
 };

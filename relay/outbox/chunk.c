@@ -142,8 +142,6 @@ static void read_rows(struct outbox_chunk *own, const PGresult *result, const ui
 {
 	struct chunk *chunk = &own->chunk;
 	int rows = PQntuples(result);
-	if (rows > 0 && !PQgetisnull(result, 0, CLAIM_CUT))
-		chunk->cut = true;
 	for (int i = 0; i < rows; i++)
 		read_row(own, result, i, &chunk->events[chunk->count++], types, field_count);
 }

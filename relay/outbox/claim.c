@@ -73,9 +73,8 @@ static void ask_ids(struct outbox *outbox, int64_t low_watermark)
 	session_ask_own_leaves(&outbox->claiming, TAG_IDS, "ids", params, 3, true);
 }
 
-void outbox_claim(struct source *source, const struct claim *claim)
+void outbox_claim(struct outbox *outbox, const struct claim *claim)
 {
-	struct outbox *outbox = (struct outbox *)source;
 	bool exact = outbox->exact_claims > 0;
 	struct pg_int8 first = outbox_above(claim->low_watermark);
 	struct pg_param params[3] = {pg_param_int8(&first)};
@@ -117,6 +116,7 @@ void outbox_claim(struct source *source, const struct claim *claim)
 	}
 	session_sync(outbox->session);
 	outbox->asked[outbox->asked_count++] = asked;
+	FAILPOINT("claim-sent");
 }
 
 /* ---- answers ---- */
@@ -133,7 +133,9 @@ static void on_writers(struct outbox *outbox, PGresult *result)
 			writers.overflow = true; /* another session whose end we could not tell */
 	}
 	PQclear(result);
-	outbox->source.events->observed(outbox->source.owner, outbox->drawn, &writers);
+	outbox_poll(outbox, (struct poll_input){.event = POLL_OBSERVED,
+						.drawn = outbox->drawn,
+						.writers = &writers});
 }
 
 /* NULL, no sequence or nothing was ever drawn from it: DRAWN_UNKNOWN. That is the lowest id too, in
@@ -196,10 +198,11 @@ static void on_claimed(struct outbox *outbox, PGresult *result)
 		last = id > last ? id : last;
 	}
 	if (left_nothing(outbox, result))
-		lower(&gathering->upto, last);
+		lower(&gathering->answer.upto, last);
 	else
 		gathering->whole = false;
-	gathering->full |=
+	gathering->answer.cut |= cut_of(result) != 0;
+	gathering->answer.full |=
 	    rows == outbox->asked[0].rows[gathering->count] || cut_of(result) == CUT_HELD_FULL;
 	outbox->shape->leaves[session_own_leaf(outbox->session, gathering->count)].rows = rows;
 	gathering->results[gathering->count++] = result;
@@ -215,11 +218,11 @@ static void on_left(struct outbox *outbox, PGresult *result)
 	}
 	/* It knows better than the claims before it. */
 	if (gathering->lefts == 0)
-		gathering->upto = INT64_MAX;
-	if (upto < gathering->upto)
+		gathering->answer.upto = INT64_MAX;
+	if (upto < gathering->answer.upto)
 		gathering->leaf_left = session_own_leaf(outbox->session, gathering->lefts);
 	gathering->lefts++;
-	lower(&gathering->upto, upto);
+	lower(&gathering->answer.upto, upto);
 	gathering->whole = true;
 	PQclear(result);
 }
@@ -255,7 +258,7 @@ static void on_ids(struct outbox *outbox, PGresult *result)
 	/* These two it would heal. */
 	bool heals = PLANTED("claim-above-last") || PLANTED("floor-past-writers"); // NOLINT
 	if (!heals)
-		gathering->set_back |= found || is_set_back(before, &now);
+		gathering->answer.set_back |= found || is_set_back(before, &now);
 	*before = now;
 	PQclear(result);
 }
@@ -265,7 +268,7 @@ static void begin_gathering(struct outbox *outbox)
 	struct gathering *gathering = &outbox->gathering;
 	if (gathering->results != NULL)
 		return;
-	*gathering = (struct gathering){.whole = true, .upto = INT64_MAX};
+	*gathering = (struct gathering){.whole = true, .answer.upto = INT64_MAX};
 	gathering->results = xcalloc(session_own_count(outbox->session), sizeof(struct PGresult *));
 }
 
@@ -292,8 +295,8 @@ static size_t rows_gathered(const struct gathering *gathering)
 static bool is_in_doubt(const struct outbox *outbox)
 {
 	const struct gathering *gathering = &outbox->gathering;
-	return outbox->asked[0].opens && !gathering->set_back && gathering->lefts > 0 &&
-	       gathering->upto < INT64_MAX && rows_gathered(gathering) == 0 &&
+	return outbox->asked[0].opens && !gathering->answer.set_back && gathering->lefts > 0 &&
+	       gathering->answer.upto < INT64_MAX && rows_gathered(gathering) == 0 &&
 	       outbox_may_refuse_empty(outbox);
 }
 
@@ -302,28 +305,28 @@ void outbox_claim_tell_empty(struct outbox *outbox, int64_t upto)
 	struct chunk *chunk = outbox_chunk_new(NULL, 0, outbox->shape);
 	session_begin(outbox->session);
 	session_sync(outbox->session);
-	chunk->upto = upto;
-	outbox->source.events->claimed(outbox->source.owner, chunk);
+	outbox_claimed(outbox, chunk, (struct claim_answer){.upto = upto});
 }
 
 static void tell_claimed(struct outbox *outbox)
 {
 	struct gathering gathering = outbox->gathering;
 	if (is_in_doubt(outbox)) {
-		outbox_refuse_empty(outbox, gathering.leaf_left, gathering.upto);
+		outbox_refuse_empty(outbox, gathering.leaf_left, gathering.answer.upto);
 		return;
 	}
-	struct chunk *chunk = outbox_chunk_new(gathering.results, gathering.count, outbox->shape);
-	chunk->upto = gathering.whole ? gathering.upto : 0;
-	chunk->full = gathering.full;
-	chunk->set_back = gathering.set_back;
-	int64_t low_watermark = outbox->asked[0].low_watermark;
-	chunk->too_high = gathering.set_back && low_watermark > 0;
+	struct verification claim = {
+	    .chunk = outbox_chunk_new(gathering.results, gathering.count, outbox->shape),
+	    .answer = gathering.answer,
+	    .low_watermark = outbox->asked[0].low_watermark};
+	if (!gathering.whole)
+		claim.answer.upto = 0;
+	claim.answer.too_high = gathering.answer.set_back && claim.low_watermark > 0;
 	free(outbox->asked[0].rows);
 	memset(&outbox->gathering, 0, sizeof(outbox->gathering));
 	outbox->asked_count--;
 	memmove(&outbox->asked[0], &outbox->asked[1], outbox->asked_count * sizeof(struct asked));
-	outbox_verify(outbox, chunk, low_watermark);
+	outbox_verify(outbox, &claim);
 }
 
 void outbox_claim_answered(void *part, int tag, PGresult *result)

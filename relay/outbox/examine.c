@@ -34,7 +34,6 @@ void outbox_holds_changed(struct outbox *outbox)
 	outbox->held_text = outbox_holds_text(holds, outbox->shape->competing);
 	source->held = 0;
 	source->held_keys = outbox_holds_waiting(holds);
-	source->releases = holds->released > 0;
 	for (size_t i = 0; i < holds->count; i++) {
 		if (holds->items[i].released)
 			continue;
@@ -148,7 +147,7 @@ static void stop_all(struct outbox *outbox, const char *format, const char *why)
 {
 	struct refusal *refusal = &outbox->refusal;
 	error_set(&refusal->why, format, why);
-	refusal->failure = (struct source_failure){.why = refusal->why.text, .wait = true};
+	refusal->failure = (struct failure){.why = refusal->why.text, .wait = true};
 }
 
 static void hold_suspect(struct outbox *outbox, const char *why)
@@ -335,8 +334,9 @@ static void retests_done(struct outbox *outbox)
 		return;
 	outbox_holds_changed(outbox);
 	/* More may be good for the same reason. */
-	outbox->gauges.unfinished = retests->released == RETESTS_MAX;
-	outbox->source.events->released(outbox->source.owner);
+	if (retests->released == RETESTS_MAX)
+		outbox_polled(outbox, POLL_UNFINISHED);
+	outbox_polled(outbox, POLL_RELEASED);
 }
 
 /* Another relay has the shard of a row that is held: it finds out for itself. */

@@ -8,13 +8,14 @@
 #include "base/loop.h"
 #include "base/pgname.h"
 #include "config.h"
-#include "core/claims.h"
+#include "core/metrics.h"
 #include "core/route.h"
 #include "core/source.h"
 #include "group.h"
 #include "holds.h"
 #include "outbox/sql.h"
 #include "passing.h"
+#include "poll.h"
 #include "postgres.h"
 #include "purging.h"
 #include "session.h"
@@ -58,7 +59,8 @@ enum tag {
 	TAG_PURGED,
 	/* outbox.c */
 	TAG_SETTLED,
-	TAG_ENDED, /* a transaction that claimed nothing */
+	TAG_CANCELLED, /* nothing was open to be rolled back */
+	TAG_ENDED,     /* a transaction that claimed nothing */
 	TAG_GAUGES,
 	TAG_CLOSE,
 };
@@ -79,12 +81,10 @@ enum { FIELDS_MAX = ROUTE_FIELDS_MAX + 1 }; /* and the identity */
 struct gathering {
 	PGresult **results; /* owned */
 	size_t count;
-	size_t lefts, leaf_left; /* answers of what is left; which leaf has the first of it */
-	size_t ids;		 /* answers that told of the leaves' ids */
-	bool set_back;		 /* ids begin again somewhere */
-	bool full;		 /* a leaf gave as many rows as it was asked for */
-	bool whole;		 /* no row was passed over, as far as the claims could tell */
-	int64_t upto;		 /* no row was left up to here */
+	size_t lefts, leaf_left;    /* answers of what is left; which leaf has the first of it */
+	size_t ids;		    /* answers that told of the leaves' ids */
+	bool whole;		    /* no row was passed over, as far as the claims could tell */
+	struct claim_answer answer; /* so far */
 };
 
 /* What one claim has asked for. */
@@ -96,9 +96,16 @@ struct asked {
 
 /* A claim whose rows are looked for, see outbox/verify.c. */
 struct verification {
-	struct chunk *chunk;   /* owned */
+	struct chunk *chunk; /* owned */
+	struct claim_answer answer;
 	int64_t low_watermark; /* of the claim */
 	size_t answers_left;
+};
+
+/* Why a transaction was refused. */
+struct failure {
+	const char *why; /* NULL: the cause is being looked for, or known by now as a held event */
+	bool narrow, wait; /* see poll.h */
 };
 
 /* outbox/refused.c, outbox/examine.c: how a refused transaction is being dealt with. */
@@ -106,7 +113,7 @@ struct refusal {
 	bool dealing;	  /* until the engine is told */
 	bool rolled_back; /* the engine has asked for the ROLLBACK meanwhile */
 	bool unasked;	  /* nothing was refused: a claim came back empty though rows are there */
-	struct source_failure failure; /* to be told */
+	struct failure failure; /* to be told */
 	struct error why;
 	bool alone;		    /* the claim was for one row */
 	bool exact;		    /* ... and measured it */
@@ -181,6 +188,13 @@ struct outbox {
 	int64_t rows_had;     /* by the leaves of this claim, see outbox/claim.c */
 	struct gauges gauges; /* the sum so far */
 	size_t gauges_left;
+	struct metrics *metrics; /* borrowed */
+
+	/* polling.c */
+	const struct polling_ops *polling;
+	struct poll poll;
+	struct loop_timer *poll_timer;
+	struct chunk *answered; /* owned; of the claim that poll hears of */
 
 	struct notified notified[NOTIFIED_KINDS];
 	struct loop_timer *notified_timer;
@@ -195,8 +209,28 @@ struct outbox {
 	/* outbox/membership.c */
 	struct group group; /* outlives the session */
 	unsigned member_salt, layout_salt;
+	struct group_peers others; /* as the last poll has seen */
 	struct log_limit obstacle_log;
 };
+
+/* How what poll.c says is done. */
+struct polling_ops {
+	void (*look)(struct outbox *outbox, bool unavailable, bool keeps);
+	void (*claim)(struct outbox *outbox, const struct claim *claim);
+	void (*end)(struct outbox *outbox);
+	void (*roll_back)(struct outbox *outbox);
+	void (*abort)(struct outbox *outbox);
+	void (*bell)(struct outbox *outbox, bool armed);
+	void (*housekeep)(struct outbox *outbox);
+	void (*close)(struct outbox *outbox);
+};
+
+/* polling.c: a step of poll.c; its time and what is held are filled in. */
+void outbox_polling_new(struct outbox *outbox, const struct polling_ops *ops);
+void outbox_poll(struct outbox *outbox, struct poll_input input);
+void outbox_polled(struct outbox *outbox, enum poll_event event);
+/* A claim's events, and what is known of it but for their number. Takes the chunk. */
+void outbox_claimed(struct outbox *outbox, struct chunk *chunk, struct claim_answer answer);
 
 /* Deletes published rows that are older than outbox.retention. */
 void outbox_purge(struct outbox *outbox);
@@ -218,11 +252,13 @@ bool outbox_commit_refused(void *part, const struct pg_failure *failure);
 void outbox_refuse_kept(struct outbox *outbox);
 void outbox_refuse_empty(struct outbox *outbox, size_t leaf, int64_t upto);
 bool outbox_may_refuse_empty(const struct outbox *outbox);
+/* ... or ids begin again below what it took. */
+void outbox_refuse_set_back(struct outbox *outbox);
 /* ... or some of what it took is back. */
 void outbox_refuse_back(struct outbox *outbox, size_t leaf, int64_t low_watermark, bool alone);
 
 /* Tells a claim's events, in their turn, once it is known that they are gone from the table. */
-void outbox_verify(struct outbox *outbox, struct chunk *chunk, int64_t low_watermark);
+void outbox_verify(struct outbox *outbox, const struct verification *claim);
 void outbox_verify_answered(struct outbox *outbox, PGresult *result);
 void outbox_verify_forget(struct outbox *outbox);
 /* Rolls the refused transaction back and tells the engine. */
@@ -249,7 +285,7 @@ bool outbox_retest_refused(void *part, const struct pg_failure *failure);
 void outbox_retests_forget(void *part);
 
 /* Settles a batch by identity. */
-void outbox_reconcile(struct source *source, const struct batch *batch, bool dead_letter);
+void outbox_reconcile(struct outbox *outbox, const struct batch *batch, bool dead_letter);
 void outbox_reconcile_answered(void *part, int tag, PGresult *result);
 bool outbox_reconcile_refused(void *part, const struct pg_failure *failure);
 void outbox_reconciliation_forget(void *part);
@@ -289,7 +325,7 @@ void outbox_group_acquired(struct outbox *outbox, bool gained);
 struct pg_int8 outbox_above(int64_t low_watermark);
 
 /* Claims, and their answers from TAG_DRAWN to TAG_LEFT. */
-void outbox_claim(struct source *source, const struct claim *claim);
+void outbox_claim(struct outbox *outbox, const struct claim *claim);
 void outbox_claim_answered(void *part, int tag, PGresult *result);
 void outbox_claim_forget(void *part); /* those under way */
 /* Begins a transaction and tells that there was nothing to claim. */

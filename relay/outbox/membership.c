@@ -84,11 +84,16 @@ static void tell_owners_words(const struct rebalance_view *view, char *why, size
 		snprintf(why, size, "other relays own all %d shards", view->shards);
 }
 
+static struct source_peers source_peers(const struct outbox *outbox)
+{
+	return (struct source_peers){outbox->others.healthy, outbox->others.suspect};
+}
+
 static void tell_busy(struct outbox *outbox, const struct group_view *view)
 {
 	struct source *source = &outbox->source;
 	char why[sizeof(source->obstacle)];
-	source->yields = false;
+	bool yields = false;
 	if (view->previous) {
 		snprintf(why, sizeof(why), "this relay's previous session still has its shards");
 	} else if (source->obstacle[0] != '\0') {
@@ -98,13 +103,14 @@ static void tell_busy(struct outbox *outbox, const struct group_view *view)
 	} else if (view->shards.paused) {
 		snprintf(why, sizeof(why), "the outbox is paused; outbox-relay resume goes on");
 	} else if (outbox->group.unavailable) {
-		source->yields = true;
+		yields = true;
 		snprintf(why, sizeof(why),
 			 "no Kafka broker answers here; other relays have the shards");
 	} else {
 		tell_owners_words(&view->shards, why, sizeof(why));
 	}
-	source->events->busy(source->owner, why);
+	outbox_polled(outbox, POLL_BUSY);
+	source->events->busy(source->owner, why, yields, source_peers(outbox));
 }
 
 /* Another session has a lock that only relays should take. Nothing but its end helps. */
@@ -130,18 +136,18 @@ static void find_obstacle(struct outbox *outbox, const struct group_view *view)
 
 void outbox_group_acquired(struct outbox *outbox, bool gained)
 {
-	outbox->source.events->acquired(outbox->source.owner, gained);
+	outbox_poll(outbox, (struct poll_input){.event = POLL_LOOKED,
+						.has_bell = true,
+						.has_peers = outbox->others.any,
+						.gained = gained});
+	outbox->source.events->acquired(outbox->source.owner, gained, source_peers(outbox));
 }
 
 static void tell(struct outbox *outbox, const struct group_view *view, bool gained)
 {
-	struct source *source = &outbox->source;
-	struct group_peers peers = group_peers(&outbox->group, view);
+	outbox->others = group_peers(&outbox->group, view);
 	find_obstacle(outbox, view);
-	source->healthy_peer = peers.healthy;
-	source->suspect_peer = peers.suspect;
-	source->has_peers = peers.any;
-	if (shards_owned(&source->shards) == 0)
+	if (shards_owned(&outbox->source.shards) == 0)
 		tell_busy(outbox, view);
 	else if (gained)
 		outbox_open_probe(outbox);

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A relay that was woken looks for some milliseconds by itself (waker.c), so that a ring sooner
+/* A relay that was woken looks for some milliseconds by itself (idle.c), so that a ring sooner
  * than that tells it nothing. Where many come all the time, few are passed on. */
 enum { MANY = 8, FLOOD_US = 50 * 1000 };
 static const int64_t spacing_us[NOTIFIED_KINDS] = {
@@ -23,7 +23,6 @@ static const int64_t spacing_us[NOTIFIED_KINDS] = {
 
 static void pass_on(struct outbox *outbox, enum notified_kind kind)
 {
-	const struct source_events *events = outbox->source.events;
 	struct notified *notified = &outbox->notified[kind];
 	bool many = notified->count >= MANY && notified->spacing_us > 0;
 	notified->spacing_us = many ? 2 * notified->spacing_us : spacing_us[kind];
@@ -33,11 +32,11 @@ static void pass_on(struct outbox *outbox, enum notified_kind kind)
 	notified->count = 0;
 	notified->passed_us = clock_monotonic_us();
 	if (kind == NOTIFIED_RING)
-		events->rung(outbox->source.owner);
+		outbox_polled(outbox, POLL_RUNG);
 	else if (kind == NOTIFIED_REST)
-		events->rested(outbox->source.owner);
+		outbox_polled(outbox, POLL_RESTED);
 	else
-		events->membership_changed(outbox->source.owner);
+		outbox_polled(outbox, POLL_MEMBERSHIP);
 }
 
 static int64_t wait_us(const struct outbox *outbox, enum notified_kind kind)

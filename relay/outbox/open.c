@@ -344,7 +344,6 @@ static void on_registry(struct outbox *outbox, PGresult *result)
 			 migrate_latest());
 	shape->bell = oid_at(result, REGISTRY_BELL);
 	PQclear(result);
-	outbox->source.has_bell = true;
 	set_up(outbox);
 	prepare(outbox, "fleet", outbox_sql_group(shape));
 	prepare(outbox, "drawn", outbox_sql_drawn(shape));

@@ -50,7 +50,8 @@ static void on_gauges(struct outbox *outbox, PGresult *result)
 	PQclear(result);
 	if (--outbox->gauges_left > 0)
 		return;
-	gauges->unfinished |= outbox->purge_more;
+	if (outbox->purge_more)
+		outbox_polled(outbox, POLL_UNFINISHED);
 	outbox->source.events->gauged(outbox->source.owner, gauges);
 }
 
@@ -64,7 +65,16 @@ static void on_closed(struct outbox *outbox, PGresult *result)
 static void on_rolled_back(void *part)
 {
 	struct outbox *outbox = part;
+	outbox_polled(outbox, POLL_ROLLED_BACK);
 	outbox->source.events->rolled_back(outbox->source.owner);
+}
+
+static void on_settled(struct outbox *outbox, PGresult *result)
+{
+	if (!session_committed(outbox->session, result))
+		return;
+	outbox_polled(outbox, POLL_SETTLED);
+	outbox->source.events->settled(outbox->source.owner);
 }
 
 /* Answers to what this file has asked. */
@@ -73,11 +83,14 @@ static void on_answered(void *part, int tag, PGresult *result)
 	struct outbox *outbox = part;
 	switch (tag) {
 	case TAG_SETTLED:
-		if (session_committed(outbox->session, result))
-			outbox->source.events->settled(outbox->source.owner);
+		on_settled(outbox, result);
 		break;
 	case TAG_ENDED:
 		session_committed(outbox->session, result);
+		break;
+	case TAG_CANCELLED:
+		PQclear(result);
+		on_rolled_back(outbox);
 		break;
 	case TAG_GAUGES:
 		on_gauges(outbox, result);
@@ -106,13 +119,13 @@ static void on_lost(void *part)
 	struct outbox *outbox = part;
 	outbox->rest_due = false;
 	outbox_notified_forget(outbox);
+	outbox_polled(outbox, POLL_LOST);
 }
 
 static void on_gone(void *owner, bool permanent, const char *why)
 {
 	struct outbox *outbox = owner;
-	const struct source_events *events = outbox->source.events;
-	(permanent ? events->refused : events->lost)(outbox->source.owner, why);
+	outbox->source.events->lost(outbox->source.owner, why, permanent);
 }
 
 static bool on_heard(void *owner)
@@ -147,35 +160,61 @@ static const struct asker_ops opening = {outbox_open_answered, outbox_open_refus
 
 /* ---- asks ---- */
 
-static void acquire(struct source *source, bool unavailable, bool keeps)
+static void open_session(struct source *source)
 {
 	struct outbox *outbox = outbox_of(source);
-	if (session_is_open(outbox->session)) {
-		outbox_group_look(outbox, unavailable, keeps);
-		return;
-	}
-	outbox->group.unavailable = unavailable;
+	outbox_polled(outbox, POLL_OPEN);
+	outbox->group.unavailable = !outbox->poll.available;
 	session_open(outbox->session);
 }
 
-static void settle(struct source *source, const struct batch *batch, bool more)
+static void available(struct source *source, bool yes)
 {
-	struct outbox *outbox = outbox_of(source);
-	(void)batch;
-	(void)more;
-	session_commit(&outbox->own, TAG_SETTLED);
+	outbox_poll(outbox_of(source),
+		    (struct poll_input){.event = POLL_AVAILABLE, .available = yes});
 }
 
-static void end(struct source *source)
+static void fetch(struct source *source, const struct fetch *fetch)
 {
-	session_commit(&outbox_of(source)->own, TAG_ENDED);
+	outbox_poll(outbox_of(source), (struct poll_input){.event = POLL_FETCH, .fetch = *fetch});
+}
+
+static void hold(struct source *source, bool keeps)
+{
+	outbox_poll(outbox_of(source), (struct poll_input){.event = POLL_HOLD, .keeps = keeps});
+}
+
+static void settle(struct source *source)
+{
+	session_commit(&outbox_of(source)->own, TAG_SETTLED);
+	outbox_polled(outbox_of(source), POLL_SETTLE);
 }
 
 static void roll_back(struct source *source)
 {
-	struct outbox *outbox = outbox_of(source);
+	outbox_polled(outbox_of(source), POLL_ROLL_BACK);
+}
+
+static void do_end(struct outbox *outbox)
+{
+	session_commit(&outbox->own, TAG_ENDED);
+}
+
+/* A rest is answered like a transaction, in its turn. */
+static void cancel(struct outbox *outbox)
+{
+	session_ask_text(&outbox->own, TAG_CANCELLED, "SELECT", NULL, 0);
+	session_sync(outbox->session);
+}
+
+static void do_roll_back(struct outbox *outbox)
+{
 	if (outbox->refusal.dealing) { /* it is being rolled back, and told once it is */
 		outbox->refusal.rolled_back = true;
+		return;
+	}
+	if (!session_in_transaction(outbox->session)) {
+		cancel(outbox);
 		return;
 	}
 	if (PLANTED("settle-on-stall"))
@@ -183,11 +222,16 @@ static void roll_back(struct source *source)
 	session_roll_back(outbox->session, on_rolled_back, outbox);
 }
 
-static void bell(struct source *source, bool armed)
+static void reconcile(struct source *source, const struct batch *batch, bool dead_letter)
 {
-	struct outbox *outbox = outbox_of(source);
+	outbox_polled(outbox_of(source), POLL_RECONCILE);
+	outbox_reconcile(outbox_of(source), batch, dead_letter);
+}
+
+static void do_bell(struct outbox *outbox, bool armed)
+{
 	struct pg_param param = pg_param_text("true");
-	outbox->rest_due = !armed && outbox->source.has_peers;
+	outbox->rest_due = !armed && outbox->others.any;
 	if (outbox->rest_due) {
 		if (!session_in_transaction(outbox->session))
 			put_bell_to_rest(outbox);
@@ -200,11 +244,11 @@ static void bell(struct source *source, bool armed)
 	session_sync(outbox->session);
 }
 
-static void housekeep(struct source *source, int64_t low_watermark)
+static void do_housekeep(struct outbox *outbox)
 {
-	struct outbox *outbox = outbox_of(source);
 	/* What is held waits too, below the low watermark. */
-	struct pg_int8 first = outbox_above(outbox->holds.count > 0 ? 0 : low_watermark);
+	struct pg_int8 first =
+	    outbox_above(outbox->holds.count > 0 ? 0 : outbox->poll.horizon.low_watermark);
 	struct pg_param params[2] = {pg_param_int8(&first)};
 	outbox_purge(outbox);
 	outbox_retest(outbox);
@@ -216,16 +260,14 @@ static void housekeep(struct source *source, int64_t low_watermark)
 
 static void close_when_done(struct source *source)
 {
-	struct outbox *outbox = outbox_of(source);
+	outbox_polled(outbox_of(source), POLL_CLOSE);
+}
+
+static void do_close(struct outbox *outbox)
+{
 	outbox_group_leave(outbox);
 	session_ask_text(&outbox->own, TAG_CLOSE, "SELECT", NULL, 0);
 	session_sync(outbox->session);
-}
-
-static bool owes(const struct source *source)
-{
-	(void)source;
-	return false;
 }
 
 static void drop(struct source *source)
@@ -233,17 +275,26 @@ static void drop(struct source *source)
 	session_close(outbox_of(source)->session);
 }
 
-static const struct source_ops ops = {
-    .acquire = acquire,
+static const struct polling_ops polling_ops = {
+    .look = outbox_group_look,
     .claim = outbox_claim,
+    .end = do_end,
+    .roll_back = do_roll_back,
+    .abort = outbox_refuse_set_back,
+    .bell = do_bell,
+    .housekeep = do_housekeep,
+    .close = do_close,
+};
+
+static const struct source_ops ops = {
+    .open = open_session,
+    .available = available,
+    .fetch = fetch,
+    .hold = hold,
     .settle = settle,
-    .end = end,
     .roll_back = roll_back,
-    .reconcile = outbox_reconcile,
-    .bell = bell,
-    .housekeep = housekeep,
+    .reconcile = reconcile,
     .close = close_when_done,
-    .owes = owes,
     .drop = drop,
 };
 
@@ -292,7 +343,8 @@ static bool find_keys(struct outbox *outbox, struct error *err)
 }
 
 struct source *outbox_new(struct loop *loop, const struct config *config, size_t withhold_bytes,
-			  const struct source_events *events, void *owner, struct error *err)
+			  struct metrics *metrics, const struct source_events *events, void *owner,
+			  struct error *err)
 {
 	struct pgname name;
 	if (!pgname_parse(config->outbox.table, &name, err))
@@ -315,7 +367,9 @@ struct source *outbox_new(struct loop *loop, const struct config *config, size_t
 	outbox->config = config;
 	outbox->name = name;
 	outbox->withhold_bytes = withhold_bytes;
+	outbox->metrics = metrics;
 	source->held_why = outbox->held_why;
+	outbox_polling_new(outbox, &polling_ops);
 	outbox_heartbeat_new(outbox);
 	outbox_notified_new(outbox);
 	/* The identity is the first field, always. */
@@ -332,6 +386,7 @@ void outbox_free(struct source **source)
 	struct outbox *outbox = outbox_of(*source);
 	session_free(&outbox->session);
 	loop_timer_free(&outbox->heartbeat);
+	loop_timer_free(&outbox->poll_timer);
 	loop_timer_free(&outbox->notified_timer);
 	outbox_claim_forget(outbox);
 	outbox_refusal_forget(outbox);

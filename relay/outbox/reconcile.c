@@ -232,9 +232,8 @@ bool outbox_reconcile_refused(void *part, const struct pg_failure *failure)
 
 /* ---- asks ---- */
 
-void outbox_reconcile(struct source *source, const struct batch *batch, bool dead_letter)
+void outbox_reconcile(struct outbox *outbox, const struct batch *batch, bool dead_letter)
 {
-	struct outbox *outbox = (struct outbox *)source;
 	struct reconciliation *reconciliation = &outbox->reconciliation;
 	struct batch_walk walk;
 	outbox_reconciliation_forget(outbox);

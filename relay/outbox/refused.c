@@ -8,6 +8,7 @@
  */
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "internal.h"
 
 #include <stdlib.h>
@@ -40,15 +41,21 @@ static void tell(struct outbox *outbox)
 {
 	const struct source_events *events = outbox->source.events;
 	struct refusal *refusal = &outbox->refusal;
-	struct source_failure failure = refusal->failure;
+	struct failure failure = refusal->failure;
 	bool rolled_back = refusal->rolled_back;
-	if (failure.why != NULL)
-		failure.why = refusal->why.text;
 	refusal->rolled_back = refusal->unasked = refusal->dealing = false;
-	if (rolled_back)
+	if (rolled_back) {
+		outbox_polled(outbox, POLL_ROLLED_BACK);
 		events->rolled_back(outbox->source.owner);
-	else
-		events->failed(outbox->source.owner, &failure);
+		return;
+	}
+	if (failure.why != NULL)
+		text_print(outbox->source.refusal, sizeof(outbox->source.refusal), "%s",
+			   refusal->why.text);
+	outbox_poll(outbox, (struct poll_input){.event = POLL_FAILED,
+						.narrow = failure.narrow,
+						.wait = failure.wait});
+	events->failed(outbox->source.owner);
 }
 
 /* The claim was empty for good reason: it goes on as if it had not been looked into. */
@@ -118,7 +125,7 @@ static void wait_for_it(struct outbox *outbox, const char *why)
 {
 	struct refusal *refusal = &outbox->refusal;
 	error_set(&refusal->why, "%s", why);
-	refusal->failure = (struct source_failure){.why = refusal->why.text, .wait = true};
+	refusal->failure = (struct failure){.why = refusal->why.text, .wait = true};
 }
 
 static void isolate(struct outbox *outbox, bool at_once)
@@ -181,6 +188,12 @@ void outbox_refuse_back(struct outbox *outbox, size_t leaf, int64_t low_watermar
 	outbox->refusal.alone = alone;
 	if (!is_rolled_back(outbox))
 		isolate(outbox, false);
+}
+
+void outbox_refuse_set_back(struct outbox *outbox)
+{
+	begin_refusal(outbox, 0, false);
+	outbox_abort(outbox);
 }
 
 bool outbox_may_refuse_empty(const struct outbox *outbox)

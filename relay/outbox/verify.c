@@ -35,23 +35,23 @@ static void tell_verified(struct outbox *outbox)
 {
 	struct verification *all = outbox->verifying;
 	while (outbox->verifying_count > 0 && all[0].answers_left == 0) {
-		struct chunk *chunk = all[0].chunk;
+		struct verification done = all[0];
 		outbox->verifying_count--;
 		memmove(&all[0], &all[1], outbox->verifying_count * sizeof(all[0]));
-		outbox->source.events->claimed(outbox->source.owner, chunk);
+		outbox_claimed(outbox, done.chunk, done.answer);
 	}
 }
 
-void outbox_verify(struct outbox *outbox, struct chunk *chunk, int64_t low_watermark)
+void outbox_verify(struct outbox *outbox, const struct verification *claim)
 {
+	struct verification *added = &outbox->verifying[outbox->verifying_count++];
 	/* Once the ROLLBACK has been asked for, the answer would come behind it. */
-	bool asks = outbox->verifies && chunk->count > 0 && session_in_transaction(outbox->session);
-	outbox->verifying[outbox->verifying_count++] =
-	    (struct verification){.chunk = chunk,
-				  .low_watermark = low_watermark,
-				  .answers_left = asks ? session_own_count(outbox->session) : 0};
+	bool asks =
+	    outbox->verifies && claim->chunk->count > 0 && session_in_transaction(outbox->session);
+	*added = *claim;
+	added->answers_left = asks ? session_own_count(outbox->session) : 0;
 	if (asks)
-		ask(outbox, chunk);
+		ask(outbox, added->chunk);
 	tell_verified(outbox);
 }
 

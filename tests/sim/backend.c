@@ -259,7 +259,7 @@ static void move_bell(struct sim *sim, const struct backend *backend, bool armed
 static void end_look(struct sim *sim, struct backend *backend)
 {
 	begin(sim, backend, false);
-	backend_commit(sim, backend, false);
+	backend_commit(sim, backend);
 	struct session *session = &sim->relays[backend->relay].session;
 	if (session->bell_late)
 		sim->db.bell = true;
@@ -267,7 +267,7 @@ static void end_look(struct sim *sim, struct backend *backend)
 }
 
 /* False if a row cannot go after all. */
-static bool commit(struct sim *sim, struct backend *backend, bool lazily)
+static bool commit(struct sim *sim, struct backend *backend)
 {
 	bool refused = stuck_of(sim, backend->deleted, true) != 0;
 
@@ -275,7 +275,7 @@ static bool commit(struct sim *sim, struct backend *backend, bool lazily)
 	if (refused || sim->plant == PLANT_COMMIT_UNDONE)
 		backend_abort(sim, backend);
 	else
-		backend_commit(sim, backend, lazily);
+		backend_commit(sim, backend);
 	return !refused;
 }
 
@@ -285,7 +285,7 @@ static void roll_back(struct sim *sim, struct backend *backend)
 		return;
 	begin(sim, backend, false);
 	if (sim->plant == PLANT_ROLL_BACK_COMMITS)
-		backend_commit(sim, backend, false);
+		backend_commit(sim, backend);
 	else
 		backend_abort(sim, backend);
 }
@@ -309,7 +309,7 @@ static uint64_t retest(struct sim *sim, struct backend *backend, const struct as
 			delete_row(sim, backend, i);
 		can_go |= ROW_BIT(i);
 	}
-	backend_commit(sim, backend, false);
+	backend_commit(sim, backend);
 	return can_go;
 }
 
@@ -421,19 +421,15 @@ static bool serve_end(struct sim *sim, struct backend *backend, const struct ask
 {
 	switch (first->kind) {
 	case ASK_COMMIT:
-		answer->of_commit = !commit(sim, backend, first->lazily);
+		answer->of_commit = !commit(sim, backend);
 		answer->kind = answer->of_commit ? ANSWER_REFUSED : ANSWER_SETTLED;
-		answer->durable = !first->lazily && !answer->of_commit;
 		return true;
 	case ASK_END:
 		end_look(sim, backend);
-		if (first->durably)
-			database_flush(sim);
-		answer->kind = ANSWER_DURABLE;
-		answer->durable = true;
-		return first->durably;
+		return false;
 	case ASK_ROLLBACK:
-		roll_back(sim, backend);
+		if (!first->idle)
+			roll_back(sim, backend);
 		answer->kind = ANSWER_ROLLED_BACK;
 		return true;
 	case ASK_ABORT:
@@ -446,11 +442,8 @@ static bool serve_end(struct sim *sim, struct backend *backend, const struct ask
 		reconcile_rows(sim, backend, first);
 		return false;
 	default:
-		backend_commit(sim, backend, false);
-		database_flush(sim);
-		answer->kind =
-		    first->kind == ASK_RECONCILE_COMMIT ? ANSWER_RECONCILED : ANSWER_DEBT_PAID;
-		answer->durable = true;
+		backend_commit(sim, backend);
+		answer->kind = ANSWER_RECONCILED;
 		answer->stuck = backend->kept;
 		answer->published = backend->kept_published;
 		return true;
@@ -504,7 +497,6 @@ static bool carry_out(struct sim *sim, struct backend *backend, const struct ask
 	case ASK_ABORT:
 	case ASK_RECONCILE:
 	case ASK_RECONCILE_COMMIT:
-	case ASK_DEBT_COMMIT:
 		answers = serve_end(sim, backend, first, answer);
 		backend->failed = false;
 		return answers;

@@ -29,14 +29,6 @@ void allow_repeats(struct sim *sim, uint64_t rows)
 			sim->db.rows[i].repeats_allowed++;
 }
 
-/* What is settled by a commit that a crash of the server may undo, and is forgotten now. */
-void allow_undurable(struct sim *sim, uint64_t rows)
-{
-	for (unsigned i = 0; i < sim->db.commit_count; i++)
-		if (sim->db.commits[i].lazy)
-			allow_repeats(sim, sim->db.commits[i].deleted & rows);
-}
-
 /* A key's log may go back once, to be followed by a replay without a gap. */
 void allow_jumps(struct sim *sim)
 {
@@ -158,7 +150,7 @@ void check_idle(struct sim *sim)
 {
 	/* A relay in company looks four times in a second at the others, alone once in five. */
 	int64_t idle = sim->now_us - sim->idle_us;
-	int64_t polls = idle / sim->relays[0].process.options.poll_us;
+	int64_t polls = idle / sim->relays[0].process.poll_options.poll_us;
 	int64_t most =
 	    sim->plan.relays > 1 || sim->plan.shards > 1 ? idle / (250 * MS) : idle / (5 * SECOND);
 	/* Whoever gains shards begins anew. */

@@ -15,20 +15,16 @@ static uint64_t unaware(const struct relay *relay)
  * does not know of it, and so is what is still on its way. */
 static void excuse(struct sim *sim, unsigned key)
 {
-	uint64_t sent = 0, undurable = 0;
+	uint64_t sent = 0;
 
 	for (unsigned r = 0; r < sim->plan.relays; r++)
 		sent |= producer_holds(&sim->relays[r]) | unaware(&sim->relays[r]);
-	for (unsigned c = 0; c < sim->db.commit_count; c++)
-		if (sim->db.commits[c].lazy)
-			undurable |= sim->db.commits[c].deleted;
 	for (unsigned i = 0; i < sim->db.row_count; i++) {
 		struct row *row = &sim->db.rows[i];
 		if (row->key != key)
 			continue;
 		row->repeats_allowed += row->appended > 0 && row->state == ROW_VISIBLE;
 		row->repeats_allowed += (sent & ROW_BIT(i)) != 0;
-		row->repeats_allowed += (undurable & ROW_BIT(i)) != 0;
 	}
 	sim->key_excused[key] = true;
 }
@@ -113,11 +109,6 @@ void check_given(struct relay *relay, uint32_t shards)
 	if ((producer_holds(relay) & rows) || (backend->deleted & rows))
 		violated(sim, "hands over too soon", "relay %u, shards %x, %s", relay->index,
 			 shards, process_state(relay));
-	for (unsigned c = 0; c < sim->db.commit_count; c++)
-		if (sim->db.commits[c].lazy &&
-		    (sim->db.commits[c].deleted & rows & relay->session.debt))
-			violated(sim, "hands over in debt", "relay %u, shards %x", relay->index,
-				 shards);
 }
 
 /* A session ends with its shards. What it had for so long others have seen it own. */

@@ -71,7 +71,7 @@ static int64_t last_stuck_us(const struct sim *sim)
 /* Held rows are tried again at a look that is due for it. */
 static int64_t stuck_patience(const struct relay *relay)
 {
-	const struct engine_options *options = &relay->process.options;
+	const struct poll_options *options = &relay->process.poll_options;
 
 	return options->housekeep_us + options->poll_us + 200 * MS;
 }
@@ -85,12 +85,12 @@ static bool is_halted(const struct relay *relay)
 static int64_t patience(const struct relay *relay, const struct row *row, bool was_held)
 {
 	const struct sim *sim = relay->sim;
-	const struct engine_options *options = &relay->process.options;
+	const struct poll_options *options = &relay->process.poll_options;
 
 	if (was_held) /* nobody rings when a lock is let go */
 		return options->poll_us + 200 * MS;
 	if (sim->plan.has_bell && !sim->plan.rings_lossy)
-		return 50 * MS + row->took_us; /* waker.c: the looks grow apart by doubling */
+		return 50 * MS + row->took_us; /* idle.c: the looks grow apart by doubling */
 	return options->poll_us + 50 * MS;
 }
 
@@ -169,7 +169,7 @@ static void check_bell(struct relay *relay, int64_t to_us, const char *state)
 	 * compete, one that is unavailable is no company, but may arm it. */
 	if (sim->plan.competing && sim->plan.relays > 1)
 		return;
-	if (sim->db.bell && relay->session.backend != NULL && !relay->session.source.has_peers &&
+	if (sim->db.bell && relay->session.backend != NULL && !relay->session.others.any &&
 	    session_owned(&relay->session) != 0 && strcmp(state, "holding") == 0 &&
 	    to_us - sim->now_us > 50 * MS)
 		violated(sim, "leaves the bell armed", "while %s", state);
@@ -177,8 +177,7 @@ static void check_bell(struct relay *relay, int64_t to_us, const char *state)
 
 static bool looks_and_rests(const char *state)
 {
-	return strcmp(state, "resting") == 0 || strcmp(state, "claiming") == 0 ||
-	       strcmp(state, "acquiring") == 0;
+	return strcmp(state, "fetching") == 0 || strcmp(state, "opening") == 0;
 }
 
 void check_leap(struct relay *relay, int64_t to_us)
@@ -187,7 +186,7 @@ void check_leap(struct relay *relay, int64_t to_us)
 
 	if (!process_runs(relay) || process_is_paused(relay))
 		return;
-	if (strcmp(state, "resting") == 0)
+	if (relay->session.poll.state == POLL_RESTING)
 		check_sleep(relay, to_us);
 	check_transaction(relay, to_us);
 	check_unavailable(relay);
@@ -210,7 +209,7 @@ void check_flow(struct sim *sim)
 
 	for (unsigned r = 0; r < sim->plan.relays; r++) {
 		const struct relay *relay = &sim->relays[r];
-		looks = later_of(looks, 10 * SECOND + relay->process.options.poll_us);
+		looks = later_of(looks, 10 * SECOND + relay->process.poll_options.poll_us);
 		retests = later_of(retests, stuck_patience(relay));
 		if (!sim->healed || !can_serve(relay))
 			sim->troubled_us = sim->now_us;

@@ -127,7 +127,6 @@ static void commit_txn(struct sim *sim, struct txn *txn)
 
 	assert(db->commit_count <= COMMITS_MAX);
 	*commit = (struct commit){0};
-	database_flush(sim);
 	for (unsigned i = 0; i < txn->rows; i++) {
 		struct row *row = &db->rows[txn->first_row + i];
 		row->state = ROW_VISIBLE;
@@ -263,14 +262,7 @@ void backend_abort(struct sim *sim, struct backend *backend)
 	end_transaction(sim, backend);
 }
 
-/* What a synchronous commit does for all before it. */
-void database_flush(struct sim *sim)
-{
-	for (unsigned i = 0; i < sim->db.commit_count; i++)
-		sim->db.commits[i].lazy = false;
-}
-
-void backend_commit(struct sim *sim, struct backend *backend, bool lazily)
+void backend_commit(struct sim *sim, struct backend *backend)
 {
 	struct database *db = &sim->db;
 
@@ -283,12 +275,8 @@ void backend_commit(struct sim *sim, struct backend *backend, bool lazily)
 		}
 	if (backend->deleted != 0) {
 		assert(db->commit_count < COMMITS_MAX);
-		db->commits[db->commit_count++] =
-		    (struct commit){.deleted = backend->deleted,
-				    .dead_letter = backend->dead_letter,
-				    .lazy = lazily};
-		if (!lazily)
-			database_flush(sim);
+		db->commits[db->commit_count++] = (struct commit){
+		    .deleted = backend->deleted, .dead_letter = backend->dead_letter};
 	}
 	end_transaction(sim, backend);
 }
@@ -347,16 +335,6 @@ static void rewind_sequence(struct sim *sim)
 	}
 }
 
-/* What the relays would settle again. */
-static uint64_t remembered(const struct sim *sim)
-{
-	uint64_t rows = 0;
-
-	for (unsigned r = 0; r < sim->plan.relays; r++)
-		rows |= sim->relays[r].session.debt;
-	return rows;
-}
-
 void database_restart(struct sim *sim, bool failover, unsigned lost)
 {
 	struct database *db = &sim->db;
@@ -366,17 +344,8 @@ void database_restart(struct sim *sim, bool failover, unsigned lost)
 			backend_end(sim, &db->backends[b]);
 	db->last_pid = 0;
 	abort_writers(sim);
-	if (!failover) {
-		while (lost-- > 0 && db->commit_count > 0 &&
-		       db->commits[db->commit_count - 1].lazy) {
-			/* Nobody remembers: its process is dead. */
-			if (db->commits[db->commit_count - 1].deleted & ~remembered(sim))
-				sim->lines_excused = true;
-			forget_commit(sim);
-		}
-		database_flush(sim);
+	if (!failover)
 		return;
-	}
 	for (unsigned i = 0; i < lost && db->commit_count > 0; i++) {
 		allow_repeats(sim, db->commits[db->commit_count - 1].deleted);
 		forget_commit(sim);

@@ -145,12 +145,12 @@ static void change_layout(struct relay *relay)
 static void reload(struct relay *relay)
 {
 	struct process *process = &relay->process;
-	struct engine_options old = process->options;
+	struct poll_options old = process->poll_options;
 
 	process_options(relay);
 	/* A sleep that has begun goes on for as long as it was meant to. */
-	process->options.poll_us = old.poll_us;
-	process->options.sweep_us = old.sweep_us;
+	process->poll_options.poll_us = old.poll_us;
+	process->poll_options.sweep_us = old.sweep_us;
 	if (process_runs(relay))
 		worker_reload(process->worker, &process->options, relay->sim->plan.stall_us);
 }

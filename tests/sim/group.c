@@ -42,28 +42,33 @@ uint64_t session_mine(const struct session *session, uint64_t rows)
 
 /* ---- telling ---- */
 
+static struct source_peers source_peers(const struct session *session)
+{
+	return (struct source_peers){session->others.healthy, session->others.suspect};
+}
+
+static void tell_busy(struct session *session)
+{
+	session_polled(session, POLL_BUSY);
+	session->source.events->busy(session->source.owner, "no shard is ours",
+				     session->group.unavailable, source_peers(session));
+}
+
 static void tell_acquired(struct session *session, bool gained)
 {
 	struct relay *relay = session->relay;
 
-	session->source.has_bell = relay->sim->plan.has_bell;
 	if (gained)
 		relay->process.looking_us = relay->sim->now_us;
-	session->source.events->acquired(session->source.owner, gained);
-}
-
-static void pay_debt(struct session *session)
-{
-	struct ask *added = session_ask(session, ASK_RECONCILE);
-
-	if (added != NULL)
-		added->delivered = session->debt;
-	session_ask(session, ASK_DEBT_COMMIT);
+	session_poll(session, (struct poll_input){.event = POLL_LOOKED,
+						  .has_bell = relay->sim->plan.has_bell,
+						  .has_peers = session->others.any,
+						  .gained = gained});
+	session->source.events->acquired(session->source.owner, gained, source_peers(session));
 }
 
 static void tell(struct session *session, const struct group_view *view, bool gained)
 {
-	struct source *source = &session->source;
 	struct group_peers peers = group_peers(&session->group, view);
 	enum plant plant = sim_of(session)->plant;
 
@@ -71,13 +76,9 @@ static void tell(struct session *session, const struct group_view *view, bool ga
 		peers.healthy = false;
 	if (plant == PLANT_RELIES_ON_ALL && view->unavailable_peers)
 		peers.healthy = true;
-	source->healthy_peer = peers.healthy;
-	source->suspect_peer = peers.suspect;
-	source->has_peers = peers.any;
-	if (shards_owned(&source->shards) == 0)
-		source->events->busy(source->owner, "no shard is ours");
-	else if (gained && session->debt != 0)
-		pay_debt(session);
+	session->others = peers;
+	if (shards_owned(&session->source.shards) == 0)
+		tell_busy(session);
 	else
 		tell_acquired(session, gained);
 }
@@ -126,8 +127,6 @@ static void ask_give(struct session *session, const struct shards *shards)
 
 void group_give(struct session *session, const struct shards *shards)
 {
-	if (sim_of(session)->plant != PLANT_GIVES_IN_DEBT)
-		session_make_durable(session);
 	ask_give(session, shards);
 	group_gave(&session->group, shards);
 	session->source.shards = session->group.owned;
@@ -216,8 +215,6 @@ void group_answered(struct session *session, const struct answer *answer)
 		on_verified(session, &answer->sight);
 		break;
 	default:
-		refused_hold(session, answer->stuck, answer->published);
-		tell_acquired(session, true);
 		break;
 	}
 }

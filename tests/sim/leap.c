@@ -20,6 +20,7 @@ static void consider_relay(const struct relay *relay, int64_t *soonest)
 		return;
 	}
 	consider(sim, soonest, process->wake_us);
+	consider(sim, soonest, relay->session.wake_us);
 	consider(sim, soonest, process->stall_timer_us);
 	consider(sim, soonest, process->heartbeat_us);
 	consider(sim, soonest, process->paused_until_us);

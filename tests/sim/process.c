@@ -29,6 +29,15 @@ static int64_t clock_us(void *arg)
 	return ((struct relay *)arg)->sim->now_us;
 }
 
+int64_t process_timer(const struct relay *relay, int64_t after_us)
+{
+	if (relay->sim->plant == PLANT_SLEEPS_ON)
+		after_us *= 20;
+	if (relay->sim->plant == PLANT_STORM)
+		after_us /= 20;
+	return relay->sim->now_us + after_us;
+}
+
 static void set_timer(void *arg, enum worker_timer timer, int64_t after_us)
 {
 	struct relay *relay = arg;
@@ -39,11 +48,7 @@ static void set_timer(void *arg, enum worker_timer timer, int64_t after_us)
 			relay->process.stall_timer_us = sim->now_us + after_us;
 		return;
 	}
-	if (sim->plant == PLANT_SLEEPS_ON)
-		after_us *= 20;
-	if (sim->plant == PLANT_STORM)
-		after_us /= 20;
-	relay->process.wake_us = sim->now_us + after_us;
+	relay->process.wake_us = process_timer(relay, after_us);
 }
 
 static void on_stopped(void *arg, bool failed)
@@ -66,23 +71,29 @@ void process_options(struct relay *relay)
 {
 	struct sim *sim = relay->sim;
 	struct engine_options *options = &relay->process.options;
+	struct poll_options *polled = &relay->process.poll_options;
 
 	*options = (struct engine_options){
-	    .limits = {.claim_rows = 1 + sim_below(sim, 4),
-		       .batch_rows = 1 + sim_below(sim, 8),
-		       .batch_bytes = 100 + sim_below(sim, 2000)},
+	    .batch_rows = 1 + sim_below(sim, 8),
+	    .batch_bytes = 100 + sim_below(sim, 2000),
+	    .dead_letter = sim->plan.dead_letter,
+	};
+	*polled = (struct poll_options){
+	    .claim_rows = 1 + sim_below(sim, 4),
 	    .poll_us = sim->plan.has_bell && !sim->plan.rings_lossy
 			   ? (sim->plan.relays > 1 ? 5 : 20) * SECOND
 			   : (int64_t)(200 + sim_below(sim, 1800)) * MS,
 	    .sweep_us = (int64_t)(1000 + sim_below(sim, 4000)) * MS,
 	    .stream_events = 1 + sim_below(sim, 10),
 	    .housekeep_us = (int64_t)(200 + sim_below(sim, 2000)) * MS,
-	    .dead_letter = sim->plan.dead_letter,
 	};
 	if (sim->plan.competing) /* what waits for a sweep is late */
-		options->sweep_us = 600 * SECOND;
-	if (sim->plan.exhaustive)
-		options->limits = (struct claims_limits){1, 2, 10000};
+		polled->sweep_us = 600 * SECOND;
+	if (sim->plan.exhaustive) {
+		polled->claim_rows = 1;
+		options->batch_rows = 2;
+		options->batch_bytes = 10000;
+	}
 }
 
 /* Some come later than others. */
@@ -142,6 +153,7 @@ static void bury(struct relay *relay)
 	process_forget(relay);
 	process->ended = false;
 	process->wake_us = process->stall_timer_us = process->heartbeat_us = NEVER;
+	relay->session.wake_us = NEVER;
 	process->paused_until_us = 0;
 	process->start_us = relay->sim->now_us + (int64_t)sim_below(relay->sim, 500) * MS;
 }
@@ -150,11 +162,9 @@ void process_kill(struct relay *relay, unsigned asks_served, unsigned appended)
 {
 	if (relay->process.worker == NULL)
 		return;
-	allow_undurable(relay->sim, relay->session.debt);
 	excuse_held(relay->sim, refused_published(&relay->session));
 	producer_crash(relay, appended);
 	session_cut(relay, false, asks_served, 0);
-	relay->session.debt = 0;
 	relay->sim->crashes++;
 	bury(relay);
 }
@@ -180,9 +190,6 @@ void process_reap(struct relay *relay)
 		violated(sim, "stops unasked", "%s", "");
 	if (process->failed)
 		mend(relay);
-	if (relay->session.debt != 0)
-		violated(sim, "stops in debt", "rows %llx",
-			 (unsigned long long)relay->session.debt);
 	excuse_held(sim, refused_published(&relay->session));
 	if (relay->producer.in_flight > 0)
 		producer_crash(relay, sim_below(sim, 4));

@@ -20,7 +20,6 @@ static void holds_changed(struct session *session)
 
 	source->held = 0;
 	source->held_keys = outbox_holds_waiting(holds);
-	source->releases = holds->released > 0 && sim_of(session)->plant != PLANT_RELEASE_UNTOLD;
 	source->held_why = source->held_keys > 0 ? "a row cannot go" : "";
 	for (size_t i = 0; i < holds->count; i++)
 		source->held += !holds->items[i].released && !holds->items[i].published;
@@ -106,7 +105,7 @@ void refused_retested(struct session *session, uint64_t released)
 		outbox_holds_drop_released(holds);
 	holds_changed(session);
 	if (plant != PLANT_RELEASE_UNTOLD)
-		session->source.events->released(session->source.owner);
+		session_polled(session, POLL_RELEASED);
 }
 
 /* ---- refusals ---- */
@@ -145,16 +144,18 @@ static void on_refused(struct session *session, const struct answer *answer)
 static void on_aborted(struct session *session, const struct answer *answer)
 {
 	const struct source_events *events = session->source.events;
-	struct source_failure failure = {.narrow = session->narrow};
-	bool rolled_back = session->rolled_back;
+	bool rolled_back = session->rolled_back, narrow = session->narrow;
 
 	refused_forget(session);
 	if (sim_of(session)->plant != PLANT_NEVER_HELD)
 		refused_hold(session, answer->stuck, 0);
-	if (rolled_back)
+	if (rolled_back) {
+		session_polled(session, POLL_ROLLED_BACK);
 		events->rolled_back(session->source.owner);
-	else
-		events->failed(session->source.owner, &failure);
+	} else {
+		session_poll(session, (struct poll_input){.event = POLL_FAILED, .narrow = narrow});
+		events->failed(session->source.owner);
+	}
 }
 
 /* True if nobody else is to hear the answer: behind a refusal all but the end is of no account. */

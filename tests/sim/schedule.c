@@ -23,6 +23,7 @@ enum option_kind {
 	OPTION_READY,
 	OPTION_REACHABLE,
 	OPTION_WAKE,
+	OPTION_POLL,
 	OPTION_STALL,
 	OPTION_BEAT,
 	OPTION_START
@@ -35,7 +36,7 @@ struct option {
 
 enum {
 	OPTIONS_MAX =
-	    TXNS_MAX + BACKENDS_MAX * 4 + PARTITIONS * 3 * RELAYS_MAX + 11 * RELAYS_MAX + 1
+	    TXNS_MAX + BACKENDS_MAX * 4 + PARTITIONS * 3 * RELAYS_MAX + 12 * RELAYS_MAX + 1
 };
 struct options {
 	struct option items[OPTIONS_MAX];
@@ -147,6 +148,7 @@ static void offer_process(const struct relay *relay, struct options *options)
 		  producer->tell_reachable_us <= now,
 	      OPTION_REACHABLE, 0, r);
 	offer(options, process->wake_us <= now, OPTION_WAKE, 0, r);
+	offer(options, relay->session.wake_us <= now, OPTION_POLL, 0, r);
 	offer(options, process->stall_timer_us <= now, OPTION_STALL, 0, r);
 	offer(options, process->heartbeat_us <= now, OPTION_BEAT, 0, r);
 }
@@ -243,6 +245,13 @@ static void wake(struct relay *relay, enum worker_timer timer)
 	check_stall(relay, before);
 }
 
+static void wake_poll(struct relay *relay)
+{
+	trace_of(relay, "poll's timer");
+	relay->session.wake_us = NEVER;
+	session_polled(&relay->session, POLL_TIMER);
+}
+
 static void take_option(struct sim *sim, struct option option)
 {
 	struct backend *backend = &sim->db.backends[option.index];
@@ -293,6 +302,9 @@ static void take_option(struct sim *sim, struct option option)
 		break;
 	case OPTION_WAKE:
 		wake(relay, WORKER_TIMER_WAKE);
+		break;
+	case OPTION_POLL:
+		wake_poll(relay);
 		break;
 	case OPTION_STALL:
 		wake(relay, WORKER_TIMER_STALL);
@@ -415,10 +427,10 @@ static bool all_have_ended(const struct sim *sim)
 /* A few polls of one relay; of several, time enough to look at each other some times. */
 static int64_t idle_time(const struct sim *sim)
 {
-	int64_t poll = sim->relays[0].process.options.poll_us;
+	int64_t poll = sim->relays[0].process.poll_options.poll_us;
 
-	if (sim->plan.exhaustive)
-		return 1500 * MS;
+	if (sim->plan.exhaustive) /* and for what nobody handed over */
+		return GROUP_GRACE_AFTER_LOSS_US + SECOND;
 	return sim->plan.relays == 1 ? 5 * poll : poll + 3 * SECOND;
 }
 

@@ -1,8 +1,8 @@
 /*
  * session.c - the source over the model of Postgres: asks go to a backend, answers come back
  *
- * What is here is what outbox.c does around its statements: the bell put to rest behind the
- * transaction, debts, the heartbeat.
+ * What is here is what outbox.c and polling.c do around their statements, with the real poll.c: the
+ * bell put to rest behind the transaction, the heartbeat.
  */
 #include "sim.h"
 
@@ -65,22 +65,6 @@ struct ask *session_ask(struct session *session, enum ask_kind kind)
 	return added;
 }
 
-static void op_acquire(struct source *source, bool unavailable, bool keeps)
-{
-	struct session *session = session_of(source);
-
-	if (session->backend != NULL || loss_is_coming(session)) {
-		group_look(session, unavailable, keeps);
-		return;
-	}
-	if (!database_is_down(sim_of(session)))
-		session->backend = backend_new(session->relay);
-	if (session->backend == NULL)
-		session_push(session->relay, (struct answer){.kind = ANSWER_LOST});
-	else
-		group_begin(session, unavailable);
-}
-
 static void ask_claim(struct session *session, enum ask_kind kind, const struct claim *claim)
 {
 	struct ask *added = session_ask(session, kind);
@@ -92,10 +76,8 @@ static void ask_claim(struct session *session, enum ask_kind kind, const struct 
 	added->held = refused_left_out(session);
 }
 
-static void op_claim(struct source *source, const struct claim *claim)
+static void claim_rows(struct session *session, const struct claim *claim)
 {
-	struct session *session = session_of(source);
-
 	check_claim_asked(session->relay, claim);
 	if (claim->opens) {
 		struct ask *added = session_ask(session, ASK_BEGIN);
@@ -139,45 +121,31 @@ void session_ended(struct session *session)
 	put_bell_to_rest(session);
 }
 
-static void op_settle(struct source *source, const struct batch *batch, bool more)
+static void op_settle(struct source *source)
 {
 	struct session *session = session_of(source);
-	struct ask *added = session_ask(session, ASK_COMMIT);
 
-	if (added != NULL)
-		added->lazily = more;
-	if (added != NULL && more && sim_of(session)->plant != PLANT_DEBT_FORGOTTEN)
-		session->debt |= rows_in(batch, EVENT_DELIVERED);
+	session_ask(session, ASK_COMMIT);
 	session_ended(session);
+	session_polled(session, POLL_SETTLE);
 }
 
-static void ask_end(struct session *session)
+static void roll_back(struct session *session)
 {
-	struct ask *added = session_ask(session, ASK_END);
-
-	if (added != NULL)
-		added->durably = session->debt != 0;
-}
-
-static void op_end(struct source *source)
-{
-	ask_end(session_of(source));
-	session_ended(session_of(source));
-}
-
-static void op_roll_back(struct source *source)
-{
-	if (refused_roll_back(session_of(source)))
+	if (refused_roll_back(session))
 		return;
-	session_ask(session_of(source), ASK_ROLLBACK);
-	session_ended(session_of(source));
+	struct ask *added = session_ask(session, ASK_ROLLBACK);
+	if (added != NULL)
+		added->idle = !session->in_transaction;
+	session_ended(session);
 }
 
 static void op_reconcile(struct source *source, const struct batch *batch, bool dead_letter)
 {
 	struct session *session = session_of(source);
-	struct ask *added = session_ask(session, ASK_RECONCILE);
 
+	session_polled(session, POLL_RECONCILE);
+	struct ask *added = session_ask(session, ASK_RECONCILE);
 	if (session->relay->producer.in_flight > 0)
 		violated(sim_of(session), "recovers too soon", "%u events are with the sink",
 			 session->relay->producer.in_flight);
@@ -193,44 +161,27 @@ static void op_reconcile(struct source *source, const struct batch *batch, bool 
 }
 
 /* What is told is heard at the end of the transaction only. */
-static void op_bell(struct source *source, bool armed)
+static void move_bell(struct session *session, bool armed)
 {
-	struct session *session = session_of(source);
-
-	session->rest_due = !armed && source->has_peers;
+	session->rest_due = !armed && session->others.any;
 	if (!session->rest_due)
 		session_ask(session, armed ? ASK_BELL_ON : ASK_BELL_OFF);
 	else if (!session->in_transaction)
 		put_bell_to_rest(session);
 }
 
-static void op_housekeep(struct source *source, int64_t low_watermark)
+static void housekeep(struct session *session)
 {
-	struct ask *added = session_ask(session_of(source), ASK_HOUSEKEEP);
+	struct ask *added = session_ask(session, ASK_HOUSEKEEP);
 
-	(void)low_watermark;
 	if (added != NULL)
-		refused_ask_retest(session_of(source), added);
+		refused_ask_retest(session, added);
 }
 
-void session_make_durable(struct session *session)
+static void close_session(struct session *session)
 {
-	if (session->debt == 0)
-		return;
-	session_ask(session, ASK_BEGIN);
-	ask_end(session);
-}
-
-static void op_close(struct source *source)
-{
-	session_make_durable(session_of(source));
-	session_ask(session_of(source), ASK_LEAVE);
-	session_ask(session_of(source), ASK_CLOSE);
-}
-
-static bool op_owes(const struct source *source)
-{
-	return ((const struct session *)source)->debt != 0;
+	session_ask(session, ASK_LEAVE);
+	session_ask(session, ASK_CLOSE);
 }
 
 static void forget_session(struct session *session)
@@ -238,6 +189,7 @@ static void forget_session(struct session *session)
 	session->in_transaction = session->rest_due = false;
 	refused_forget(session);
 	group_lost(&session->group);
+	session_polled(session, POLL_LOST);
 	shards_clear(&session->source.shards, session->source.shards.count);
 }
 
@@ -246,25 +198,132 @@ static void op_drop(struct source *source)
 	struct session *session = session_of(source);
 	struct sim *sim = sim_of(session);
 
-	allow_undurable(sim, session->debt);
 	allow_jumps(sim);
 	session_cut(session->relay, false, sim_below(sim, 4), 0);
 	session->answer_count = 0;
-	session->debt = 0;
 	forget_session(session);
 }
 
+/* ---- what poll.c says ---- */
+
+static void tell_fetched(struct session *session, const struct poll_action *action)
+{
+	struct chunk *chunk = session->answered;
+
+	session->answered = NULL;
+	chunk->took_us = action->took_us;
+	session->source.events->fetched(session->source.owner, chunk, action->last);
+}
+
+static void perform(struct session *session, const struct poll_action *action)
+{
+	switch (action->kind) {
+	case POLL_DO_LOOK:
+		group_look(session, !session->poll.available, action->keeps);
+		break;
+	case POLL_DO_CLAIM:
+		claim_rows(session, &action->claim);
+		break;
+	case POLL_DO_TELL:
+		tell_fetched(session, action);
+		break;
+	case POLL_DO_END:
+		session_ask(session, ASK_END);
+		session_ended(session);
+		break;
+	case POLL_DO_ROLL_BACK:
+		roll_back(session);
+		break;
+	case POLL_DO_TELL_ROLLED_BACK:
+		session->source.events->rolled_back(session->source.owner);
+		break;
+	case POLL_DO_BELL_ON:
+	case POLL_DO_BELL_OFF:
+		move_bell(session, action->kind == POLL_DO_BELL_ON);
+		break;
+	case POLL_DO_HOUSEKEEP:
+		housekeep(session);
+		break;
+	case POLL_DO_CLOSE:
+		close_session(session);
+		break;
+	case POLL_DO_TIMER:
+		session->wake_us = process_timer(session->relay, action->after_us);
+		break;
+	case POLL_DO_ABORT: /* ids do not begin again here */
+	case POLL_DO_WOKEN:
+		break;
+	}
+}
+
+void session_poll(struct session *session, struct poll_input input)
+{
+	const struct process *process = &session->relay->process;
+	struct poll_actions actions;
+
+	input.now_us = sim_of(session)->now_us;
+	input.halted = session->source.held > 0 && !process->options.dead_letter;
+	input.releases =
+	    session->holds.released > 0 && sim_of(session)->plant != PLANT_RELEASE_UNTOLD;
+	poll_step(&session->poll, &process->poll_options, &input, &actions);
+	session->source.position = session->poll.horizon.low_watermark;
+	for (unsigned i = 0; i < actions.count; i++)
+		perform(session, &actions.items[i]);
+}
+
+void session_polled(struct session *session, enum poll_event event)
+{
+	session_poll(session, (struct poll_input){.event = event});
+}
+
+static void op_open(struct source *source)
+{
+	struct session *session = session_of(source);
+
+	session_polled(session, POLL_OPEN);
+	if (!database_is_down(sim_of(session)))
+		session->backend = backend_new(session->relay);
+	if (session->backend == NULL)
+		session_push(session->relay, (struct answer){.kind = ANSWER_LOST});
+	else
+		group_begin(session, !session->poll.available);
+}
+
+static void op_available(struct source *source, bool yes)
+{
+	session_poll(session_of(source),
+		     (struct poll_input){.event = POLL_AVAILABLE, .available = yes});
+}
+
+static void op_fetch(struct source *source, const struct fetch *fetch)
+{
+	session_poll(session_of(source), (struct poll_input){.event = POLL_FETCH, .fetch = *fetch});
+}
+
+static void op_hold(struct source *source, bool keeps)
+{
+	session_poll(session_of(source), (struct poll_input){.event = POLL_HOLD, .keeps = keeps});
+}
+
+static void op_roll_back(struct source *source)
+{
+	session_polled(session_of(source), POLL_ROLL_BACK);
+}
+
+static void op_close(struct source *source)
+{
+	session_polled(session_of(source), POLL_CLOSE);
+}
+
 static const struct source_ops ops = {
-    .acquire = op_acquire,
-    .claim = op_claim,
+    .open = op_open,
+    .available = op_available,
+    .fetch = op_fetch,
+    .hold = op_hold,
     .settle = op_settle,
-    .end = op_end,
     .roll_back = op_roll_back,
     .reconcile = op_reconcile,
-    .bell = op_bell,
-    .housekeep = op_housekeep,
     .close = op_close,
-    .owes = op_owes,
     .drop = op_drop,
 };
 
@@ -274,6 +333,8 @@ void session_init(struct relay *relay)
 
 	memset(session, 0, sizeof(*session));
 	session->relay = relay;
+	session->wake_us = NEVER;
+	poll_init(&session->poll);
 	session->beat_us = relay->sim->now_us;
 	session->source.ops = &ops;
 	session->source.events = &worker_source_events;
@@ -288,7 +349,7 @@ static void tell_lost(struct session *session)
 	session->was_lost = true;
 	session->last_claimed = 0;
 	forget_session(session);
-	session->source.events->lost(session->source.owner, "cut");
+	session->source.events->lost(session->source.owner, "cut", false);
 }
 
 /* Whether the process was stopped for longer than the server waits; then the session is given up.
@@ -335,7 +396,9 @@ static void tell_observed(struct session *session, const struct answer *answer)
 			writers_add(&writers, i + 1);
 	for (unsigned i = 0; i < answer->writers.relay_count; i++)
 		writers_add(&writers, answer->writers.relays[i]);
-	session->source.events->observed(session->source.owner, answer->drawn, &writers);
+	session_poll(session, (struct poll_input){.event = POLL_OBSERVED,
+						  .drawn = answer->drawn,
+						  .writers = &writers});
 }
 
 static void tell_claimed(struct session *session, const struct answer *answer)
@@ -349,27 +412,35 @@ static void tell_claimed(struct session *session, const struct answer *answer)
 		session->was_lost = false;
 	if (chunk->count > 0 && status.batch_events == 0)
 		session->claimed_us = sim->now_us;
-	chunk->full = answer->full;
-	chunk->cut = answer->cut;
-	chunk->upto = answer->upto;
-	session->source.events->claimed(session->source.owner, chunk);
+	struct claim_answer claimed = {.count = (int64_t)chunk->count,
+				       .bytes = chunk->bytes,
+				       .full = answer->full,
+				       .cut = answer->cut,
+				       .upto = answer->upto};
+	if (chunk->count > 0) {
+		claimed.first = chunk->events[0].id;
+		claimed.last = chunk->events[chunk->count - 1].id;
+	}
+	session->answered = chunk;
+	session_poll(session, (struct poll_input){.event = POLL_CLAIMED, .answer = claimed});
+	if (session->answered != NULL)
+		session->answered->free(session->answered);
+	session->answered = NULL;
 }
 
 static void tell_note(struct session *session, const struct note *note)
 {
-	const struct source_events *events = session->source.events;
-
 	if (note->kind == NOTE_FREE)
 		group_heard(session, note);
 	if (sim_of(session)->plant == PLANT_GIVES_TOO_SOON && note->kind == NOTE_GROUP &&
 	    session->backend != NULL && session_owned(session) != 0)
 		group_give(session, &session->source.shards);
 	if (note->kind == NOTE_RING)
-		events->rung(session->source.owner);
+		session_polled(session, POLL_RUNG);
 	else if (note->kind == NOTE_REST)
-		events->rested(session->source.owner);
+		session_polled(session, POLL_RESTED);
 	else
-		events->membership_changed(session->source.owner);
+		session_polled(session, POLL_MEMBERSHIP);
 }
 
 static void tell(struct session *session, const struct answer *answer)
@@ -381,7 +452,6 @@ static void tell(struct session *session, const struct answer *answer)
 	case ANSWER_GROUP:
 	case ANSWER_TRIED:
 	case ANSWER_VERIFIED:
-	case ANSWER_DEBT_PAID:
 		group_answered(session, answer);
 		break;
 	case ANSWER_LOST:
@@ -390,12 +460,12 @@ static void tell(struct session *session, const struct answer *answer)
 	case ANSWER_CLAIMED:
 		tell_claimed(session, answer);
 		break;
-	case ANSWER_DURABLE:
-		break;
 	case ANSWER_SETTLED:
+		session_polled(session, POLL_SETTLED);
 		events->settled(owner);
 		break;
 	case ANSWER_ROLLED_BACK:
+		session_polled(session, POLL_ROLLED_BACK);
 		events->rolled_back(owner);
 		break;
 	case ANSWER_RECONCILED:
@@ -434,8 +504,6 @@ void session_tell(struct relay *relay)
 	trace_of(relay, "answer %d rows %llx drawn %lld writers %x shards %x note %d",
 		 (int)answer.kind, (unsigned long long)answer.rows, (long long)answer.drawn,
 		 answer.writers.txns, answer.shards, (int)answer.note.kind);
-	if (answer.durable)
-		session->debt = 0;
 	if (!refused_heard(session, &answer))
 		tell(session, &answer);
 }

@@ -1,5 +1,5 @@
 /*
- * sim.h - a small world in which the real worker, engine, batch, horizon, waker and route run
+ * sim.h - a small world in which the real worker, engine, batch, poll and route run
  *
  * One thread, a virtual clock, and a list of what could happen next, from which a seed chooses. The
  * world is a database (database.c, locks.c, backend.c) behind a source (session.c, group.c), a
@@ -13,6 +13,7 @@
 #include "core/worker.h"
 #include "outbox/group.h"
 #include "outbox/holds.h"
+#include "outbox/poll.h"
 #include "plant.h"
 
 #include <stdbool.h>
@@ -122,7 +123,6 @@ enum answer_kind {
 	ANSWER_GROUP,
 	ANSWER_TRIED,
 	ANSWER_VERIFIED,
-	ANSWER_DEBT_PAID,
 	ANSWER_LOST,
 	ANSWER_CLAIMED,
 	ANSWER_SETTLED,
@@ -132,7 +132,6 @@ enum answer_kind {
 	ANSWER_NOTE,
 	ANSWER_GAUGED,
 	ANSWER_CLOSED,
-	ANSWER_DURABLE,
 	ANSWER_REFUSED,
 	ANSWER_ABORTED
 };
@@ -142,7 +141,6 @@ struct answer {
 	uint64_t rows;
 	int64_t drawn;
 	struct holders writers;
-	bool durable;		/* nothing is owed any more */
 	bool full;		/* a claim took as many as it was to */
 	bool cut;		/* it left rows for want of bytes, or behind a locked one */
 	int64_t upto;		/* and nothing up to here; 0: not known */
@@ -178,7 +176,6 @@ enum ask_kind {
 	ASK_ABORT, /* what was refused; if claim.rows is 1 the row is looked for */
 	ASK_RECONCILE,
 	ASK_RECONCILE_COMMIT,
-	ASK_DEBT_COMMIT,
 	ASK_BELL_ON,
 	ASK_BELL_OFF,
 	ASK_BELL_OFF_TOLD,
@@ -199,8 +196,7 @@ struct ask {
 	uint64_t held;		      /* rows that claims leave out, or to be tried again */
 	uint64_t settles;	      /* rows to be tried again that are only to go */
 	bool immediate;		      /* constraints are */
-	bool lazily;		      /* ASK_COMMIT: not waited for */
-	bool durably;		      /* ASK_END: flushes what was not waited for */
+	bool idle;		      /* ASK_ROLLBACK: no transaction is open */
 };
 
 /* A server process. When its client is gone it may still do what it was asked. */
@@ -236,7 +232,6 @@ struct backend {
 
 struct commit {
 	uint64_t inserted, deleted, dead_letter;
-	bool lazy; /* a crash of the server may undo it */
 };
 
 struct database {
@@ -265,10 +260,12 @@ struct session {
 	struct source source; /* first */
 	struct relay *relay;
 	struct backend *backend; /* NULL: no connection */
-	/* Rows whose removal is committed but may not be durable; outlives the connection. */
-	uint64_t debt;
-	uint64_t ended_with; /* rows claimed when the connection was cut */
-	int64_t claimed_us;  /* when the batch's first rows were told */
+	uint64_t ended_with;	 /* rows claimed when the connection was cut */
+	int64_t claimed_us;	 /* when the batch's first rows were told */
+	struct poll poll;
+	int64_t wake_us;	/* its timer */
+	struct chunk *answered; /* of the claim that it hears of */
+	struct group_peers others;
 	/* As in outbox.c: */
 	bool in_transaction, rest_due;
 	int64_t beat_us;
@@ -335,6 +332,7 @@ struct process {
 	struct worker *worker; /* NULL: not running */
 	struct worker_world world;
 	struct engine_options options;
+	struct poll_options poll_options;
 	int64_t wake_us, stall_timer_us;
 	int64_t start_us; /* when it is started again */
 	int64_t paused_until_us;
@@ -450,8 +448,7 @@ struct backend *backend_new(struct relay *relay);
 unsigned backend_number(const struct sim *sim, const struct backend *backend); /* from 1 */
 void backend_abort(struct sim *sim, struct backend *backend);
 void backend_end(struct sim *sim, struct backend *backend);
-void backend_commit(struct sim *sim, struct backend *backend, bool lazily);
-void database_flush(struct sim *sim);
+void backend_commit(struct sim *sim, struct backend *backend);
 void database_restart(struct sim *sim, bool failover, unsigned lost);
 bool txn_can_step(const struct sim *sim, const struct txn *txn);
 void txn_step(struct sim *sim, struct txn *txn);
@@ -477,8 +474,9 @@ void session_push(struct relay *relay, struct answer answer);
 struct ask *session_ask(struct session *session, enum ask_kind kind);
 void session_cut(struct relay *relay, bool by_server, unsigned served, unsigned told);
 void session_beat(struct relay *relay);
+void session_poll(struct session *session, struct poll_input input);
+void session_polled(struct session *session, enum poll_event event);
 bool session_was_stopped(struct relay *relay);
-void session_make_durable(struct session *session);
 uint32_t session_owned(const struct session *session);
 uint64_t session_mine(const struct session *session, uint64_t rows);
 
@@ -529,6 +527,7 @@ void process_forget(struct relay *relay); /* frees the worker */
 bool process_runs(const struct relay *relay);
 bool process_is_paused(const struct relay *relay);
 void process_options(struct relay *relay);
+int64_t process_timer(const struct relay *relay, int64_t after_us); /* when it ends */
 const char *process_state(const struct relay *relay);
 
 /* check.c */
@@ -539,7 +538,6 @@ void check_deleted(struct sim *sim, uint64_t deleted, uint64_t dead_letter);
 void check_idle(struct sim *sim);
 void check_end(struct sim *sim);
 void allow_repeats(struct sim *sim, uint64_t rows);
-void allow_undurable(struct sim *sim, uint64_t rows);
 void allow_jumps(struct sim *sim);
 
 /* check_group.c: who owns what */

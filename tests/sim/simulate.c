@@ -12,7 +12,7 @@
 #include <time.h>
 
 enum { DEFAULT_SEEDS = 10000, PLANT_SEEDS = 60000, EXHAUSTIVE_SEEDS = 1 };
-static const enum plant plant_of_two = PLANT_DEBT_FORGOTTEN; /* it takes two faults */
+static const enum plant plant_of_two = PLANT_ACKS_FORGOTTEN; /* it takes two faults */
 
 struct totals {
 	size_t steps, claims, gains, faults, crashes, repeats;

@@ -22,36 +22,29 @@ struct world {
 	struct engine engine;
 	struct batch batch;
 	struct engine_actions actions;
-	struct writers writers;
 	int64_t now_us, next_id;
-	bool cut; /* the next answers to claims are */
-	bool set_back, too_high;
 	char did[400];
 };
 
 /* ---- telling the engine, and what it did in words ---- */
 
 static const char *const words[] = {
-    [DO_ACQUIRE] = "acquire",	  [DO_CLAIM] = "claim",	     [DO_PRODUCE] = "produce",
-    [DO_SETTLE] = "settle",	  [DO_END] = "end",	     [DO_ROLL_BACK] = "withdraw",
-    [DO_RECONCILE] = "recover",	  [DO_BELL_ON] = "bell-on",  [DO_BELL_OFF] = "bell-off",
-    [DO_HOUSEKEEP] = "housekeep", [DO_TIMER] = "timer",	     [DO_REBUILD] = "rebuild",
-    [DO_GIVE_UP] = "give-up",	  [DO_SKIP_UNSENT] = "skip", [DO_CLEAR] = "clear",
-    [DO_WOKEN] = "woken",	  [DO_CLOSE] = "close",	     [DO_DROP] = "drop",
+    [DO_OPEN] = "open",	      [DO_AVAILABLE] = "unavailable", [DO_FETCH] = "fetch",
+    [DO_HOLD] = "hold",	      [DO_PRODUCE] = "produce",	      [DO_SETTLE] = "settle",
+    [DO_ROLL_BACK] = "back",  [DO_RECONCILE] = "reconcile",   [DO_TIMER] = "timer",
+    [DO_REBUILD] = "rebuild", [DO_GIVE_UP] = "give-up",	      [DO_SKIP_UNSENT] = "skip",
+    [DO_CLEAR] = "clear",     [DO_CLOSE] = "close",	      [DO_DROP] = "drop",
     [DO_STOPPED] = "stopped",
 };
 
 static inline void add_words(struct world *w, const struct engine_action *action)
 {
-	static const char *const causes[] = {"", ":bell", ":poll", ":sweep"};
 	size_t len = strlen(w->did);
 
-	snprintf(w->did + len, sizeof(w->did) - len, "%s%s%s%s%s%s%s%s%s", len > 0 ? " " : "",
-		 words[action->kind], action->claim.opens ? ":opens" : "",
-		 action->claim.observes ? ":observes" : "", action->dead_letter ? ":aside" : "",
-		 action->more ? ":more" : "", action->unavailable ? ":abstains" : "",
-		 action->keeps ? ":keeps" : "",
-		 action->kind == DO_WOKEN ? causes[action->cause] : "");
+	snprintf(w->did + len, sizeof(w->did) - len, "%s%s%s%s%s", len > 0 ? " " : "",
+		 action->available ? "available" : words[action->kind],
+		 action->fetch.now ? ":now" : "", action->dead_letter ? ":aside" : "",
+		 action->keeps ? ":keeps" : "");
 }
 
 static inline void step(struct world *w, struct engine_input input)
@@ -96,37 +89,20 @@ static inline void free_chunk(struct chunk *chunk)
 	free(chunk);
 }
 
-/* Some events; as many as are asked for when count < 0. */
-static inline void claimed(struct world *w, int64_t count)
+/* A chunk of so many events, none of which is no chunk. */
+static inline void fetched(struct world *w, size_t count, bool last)
 {
-	struct engine_input input = {.event = ON_CLAIMED,
-				     .count = count < 0 ? w->engine.claims.asked[0] : count,
-				     .first = w->next_id,
-				     .upto = INT64_MAX, /* a dry claim left nothing */
-				     .cut = w->cut,
-				     .set_back = w->set_back,
-				     .too_high = w->too_high};
-
-	input.full = input.count == w->engine.claims.asked[0];
-	if (input.count > 0) {
+	if (count > 0) {
 		struct chunk *chunk = xcalloc(1, sizeof(*chunk));
-		chunk->events = xcalloc((size_t)input.count, sizeof(*chunk->events));
-		chunk->count = (size_t)input.count;
-		chunk->bytes = chunk->count * 100;
+		chunk->events = xcalloc(count, sizeof(*chunk->events));
+		chunk->count = count;
+		chunk->bytes = count * 100;
 		chunk->free = free_chunk;
-		for (size_t i = 0; i < chunk->count; i++)
+		for (size_t i = 0; i < count; i++)
 			chunk->events[i].id = w->next_id++;
-		input.last = w->next_id - 1;
-		input.upto = input.last;
 		batch_add(&w->batch, chunk);
 	}
-	step(w, input);
-}
-
-static inline void observed(struct world *w, int64_t drawn)
-{
-	step(w,
-	     (struct engine_input){.event = ON_OBSERVED, .drawn = drawn, .writers = &w->writers});
+	step(w, (struct engine_input){.event = ON_FETCHED, .last = last});
 }
 
 static inline void send_all(struct world *w)
@@ -161,44 +137,11 @@ static inline void settled(struct world *w, enum engine_event event)
 	tell(w, event);
 }
 
-static inline void acquired(struct world *w)
-{
-	step(w, (struct engine_input){.event = ON_ACQUIRED, .has_bell = true, .gained = true});
-}
-
-/* A look at the other relays that has changed nothing. */
-static inline void looked(struct world *w, bool has_peers)
-{
-	step(w,
-	     (struct engine_input){.event = ON_ACQUIRED, .has_bell = true, .has_peers = has_peers});
-}
-
-/* The timer; the look at the other relays that is due by then changes nothing. */
-static inline void timer(struct world *w)
-{
-	tell(w, ON_TIMER);
-	if (w->engine.state == ENGINE_ACQUIRING)
-		looked(w, w->engine.waker.has_peers);
-}
-
-/* The rest is over. */
-static inline void rested(struct world *w)
-{
-	if (w->now_us < w->engine.rest_until_us)
-		w->now_us = w->engine.rest_until_us;
-	timer(w);
-}
-
 /* ---- the way to each state ---- */
 
 static inline void begin(struct world *w)
 {
-	static const struct engine_options options = {
-	    .limits = {.claim_rows = 4, .batch_rows = 8, .batch_bytes = 1000000},
-	    .poll_us = SECOND,
-	    .sweep_us = 10 * SECOND,
-	    .housekeep_us = 1000 * SECOND,
-	    .stream_events = 5};
+	static const struct engine_options options = {.batch_rows = 8, .batch_bytes = 1000000};
 
 	memset(w, 0, sizeof(*w));
 	w->now_us = SECOND;
@@ -209,7 +152,7 @@ static inline void begin(struct world *w)
 	tell(w, ON_REACHABLE);
 }
 
-static inline void reach_acquiring(struct world *w)
+static inline void reach_opening(struct world *w)
 {
 	begin(w);
 	tell(w, ON_TIMER);
@@ -217,21 +160,20 @@ static inline void reach_acquiring(struct world *w)
 
 static inline void reach_standby(struct world *w)
 {
-	reach_acquiring(w);
+	reach_opening(w);
 	tell(w, ON_BUSY);
 }
 
-static inline void reach_claiming(struct world *w)
+static inline void reach_fetching(struct world *w)
 {
-	reach_acquiring(w);
-	acquired(w);
+	reach_opening(w);
+	tell(w, ON_ACQUIRED);
 }
 
 static inline void reach_publishing(struct world *w)
 {
-	reach_claiming(w);
-	observed(w, 100);
-	claimed(w, 2);
+	reach_fetching(w);
+	fetched(w, 2, true);
 	send_all(w);
 }
 
@@ -239,13 +181,6 @@ static inline void reach_settling(struct world *w)
 {
 	reach_publishing(w);
 	report_all(w, EVENT_DELIVERED);
-}
-
-static inline void reach_resting(struct world *w)
-{
-	reach_claiming(w);
-	observed(w, 0);
-	claimed(w, 0);
 }
 
 static inline void reach_rolling_back(struct world *w)
@@ -263,8 +198,8 @@ static inline void reach_holding(struct world *w)
 /* Two events that the sink would not take, given up by the stall timer. */
 static inline void reach_blocked(struct world *w)
 {
-	reach_claiming(w);
-	claimed(w, 2);
+	reach_fetching(w);
+	fetched(w, 2, true);
 	tell(w, ON_BLOCKED);
 	tell(w, ON_STALLED);
 	tell(w, ON_ROLLED_BACK);
@@ -278,27 +213,15 @@ static inline void reach_reconciling(struct world *w)
 
 static inline void reach_closing(struct world *w)
 {
-	reach_resting(w);
+	reach_fetching(w);
 	tell(w, ON_STOP);
+	tell(w, ON_ROLLED_BACK);
 }
 
 static inline void reach_stopped(struct world *w)
 {
 	reach_closing(w);
 	tell(w, ON_CLOSED);
-}
-
-/* Dry looks until the waker has got so far. */
-static inline void rest_until(struct world *w, enum waker_state state)
-{
-	for (int i = 0; w->engine.waker.state != state; i++) {
-		assert_true(i < 20);
-		if (w->engine.state == ENGINE_RESTING)
-			rested(w);
-		if (find(w, DO_CLAIM)->claim.observes)
-			observed(w, 0);
-		claimed(w, 0);
-	}
 }
 
 static inline void finish(struct world *w)

@@ -1,7 +1,7 @@
 /*
  * test_claims.c - how many events to ask for, and how many asks to have under way
  */
-#include "core/claims.h"
+#include "outbox/claims.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,31 +12,37 @@
 static const struct claims_limits limits = {
     .claim_rows = 2500, .batch_rows = 10000, .batch_bytes = 16 << 20};
 
-static struct claim ask(struct claims *claims, size_t events, size_t bytes)
+static struct claim ask(struct claims *claims)
 {
 	struct claim claim = {0};
-	claims_next(claims, &limits, events, bytes, &claim);
+	claims_next(claims, &claim);
 	return claim;
+}
+
+/* A batch of so many events of so many bytes. */
+static void learn(struct claims *claims, int64_t events, size_t bytes)
+{
+	claims_begin(claims, &limits);
+	ask(claims);
+	claims_answered(claims, events, bytes, false);
 }
 
 static void test_a_batch_is_never_overfilled(void **state)
 {
 	struct claims claims;
-	size_t events = 0;
 	int64_t smallest = limits.claim_rows;
 	(void)state;
 	claims_init(&claims);
-	claims_begin(&claims);
-	ask(&claims, 0, 0);
+	claims_begin(&claims, &limits);
+	ask(&claims);
 	while (claims.under_way > 0) {
 		int64_t rows = claims.asked[0];
 		smallest = rows < smallest ? rows : smallest;
-		claims_answered(&claims, true);
-		events += (size_t)rows;
-		while (claims_want(&claims, &limits, events, events * 100))
-			ask(&claims, events, events * 100);
+		claims_answered(&claims, rows, (size_t)rows * 100, true);
+		while (claims_want(&claims))
+			ask(&claims);
 	}
-	assert_int_equal(events, limits.batch_rows);
+	assert_int_equal(claims.events, limits.batch_rows);
 	/* The last ones are small: what is produced after them holds up the commit. */
 	assert_true(smallest <= 400);
 }
@@ -46,12 +52,12 @@ static void test_a_short_answer_ends_the_batch(void **state)
 	struct claims claims;
 	(void)state;
 	claims_init(&claims);
-	claims_begin(&claims);
-	ask(&claims, 0, 0);
-	claims_answered(&claims, false);
-	assert_false(claims_want(&claims, &limits, 7, 700));
-	claims_begin(&claims);
-	assert_true(claims_want(&claims, &limits, 0, 0));
+	claims_begin(&claims, &limits);
+	ask(&claims);
+	claims_answered(&claims, 7, 700, false);
+	assert_false(claims_want(&claims));
+	claims_begin(&claims, &limits);
+	assert_true(claims_want(&claims));
 }
 
 static void test_no_more_than_two_are_under_way(void **state)
@@ -59,11 +65,11 @@ static void test_no_more_than_two_are_under_way(void **state)
 	struct claims claims;
 	(void)state;
 	claims_init(&claims);
-	claims_begin(&claims);
-	ask(&claims, 0, 0);
-	assert_true(claims_want(&claims, &limits, 0, 0));
-	ask(&claims, 0, 0);
-	assert_false(claims_want(&claims, &limits, 0, 0));
+	claims_begin(&claims, &limits);
+	ask(&claims);
+	assert_true(claims_want(&claims));
+	ask(&claims);
+	assert_false(claims_want(&claims));
 }
 
 static void test_large_events_are_asked_for_in_small_numbers(void **state)
@@ -71,13 +77,13 @@ static void test_large_events_are_asked_for_in_small_numbers(void **state)
 	struct claims claims;
 	(void)state;
 	claims_init(&claims);
-	claims_learn(&claims, 10, 10 << 20);
-	claims_begin(&claims);
-	struct claim first = ask(&claims, 0, 0);
+	learn(&claims, 10, 10 << 20);
+	claims_begin(&claims, &limits);
+	struct claim first = ask(&claims);
 	assert_true(first.rows <= 16);
 	assert_int_equal(first.bytes, limits.batch_bytes);
 	/* What the first may bring is no longer to be had by the second. */
-	struct claim second = ask(&claims, 0, 0);
+	struct claim second = ask(&claims);
 	assert_true(second.rows * (1 << 20) <=
 		    limits.batch_bytes - first.rows * (1 << 20) + (2 << 20));
 	assert_true(second.bytes <= limits.batch_bytes - first.rows * (1 << 20));
@@ -88,11 +94,11 @@ static void test_the_average_rises_at_once_and_falls_slowly(void **state)
 	struct claims claims;
 	(void)state;
 	claims_init(&claims);
-	claims_learn(&claims, 1, 100000);
+	learn(&claims, 1, 100000);
 	assert_int_equal(claims.event_bytes, 100001);
-	claims_learn(&claims, 100, 10000);
+	learn(&claims, 100, 10000);
 	assert_in_range(claims.event_bytes, 80000, 100000);
-	claims_learn(&claims, 0, 0);
+	learn(&claims, 0, 0);
 	assert_in_range(claims.event_bytes, 80000, 100000);
 }
 
@@ -101,9 +107,9 @@ static void test_one_event_is_always_asked_for(void **state)
 	struct claims claims;
 	(void)state;
 	claims_init(&claims);
-	claims_learn(&claims, 1, 100 << 20);
-	claims_begin(&claims);
-	assert_int_equal(ask(&claims, 0, 0).rows, 1);
+	learn(&claims, 1, 100 << 20);
+	claims_begin(&claims, &limits);
+	assert_int_equal(ask(&claims).rows, 1);
 }
 
 /* Half as many, down to one, and never two at a time; each success doubles the number. */
@@ -114,8 +120,8 @@ static void test_after_a_failure_fewer_are_asked_for(void **state)
 	(void)state;
 	claims_init(&claims);
 	for (int i = 0; i < 14; i++) {
-		claims_begin(&claims);
-		rows = ask(&claims, 0, 0).rows;
+		claims_begin(&claims, &limits);
+		rows = ask(&claims).rows;
 		if (i > 0)
 			assert_int_equal(rows, expected > 1 ? expected : 1);
 		if (i > 0)
@@ -124,17 +130,17 @@ static void test_after_a_failure_fewer_are_asked_for(void **state)
 	}
 	assert_int_equal(rows, 1);
 	for (expected = 1; expected < limits.claim_rows; expected *= 2) {
-		claims_begin(&claims);
-		assert_int_equal(ask(&claims, 0, 0).rows, expected);
-		claims_answered(&claims, true);
-		assert_false(claims_want(&claims, &limits, 1, 100));
+		claims_begin(&claims, &limits);
+		assert_int_equal(ask(&claims).rows, expected);
+		claims_answered(&claims, 1, 100, true);
+		assert_false(claims_want(&claims));
 	}
 	for (int i = 0; i < 2; i++) {
-		claims_begin(&claims);
-		assert_int_equal(ask(&claims, 0, 0).rows, limits.claim_rows);
-		claims_answered(&claims, true);
+		claims_begin(&claims, &limits);
+		assert_int_equal(ask(&claims).rows, limits.claim_rows);
+		claims_answered(&claims, 1, 100, true);
 	}
-	assert_true(claims_want(&claims, &limits, 1, 100));
+	assert_true(claims_want(&claims));
 }
 
 int main(void)

@@ -5,12 +5,11 @@
 
 static void (*const reach[ENGINE_STATE_COUNT])(struct world *w) = {
     [ENGINE_OFFLINE] = begin,
-    [ENGINE_ACQUIRING] = reach_acquiring,
+    [ENGINE_OPENING] = reach_opening,
     [ENGINE_STANDBY] = reach_standby,
-    [ENGINE_CLAIMING] = reach_claiming,
+    [ENGINE_FETCHING] = reach_fetching,
     [ENGINE_PUBLISHING] = reach_publishing,
     [ENGINE_SETTLING] = reach_settling,
-    [ENGINE_RESTING] = reach_resting,
     [ENGINE_ROLLING_BACK] = reach_rolling_back,
     [ENGINE_HOLDING] = reach_holding,
     [ENGINE_RECONCILING] = reach_reconciling,
@@ -43,20 +42,17 @@ static void check_rows(enum engine_event event, const struct row *rows, size_t c
 
 #define CHECK_ROWS(event, rows) check_rows(event, rows, sizeof(rows) / sizeof((rows)[0]))
 
-/* ---- one event in each state ---- */
-
 static void test_stop_in_each_state(void **state)
 {
 	static const struct row rows[] = {
 	    {ENGINE_OFFLINE, ENGINE_STOPPED, "stopped"},
-	    {ENGINE_ACQUIRING, ENGINE_ACQUIRING, ""},
+	    {ENGINE_OPENING, ENGINE_OPENING, ""},
 	    {ENGINE_STANDBY, ENGINE_CLOSING, "close"},
-	    {ENGINE_CLAIMING, ENGINE_CLAIMING, ""},
+	    {ENGINE_FETCHING, ENGINE_ROLLING_BACK, "skip back"}, /* nothing has come yet */
 	    {ENGINE_PUBLISHING, ENGINE_PUBLISHING, ""},
 	    {ENGINE_SETTLING, ENGINE_SETTLING, ""},
-	    {ENGINE_RESTING, ENGINE_CLOSING, "clear close"},
 	    {ENGINE_ROLLING_BACK, ENGINE_ROLLING_BACK, ""},
-	    {ENGINE_HOLDING, ENGINE_HOLDING, "timer"},
+	    {ENGINE_HOLDING, ENGINE_HOLDING, "hold:keeps"},
 	    {ENGINE_RECONCILING, ENGINE_RECONCILING, ""},
 	    {ENGINE_CLOSING, ENGINE_CLOSING, ""},
 	    {ENGINE_STOPPED, ENGINE_STOPPED, ""},
@@ -79,35 +75,26 @@ static void test_stop_at_once_in_each_state(void **state)
 
 static void test_loss_in_each_state(void **state)
 {
-	static const struct row rows[] = {
-	    {ENGINE_ACQUIRING, ENGINE_OFFLINE, "skip timer"},
-	    {ENGINE_STANDBY, ENGINE_OFFLINE, "skip timer"},
-	    {ENGINE_CLAIMING, ENGINE_OFFLINE, "skip timer"},
-	    {ENGINE_PUBLISHING, ENGINE_OFFLINE, "skip timer"},
-	    {ENGINE_SETTLING, ENGINE_OFFLINE, "skip timer"},
-	    {ENGINE_RESTING, ENGINE_OFFLINE, "skip timer"},
-	    {ENGINE_ROLLING_BACK, ENGINE_OFFLINE, "skip timer"},
-	    {ENGINE_HOLDING, ENGINE_OFFLINE, "skip timer"},
-	    {ENGINE_RECONCILING, ENGINE_OFFLINE, "skip timer"},
-	    {ENGINE_CLOSING, ENGINE_STOPPED, "stopped"},
-	};
-
 	(void)state;
-	CHECK_ROWS(ON_LOST, rows);
+	for (int from = ENGINE_OPENING; from < ENGINE_CLOSING; from++) {
+		struct row row = {(enum engine_state)from, ENGINE_OFFLINE, "skip timer"};
+		check_rows(ON_LOST, &row, 1);
+	}
+	static const struct row closing[] = {{ENGINE_CLOSING, ENGINE_STOPPED, "skip stopped"}};
+	CHECK_ROWS(ON_LOST, closing);
 }
 
 static void test_a_broken_sink_in_each_state(void **state)
 {
 	static const struct row rows[] = {
 	    {ENGINE_OFFLINE, ENGINE_OFFLINE, ""},
-	    {ENGINE_ACQUIRING, ENGINE_ACQUIRING, ""},
+	    {ENGINE_OPENING, ENGINE_OPENING, ""},
 	    {ENGINE_STANDBY, ENGINE_STANDBY, ""},
-	    {ENGINE_CLAIMING, ENGINE_ROLLING_BACK, "skip withdraw"},
-	    {ENGINE_PUBLISHING, ENGINE_ROLLING_BACK, "skip withdraw"},
+	    {ENGINE_FETCHING, ENGINE_ROLLING_BACK, "skip back"},
+	    {ENGINE_PUBLISHING, ENGINE_ROLLING_BACK, "skip back"},
 	    {ENGINE_SETTLING, ENGINE_SETTLING, ""},
-	    {ENGINE_RESTING, ENGINE_HOLDING, "clear rebuild timer"},
 	    {ENGINE_ROLLING_BACK, ENGINE_ROLLING_BACK, ""},
-	    {ENGINE_HOLDING, ENGINE_HOLDING, "timer"},
+	    {ENGINE_HOLDING, ENGINE_HOLDING, "hold:keeps"},
 	    {ENGINE_RECONCILING, ENGINE_RECONCILING, ""},
 	    {ENGINE_CLOSING, ENGINE_CLOSING, ""},
 	    {ENGINE_STOPPED, ENGINE_STOPPED, ""},
@@ -117,6 +104,21 @@ static void test_a_broken_sink_in_each_state(void **state)
 	CHECK_ROWS(ON_BROKEN, rows);
 }
 
+/* A fetch that is open for long is not left to claim for nobody. */
+static void test_an_unreachable_sink_in_each_state(void **state)
+{
+	(void)state;
+	for (int from = ENGINE_OPENING; from < ENGINE_CLOSING; from++) {
+		bool waits = from == ENGINE_FETCHING, holds = from == ENGINE_HOLDING;
+		struct row row = {(enum engine_state)from,
+				  waits ? ENGINE_ROLLING_BACK : (enum engine_state)from,
+				  waits	  ? "skip back timer"
+				  : holds ? "" /* sooner than that it sees again */
+					  : "timer"};
+		check_rows(ON_UNREACHABLE, &row, 1);
+	}
+}
+
 static void test_a_stall_in_each_state(void **state)
 {
 	(void)state;
@@ -124,41 +126,49 @@ static void test_a_stall_in_each_state(void **state)
 		bool open = from == ENGINE_PUBLISHING;
 		struct row row = {(enum engine_state)from,
 				  open ? ENGINE_ROLLING_BACK : (enum engine_state)from,
-				  open ? "skip withdraw" : ""};
+				  open ? "skip back" : ""};
 		check_rows(ON_STALLED, &row, 1);
 	}
 }
 
+/* Only OFFLINE and HOLDING have something that time brings about. */
 static void test_the_timer_in_each_state(void **state)
 {
-	static const struct row rows[] = {
-	    {ENGINE_OFFLINE, ENGINE_ACQUIRING, "acquire"},
-	    {ENGINE_ACQUIRING, ENGINE_ACQUIRING, ""},
-	    {ENGINE_STANDBY, ENGINE_ACQUIRING, "acquire"},
-	    {ENGINE_CLAIMING, ENGINE_CLAIMING, ""},
-	    {ENGINE_PUBLISHING, ENGINE_PUBLISHING, ""},
-	    {ENGINE_SETTLING, ENGINE_SETTLING, ""},
-	    {ENGINE_RESTING, ENGINE_ACQUIRING, "acquire"}, /* the rest is not over */
-	    {ENGINE_ROLLING_BACK, ENGINE_ROLLING_BACK, ""},
-	    {ENGINE_HOLDING, ENGINE_HOLDING, "timer"},
-	    {ENGINE_RECONCILING, ENGINE_RECONCILING, ""},
-	    {ENGINE_CLOSING, ENGINE_CLOSING, ""},
-	    {ENGINE_STOPPED, ENGINE_STOPPED, ""},
-	};
-
 	(void)state;
-	CHECK_ROWS(ON_TIMER, rows);
+	for (int from = ENGINE_OPENING; from < ENGINE_STATE_COUNT; from++) {
+		bool holds = from == ENGINE_HOLDING;
+		struct row row = {(enum engine_state)from, (enum engine_state)from,
+				  holds ? "timer" : ""};
+		check_rows(ON_TIMER, &row, 1);
+	}
+	static const struct row offline[] = {{ENGINE_OFFLINE, ENGINE_OPENING, "open"}};
+	CHECK_ROWS(ON_TIMER, offline);
 }
 
-static void test_a_stir_in_each_state(void **state)
+/* The source has looked at the group, and no shard is ours any more. */
+static void test_busy_in_each_state(void **state)
+{
+	static const enum engine_state from[] = {ENGINE_OPENING, ENGINE_STANDBY, ENGINE_FETCHING,
+						 ENGINE_ROLLING_BACK, ENGINE_HOLDING};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(from) / sizeof(from[0]); i++) {
+		struct row row = {from[i], ENGINE_STANDBY, ""};
+		check_rows(ON_BUSY, &row, 1);
+	}
+	static const struct row closing[] = {{ENGINE_CLOSING, ENGINE_CLOSING, ""}};
+	CHECK_ROWS(ON_BUSY, closing);
+}
+
+static void test_shards_in_each_state(void **state)
 {
 	(void)state;
-	for (int from = 0; from < ENGINE_STATE_COUNT; from++) {
-		bool free = from == ENGINE_STANDBY || from == ENGINE_RESTING;
+	for (int from = ENGINE_OPENING; from < ENGINE_STOPPED; from++) {
+		bool begins = from == ENGINE_OPENING || from == ENGINE_STANDBY;
 		struct row row = {(enum engine_state)from,
-				  free ? ENGINE_ACQUIRING : (enum engine_state)from,
-				  free ? "acquire" : ""};
-		check_rows(ON_MEMBERSHIP_CHANGED, &row, 1);
+				  begins ? ENGINE_FETCHING : (enum engine_state)from,
+				  begins ? "clear fetch" : ""};
+		check_rows(ON_ACQUIRED, &row, 1);
 	}
 }
 
@@ -172,63 +182,6 @@ static void test_nothing_follows_the_end(void **state)
 	}
 }
 
-/* ---- ids that begin again ---- */
-
-/* A claim above the low watermark took the later of them. It is given back, and the next begins at
- * the lowest id. */
-static void test_what_was_claimed_too_high_is_given_back(void **state)
-{
-	struct world w;
-
-	(void)state;
-	reach_claiming(&w);
-	observed(&w, 50);
-	claimed(&w, 0);
-	assert_int_equal(w.engine.horizon.low_watermark, 50);
-	rested(&w);
-	assert_int_equal(find(&w, DO_CLAIM)->claim.low_watermark, 50);
-	w.set_back = w.too_high = true;
-	claimed(&w, 2);
-	assert_is(&w, ENGINE_ROLLING_BACK, "skip withdraw");
-	w.set_back = w.too_high = false;
-	tell(&w, ON_ROLLED_BACK);
-	assert_is(&w, ENGINE_CLAIMING, "clear claim:opens:observes");
-	assert_int_equal(find(&w, DO_CLAIM)->claim.low_watermark, 0);
-	finish(&w);
-}
-
-/* One that began at the lowest id has missed nothing, but what was read before is void. */
-static void test_what_was_claimed_from_the_lowest_id_is_kept(void **state)
-{
-	struct world w;
-
-	(void)state;
-	reach_claiming(&w);
-	observed(&w, 50);
-	w.set_back = true;
-	claimed(&w, 2);
-	assert_is(&w, ENGINE_PUBLISHING, "produce");
-	assert_int_equal(w.engine.horizon.stage, HORIZON_NONE);
-	finish(&w);
-}
-
-/* The reading that came with a claim whose batch is being rolled back is void too. */
-static void test_what_was_read_before_the_ids_began_again_is_void(void **state)
-{
-	struct world w;
-
-	(void)state;
-	reach_claiming(&w);
-	claimed(&w, 4);
-	tell(&w, ON_BROKEN);
-	observed(&w, 50);
-	w.set_back = w.too_high = true;
-	claimed(&w, 4);
-	assert_is(&w, ENGINE_ROLLING_BACK, "skip");
-	assert_int_equal(w.engine.horizon.stage, HORIZON_NONE);
-	finish(&w);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -236,13 +189,12 @@ int main(void)
 	    cmocka_unit_test(test_stop_at_once_in_each_state),
 	    cmocka_unit_test(test_loss_in_each_state),
 	    cmocka_unit_test(test_a_broken_sink_in_each_state),
+	    cmocka_unit_test(test_an_unreachable_sink_in_each_state),
 	    cmocka_unit_test(test_a_stall_in_each_state),
 	    cmocka_unit_test(test_the_timer_in_each_state),
-	    cmocka_unit_test(test_a_stir_in_each_state),
+	    cmocka_unit_test(test_busy_in_each_state),
+	    cmocka_unit_test(test_shards_in_each_state),
 	    cmocka_unit_test(test_nothing_follows_the_end),
-	    cmocka_unit_test(test_what_was_claimed_too_high_is_given_back),
-	    cmocka_unit_test(test_what_was_claimed_from_the_lowest_id_is_kept),
-	    cmocka_unit_test(test_what_was_read_before_the_ids_began_again_is_void),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

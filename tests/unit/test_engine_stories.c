@@ -12,66 +12,46 @@ static void test_a_batch_is_filled_published_and_settled(void **state)
 	struct world w;
 
 	(void)state;
-	reach_claiming(&w);
-	assert_is(&w, ENGINE_CLAIMING, "bell-off clear housekeep claim:opens:observes");
-	assert_int_equal(find(&w, DO_CLAIM)->claim.low_watermark, 0);
-	observed(&w, 100);
-	claimed(&w, 4);
-	assert_is(&w, ENGINE_CLAIMING, "claim produce");
-	assert_int_equal(find(&w, DO_CLAIM)->claim.low_watermark, 4);
-	claimed(&w, 4);
+	reach_fetching(&w);
+	assert_is(&w, ENGINE_FETCHING, "clear fetch");
+	assert_int_equal(find(&w, DO_FETCH)->fetch.rows, 8);
+	fetched(&w, 4, false);
+	assert_is(&w, ENGINE_FETCHING, "produce");
+	fetched(&w, 4, true);
 	assert_is(&w, ENGINE_PUBLISHING, "produce");
 	send_all(&w);
 	tell(&w, ON_PROGRESS);
 	assert_is(&w, ENGINE_PUBLISHING, "");
 	report_all(&w, EVENT_DELIVERED);
-	assert_is(&w, ENGINE_SETTLING, "settle:more claim:opens");
+	assert_is(&w, ENGINE_SETTLING, "settle fetch");
 	settled(&w, ON_SETTLED);
-	assert_is(&w, ENGINE_CLAIMING, "");
-	claimed(&w, 0);
-	assert_is(&w, ENGINE_RESTING, "end timer");
+	assert_is(&w, ENGINE_FETCHING, "");
 	finish(&w);
 }
 
-static void test_a_short_claim_ends_the_batch(void **state)
+/* A claim was under way when the batch had come to its end. */
+static void test_the_last_chunk_may_be_empty(void **state)
 {
 	struct world w;
 
 	(void)state;
-	reach_publishing(&w);
+	reach_fetching(&w);
+	fetched(&w, 4, false);
+	fetched(&w, 0, true);
 	assert_is(&w, ENGINE_PUBLISHING, "produce");
-	report_all(&w, EVENT_DELIVERED);
-	assert_is(&w, ENGINE_SETTLING, "settle claim:opens");
 	finish(&w);
 }
 
-static void test_nothing_is_claimed_ahead_when_housekeeping_is_due(void **state)
-{
-	struct world w;
-
-	(void)state;
-	reach_publishing(&w);
-	w.now_us += 1001 * (int64_t)SECOND;
-	report_all(&w, EVENT_DELIVERED);
-	assert_is(&w, ENGINE_SETTLING, "settle");
-	settled(&w, ON_SETTLED);
-	assert_is(&w, ENGINE_ACQUIRING, "clear acquire");
-	looked(&w, false);
-	assert_is(&w, ENGINE_CLAIMING, "clear housekeep claim:opens");
-	finish(&w);
-}
-
-static void test_returned_events_are_claimed_again(void **state)
+static void test_returned_events_are_fetched_again(void **state)
 {
 	struct world w;
 
 	(void)state;
 	reach_publishing(&w);
 	report_all(&w, EVENT_RETURNED);
-	assert_is(&w, ENGINE_ROLLING_BACK, "skip withdraw");
+	assert_is(&w, ENGINE_ROLLING_BACK, "skip back");
 	tell(&w, ON_ROLLED_BACK);
-	assert_is(&w, ENGINE_CLAIMING, "clear claim:opens:observes");
-	assert_int_equal(find(&w, DO_CLAIM)->claim.low_watermark, 0);
+	assert_is(&w, ENGINE_FETCHING, "skip clear fetch");
 	finish(&w);
 }
 
@@ -81,32 +61,43 @@ static void test_a_stalled_batch_is_settled_by_identity(void **state)
 
 	(void)state;
 	reach_holding(&w);
-	assert_is(&w, ENGINE_HOLDING, "housekeep timer");
+	assert_is(&w, ENGINE_HOLDING, "skip hold:keeps timer");
+	w.now_us += SECOND;
 	tell(&w, ON_TIMER);
-	assert_is(&w, ENGINE_HOLDING, "timer");
+	assert_is(&w, ENGINE_HOLDING, "hold:keeps timer");
 	report_all(&w, EVENT_DELIVERED);
-	assert_is(&w, ENGINE_RECONCILING, "recover");
+	assert_is(&w, ENGINE_RECONCILING, "reconcile");
 	settled(&w, ON_RECONCILED);
-	assert_is(&w, ENGINE_CLAIMING, "clear claim:opens:observes");
+	assert_is(&w, ENGINE_FETCHING, "clear fetch");
 	finish(&w);
 }
 
-static void test_a_claim_under_way_at_a_withdrawal_is_not_sent(void **state)
+/* The source has rolled back by itself, say because the database refused a claim. */
+static void test_what_was_sent_before_a_refusal_is_settled(void **state)
 {
 	struct world w;
 
 	(void)state;
-	reach_claiming(&w);
-	claimed(&w, 4);
-	tell(&w, ON_BROKEN);
-	assert_is(&w, ENGINE_ROLLING_BACK, "skip withdraw");
-	claimed(&w, 4);
-	assert_is(&w, ENGINE_ROLLING_BACK, "skip");
-	assert_null(batch_next(&w.batch));
+	reach_fetching(&w);
+	fetched(&w, 4, false);
+	send_all(&w);
 	tell(&w, ON_ROLLED_BACK);
-	assert_is(&w, ENGINE_HOLDING, "clear rebuild housekeep timer");
-	tell(&w, ON_READY);
-	assert_is(&w, ENGINE_CLAIMING, "clear claim:opens:observes");
+	assert_is(&w, ENGINE_HOLDING, "skip hold:keeps timer");
+	report_all(&w, EVENT_DELIVERED);
+	assert_is(&w, ENGINE_RECONCILING, "reconcile");
+	finish(&w);
+}
+
+static void test_a_refused_commit_is_made_up_for(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_settling(&w);
+	tell(&w, ON_ROLLED_BACK);
+	assert_is(&w, ENGINE_RECONCILING, "skip reconcile");
+	settled(&w, ON_RECONCILED);
+	assert_is(&w, ENGINE_FETCHING, "clear fetch");
 	finish(&w);
 }
 
@@ -117,9 +108,10 @@ static void test_what_was_published_is_settled_after_a_loss(void **state)
 	(void)state;
 	reach_settling(&w);
 	tell(&w, ON_LOST);
+	w.now_us += SECOND;
 	tell(&w, ON_TIMER);
-	acquired(&w);
-	assert_is(&w, ENGINE_RECONCILING, "bell-off recover");
+	tell(&w, ON_ACQUIRED);
+	assert_is(&w, ENGINE_RECONCILING, "reconcile");
 	finish(&w);
 }
 
@@ -132,9 +124,9 @@ static void test_a_reject_halts(void **state)
 	(void)state;
 	reach_publishing(&w);
 	report_all(&w, EVENT_REJECTED);
-	assert_is(&w, ENGINE_ROLLING_BACK, "skip withdraw");
+	assert_is(&w, ENGINE_ROLLING_BACK, "skip back");
 	tell(&w, ON_ROLLED_BACK);
-	assert_is(&w, ENGINE_CLOSING, "clear close");
+	assert_is(&w, ENGINE_CLOSING, "skip clear close");
 	assert_true(w.engine.halting);
 	tell(&w, ON_CLOSED);
 	assert_is(&w, ENGINE_STOPPED, "stopped");
@@ -142,7 +134,7 @@ static void test_a_reject_halts(void **state)
 }
 
 /* As the Kafka sink has it: broken() first, then what each event met with. */
-static void test_a_reject_of_a_orphaned_batch_halts_too(void **state)
+static void test_a_reject_of_an_orphaned_batch_halts_too(void **state)
 {
 	struct world w;
 
@@ -152,7 +144,7 @@ static void test_a_reject_of_a_orphaned_batch_halts_too(void **state)
 	report_all(&w, EVENT_REJECTED);
 	assert_is(&w, ENGINE_ROLLING_BACK, "");
 	tell(&w, ON_ROLLED_BACK);
-	assert_is(&w, ENGINE_CLOSING, "clear close");
+	assert_is(&w, ENGINE_CLOSING, "skip clear close");
 	assert_true(w.engine.halting);
 	finish(&w);
 }
@@ -166,27 +158,28 @@ static void test_a_reject_after_a_loss_halts_once_the_shard_is_ours(void **state
 	tell(&w, ON_LOST);
 	report_all(&w, EVENT_REJECTED);
 	assert_is(&w, ENGINE_OFFLINE, "");
+	w.now_us += SECOND;
 	tell(&w, ON_TIMER);
-	acquired(&w);
-	assert_is(&w, ENGINE_CLOSING, "bell-off clear close");
+	tell(&w, ON_ACQUIRED);
+	assert_is(&w, ENGINE_CLOSING, "clear close");
 	assert_true(w.engine.halting);
 	finish(&w);
 }
 
-static void test_a_reject_is_dead_letter_with_the_rest_settled(void **state)
+static void test_a_reject_is_dead_lettered_with_the_rest_settled(void **state)
 {
 	struct world w;
 
 	(void)state;
 	reach_publishing(&w);
-	w.engine.options.dead_letter = true;
+	engine_reload(&w.engine, &(struct engine_options){8, 1000000, .dead_letter = true});
 	batch_delivered(&w.batch, &w.batch.first->events[0]);
 	report_all(&w, EVENT_REJECTED);
-	assert_is(&w, ENGINE_ROLLING_BACK, "skip withdraw");
+	assert_is(&w, ENGINE_ROLLING_BACK, "skip back");
 	tell(&w, ON_ROLLED_BACK);
-	assert_is(&w, ENGINE_RECONCILING, "recover:aside");
+	assert_is(&w, ENGINE_RECONCILING, "skip reconcile:aside");
 	settled(&w, ON_RECONCILED);
-	assert_is(&w, ENGINE_CLAIMING, "clear claim:opens:observes");
+	assert_is(&w, ENGINE_FETCHING, "clear fetch");
 	assert_false(w.engine.halting);
 	finish(&w);
 }
@@ -207,32 +200,19 @@ static void test_a_stop_settles_what_is_in_flight(void **state)
 	finish(&w);
 }
 
-static void test_a_stop_sends_nothing_new(void **state)
+static void test_a_stop_cancels_a_fetch(void **state)
 {
 	struct world w;
 
 	(void)state;
-	reach_claiming(&w);
+	reach_closing(&w);
+	assert_is(&w, ENGINE_CLOSING, "skip clear close");
+	reach_settling(&w);
 	tell(&w, ON_STOP);
-	claimed(&w, 2);
-	assert_is(&w, ENGINE_ROLLING_BACK, "skip withdraw");
+	settled(&w, ON_SETTLED);
+	assert_is(&w, ENGINE_ROLLING_BACK, "skip back");
 	tell(&w, ON_ROLLED_BACK);
-	assert_is(&w, ENGINE_CLOSING, "clear close");
-	finish(&w);
-}
-
-static void test_the_last_batch_is_not_committed_lazily(void **state)
-{
-	struct world w;
-
-	(void)state;
-	reach_claiming(&w);
-	claimed(&w, 4);
-	claimed(&w, 4);
-	send_all(&w);
-	tell(&w, ON_STOP);
-	report_all(&w, EVENT_DELIVERED);
-	assert_is(&w, ENGINE_SETTLING, "settle");
+	assert_is(&w, ENGINE_CLOSING, "skip clear close");
 	finish(&w);
 }
 
@@ -245,90 +225,28 @@ static void test_a_stop_waits_for_the_shard_while_something_is_owed(void **state
 	tell(&w, ON_LOST);
 	tell(&w, ON_STOP);
 	assert_is(&w, ENGINE_OFFLINE, "");
+	w.now_us += SECOND;
 	tell(&w, ON_TIMER);
 	tell(&w, ON_BUSY);
-	assert_is(&w, ENGINE_STANDBY, "timer");
+	assert_is(&w, ENGINE_STANDBY, "");
 	tell(&w, ON_STOP);
 	assert_is(&w, ENGINE_STANDBY, "");
-	tell(&w, ON_TIMER);
-	acquired(&w);
-	assert_is(&w, ENGINE_RECONCILING, "bell-off recover");
+	tell(&w, ON_ACQUIRED);
+	assert_is(&w, ENGINE_RECONCILING, "reconcile");
 	settled(&w, ON_RECONCILED);
-	assert_is(&w, ENGINE_CLOSING, "clear close");
-	finish(&w);
-}
-
-/* A batch of five events that is not full takes 3 ms. */
-static void publish_a_stream(struct world *w)
-{
-	reach_claiming(w);
-	claimed(w, 4);
-	claimed(w, 1);
-	while (w->engine.claims.under_way > 0)
-		claimed(w, 0);
-	send_all(w);
-	w->now_us += 3 * MS;
-	report_all(w, EVENT_DELIVERED);
-}
-
-static void test_a_stream_of_events_is_given_time_to_gather(void **state)
-{
-	struct world w;
-
-	(void)state;
-	publish_a_stream(&w);
-	assert_is(&w, ENGINE_SETTLING, "settle");
-	settled(&w, ON_SETTLED);
-	assert_is(&w, ENGINE_RESTING, "timer");
-	assert_int_equal(find(&w, DO_TIMER)->after_us, 3 * MS);
-	assert_false(w.engine.waker.armed);
-	rested(&w);
-	assert_is(&w, ENGINE_CLAIMING, "clear claim:opens:observes");
-	finish(&w);
-}
-
-static void test_a_stop_does_not_wait_for_a_stream_to_gather(void **state)
-{
-	struct world w;
-
-	(void)state;
-	publish_a_stream(&w);
-	tell(&w, ON_STOP);
-	settled(&w, ON_SETTLED);
 	assert_is(&w, ENGINE_CLOSING, "clear close");
 	finish(&w);
 }
 
 /* ---- the sink's moods ---- */
 
-/* What was left for want of bytes waits: no look is saved, no sweep is over, no commit waited for.
- */
-static void test_a_claim_cut_by_bytes_leaves_a_backlog(void **state)
-{
-	struct world w;
-
-	(void)state;
-	reach_resting(&w);
-	w.now_us += 60 * (int64_t)SECOND;
-	timer(&w);
-	assert_true(w.engine.sweeping);
-	w.engine.horizon.low_watermark = w.next_id + 100;
-	w.cut = true;
-	claimed(&w, 1);
-	assert_true(w.engine.sweeping);
-	send_all(&w);
-	report_all(&w, EVENT_DELIVERED);
-	assert_true(find(&w, DO_SETTLE)->more);
-	finish(&w);
-}
-
 static void test_a_blocked_sink_is_tried_again_when_writable(void **state)
 {
 	struct world w;
 
 	(void)state;
-	reach_claiming(&w);
-	claimed(&w, 2);
+	reach_fetching(&w);
+	fetched(&w, 2, true);
 	assert_false(engine_waits_for_sink(&w.engine));
 	tell(&w, ON_BLOCKED);
 	assert_true(engine_waits_for_sink(&w.engine));
@@ -337,10 +255,24 @@ static void test_a_blocked_sink_is_tried_again_when_writable(void **state)
 	tell(&w, ON_BLOCKED);
 	tell(&w, ON_STALLED);
 	tell(&w, ON_ROLLED_BACK);
-	assert_is(&w, ENGINE_HOLDING, "clear housekeep timer");
+	assert_is(&w, ENGINE_HOLDING, "skip clear hold timer");
 	tell(&w, ON_WRITABLE);
-	assert_is(&w, ENGINE_CLAIMING, "clear claim:opens:observes");
+	assert_is(&w, ENGINE_FETCHING, "clear fetch");
 	finish(&w);
+}
+
+/* After five seconds. */
+static void reach_probing(struct world *w)
+{
+	reach_blocked(w);
+	w->now_us += 4 * SECOND;
+	tell(w, ON_TIMER);
+	assert_is(w, ENGINE_HOLDING, "clear hold timer");
+	w->now_us += SECOND;
+	tell(w, ON_TIMER);
+	assert_is(w, ENGINE_FETCHING, "clear fetch:now");
+	assert_int_equal(find(w, DO_FETCH)->fetch.rows, 1);
+	assert_true(engine_is_blocked(&w->engine));
 }
 
 /* Nobody tells when the row that waited for its topic is mended or gone. */
@@ -349,19 +281,12 @@ static void test_a_blocked_sink_is_probed_with_no_transaction_left_open(void **s
 	struct world w;
 
 	(void)state;
-	reach_blocked(&w);
-	w.now_us += 4 * 1000 * 1000;
-	tell(&w, ON_TIMER);
-	assert_is(&w, ENGINE_HOLDING, "clear timer");
-	w.now_us += 1000 * 1000;
-	timer(&w);
-	assert_is(&w, ENGINE_CLAIMING, "clear claim:opens:observes");
-	assert_true(engine_is_blocked(&w.engine));
-	claimed(&w, 2);
+	reach_probing(&w);
+	fetched(&w, 1, true);
 	assert_is(&w, ENGINE_PUBLISHING, "produce");
 	tell(&w, ON_BLOCKED);
 	tell(&w, ON_PROGRESS);
-	assert_is(&w, ENGINE_ROLLING_BACK, "skip withdraw");
+	assert_is(&w, ENGINE_ROLLING_BACK, "skip back");
 	finish(&w);
 }
 
@@ -370,177 +295,88 @@ static void test_a_probe_that_goes_through_ends_the_block(void **state)
 	struct world w;
 
 	(void)state;
-	reach_blocked(&w);
-	w.now_us += 5 * 1000 * 1000;
-	timer(&w);
-	claimed(&w, 2);
+	reach_probing(&w);
+	fetched(&w, 1, true);
 	send_all(&w);
 	report_all(&w, EVENT_DELIVERED);
-	assert_is(&w, ENGINE_SETTLING, "settle claim:opens:observes");
+	assert_is(&w, ENGINE_SETTLING, "settle fetch");
 	assert_false(engine_is_blocked(&w.engine));
 	finish(&w);
 }
 
-static void test_what_is_owed_outlives_a_lost_close(void **state)
+static void test_a_probe_that_finds_nothing_ends_the_block(void **state)
 {
 	struct world w;
 
 	(void)state;
-	reach_closing(&w);
-	step(&w, (struct engine_input){.event = ON_LOST, .owes = true});
-	assert_is(&w, ENGINE_OFFLINE, "skip timer");
-	tell(&w, ON_TIMER);
-	assert_is(&w, ENGINE_ACQUIRING, "acquire");
+	reach_probing(&w);
+	fetched(&w, 0, true);
+	assert_is(&w, ENGINE_FETCHING, "clear fetch");
+	assert_false(engine_is_blocked(&w.engine));
 	finish(&w);
 }
 
-static void test_nothing_is_claimed_while_kafka_is_away(void **state)
+static void test_nothing_is_fetched_while_kafka_is_unreachable(void **state)
 {
 	struct world w;
 
 	(void)state;
-	reach_resting(&w);
+	reach_settling(&w);
 	tell(&w, ON_UNREACHABLE);
-	rested(&w);
-	assert_is(&w, ENGINE_HOLDING, "clear timer");
-	tell(&w, ON_TIMER);
-	assert_is(&w, ENGINE_HOLDING, "clear timer");
+	settled(&w, ON_SETTLED);
+	assert_is(&w, ENGINE_ROLLING_BACK, "skip back");
+	tell(&w, ON_ROLLED_BACK);
+	assert_is(&w, ENGINE_HOLDING, "skip clear hold timer");
 	tell(&w, ON_REACHABLE);
-	assert_is(&w, ENGINE_CLAIMING, "clear claim:opens");
+	assert_is(&w, ENGINE_FETCHING, "clear fetch");
 	finish(&w);
 }
 
-/* ---- waking ---- */
-
-static void test_the_bell_is_armed_and_the_next_look_goes_with_it(void **state)
+static void test_a_broken_sink_is_rebuilt_once_it_holds_nothing(void **state)
 {
 	struct world w;
 
 	(void)state;
-	reach_resting(&w);
-	rest_until(&w, WAKER_WATCHING);
-	assert_is(&w, ENGINE_CLAIMING, "end bell-on claim:opens:observes");
-	observed(&w, 0);
-	claimed(&w, 0);
-	assert_is(&w, ENGINE_RESTING, "end timer");
-	assert_int_equal(find(&w, DO_TIMER)->after_us, SECOND);
-	tell(&w, ON_RUNG);
-	assert_is(&w, ENGINE_CLAIMING, "clear claim:opens");
-	claimed(&w, 1);
-	assert_is(&w, ENGINE_PUBLISHING, "bell-off woken:bell produce");
-	finish(&w);
-}
-
-static void test_the_poll_is_told_as_the_cause(void **state)
-{
-	struct world w;
-
-	(void)state;
-	reach_resting(&w);
-	rest_until(&w, WAKER_ASLEEP);
-	rested(&w);
-	claimed(&w, 1);
-	assert_is(&w, ENGINE_PUBLISHING, "bell-off woken:poll produce");
-	finish(&w);
-}
-
-static void test_the_bell_rests_while_holding_and_at_the_end(void **state)
-{
-	struct world w;
-
-	(void)state;
-	reach_resting(&w);
-	rest_until(&w, WAKER_ASLEEP);
-	tell(&w, ON_UNREACHABLE);
-	tell(&w, ON_RUNG);
-	assert_is(&w, ENGINE_HOLDING, "clear bell-off timer");
-	tell(&w, ON_TIMER);
-	assert_is(&w, ENGINE_HOLDING, "clear timer");
-	tell(&w, ON_REACHABLE);
-	claimed(&w, 0);
-	rest_until(&w, WAKER_ASLEEP);
-	tell(&w, ON_STOP);
-	assert_is(&w, ENGINE_CLOSING, "clear bell-off close");
-	finish(&w);
-}
-
-/* ---- the sweep ---- */
-
-/* The low watermark stands at `low watermark` and a sweep is due. */
-static void reach_sweep(struct world *w, int64_t low_watermark)
-{
-	reach_claiming(w);
-	observed(w, low_watermark);
-	claimed(w, 0);
-	assert_int_equal(w->engine.horizon.low_watermark, low_watermark);
-	w->now_us += 10 * SECOND;
-	timer(w);
-	assert_int_equal(find(w, DO_CLAIM)->claim.low_watermark, 0);
-}
-
-static void test_a_sweep_ends_past_the_low_watermark(void **state)
-{
-	struct world w;
-
-	(void)state;
-	reach_sweep(&w, 50);
-	w.next_id = 47;
-	claimed(&w, 4);
-	assert_is(&w, ENGINE_CLAIMING, "woken:sweep claim produce");
-	assert_int_equal(find(&w, DO_CLAIM)->claim.low_watermark, 0);
-	w.next_id = 60;
-	claimed(&w, 4);
-	assert_is(&w, ENGINE_PUBLISHING, "produce");
-	send_all(&w);
-	report_all(&w, EVENT_DELIVERED);
-	assert_int_equal(find(&w, DO_CLAIM)->claim.low_watermark, 50);
-	finish(&w);
-}
-
-static void test_a_sweep_that_finds_a_backlog_ends_with_its_first_claim(void **state)
-{
-	struct world w;
-
-	(void)state;
-	reach_sweep(&w, 50);
-	w.next_id = 60;
-	claimed(&w, 4);
-	assert_is(&w, ENGINE_CLAIMING, "claim:observes produce");
-	assert_int_equal(find(&w, DO_CLAIM)->claim.low_watermark, 50);
-	finish(&w);
-}
-
-static void test_an_empty_sweep_ends_at_once(void **state)
-{
-	struct world w;
-
-	(void)state;
-	reach_sweep(&w, 50);
-	claimed(&w, 0);
-	rested(&w);
-	assert_int_equal(find(&w, DO_CLAIM)->claim.low_watermark, 50);
+	reach_publishing(&w);
+	tell(&w, ON_BROKEN);
+	tell(&w, ON_ROLLED_BACK);
+	assert_is(&w, ENGINE_HOLDING, "skip hold:keeps timer");
+	report_all(&w, EVENT_RETURNED);
+	assert_is(&w, ENGINE_HOLDING, "clear rebuild hold");
+	tell(&w, ON_READY);
+	assert_is(&w, ENGINE_FETCHING, "clear fetch");
 	finish(&w);
 }
 
 /* ---- sessions that fail ---- */
 
-static void test_waits_grow_until_a_claim_succeeds(void **state)
+static int64_t loses(struct world *w)
+{
+	tell(w, ON_LOST);
+	int64_t waits = find(w, DO_TIMER)->after_us;
+	w->now_us += waits;
+	tell(w, ON_TIMER);
+	assert_int_equal(w->engine.state, ENGINE_OPENING);
+	tell(w, ON_ACQUIRED);
+	return waits;
+}
+
+static void test_waits_grow_until_events_come_or_a_session_lasts(void **state)
 {
 	struct world w;
 	int64_t waited = 0;
 
 	(void)state;
-	reach_claiming(&w);
-	for (int i = 0; i < 8; i++) {
-		tell(&w, ON_LOST);
-		waited = find(&w, DO_TIMER)->after_us;
-		tell(&w, ON_TIMER);
-		acquired(&w);
-	}
+	reach_fetching(&w);
+	for (int i = 0; i < 8; i++)
+		waited = loses(&w);
 	assert_in_range(waited, 800 * MS, 1600 * MS);
-	claimed(&w, 0);
-	tell(&w, ON_LOST);
-	assert_in_range(find(&w, DO_TIMER)->after_us, 50 * MS, 100 * MS);
+	fetched(&w, 1, true);
+	assert_in_range(loses(&w), 50 * MS, 100 * MS);
+	loses(&w);
+	assert_in_range(loses(&w), 200 * MS, 400 * MS);
+	w.now_us += 5 * SECOND;
+	assert_in_range(loses(&w), 50 * MS, 100 * MS);
 	finish(&w);
 }
 
@@ -548,35 +384,26 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_a_batch_is_filled_published_and_settled),
-	    cmocka_unit_test(test_a_short_claim_ends_the_batch),
-	    cmocka_unit_test(test_nothing_is_claimed_ahead_when_housekeeping_is_due),
-	    cmocka_unit_test(test_returned_events_are_claimed_again),
+	    cmocka_unit_test(test_the_last_chunk_may_be_empty),
+	    cmocka_unit_test(test_returned_events_are_fetched_again),
 	    cmocka_unit_test(test_a_stalled_batch_is_settled_by_identity),
-	    cmocka_unit_test(test_a_claim_under_way_at_a_withdrawal_is_not_sent),
+	    cmocka_unit_test(test_what_was_sent_before_a_refusal_is_settled),
+	    cmocka_unit_test(test_a_refused_commit_is_made_up_for),
 	    cmocka_unit_test(test_what_was_published_is_settled_after_a_loss),
 	    cmocka_unit_test(test_a_reject_halts),
-	    cmocka_unit_test(test_a_reject_of_a_orphaned_batch_halts_too),
+	    cmocka_unit_test(test_a_reject_of_an_orphaned_batch_halts_too),
 	    cmocka_unit_test(test_a_reject_after_a_loss_halts_once_the_shard_is_ours),
-	    cmocka_unit_test(test_a_reject_is_dead_letter_with_the_rest_settled),
+	    cmocka_unit_test(test_a_reject_is_dead_lettered_with_the_rest_settled),
 	    cmocka_unit_test(test_a_stop_settles_what_is_in_flight),
-	    cmocka_unit_test(test_a_stop_sends_nothing_new),
-	    cmocka_unit_test(test_the_last_batch_is_not_committed_lazily),
+	    cmocka_unit_test(test_a_stop_cancels_a_fetch),
 	    cmocka_unit_test(test_a_stop_waits_for_the_shard_while_something_is_owed),
-	    cmocka_unit_test(test_a_stream_of_events_is_given_time_to_gather),
-	    cmocka_unit_test(test_a_stop_does_not_wait_for_a_stream_to_gather),
-	    cmocka_unit_test(test_a_claim_cut_by_bytes_leaves_a_backlog),
 	    cmocka_unit_test(test_a_blocked_sink_is_tried_again_when_writable),
 	    cmocka_unit_test(test_a_blocked_sink_is_probed_with_no_transaction_left_open),
 	    cmocka_unit_test(test_a_probe_that_goes_through_ends_the_block),
-	    cmocka_unit_test(test_what_is_owed_outlives_a_lost_close),
-	    cmocka_unit_test(test_nothing_is_claimed_while_kafka_is_away),
-	    cmocka_unit_test(test_the_bell_is_armed_and_the_next_look_goes_with_it),
-	    cmocka_unit_test(test_the_poll_is_told_as_the_cause),
-	    cmocka_unit_test(test_the_bell_rests_while_holding_and_at_the_end),
-	    cmocka_unit_test(test_a_sweep_ends_past_the_low_watermark),
-	    cmocka_unit_test(test_a_sweep_that_finds_a_backlog_ends_with_its_first_claim),
-	    cmocka_unit_test(test_an_empty_sweep_ends_at_once),
-	    cmocka_unit_test(test_waits_grow_until_a_claim_succeeds),
+	    cmocka_unit_test(test_a_probe_that_finds_nothing_ends_the_block),
+	    cmocka_unit_test(test_nothing_is_fetched_while_kafka_is_unreachable),
+	    cmocka_unit_test(test_a_broken_sink_is_rebuilt_once_it_holds_nothing),
+	    cmocka_unit_test(test_waits_grow_until_events_come_or_a_session_lasts),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,8 +12,8 @@
  * The ids may begin again once, while the outbox is empty. Each claim and each reading also asks
  * whether they have; a claim that hears it gives its rows back, and the horizon is reset.
  */
-#include "core/horizon.h"
 #include "explored.h"
+#include "outbox/horizon.h"
 #include "writer_masks.h"
 
 #include <setjmp.h>

@@ -169,21 +169,6 @@ static void test_payloads_of_any_bytes(void **state)
 	assert_int_equal(event[1].payload.len, 0);
 }
 
-static void test_cut(void **state)
-{
-	(void)state;
-	begin_result(FIELDS);
-	put_row(0, 1, FIELDS);
-	events(TYPE_JSONB);
-	assert_false(chunk->cut);
-	done(state);
-	begin_result(FIELDS);
-	put_row(0, 1, FIELDS);
-	put(0, CLAIM_CUT, "\1", 1);
-	events(TYPE_JSONB);
-	assert_true(chunk->cut);
-}
-
 static void test_withheld(void **state)
 {
 	(void)state;
@@ -242,7 +227,6 @@ static void test_no_rows(void **state)
 	begin_result(FIELDS);
 	events(TYPE_JSONB);
 	assert_int_equal(chunk->count, 0);
-	assert_false(chunk->cut);
 }
 
 /* What a batch's limit is measured by. */
@@ -272,7 +256,6 @@ int main(void)
 	    with_chunk(test_a_row),
 	    with_chunk(test_nulls),
 	    with_chunk(test_payloads_of_any_bytes),
-	    with_chunk(test_cut),
 	    with_chunk(test_withheld),
 	    with_chunk(test_infinite_and_far_times_are_not_known),
 	    with_chunk(test_rows_are_sorted_and_keep_their_fields),

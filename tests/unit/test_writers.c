@@ -1,7 +1,7 @@
 /*
  * test_writers.c - one reading of the writer horizon: sets, their overflow, and how names are read
  */
-#include "core/writers.h"
+#include "outbox/writers.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -4,7 +4,7 @@
 #ifndef OUTBOX_TESTS_WRITER_MASKS_H
 #define OUTBOX_TESTS_WRITER_MASKS_H
 
-#include "core/writers.h"
+#include "outbox/writers.h"
 
 static inline void set_of(struct writers *writers, unsigned mask)
 {

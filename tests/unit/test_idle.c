@@ -1,14 +1,14 @@
 /*
- * test_waker.c - explores every interleaving of writers, rings and looks through the real waker.c,
+ * test_idle.c - explores every interleaving of writers, rings and looks through the real idle.c,
  * used as the engine uses it: the relay never sleeps on a visible row that nobody rings for
  *
  * A writer takes the table's lock, inserts (its trigger looks at the bell then) and commits later;
  * a ring is on its way from the commit on. The relay looks (reading the writers first when told
- * to), rests as the waker says, and sleeps in the end. The poll interval, which is behind all of
+ * to), rests as the idle says, and sleeps in the end. The poll interval, which is behind all of
  * this, is left out. Planted errors must be found.
  */
-#include "core/waker.h"
 #include "explored.h"
+#include "outbox/idle.h"
 #include "writer_masks.h"
 
 #include <setjmp.h>
@@ -40,7 +40,7 @@ struct state {
 	uint8_t at, observe;			       /* the look under way */
 	uint8_t found;				       /* it took rows */
 	uint8_t now;				       /* a reading that was taken too soon */
-	uint8_t state, step, has_armed, read, awaited; /* struct waker */
+	uint8_t state, step, has_armed, read, awaited; /* struct idle */
 };
 
 struct model {
@@ -50,26 +50,26 @@ struct model {
 	const char *verdict;
 };
 
-/* ---- the waker in a state's few bytes ---- */
+/* ---- the idle in a state's few bytes ---- */
 
-static void load(const struct state *s, struct waker *waker)
+static void load(const struct state *s, struct idle *idle)
 {
-	waker_reset(waker, true, 1000 * 1000);
-	waker->state = (enum waker_state)s->state;
-	waker->step = s->step;
-	waker->armed = s->has_armed;
-	waker->read = s->read;
-	set_of(&waker->writers, s->awaited);
+	idle_reset(idle, true, 1000 * 1000);
+	idle->state = (enum idle_state)s->state;
+	idle->step = s->step;
+	idle->armed = s->has_armed;
+	idle->read = s->read;
+	set_of(&idle->writers, s->awaited);
 }
 
 /* Looks while watching differ only in how long the waits grow. */
-static void save(struct state *s, const struct waker *waker)
+static void save(struct state *s, const struct idle *idle)
 {
-	s->state = (uint8_t)waker->state;
-	s->step = waker->state == WAKER_WATCHING ? 0 : (uint8_t)waker->step;
-	s->has_armed = waker->armed;
-	s->read = waker->read;
-	s->awaited = mask_of(&waker->writers);
+	s->state = (uint8_t)idle->state;
+	s->step = idle->state == IDLE_WATCHING ? 0 : (uint8_t)idle->step;
+	s->has_armed = idle->armed;
+	s->read = idle->read;
+	s->awaited = mask_of(&idle->writers);
 }
 
 /* ---- steps of the world ---- */
@@ -118,19 +118,19 @@ static void step_ring(struct model *m, const struct state *from)
 	to.ring = 0;
 	/* A look that has not begun will see what rang. */
 	if (from->at == AT_REST && from->has_armed)
-		begin_look(&to, from->state == WAKER_WATCHING);
+		begin_look(&to, from->state == IDLE_WATCHING);
 	explored_add(&m->set, &to);
 }
 
 static void tell_observed(const struct model *m, struct state *s, unsigned now)
 {
-	struct waker waker;
+	struct idle idle;
 	struct writers writers;
 
-	load(s, &waker);
+	load(s, &idle);
 	set_of(&writers, m->plant == PLANT_NO_READING ? 0 : now);
-	waker_observed(&waker, &writers);
-	save(s, &waker);
+	idle_observed(&idle, &writers);
+	save(s, &idle);
 }
 
 static void step_arm(struct model *m, const struct state *from)
@@ -157,24 +157,24 @@ static void step_read(struct model *m, const struct state *from)
 
 static void found(struct state *s)
 {
-	struct waker waker;
+	struct idle idle;
 
-	load(s, &waker);
-	if (waker_found(&waker))
+	load(s, &idle);
+	if (idle_found(&idle))
 		s->armed = 0;
-	save(s, &waker);
+	save(s, &idle);
 	begin_look(s, false);
 }
 
 static void dry(const struct model *m, struct state *s)
 {
-	struct waker waker;
+	struct idle idle;
 
-	load(s, &waker);
-	struct waker_rest rest = waker_dry(&waker);
+	load(s, &idle);
+	struct idle_rest rest = idle_dry(&idle);
 	if (m->plant == PLANT_NO_WATCH && rest.arm)
-		waker.state = WAKER_ASLEEP;
-	save(s, &waker);
+		idle.state = IDLE_ASLEEP;
+	save(s, &idle);
 	if (rest.arm) {
 		s->at = AT_ARM;
 		s->observe = rest.observe;
@@ -219,9 +219,9 @@ static void step_timer(struct model *m, const struct state *from)
 {
 	struct state to = *from;
 
-	if (from->state == WAKER_ASLEEP)
+	if (from->state == IDLE_ASLEEP)
 		return;
-	begin_look(&to, from->state == WAKER_WATCHING);
+	begin_look(&to, from->state == IDLE_WATCHING);
 	explored_add(&m->set, &to);
 }
 
@@ -253,7 +253,7 @@ static const char *explore(unsigned writers, enum plant plant, size_t *states)
 
 	explored_add(&m.set, &s);
 	while (explored_take(&m.set, &s)) {
-		if (s.at == AT_REST && s.state == WAKER_ASLEEP && !s.ring && visible(&m, &s)) {
+		if (s.at == AT_REST && s.state == IDLE_ASLEEP && !s.ring && visible(&m, &s)) {
 			m.verdict = "sleeps on a row";
 			break;
 		}
@@ -295,73 +295,73 @@ static void test_planted_errors_are_found(void **state)
 
 static void test_a_table_without_bell_is_polled(void **state)
 {
-	struct waker waker;
-	struct waker_rest rest;
+	struct idle idle;
+	struct idle_rest rest;
 	int rests = 0;
 
 	(void)state;
-	waker_reset(&waker, false, 250 * 1000);
+	idle_reset(&idle, false, 250 * 1000);
 	do {
-		rest = waker_dry(&waker);
+		rest = idle_dry(&idle);
 		assert_false(rest.arm);
 		rests++;
-	} while (waker.state == WAKER_LINGERING);
+	} while (idle.state == IDLE_SHORT_POLLING);
 	assert_int_equal(rests, 8);
-	assert_int_equal(waker.state, WAKER_ASLEEP);
+	assert_int_equal(idle.state, IDLE_ASLEEP);
 	assert_int_equal(rest.after_us, 250 * 1000);
-	assert_false(waker_found(&waker));
+	assert_false(idle_found(&idle));
 }
 
 static void test_rests_grow_to_a_bound_while_a_writer_stays(void **state)
 {
-	struct waker waker;
+	struct idle idle;
 	struct writers one;
-	struct waker_rest rest;
+	struct idle_rest rest;
 	int64_t before = 0;
 
 	(void)state;
-	waker_reset(&waker, true, 60 * 1000);
+	idle_reset(&idle, true, 60 * 1000);
 	writers_clear(&one);
 	writers_add(&one, 7);
 	do
-		rest = waker_dry(&waker);
+		rest = idle_dry(&idle);
 	while (!rest.arm);
 	assert_int_equal(rest.after_us, 0);
 	for (int i = 0; i < 20; i++) {
-		waker_observed(&waker, &one);
-		rest = waker_dry(&waker);
+		idle_observed(&idle, &one);
+		rest = idle_dry(&idle);
 		assert_true(rest.observe);
 		assert_true(rest.after_us >= before && rest.after_us <= 60 * 1000);
 		before = rest.after_us;
 	}
 	assert_int_equal(before, 60 * 1000);
 	writers_clear(&one);
-	waker_observed(&waker, &one);
-	rest = waker_dry(&waker);
-	assert_int_equal(waker.state, WAKER_ASLEEP);
-	assert_true(waker_found(&waker));
-	assert_int_equal(waker.state, WAKER_AWAKE);
-	assert_false(waker_found(&waker));
+	idle_observed(&idle, &one);
+	rest = idle_dry(&idle);
+	assert_int_equal(idle.state, IDLE_ASLEEP);
+	assert_true(idle_found(&idle));
+	assert_int_equal(idle.state, IDLE_AWAKE);
+	assert_false(idle_found(&idle));
 }
 
 static void test_a_writer_that_came_after_the_first_reading_is_not_awaited(void **state)
 {
-	struct waker waker;
+	struct idle idle;
 	struct writers writers;
 
 	(void)state;
-	waker_reset(&waker, true, 60 * 1000);
-	while (!waker_dry(&waker).arm)
+	idle_reset(&idle, true, 60 * 1000);
+	while (!idle_dry(&idle).arm)
 		;
 	writers_clear(&writers);
 	writers_add(&writers, 7);
-	waker_observed(&waker, &writers);
-	waker_dry(&waker);
+	idle_observed(&idle, &writers);
+	idle_dry(&idle);
 	writers_clear(&writers);
 	writers_add(&writers, 8);
-	waker_observed(&waker, &writers);
-	waker_dry(&waker);
-	assert_int_equal(waker.state, WAKER_ASLEEP);
+	idle_observed(&idle, &writers);
+	idle_dry(&idle);
+	assert_int_equal(idle.state, IDLE_ASLEEP);
 }
 
 int main(void)

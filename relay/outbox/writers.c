@@ -1,7 +1,7 @@
 /*
  * writers.c - a set of transactions that may yet commit an event
  */
-#include "core/writers.h"
+#include "writers.h"
 
 #include <stdlib.h>
 

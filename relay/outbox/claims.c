@@ -1,7 +1,7 @@
 /*
  * claims.c - how many events to ask for, and how many asks to have under way
  */
-#include "core/claims.h"
+#include "claims.h"
 
 #include <assert.h>
 
@@ -21,8 +21,10 @@ void claims_init(struct claims *claims)
 	*claims = (struct claims){.event_bytes = FIRST_GUESS_BYTES};
 }
 
-void claims_begin(struct claims *claims)
+void claims_begin(struct claims *claims, const struct claims_limits *limits)
 {
+	claims->limits = *limits;
+	claims->events = claims->bytes = 0;
 	claims->under_way = 0;
 	claims->dry = false;
 }
@@ -35,40 +37,46 @@ static int64_t promised(const struct claims *claims)
 	return rows;
 }
 
-static int64_t rows_left(const struct claims *claims, const struct claims_limits *limits,
-			 size_t events)
+static int64_t rows_left(const struct claims *claims)
 {
-	return limits->batch_rows - (int64_t)events - promised(claims);
+	return claims->limits.batch_rows - claims->events - promised(claims);
 }
 
-static int64_t bytes_left(const struct claims *claims, const struct claims_limits *limits,
-			  size_t bytes)
+static int64_t bytes_left(const struct claims *claims)
 {
-	return limits->batch_bytes - (int64_t)bytes - promised(claims) * claims->event_bytes;
+	return claims->limits.batch_bytes - claims->bytes - promised(claims) * claims->event_bytes;
 }
 
-bool claims_want(const struct claims *claims, const struct claims_limits *limits, size_t events,
-		 size_t bytes)
+bool claims_want(const struct claims *claims)
 {
 	return !claims->dry && claims->most == 0 && claims->under_way < CLAIMS_UNDER_WAY &&
-	       rows_left(claims, limits, events) > 0 && bytes_left(claims, limits, bytes) > 0;
+	       rows_left(claims) > 0 && bytes_left(claims) > 0;
 }
 
-void claims_next(struct claims *claims, const struct claims_limits *limits, size_t events,
-		 size_t bytes, struct claim *claim)
+void claims_next(struct claims *claims, struct claim *claim)
 {
-	int64_t room = rows_left(claims, limits, events);
+	int64_t room = rows_left(claims);
 	int64_t rows = room / 2 > SMALLEST ? room / 2 : min64(room, SMALLEST);
 	assert(claims->under_way < CLAIMS_UNDER_WAY);
-	claim->bytes = bytes_left(claims, limits, bytes);
-	rows = min64(min64(rows, limits->claim_rows), claim->bytes / claims->event_bytes);
+	claim->bytes = bytes_left(claims);
+	rows = min64(min64(rows, claims->limits.claim_rows), claim->bytes / claims->event_bytes);
 	if (claims->most > 0)
 		rows = min64(rows, claims->most);
 	claim->rows = rows > 0 ? rows : 1;
 	claims->asked[claims->under_way++] = claim->rows;
 }
 
-void claims_answered(struct claims *claims, bool full)
+static void learn(struct claims *claims)
+{
+	if (claims->events == 0)
+		return;
+	int64_t now = claims->bytes / claims->events + 1;
+	/* Up immediately, down slowly: a guess that is too low costs memory. */
+	claims->event_bytes =
+	    now > claims->event_bytes ? now : (claims->event_bytes * 7 + now) / 8 + 1;
+}
+
+void claims_answered(struct claims *claims, int64_t events, size_t bytes, bool full)
 {
 	assert(claims->under_way > 0);
 	for (unsigned i = 1; i < claims->under_way; i++)
@@ -77,20 +85,13 @@ void claims_answered(struct claims *claims, bool full)
 	if (!full)
 		claims->dry = true;
 	claims->most = claims->most < MOST_AT_LAST ? claims->most * 2 : 0;
+	claims->events += events;
+	claims->bytes += (int64_t)bytes;
+	learn(claims);
 }
 
 void claims_failed(struct claims *claims)
 {
 	assert(claims->under_way > 0);
 	claims->most = claims->asked[0] > 1 ? claims->asked[0] / 2 : 1;
-}
-
-void claims_learn(struct claims *claims, size_t events, size_t bytes)
-{
-	if (events == 0)
-		return;
-	int64_t now = (int64_t)(bytes / events) + 1;
-	/* Up immediately, down slowly: a guess that is too low costs memory. */
-	claims->event_bytes =
-	    now > claims->event_bytes ? now : (claims->event_bytes * 7 + now) / 8 + 1;
 }

@@ -16,10 +16,10 @@
  *
  * Pure. tests/unit/test_horizon.c explores every interleaving of small cases, and planted errors.
  */
-#ifndef OUTBOX_HORIZON_H
-#define OUTBOX_HORIZON_H
+#ifndef OUTBOX_OUTBOX_HORIZON_H
+#define OUTBOX_OUTBOX_HORIZON_H
 
-#include "core/writers.h"
+#include "writers.h"
 
 enum horizon_stage {
 	HORIZON_NONE,	 /* nothing is known */

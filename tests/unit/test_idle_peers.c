@@ -1,15 +1,15 @@
 /*
- * test_waker_has_peers.c - explores every interleaving of two relays at one bell, through the real
- * waker.c, used as the engine and the source use it: none of them sleeps on its own visible row
+ * test_idle_has_peers.c - explores every interleaving of two relays at one bell, through the real
+ * idle.c, used as the engine and the source use it: none of them sleeps on its own visible row
  * that nobody rings for
  *
  * Each writer writes for one of the relays; a ring goes to both. Whoever puts the bell to rest does
  * so behind its transaction, and tells the other. A relay that is not asleep may put to rest a bell
- * that rings, or leave that to the next ring. Looks while lingering are one; see test_waker.c for
- * the rest. Planted errors must be found.
+ * that rings, or leave that to the next ring. Looks while short polling are one; see test_idle.c
+ * for the rest. Planted errors must be found.
  */
-#include "core/waker.h"
 #include "explored.h"
+#include "outbox/idle.h"
 #include "writer_masks.h"
 
 #include <setjmp.h>
@@ -19,7 +19,7 @@
 
 #include <cmocka.h>
 
-enum { RELAYS = 2, WRITERS = 3, LINGERED = 7 };
+enum { RELAYS = 2, WRITERS = 3, SHORT_POLLED = 7 };
 enum phase { IDLE, LOCKED, SILENT, RANG, COMMITTED };
 enum at { AT_ARM, AT_READ, AT_LOOK, AT_ANSWERED, AT_PUBLISH, AT_REST };
 
@@ -33,7 +33,7 @@ enum plant {
 struct relay {
 	uint8_t at, observe, found, rest_due;
 	uint8_t ring, rest;			   /* on their way */
-	uint8_t state, step, armed, read, awaited; /* struct waker */
+	uint8_t state, step, armed, read, awaited; /* struct idle */
 };
 
 struct state {
@@ -50,26 +50,26 @@ struct model {
 	const char *verdict;
 };
 
-/* ---- the waker in a state's few bytes ---- */
+/* ---- the idle in a state's few bytes ---- */
 
-static void load(const struct relay *relay, struct waker *waker)
+static void load(const struct relay *relay, struct idle *idle)
 {
-	waker_reset(waker, true, 1000 * 1000);
-	waker->has_peers = true;
-	waker->state = (enum waker_state)relay->state;
-	waker->step = relay->step;
-	waker->armed = relay->armed;
-	waker->read = relay->read;
-	set_of(&waker->writers, relay->awaited);
+	idle_reset(idle, true, 1000 * 1000);
+	idle->has_peers = true;
+	idle->state = (enum idle_state)relay->state;
+	idle->step = relay->step;
+	idle->armed = relay->armed;
+	idle->read = relay->read;
+	set_of(&idle->writers, relay->awaited);
 }
 
-static void save(struct relay *relay, const struct waker *waker)
+static void save(struct relay *relay, const struct idle *idle)
 {
-	relay->state = (uint8_t)waker->state;
-	relay->step = waker->state == WAKER_LINGERING ? LINGERED : 0;
-	relay->armed = waker->armed;
-	relay->read = waker->read;
-	relay->awaited = mask_of(&waker->writers);
+	relay->state = (uint8_t)idle->state;
+	relay->step = idle->state == IDLE_SHORT_POLLING ? SHORT_POLLED : 0;
+	relay->armed = idle->armed;
+	relay->read = idle->read;
+	relay->awaited = mask_of(&idle->writers);
 }
 
 /* ---- writers ---- */
@@ -137,7 +137,7 @@ static void step_ring(struct model *m, const struct state *from, unsigned r)
 {
 	struct state to = *from;
 	struct relay *relay = &to.relays[r];
-	struct waker waker;
+	struct idle idle;
 
 	relay->ring = 0;
 	if (!relay->armed) {
@@ -146,11 +146,11 @@ static void step_ring(struct model *m, const struct state *from, unsigned r)
 		explored_add(&m->set, &to);
 		return;
 	}
-	bool watching = relay->state == WAKER_WATCHING;
-	load(relay, &waker);
-	if (waker_rung(&waker))
+	bool watching = relay->state == IDLE_WATCHING;
+	load(relay, &idle);
+	if (idle_rung(&idle))
 		ask_rest(m, &to, r);
-	save(relay, &waker);
+	save(relay, &idle);
 	if (relay->at == AT_REST)
 		begin_look(relay, watching);
 	explored_add(&m->set, &to);
@@ -160,13 +160,13 @@ static void step_rest(struct model *m, const struct state *from, unsigned r)
 {
 	struct state to = *from;
 	struct relay *relay = &to.relays[r];
-	struct waker waker;
+	struct idle idle;
 
 	relay->rest = 0;
-	load(relay, &waker);
-	if (m->plant != PLANT_NOT_HEEDED && waker_rested(&waker) && relay->at == AT_REST)
+	load(relay, &idle);
+	if (m->plant != PLANT_NOT_HEEDED && idle_rested(&idle) && relay->at == AT_REST)
 		begin_look(relay, false);
-	save(relay, &waker);
+	save(relay, &idle);
 	explored_add(&m->set, &to);
 }
 
@@ -181,12 +181,12 @@ static void end_transaction(struct model *m, struct state *s, unsigned r)
 static void dry(struct model *m, struct state *s, unsigned r)
 {
 	struct relay *relay = &s->relays[r];
-	struct waker waker;
+	struct idle idle;
 
 	end_transaction(m, s, r);
-	load(relay, &waker);
-	struct waker_rest rest = waker_dry(&waker);
-	save(relay, &waker);
+	load(relay, &idle);
+	struct idle_rest rest = idle_dry(&idle);
+	save(relay, &idle);
 	relay->observe = rest.observe;
 	relay->at = rest.arm ? AT_ARM : AT_REST;
 }
@@ -195,28 +195,28 @@ static void step_read(const struct model *m, struct state *s, unsigned r)
 {
 	struct relay *relay = &s->relays[r];
 	struct writers writers;
-	struct waker waker;
+	struct idle idle;
 
-	load(relay, &waker);
+	load(relay, &idle);
 	set_of(&writers, in_phases(s->phase, m->writers, LOCKED, RANG));
-	waker_observed(&waker, &writers);
-	save(relay, &waker);
+	idle_observed(&idle, &writers);
+	save(relay, &idle);
 	relay->at = AT_LOOK;
 }
 
 static void step_answer(struct model *m, struct state *s, unsigned r)
 {
 	struct relay *relay = &s->relays[r];
-	struct waker waker;
+	struct idle idle;
 
 	if (!relay->found) {
 		dry(m, s, r);
 		return;
 	}
 	relay->found = 0;
-	load(relay, &waker);
-	bool was_armed = waker_found(&waker);
-	save(relay, &waker);
+	load(relay, &idle);
+	bool was_armed = idle_found(&idle);
+	save(relay, &idle);
 	relay->at = AT_PUBLISH;
 	if (was_armed)
 		ask_rest(m, s, r);
@@ -262,9 +262,9 @@ static void step_relay(struct model *m, const struct state *from, unsigned r)
 		step_publish(m, from, r);
 		return;
 	default:
-		if (relay->state == WAKER_ASLEEP)
+		if (relay->state == IDLE_ASLEEP)
 			return;
-		begin_look(relay, relay->state == WAKER_WATCHING);
+		begin_look(relay, relay->state == IDLE_WATCHING);
 		break;
 	}
 	explored_add(&m->set, &to);
@@ -293,7 +293,7 @@ static bool sleeps_on_a_row(const struct model *m, const struct state *s)
 {
 	for (unsigned r = 0; r < RELAYS; r++) {
 		const struct relay *relay = &s->relays[r];
-		if (relay->at == AT_REST && relay->state == WAKER_ASLEEP && !relay->ring &&
+		if (relay->at == AT_REST && relay->state == IDLE_ASLEEP && !relay->ring &&
 		    !relay->rest && visible(m, s, r))
 			return true;
 	}

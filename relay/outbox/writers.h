@@ -4,8 +4,8 @@
  * A transaction is named by its virtual transaction id, packed into 64 bits: backend id << 32 |
  * local id (a prepared transaction: -1 << 32 | xid). Pure, of fixed size.
  */
-#ifndef OUTBOX_WRITERS_H
-#define OUTBOX_WRITERS_H
+#ifndef OUTBOX_OUTBOX_WRITERS_H
+#define OUTBOX_OUTBOX_WRITERS_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -14,6 +14,7 @@ from topics import PARTITIONS, Topic
 
 WARM_UP_SECONDS = 2  # not counted
 SHARES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
+RATIOS = ("p50", "p99", "before_p50", "before_p99")
 
 
 def connections(rate):
@@ -99,7 +100,7 @@ def measure(rig, plan, with_relay, say):
                   f" medians of {plan.rounds} x {plan.latency_seconds} s", {
         "reached": "commits/s", "p50": "p50", "p95": "p95", "p99": "p99", "worst": "max",
         "before_p50": "from before COMMIT: p50", "before_p95": "p95", "before_p99": "p99",
-        "ratio_p50": "of the floor: p50", "ratio_p99": "p99"})
+        **{f"ratio_{figure}": f"of the floor: {figure.replace('_', ' COMMIT ')}" for figure in RATIOS}})
     if not with_relay:
         return table
     contenders = _contenders(rig)
@@ -112,7 +113,7 @@ def measure(rig, plan, with_relay, say):
                 say(f"latency, round {number + 1}: {rate} events/s, {name}")
                 seen[name] = figures(*observe(rig, plan, rate, contenders[name]), rate)
             for name, figure in seen.items():
-                ratios = {f"ratio_{share}": figure[share] / seen["floor"][share] for share in ("p50", "p99")}
+                ratios = {f"ratio_{of}": figure[of] / seen["floor"][of] for of in RATIOS}
                 table.add(f"{rate} events/s, {name}", **figure, **ratios)
         order.rotate(-1)
     table.note("from just after COMMIT returned to the writer; those of before COMMIT from just before it was sent")

@@ -2,7 +2,7 @@
  * metrics.h - what the relay counts, and the Prometheus text of it
  *
  * Every metric stands once, in the table METRICS of metrics.c (name, kind, help, where it is read);
- * the exposition and the lint that holds docs/operations.md to it come from there. Thread: loop
+ * the exposition and the lint that holds docs/metrics.md to it come from there. Thread: loop
  * only.
  */
 #ifndef OUTBOX_METRICS_H

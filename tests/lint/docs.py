@@ -123,6 +123,9 @@ def main():
         if page.name == "logs.md":
             found += check_messages(page)
         problems += [f"{page.relative_to(ROOT)}:{number}: {what}" for number, what in found]
+    beside = [page for folder in ("relay", "tests") for page in sorted((ROOT / folder).rglob("README.md"))]
+    for page in [*beside, ROOT / "docs/benchmarks.md"]:
+        problems += [f"{page.relative_to(ROOT)}: {what}" for _, what in check_links(page, page.read_text())]
     for path, number, line in comments():
         problems += [f"{path.relative_to(ROOT)}:{number}: {what}"
                      for _, what in [*check_width([(number, line)]), *check_words([(number, line)])]]

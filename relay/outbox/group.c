@@ -151,48 +151,57 @@ void group_freed(struct group *group, int sender, int layout, const struct shard
 
 /* ---- what may be taken ---- */
 
+/* A shard that is not free; to a relay of another layout at work all of them belong. */
+static void note_owned(const struct group *group, struct group_shard *shard, int owner)
+{
+	bool ours = owner == group->self || (owner != 0 && owner == group->previous.pid);
+	shard->free_since_us = 0;
+	shard->handed_over = false;
+	shard->remembered &= ours;
+}
+
+/* Also at a poll that takes nothing. */
+static void note_owners(struct group *group, const struct group_view *view, int64_t now_us)
+{
+	bool blind = now_us - group->polled_us > BLIND_US;
+	group->polled_us = now_us;
+	for (int k = 0; k < group->owned.count; k++) {
+		struct group_shard *shard = &group->shards[k];
+		int owner = view->shards.owner[k];
+		if (owner != 0 || view->other_layout >= 0)
+			note_owned(group, shard, owner);
+		else if (shard->free_since_us == 0 || blind)
+			shard->free_since_us = now_us;
+	}
+}
+
 static bool grace_is_over(const struct group *group, int64_t since_us, int64_t now_us)
 {
 	bool all_lost = group->rejoined && since_us < group->joined_us + REJOIN_US;
 	return now_us - since_us >= (all_lost ? GROUP_GRACE_AFTER_LOSS_US : GROUP_GRACE_US);
 }
 
-static void find_eligible(struct group *group, const struct group_view *view, int64_t now_us,
-			  struct shards *eligible)
+/* A relay that starts where there is no other need not wait. */
+static void find_eligible(struct group *group, bool alone, int64_t now_us, struct shards *eligible)
 {
-	bool alone = !group->polled && !view->unavailable_peers && !has_healthy_peer(group, view);
-	bool blind = now_us - group->polled_us > BLIND_US;
-	group->polled_us = now_us;
-	group->polled = true;
 	shards_clear(eligible, group->owned.count);
 	for (int k = 0; k < group->owned.count; k++) {
 		struct group_shard *shard = &group->shards[k];
 		bool handed_over = shard->handed_over;
 		shard->handed_over = false;
-		/* To a relay of another layout all of it belongs. */
-		if (view->shards.owner[k] != 0 || view->other_layout >= 0) {
-			shard->free_since_us = 0;
-			continue;
-		}
-		if (shard->free_since_us == 0 || blind)
-			shard->free_since_us = now_us;
-		eligible->owned[k] = alone || handed_over || shard->remembered ||
-				     grace_is_over(group, shard->free_since_us, now_us);
+		if (shard->free_since_us != 0)
+			eligible->owned[k] = alone || handed_over || shard->remembered ||
+					     grace_is_over(group, shard->free_since_us, now_us);
 	}
 }
 
 /* What was ours before the session was lost is taken again whatever the fair share: only this relay
  * remembers what of it was published. It is handed over when that is settled. */
-static void reclaim(struct group *group, const struct group_view *view, struct shards *take)
+static void reclaim(const struct group *group, const struct group_view *view, struct shards *take)
 {
-	for (int k = 0; k < group->owned.count; k++) {
-		int owner = view->shards.owner[k];
-		struct group_shard *shard = &group->shards[k];
-		if (owner != 0 && owner != group->self && owner != group->previous.pid)
-			shard->remembered = false;
-		else if (owner == 0 && shard->remembered && !view->shards.paused)
+	for (int k = 0; k < group->owned.count && !view->shards.paused; k++)
+		if (group->shards[k].remembered && group->shards[k].free_since_us != 0)
 			take->owned[k] = true;
-	}
 }
 
 /* One that owns shards goes on, also beside a relay of another layout: that waits for its end. */
@@ -210,6 +219,7 @@ static void note_sessions(struct group *group, const struct group_view *view)
 		group->session = view->self;
 	if (!view->previous)
 		group->previous.pid = 0;
+	group->polled = true;
 	group->peer_count = view->peer_count;
 	memcpy(group->peers, view->peers, sizeof(group->peers));
 }
@@ -218,7 +228,9 @@ void group_polled(struct group *group, const struct group_view *view, int64_t no
 		  struct group_plan *plan)
 {
 	struct shards eligible;
+	bool alone = !group->polled && view->peer_count <= 1;
 	note_sessions(group, view);
+	note_owners(group, view, now_us);
 	plan->join = !view->joined;
 	plan->mark = !view->marked;
 	group->joins_failed = plan->join || plan->mark ? group->joins_failed + 1 : 0;
@@ -226,7 +238,7 @@ void group_polled(struct group *group, const struct group_view *view, int64_t no
 	shards_clear(&plan->take, group->owned.count);
 	if (group->keeps)
 		return;
-	find_eligible(group, view, now_us, &eligible);
+	find_eligible(group, alone, now_us, &eligible);
 	rebalance(&view->shards, &eligible, &plan->take, &plan->give);
 	reclaim(group, view, &plan->take);
 	if (!may_take(group, view))
@@ -236,7 +248,7 @@ void group_polled(struct group *group, const struct group_view *view, int64_t no
 void group_gave(struct group *group, const struct shards *given)
 {
 	for (int k = 0; k < group->owned.count; k++)
-		if (given->owned[k])
+		if (given->owned[k] && group->owned.owned[k])
 			group->owned.owned[k] = group->shards[k].remembered = false;
 }
 
@@ -285,9 +297,16 @@ void group_join(struct group *group, int self, int shards, bool shared, uint32_t
 		    (struct group_shard){.remembered = same && group->shards[k].remembered};
 }
 
+void group_forget(struct group *group)
+{
+	for (int k = 0; k < group->owned.count; k++)
+		group->shards[k].remembered = false;
+}
+
 void group_lost(struct group *group)
 {
-	if (group->session.pid != 0)
+	/* A session that waits for the previous one has no shards: that one stays the previous. */
+	if (group->session.pid != 0 && group->previous.pid == 0)
 		group->previous = group->session;
 	group->session.pid = 0;
 	group->peer_count = 0;

@@ -6,8 +6,8 @@
  * group_polled makes of them. It does so in the session that claims, between two transactions, so
  * a shard that is handed over has nothing in flight.
  *
- * Pure. The simulator runs the same code on modelled locks, and tests/unit/test_group.c plays small
- * groups exhaustively.
+ * Pure. The simulator runs the same code on modelled locks, and tests/unit/test_group_losses.c
+ * plays small groups exhaustively.
  */
 #ifndef OUTBOX_GROUP_H
 #define OUTBOX_GROUP_H
@@ -101,6 +101,9 @@ void group_join(struct group *group, int self, int shards, bool shared, uint32_t
 
 /* The session is gone, and the shards with it. */
 void group_lost(struct group *group);
+
+/* This process did not run for so long that others may have owned its shards since. */
+void group_forget(struct group *group);
 
 /* The number of shards as the locks have it. */
 int group_layout(const struct group *group);

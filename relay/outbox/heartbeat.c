@@ -25,6 +25,7 @@ bool outbox_was_stopped(struct outbox *outbox)
 		  "this process did not run for %.1f s, longer than outbox.session_timeout: its "
 		  "shards may have another owner",
 		  (double)silent / 1e6);
+	group_forget(&outbox->group);
 	session_give_up(outbox->session, false, err.text);
 	return true;
 }

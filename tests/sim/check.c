@@ -145,16 +145,25 @@ void check_end(struct sim *sim)
 	}
 }
 
+/* A relay with peers polls them four times in a second, alone once in five; it polls the table, and
+ * sweeps. */
+static int64_t idle_looks(const struct relay *relay, int64_t idle_us)
+{
+	const struct sim *sim = relay->sim;
+	const struct poll_options *options = &relay->process.poll_options;
+	bool alone = sim->plan.relays == 1 && sim->plan.shards == 1;
+
+	return idle_us / (alone ? 5 * SECOND : 250 * MS) + idle_us / options->poll_us +
+	       idle_us / options->sweep_us + 24;
+}
+
 /* When all has been idle for a while. */
 void check_idle(struct sim *sim)
 {
-	/* A relay in company looks four times in a second at the others, alone once in five. */
-	int64_t idle = sim->now_us - sim->idle_us;
-	int64_t polls = idle / sim->relays[0].process.poll_options.poll_us;
-	int64_t most =
-	    sim->plan.relays > 1 || sim->plan.shards > 1 ? idle / (250 * MS) : idle / (5 * SECOND);
-	/* Whoever gains shards begins anew. */
-	most = (most + polls + 24) * sim->plan.relays + sim->idle_gains * 20;
+	int64_t most = sim->idle_gains * 20; /* whoever gains shards begins anew */
+
+	for (unsigned r = 0; r < sim->plan.relays; r++)
+		most += idle_looks(&sim->relays[r], sim->now_us - sim->idle_us);
 	if (sim->idle_looks > most)
 		violated(sim, "looks too often", "%u looks, not %lld", sim->idle_looks,
 			 (long long)most);

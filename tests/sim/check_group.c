@@ -111,16 +111,19 @@ void check_given(struct relay *relay, uint32_t shards)
 			 shards, process_state(relay));
 }
 
-/* A session ends with its shards. What it had for so long others have seen it own. */
+/* What a session had for so long others have seen it own, or they know that they have not polled.
+ */
+enum { SEEN_US = 1600 * 1000 };
+
+/* A session ends with its shards. */
 void note_freed(struct sim *sim, const struct backend *backend)
 {
 	for (unsigned key = 0; key < KEYS_MAX && backend->layout > 0; key++) {
 		unsigned shard = shard_of(key, backend->layout);
 		if (!(backend->worked & 1u << shard))
 			continue;
-		bool was_long = sim->now_us - backend->worked_us[shard] > 3 * SECOND;
+		bool was_long = sim->now_us - backend->worked_us[shard] > SEEN_US;
 		sim->db.key_freed_us[key] = was_long ? sim->now_us : 0;
-		sim->db.key_freed_layout[key] = backend->layout;
 	}
 }
 

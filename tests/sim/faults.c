@@ -151,6 +151,7 @@ static void reload(struct relay *relay)
 	/* A sleep that has begun goes on for as long as it was meant to. */
 	process->poll_options.poll_us = old.poll_us;
 	process->poll_options.sweep_us = old.sweep_us;
+	process->poll_options.housekeep_us = old.housekeep_us;
 	if (process_runs(relay))
 		worker_reload(process->worker, &process->options, relay->sim->plan.stall_us);
 }

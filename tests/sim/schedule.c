@@ -424,14 +424,29 @@ static bool all_have_ended(const struct sim *sim)
 	return true;
 }
 
+/* For so long after the loss of a session what is free may be left to its owner. */
+static int64_t grace_left(const struct sim *sim)
+{
+	int64_t left = 0;
+
+	for (unsigned r = 0; r < sim->plan.relays; r++) {
+		const struct backend *backend = sim->relays[r].session.backend;
+		if (backend == NULL || !backend->rejoined)
+			continue;
+		int64_t until = backend->joined_us + GROUP_GRACE_AFTER_LOSS_US + SECOND;
+		left = until - sim->idle_us > left ? until - sim->idle_us : left;
+	}
+	return left;
+}
+
 /* A few polls of one relay; of several, time enough to look at each other some times. */
 static int64_t idle_time(const struct sim *sim)
 {
-	int64_t poll = sim->relays[0].process.poll_options.poll_us;
+	int64_t poll = sim->relays[0].process.poll_options.poll_us, grace = grace_left(sim);
 
-	if (sim->plan.exhaustive) /* and for what nobody handed over */
-		return GROUP_GRACE_AFTER_LOSS_US + SECOND;
-	return sim->plan.relays == 1 ? 5 * poll : poll + 3 * SECOND;
+	if (sim->plan.exhaustive)
+		return grace + 1500 * MS;
+	return grace + (sim->plan.relays == 1 ? 5 * poll : poll + 3 * SECOND);
 }
 
 /* Faults, then quiet: drained, then idle for a while, then stopped. True at the very end. */

@@ -365,6 +365,7 @@ bool session_was_stopped(struct relay *relay)
 	    sim->plant == PLANT_WOKEN_GOES_ON)
 		return false;
 	session->beat_us = sim->now_us;
+	group_forget(&session->group);
 	trace_of(session->relay, "was stopped");
 	session_cut(session->relay, false, ASKS_MAX, 0);
 	session->answer_count = 0;

@@ -246,7 +246,6 @@ struct database {
 	unsigned key_worker[KEYS_MAX];
 	bool key_handed[KEYS_MAX];
 	int64_t key_freed_us[KEYS_MAX]; /* when its owner's session ended, if it had it for long */
-	int key_freed_layout[KEYS_MAX];
 	unsigned row_count, txn_count, commit_count;
 	struct row rows[ROWS_MAX]; /* from here on snapshot.c takes what is in use */
 	struct txn txns[TXNS_MAX];

@@ -225,8 +225,7 @@ void group_heard(struct session *session, const struct note *note)
 
 	shards_clear(&shards, SHARDS_SIM);
 	for (int k = 0; k < SHARDS_SIM; k++)
-		shards.owned[k] =
-		    (note->shards & 1u << k) || sim_of(session)->plant == PLANT_FREE_IS_ALL;
+		shards.owned[k] = (note->shards & 1u << k) != 0;
 	group_freed(&session->group, note->sender, note->layout, &shards);
 }
 

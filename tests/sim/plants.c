@@ -25,7 +25,6 @@ const struct plant_entry plants[PLANT_COUNT] = {
     [PLANT_REST_UNTOLD] = {"rest-untold", "sleeps on a row"},
     [PLANT_BEFORE_KEPT] = {"lost-shards-claimed-as-own", "does not wait for the owner"},
     [PLANT_LOSS_FORGOTTEN] = {"short-grace-after-a-loss", "does not wait for the owner"},
-    [PLANT_FREE_IS_ALL] = {"free-means-all-shards", "does not wait for the owner"},
     [PLANT_REFUSAL_IGNORED] = {"refused-lock-taken-as-got", "claims without the lock"},
     [PLANT_ENDS_BY_PID] = {"previous-ended-by-pid", "ends another relay's session"},
     [PLANT_RECOVERS_MINE] = {"recovers-own-shards-only", "repeats without a cause"},

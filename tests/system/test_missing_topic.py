@@ -10,11 +10,22 @@ from harness.waiting import holds, until
 from harness.writers import insert
 
 
-@pytest.fixture
-def strict(world, number):
-    kafka = Kafka(os.path.join(world, f"kafka{number}"), auto_create_topics_enable="false").create().start()
+pytestmark = pytest.mark.xdist_group("strict")  # one such broker is enough
+
+
+@pytest.fixture(scope="module")
+def strict_broker(world):
+    kafka = Kafka(os.path.join(world, "strict"), auto_create_topics_enable="false").create().start()
     yield kafka
     kafka.remove()
+
+
+@pytest.fixture
+def strict(strict_broker):
+    """Without any topic."""
+    yield strict_broker
+    for topic in strict_broker.topics():
+        strict_broker.delete_topic(topic)
 
 
 @pytest.fixture

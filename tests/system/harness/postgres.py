@@ -17,6 +17,7 @@ OWNER = "owner"
 PASSWORD_ROLE = "relay_with_password"  # the one role that must show a password
 ACCEPTS = re.compile(r"database system is ready to accept (read-only )?connections")
 
+# No test crashes the machine, and what the kernel was given outlives a server that crashes: nobody waits for the disk.
 SETTINGS = """
 listen_addresses = '127.0.0.1'
 unix_socket_directories = ''

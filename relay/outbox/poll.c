@@ -1,7 +1,6 @@
 /*
  * poll.c - when the outbox is looked at, and from where: a pure state machine, event in, actions
  * out
- * (read poll.h first)
  */
 #include "poll.h"
 
@@ -190,6 +189,7 @@ static void on_fetch(struct step *s)
 	struct poll *poll = s->poll;
 	poll->fetching = true;
 	poll->held = poll->given_back = false;
+	poll->rest_until_us = 0; /* of a fetch that was given back */
 	poll->fetch = s->input->fetch;
 	if (poll->state == POLL_READY || poll->state == POLL_HELD) {
 		go_on(s, false);

@@ -170,6 +170,23 @@ static void test_a_rest_that_was_cut_short_is_over(void **state)
 	assert_is(&w, POLL_CLAIMING, "claim:opens");
 }
 
+/* Nor after a look that was under way when the fetch came. */
+static void test_a_fetch_during_a_look_does_not_go_back_to_an_old_rest(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_sleep(&w, true);
+	tell(&w, POLL_ROLL_BACK);
+	tell(&w, POLL_ROLLED_BACK);
+	hold(&w, false);
+	tell(&w, POLL_MEMBERSHIP);
+	fetch(&w);
+	assert_is(&w, POLL_LOOKING, "");
+	looked(&w, false, true);
+	assert_is(&w, POLL_CLAIMING, "claim:opens");
+}
+
 /* ---- the shared bell ---- */
 
 static void test_a_ring_is_heard_by_all_and_puts_the_bell_to_rest(void **state)
@@ -227,6 +244,7 @@ int main(void)
 	    cmocka_unit_test(test_nothing_is_handed_over_that_is_not_settled),
 	    cmocka_unit_test(test_who_is_unavailable_hands_over),
 	    cmocka_unit_test(test_a_rest_that_was_cut_short_is_over),
+	    cmocka_unit_test(test_a_fetch_during_a_look_does_not_go_back_to_an_old_rest),
 	    cmocka_unit_test(test_a_ring_is_heard_by_all_and_puts_the_bell_to_rest),
 	    cmocka_unit_test(test_a_bell_that_was_put_to_rest_is_not_relied_on),
 	    cmocka_unit_test(test_a_ring_for_nobody_is_answered_now_and_then),

@@ -32,7 +32,7 @@ struct rig {
 	struct message *messages;
 	size_t count;
 	size_t in_flight, delivered, rejected, returned, refused;
-	unsigned broken, ready, unreachable;
+	unsigned broken, ready, unreachable, writable;
 	bool down; /* between broken() and ready() */
 	bool in_call;
 	bool reachable;
@@ -122,6 +122,7 @@ static void on_returned(void *owner, struct event *event)
 
 static void on_writable(void *owner)
 {
+	((struct rig *)owner)->writable++;
 	pump(owner);
 	check(owner);
 }

@@ -25,6 +25,7 @@ static const char *const intended[] = {
 bool kafka_is_closed(const char *reason)
 {
 	return strstr(reason, "security.protocol") == NULL &&
+	       strstr(reason, "SSL handshake") == NULL &&
 	       (strstr(reason, "Send failed") != NULL || strstr(reason, "Receive failed") != NULL ||
 		strstr(reason, "Disconnected") != NULL);
 }

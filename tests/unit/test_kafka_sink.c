@@ -323,24 +323,6 @@ static void a_full_queue_makes_events_wait(void **state)
 	assert_complete_and_ordered(rig, "t", COUNT, 1);
 }
 
-/* The engine takes writable() for progress: reports of others must not keep a transaction open. */
-static void an_event_that_waits_for_its_topic_is_not_called_for_reports(void **state)
-{
-	struct rig *rig = *state;
-	struct kafka *kafka;
-
-	connect_sink(rig);
-	run_until(rig, heard_ready);
-	kafka = (struct kafka *)rig->sink;
-	add(rig, "t", slice_of("k"), slice_of("v"));
-	pump(rig);
-	assert_int_equal(rig->in_flight, 0);
-	kafka_writable(kafka, WAITS_FOR_REPORTS);
-	assert_int_equal(rig->writable, 0);
-	run_until(rig, all_settled);
-	assert_int_equal(rig->writable, 1);
-}
-
 static void wrong_properties_are_named_but_not_shown(void **state)
 {
 	static const struct {
@@ -592,7 +574,6 @@ int main(void)
 	    STORY(what_is_too_large_is_refused_before_it_is_sent),
 	    STORY(a_withheld_payload_is_refused_and_not_sent_as_a_tombstone),
 	    STORY(a_full_queue_makes_events_wait),
-	    STORY(an_event_that_waits_for_its_topic_is_not_called_for_reports),
 	    STORY(wrong_properties_are_named_but_not_shown),
 	    STORY(the_embedded_broker_serves_and_survives_a_rebuild),
 	    STORY(it_ends_in_time_with_events_in_flight),

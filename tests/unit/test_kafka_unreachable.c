@@ -1,6 +1,6 @@
 /*
- * test_kafka_unreachable.c - the sink while Kafka is unreachable: how often it connects, and how it
- * ends
+ * test_kafka_unreachable.c - the sink while Kafka or a topic is not there: how often it connects,
+ * what it waits for, and how it ends
  */
 #include "kafka_rig.h"
 
@@ -109,6 +109,24 @@ static void events_that_are_reported_may_be_freed(void **state)
 	assert_true(kafka_sink_free(&rig->sink, 5000));
 }
 
+/* The engine takes writable() for progress: reports of others must not keep a transaction open. */
+static void an_event_that_waits_for_its_topic_is_not_called_for_reports(void **state)
+{
+	struct rig *rig = *state;
+	struct kafka *kafka;
+
+	connect_sink(rig);
+	run_until(rig, heard_ready);
+	kafka = (struct kafka *)rig->sink;
+	add(rig, "t", slice_of("k"), slice_of("v"));
+	pump(rig);
+	assert_int_equal(rig->in_flight, 0);
+	kafka_writable(kafka, WAITS_FOR_REPORTS);
+	assert_int_equal(rig->writable, 0);
+	run_until(rig, all_settled);
+	assert_int_equal(rig->writable, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -118,6 +136,8 @@ int main(void)
 					    set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(events_that_are_reported_may_be_freed, set_up,
 					    tear_down),
+	    cmocka_unit_test_setup_teardown(
+		an_event_that_waits_for_its_topic_is_not_called_for_reports, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

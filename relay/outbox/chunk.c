@@ -172,3 +172,13 @@ struct chunk *outbox_chunk_new(PGresult **results, size_t count, const struct ou
 	sort(chunk);
 	return chunk;
 }
+
+bool outbox_claim_kept(const PGresult *result)
+{
+	int rows = PQntuples(result);
+	for (int i = 0; i < rows; i++)
+		if (PQgetisnull(result, i, CLAIM_PLACES) ||
+		    pg_get_int4(PQgetvalue(result, i, CLAIM_PLACES)) != rows)
+			return true;
+	return false;
+}

@@ -13,4 +13,7 @@
  * order of id. identity is the first field (the event id). */
 struct chunk *outbox_chunk_new(PGresult **results, size_t count, const struct outbox_shape *shape);
 
+/* Whether a claim's answer shows that it did not take what it meant to. */
+bool outbox_claim_kept(const PGresult *result);
+
 #endif

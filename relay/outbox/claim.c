@@ -1,29 +1,98 @@
 /*
  * claim.c - asking for events, leaf by leaf, and putting the answers together
  */
+#include "claim.h"
+
+#include "base/clock.h"
 #include "base/failpoints.h"
 #include "base/xalloc.h"
 #include "chunk.h"
-#include "internal.h"
+#include "ids.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+enum {
+	TAG_DRAWN = TAG_IGNORE + 1,
+	TAG_WRITERS,
+	TAG_CLAIM,
+	TAG_IDS,
+	TAG_LEFT,
+	TAG_AFTER /* what is back of the rows that a claim has taken */
+};
+
+/* How often a claim that came back empty is looked into. */
+enum { DOUBT_US = 1000 * 1000 };
+
 /* A leaf counts as if it had had so many rows more, so that each is asked for some. */
 enum { LEAF_ROWS = 100 };
 
+/* What is known of a leaf that is ours. */
+struct leaf {
+	int64_t rows;	      /* that the last claim took */
+	struct ids_seen seen; /* by the last claim */
+};
+
+/* What one claim has asked for. */
+struct asked {
+	bool opens, observes, exact;
+	int64_t low_watermark;
+	int64_t *rows; /* owned; of each leaf, in their order */
+};
+
+/* A claim's answers, leaf by leaf. */
+struct gathering {
+	PGresult **results; /* owned */
+	size_t count;
+	size_t lefts, leaf_left;    /* answers of what is left; which leaf has the first of it */
+	size_t ids;		    /* answers that told of the leaves' ids */
+	bool whole;		    /* no row was passed over, as far as the claims could tell */
+	struct claim_answer answer; /* so far */
+};
+
+/* A claim whose rows are looked for. A trigger that runs after a row was deleted (or marked) may
+ * put it back. The claim's answer does not show that, and the event would be published at every
+ * claim. */
+struct verification {
+	struct chunk *chunk; /* owned */
+	struct claim_answer answer;
+	int64_t low_watermark; /* of the claim */
+	size_t answers_left;
+};
+
+struct claimer {
+	struct session *session;
+	struct asker asker;
+	struct opening *opening;
+	struct held *held;
+	const struct claimer_events *events;
+	void *owner;
+	struct leaf leaves[SHARDS_MAX]; /* of this session */
+	bool verifies;			/* with opening_verifies; outlives the session */
+	unsigned measuring;		/* so many claims more; outlives the session */
+	unsigned answers;
+	int64_t drawn;			      /* of the reading under way */
+	int64_t rows_had;		      /* by the leaves of this claim */
+	int64_t doubted_us;		      /* when a claim was CLAIM_EMPTY */
+	struct asked asked[CLAIMS_UNDER_WAY]; /* oldest first */
+	size_t asked_count;
+	struct gathering gathering; /* of the oldest */
+	struct verification verifying[CLAIMS_UNDER_WAY];
+	size_t verifying_count;
+};
+
 /* ---- asking ---- */
 
-struct pg_int8 outbox_above(int64_t low_watermark)
+struct pg_int8 claim_above(int64_t low_watermark)
 {
 	return pg_put_int8(low_watermark > 0 && low_watermark < INT64_MAX ? low_watermark + 1
 									  : INT64_MIN);
 }
 
 /* Of all that the leaves of the claim get, the part of each by what it had the last time. */
-static double part_of(const struct outbox *outbox, const struct outbox_leaf *leaf)
+static double part_of(const struct claimer *claimer, const struct leaf *leaf)
 {
-	return (double)(leaf->rows + LEAF_ROWS) / (double)outbox->rows_had;
+	return (double)(leaf->rows + LEAF_ROWS) / (double)claimer->rows_had;
 }
 
 static int64_t share(int64_t whole, double part)
@@ -32,26 +101,27 @@ static int64_t share(int64_t whole, double part)
 	return rows > 0 ? rows : 1;
 }
 
-static void sum_rows(struct outbox *outbox)
+static void sum_rows(struct claimer *claimer)
 {
-	outbox->rows_had = 0;
-	for (size_t i = 0; i < session_own_count(outbox->session); i++)
-		outbox->rows_had +=
-		    outbox->shape->leaves[session_own_leaf(outbox->session, i)].rows + LEAF_ROWS;
+	claimer->rows_had = 0;
+	for (size_t i = 0; i < session_own_count(claimer->session); i++)
+		claimer->rows_had +=
+		    claimer->leaves[session_own_leaf(claimer->session, i)].rows + LEAF_ROWS;
 }
 
 /* The events of one leaf; how many rows it was asked for. */
-static int64_t ask_leaf(struct outbox *outbox, const struct claim *claim, size_t number, bool exact)
+static int64_t ask_leaf(struct claimer *claimer, const struct claim *claim, size_t number,
+			bool exact)
 {
-	double part = part_of(outbox, &outbox->shape->leaves[number]);
+	double part = part_of(claimer, &claimer->leaves[number]);
 	int64_t asked = exact ? 1 : share(claim->rows, part);
-	struct pg_int8 first = outbox_above(claim->low_watermark), rows = pg_put_int8(asked);
+	struct pg_int8 first = claim_above(claim->low_watermark), rows = pg_put_int8(asked);
 	struct pg_int8 bytes = pg_put_int8(share(claim->bytes, part));
-	struct pg_param held = pg_param_text(outbox->held_text);
+	struct pg_param held = held_param(claimer->held);
 	struct pg_param params[5] = {pg_param_int8(&first), exact ? held : pg_param_int8(&rows),
 				     pg_param_int8(&bytes), held};
-	int count = session_param_mine(outbox->session, params, exact ? 2 : 4);
-	session_ask_leaf(&outbox->claiming, TAG_CLAIM, exact ? "claim_exact" : "claim", number,
+	int count = session_param_mine(claimer->session, params, exact ? 2 : 4);
+	session_ask_leaf(&claimer->asker, TAG_CLAIM, exact ? "claim_exact" : "claim", number,
 			 params, count, true);
 	return asked;
 }
@@ -62,66 +132,92 @@ enum { IDS_BELOW = 100 };
 
 /* Asks whether ids begin again. Behind the claims, since these are then known to have seen nothing
  * newer than the answer. */
-static void ask_ids(struct outbox *outbox, int64_t low_watermark)
+static void ask_ids(struct claimer *claimer, int64_t low_watermark)
 {
 	int64_t first =
 	    low_watermark < INT64_MIN + IDS_BELOW ? INT64_MIN : low_watermark - IDS_BELOW;
 	struct pg_int8 above = pg_put_int8(low_watermark > 0 ? first : INT64_MIN);
 	struct pg_int8 upto = pg_put_int8(low_watermark > 0 ? low_watermark : INT64_MIN);
 	struct pg_param params[4] = {pg_param_int8(&above), pg_param_int8(&upto),
-				     pg_param_text(outbox->held_text)};
-	session_ask_own_leaves(&outbox->claiming, TAG_IDS, "ids", params, 3, true);
+				     held_param(claimer->held)};
+	session_ask_own_leaves(&claimer->asker, TAG_IDS, "ids", params, 3, true);
 }
 
-void outbox_claim(struct outbox *outbox, const struct claim *claim)
+void claimer_ask(struct claimer *claimer, const struct claim *claim)
 {
-	bool exact = outbox->exact_claims > 0;
-	struct pg_int8 first = outbox_above(claim->low_watermark);
+	bool exact = claimer->measuring > 0;
+	struct pg_int8 first = claim_above(claim->low_watermark);
 	struct pg_param params[3] = {pg_param_int8(&first)};
 	struct asked asked = {.opens = claim->opens,
 			      .observes = claim->observes,
 			      .exact = exact,
 			      .low_watermark = claim->low_watermark};
-	asked.rows = xcalloc(session_own_count(outbox->session), sizeof(*asked.rows));
-	if (exact)
-		outbox->exact_claims--;
+	asked.rows = xcalloc(session_own_count(claimer->session), sizeof(*asked.rows));
+	claimer->measuring -= exact;
 	if (claim->opens) {
-		session_begin(outbox->session);
+		session_begin(claimer->session);
 		/* All that waits is looked at: what was held is taken in its order. */
-		if (claim->low_watermark == 0 && outbox->holds.released > 0) {
-			outbox_holds_drop_released(&outbox->holds);
-			outbox_holds_changed(outbox);
-		}
+		if (claim->low_watermark == 0)
+			held_claim_released(claimer->held);
 	}
-	params[1] = pg_param_text(outbox->held_text);
+	params[1] = held_param(claimer->held);
 	if (claim->observes) {
 		/* What the reading is worth depends on what the ids were then. It also takes the
 		 * tables' locks: TRUNCATE, which takes them before the sequence's, deadlocks with
 		 * a transaction that takes them behind it. */
-		ask_ids(outbox, claim->low_watermark);
+		ask_ids(claimer, claim->low_watermark);
 		/* In this order: the ids first, then who may yet commit one of them. */
-		session_ask(&outbox->claiming, TAG_DRAWN, "drawn", NULL, 0, true);
-		session_ask(&outbox->claiming, TAG_WRITERS, "writers", NULL, 0, false);
+		session_ask(&claimer->asker, TAG_DRAWN, "drawn", NULL, 0, true);
+		session_ask(&claimer->asker, TAG_WRITERS, "writers", NULL, 0, false);
 	}
-	sum_rows(outbox);
-	for (size_t i = 0; i < session_own_count(outbox->session); i++)
+	sum_rows(claimer);
+	for (size_t i = 0; i < session_own_count(claimer->session); i++)
 		asked.rows[i] =
-		    ask_leaf(outbox, claim, session_own_leaf(outbox->session, i), exact);
-	ask_ids(outbox, claim->low_watermark);
+		    ask_leaf(claimer, claim, session_own_leaf(claimer->session, i), exact);
+	ask_ids(claimer, claim->low_watermark);
 	if (claim->observes)
-		session_ask_own_leaves(&outbox->claiming, TAG_LEFT, "left", params, 2, true);
+		session_ask_own_leaves(&claimer->asker, TAG_LEFT, "left", params, 2, true);
 	if (PLANTED("settle-before-ack")) {
-		session_ask(&outbox->claiming, TAG_IGNORE, "commit", NULL, 0, false);
-		session_ask(&outbox->claiming, TAG_IGNORE, "begin", NULL, 0, false);
+		session_ask(&claimer->asker, TAG_IGNORE, "commit", NULL, 0, false);
+		session_ask(&claimer->asker, TAG_IGNORE, "begin", NULL, 0, false);
 	}
-	session_sync(outbox->session);
-	outbox->asked[outbox->asked_count++] = asked;
+	session_sync(claimer->session);
+	claimer->asked[claimer->asked_count++] = asked;
 	FAILPOINT("claim-sent");
+}
+
+/* ---- what goes wrong ---- */
+
+/* Of the oldest claim, at the first leaf that has not answered. */
+static void report_oldest(struct claimer *claimer, enum claim_wrong wrong,
+			  const struct pg_failure *failure)
+{
+	const struct asked *asked = &claimer->asked[0];
+	size_t answered = claimer->gathering.count;
+	struct claim_trouble trouble = {.wrong = wrong,
+					.failure = failure,
+					.leaf = session_own_leaf(claimer->session, answered),
+					.low_watermark = asked->low_watermark,
+					.alone = asked->rows[answered] == 1,
+					.exact = asked->exact};
+	claimer->events->wrong(claimer->owner, &trouble);
+}
+
+static void report_empty(struct claimer *claimer)
+{
+	struct claim_trouble trouble = {.wrong = CLAIM_EMPTY,
+					.leaf = claimer->gathering.leaf_left,
+					.low_watermark = claimer->asked[0].low_watermark,
+					.upto = claimer->gathering.answer.upto,
+					.alone = true,
+					.exact = claimer->asked[0].exact};
+	claimer->doubted_us = clock_monotonic_us();
+	claimer->events->wrong(claimer->owner, &trouble);
 }
 
 /* ---- answers ---- */
 
-static void on_writers(struct outbox *outbox, PGresult *result)
+static void on_writers(struct claimer *claimer, PGresult *result)
 {
 	struct writers writers;
 	writers_clear(&writers);
@@ -133,9 +229,7 @@ static void on_writers(struct outbox *outbox, PGresult *result)
 			writers.overflow = true; /* another session whose end we could not tell */
 	}
 	PQclear(result);
-	outbox_poll(outbox, (struct poll_input){.event = POLL_OBSERVED,
-						.drawn = outbox->drawn,
-						.writers = &writers});
+	claimer->events->observed(claimer->owner, claimer->drawn, &writers);
 }
 
 /* NULL, no sequence or nothing was ever drawn from it: DRAWN_UNKNOWN. That is the lowest id too, in
@@ -148,13 +242,13 @@ static int64_t last_drawn(const PGresult *result, int column)
 	return last == DRAWN_UNKNOWN ? last + 1 : last;
 }
 
-static void on_drawn(struct outbox *outbox, PGresult *result)
+static void on_drawn(struct claimer *claimer, PGresult *result)
 {
-	outbox->drawn = last_drawn(result, 0);
+	claimer->drawn = last_drawn(result, 0);
 	bool same = PQgetvalue(result, 0, 1)[0] != '\0'; /* a binary boolean */
 	PQclear(result);
 	if (!same)
-		session_give_up(outbox->session, false,
+		session_give_up(claimer->session, false,
 				"another table has taken the outbox's name, or its partitions have "
 				"changed");
 }
@@ -176,41 +270,41 @@ static int cut_of(const PGresult *result)
 /* Whether the claim has left nothing before the last row it took: it took rows and passed over
  * none. Of one that took nothing this cannot be told, it may have passed over all; nor where relays
  * compete, who pass over what others have locked without counting it. */
-static bool left_nothing(const struct outbox *outbox, const PGresult *result)
+static bool left_nothing(const struct claimer *claimer, const PGresult *result)
 {
-	if (PQntuples(result) == 0 || outbox->shape->competing)
+	if (PQntuples(result) == 0 || session_shape(claimer->session)->competing)
 		return false;
 	return cut_of(result) != CUT_HELD && cut_of(result) != CUT_HELD_FULL;
 }
 
-static void on_claimed(struct outbox *outbox, PGresult *result)
+static void on_claimed(struct claimer *claimer, PGresult *result)
 {
-	struct gathering *gathering = &outbox->gathering;
+	struct gathering *gathering = &claimer->gathering;
 	int rows = PQntuples(result);
 	int64_t last = 0;
 	if (outbox_claim_kept(result)) {
 		PQclear(result);
-		outbox_refuse_kept(outbox);
+		report_oldest(claimer, CLAIM_KEPT, NULL);
 		return;
 	}
 	for (int i = 0; i < rows; i++) {
 		int64_t id = pg_get_int8(PQgetvalue(result, i, CLAIM_ID));
 		last = id > last ? id : last;
 	}
-	if (left_nothing(outbox, result))
+	if (left_nothing(claimer, result))
 		lower(&gathering->answer.upto, last);
 	else
 		gathering->whole = false;
 	gathering->answer.cut |= cut_of(result) != 0;
 	gathering->answer.full |=
-	    rows == outbox->asked[0].rows[gathering->count] || cut_of(result) == CUT_HELD_FULL;
-	outbox->shape->leaves[session_own_leaf(outbox->session, gathering->count)].rows = rows;
+	    rows == claimer->asked[0].rows[gathering->count] || cut_of(result) == CUT_HELD_FULL;
+	claimer->leaves[session_own_leaf(claimer->session, gathering->count)].rows = rows;
 	gathering->results[gathering->count++] = result;
 }
 
-static void on_left(struct outbox *outbox, PGresult *result)
+static void on_left(struct claimer *claimer, PGresult *result)
 {
-	struct gathering *gathering = &outbox->gathering;
+	struct gathering *gathering = &claimer->gathering;
 	int64_t upto = INT64_MAX;
 	if (PQntuples(result) > 0) {
 		int64_t first = pg_get_int8(PQgetvalue(result, 0, 0));
@@ -220,7 +314,7 @@ static void on_left(struct outbox *outbox, PGresult *result)
 	if (gathering->lefts == 0)
 		gathering->answer.upto = INT64_MAX;
 	if (upto < gathering->answer.upto)
-		gathering->leaf_left = session_own_leaf(outbox->session, gathering->lefts);
+		gathering->leaf_left = session_own_leaf(claimer->session, gathering->lefts);
 	gathering->lefts++;
 	lower(&gathering->answer.upto, upto);
 	gathering->whole = true;
@@ -236,12 +330,11 @@ static bool is_set_back(const struct ids_seen *before, const struct ids_seen *no
 		now->sequence_file != before->sequence_file);
 }
 
-static void on_ids(struct outbox *outbox, PGresult *result)
+static void on_ids(struct claimer *claimer, PGresult *result)
 {
-	struct gathering *gathering = &outbox->gathering;
-	size_t own = gathering->ids++ % session_own_count(outbox->session);
-	struct ids_seen *before =
-	    &outbox->shape->leaves[session_own_leaf(outbox->session, own)].seen;
+	struct gathering *gathering = &claimer->gathering;
+	size_t own = gathering->ids++ % session_own_count(claimer->session);
+	struct ids_seen *before = &claimer->leaves[session_own_leaf(claimer->session, own)].seen;
 	struct ids_seen now = {.last = last_drawn(result, IDS_LAST),
 			       .sequence_file =
 				   pg_get_int8(PQgetvalue(result, 0, IDS_SEQUENCE_FILE)),
@@ -249,37 +342,40 @@ static void on_ids(struct outbox *outbox, PGresult *result)
 	/* A row that a claim could not remove stays: it is news once. */
 	if (!PQgetisnull(result, 0, IDS_FOUND))
 		now.found = pg_get_int8(PQgetvalue(result, 0, IDS_FOUND));
-	else if (outbox->asked[0].low_watermark <= 0)
+	else if (claimer->asked[0].low_watermark <= 0)
 		now.found = before->found;
 	bool found = now.found != 0 && now.found != before->found;
 	/* Below the low watermark: a trigger that was made since this session began may put rows
 	 * back. */
-	outbox->verifies |= found;
-	/* These two it would heal. */
-	bool heals = PLANTED("claim-above-last") || PLANTED("floor-past-writers"); // NOLINT
-	if (!heals)
-		gathering->answer.set_back |= found || is_set_back(before, &now);
+	claimer->verifies |= found;
+	gathering->answer.set_back |= found || is_set_back(before, &now);
+	if (PLANTED("claim-above-last")) /* it would heal this, and the next */
+		gathering->answer.set_back = false;
+	if (PLANTED("floor-past-writers"))
+		gathering->answer.set_back = false;
 	*before = now;
 	PQclear(result);
 }
 
-static void begin_gathering(struct outbox *outbox)
+static void begin_gathering(struct claimer *claimer)
 {
-	struct gathering *gathering = &outbox->gathering;
+	struct gathering *gathering = &claimer->gathering;
 	if (gathering->results != NULL)
 		return;
 	*gathering = (struct gathering){.whole = true, .answer.upto = INT64_MAX};
-	gathering->results = xcalloc(session_own_count(outbox->session), sizeof(struct PGresult *));
+	gathering->results =
+	    xcalloc(session_own_count(claimer->session), sizeof(struct PGresult *));
 }
 
-static bool is_gathered(const struct outbox *outbox)
+static bool is_gathered(const struct claimer *claimer)
 {
-	const struct gathering *gathering = &outbox->gathering;
-	const struct asked *asked = &outbox->asked[0];
-	size_t ids = asked->observes ? session_own_count(outbox->session) * 2
-				     : session_own_count(outbox->session);
-	return gathering->count == session_own_count(outbox->session) && gathering->ids == ids &&
-	       (!asked->observes || gathering->lefts == session_own_count(outbox->session));
+	const struct gathering *gathering = &claimer->gathering;
+	const struct asked *asked = &claimer->asked[0];
+	size_t ids = asked->observes ? session_own_count(claimer->session) * 2
+				     : session_own_count(claimer->session);
+	return claimer->asked_count > 0 &&
+	       gathering->count == session_own_count(claimer->session) && gathering->ids == ids &&
+	       (!asked->observes || gathering->lefts == session_own_count(claimer->session));
 }
 
 static size_t rows_gathered(const struct gathering *gathering)
@@ -292,80 +388,195 @@ static size_t rows_gathered(const struct gathering *gathering)
 
 /* Nothing was taken though something is there: it is locked, or a trigger keeps it. Only of the
  * first claim, since looking into it rolls back what other claims of the transaction have taken. */
-static bool is_in_doubt(const struct outbox *outbox)
+static bool is_in_doubt(const struct claimer *claimer)
 {
-	const struct gathering *gathering = &outbox->gathering;
-	return outbox->asked[0].opens && !gathering->answer.set_back && gathering->lefts > 0 &&
+	const struct gathering *gathering = &claimer->gathering;
+	return claimer->asked[0].opens && !gathering->answer.set_back && gathering->lefts > 0 &&
 	       gathering->answer.upto < INT64_MAX && rows_gathered(gathering) == 0 &&
-	       outbox_may_refuse_empty(outbox);
+	       session_in_transaction(claimer->session) &&
+	       clock_monotonic_us() - claimer->doubted_us >= DOUBT_US;
 }
 
-void outbox_claim_tell_empty(struct outbox *outbox, int64_t upto)
+void claimer_tell_empty(struct claimer *claimer, int64_t upto)
 {
-	struct chunk *chunk = outbox_chunk_new(NULL, 0, outbox->shape);
-	session_begin(outbox->session);
-	session_sync(outbox->session);
-	outbox_claimed(outbox, chunk, (struct claim_answer){.upto = upto});
+	struct claim_answer answer = {.upto = upto};
+	struct chunk *chunk = outbox_chunk_new(NULL, 0, session_shape(claimer->session));
+	session_begin(claimer->session);
+	session_sync(claimer->session);
+	claimer->events->claimed(claimer->owner, chunk, &answer);
 }
 
-static void tell_claimed(struct outbox *outbox)
+static void look_for(struct claimer *claimer, const struct chunk *chunk)
 {
-	struct gathering gathering = outbox->gathering;
-	if (is_in_doubt(outbox)) {
-		outbox_refuse_empty(outbox, gathering.leaf_left, gathering.answer.upto);
+	struct outbox_ids_item *items = xcalloc(chunk->count, sizeof(*items));
+	struct outbox_ids ids;
+	for (size_t i = 0; i < chunk->count; i++)
+		items[i] =
+		    (struct outbox_ids_item){chunk->events[i].id, chunk->events[i].identity, NULL};
+	outbox_ids_published(&ids, items, chunk->count);
+	struct pg_param params[] = {pg_param_text(ids.ids), pg_param_text(ids.identities)};
+	for (size_t i = 0; i < session_own_count(claimer->session); i++)
+		session_ask_leaf(&claimer->asker, TAG_AFTER, "still",
+				 session_own_leaf(claimer->session, i), params, 2, false);
+	session_sync(claimer->session);
+	outbox_ids_free(&ids);
+	free(items);
+}
+
+/* Tells the claims at the head of the queue that are found good, or hold nothing. */
+static void tell_verified(struct claimer *claimer)
+{
+	struct verification *all = claimer->verifying;
+	while (claimer->verifying_count > 0 && all[0].answers_left == 0) {
+		struct verification good = all[0];
+		claimer->verifying_count--;
+		memmove(&all[0], &all[1], claimer->verifying_count * sizeof(all[0]));
+		claimer->events->claimed(claimer->owner, good.chunk, &good.answer);
+	}
+}
+
+static void verify(struct claimer *claimer, const struct verification *claim)
+{
+	struct verification *added = &claimer->verifying[claimer->verifying_count++];
+	bool may = claimer->verifies || opening_verifies(claimer->opening);
+	/* Once the ROLLBACK has been asked for, the answer would come behind it. */
+	bool asks = may && claim->chunk->count > 0 && session_in_transaction(claimer->session);
+	*added = *claim;
+	added->answers_left = asks ? session_own_count(claimer->session) : 0;
+	if (asks)
+		look_for(claimer, added->chunk);
+	tell_verified(claimer);
+}
+
+static void on_after(struct claimer *claimer, PGresult *result)
+{
+	struct verification *first = claimer->verifying;
+	size_t own = session_own_count(claimer->session) - first->answers_left;
+	struct claim_trouble trouble = {.wrong = CLAIM_BACK,
+					.leaf = session_own_leaf(claimer->session, own),
+					.low_watermark = first->low_watermark,
+					.alone = first->chunk->count == 1,
+					.exact = true};
+	bool back = PQntuples(result) > 0;
+	PQclear(result);
+	first->answers_left--;
+	if (back)
+		claimer->events->wrong(claimer->owner, &trouble);
+	else
+		tell_verified(claimer);
+}
+
+static void tell_claimed(struct claimer *claimer)
+{
+	struct gathering gathering = claimer->gathering;
+	if (is_in_doubt(claimer)) {
+		report_empty(claimer);
 		return;
 	}
-	struct verification claim = {
-	    .chunk = outbox_chunk_new(gathering.results, gathering.count, outbox->shape),
-	    .answer = gathering.answer,
-	    .low_watermark = outbox->asked[0].low_watermark};
+	struct verification claim = {.chunk = outbox_chunk_new(gathering.results, gathering.count,
+							       session_shape(claimer->session)),
+				     .answer = gathering.answer,
+				     .low_watermark = claimer->asked[0].low_watermark};
 	if (!gathering.whole)
 		claim.answer.upto = 0;
 	claim.answer.too_high = gathering.answer.set_back && claim.low_watermark > 0;
-	free(outbox->asked[0].rows);
-	memset(&outbox->gathering, 0, sizeof(outbox->gathering));
-	outbox->asked_count--;
-	memmove(&outbox->asked[0], &outbox->asked[1], outbox->asked_count * sizeof(struct asked));
-	outbox_verify(outbox, &claim);
+	free(claimer->asked[0].rows);
+	claimer->gathering = (struct gathering){0};
+	claimer->asked_count--;
+	memmove(&claimer->asked[0], &claimer->asked[1],
+		claimer->asked_count * sizeof(struct asked));
+	verify(claimer, &claim);
 }
 
-void outbox_claim_answered(void *part, int tag, PGresult *result)
+static void on_answered(void *part, int tag, PGresult *result)
 {
-	struct outbox *outbox = part;
+	struct claimer *claimer = part;
 	if (tag == TAG_DRAWN) {
-		on_drawn(outbox, result);
+		on_drawn(claimer, result);
 		return;
 	}
 	if (tag == TAG_WRITERS) {
-		on_writers(outbox, result);
+		on_writers(claimer, result);
 		return;
 	}
-	outbox->deaf = 0;
+	claimer->answers++;
 	if (tag == TAG_AFTER) {
-		outbox_verify_answered(outbox, result);
+		on_after(claimer, result);
 		return;
 	}
-	begin_gathering(outbox);
+	begin_gathering(claimer);
 	if (tag == TAG_CLAIM)
-		on_claimed(outbox, result);
+		on_claimed(claimer, result);
 	else if (tag == TAG_IDS)
-		on_ids(outbox, result);
+		on_ids(claimer, result);
 	else
-		on_left(outbox, result);
-	if (!outbox->refusal.dealing && is_gathered(outbox))
-		tell_claimed(outbox);
+		on_left(claimer, result);
+	if (is_gathered(claimer))
+		tell_claimed(claimer);
 }
 
-void outbox_claim_forget(void *part)
+static bool on_refused(void *part, const struct pg_failure *failure)
 {
-	struct outbox *outbox = part;
-	struct gathering *gathering = &outbox->gathering;
+	if (failure->tag != TAG_CLAIM)
+		return false;
+	report_oldest(part, CLAIM_REFUSED, failure);
+	return true;
+}
+
+/* ---- making one ---- */
+
+void claimer_measure(struct claimer *claimer, unsigned claims)
+{
+	claimer->measuring += claims;
+}
+
+unsigned claimer_answers(const struct claimer *claimer)
+{
+	return claimer->answers;
+}
+
+void claimer_forget(struct claimer *claimer)
+{
+	struct gathering *gathering = &claimer->gathering;
 	for (size_t i = 0; i < gathering->count; i++)
 		PQclear(gathering->results[i]);
 	free(gathering->results);
 	memset(gathering, 0, sizeof(*gathering));
-	for (size_t i = 0; i < outbox->asked_count; i++)
-		free(outbox->asked[i].rows);
-	outbox->asked_count = 0;
-	outbox_verify_forget(outbox);
+	for (size_t i = 0; i < claimer->asked_count; i++)
+		free(claimer->asked[i].rows);
+	claimer->asked_count = 0;
+	for (size_t i = 0; i < claimer->verifying_count; i++)
+		claimer->verifying[i].chunk->free(claimer->verifying[i].chunk);
+	claimer->verifying_count = 0;
+}
+
+static void on_lost(void *part)
+{
+	struct claimer *claimer = part;
+	claimer_forget(claimer);
+	memset(claimer->leaves, 0, sizeof(claimer->leaves));
+	claimer->doubted_us = 0;
+}
+
+struct claimer *claimer_new(struct session *session, struct opening *opening, struct held *held,
+			    const struct claimer_events *events, void *owner)
+{
+	static const struct asker_ops ops = {on_answered, on_refused, on_lost};
+	struct claimer *claimer = xcalloc(1, sizeof(*claimer));
+	claimer->session = session;
+	claimer->asker = session_join(session, &ops, claimer);
+	claimer->opening = opening;
+	claimer->held = held;
+	claimer->events = events;
+	claimer->owner = owner;
+	return claimer;
+}
+
+void claimer_free(struct claimer **claimer)
+{
+	if (*claimer == NULL)
+		return;
+	claimer_forget(*claimer);
+	free(*claimer);
+	*claimer = NULL;
 }

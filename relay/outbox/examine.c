@@ -1,413 +1,317 @@
 /*
- * examine.c - which row it is that the database does not let go, and whether it does by now
- *
- * After a claim of one row was refused: does a claim of no rows work? If not, the cause is no row.
- * Then the row that such a claim would take is looked up and taken by itself; if that is refused,
- * or without effect, it is held. All of it is rolled back.
+ * examine.c - when the database refuses a claim or a COMMIT: roll back, and find the row that is
+ * the cause
  */
-#include "base/log.h"
-#include "base/text.h"
-#include "base/xalloc.h"
-#include "ids.h"
-#include "internal.h"
+#include "examine.h"
 
-#include <assert.h>
-#include <inttypes.h>
-#include <stdio.h>
+#include "base/log.h"
+#include "base/xalloc.h"
+#include "chunk.h"
+#include "ids.h"
+#include "passing.h"
+
 #include <stdlib.h>
 #include <string.h>
 
-/* So many held rows are named in the log one by one; status names the first, and tells how many. */
-enum { NAMED_MAX = 20 };
+enum {
+	TAG_PROBE = TAG_IGNORE + 1, /* a claim of no rows */
+	TAG_SUSPECT,		    /* the row that a claim of one takes */
+	TAG_TAKE,		    /* taken, to see whether it can be */
+	TAG_TOOK		    /* and whether it is gone then */
+};
 
 static const char kept_words[] = "the statement is done and the row is there as before: a trigger "
 				 "or a rule of the table keeps it";
 
-/* ---- what is held ---- */
+/* Where one event's size makes a claim fail, others' do. */
+enum { MEASURING_CLAIMS = 1000 };
 
-void outbox_holds_changed(struct outbox *outbox)
+struct examiner {
+	struct session *session;
+	struct asker asker;
+	struct claimer *claimer;
+	struct held *held;
+	const struct examiner_events *events;
+	void *owner;
+	bool busy;	  /* until the owner is told */
+	bool rolled_back; /* the ROLLBACK was asked for meanwhile */
+	struct claim_trouble trouble;
+	struct failure failure; /* to be told */
+	struct error why;
+	struct outbox_hold suspect; /* identity is owned */
+};
+
+/* Rights, missing objects, what this table cannot do, a replica identity that is missing: most
+ * likely every row's. */
+static bool is_general(const char *sqlstate)
 {
-	const struct outbox_holds *holds = &outbox->holds;
-	struct source *source = &outbox->source;
-	const struct outbox_hold *first = NULL;
-	free(outbox->held_text);
-	outbox->held_text = outbox_holds_text(holds, outbox->shape->competing);
-	source->held = 0;
-	source->held_keys = outbox_holds_waiting(holds);
-	for (size_t i = 0; i < holds->count; i++) {
-		if (holds->items[i].released)
-			continue;
-		first = first != NULL ? first : &holds->items[i];
-		source->held += !holds->items[i].published;
-	}
-	source->held_why = outbox->held_why;
-	outbox->held_why[0] = '\0';
-	if (first != NULL)
-		text_print(outbox->held_why, sizeof(outbox->held_why),
-			   "event %" PRId64 " cannot be %s table %s: %s", first->id,
-			   outbox->shape->mark ? "marked in" : "removed from",
-			   outbox->config->outbox.table, first->why);
+	static const char *const states[] = {"0A", "25", "42", "55000", NULL};
+	return sqlstate_is(sqlstate, states);
 }
 
-static void tell_hold(const struct outbox *outbox, const struct outbox_hold *hold)
+/* The cheap claim fails so at an event that is large, or whose text is much longer than what is
+ * stored, or cannot be made: string_data_right_truncation, numeric_value_out_of_range,
+ * out_of_memory, program_limit_exceeded, internal_error (palloc has no other). */
+static bool is_for_size(const char *sqlstate)
 {
-	size_t count = outbox_holds_waiting(&outbox->holds);
-	if (count > NAMED_MAX)
-		return;
-	log_error("event %" PRId64 " (event_id %.64s) cannot be %s table %s%s: %s; its key waits; "
-		  "remove the cause or the row, the relay tries it again every few seconds%s",
-		  hold->id, hold->identity != NULL ? hold->identity : "NULL",
-		  outbox->shape->mark ? "marked in" : "removed from", outbox->config->outbox.table,
-		  hold->published ? ", though it is published" : "", hold->why,
-		  count == NAMED_MAX ? "; similar messages suppressed" : "");
+	static const char *const states[] = {"22001", "22003", "53200", "54000", "XX000", NULL};
+	return sqlstate_is(sqlstate, states);
 }
 
-bool outbox_hold(struct outbox *outbox, const struct outbox_hold *hold)
+/* ---- telling ---- */
+
+static void begin(struct examiner *examiner, const struct claim_trouble *trouble)
 {
-	bool known = outbox_holds_find(&outbox->holds, hold->id, hold->identity) != NULL;
-	if (!outbox_holds_add(&outbox->holds, hold))
-		return false;
-	outbox_holds_changed(outbox);
-	if (!known)
-		tell_hold(outbox, hold);
-	return true;
+	free(examiner->suspect.identity);
+	examiner->suspect = (struct outbox_hold){0};
+	examiner->trouble = *trouble;
+	examiner->trouble.failure = NULL; /* it lives no longer */
+	examiner->failure = (struct failure){0};
+}
+
+static void done(void *part)
+{
+	struct examiner *examiner = part;
+	const struct claim_trouble *trouble = &examiner->trouble;
+	bool rolled_back = examiner->rolled_back;
+	examiner->busy = examiner->rolled_back = false;
+	if (rolled_back)
+		examiner->events->rolled_back(examiner->owner);
+	else if (trouble->wrong == CLAIM_EMPTY && examiner->failure.why == NULL)
+		/* For good reason: it goes on as if it had not been looked into. */
+		claimer_tell_empty(examiner->claimer, trouble->upto);
+	else
+		examiner->events->failed(examiner->owner, &examiner->failure);
+}
+
+/* Rolls back. If the transaction's end was asked for already, that does it. */
+static void abort_then(struct examiner *examiner, void (*then)(void *part))
+{
+	examiner->busy = true;
+	claimer_forget(examiner->claimer);
+	session_abort(examiner->session, then, examiner);
+}
+
+static void finish(struct examiner *examiner)
+{
+	abort_then(examiner, done);
+}
+
+/* It concerns all events. */
+static void fail_all(struct examiner *examiner, const char *format, const char *why)
+{
+	error_set(&examiner->why, format, why);
+	examiner->failure = (struct failure){.why = examiner->why.text, .wait = true};
 }
 
 /* ---- looking for the row ---- */
 
-bool outbox_claim_kept(const PGresult *result)
-{
-	int rows = PQntuples(result);
-	for (int i = 0; i < rows; i++)
-		if (PQgetisnull(result, i, CLAIM_PLACES) ||
-		    pg_get_int4(PQgetvalue(result, i, CLAIM_PLACES)) != rows)
-			return true;
-	return false;
-}
-
 /* An exact claim's parameters, or a suspect's. */
-static void ask_one(struct outbox *outbox, enum tag tag, const char *name, struct pg_int8 first,
+static void ask_one(struct examiner *examiner, int tag, const char *name, struct pg_int8 first,
 		    bool binary)
 {
-	struct pg_param params[3] = {pg_param_int8(&first), pg_param_text(outbox->held_text)};
-	int count = session_param_mine(outbox->session, params, 2);
-	session_ask_leaf(&outbox->examining, tag, name, outbox->refusal.leaf, params, count,
+	struct pg_param params[3] = {pg_param_int8(&first), held_param(examiner->held)};
+	int count = session_param_mine(examiner->session, params, 2);
+	session_ask_leaf(&examiner->asker, tag, name, examiner->trouble.leaf, params, count,
 			 binary);
 }
 
 /* Nothing is taken; but the server looks at rights, rules and statement triggers. */
-static void ask_probe(struct outbox *outbox)
+static void ask_probe(struct examiner *examiner)
 {
-	struct pg_int8 first = outbox_above(outbox->refusal.low_watermark), none = pg_put_int8(0);
+	const struct claim_trouble *trouble = &examiner->trouble;
+	struct pg_int8 first = claim_above(trouble->low_watermark), none = pg_put_int8(0);
 	struct pg_param params[5] = {pg_param_int8(&first), pg_param_int8(&none),
-				     pg_param_int8(&none), pg_param_text(outbox->held_text)};
-	int count = session_param_mine(outbox->session, params, 4);
-	session_ask_leaf(&outbox->examining, TAG_PROBE, "claim", outbox->refusal.leaf, params,
-			 count, true);
+				     pg_param_int8(&none), held_param(examiner->held)};
+	int count = session_param_mine(examiner->session, params, 4);
+	session_ask_leaf(&examiner->asker, TAG_PROBE, "claim", trouble->leaf, params, count, true);
 }
 
-void outbox_examine(struct outbox *outbox)
+static void examine(void *part)
 {
-	session_begin(outbox->session);
-	ask_probe(outbox);
-	ask_one(outbox, TAG_SUSPECT, "suspect", outbox_above(outbox->refusal.low_watermark), false);
-	session_sync(outbox->session);
+	struct examiner *examiner = part;
+	session_begin(examiner->session);
+	ask_probe(examiner);
+	ask_one(examiner, TAG_SUSPECT, "suspect", claim_above(examiner->trouble.low_watermark),
+		false);
+	session_sync(examiner->session);
 }
 
-static void on_probe(struct outbox *outbox, PGresult *result)
+static void on_suspect(struct examiner *examiner, const PGresult *result)
 {
-	struct refusal *refusal = &outbox->refusal;
-	PQclear(result);
-	/* Not every row's fault after all. */
-	if (!refusal->alone)
-		refusal->failure.narrow = true;
-}
-
-static void on_suspect(struct outbox *outbox, PGresult *result)
-{
-	struct refusal *refusal = &outbox->refusal;
-	struct outbox_hold *suspect = &refusal->suspect;
-	if (!refusal->alone || PQntuples(result) == 0) {
-		PQclear(result);
-		outbox_abort(outbox);
+	struct outbox_hold *suspect = &examiner->suspect;
+	if (!examiner->trouble.alone || PQntuples(result) == 0) {
+		finish(examiner);
 		return;
 	}
 	suspect->id = strtoll(PQgetvalue(result, 0, ROW_ID), NULL, 10);
 	suspect->key = strtoll(PQgetvalue(result, 0, ROW_KEY), NULL, 10);
-	suspect->leaf = refusal->leaf;
+	suspect->leaf = examiner->trouble.leaf;
 	if (!PQgetisnull(result, 0, ROW_IDENTITY))
 		suspect->identity = xstrdup(PQgetvalue(result, 0, ROW_IDENTITY));
-	PQclear(result);
-	ask_one(outbox, TAG_TAKE, "claim_exact", pg_put_int8(suspect->id), true);
-	session_sync(outbox->session);
+	ask_one(examiner, TAG_TAKE, "claim_exact", pg_put_int8(suspect->id), true);
+	session_sync(examiner->session);
 }
 
-/* Tells as a failure that concerns all. */
-static void stop_all(struct outbox *outbox, const char *format, const char *why)
+static void hold_suspect(struct examiner *examiner, const char *why)
 {
-	struct refusal *refusal = &outbox->refusal;
-	error_set(&refusal->why, format, why);
-	refusal->failure = (struct failure){.why = refusal->why.text, .wait = true};
-}
-
-static void hold_suspect(struct outbox *outbox, const char *why)
-{
-	struct refusal *refusal = &outbox->refusal;
-	refusal->suspect.why = (char *)(uintptr_t)why;
-	if (!outbox_hold(outbox, &refusal->suspect))
-		stop_all(outbox,
+	examiner->suspect.why = (char *)(uintptr_t)why;
+	if (!held_add(examiner->held, &examiner->suspect))
+		fail_all(examiner,
 			 "a thousand events cannot be removed from the table, and no more is "
 			 "claimed; the last: %s; remove the cause",
 			 why);
-	refusal->suspect.why = NULL;
+	examiner->suspect.why = NULL;
 }
 
-/* One row by its identity, as parameters. */
-static void name_row(const struct outbox_hold *hold, struct outbox_ids *ids, struct pg_param *given)
+static void on_take(struct examiner *examiner, const PGresult *result)
 {
-	struct slice identity = hold->identity != NULL ? slice_of(hold->identity) : SLICE_NULL;
-	struct outbox_ids_item item = {hold->id, identity, NULL};
-	outbox_ids_published(ids, &item, 1);
-	given[0] = pg_param_text(ids->ids);
-	given[1] = pg_param_text(ids->identities);
-}
-
-static void ask_took(struct outbox *outbox)
-{
-	const struct outbox_hold *suspect = &outbox->refusal.suspect;
-	struct pg_param given[2];
+	const struct outbox_hold *suspect = &examiner->suspect;
 	struct outbox_ids ids;
-	name_row(suspect, &ids, given);
-	session_ask_leaf(&outbox->examining, TAG_TOOK, "still", suspect->leaf, given, 2, false);
-	session_sync(outbox->session);
+	if (PQntuples(result) == 0 || outbox_claim_kept(result)) {
+		hold_suspect(examiner, kept_words);
+		finish(examiner);
+		return;
+	}
+	outbox_ids_one(&ids, suspect->id, suspect->identity);
+	struct pg_param given[] = {pg_param_text(ids.ids), pg_param_text(ids.identities)};
+	session_ask_leaf(&examiner->asker, TAG_TOOK, "still", suspect->leaf, given, 2, false);
+	session_sync(examiner->session);
 	outbox_ids_free(&ids);
 }
 
-static void on_take(struct outbox *outbox, PGresult *result)
+static void on_took(struct examiner *examiner, const PGresult *result)
 {
-	bool taken = PQntuples(result) > 0 && !outbox_claim_kept(result);
-	PQclear(result);
-	if (taken) {
-		ask_took(outbox);
-		return;
-	}
-	hold_suspect(outbox, kept_words);
-	outbox_abort(outbox);
+	const struct claim_trouble *trouble = &examiner->trouble;
+	if (PQntuples(result) > 0)
+		hold_suspect(examiner, kept_words);
+	else if (!trouble->exact && trouble->wrong != CLAIM_EMPTY)
+		claimer_measure(examiner->claimer, 1); /* it can go if it is measured first */
+	finish(examiner);
 }
 
-static void on_took(struct outbox *outbox, PGresult *result)
+static void on_answered(void *part, int tag, PGresult *result)
 {
-	struct refusal *refusal = &outbox->refusal;
-	bool back = PQntuples(result) > 0;
-	PQclear(result);
-	if (back)
-		hold_suspect(outbox, kept_words);
-	else if (!refusal->exact && !refusal->unasked)
-		outbox->exact_claims++; /* it can go if it is measured first */
-	outbox_abort(outbox);
-}
-
-void outbox_examine_answered(void *part, int tag, PGresult *result)
-{
-	struct outbox *outbox = part;
-	if (tag == TAG_PROBE)
-		on_probe(outbox, result);
-	else if (tag == TAG_SUSPECT)
-		on_suspect(outbox, result);
+	struct examiner *examiner = part;
+	if (tag == TAG_SUSPECT)
+		on_suspect(examiner, result);
 	else if (tag == TAG_TAKE)
-		on_take(outbox, result);
-	else
-		on_took(outbox, result);
+		on_take(examiner, result);
+	else if (tag == TAG_TOOK)
+		on_took(examiner, result);
+	else if (!examiner->trouble.alone)
+		examiner->failure.narrow = true; /* not every row's fault after all */
+	PQclear(result);
 }
 
-bool outbox_examine_refused(void *part, const struct pg_failure *failure)
+static bool on_refused(void *part, const struct pg_failure *failure)
 {
-	struct outbox *outbox = part;
+	struct examiner *examiner = part;
 	if (failure->tag == TAG_PROBE)
-		stop_all(outbox, "no event can be claimed: %s", failure->why);
+		fail_all(examiner, "no event can be claimed: %s", failure->why);
 	else if (failure->tag == TAG_SUSPECT)
-		stop_all(outbox, "the next event can be neither claimed nor named: %s",
+		fail_all(examiner, "the next event can be neither claimed nor named: %s",
 			 failure->why);
-	else if (outbox_passes(outbox, failure->state))
-		stop_all(outbox, "%s", failure->why);
+	else if (session_passes(examiner->session, failure->state))
+		fail_all(examiner, "%s", failure->why);
 	else
-		hold_suspect(outbox, failure->why);
-	outbox_abort(outbox);
+		hold_suspect(examiner, failure->why);
+	finish(examiner);
 	return true;
 }
 
-/* ---- trying held rows again ---- */
+/* ---- what has failed ---- */
 
-/* A statement that takes no parameter, of a retest. */
-static void say(struct outbox *outbox, const char *sql)
+static void isolate(struct examiner *examiner, bool general)
 {
-	session_ask_text(&outbox->retesting, TAG_RESETTLED, sql, NULL, 0);
-}
-
-/* Each in a transaction of its own, whose end is a group of its own: it comes whatever the answer
- * to the middle is. Mostly the row still cannot go, and the server writes the statement that failed
- * into its log: the short one is tried before the claim, which is long. */
-static void take_one(struct outbox *outbox, const struct outbox_hold *hold,
-		     const struct pg_param *given)
-{
-	struct pg_int8 first = pg_put_int8(hold->id);
-	struct pg_param params[3] = {pg_param_int8(&first), pg_param_text(NULL)};
-	int count = session_param_mine(outbox->session, params, 2);
-	session_begin(outbox->session);
-	say(outbox, "SAVEPOINT before");
-	session_ask_leaf(&outbox->retesting, TAG_RESETTLED, "settle", hold->leaf, given, 2, false);
-	say(outbox, "ROLLBACK TO SAVEPOINT before");
-	session_ask_leaf(&outbox->retesting, TAG_RETEST, "claim_exact", hold->leaf, params, count,
-			 true);
-	session_ask_leaf(&outbox->retesting, TAG_RETOOK, "still", hold->leaf, given, 2, false);
-	session_sync(outbox->session);
-	session_roll_back(outbox->session, NULL, NULL);
-}
-
-static void settle_one(struct outbox *outbox, const struct pg_param *given)
-{
-	session_begin(outbox->session);
-	session_sync(outbox->session);
-	session_ask_all_leaves(&outbox->retesting, TAG_RESETTLED, "settle", given, 2);
-	session_sync(outbox->session);
-	session_ask(&outbox->retesting, TAG_RESETTLED, "commit", NULL, 0, false);
-	session_sync(outbox->session);
-}
-
-static void retest(struct outbox *outbox, const struct outbox_hold *hold)
-{
-	struct retests *retests = &outbox->retests;
-	struct outbox_ids ids;
-	struct pg_param given[2];
-	name_row(hold, &ids, given);
-	retests->items[retests->count].id = hold->id;
-	retests->items[retests->count].can_go = false;
-	retests->items[retests->count++].identity =
-	    hold->identity != NULL ? xstrdup(hold->identity) : NULL;
-	if (hold->published)
-		settle_one(outbox, given);
-	else
-		take_one(outbox, hold, given);
-	session_ask_all_leaves(&outbox->retesting, TAG_RESTILL, "still", given, 2);
-	session_sync(outbox->session);
-	outbox_ids_free(&ids);
-}
-
-void outbox_retest(struct outbox *outbox)
-{
-	struct retests *retests = &outbox->retests;
-	size_t waiting = outbox_holds_waiting(&outbox->holds);
-	if (retests->answered < retests->count)
-		return; /* those before are under way */
-	outbox_retests_forget(outbox);
-	retests->answers_left = outbox->shape->leaf_count;
-	if (waiting > 0)
-		outbox_open_leaves(outbox);
-	for (size_t i = 0; i < waiting && i < RETESTS_MAX; i++)
-		retest(outbox, outbox_holds_next(&outbox->holds));
-}
-
-/* Whether it was this very row that could be taken. */
-static void on_retest(struct outbox *outbox, PGresult *result)
-{
-	struct retests *retests = &outbox->retests;
-	if (PQntuples(result) == 1 && !outbox_claim_kept(result))
-		retests->items[retests->answered].can_go =
-		    pg_get_int8(PQgetvalue(result, 0, CLAIM_ID)) ==
-		    retests->items[retests->answered].id;
-	PQclear(result);
-}
-
-/* A trigger has put it back. */
-static void on_retook(struct outbox *outbox, PGresult *result)
-{
-	struct retests *retests = &outbox->retests;
-	if (PQntuples(result) > 0)
-		retests->items[retests->answered].can_go = false;
-	PQclear(result);
-}
-
-static void retests_done(struct outbox *outbox)
-{
-	struct retests *retests = &outbox->retests;
-	if (retests->released == 0)
+	if (examiner->trouble.alone || general) {
+		abort_then(examiner, examine);
 		return;
-	outbox_holds_changed(outbox);
-	/* More may be good for the same reason. */
-	if (retests->released == RETESTS_MAX)
-		outbox_polled(outbox, POLL_UNFINISHED);
-	outbox_polled(outbox, POLL_RELEASED);
+	}
+	examiner->failure.narrow = true;
+	finish(examiner);
 }
 
-/* Another relay has the shard of a row that is held: it finds out for itself. */
-static bool is_mine(const struct outbox *outbox, const struct outbox_hold *hold)
+static void on_claim_refused(struct examiner *examiner, const struct pg_failure *failure)
 {
-	const struct outbox_shape *shape = outbox->shape;
-	const struct shards *shards = &outbox->source.shards;
-	if (shape->competing || (shape->hashed == 0 && !shape->partitioned))
-		return shards_owned(shards) > 0;
-	if (shape->hashed == 0)
-		return hold->leaf < (size_t)shards->count && shards->owned[hold->leaf];
-	return shards->owned[(hold->key & INT64_MAX) % shape->hashed];
-}
-
-static void release(struct outbox *outbox, struct outbox_hold *hold)
-{
-	bool mine = is_mine(outbox, hold);
-	log_info("event %" PRId64 " (event_id %.64s) %s table %s%s", hold->id,
-		 hold->identity != NULL ? hold->identity : "NULL",
-		 mine ? "can be removed from" : "is another relay's to remove from",
-		 outbox->config->outbox.table,
-		 mine ? " again, or is gone: its key goes on" : " now");
-	outbox_holds_release(&outbox->holds, hold);
-	outbox->retests.released++;
-}
-
-/* A leaf's answer; with the last one it is known whether the row is still there. */
-static void on_restill(struct outbox *outbox, PGresult *result)
-{
-	struct retests *retests = &outbox->retests;
-	retests->there |= PQntuples(result) > 0;
-	PQclear(result);
-	if (--retests->answers_left > 0)
+	if (is_for_size(failure->state) && !examiner->trouble.exact) {
+		claimer_measure(examiner->claimer, MEASURING_CLAIMS);
+		log_info("%s; an event may be large, or much longer as text than as it is stored: "
+			 "for a while events are measured before they are claimed",
+			 failure->why);
+	} else if (session_passes(examiner->session, failure->state)) {
+		fail_all(examiner, "%s", failure->why);
+	} else {
+		isolate(examiner, is_general(failure->state));
 		return;
-	size_t at = retests->answered++;
-	struct outbox_hold *hold =
-	    outbox_holds_find(&outbox->holds, retests->items[at].id, retests->items[at].identity);
-	if (hold != NULL && (retests->items[at].can_go || !retests->there ||
-			     (!hold->published && !is_mine(outbox, hold))))
-		release(outbox, hold);
-	retests->there = false;
-	retests->answers_left = outbox->shape->leaf_count;
-	if (retests->answered == retests->count)
-		retests_done(outbox);
+	}
+	finish(examiner);
 }
 
-void outbox_retest_answered(void *part, int tag, PGresult *result)
+void examiner_claim_failed(struct examiner *examiner, const struct claim_trouble *trouble)
 {
-	struct outbox *outbox = part;
-	if (tag == TAG_RETEST)
-		on_retest(outbox, result);
-	else if (tag == TAG_RETOOK)
-		on_retook(outbox, result);
-	else if (tag == TAG_RESTILL)
-		on_restill(outbox, result);
-	else
-		PQclear(result);
+	begin(examiner, trouble);
+	if (!session_in_transaction(examiner->session)) {
+		/* The ROLLBACK is asked for already: what was refused will be seen again. */
+		session_ignore(examiner->session);
+		claimer_forget(examiner->claimer);
+	} else if (trouble->wrong == CLAIM_REFUSED) {
+		on_claim_refused(examiner, trouble->failure);
+	} else {
+		isolate(examiner, false);
+	}
 }
 
-/* It stays held. */
-bool outbox_retest_refused(void *part, const struct pg_failure *failure)
+/* What was put off to the end failed there: from now on nothing is put off. The batch is published;
+ * its rows are settled by identity. */
+void examiner_commit_refused(struct examiner *examiner, const struct pg_failure *failure)
 {
-	(void)part;
-	return failure->tag != TAG_RESTILL;
+	session_guard(examiner->session);
+	log_warning("COMMIT is refused: %s; what was published is settled event by event",
+		    failure->why);
+	examiner_abort(examiner);
 }
 
-void outbox_retests_forget(void *part)
+void examiner_abort(struct examiner *examiner)
 {
-	struct outbox *outbox = part;
-	struct retests *retests = &outbox->retests;
-	for (size_t i = 0; i < retests->count; i++)
-		free(retests->items[i].identity);
-	memset(retests, 0, sizeof(*retests));
+	begin(examiner, &(struct claim_trouble){.wrong = CLAIM_BACK});
+	finish(examiner);
+}
+
+bool examiner_rolls_back(struct examiner *examiner)
+{
+	examiner->rolled_back = examiner->busy;
+	return examiner->busy;
+}
+
+/* ---- making one ---- */
+
+static void on_lost(void *part)
+{
+	struct examiner *examiner = part;
+	begin(examiner, &(struct claim_trouble){0});
+	examiner->busy = examiner->rolled_back = false;
+}
+
+struct examiner *examiner_new(struct session *session, struct claimer *claimer, struct held *held,
+			      const struct examiner_events *events, void *owner)
+{
+	static const struct asker_ops ops = {on_answered, on_refused, on_lost};
+	struct examiner *examiner = xcalloc(1, sizeof(*examiner));
+	examiner->session = session;
+	examiner->asker = session_join(session, &ops, examiner);
+	examiner->claimer = claimer;
+	examiner->held = held;
+	examiner->events = events;
+	examiner->owner = owner;
+	return examiner;
+}
+
+void examiner_free(struct examiner **examiner)
+{
+	if (*examiner == NULL)
+		return;
+	free((*examiner)->suspect.identity);
+	free(*examiner);
+	*examiner = NULL;
 }

@@ -127,6 +127,13 @@ void outbox_ids_published(struct outbox_ids *ids, const struct outbox_ids_item *
 	finish_all(ids, &m);
 }
 
+void outbox_ids_one(struct outbox_ids *ids, int64_t id, const char *identity)
+{
+	struct outbox_ids_item item = {id, identity != NULL ? slice_of(identity) : SLICE_NULL,
+				       NULL};
+	outbox_ids_published(ids, &item, 1);
+}
+
 void outbox_ids_rejected(struct outbox_ids *ids, const struct outbox_ids_item *items, size_t count,
 			 bool utf8)
 {

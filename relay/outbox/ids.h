@@ -25,6 +25,9 @@ struct outbox_ids_item {
 void outbox_ids_published(struct outbox_ids *ids, const struct outbox_ids_item *items,
 			  size_t count);
 
+/* One row that is published. identity may be NULL. */
+void outbox_ids_one(struct outbox_ids *ids, int64_t id, const char *identity);
+
 /* Those that are rejected, with their words: as they are in a UTF-8 database, else in ASCII only.
  */
 void outbox_ids_rejected(struct outbox_ids *ids, const struct outbox_ids_item *items, size_t count,

@@ -2,17 +2,37 @@
  * membership.c - this relay among the others: asks for locks, tells the group what they say
  * (group.c) and carries out what it plans
  */
+#include "membership.h"
+
 #include "base/clock.h"
 #include "base/failpoints.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "base/xalloc.h"
-#include "internal.h"
 #include "outbox/locks.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum {
+	TAG_POLLED = TAG_IGNORE + 1, /* who owns what */
+	TAG_TRIED,		     /* which of the free shards we got */
+	TAG_VERIFIED		     /* who owns what, once we have got some */
+};
+
+struct membership {
+	struct session *session;
+	struct asker asker;
+	struct opening *opening;
+	struct source *source;
+	const struct membership_events *events;
+	void *owner;
+	struct group group; /* outlives the session */
+	struct group_peers peers;
+	unsigned member_salt, layout_salt;
+	struct log_limit obstacle_log;
+};
 
 /* So many keys in a row that are occupied are no accident. */
 enum { JOINS = 4, OBSTACLE_LOG_US = 60 * 1000 * 1000 };
@@ -20,27 +40,27 @@ enum { JOINS = 4, OBSTACLE_LOG_US = 60 * 1000 * 1000 };
 /* ---- telling ---- */
 
 /* What claims need to know of the shards, once they have changed. */
-static void refresh_owned(struct outbox *outbox)
+static void refresh_owned(struct membership *membership)
 {
-	outbox->source.shards = outbox->group.owned;
-	session_own(outbox->session, &outbox->group.owned);
+	membership->source->shards = membership->group.owned;
+	session_own(membership->session, &membership->group.owned);
 }
 
 /* "OID fleet": another relay has come. "OID free 8 {0,3}": these of 8 shards were handed over. */
-static void tell_others(struct outbox *outbox, const struct shards *given)
+static void tell_others(struct membership *membership, const struct shards *given)
 {
 	char *which = given ? shards_text(given) : NULL;
-	char *payload = given ? xasprintf("%u free %d %s", outbox->shape->oid,
-					  group_layout(&outbox->group), which)
-			      : xasprintf("%u fleet", outbox->shape->oid);
+	char *payload = given ? xasprintf("%u free %d %s", session_shape(membership->session)->oid,
+					  group_layout(&membership->group), which)
+			      : xasprintf("%u fleet", session_shape(membership->session)->oid);
 	struct pg_param param = pg_param_text(payload);
-	session_ask_text(&outbox->grouping, TAG_IGNORE, "SELECT pg_notify('outbox_relay', $1)",
+	session_ask_text(&membership->asker, TAG_IGNORE, "SELECT pg_notify('outbox_relay', $1)",
 			 &param, 1);
 	free(which);
 	free(payload);
 }
 
-void outbox_group_freed(struct outbox *outbox, const char *which, int sender)
+void membership_freed(struct membership *membership, const char *which, int sender)
 {
 	int layout = (int)strtol(which, (char **)&which, 10);
 	struct shards shards;
@@ -52,21 +72,23 @@ void outbox_group_freed(struct outbox *outbox, const char *which, int sender)
 			shards.owned[shard] = true;
 		which = *end != '\0' ? end + 1 : end;
 	}
-	group_freed(&outbox->group, sender, layout, &shards);
+	group_freed(&membership->group, sender, layout, &shards);
 }
 
 /* Of relays of another layout. */
-static void tell_others_words(const struct outbox *outbox, int shards, char *why, size_t size)
+static void tell_others_words(const struct membership *membership, int shards, char *why,
+			      size_t size)
 {
 	if (shards == 0)
 		snprintf(why, size, "relays without order are at work; waiting for their end");
-	else if (shards != group_layout(&outbox->group))
+	else if (shards != group_layout(&membership->group))
 		snprintf(why, size, "relays with %d shard%s are at work; waiting for their end",
 			 shards, shards == 1 ? "" : "s");
 	else
 		snprintf(why, size, "relays with %s are at work; waiting for their end",
-			 outbox->shape->partitioned ? "other partitions of the outbox"
-						    : "another route.key or other columns in it");
+			 session_shape(membership->session)->partitioned
+			     ? "other partitions of the outbox"
+			     : "another route.key or other columns in it");
 }
 
 /* Of shards that others own, or are about to. */
@@ -84,14 +106,9 @@ static void tell_owners_words(const struct rebalance_view *view, char *why, size
 		snprintf(why, size, "other relays own all %d shards", view->shards);
 }
 
-static struct source_peers source_peers(const struct outbox *outbox)
+static void tell_busy(struct membership *membership, const struct group_view *view)
 {
-	return (struct source_peers){outbox->others.healthy, outbox->others.suspect};
-}
-
-static void tell_busy(struct outbox *outbox, const struct group_view *view)
-{
-	struct source *source = &outbox->source;
+	struct source *source = membership->source;
 	char why[sizeof(source->obstacle)];
 	bool yields = false;
 	if (view->previous) {
@@ -99,25 +116,24 @@ static void tell_busy(struct outbox *outbox, const struct group_view *view)
 	} else if (source->obstacle[0] != '\0') {
 		text_print(why, sizeof(why), "%s", source->obstacle);
 	} else if (view->other_layout >= 0) {
-		tell_others_words(outbox, view->other_layout, why, sizeof(why));
+		tell_others_words(membership, view->other_layout, why, sizeof(why));
 	} else if (view->shards.paused) {
 		snprintf(why, sizeof(why), "the outbox is paused; outbox-relay resume goes on");
-	} else if (outbox->group.unavailable) {
+	} else if (membership->group.unavailable) {
 		yields = true;
 		snprintf(why, sizeof(why),
 			 "no Kafka broker answers here; other relays have the shards");
 	} else {
 		tell_owners_words(&view->shards, why, sizeof(why));
 	}
-	outbox_polled(outbox, POLL_BUSY);
-	source->events->busy(source->owner, why, yields, source_peers(outbox));
+	membership->events->busy(membership->owner, why, yields);
 }
 
 /* Another session has a lock that only relays should take. Nothing but its end helps. */
-static void find_obstacle(struct outbox *outbox, const struct group_view *view)
+static void find_obstacle(struct membership *membership, const struct group_view *view)
 {
-	char *text = outbox->source.obstacle;
-	size_t size = sizeof(outbox->source.obstacle);
+	char *text = membership->source->obstacle;
+	size_t size = sizeof(membership->source->obstacle);
 	text[0] = '\0';
 	if (view->stranger[0] == '\0')
 		return;
@@ -126,117 +142,113 @@ static void find_obstacle(struct outbox *outbox, const struct group_view *view)
 			 "%s is no relay and holds the lock of %d of %d shards, whose events wait; "
 			 "end it",
 			 view->stranger, view->occupied, view->shards.shards);
-	else if (outbox->group.joins_failed >= JOINS)
+	else if (membership->group.joins_failed >= JOINS)
 		snprintf(text, size, "%s is no relay and has a lock of the relays; end it",
 			 view->stranger);
 	if (text[0] != '\0' &&
-	    log_limit_due(&outbox->obstacle_log, clock_monotonic_us(), OBSTACLE_LOG_US))
-		log_warning("%s%s", text, outbox->obstacle_log.note);
+	    log_limit_due(&membership->obstacle_log, clock_monotonic_us(), OBSTACLE_LOG_US))
+		log_warning("%s%s", text, membership->obstacle_log.note);
 }
 
-void outbox_group_acquired(struct outbox *outbox, bool gained)
+static void tell(struct membership *membership, const struct group_view *view, bool gained)
 {
-	outbox_poll(outbox, (struct poll_input){.event = POLL_LOOKED,
-						.has_bell = true,
-						.has_peers = outbox->others.any,
-						.gained = gained});
-	outbox->source.events->acquired(outbox->source.owner, gained, source_peers(outbox));
-}
-
-static void tell(struct outbox *outbox, const struct group_view *view, bool gained)
-{
-	outbox->others = group_peers(&outbox->group, view);
-	find_obstacle(outbox, view);
-	if (shards_owned(&outbox->source.shards) == 0)
-		tell_busy(outbox, view);
+	membership->peers = group_peers(&membership->group, view);
+	find_obstacle(membership, view);
+	if (shards_owned(&membership->source->shards) == 0)
+		tell_busy(membership, view);
 	else if (gained)
-		outbox_open_probe(outbox);
+		opening_probe(membership->opening);
 	else
-		outbox_group_acquired(outbox, false);
+		membership->events->kept(membership->owner);
 }
 
 /* ---- the locks ---- */
 
-static void ask_poll(struct outbox *outbox, enum tag tag)
+static void ask_poll(struct membership *membership, int tag)
 {
-	session_ask(&outbox->grouping, tag, "fleet", NULL, 0, false);
-	session_sync(outbox->session);
+	session_ask(&membership->asker, tag, "fleet", NULL, 0, false);
+	session_sync(membership->session);
 }
 
-static void ask_lock(struct outbox *outbox, const char *function, uint32_t key1, int32_t key2)
+static void ask_lock(struct membership *membership, const char *function, uint32_t key1,
+		     int32_t key2)
 {
 	char sql[160];
 	snprintf(sql, sizeof(sql), "SELECT %s(%d, %d)", function, (int)key1, (int)key2);
-	session_ask_text(&outbox->grouping, TAG_IGNORE, sql, NULL, 0);
+	session_ask_text(&membership->asker, TAG_IGNORE, sql, NULL, 0);
 }
 
-static int32_t member_key(const struct outbox *outbox)
+static int32_t member_key(const struct membership *membership)
 {
-	return outbox_member_lock(group_layout(&outbox->group), outbox->group.unavailable,
-				  outbox->member_salt);
+	return outbox_member_lock(group_layout(&membership->group), membership->group.unavailable,
+				  membership->member_salt);
 }
 
 /* A session that holds a key of ours cannot be waited for: it may be any. */
-static void ask_membership(struct outbox *outbox)
+static void ask_membership(struct membership *membership)
 {
-	ask_lock(outbox, "pg_try_advisory_lock_shared", outbox->shape->oid, member_key(outbox));
+	ask_lock(membership, "pg_try_advisory_lock_shared", session_shape(membership->session)->oid,
+		 member_key(membership));
 }
 
-static void end_membership(struct outbox *outbox)
+static void end_membership(struct membership *membership)
 {
-	ask_lock(outbox, "pg_advisory_unlock_shared", outbox->shape->oid, member_key(outbox));
+	ask_lock(membership, "pg_advisory_unlock_shared", session_shape(membership->session)->oid,
+		 member_key(membership));
 }
 
-static void ask_mark(struct outbox *outbox)
+static void ask_mark(struct membership *membership)
 {
-	ask_lock(outbox, "pg_try_advisory_lock_shared", outbox->group.fingerprint,
-		 outbox_layout_lock(outbox->layout_salt));
+	ask_lock(membership, "pg_try_advisory_lock_shared", membership->group.fingerprint,
+		 outbox_layout_lock(membership->layout_salt));
 }
 
 /* Under keys that are not occupied, it is hoped: the next poll tells. */
-static void join_again(struct outbox *outbox, const struct group_plan *plan)
+static void join_again(struct membership *membership, const struct group_plan *plan)
 {
 	unsigned salt = (unsigned)clock_monotonic_us() % OUTBOX_SALTS;
 	if (plan->join) {
-		outbox->member_salt = salt;
-		ask_membership(outbox);
+		membership->member_salt = salt;
+		ask_membership(membership);
 	}
 	if (plan->mark) {
-		outbox->layout_salt = salt;
-		ask_mark(outbox);
+		membership->layout_salt = salt;
+		ask_mark(membership);
 	}
 	if (plan->join || plan->mark)
-		session_sync(outbox->session);
+		session_sync(membership->session);
 }
 
-static void give(struct outbox *outbox, const struct shards *shards)
+static void give(struct membership *membership, const struct shards *shards)
 {
 	FAILPOINT("before-handover");
 	const char *unlock =
-	    outbox->group.shared ? "pg_advisory_unlock_shared" : "pg_advisory_unlock";
-	int layout = group_layout(&outbox->group);
+	    membership->group.shared ? "pg_advisory_unlock_shared" : "pg_advisory_unlock";
+	int layout = group_layout(&membership->group);
 	for (int k = 0; k < shards->count; k++)
 		if (shards->owned[k])
-			ask_lock(outbox, unlock, outbox->shape->oid, outbox_shard_lock(layout, k));
-	group_gave(&outbox->group, shards);
-	refresh_owned(outbox);
-	tell_others(outbox, shards);
-	session_sync(outbox->session);
+			ask_lock(membership, unlock, session_shape(membership->session)->oid,
+				 outbox_shard_lock(layout, k));
+	group_gave(&membership->group, shards);
+	refresh_owned(membership);
+	tell_others(membership, shards);
+	session_sync(membership->session);
 	FAILPOINT("handed-over");
 }
 
-static void try_for(struct outbox *outbox, const struct shards *shards)
+static void try_for(struct membership *membership, const struct shards *shards)
 {
 	char *wanted = shards_text(shards), sql[192];
 	struct pg_param param = pg_param_text(wanted);
 	snprintf(sql, sizeof(sql),
 		 "SELECT k, pg_try_advisory_lock%s(%d, %d | k) FROM unnest($1::int4[]) AS k",
-		 outbox->group.shared ? "_shared" : "", (int)outbox->shape->oid,
-		 (int)outbox_shard_lock(group_layout(&outbox->group), 0));
-	session_ask_text(&outbox->grouping, TAG_TRIED, sql, &param, 1);
+		 membership->group.shared ? "_shared" : "",
+		 (int)session_shape(membership->session)->oid,
+		 (int)outbox_shard_lock(group_layout(&membership->group), 0));
+	session_ask_text(&membership->asker, TAG_TRIED, sql, &param, 1);
 	free(wanted);
 	/* Relays of another layout that began at the same moment see our locks or we see theirs. */
-	ask_poll(outbox, TAG_VERIFIED);
+	ask_poll(membership, TAG_VERIFIED);
 }
 
 /* ---- what they say ---- */
@@ -264,101 +276,107 @@ static void read_lock(const struct group *group, struct group_view *view, const 
 }
 
 /* False if the outbox is not there any more, or not the same. */
-static bool read_view(const struct outbox *outbox, const PGresult *result, struct group_view *view)
+static bool read_view(const struct membership *membership, const PGresult *result,
+		      struct group_view *view)
 {
 	int rows = PQntuples(result);
-	group_view_begin(&outbox->group, view, rows > 0 && is_true(result, 0, GROUP_PAUSED));
+	group_view_begin(&membership->group, view, rows > 0 && is_true(result, 0, GROUP_PAUSED));
 	for (int i = 0; i < rows; i++)
 		if (!PQgetisnull(result, i, GROUP_KEY))
-			read_lock(&outbox->group, view, result, i);
+			read_lock(&membership->group, view, result, i);
 	return rows > 0 && is_true(result, 0, GROUP_SAME);
 }
 
-static void on_polled(struct outbox *outbox, PGresult *result)
+static void on_polled(struct membership *membership, PGresult *result)
 {
 	struct group_view view;
 	struct group_plan plan;
-	bool there = read_view(outbox, result, &view);
+	bool there = read_view(membership, result, &view);
 	PQclear(result);
 	if (!there) {
-		session_give_up(outbox->session, false,
+		session_give_up(membership->session, false,
 				"another table has taken the outbox's name, its partitions have "
 				"changed, or it has left schema outbox_relay");
 		return;
 	}
-	group_polled(&outbox->group, &view, clock_monotonic_us(), &plan);
-	join_again(outbox, &plan);
+	group_polled(&membership->group, &view, clock_monotonic_us(), &plan);
+	join_again(membership, &plan);
 	if (shards_owned(&plan.give) > 0)
-		give(outbox, &plan.give);
+		give(membership, &plan.give);
 	if (shards_owned(&plan.take) > 0)
-		try_for(outbox, &plan.take);
+		try_for(membership, &plan.take);
 	else
-		tell(outbox, &view, false);
+		tell(membership, &view, false);
 }
 
-static void on_tried(struct outbox *outbox, PGresult *result)
+static void on_tried(struct membership *membership, PGresult *result)
 {
 	for (int i = 0; i < PQntuples(result); i++)
-		group_tried(&outbox->group, atoi(PQgetvalue(result, i, 0)), is_true(result, i, 1));
+		group_tried(&membership->group, atoi(PQgetvalue(result, i, 0)),
+			    is_true(result, i, 1));
 	PQclear(result);
 }
 
-static void on_verified(struct outbox *outbox, PGresult *result)
+static void on_verified(struct membership *membership, PGresult *result)
 {
 	struct group_view view;
 	struct shards give_back;
-	const struct shards *owned = &outbox->group.owned;
-	read_view(outbox, result, &view);
+	const struct shards *owned = &membership->group.owned;
+	read_view(membership, result, &view);
 	PQclear(result);
-	bool gained = group_verified(&outbox->group, &view, &give_back);
+	bool gained = group_verified(&membership->group, &view, &give_back);
 	if (shards_owned(&give_back) > 0)
-		give(outbox, &give_back);
+		give(membership, &give_back);
 	for (int k = 0; k < owned->count; k++)
 		if (owned->owned[k])
-			outbox_open_leaf(outbox, outbox->shape->partitioned ? (size_t)k : 0);
-	session_sync(outbox->session);
-	refresh_owned(outbox);
-	tell(outbox, &view, gained);
+			opening_prepare(membership->opening,
+					session_shape(membership->session)->partitioned ? (size_t)k
+											: 0);
+	session_sync(membership->session);
+	refresh_owned(membership);
+	tell(membership, &view, gained);
 }
 
-void outbox_group_answered(void *part, int tag, PGresult *result)
+static void on_answered(void *part, int tag, PGresult *result)
 {
-	struct outbox *outbox = part;
-	if (tag == TAG_GROUP)
-		on_polled(outbox, result);
+	struct membership *membership = part;
+	if (tag == TAG_POLLED)
+		on_polled(membership, result);
 	else if (tag == TAG_TRIED)
-		on_tried(outbox, result);
+		on_tried(membership, result);
 	else
-		on_verified(outbox, result);
+		on_verified(membership, result);
 }
 
 /* ---- coming and going ---- */
 
-void outbox_group_look(struct outbox *outbox, bool unavailable, bool keeps)
+void membership_poll(struct membership *membership, bool unavailable, bool keeps)
 {
-	outbox->group.keeps = keeps;
-	if (unavailable != outbox->group.unavailable) {
-		end_membership(outbox);
-		outbox->group.unavailable = unavailable;
-		ask_membership(outbox);
-		tell_others(outbox, NULL);
+	membership->group.keeps = keeps;
+	if (unavailable != membership->group.unavailable) {
+		end_membership(membership);
+		membership->group.unavailable = unavailable;
+		ask_membership(membership);
+		tell_others(membership, NULL);
 	}
-	ask_poll(outbox, TAG_GROUP);
+	ask_poll(membership, TAG_POLLED);
 }
 
-static int shard_count(const struct outbox *outbox)
+static int shard_count(const struct membership *membership)
 {
-	if (outbox->shape->partitioned)
-		return (int)outbox->shape->leaf_count;
-	return outbox->shape->competing ? 1 : (int)outbox->config->outbox.shards;
+	if (session_shape(membership->session)->partitioned)
+		return (int)session_shape(membership->session)->leaf_count;
+	return session_shape(membership->session)->competing
+		   ? 1
+		   : (int)session_config(membership->session)->outbox.shards;
 }
 
 /* The server may not have noticed that a connection of ours is gone. What its session published is
  * settled in its shards, so no others are taken before it has ended. A session of the same role may
  * be ended without a right of its own (manual: pg_terminate_backend). */
-static void end_previous_session(struct outbox *outbox)
+static void end_previous_session(struct membership *membership)
 {
-	const struct session_id *previous = &outbox->group.previous;
+	const struct session_id *previous = &membership->group.previous;
 	char sql[400];
 	if (previous->pid == 0)
 		return;
@@ -367,36 +385,75 @@ static void end_previous_session(struct outbox *outbox)
 		 "a.usesysid = (SELECT oid FROM pg_roles WHERE rolname = current_user) "
 		 "AND a.pid <> pg_backend_pid() AND " OUTBOX_SQL_STARTED " = %lld",
 		 previous->pid, (long long)previous->started_us);
-	session_ask_text(&outbox->grouping, TAG_IGNORE, sql, NULL, 0);
+	session_ask_text(&membership->asker, TAG_IGNORE, sql, NULL, 0);
 }
 
-void outbox_group_join(struct outbox *outbox)
+void membership_join(struct membership *membership, bool unavailable)
 {
-	bool shared = outbox->shape->competing;
+	bool shared = session_shape(membership->session)->competing;
 	if (PLANTED("two-owners"))
 		shared = true;
-	group_join(&outbox->group, session_backend(outbox->session), shard_count(outbox), shared,
-		   outbox_sql_fingerprint(outbox->shape), clock_monotonic_us());
-	refresh_owned(outbox);
-	ask_membership(outbox);
-	ask_mark(outbox);
-	end_previous_session(outbox);
-	tell_others(outbox, NULL);
-	session_sync(outbox->session);
-	ask_poll(outbox, TAG_GROUP);
+	membership->group.unavailable = unavailable;
+	group_join(&membership->group, session_backend(membership->session),
+		   shard_count(membership), shared,
+		   outbox_sql_fingerprint(session_shape(membership->session)),
+		   clock_monotonic_us());
+	refresh_owned(membership);
+	ask_membership(membership);
+	ask_mark(membership);
+	end_previous_session(membership);
+	tell_others(membership, NULL);
+	session_sync(membership->session);
+	ask_poll(membership, TAG_POLLED);
 }
 
-void outbox_group_leave(struct outbox *outbox)
+void membership_leave(struct membership *membership)
 {
-	session_ask_text(&outbox->grouping, TAG_IGNORE, "SELECT pg_advisory_unlock_all()", NULL, 0);
-	tell_others(outbox, &outbox->group.owned);
-	session_sync(outbox->session);
+	session_ask_text(&membership->asker, TAG_IGNORE, "SELECT pg_advisory_unlock_all()", NULL,
+			 0);
+	tell_others(membership, &membership->group.owned);
+	session_sync(membership->session);
 }
 
-void outbox_group_lost(void *part)
+void membership_forget(struct membership *membership)
 {
-	struct outbox *outbox = part;
-	group_lost(&outbox->group);
-	shards_clear(&outbox->source.shards, outbox->source.shards.count);
-	outbox->source.obstacle[0] = '\0';
+	group_forget(&membership->group);
+}
+
+struct group_peers membership_peers(const struct membership *membership)
+{
+	return membership->peers;
+}
+
+/* ---- making one ---- */
+
+static void on_lost(void *part)
+{
+	struct membership *membership = part;
+	struct source *source = membership->source;
+	group_lost(&membership->group);
+	shards_clear(&source->shards, source->shards.count);
+	source->obstacle[0] = '\0';
+}
+
+struct membership *membership_new(struct session *session, struct opening *opening,
+				  struct source *source, const struct membership_events *events,
+				  void *owner)
+{
+	static const struct asker_ops ops = {on_answered, NULL, on_lost};
+	struct membership *membership = xcalloc(1, sizeof(*membership));
+	membership->session = session;
+	membership->asker = session_join(session, &ops, membership);
+	membership->opening = opening;
+	membership->source = source;
+	membership->events = events;
+	membership->owner = owner;
+	shards_clear(&source->shards, (int)session_config(session)->outbox.shards);
+	return membership;
+}
+
+void membership_free(struct membership **membership)
+{
+	free(*membership);
+	*membership = NULL;
 }

@@ -1,16 +1,10 @@
 /*
- * notified.c - notifications on channel outbox_relay
- *
- * "OID": the bell. "OID rest": it was put to rest. "OID group": another relay has come. "OID free 8
- * {0,3}": it has handed these of 8 shards over.
- *
- * Any login may send them. So each kind is passed on at most once in a while, late rather than
- * never; what it leads to is a statement or two that find nothing. Only a relay that the last look
- * has seen is believed to have handed shards over: without its word they are left to their owner
- * for a moment longer.
+ * notified.c - notifications on channel outbox_relay, passed on at most once in a while
  */
+#include "notified.h"
+
 #include "base/clock.h"
-#include "internal.h"
+#include "base/xalloc.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -21,51 +15,59 @@ enum { MANY = 8, FLOOD_US = 50 * 1000 };
 static const int64_t spacing_us[NOTIFIED_KINDS] = {
     [NOTIFIED_RING] = 8 * 1000, [NOTIFIED_REST] = 8 * 1000, [NOTIFIED_GROUP] = 20 * 1000};
 
-static void pass_on(struct outbox *outbox, enum notified_kind kind)
+/* Of one kind. */
+struct kind {
+	int64_t passed_us;  /* the last one that was passed on */
+	int64_t spacing_us; /* at least so long before the next one */
+	bool pending;	    /* others have come since */
+	unsigned count;	    /* of those */
+};
+
+struct notified {
+	void (*pass_on)(void *owner, enum notified_kind kind);
+	void *owner;
+	struct kind kinds[NOTIFIED_KINDS];
+	struct loop_timer *timer;
+};
+
+static void pass_on(struct notified *notified, enum notified_kind which)
 {
-	struct notified *notified = &outbox->notified[kind];
-	bool many = notified->count >= MANY && notified->spacing_us > 0;
-	notified->spacing_us = many ? 2 * notified->spacing_us : spacing_us[kind];
-	if (notified->spacing_us > FLOOD_US)
-		notified->spacing_us = FLOOD_US;
-	notified->pending = false;
-	notified->count = 0;
-	notified->passed_us = clock_monotonic_us();
-	if (kind == NOTIFIED_RING)
-		outbox_polled(outbox, POLL_RUNG);
-	else if (kind == NOTIFIED_REST)
-		outbox_polled(outbox, POLL_RESTED);
-	else
-		outbox_polled(outbox, POLL_MEMBERSHIP);
+	struct kind *kind = &notified->kinds[which];
+	bool many = kind->count >= MANY && kind->spacing_us > 0;
+	kind->spacing_us = many ? 2 * kind->spacing_us : spacing_us[which];
+	if (kind->spacing_us > FLOOD_US)
+		kind->spacing_us = FLOOD_US;
+	kind->pending = false;
+	kind->count = 0;
+	kind->passed_us = clock_monotonic_us();
+	notified->pass_on(notified->owner, which);
 }
 
-static int64_t wait_us(const struct outbox *outbox, enum notified_kind kind)
+static int64_t wait_us(const struct kind *kind)
 {
-	const struct notified *notified = &outbox->notified[kind];
-	return notified->passed_us + notified->spacing_us - clock_monotonic_us();
+	return kind->passed_us + kind->spacing_us - clock_monotonic_us();
 }
 
 /* Until the first of those that wait may be passed on. */
-static void set_timer(struct outbox *outbox)
+static void set_timer(struct notified *notified)
 {
 	int64_t first = INT64_MAX;
-	for (int kind = 0; kind < NOTIFIED_KINDS; kind++) {
-		int64_t wait = wait_us(outbox, (enum notified_kind)kind);
-		if (outbox->notified[kind].pending && wait < first)
+	for (int i = 0; i < NOTIFIED_KINDS; i++) {
+		int64_t wait = wait_us(&notified->kinds[i]);
+		if (notified->kinds[i].pending && wait < first)
 			first = wait;
 	}
 	if (first != INT64_MAX)
-		loop_timer_set(outbox->notified_timer, first > 0 ? first : 0);
+		loop_timer_set(notified->timer, first > 0 ? first : 0);
 }
 
 static void on_timer(void *arg)
 {
-	struct outbox *outbox = arg;
-	for (int kind = 0; kind < NOTIFIED_KINDS; kind++)
-		if (outbox->notified[kind].pending &&
-		    wait_us(outbox, (enum notified_kind)kind) <= 0)
-			pass_on(outbox, (enum notified_kind)kind);
-	set_timer(outbox);
+	struct notified *notified = arg;
+	for (int i = 0; i < NOTIFIED_KINDS; i++)
+		if (notified->kinds[i].pending && wait_us(&notified->kinds[i]) <= 0)
+			pass_on(notified, (enum notified_kind)i);
+	set_timer(notified);
 }
 
 static enum notified_kind kind_of(const char *words)
@@ -75,33 +77,40 @@ static enum notified_kind kind_of(const char *words)
 	return strcmp(words, " rest") == 0 ? NOTIFIED_REST : NOTIFIED_GROUP;
 }
 
-void outbox_notified(void *owner, const char *payload, int sender)
+void notified_receive(struct notified *notified, const char *words)
 {
-	struct outbox *outbox = owner;
-	char *words;
-	if (strtoul(payload, &words, 10) != outbox->shape->oid)
-		return;
-	if (strncmp(words, " free ", 6) == 0)
-		outbox_group_freed(outbox, words + 6, sender);
-	enum notified_kind kind = kind_of(words);
-	outbox->notified[kind].pending = true;
-	outbox->notified[kind].count++;
-	if (wait_us(outbox, kind) <= 0)
-		pass_on(outbox, kind);
+	enum notified_kind which = kind_of(words);
+	struct kind *kind = &notified->kinds[which];
+	kind->pending = true;
+	kind->count++;
+	if (wait_us(kind) <= 0)
+		pass_on(notified, which);
 	else
-		set_timer(outbox);
+		set_timer(notified);
 }
 
-void outbox_notified_new(struct outbox *outbox)
+void notified_forget(struct notified *notified)
 {
-	outbox->notified_timer = loop_timer_new(outbox->loop, on_timer, outbox);
+	for (int i = 0; i < NOTIFIED_KINDS; i++)
+		notified->kinds[i].pending = false;
+	loop_timer_stop(notified->timer);
 }
 
-/* The next session's first look sees whatever they were about. */
-void outbox_notified_forget(void *part)
+struct notified *notified_new(struct loop *loop, void (*tell)(void *owner, enum notified_kind kind),
+			      void *owner)
 {
-	struct outbox *outbox = part;
-	for (int kind = 0; kind < NOTIFIED_KINDS; kind++)
-		outbox->notified[kind].pending = false;
-	loop_timer_stop(outbox->notified_timer);
+	struct notified *notified = xcalloc(1, sizeof(*notified));
+	notified->pass_on = tell;
+	notified->owner = owner;
+	notified->timer = loop_timer_new(loop, on_timer, notified);
+	return notified;
+}
+
+void notified_free(struct notified **notified)
+{
+	if (*notified == NULL)
+		return;
+	loop_timer_free(&(*notified)->timer);
+	free(*notified);
+	*notified = NULL;
 }

@@ -5,21 +5,95 @@
  * session is left as it was; then the facts, the leaves and the columns are read, the session is
  * set up, the statements are made to the table's shape, and the other relays are joined.
  */
-#include "outbox/outbox.h"
+#include "open.h"
 
-#include "base/clock.h"
 #include "base/failpoints.h"
 #include "base/log.h"
+#include "base/pgname.h"
 #include "base/xalloc.h"
-#include "internal.h"
+#include "core/route.h"
+#include "core/template.h"
 #include "outbox/migrations.h"
 #include "outbox/registry.h"
 #include "outbox/table.h"
-#include "postgres.h"
+#include "passing.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum {
+	TAG_SESSION = TAG_IGNORE + 1,
+	TAG_FACTS,
+	TAG_LEAVES,
+	TAG_COLUMNS,
+	TAG_REGISTRY,
+	TAG_PREPARED,
+	TAG_PROBED
+};
+
+enum { FIELDS_MAX = ROUTE_FIELDS_MAX + 1 }; /* and the identity */
+
+struct opening {
+	struct session *session;
+	struct asker asker;
+	const struct opening_events *events;
+	void *owner;
+	struct pgname name;
+	size_t withhold_bytes;
+	char *fields[FIELDS_MAX]; /* owned; columns */
+	size_t field_count;
+	char *keys[ROUTE_FIELDS_MAX]; /* likewise */
+	size_t key_count;
+	struct outbox_shape *shape; /* the session's, to be filled in */
+	bool verifies;		    /* outlives the session */
+};
+
+/* ---- what the schema knows of the outbox ---- */
+
+const char outbox_registry[] =
+    "SELECT bell::oid::int8, (SELECT max(version) FROM outbox_relay.schema_version) AS version, "
+    "settle, current_user, concat_ws(', ', "
+    "CASE WHEN has_sequence_privilege(bell::oid, 'UPDATE') IS NOT TRUE THEN 'UPDATE on ' || bell "
+    "END, CASE WHEN NOT has_sequence_privilege(sequence, 'SELECT') THEN 'SELECT on ' || sequence "
+    "END, CASE WHEN $3 AND NOT has_column_privilege(outbox, 'published_at', 'UPDATE') "
+    "THEN 'UPDATE (published_at) on ' || outbox END, "
+    "CASE WHEN NOT (has_table_privilege(letters, 'SELECT') AND has_table_privilege(letters, "
+    "'INSERT') AND has_table_privilege(letters, 'UPDATE')) "
+    "THEN 'SELECT, INSERT and UPDATE on ' || letters END) AS lacks "
+    "FROM outbox_relay.outboxes, CAST('outbox_relay.dead_letters' AS regclass) AS letters, "
+    "CAST(pg_get_serial_sequence($1, $2) AS regclass) AS sequence "
+    "WHERE outbox = to_regclass($1)";
+
+bool outbox_registry_check(const PGresult *result, const char *table, bool mark, struct error *err)
+{
+	const char *settle = mark ? "mark" : "delete";
+	if (PQntuples(result) != 1)
+		return error_set(
+		    err, "table %s is not known to schema outbox_relay; run outbox-relay migrate",
+		    table);
+	int version = atoi(PQgetvalue(result, 0, REGISTRY_VERSION)), ours = migrate_latest();
+	if (version < ours)
+		return error_set(err,
+				 "schema outbox_relay has version %d, this relay needs %d; run "
+				 "outbox-relay migrate",
+				 version, ours);
+	/* In delete mode a claim takes the published rows that mark mode has kept, too. */
+	if (strcmp(PQgetvalue(result, 0, REGISTRY_SETTLE), settle) != 0)
+		return error_set(err,
+				 "table %s was migrated for outbox.settle = \"%s\", the "
+				 "configuration says \"%s\"; mend outbox.settle, or delete the "
+				 "published rows that must not be published again and run "
+				 "outbox-relay migrate",
+				 table, PQgetvalue(result, 0, REGISTRY_SETTLE), settle);
+	if (PQgetvalue(result, 0, REGISTRY_LACKS)[0] != '\0')
+		return error_set(err,
+				 "role %s lacks the right to %s; run outbox-relay migrate, and "
+				 "connect as the role outbox_relay or a member of it",
+				 PQgetvalue(result, 0, REGISTRY_USER),
+				 PQgetvalue(result, 0, REGISTRY_LACKS));
+	return true;
+}
 
 /* ---- opening a session ---- */
 
@@ -83,53 +157,52 @@ static const char columns[] = "SELECT a.attname, " OUTBOX_BASE_TYPE "::int8 FROM
 			      "WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 "
 			      "AND NOT a.attisdropped ORDER BY a.attnum";
 
-void outbox_open_connected(void *owner)
+void opening_begin(struct opening *opening)
 {
-	struct outbox *outbox = owner;
 	FAILPOINT("session-open");
-	session_ask_text(&outbox->opening, TAG_SESSION, pgsession_question, NULL, 0);
-	session_sync(outbox->session);
+	session_ask_text(&opening->asker, TAG_SESSION, pgsession_question, NULL, 0);
+	session_sync(opening->session);
 }
 
-static void on_session(struct outbox *outbox, PGresult *result)
+static void on_session(struct opening *opening, PGresult *result)
 {
 	char table[PGNAME_FULL_SIZE];
 	struct error err;
-	bool good = pgsession_check(result, session_backend(outbox->session), &err);
+	bool good = pgsession_check(result, session_backend(opening->session), &err);
 	PQclear(result);
 	if (!good) {
-		session_give_up(outbox->session, true, err.text);
+		session_give_up(opening->session, true, err.text);
 		return;
 	}
-	pgname_print(&outbox->name, table);
-	struct pg_param params[] = {pg_param_text(table),
-				    pg_param_text(outbox->config->outbox.columns.id)};
-	struct outbox_shape *shape = session_new_shape(outbox->session);
+	pgname_print(&opening->name, table);
+	struct pg_param params[] = {
+	    pg_param_text(table),
+	    pg_param_text(session_config(opening->session)->outbox.columns.id)};
+	struct outbox_shape *shape = opening->shape = session_new_shape(opening->session);
 	shape->table = xstrdup(table);
-	outbox->opened_shape = shape;
-	shape->competing = outbox->config->outbox.ordering == ORDERING_NONE;
-	session_ask_text(&outbox->opening, TAG_IGNORE, encoding, NULL, 0);
-	session_ask_text(&outbox->opening, TAG_FACTS, facts, params, 2);
-	session_ask_text(&outbox->opening, TAG_LEAVES, leaves, params, 1);
-	session_ask_text(&outbox->opening, TAG_COLUMNS, columns, params, 1);
-	session_sync(outbox->session);
+	shape->competing = session_config(opening->session)->outbox.ordering == ORDERING_NONE;
+	session_ask_text(&opening->asker, TAG_IGNORE, encoding, NULL, 0);
+	session_ask_text(&opening->asker, TAG_FACTS, facts, params, 2);
+	session_ask_text(&opening->asker, TAG_LEAVES, leaves, params, 1);
+	session_ask_text(&opening->asker, TAG_COLUMNS, columns, params, 1);
+	session_sync(opening->session);
 }
 
 /* Should the relay hang or vanish, the server ends its session, and its shards are free; while it
  * waits for the next statement by the first two, while it sends an answer by the third. */
-static void set_up(struct outbox *outbox)
+static void set_up(struct opening *opening)
 {
 	char timeout[32];
 	snprintf(timeout, sizeof(timeout), "%lldms",
-		 (long long)outbox->config->outbox.session_timeout_ms);
+		 (long long)session_config(opening->session)->outbox.session_timeout_ms);
 	struct pg_param param = pg_param_text(timeout);
-	session_ask_text(&outbox->opening, TAG_IGNORE, settings, NULL, 0);
-	session_ask_text(&outbox->opening, TAG_IGNORE,
+	session_ask_text(&opening->asker, TAG_IGNORE, settings, NULL, 0);
+	session_ask_text(&opening->asker, TAG_IGNORE,
 			 "SELECT set_config('idle_session_timeout', $1, false), "
 			 "set_config('idle_in_transaction_session_timeout', $1, false), "
 			 "set_config('tcp_user_timeout', $1, false)",
 			 &param, 1);
-	session_sync(outbox->session);
+	session_sync(opening->session);
 }
 
 static uint32_t oid_at(const PGresult *result, int column)
@@ -158,10 +231,10 @@ enum { LEAF_OID, LEAF_NAME, LEAF_MAY_TAKE, LEAF_GUARDED, LEAF_VERIFIES };
 
 /* Why this server, database or table cannot be used; true if it can. *permanent: waiting is no use.
  */
-static bool check_facts(const struct outbox *outbox, const PGresult *result,
+static bool check_facts(const struct opening *opening, const PGresult *result,
 			const struct outbox_table *catalog, bool *permanent, struct error *err)
 {
-	const char *table = outbox->shape->table, *user = PQgetvalue(result, 0, FACT_USER);
+	const char *table = opening->shape->table, *user = PQgetvalue(result, 0, FACT_USER);
 	*permanent = true;
 	if (atoi(PQgetvalue(result, 0, FACT_VERSION)) < 140000)
 		return error_set(err, "Postgres 14 or later is needed, this is %s",
@@ -178,10 +251,11 @@ static bool check_facts(const struct outbox *outbox, const PGresult *result,
 				 "table %s does not exist in this database; run outbox-relay "
 				 "migrate, or mend outbox.table",
 				 table);
-	if (!outbox_table_check(catalog, table, outbox->config->outbox.settle == SETTLE_MARK,
+	if (!outbox_table_check(catalog, table,
+				session_config(opening->session)->outbox.settle == SETTLE_MARK,
 				err) ||
 	    (catalog->partitions > 0 &&
-	     !outbox_partitions_check(catalog, outbox->config, table, err)))
+	     !outbox_partitions_check(catalog, session_config(opening->session), table, err)))
 		return false;
 	if (!is_true(result, FACT_MIGRATED))
 		return error_set(err, "schema outbox_relay is not complete in this database; run "
@@ -195,18 +269,18 @@ static bool check_facts(const struct outbox *outbox, const PGresult *result,
 	return true;
 }
 
-static void on_facts(struct outbox *outbox, PGresult *result)
+static void on_facts(struct opening *opening, PGresult *result)
 {
 	struct outbox_table table;
 	struct error err;
 	bool permanent;
 	outbox_table_read(result, &table);
-	if (!check_facts(outbox, result, &table, &permanent, &err)) {
+	if (!check_facts(opening, result, &table, &permanent, &err)) {
 		PQclear(result);
-		session_give_up(outbox->session, permanent, err.text);
+		session_give_up(opening->session, permanent, err.text);
 		return;
 	}
-	struct outbox_shape *shape = outbox->opened_shape;
+	struct outbox_shape *shape = opening->shape;
 	shape->oid = oid_at(result, FACT_TABLE);
 	shape->database = oid_at(result, FACT_DATABASE);
 	shape->sequence = oid_at(result, FACT_SEQUENCE);
@@ -216,9 +290,9 @@ static void on_facts(struct outbox *outbox, PGresult *result)
 	PQclear(result);
 }
 
-static void on_leaves(struct outbox *outbox, PGresult *result)
+static void on_leaves(struct opening *opening, PGresult *result)
 {
-	struct outbox_shape *shape = outbox->opened_shape;
+	struct outbox_shape *shape = opening->shape;
 	struct error err = {""};
 	bool whole = (size_t)PQntuples(result) == shape->leaf_count;
 	if (!whole)
@@ -229,8 +303,8 @@ static void on_leaves(struct outbox *outbox, PGresult *result)
 		    (uint32_t)strtoul(PQgetvalue(result, (int)i, LEAF_OID), NULL, 10);
 		shape->leaves[i].table = xstrdup(leaf);
 		if (PQgetvalue(result, (int)i, LEAF_GUARDED)[0] == 't')
-			session_guard(outbox->session);
-		outbox->verifies |= PQgetvalue(result, (int)i, LEAF_VERIFIES)[0] == 't';
+			session_guard(opening->session);
+		opening->verifies |= PQgetvalue(result, (int)i, LEAF_VERIFIES)[0] == 't';
 		if (PQgetvalue(result, (int)i, LEAF_MAY_TAKE)[0] != 't')
 			error_set(&err,
 				  "the relay's role may not SELECT, DELETE and UPDATE on "
@@ -239,31 +313,32 @@ static void on_leaves(struct outbox *outbox, PGresult *result)
 	}
 	PQclear(result);
 	if (err.text[0] != '\0')
-		session_give_up(outbox->session, whole, err.text);
+		session_give_up(opening->session, whole, err.text);
 }
 
-static void ask_registry(struct outbox *outbox)
+static void ask_registry(struct opening *opening)
 {
-	const struct outbox_shape *shape = outbox->shape;
+	const struct outbox_shape *shape = opening->shape;
 	struct pg_param params[] = {pg_param_text(shape->table), pg_param_text(shape->names->id),
 				    pg_param_text(shape->mark ? "true" : "false")};
-	session_ask_text(&outbox->opening, TAG_REGISTRY, outbox_registry, params, 3);
-	session_sync(outbox->session);
+	session_ask_text(&opening->asker, TAG_REGISTRY, outbox_registry, params, 3);
+	session_sync(opening->session);
 }
 
-static void on_columns(struct outbox *outbox, PGresult *result)
+static void on_columns(struct opening *opening, PGresult *result)
 {
-	struct outbox_shape *shape = outbox->opened_shape;
+	struct outbox_shape *shape = opening->shape;
 	struct error err;
-	shape->mark = outbox->config->outbox.settle == SETTLE_MARK;
-	if (!shape->competing && !shape->partitioned && outbox->config->outbox.shards > 1)
-		shape->hashed = (int)outbox->config->outbox.shards;
-	shape->keys = outbox->keys;
-	shape->key_count = outbox->key_count;
-	shape->withhold_bytes = outbox->withhold_bytes;
-	shape->names = &outbox->config->outbox.columns;
-	shape->fields = outbox->fields;
-	shape->field_count = outbox->field_count;
+	shape->mark = session_config(opening->session)->outbox.settle == SETTLE_MARK;
+	if (!shape->competing && !shape->partitioned &&
+	    session_config(opening->session)->outbox.shards > 1)
+		shape->hashed = (int)session_config(opening->session)->outbox.shards;
+	shape->keys = (const char *const *)opening->keys;
+	shape->key_count = opening->key_count;
+	shape->withhold_bytes = opening->withhold_bytes;
+	shape->names = &session_config(opening->session)->outbox.columns;
+	shape->fields = (const char *const *)opening->fields;
+	shape->field_count = opening->field_count;
 	shape->column_count = (size_t)PQntuples(result);
 	shape->columns = xcalloc(shape->column_count + 1, sizeof(*shape->columns));
 	for (int i = 0; i < PQntuples(result); i++) {
@@ -272,70 +347,70 @@ static void on_columns(struct outbox *outbox, PGresult *result)
 	}
 	PQclear(result);
 	if (!outbox_shape_check(shape, &err)) {
-		session_give_up(outbox->session, true, err.text);
+		session_give_up(opening->session, true, err.text);
 		return;
 	}
-	ask_registry(outbox);
+	ask_registry(opening);
 }
 
-static void prepare(struct outbox *outbox, const char *name, char *sql)
+static void prepare(struct opening *opening, const char *name, char *sql)
 {
-	session_prepare(&outbox->opening, TAG_PREPARED, name, sql);
+	session_prepare(&opening->asker, TAG_PREPARED, name, sql);
 }
 
-static void prepare_on(struct outbox *outbox, const char *name, size_t leaf, char *sql)
+static void prepare_on(struct opening *opening, const char *name, size_t leaf, char *sql)
 {
-	session_prepare_leaf(&outbox->opening, TAG_PREPARED, name, leaf, sql);
+	session_prepare_leaf(&opening->asker, TAG_PREPARED, name, leaf, sql);
 }
 
-void outbox_open_leaf(struct outbox *outbox, size_t leaf)
+void opening_prepare(struct opening *opening, size_t leaf)
 {
-	const struct outbox_shape *shape = outbox->shape;
+	const struct outbox_shape *shape = opening->shape;
 	if (shape->leaves[leaf].prepared)
 		return;
 	shape->leaves[leaf].prepared = true;
-	int64_t retention_ms = outbox->config->outbox.retention_ms;
-	prepare_on(outbox, "claim", leaf, outbox_sql_claim(shape, leaf, false));
-	prepare_on(outbox, "claim_exact", leaf, outbox_sql_claim(shape, leaf, true));
-	prepare_on(outbox, "suspect", leaf, outbox_sql_suspect(shape, leaf));
-	prepare_on(outbox, "still", leaf, outbox_sql_still(shape, leaf));
-	prepare_on(outbox, "left", leaf, outbox_sql_left(shape, leaf));
-	prepare_on(outbox, "ids", leaf, outbox_sql_ids(shape, leaf));
-	prepare_on(outbox, "settle", leaf, outbox_sql_settle(shape, leaf));
-	prepare_on(outbox, "set_aside", leaf, outbox_sql_dead_letter(shape, leaf, true));
-	prepare_on(outbox, "set_aside_bare", leaf, outbox_sql_dead_letter(shape, leaf, false));
-	prepare_on(outbox, "gauges", leaf, outbox_sql_gauges(shape, leaf));
+	int64_t retention_ms = session_config(opening->session)->outbox.retention_ms;
+	prepare_on(opening, "claim", leaf, outbox_sql_claim(shape, leaf, false));
+	prepare_on(opening, "claim_exact", leaf, outbox_sql_claim(shape, leaf, true));
+	prepare_on(opening, "suspect", leaf, outbox_sql_suspect(shape, leaf));
+	prepare_on(opening, "still", leaf, outbox_sql_still(shape, leaf));
+	prepare_on(opening, "left", leaf, outbox_sql_left(shape, leaf));
+	prepare_on(opening, "ids", leaf, outbox_sql_ids(shape, leaf));
+	prepare_on(opening, "settle", leaf, outbox_sql_settle(shape, leaf));
+	prepare_on(opening, "set_aside", leaf, outbox_sql_dead_letter(shape, leaf, true));
+	prepare_on(opening, "set_aside_bare", leaf, outbox_sql_dead_letter(shape, leaf, false));
+	prepare_on(opening, "gauges", leaf, outbox_sql_gauges(shape, leaf));
 	if (shape->mark)
-		prepare_on(outbox, "purge", leaf, outbox_sql_purge(shape, leaf, retention_ms));
+		prepare_on(opening, "purge", leaf, outbox_sql_purge(shape, leaf, retention_ms));
 }
 
-void outbox_open_leaves(struct outbox *outbox)
+void opening_prepare_all(struct opening *opening)
 {
-	for (size_t leaf = 0; leaf < outbox->shape->leaf_count; leaf++)
-		outbox_open_leaf(outbox, leaf);
-	session_sync(outbox->session);
+	for (size_t leaf = 0; leaf < opening->shape->leaf_count; leaf++)
+		opening_prepare(opening, leaf);
+	session_sync(opening->session);
 }
 
 /* A claim of no rows shows what the server has against any claim: a right, a rule, a trigger of
  * statements. */
-void outbox_open_probe(struct outbox *outbox)
+void opening_probe(struct opening *opening)
 {
 	struct pg_int8 none = pg_put_int8(0);
 	struct pg_param params[5] = {pg_param_int8(&none), pg_param_int8(&none),
 				     pg_param_int8(&none), pg_param_text(NULL)};
-	session_ask_own_leaves(&outbox->opening, TAG_PREPARED, "claim", params, 4, true);
-	session_ask_text(&outbox->opening, TAG_OPENED, "SELECT", NULL, 0);
-	session_sync(outbox->session);
+	session_ask_own_leaves(&opening->asker, TAG_PREPARED, "claim", params, 4, true);
+	session_ask_text(&opening->asker, TAG_PROBED, "SELECT", NULL, 0);
+	session_sync(opening->session);
 }
 
-static void on_registry(struct outbox *outbox, PGresult *result)
+static void on_registry(struct opening *opening, PGresult *result)
 {
-	struct outbox_shape *shape = outbox->opened_shape;
+	struct outbox_shape *shape = opening->shape;
 	struct error err;
 	int version;
 	if (!outbox_registry_check(result, shape->table, shape->mark, &err)) {
 		PQclear(result);
-		session_give_up(outbox->session, true, err.text);
+		session_give_up(opening->session, true, err.text);
 		return;
 	}
 	version = atoi(PQgetvalue(result, 0, REGISTRY_VERSION));
@@ -344,47 +419,129 @@ static void on_registry(struct outbox *outbox, PGresult *result)
 			 migrate_latest());
 	shape->bell = oid_at(result, REGISTRY_BELL);
 	PQclear(result);
-	set_up(outbox);
-	prepare(outbox, "fleet", outbox_sql_group(shape));
-	prepare(outbox, "drawn", outbox_sql_drawn(shape));
-	prepare(outbox, "writers", outbox_sql_writers(shape));
-	prepare(outbox, "bell", outbox_sql_bell(shape));
-	prepare(outbox, "bell_off", outbox_sql_bell_off(shape, false));
-	prepare(outbox, "bell_off_told", outbox_sql_bell_off(shape, true));
-	prepare(outbox, "begin", xstrdup("BEGIN"));
-	prepare(outbox, "immediate", xstrdup("SET CONSTRAINTS ALL IMMEDIATE"));
-	prepare(outbox, "commit", xstrdup("COMMIT"));
-	session_ask_text(&outbox->opening, TAG_IGNORE, "LISTEN outbox_relay", NULL, 0);
-	outbox->beat_us = outbox->heard_us = clock_boottime_us();
-	session_serve(outbox->session);
-	outbox_group_join(outbox);
+	set_up(opening);
+	prepare(opening, "fleet", outbox_sql_group(shape));
+	prepare(opening, "drawn", outbox_sql_drawn(shape));
+	prepare(opening, "writers", outbox_sql_writers(shape));
+	prepare(opening, "bell", outbox_sql_bell(shape));
+	prepare(opening, "bell_off", outbox_sql_bell_off(shape, false));
+	prepare(opening, "bell_off_told", outbox_sql_bell_off(shape, true));
+	prepare(opening, "begin", xstrdup("BEGIN"));
+	prepare(opening, "immediate", xstrdup("SET CONSTRAINTS ALL IMMEDIATE"));
+	prepare(opening, "commit", xstrdup("COMMIT"));
+	session_ask_text(&opening->asker, TAG_IGNORE, "LISTEN outbox_relay", NULL, 0);
+	opening->events->ready(opening->owner);
 }
 
-void outbox_open_answered(void *part, int tag, PGresult *result)
+static void on_answered(void *part, int tag, PGresult *result)
 {
-	struct outbox *outbox = part;
+	struct opening *opening = part;
 	if (tag == TAG_SESSION)
-		on_session(outbox, result);
+		on_session(opening, result);
 	else if (tag == TAG_FACTS)
-		on_facts(outbox, result);
+		on_facts(opening, result);
 	else if (tag == TAG_LEAVES)
-		on_leaves(outbox, result);
+		on_leaves(opening, result);
 	else if (tag == TAG_COLUMNS)
-		on_columns(outbox, result);
+		on_columns(opening, result);
 	else if (tag == TAG_REGISTRY)
-		on_registry(outbox, result);
+		on_registry(opening, result);
 	else
 		PQclear(result);
-	if (tag == TAG_OPENED)
-		outbox_group_acquired(outbox, true);
+	if (tag == TAG_PROBED)
+		opening->events->probed(opening->owner);
 }
 
 /* What cannot be prepared, or claims nothing without an error, never will. */
-bool outbox_open_refused(void *part, const struct pg_failure *failure)
+static bool on_refused(void *part, const struct pg_failure *failure)
 {
-	struct outbox *outbox = part;
+	struct opening *opening = part;
 	if (failure->tag != TAG_PREPARED || failure->permanent || passing_kind(failure->state))
 		return false;
-	session_give_up(outbox->session, true, failure->why);
+	session_give_up(opening->session, true, failure->why);
 	return true;
+}
+
+/* ---- making one ---- */
+
+bool opening_verifies(const struct opening *opening)
+{
+	return opening->verifies;
+}
+
+static int index_of(char *const *names, size_t count, const char *column)
+{
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(names[i], column) == 0)
+			return (int)i;
+	return -1;
+}
+
+static int add_column(char **names, size_t *count, size_t most, const char *column)
+{
+	int at = column != NULL ? index_of(names, *count, column) : -1;
+	if (at >= 0 || column == NULL || *count == most)
+		return at;
+	names[*count] = xstrdup(column);
+	return (int)(*count)++;
+}
+
+static const char *column_of(const struct opening *opening, const char *name)
+{
+	return route_column(&session_config(opening->session)->outbox.columns, name);
+}
+
+int opening_field(struct opening *opening, const char *name)
+{
+	return add_column(opening->fields, &opening->field_count, FIELDS_MAX,
+			  column_of(opening, name));
+}
+
+/* A template_new's field function, which only takes down what is named. */
+static int add_key(const char *name, void *arg)
+{
+	struct opening *opening = arg;
+	return add_column(opening->keys, &opening->key_count, ROUTE_FIELDS_MAX,
+			  column_of(opening, name));
+}
+
+/* The columns that the Kafka key is made of, since order is by that key. */
+static bool find_keys(struct opening *opening, struct error *err)
+{
+	const char *text = session_config(opening->session)->route.key;
+	struct template *key = template_new(text, add_key, opening, err);
+	bool parsed = key != NULL;
+	template_free(&key);
+	return parsed;
+}
+
+struct opening *opening_new(struct session *session, size_t withhold_bytes,
+			    const struct opening_events *events, void *owner, struct error *err)
+{
+	static const struct asker_ops ops = {on_answered, on_refused, NULL};
+	const struct config *config = session_config(session);
+	struct opening *opening = xcalloc(1, sizeof(*opening));
+	opening->session = session;
+	opening->asker = session_join(session, &ops, opening);
+	opening->events = events;
+	opening->owner = owner;
+	opening->withhold_bytes = withhold_bytes;
+	/* The identity is the first field, always. */
+	add_column(opening->fields, &opening->field_count, FIELDS_MAX,
+		   config->outbox.columns.event_id);
+	if (!pgname_parse(config->outbox.table, &opening->name, err) || !find_keys(opening, err))
+		opening_free(&opening);
+	return opening;
+}
+
+void opening_free(struct opening **opening)
+{
+	if (*opening == NULL)
+		return;
+	for (size_t i = 0; i < (*opening)->field_count; i++)
+		free((*opening)->fields[i]);
+	for (size_t i = 0; i < (*opening)->key_count; i++)
+		free((*opening)->keys[i]);
+	free(*opening);
+	*opening = NULL;
 }

@@ -4,49 +4,84 @@
  * A foreign key or a trigger may refuse such a row. It is published, so that nothing waits for it,
  * and the others are deleted (purging.h).
  */
+#include "purge.h"
+
 #include "base/clock.h"
 #include "base/log.h"
-#include "internal.h"
+#include "base/xalloc.h"
+#include "passing.h"
+#include "purging.h"
 
 #include <stdlib.h>
 
-enum { TOLD_US = 600 * 1000 * 1000 };
+enum { TAG_PURGED = TAG_IGNORE + 1 };
+enum { LOG_US = 600 * 1000 * 1000 };
 
-void outbox_purge(struct outbox *outbox)
+struct purger {
+	struct session *session;
+	struct asker asker;
+	struct purging purging;
+	bool more;
+	struct log_limit log;
+};
+
+void purger_run(struct purger *purger)
 {
-	struct purging *purging = &outbox->purging;
-	outbox->purge_more = false;
-	if (!outbox->shape->mark || !purging_plan(purging, PURGE_ROWS, clock_monotonic_us()))
+	struct purging *purging = &purger->purging;
+	purger->more = false;
+	if (!session_shape(purger->session)->mark ||
+	    !purging_plan(purging, PURGE_ROWS, clock_monotonic_us()))
 		return;
-	outbox->purge_more = purging->bound > 0;
+	purger->more = purging->bound > 0;
 	struct pg_int8 rows = pg_put_int8(purging->rows), passed = pg_put_int8(purging->passed);
 	struct pg_param params[] = {pg_param_int8(&rows), pg_param_int8(&passed)};
 	/* Each is a transaction of its own. */
-	for (size_t i = 0; i < session_own_count(outbox->session); i++) {
-		session_ask_leaf(&outbox->purger, TAG_PURGED, "purge",
-				 session_own_leaf(outbox->session, i), params, 2, false);
-		session_sync(outbox->session);
+	for (size_t i = 0; i < session_own_count(purger->session); i++) {
+		session_ask_leaf(&purger->asker, TAG_PURGED, "purge",
+				 session_own_leaf(purger->session, i), params, 2, false);
+		session_sync(purger->session);
 	}
 }
 
-void outbox_purged(void *part, int tag, PGresult *result)
+bool purger_has_more(const struct purger *purger)
 {
-	struct outbox *outbox = part;
+	return purger->more;
+}
+
+static void on_answered(void *part, int tag, PGresult *result)
+{
+	struct purger *purger = part;
 	(void)tag;
-	outbox->purge_more |= atoi(PQcmdTuples(result)) == outbox->purging.rows;
+	purger->more |= atoi(PQcmdTuples(result)) == purger->purging.rows;
 	PQclear(result);
 }
 
-bool outbox_purge_refused(void *part, const struct pg_failure *failure)
+static bool on_refused(void *part, const struct pg_failure *failure)
 {
-	struct outbox *outbox = part;
+	struct purger *purger = part;
 	if (passing_kind(failure->state))
 		return true; /* it is tried again with the next housekeeping */
-	outbox->purging.refused = outbox->purge_more = true;
-	if (log_limit_due(&outbox->purge_log, clock_monotonic_us(), TOLD_US))
+	purger->purging.refused = purger->more = true;
+	if (log_limit_due(&purger->log, clock_monotonic_us(), LOG_US))
 		log_warning("published events that are older than outbox.retention cannot be "
 			    "deleted from table %s: %s; such rows stay in the table until the "
 			    "cause is removed, all others are deleted%s",
-			    outbox->config->outbox.table, failure->why, outbox->purge_log.note);
+			    session_config(purger->session)->outbox.table, failure->why,
+			    purger->log.note);
 	return true;
+}
+
+struct purger *purger_new(struct session *session)
+{
+	static const struct asker_ops ops = {on_answered, on_refused, NULL};
+	struct purger *purger = xcalloc(1, sizeof(*purger));
+	purger->session = session;
+	purger->asker = session_join(session, &ops, purger);
+	return purger;
+}
+
+void purger_free(struct purger **purger)
+{
+	free(*purger);
+	*purger = NULL;
 }

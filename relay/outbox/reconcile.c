@@ -7,91 +7,113 @@
  * itself is held; after a success with twice as many. What was not removed though nothing was
  * refused is held as well: it may be locked, or kept by a trigger, and must not be published again.
  */
+#include "reconcile.h"
+
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/xalloc.h"
 #include "ids.h"
-#include "internal.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+enum {
+	TAG_RECONCILE = TAG_IGNORE + 1,
+	TAG_DEAD_LETTER,
+	TAG_RECONCILED,
+	TAG_STILL /* of those that were to be removed */
+};
+
 /* Thousands of rows may be locked at the same time. */
 enum { HOLDS_FULL_US = 60 * 1000 * 1000 };
+
+struct reconciler {
+	struct session *session;
+	struct asker asker;
+	struct opening *opening;
+	struct held *held;
+	void (*done)(void *owner);
+	void *owner;
+	struct log_limit full_log; /* that there is no room for more held rows */
+	bool bare; /* the next dead letters are to lack other columns; outlives the session */
+	struct outbox_ids_item *items; /* owned */
+	size_t count, at, size;	       /* the next try is of so many, from here */
+	size_t removed;		       /* by this try */
+	size_t answers_left;
+	struct error why; /* the server's, of a try of one */
+};
 
 static const char stays_words[] =
     "it is locked by another session, or a trigger or rule of the table keeps it";
 
-static void warn_of_bare_letters(const struct reconciliation *reconciliation)
+static void warn_of_bare(const struct reconciler *reconciler)
 {
-	const struct outbox_ids_item *items = reconciliation->items + reconciliation->at;
-	for (size_t i = 0; i < reconciliation->size; i++)
+	const struct outbox_ids_item *items = reconciler->items + reconciler->at;
+	for (size_t i = 0; i < reconciler->size; i++)
 		if (items[i].rejected != NULL)
 			log_warning("event %lld is dead-lettered without the columns that have no "
 				    "place of their own in a dead letter",
 				    (long long)items[i].id);
 }
 
-static void settle_published(struct outbox *outbox, const struct outbox_ids_item *items,
+static void settle_published(struct reconciler *reconciler, const struct outbox_ids_item *items,
 			     size_t count)
 {
 	struct outbox_ids ids;
 	outbox_ids_published(&ids, items, count);
 	struct pg_param params[] = {pg_param_text(ids.ids), pg_param_text(ids.identities)};
 	if (ids.count > 0)
-		session_ask_all_leaves(&outbox->reconciling, TAG_RECONCILE, "settle", params, 2);
+		session_ask_all_leaves(&reconciler->asker, TAG_RECONCILE, "settle", params, 2);
 	outbox_ids_free(&ids);
 }
 
-static void dead_letter(struct outbox *outbox, const struct outbox_ids_item *items, size_t count)
+static void dead_letter(struct reconciler *reconciler, const struct outbox_ids_item *items,
+			size_t count)
 {
 	struct outbox_ids ids;
-	outbox_ids_rejected(&ids, items, count, session_is_utf8(outbox->session));
+	outbox_ids_rejected(&ids, items, count, session_is_utf8(reconciler->session));
 	struct pg_param params[] = {pg_param_text(ids.ids), pg_param_text(ids.identities),
 				    pg_param_text(ids.reasons), pg_param_text(ids.errors)};
 	if (ids.count > 0)
-		session_ask_all_leaves(&outbox->reconciling, TAG_DEAD_LETTER,
-				       outbox->bare_letters ? "set_aside_bare" : "set_aside",
-				       params, 4);
+		session_ask_all_leaves(&reconciler->asker, TAG_DEAD_LETTER,
+				       reconciler->bare ? "set_aside_bare" : "set_aside", params,
+				       4);
 	outbox_ids_free(&ids);
 }
 
 /* ---- what stays ---- */
 
 /* Looks for all items of this try, be they published or rejected. */
-static void find(struct outbox *outbox)
+static void find(struct reconciler *reconciler)
 {
-	struct reconciliation *reconciliation = &outbox->reconciliation;
-	struct outbox_ids_item *items = xcalloc(reconciliation->size + 1, sizeof(*items));
+	struct outbox_ids_item *items = xcalloc(reconciler->size + 1, sizeof(*items));
 	struct outbox_ids ids;
-	memcpy(items, reconciliation->items + reconciliation->at,
-	       reconciliation->size * sizeof(*items));
-	for (size_t i = 0; i < reconciliation->size; i++)
+	memcpy(items, reconciler->items + reconciler->at, reconciler->size * sizeof(*items));
+	for (size_t i = 0; i < reconciler->size; i++)
 		items[i].rejected = NULL;
-	outbox_ids_published(&ids, items, reconciliation->size);
+	outbox_ids_published(&ids, items, reconciler->size);
 	struct pg_param params[] = {pg_param_text(ids.ids), pg_param_text(ids.identities)};
-	reconciliation->answers_left = outbox->shape->leaf_count;
-	session_ask_all_leaves(&outbox->reconciling, TAG_STILL, "still", params, 2);
-	session_sync(outbox->session);
+	reconciler->answers_left = session_shape(reconciler->session)->leaf_count;
+	session_ask_all_leaves(&reconciler->asker, TAG_STILL, "still", params, 2);
+	session_sync(reconciler->session);
 	outbox_ids_free(&ids);
 	free(items);
 }
 
-static bool is_rejected(const struct reconciliation *reconciliation, const struct outbox_hold *held)
+static bool is_rejected(const struct reconciler *reconciler, const struct outbox_hold *held)
 {
 	struct slice identity = held->identity != NULL ? slice_of(held->identity) : SLICE_NULL;
-	for (size_t i = reconciliation->at; i < reconciliation->at + reconciliation->size; i++)
-		if (reconciliation->items[i].id == held->id &&
-		    slice_equal(reconciliation->items[i].identity, identity))
-			return reconciliation->items[i].rejected != NULL;
+	for (size_t i = reconciler->at; i < reconciler->at + reconciler->size; i++)
+		if (reconciler->items[i].id == held->id &&
+		    slice_equal(reconciler->items[i].identity, identity))
+			return reconciler->items[i].rejected != NULL;
 	return false;
 }
 
-static void hold(struct outbox *outbox, const PGresult *result, int row, size_t leaf)
+static void hold(struct reconciler *reconciler, const PGresult *result, int row, size_t leaf)
 {
-	const struct reconciliation *reconciliation = &outbox->reconciliation;
-	bool refused = reconciliation->why.text[0] != '\0';
-	const char *why = refused ? reconciliation->why.text : stays_words;
+	bool refused = reconciler->why.text[0] != '\0';
+	const char *why = refused ? reconciler->why.text : stays_words;
 	struct outbox_hold held = {.id = strtoll(PQgetvalue(result, row, ROW_ID), NULL, 10),
 				   .key = strtoll(PQgetvalue(result, row, ROW_KEY), NULL, 10),
 				   .identity = PQgetisnull(result, row, ROW_IDENTITY)
@@ -99,101 +121,101 @@ static void hold(struct outbox *outbox, const PGresult *result, int row, size_t 
 						   : PQgetvalue(result, row, ROW_IDENTITY),
 				   .why = (char *)(uintptr_t)why,
 				   .leaf = leaf};
-	held.published = !is_rejected(reconciliation, &held);
-	if (!outbox_hold(outbox, &held) &&
-	    log_limit_due(&outbox->holds_full, clock_monotonic_us(), HOLDS_FULL_US))
+	held.published = !is_rejected(reconciler, &held);
+	if (!held_add(reconciler->held, &held) &&
+	    log_limit_due(&reconciler->full_log, clock_monotonic_us(), HOLDS_FULL_US))
 		log_error("event %lld is published and cannot be removed: %s; with a thousand such "
 			  "events no more are remembered, and it is published again%s",
-			  (long long)held.id, why, outbox->holds_full.note);
+			  (long long)held.id, why, reconciler->full_log.note);
 }
 
 /* ---- one try after the other ---- */
 
-static void done(struct outbox *outbox)
+static void forget(void *part)
 {
-	outbox_reconciliation_forget(outbox);
-	outbox->source.events->reconciled(outbox->source.owner);
+	struct reconciler *reconciler = part;
+	free(reconciler->items);
+	reconciler->items = NULL;
+	reconciler->count = reconciler->at = reconciler->size = 0;
+	reconciler->why.text[0] = '\0';
 }
 
-static void try(struct outbox *outbox)
+static void try(struct reconciler *reconciler)
 {
-	struct reconciliation *reconciliation = &outbox->reconciliation;
-	const struct outbox_ids_item *items = reconciliation->items + reconciliation->at;
-	reconciliation->removed = 0;
-	session_begin(outbox->session);
-	settle_published(outbox, items, reconciliation->size);
-	dead_letter(outbox, items, reconciliation->size);
-	if (outbox->bare_letters)
-		warn_of_bare_letters(reconciliation);
-	session_commit(&outbox->reconciling, TAG_RECONCILED);
+	const struct outbox_ids_item *items = reconciler->items + reconciler->at;
+	reconciler->removed = 0;
+	session_begin(reconciler->session);
+	settle_published(reconciler, items, reconciler->size);
+	dead_letter(reconciler, items, reconciler->size);
+	if (reconciler->bare)
+		warn_of_bare(reconciler);
+	session_commit(&reconciler->asker, TAG_RECONCILED);
 }
 
 static void next(void *part)
 {
-	struct outbox *outbox = part;
-	struct reconciliation *reconciliation = &outbox->reconciliation;
-	if (reconciliation->at == reconciliation->count) {
-		done(outbox);
+	struct reconciler *reconciler = part;
+	if (reconciler->at == reconciler->count) {
+		forget(reconciler);
+		reconciler->done(reconciler->owner);
 		return;
 	}
-	if (reconciliation->size > reconciliation->count - reconciliation->at)
-		reconciliation->size = reconciliation->count - reconciliation->at;
-	if (reconciliation->why.text[0] != '\0')
-		find(outbox); /* this one row was refused */
+	if (reconciler->size > reconciler->count - reconciler->at)
+		reconciler->size = reconciler->count - reconciler->at;
+	if (reconciler->why.text[0] != '\0')
+		find(reconciler); /* this one row was refused */
 	else
-		try(outbox);
+		try(reconciler);
 }
 
-static void advance(struct outbox *outbox)
+static void advance(struct reconciler *reconciler)
 {
-	struct reconciliation *reconciliation = &outbox->reconciliation;
-	reconciliation->at += reconciliation->size;
-	reconciliation->size *= 2;
-	reconciliation->why.text[0] = '\0';
-	next(outbox);
+	reconciler->at += reconciler->size;
+	reconciler->size *= 2;
+	reconciler->why.text[0] = '\0';
+	next(reconciler);
 }
 
 /* ---- answers ---- */
 
 /* Where relays compete, another one may have claimed what is still there. */
-static void on_reconciled(struct outbox *outbox, PGresult *result)
+static void on_reconciled(struct reconciler *reconciler, PGresult *result)
 {
-	struct reconciliation *reconciliation = &outbox->reconciliation;
-	if (!session_committed(outbox->session, result))
+	if (!session_committed(reconciler->session, result))
 		return;
-	if (reconciliation->removed < reconciliation->size && !outbox->shape->competing)
-		find(outbox);
+	if (reconciler->removed < reconciler->size &&
+	    !session_shape(reconciler->session)->competing)
+		find(reconciler);
 	else
-		advance(outbox);
+		advance(reconciler);
 }
 
-static void on_still(struct outbox *outbox, PGresult *result)
+static void on_still(struct reconciler *reconciler, PGresult *result)
 {
-	struct reconciliation *reconciliation = &outbox->reconciliation;
-	size_t leaf = outbox->shape->leaf_count - reconciliation->answers_left;
+	size_t leaf = session_shape(reconciler->session)->leaf_count - reconciler->answers_left;
 	for (int i = 0; i < PQntuples(result); i++)
-		hold(outbox, result, i, leaf);
+		hold(reconciler, result, i, leaf);
 	PQclear(result);
-	if (--reconciliation->answers_left == 0)
-		advance(outbox);
+	if (--reconciler->answers_left == 0)
+		advance(reconciler);
 }
 
-void outbox_reconcile_answered(void *part, int tag, PGresult *result)
+static void on_answered(void *part, int tag, PGresult *result)
 {
-	struct outbox *outbox = part;
+	struct reconciler *reconciler = part;
 	switch (tag) {
 	case TAG_DEAD_LETTER:
-		outbox->bare_letters = false;
+		reconciler->bare = false;
 		/* fall through */
 	case TAG_RECONCILE:
-		outbox->reconciliation.removed += strtoul(PQcmdTuples(result), NULL, 10);
+		reconciler->removed += strtoul(PQcmdTuples(result), NULL, 10);
 		PQclear(result);
 		break;
 	case TAG_RECONCILED:
-		on_reconciled(outbox, result);
+		on_reconciled(reconciler, result);
 		break;
 	case TAG_STILL:
-		on_still(outbox, result);
+		on_still(reconciler, result);
 		break;
 	default:
 		PQclear(result);
@@ -208,50 +230,63 @@ static bool is_for_extra(const struct pg_failure *failure)
 	       (strncmp(failure->state, "22", 2) == 0 || strncmp(failure->state, "54", 2) == 0);
 }
 
-bool outbox_reconcile_refused(void *part, const struct pg_failure *failure)
+static bool on_refused(void *part, const struct pg_failure *failure)
 {
-	struct outbox *outbox = part;
-	struct reconciliation *reconciliation = &outbox->reconciliation;
-	if (failure->tag == TAG_STILL || outbox_passes(outbox, failure->state))
+	struct reconciler *reconciler = part;
+	if (failure->tag == TAG_STILL || session_passes(reconciler->session, failure->state))
 		return false; /* the next session tries again */
 	if (failure->tag == TAG_RECONCILED)
-		session_guard(outbox->session);
-	if (!outbox->bare_letters && is_for_extra(failure)) {
-		outbox->bare_letters = true;
+		session_guard(reconciler->session);
+	if (!reconciler->bare && is_for_extra(failure)) {
+		reconciler->bare = true;
 		log_warning("%s; a column that has no place of its own in a dead letter makes no "
 			    "jsonb: the events are dead-lettered without these columns",
 			    failure->why);
-	} else if (reconciliation->size > 1) {
-		reconciliation->size /= 2;
+	} else if (reconciler->size > 1) {
+		reconciler->size /= 2;
 	} else {
-		error_set(&reconciliation->why, "%s", failure->why);
+		error_set(&reconciler->why, "%s", failure->why);
 	}
-	session_abort(outbox->session, next, outbox);
+	session_abort(reconciler->session, next, reconciler);
 	return true;
 }
 
-/* ---- asks ---- */
+/* ---- making one ---- */
 
-void outbox_reconcile(struct outbox *outbox, const struct batch *batch, bool dead_letter)
+void reconciler_start(struct reconciler *reconciler, const struct batch *batch, bool dead_letter)
 {
-	struct reconciliation *reconciliation = &outbox->reconciliation;
 	struct batch_walk walk;
-	outbox_reconciliation_forget(outbox);
-	reconciliation->items =
-	    xcalloc(batch->delivered + batch->rejected + 1, sizeof(*reconciliation->items));
+	forget(reconciler);
+	reconciler->items =
+	    xcalloc(batch->delivered + batch->rejected + 1, sizeof(*reconciler->items));
 	for (struct event *e = batch_first(batch, &walk); e != NULL; e = batch_following(&walk))
 		if (e->state == EVENT_DELIVERED || (dead_letter && e->state == EVENT_REJECTED))
-			reconciliation->items[reconciliation->count++] = (struct outbox_ids_item){
+			reconciler->items[reconciler->count++] = (struct outbox_ids_item){
 			    e->id, e->identity, e->state == EVENT_REJECTED ? e : NULL};
-	reconciliation->size = reconciliation->count;
-	outbox_open_leaves(outbox);
-	next(outbox);
+	reconciler->size = reconciler->count;
+	opening_prepare_all(reconciler->opening);
+	next(reconciler);
 }
 
-void outbox_reconciliation_forget(void *part)
+struct reconciler *reconciler_new(struct session *session, struct opening *opening,
+				  struct held *held, void (*done)(void *owner), void *owner)
 {
-	struct outbox *outbox = part;
-	struct reconciliation *reconciliation = &outbox->reconciliation;
-	free(reconciliation->items);
-	*reconciliation = (struct reconciliation){0};
+	static const struct asker_ops ops = {on_answered, on_refused, forget};
+	struct reconciler *reconciler = xcalloc(1, sizeof(*reconciler));
+	reconciler->session = session;
+	reconciler->asker = session_join(session, &ops, reconciler);
+	reconciler->opening = opening;
+	reconciler->held = held;
+	reconciler->done = done;
+	reconciler->owner = owner;
+	return reconciler;
+}
+
+void reconciler_free(struct reconciler **reconciler)
+{
+	if (*reconciler == NULL)
+		return;
+	forget(*reconciler);
+	free(*reconciler);
+	*reconciler = NULL;
 }

@@ -4,8 +4,10 @@
  */
 #include "session.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/xalloc.h"
+#include "passing.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -30,11 +32,13 @@ struct session {
 	bool serving;
 	struct outbox_shape shape; /* of this session's table */
 	char *own_text;		   /* owned; the shards that are ours as a parameter */
-	size_t own[SHARDS_MAX], own_count;
+	struct shards shards;
+	size_t own[SHARDS_MAX], own_count; /* the leaves that have them */
 
 	bool in_transaction; /* as asked for */
 	bool guarded;
-	bool ignoring; /* until the ROLLBACK that was asked for is answered */
+	struct passing passing; /* outlives the session */
+	bool ignoring;		/* until the ROLLBACK that was asked for is answered */
 	void (*then)(void *part);
 	void *then_part;
 };
@@ -215,6 +219,7 @@ void session_own(struct session *session, const struct shards *shards)
 	bool partitioned = session->shape.partitioned;
 	free(session->own_text);
 	session->own_text = shards_text(shards);
+	session->shards = *shards;
 	session->own_count = 0;
 	for (int k = 0; k < shards->count; k++)
 		if (shards->owned[k] && (partitioned || session->own_count == 0))
@@ -229,6 +234,11 @@ size_t session_own_count(const struct session *session)
 size_t session_own_leaf(const struct session *session, size_t index)
 {
 	return session->own[index];
+}
+
+const struct shards *session_shards(const struct session *session)
+{
+	return &session->shards;
 }
 
 /* ---- asks ---- */
@@ -345,23 +355,33 @@ bool session_committed(struct session *session, PGresult *result)
 	return yes;
 }
 
-void session_roll_back(struct session *session, void (*then)(void *part), void *part)
+static void undo(struct session *session, const char *sql, void (*then)(void *part), void *part)
 {
 	session->then = then;
 	session->then_part = part;
-	pg_ask(session->pg, then != NULL ? TAG_ROLLED_BACK : TAG_IGNORE, "ROLLBACK", NULL, 0,
-	       false);
+	pg_ask(session->pg, then != NULL ? TAG_ROLLED_BACK : TAG_IGNORE, sql, NULL, 0, false);
 	session_sync(session);
 	ended(session);
+}
+
+/* The server would write a warning of a ROLLBACK without a transaction into its log. */
+void session_roll_back(struct session *session, void (*then)(void *part), void *part)
+{
+	undo(session, session->in_transaction ? "ROLLBACK" : "SELECT", then, part);
 }
 
 void session_abort(struct session *session, void (*then)(void *part), void *part)
 {
 	session->ignoring = true;
-	session_roll_back(session, then, part);
+	undo(session, "ROLLBACK", then, part);
 }
 
 void session_ignore(struct session *session)
 {
 	session->ignoring = true;
+}
+
+bool session_passes(struct session *session, const char *sqlstate)
+{
+	return passing_still(&session->passing, sqlstate, clock_monotonic_us());
 }

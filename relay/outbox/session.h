@@ -86,6 +86,7 @@ struct outbox_shape *session_new_shape(struct session *session);
 void session_own(struct session *session, const struct shards *shards);
 size_t session_own_count(const struct session *session);
 size_t session_own_leaf(const struct session *session, size_t index);
+const struct shards *session_shards(const struct session *session);
 
 /* ---- asks ---- */
 
@@ -132,5 +133,9 @@ void session_roll_back(struct session *session, void (*then)(void *part), void *
 void session_abort(struct session *session, void (*then)(void *part), void *part);
 /* Likewise of a ROLLBACK that was asked for already. */
 void session_ignore(struct session *session);
+
+/* Whether an error passes by itself and says nothing of a row, see passing_still. To be called once
+ * for each error. */
+bool session_passes(struct session *session, const char *sqlstate);
 
 #endif

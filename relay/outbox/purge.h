@@ -1,0 +1,21 @@
+/*
+ * purge.h - mark mode: published rows are deleted when they are older than outbox.retention
+ *
+ * Thread: loop.
+ */
+#ifndef OUTBOX_OUTBOX_PURGE_H
+#define OUTBOX_OUTBOX_PURGE_H
+
+#include "session.h"
+
+struct purger;
+
+struct purger *purger_new(struct session *session);
+void purger_free(struct purger **purger);
+
+/* Deletes some, if there are any; outside a transaction. */
+void purger_run(struct purger *purger);
+/* There may be more to delete: the next run is to come soon. */
+bool purger_has_more(const struct purger *purger);
+
+#endif

@@ -1,0 +1,22 @@
+/*
+ * reconcile.h - settling rows by their identity, in transactions of their own
+ *
+ * Thread: loop.
+ */
+#ifndef OUTBOX_OUTBOX_RECONCILE_H
+#define OUTBOX_OUTBOX_RECONCILE_H
+
+#include "core/batch.h"
+#include "held.h"
+
+struct reconciler;
+
+struct reconciler *reconciler_new(struct session *session, struct opening *opening,
+				  struct held *held, void (*done)(void *owner), void *owner);
+void reconciler_free(struct reconciler **reconciler);
+
+/* Of a batch that outlives it, those that are delivered and, if dead_letter, those that are
+ * rejected; then done. Outside a transaction. */
+void reconciler_start(struct reconciler *reconciler, const struct batch *batch, bool dead_letter);
+
+#endif

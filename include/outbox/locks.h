@@ -19,6 +19,8 @@
  * Any login may take any advisory lock. So only sessions that may be relays are counted. Member and
  * layout locks have a salt, a number of no meaning: whoever finds a key occupied takes another one.
  * A shard's lock cannot be had while another session holds it, and relays say who does.
+ *
+ * Thread: any.
  */
 #ifndef OUTBOX_OUTBOX_LOCKS_H
 #define OUTBOX_OUTBOX_LOCKS_H

@@ -3,7 +3,7 @@
  *
  * The scripts use psql's variables, :"name" for an identifier and :'name' for a string, so that
  * psql can run them too. As in psql, nothing is replaced inside quotes, dollar quotes and comments.
- * Pure.
+ * Pure. Thread: any.
  */
 #ifndef OUTBOX_MIGRATE_H
 #define OUTBOX_MIGRATE_H

@@ -4,6 +4,8 @@
  * One Postgres session: it holds the advisory locks of the shards that are ours, claims for all of
  * them with DELETE (or UPDATE) ... RETURNING inside one transaction per batch, and listens for the
  * bell and for other relays.
+ *
+ * Thread: loop; outbox_libpq_version any.
  */
 #ifndef OUTBOX_OUTBOX_H
 #define OUTBOX_OUTBOX_H
@@ -16,7 +18,7 @@
 
 /* config is borrowed and read again at every connect (the dsn may change by a reload). NULL and err
  * if the table's name does not parse. withhold_bytes: larger payloads are not fetched.
- * metrics: counts what made it look when it found something. */
+ * metrics: counts what made it poll when it found something. */
 struct source *outbox_new(struct loop *loop, const struct config *config, size_t withhold_bytes,
 			  struct metrics *metrics, const struct source_events *events, void *owner,
 			  struct error *err);

@@ -1,6 +1,8 @@
 /*
  * registry.h - what the relay's schema knows of the outbox, and whether `run` begins with
  * it; `check` asks the same
+ *
+ * Thread: any.
  */
 #ifndef OUTBOX_OUTBOX_REGISTRY_H
 #define OUTBOX_OUTBOX_REGISTRY_H

@@ -1,7 +1,7 @@
 /*
  * sql.h - the statements of the outbox source, made to the table's shape
  *
- * Pure: text in, text out. Every statement's text is malloc'd and the caller's.
+ * Pure: text in, text out. Every statement's text is malloc'd and the caller's. Thread: any.
  */
 #ifndef OUTBOX_OUTBOX_SQL_H
 #define OUTBOX_OUTBOX_SQL_H
@@ -33,21 +33,11 @@ struct outbox_column {
 	uint32_t type;
 };
 
-/* What tells that ids begin again: the sequence's last value, and the files of the sequence and of
- * the leaf, which RESTART and TRUNCATE replace. */
-struct ids_seen {
-	int64_t last;		     /* DRAWN_UNKNOWN: nothing drawn, or no sequence */
-	int64_t sequence_file, file; /* 0: not known */
-	int64_t found;		     /* the highest id just below the low watermark; 0: none */
-};
-
 /* A table that holds rows: the outbox itself, or a partition of it. */
 struct outbox_leaf {
 	char *table; /* owned; quoted, with schema */
 	uint32_t oid;
-	int64_t rows; /* that the last claim took: outbox/claim.c's */
 	bool prepared;
-	struct ids_seen seen; /* by the last claim: outbox/claim.c's */
 };
 
 /* What the catalog says of the table, and what the configuration makes of it. */

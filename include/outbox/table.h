@@ -1,6 +1,8 @@
 /*
  * table.h - whether a table can be an outbox, and its partitions the shards: `run`, `check`
  * and `migrate` ask the same and say the same
+ *
+ * Thread: any.
  */
 #ifndef OUTBOX_OUTBOX_TABLE_H
 #define OUTBOX_OUTBOX_TABLE_H

@@ -27,6 +27,14 @@ enum { DOUBT_US = 1000 * 1000 };
 /* A leaf counts as if it had had so many rows more, so that each is asked for some. */
 enum { LEAF_ROWS = 100 };
 
+/* What tells that ids begin again: the sequence's last value, and the files of the sequence and of
+ * the leaf, which RESTART and TRUNCATE replace. */
+struct ids_seen {
+	int64_t last;		     /* DRAWN_UNKNOWN: nothing drawn, or no sequence */
+	int64_t sequence_file, file; /* 0: not known */
+	int64_t found;		     /* the highest id just below the low watermark; 0: none */
+};
+
 /* What is known of a leaf that is ours. */
 struct leaf {
 	int64_t rows;	      /* that the last claim took */

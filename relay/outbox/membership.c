@@ -46,13 +46,13 @@ static void refresh_owned(struct membership *membership)
 	session_own(membership->session, &membership->group.owned);
 }
 
-/* "OID fleet": another relay has come. "OID free 8 {0,3}": these of 8 shards were handed over. */
+/* "OID group": another relay has come. "OID free 8 {0,3}": these of 8 shards were handed over. */
 static void tell_others(struct membership *membership, const struct shards *given)
 {
 	char *which = given ? shards_text(given) : NULL;
 	char *payload = given ? xasprintf("%u free %d %s", session_shape(membership->session)->oid,
 					  group_layout(&membership->group), which)
-			      : xasprintf("%u fleet", session_shape(membership->session)->oid);
+			      : xasprintf("%u group", session_shape(membership->session)->oid);
 	struct pg_param param = pg_param_text(payload);
 	session_ask_text(&membership->asker, TAG_IGNORE, "SELECT pg_notify('outbox_relay', $1)",
 			 &param, 1);
@@ -166,7 +166,7 @@ static void tell(struct membership *membership, const struct group_view *view, b
 
 static void ask_poll(struct membership *membership, int tag)
 {
-	session_ask(&membership->asker, tag, "fleet", NULL, 0, false);
+	session_ask(&membership->asker, tag, "group", NULL, 0, false);
 	session_sync(membership->session);
 }
 

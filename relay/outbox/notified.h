@@ -1,7 +1,7 @@
 /*
  * notified.h - notifications on channel outbox_relay, passed on at most once in a while
  *
- * "OID": the bell. "OID rest": it was put to rest. "OID fleet": another relay has come. "OID free 8
+ * "OID": the bell. "OID rest": it was put to rest. "OID group": another relay has come. "OID free 8
  * {0,3}": it has handed these of 8 shards over.
  *
  * Any login may send them. So each kind is passed on late rather than never; what it leads to is a

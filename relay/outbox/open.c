@@ -1,5 +1,5 @@
 /*
- * open.c - from a connection to a session that serves: look, refuse or prepare
+ * open.c - from a connection to a session that serves: check the table, prepare the statements
  *
  * First the session is asked whether it is one, and nothing is set, so that a pooler's shared
  * session is left as it was; then the facts, the leaves and the columns are read, the session is
@@ -58,10 +58,11 @@ const char outbox_registry[] =
     "END, CASE WHEN NOT has_sequence_privilege(sequence, 'SELECT') THEN 'SELECT on ' || sequence "
     "END, CASE WHEN $3 AND NOT has_column_privilege(outbox, 'published_at', 'UPDATE') "
     "THEN 'UPDATE (published_at) on ' || outbox END, "
-    "CASE WHEN NOT (has_table_privilege(letters, 'SELECT') AND has_table_privilege(letters, "
-    "'INSERT') AND has_table_privilege(letters, 'UPDATE')) "
-    "THEN 'SELECT, INSERT and UPDATE on ' || letters END) AS lacks "
-    "FROM outbox_relay.outboxes, CAST('outbox_relay.dead_letters' AS regclass) AS letters, "
+    "CASE WHEN NOT (has_table_privilege(dead_letters, 'SELECT') AND "
+    "has_table_privilege(dead_letters, "
+    "'INSERT') AND has_table_privilege(dead_letters, 'UPDATE')) "
+    "THEN 'SELECT, INSERT and UPDATE on ' || dead_letters END) AS lacks "
+    "FROM outbox_relay.outboxes, CAST('outbox_relay.dead_letters' AS regclass) AS dead_letters, "
     "CAST(pg_get_serial_sequence($1, $2) AS regclass) AS sequence "
     "WHERE outbox = to_regclass($1)";
 
@@ -82,7 +83,7 @@ bool outbox_registry_check(const PGresult *result, const char *table, bool mark,
 	if (strcmp(PQgetvalue(result, 0, REGISTRY_SETTLE), settle) != 0)
 		return error_set(err,
 				 "table %s was migrated for outbox.settle = \"%s\", the "
-				 "configuration says \"%s\"; mend outbox.settle, or delete the "
+				 "configuration says \"%s\"; fix outbox.settle, or delete the "
 				 "published rows that must not be published again and run "
 				 "outbox-relay migrate",
 				 table, PQgetvalue(result, 0, REGISTRY_SETTLE), settle);
@@ -249,7 +250,7 @@ static bool check_facts(const struct opening *opening, const PGresult *result,
 	if (PQgetisnull(result, 0, FACT_TABLE))
 		return error_set(err,
 				 "table %s does not exist in this database; run outbox-relay "
-				 "migrate, or mend outbox.table",
+				 "migrate, or fix outbox.table",
 				 table);
 	if (!outbox_table_check(catalog, table,
 				session_config(opening->session)->outbox.settle == SETTLE_MARK,
@@ -377,8 +378,8 @@ void opening_prepare(struct opening *opening, size_t leaf)
 	prepare_on(opening, "left", leaf, outbox_sql_left(shape, leaf));
 	prepare_on(opening, "ids", leaf, outbox_sql_ids(shape, leaf));
 	prepare_on(opening, "settle", leaf, outbox_sql_settle(shape, leaf));
-	prepare_on(opening, "set_aside", leaf, outbox_sql_dead_letter(shape, leaf, true));
-	prepare_on(opening, "set_aside_bare", leaf, outbox_sql_dead_letter(shape, leaf, false));
+	prepare_on(opening, "dead_letter", leaf, outbox_sql_dead_letter(shape, leaf, true));
+	prepare_on(opening, "dead_letter_bare", leaf, outbox_sql_dead_letter(shape, leaf, false));
 	prepare_on(opening, "gauges", leaf, outbox_sql_gauges(shape, leaf));
 	if (shape->mark)
 		prepare_on(opening, "purge", leaf, outbox_sql_purge(shape, leaf, retention_ms));
@@ -420,7 +421,7 @@ static void on_registry(struct opening *opening, PGresult *result)
 	shape->bell = oid_at(result, REGISTRY_BELL);
 	PQclear(result);
 	set_up(opening);
-	prepare(opening, "fleet", outbox_sql_group(shape));
+	prepare(opening, "group", outbox_sql_group(shape));
 	prepare(opening, "drawn", outbox_sql_drawn(shape));
 	prepare(opening, "writers", outbox_sql_writers(shape));
 	prepare(opening, "bell", outbox_sql_bell(shape));

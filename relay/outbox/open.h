@@ -1,5 +1,5 @@
 /*
- * open.h - from a connection to a session that serves: look the table up, refuse it or prepare
+ * open.h - from a connection to a session that serves: check the table, prepare the statements
  *
  * Thread: loop.
  */

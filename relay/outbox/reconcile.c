@@ -76,8 +76,8 @@ static void dead_letter(struct reconciler *reconciler, const struct outbox_ids_i
 				    pg_param_text(ids.reasons), pg_param_text(ids.errors)};
 	if (ids.count > 0)
 		session_ask_all_leaves(&reconciler->asker, TAG_DEAD_LETTER,
-				       reconciler->bare ? "set_aside_bare" : "set_aside", params,
-				       4);
+				       reconciler->bare ? "dead_letter_bare" : "dead_letter",
+				       params, 4);
 	outbox_ids_free(&ids);
 }
 

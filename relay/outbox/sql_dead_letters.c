@@ -1,5 +1,5 @@
 /*
- * sql_letters.c - the statement that moves rejected events to the dead letters
+ * sql_dead_letters.c - the statement that moves rejected events to the dead letters
  */
 #include "sql_internal.h"
 

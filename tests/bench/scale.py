@@ -37,7 +37,7 @@ def _paused(rig, table):
     rig.sql(flag, True, table)
     yield
     rig.sql(flag, False, table)
-    rig.sql("SELECT pg_notify('outbox_relay', %s::regclass::oid || ' fleet')", table)
+    rig.sql("SELECT pg_notify('outbox_relay', %s::regclass::oid || ' group')", table)
 
 
 def _server_cpu(rig):

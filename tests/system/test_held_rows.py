@@ -372,7 +372,7 @@ def test_a_right_that_is_revoked_later(database, new_relay, reader, topic):
     consumer = reader()
     consumer.take(5)
     database.execute("REVOKE DELETE ON outbox_events FROM outbox_relay;"
-                     "SELECT pg_notify('outbox_relay', 'outbox_events'::regclass::oid || ' fleet')")
+                     "SELECT pg_notify('outbox_relay', 'outbox_events'::regclass::oid || ' group')")
     fill(database, 5)
     relay.wait_log("no event can be claimed: SQLSTATE 42501")
     database.execute("GRANT DELETE ON outbox_events TO outbox_relay")

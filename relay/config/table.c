@@ -12,7 +12,7 @@
 #include <string.h>
 
 /* clang-format off */
-#define ROW(member, kind, at) .path = #member, .type = kind, .offset = offsetof(struct config, at)
+#define ROW(member, kind, at) .path = #member, .type = (kind), .offset = offsetof(struct config, at)
 #define STRING(member)	      ROW(member, OPTION_STRING, member)
 #define STRINGS(member)	      ROW(member, OPTION_STRINGS, member)
 #define NUMBER(member)	      ROW(member, OPTION_INT, member)

@@ -46,18 +46,33 @@ static void refresh_owned(struct membership *membership)
 	session_own(membership->session, &membership->group.owned);
 }
 
-/* "OID group": another relay has come. "OID free 8 {0,3}": these of 8 shards were handed over. */
-static void tell_others(struct membership *membership, const struct shards *given)
+static uint32_t oid_of(const struct membership *membership)
 {
-	char *which = given ? shards_text(given) : NULL;
-	char *payload = given ? xasprintf("%u free %d %s", session_shape(membership->session)->oid,
-					  group_layout(&membership->group), which)
-			      : xasprintf("%u group", session_shape(membership->session)->oid);
+	return session_shape(membership->session)->oid;
+}
+
+/* payload is malloc'd, and freed. */
+static void notify(struct membership *membership, char *payload)
+{
 	struct pg_param param = pg_param_text(payload);
 	session_ask_text(&membership->asker, TAG_IGNORE, "SELECT pg_notify('outbox_relay', $1)",
 			 &param, 1);
-	free(which);
 	free(payload);
+}
+
+/* "OID group": another relay has come. */
+static void tell_change(struct membership *membership)
+{
+	notify(membership, xasprintf("%u group", oid_of(membership)));
+}
+
+/* "OID free 8 {0,3}": these of 8 shards were handed over. */
+static void tell_given(struct membership *membership, const struct shards *given)
+{
+	char *which = shards_text(given);
+	notify(membership, xasprintf("%u free %d %s", oid_of(membership),
+				     group_layout(&membership->group), which));
+	free(which);
 }
 
 void membership_freed(struct membership *membership, const char *which, int sender)
@@ -231,7 +246,7 @@ static void give(struct membership *membership, const struct shards *shards)
 				 outbox_shard_lock(layout, k));
 	group_gave(&membership->group, shards);
 	refresh_owned(membership);
-	tell_others(membership, shards);
+	tell_given(membership, shards);
 	session_sync(membership->session);
 	FAILPOINT("handed-over");
 }
@@ -357,7 +372,7 @@ void membership_poll(struct membership *membership, bool unavailable, bool keeps
 		end_membership(membership);
 		membership->group.unavailable = unavailable;
 		ask_membership(membership);
-		tell_others(membership, NULL);
+		tell_change(membership);
 	}
 	ask_poll(membership, TAG_POLLED);
 }
@@ -402,7 +417,7 @@ void membership_join(struct membership *membership, bool unavailable)
 	ask_membership(membership);
 	ask_mark(membership);
 	end_previous_session(membership);
-	tell_others(membership, NULL);
+	tell_change(membership);
 	session_sync(membership->session);
 	ask_poll(membership, TAG_POLLED);
 }
@@ -411,7 +426,7 @@ void membership_leave(struct membership *membership)
 {
 	session_ask_text(&membership->asker, TAG_IGNORE, "SELECT pg_advisory_unlock_all()", NULL,
 			 0);
-	tell_others(membership, &membership->group.owned);
+	tell_given(membership, &membership->group.owned);
 	session_sync(membership->session);
 }
 

@@ -18,6 +18,7 @@
 #include "purge.h"
 #include "reconcile.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -123,6 +124,7 @@ static void housekeep(struct outbox *outbox)
 static void tell_fetched(struct outbox *outbox, const struct poll_action *action)
 {
 	struct chunk *chunk = outbox->answered;
+	assert(chunk != NULL);
 	outbox->answered = NULL;
 	chunk->took_us = action->took_us;
 	outbox->source.events->fetched(outbox->source.owner, chunk, action->last);

@@ -96,11 +96,11 @@ void notified_forget(struct notified *notified)
 	loop_timer_stop(notified->timer);
 }
 
-struct notified *notified_new(struct loop *loop,
-			      void (*pass_on)(void *owner, enum notified_kind kind), void *owner)
+struct notified *notified_new(struct loop *loop, void (*tell)(void *owner, enum notified_kind kind),
+			      void *owner)
 {
 	struct notified *notified = xcalloc(1, sizeof(*notified));
-	notified->pass_on = pass_on;
+	notified->pass_on = tell;
 	notified->owner = owner;
 	notified->timer = loop_timer_new(loop, on_timer, notified);
 	return notified;

@@ -18,8 +18,8 @@ enum notified_kind { NOTIFIED_RING, NOTIFIED_REST, NOTIFIED_GROUP, NOTIFIED_KIND
 
 struct notified;
 
-struct notified *notified_new(struct loop *loop,
-			      void (*pass_on)(void *owner, enum notified_kind kind), void *owner);
+struct notified *notified_new(struct loop *loop, void (*tell)(void *owner, enum notified_kind kind),
+			      void *owner);
 void notified_free(struct notified **notified);
 
 /* What stands behind the OID. */

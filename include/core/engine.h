@@ -40,7 +40,7 @@ enum engine_state {
 };
 const char *engine_state_name(enum engine_state state);
 
-/* True if a step may lead from one to the other. Staying is no transition. */
+/* True if this is a transition; one step may make several. Staying is no transition. */
 bool engine_may_go(enum engine_state from, enum engine_state to);
 
 enum engine_event {
@@ -60,7 +60,7 @@ enum engine_event {
 	ON_READY,	/* it has been */
 	ON_REACHABLE,	/* its peer answers */
 	ON_UNREACHABLE, /* its peer is unreachable */
-	ON_STALLED,	/* no report for the acknowledgement timeout */
+	ON_STALLED,	/* no report for the acknowledgement timeout, or no topic for a second */
 	ON_TIMER,	/* the timer of the last DO_TIMER */
 	ON_STOP,	/* settle what is in flight, then stop */
 	ON_STOP_NOW,	/* stop without waiting for anything */

@@ -47,8 +47,8 @@ struct source_events {
 	/* The session is open, and source->shards are ours. Told whenever the source has looked at
 	 * the group. gained: some shards were not ours before, all of them after open(). */
 	void (*acquired)(void *owner, bool gained, struct source_peers peers);
-	/* The session is open, and no shard is ours: a fetch that was open is void. why holds until
-	 * the next answer. yields: only because this relay is unavailable. */
+	/* The session is open, and no shard is ours: a fetch that was open is void. why is
+	 * the caller's, for this call only. yields: only because this relay is unavailable. */
 	void (*busy)(void *owner, const char *why, bool yields, struct source_peers peers);
 	/* The session is gone, and with it the transaction and the shards. permanent: trying again
 	 * is no use before an operator fixes something. */

@@ -5,7 +5,8 @@
  * the parent, should it be partitioned), key2 one of those below. A session that serves holds
  *
  * - one member lock, shared: "I am here, and my layout has so many shards". While it cannot reach
- * the sink it is the lock of an abstainer instead: "I am here, and leave the shards to others";
+ * the sink it is the lock of an unavailable relay instead: "I am here, and leave the shards to
+ * others";
  * - one layout lock, shared. Its key1 is a fingerprint of all else that decides which shard a row
  *   is in (outbox_sql_fingerprint);
  * - the lock of each shard it owns, exclusively. The number of shards is part of the key.

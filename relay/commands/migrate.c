@@ -1,5 +1,5 @@
 /*
- * outbox/migrations.c - the command `migrate`: applies or prints the SQL, and adopts existing
+ * migrate.c - the command `migrate`: applies or prints the SQL, and adopts existing
  * tables
  */
 #include "adopt.h"

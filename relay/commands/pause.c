@@ -53,7 +53,7 @@ static const char SET_SQL[] =
     "  WHERE outbox = to_regclass($1) FOR UPDATE),"
     " changed AS (UPDATE outbox_relay.outboxes o SET paused = $2::boolean FROM known k"
     "  WHERE o.outbox = k.outbox AND k.paused <> $2::boolean)"
-    " SELECT paused, pg_notify('outbox_relay', outbox::oid || ' fleet') FROM known";
+    " SELECT paused, pg_notify('outbox_relay', outbox::oid || ' group') FROM known";
 
 struct request {
 	const char *path;

@@ -25,8 +25,8 @@ enum { GIVE_UP_US = 30000 * 1000 };
 /* When the outage is over, one has Kafka again before the others. */
 enum { HEALTHY_PEER_US = 15000 * 1000 };
 
-/* A session is tried for every 1.6 s at least: outbox/group.c reckons with relays that are away for
- * no longer than 3 s. One that lasted was no failure. */
+/* A session is tried for every 1.6 s at least: outbox/group.c reckons with relays that are
+ * unreachable for no longer than 3 s. One that lasted was no failure. */
 enum { DOUBLINGS_MOST = 4, LASTED_US = 5000 * 1000 };
 
 /* One step's surroundings. */
@@ -187,7 +187,7 @@ static void give_up(struct step *s)
 }
 
 /* What the producer has it may never deliver, while another relay could. */
-static void give_up_if_relieved(struct step *s)
+static void give_up_to_healthy_peer(struct step *s)
 {
 	struct engine *engine = s->engine;
 	int64_t now = s->input->now_us;
@@ -334,7 +334,7 @@ static void on_progress(struct step *s)
 
 static void on_acquired(struct step *s)
 {
-	give_up_if_relieved(s);
+	give_up_to_healthy_peer(s);
 	if (s->engine->state == ENGINE_OPENING || s->engine->state == ENGINE_STANDBY)
 		resume(s);
 }

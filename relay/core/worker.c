@@ -49,9 +49,9 @@ static void reject(struct worker *worker, struct event *event, enum reject_reaso
 	bool halts = engine_halts_at_reject(&worker->engine);
 	log_error("event %lld is rejected (%s): %s; %s", (long long)event->id,
 		  reject_reason_name(reason), why,
-		  halts ? "the relay halts: mend or remove the row, or set outbox.on_reject = "
+		  halts ? "the relay halts: fix or remove the row, or set outbox.on_reject = "
 			  "\"dead-letter\", then start it again"
-			: "it is set aside in outbox_relay.dead_letters");
+			: "it is moved to outbox_relay.dead_letters");
 	metrics_topic(worker->metrics, topic_of(worker, event))->rejected[reason]++;
 	batch_reject(&worker->batch, event, reason, why);
 	worker->tell_progress = true;

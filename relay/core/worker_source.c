@@ -22,7 +22,7 @@ static void connected(struct worker *worker, bool acquired)
 }
 
 /* Another relay cannot reach the sink: perhaps this one has only not noticed. */
-static void probe_if_doubted(struct worker *worker, struct source_peers peers)
+static void probe_if_suspect(struct worker *worker, struct source_peers peers)
 {
 	int64_t now = worker_now_us(worker);
 	if (!peers.suspect || now - worker->probed_us < PROBE_US)
@@ -39,7 +39,7 @@ static void on_acquired(void *owner, bool gained, struct source_peers peers)
 	worker->standby_for[0] = '\0';
 	worker->yields = false;
 	connected(worker, true);
-	probe_if_doubted(worker, peers);
+	probe_if_suspect(worker, peers);
 	worker_step(worker,
 		    (struct engine_input){.event = ON_ACQUIRED, .healthy_peer = peers.healthy});
 }
@@ -55,7 +55,7 @@ static void on_busy(void *owner, const char *why, bool yields, struct source_pee
 	/* Whoever has them tells. */
 	worker->metrics->depth = worker->metrics->oldest_age_seconds = 0;
 	worker->waiting_us = 0;
-	probe_if_doubted(worker, peers);
+	probe_if_suspect(worker, peers);
 	worker_step(worker, (struct engine_input){.event = ON_BUSY, .healthy_peer = peers.healthy});
 }
 

@@ -82,7 +82,7 @@ struct group {
 /* What to do, in this order. */
 struct group_plan {
 	bool join, mark;    /* the member's, the layout's lock is to be had, under another key */
-	struct shards give; /* durably settled, unlocked and announced: then group_gave */
+	struct shards give; /* unlocked: then group_gave; and announced */
 	struct shards take; /* their locks are to be tried for and polled: then group_tried for
 			       each, and group_verified */
 };

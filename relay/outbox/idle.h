@@ -8,7 +8,7 @@
  * tests/unit/test_idle.c explores every interleaving. Correctness never depends on the bell:
  * poll_interval is behind it.
  *
- * The bell is the outbox's, not the relay's. With other relays in company, each of them hears it,
+ * The bell is the outbox's, not the relay's. With other relays present, each of them hears it,
  * whoever the event is for, and whoever puts it to rest tells the others: so once rung, a relay
  * may no longer rely on it. It puts it to rest and goes the whole way again. Writers that come fast
  * ring several times before it is at rest: the more such rings, the later is it armed again, so

@@ -2,7 +2,7 @@
  * outbox.c - the outbox table as a source: puts its parts together
  *
  * poll.c decides; it is told here what the source is asked and what its parts answer, and what it
- * says is carried out here. Every error ends the session: the next one begins from nothing.
+ * says is carried out here. An error that no part deals with ends the session.
  */
 #include "outbox/outbox.h"
 

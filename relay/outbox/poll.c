@@ -60,7 +60,7 @@ static bool group_is_due(const struct step *s)
 	return s->input->now_us >= s->poll->group_at_us;
 }
 
-/* Sooner, should another relay have stirred since the look was asked for. */
+/* Sooner, should the membership have changed since the look was asked for. */
 static void look_again_in(struct step *s, int64_t us)
 {
 	s->poll->group_at_us = min64(s->poll->group_at_us, s->input->now_us + us);

@@ -76,7 +76,7 @@ static bool check_fields(const struct outbox_shape *shape, struct error *err)
 		if (outbox_shape_column(shape, shape->fields[i]) == NULL)
 			return error_set(err,
 					 "table %s has no column \"%s\", which a template of route "
-					 "names; add it, or mend the template",
+					 "names; add it, or fix the template",
 					 shape->table, shape->fields[i]);
 	return true;
 }

@@ -1,5 +1,5 @@
 /*
- * base/failpoints.c - the planted errors, and what finds each
+ * plants.c - the planted errors, and what finds each
  */
 #include "sim.h"
 

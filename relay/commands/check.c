@@ -11,7 +11,6 @@
 
 #include <inttypes.h>
 #include <poll.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,31 +26,6 @@ static const char HELP[] =
     "  -h, --help          this text\n"
     "\n"
     "Exit status: 0 no error (warnings may be there), 1 an error was found, 2 the file is wrong.\n";
-
-static const char *const level_names[] = {"ok", "warn", "error"};
-
-void check_add(struct check *check, enum check_level level, const char *remedy, const char *format,
-	       ...)
-{
-	va_list args;
-	char *what;
-
-	va_start(args, format);
-	if (vasprintf(&what, format, args) < 0)
-		abort();
-	va_end(args);
-	check->failed = check->failed || level == CHECK_ERROR;
-	if (check->list)
-		json_array_append_new(
-		    check->list, json_pack("{s:s, s:o, s:o}", "level", level_names[level], "what",
-					   json_text(what), "remedy", json_text(remedy)));
-	else
-		printf("%-5s %s%s%s\n", level_names[level], what, remedy ? ": " : "",
-		       remedy ? remedy : "");
-	/* Brokers that do not answer take their time: what is known is printed before. */
-	fflush(stdout);
-	free(what);
-}
 
 /* ---- the database server, what stands before it, and its settings ---- */
 

@@ -47,6 +47,7 @@ CIRCLES = []
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
 COMMENT = re.compile(r"/\*.*?\*/", re.S)
 # A definition that other files can see: at the start of a line, and not static.
+MACRO = re.compile(r"^#\s*define (\w+)((?:.*\\\n)*.*)", re.M)
 DEFINED = re.compile(r"^(?!static\b)\w[\w\s\*]*?\b(\w+)\([^;{}]*\)\n\{", re.M)
 
 
@@ -108,11 +109,22 @@ def wrong_libraries(path):
                 yield f"relay/{where}: includes {name}{through}; only {', '.join(owners)} may"
 
 
+def words(text, macros):
+    """All that a text names, also through macros of headers."""
+    seen, todo = set(), set(re.findall(r"\b\w+\b", text))
+    while todo:
+        seen |= todo
+        todo = {w for name in todo if name in macros for w in re.findall(r"\b\w+\b", macros[name])} - seen
+    return seen
+
+
 def uses(files):
     """File -> the files that define functions which it names."""
     text = {f: COMMENT.sub("", f.read_text()) for f in files}
+    headers = {h for f in files for top in (f.parent, ROOT / "include") for h in top.rglob("*.h")}
+    macros = dict(m for h in headers for m in MACRO.findall(COMMENT.sub("", h.read_text())))
     home = {name: f for f in files for name in DEFINED.findall(text[f])}
-    return {f: {home[w] for w in set(re.findall(r"\b\w+\b", text[f])) if w in home} - {f} for f in files}
+    return {f: {home[w] for w in words(text[f], macros) if w in home} - {f} for f in files}
 
 
 def reachable(edges, start):

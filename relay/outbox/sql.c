@@ -116,10 +116,14 @@ char *outbox_sql_quoted(const char *name)
 
 char *outbox_sql_append(char *text, char *more)
 {
-	char *both = xasprintf("%s%s", text, more);
-	free(text);
+	xappend(&text, "%s", more);
 	free(more);
-	return both;
+	return text;
+}
+
+void outbox_sql_drop(char **text)
+{
+	free(*text);
 }
 
 bool outbox_type_is_native(uint32_t type)
@@ -146,46 +150,37 @@ const char *outbox_sql_set(const struct outbox_shape *shape)
 /* Bytes, whatever the columns' collation holds for equal. */
 char *outbox_sql_key(const struct outbox_shape *shape)
 {
-	char *text = xstrdup("''");
+	SCRATCH char *text = xstrdup("''");
 	for (size_t i = 0; i < shape->key_count; i++) {
-		char *name = outbox_sql_quoted(shape->keys[i]);
-		text = outbox_sql_append(
-		    text, xasprintf(" || coalesce(t.%s::text, '') || chr(31)", name));
-		free(name);
+		SCRATCH char *name = outbox_sql_quoted(shape->keys[i]);
+		xappend(&text, " || coalesce(t.%s::text, '') || chr(31)", name);
 	}
-	char *sql = xasprintf("hashtextextended((%s) COLLATE \"C\", 0)", text);
-	free(text);
-	return sql;
+	return xasprintf("hashtextextended((%s) COLLATE \"C\", 0)", text);
 }
 
 char *outbox_sql_mine(const struct outbox_shape *shape, const char *param)
 {
 	if (shape->hashed == 0)
 		return xstrdup("");
-	char *key = outbox_sql_key(shape);
-	char *sql = xasprintf(" AND (%s & 9223372036854775807) %% %d = ANY (%s::int8[])", key,
-			      shape->hashed, param);
-	free(key);
-	return sql;
+	SCRATCH char *key = outbox_sql_key(shape);
+	return xasprintf(" AND (%s & 9223372036854775807) %% %d = ANY (%s::int8[])", key,
+			 shape->hashed, param);
 }
 
 char *outbox_sql_hold(const struct outbox_shape *shape)
 {
 	if (!shape->competing)
 		return outbox_sql_key(shape);
-	char *name = outbox_sql_quoted(shape->names->id), *id = xasprintf("t.%s::int8", name);
-	free(name);
-	return id;
+	SCRATCH char *name = outbox_sql_quoted(shape->names->id);
+	return xasprintf("t.%s::int8", name);
 }
 
 /* Mostly nothing is held, and then no key is computed. */
 char *outbox_sql_not_held(const struct outbox_shape *shape, const char *param)
 {
-	char *hold = outbox_sql_hold(shape);
-	char *sql =
-	    xasprintf(" AND (%s::int8[] IS NULL OR NOT %s = ANY (%s::int8[]))", param, hold, param);
-	free(hold);
-	return sql;
+	SCRATCH char *hold = outbox_sql_hold(shape);
+	return xasprintf(" AND (%s::int8[] IS NULL OR NOT %s = ANY (%s::int8[]))", param, hold,
+			 param);
 }
 
 /* ---- horizon and bell ---- */
@@ -200,22 +195,17 @@ static char *last_drawn(const struct outbox_shape *shape)
 /* Whether the table's name and its partitions are those that the statements were made for. */
 static char *still_the_same(const struct outbox_shape *shape)
 {
-	char *table = pgname_literal(shape->table), *leaves = xstrdup("");
+	SCRATCH char *table = pgname_literal(shape->table), *leaves = xstrdup("");
 	for (size_t i = 0; i < shape->leaf_count; i++)
-		leaves = outbox_sql_append(
-		    leaves, xasprintf("%s%u", i == 0 ? "" : ",", shape->leaves[i].oid));
-	char *partitions =
+		xappend(&leaves, "%s%u", i == 0 ? "" : ",", shape->leaves[i].oid);
+	SCRATCH char *partitions =
 	    shape->partitioned
 		? xasprintf(" AND (SELECT string_agg(inhrelid::text, ',' ORDER BY inhrelid) FROM "
 			    "pg_inherits WHERE inhparent = %u::oid) = '%s'",
 			    shape->oid, leaves)
 		: xstrdup("");
-	char *sql = xasprintf("coalesce(to_regclass(%s)::oid = %u::oid%s, false)", table,
-			      shape->oid, partitions);
-	free(table);
-	free(leaves);
-	free(partitions);
-	return sql;
+	return xasprintf("coalesce(to_regclass(%s)::oid = %u::oid%s, false)", table, shape->oid,
+			 partitions);
 }
 
 static char *file_of(uint32_t oid)
@@ -227,48 +217,36 @@ static char *file_of(uint32_t oid)
  * end of the transaction: RESTART waits for that. Rows are found as outbox_sql_left finds them. */
 char *outbox_sql_ids(const struct outbox_shape *shape, size_t leaf)
 {
-	char *last = last_drawn(shape), *sequence_file = file_of(shape->sequence);
-	char *file = file_of(shape->leaves[leaf].oid);
-	char *id = outbox_sql_quoted(shape->names->id), *mine = outbox_sql_mine(shape, "$4");
-	char *not_held = outbox_sql_not_held(shape, "$3");
-	char *sql =
-	    xasprintf("SELECT %s, %s, %s, (SELECT t.%s::int8 FROM ONLY %s AS t WHERE "
-		      "t.%s > $1::int8 AND t.%s <= $2::int8%s%s%s ORDER BY t.%s DESC LIMIT 1)",
-		      last, sequence_file, file, id, shape->leaves[leaf].table, id, id,
-		      outbox_sql_unpublished(shape), not_held, mine, id);
-	free(last);
-	free(sequence_file);
-	free(file);
-	free(id);
-	free(mine);
-	free(not_held);
-	return sql;
+	SCRATCH char *last = last_drawn(shape), *sequence_file = file_of(shape->sequence);
+	SCRATCH char *file = file_of(shape->leaves[leaf].oid);
+	SCRATCH char *id = outbox_sql_quoted(shape->names->id),
+		     *mine = outbox_sql_mine(shape, "$4");
+	SCRATCH char *not_held = outbox_sql_not_held(shape, "$3");
+	return xasprintf("SELECT %s, %s, %s, (SELECT t.%s::int8 FROM ONLY %s AS t WHERE "
+			 "t.%s > $1::int8 AND t.%s <= $2::int8%s%s%s ORDER BY t.%s DESC LIMIT 1)",
+			 last, sequence_file, file, id, shape->leaves[leaf].table, id, id,
+			 outbox_sql_unpublished(shape), not_held, mine, id);
 }
 
 char *outbox_sql_drawn(const struct outbox_shape *shape)
 {
-	char *drawn = last_drawn(shape), *same = still_the_same(shape);
-	char *sql = xasprintf("SELECT %s, %s", drawn, same);
-	free(drawn);
-	free(same);
-	return sql;
+	SCRATCH char *drawn = last_drawn(shape), *same = still_the_same(shape);
+	return xasprintf("SELECT %s, %s", drawn, same);
 }
 
 /* The table's lock is taken before an id is drawn and kept to the end of the transaction; a
  * prepared transaction has no pid and shows here too (manual: pg_locks). */
 char *outbox_sql_writers(const struct outbox_shape *shape)
 {
-	char *tables = xasprintf("%u", shape->oid);
+	SCRATCH char *tables = xasprintf("%u", shape->oid);
 	for (size_t i = 0; shape->partitioned && i < shape->leaf_count; i++)
-		tables = outbox_sql_append(tables, xasprintf(", %u", shape->leaves[i].oid));
-	char *sql = xasprintf("SELECT DISTINCT virtualtransaction FROM pg_locks "
-			      "WHERE locktype = 'relation' "
-			      "AND database = %u::oid AND relation IN (%s) "
-			      "AND mode = 'RowExclusiveLock' AND granted "
-			      "AND pid IS DISTINCT FROM pg_backend_pid()",
-			      shape->database, tables);
-	free(tables);
-	return sql;
+		xappend(&tables, ", %u", shape->leaves[i].oid);
+	return xasprintf("SELECT DISTINCT virtualtransaction FROM pg_locks "
+			 "WHERE locktype = 'relation' "
+			 "AND database = %u::oid AND relation IN (%s) "
+			 "AND mode = 'RowExclusiveLock' AND granted "
+			 "AND pid IS DISTINCT FROM pg_backend_pid()",
+			 shape->database, tables);
 }
 
 /* setval assigns a transaction id and would wait for the WAL's flush; the bell need not be durable.
@@ -294,16 +272,13 @@ char *outbox_sql_bell_off(const struct outbox_shape *shape, bool told)
 
 char *outbox_sql_left(const struct outbox_shape *shape, size_t leaf)
 {
-	char *id = outbox_sql_quoted(shape->names->id), *mine = outbox_sql_mine(shape, "$3");
-	char *not_held = outbox_sql_not_held(shape, "$2");
-	char *sql = xasprintf("SELECT t.%s::int8 FROM ONLY %s AS t WHERE t.%s >= $1::int8%s%s%s "
-			      "ORDER BY t.%s LIMIT 1",
-			      id, shape->leaves[leaf].table, id, outbox_sql_unpublished(shape),
-			      not_held, mine, id);
-	free(id);
-	free(mine);
-	free(not_held);
-	return sql;
+	SCRATCH char *id = outbox_sql_quoted(shape->names->id),
+		     *mine = outbox_sql_mine(shape, "$3");
+	SCRATCH char *not_held = outbox_sql_not_held(shape, "$2");
+	return xasprintf("SELECT t.%s::int8 FROM ONLY %s AS t WHERE t.%s >= $1::int8%s%s%s "
+			 "ORDER BY t.%s LIMIT 1",
+			 id, shape->leaves[leaf].table, id, outbox_sql_unpublished(shape), not_held,
+			 mine, id);
 }
 
 /* One row at least while the outbox is known. When a session started is told of those of our own
@@ -311,10 +286,10 @@ char *outbox_sql_left(const struct outbox_shape *shape, size_t leaf)
  */
 char *outbox_sql_group(const struct outbox_shape *shape)
 {
-	char *same = still_the_same(shape), *table = xasprintf("%u::oid", shape->oid);
-	char *may = xasprintf(OUTBOX_SQL_MAY_RELAY("%s"), table, table);
-	char *locks = xasprintf(OUTBOX_SQL_LOCKS("%s"), table);
-	char *sql = xasprintf(
+	SCRATCH char *same = still_the_same(shape), *table = xasprintf("%u::oid", shape->oid);
+	SCRATCH char *may = xasprintf(OUTBOX_SQL_MAY_RELAY("%s"), table, table);
+	SCRATCH char *locks = xasprintf(OUTBOX_SQL_LOCKS("%s"), table);
+	return xasprintf(
 	    "WITH locks AS MATERIALIZED (%s), sessions AS MATERIALIZED (SELECT s.pid, "
 	    "s.fingerprint, " OUTBOX_SQL_STARTED " AS started, "
 	    "CASE WHEN s.pid IS NULL THEN 'a prepared transaction (pg_prepared_xacts)' "
@@ -328,11 +303,6 @@ char *outbox_sql_group(const struct outbox_shape *shape)
 	    "FROM outbox_relay.outboxes AS o LEFT JOIN (locks AS l JOIN sessions AS s "
 	    "ON l.pid IS NOT DISTINCT FROM s.pid) ON l.key >= %d WHERE o.outbox = %s",
 	    locks, may, OUTBOX_BE_UNAVAILABLE_LOCK, same, OUTBOX_BE_UNAVAILABLE_LOCK, table);
-	free(same);
-	free(table);
-	free(may);
-	free(locks);
-	return sql;
 }
 
 /* FNV-1a. */
@@ -346,14 +316,10 @@ static uint32_t hash_of(const char *text)
 
 uint32_t outbox_sql_fingerprint(const struct outbox_shape *shape)
 {
-	char *text = xstrdup("");
-	if (shape->hashed > 0)
-		text = outbox_sql_append(text, outbox_sql_key(shape));
+	SCRATCH char *text = shape->hashed > 0 ? outbox_sql_key(shape) : xstrdup("");
 	for (size_t i = 0; shape->partitioned && !shape->competing && i < shape->leaf_count; i++)
-		text = outbox_sql_append(text, xasprintf("%u,", shape->leaves[i].oid));
-	uint32_t hash = hash_of(text);
-	free(text);
-	return hash;
+		xappend(&text, "%u,", shape->leaves[i].oid);
+	return hash_of(text);
 }
 
 /* ---- housekeeping ---- */
@@ -362,12 +328,13 @@ uint32_t outbox_sql_fingerprint(const struct outbox_shape *shape)
  */
 char *outbox_sql_gauges(const struct outbox_shape *shape, size_t leaf)
 {
-	char *id = outbox_sql_quoted(shape->names->id);
-	char *created = shape->names->created_at[0] ? outbox_sql_quoted(shape->names->created_at)
-						    : xstrdup("NULL::timestamptz");
-	char *drawn = last_drawn(shape), *mine = outbox_sql_mine(shape, "$2");
+	SCRATCH char *id = outbox_sql_quoted(shape->names->id);
+	SCRATCH char *created = shape->names->created_at[0]
+				    ? outbox_sql_quoted(shape->names->created_at)
+				    : xstrdup("NULL::timestamptz");
+	SCRATCH char *drawn = last_drawn(shape), *mine = outbox_sql_mine(shape, "$2");
 	const char *table = shape->leaves[leaf].table;
-	char *sql = xasprintf(
+	return xasprintf(
 	    "SELECT (SELECT count(*) FROM (SELECT 1 FROM ONLY %s AS t WHERE %s >= $1::int8%s%s "
 	    "LIMIT %d) AS waiting), "
 	    "first.id, first.age, %s, (SELECT count(*) FROM (SELECT 1 FROM "
@@ -379,11 +346,6 @@ char *outbox_sql_gauges(const struct outbox_shape *shape, size_t leaf)
 	    table, id, outbox_sql_unpublished(shape), mine, GAUGE_CAP + 1, drawn, shape->oid,
 	    GAUGE_CAP + 1, id, created, created, table, id, outbox_sql_unpublished(shape), mine,
 	    id);
-	free(mine);
-	free(id);
-	free(created);
-	free(drawn);
-	return sql;
 }
 
 /* The oldest published rows have the lowest ids, so looking at the first few thousand is enough.
@@ -391,9 +353,9 @@ char *outbox_sql_gauges(const struct outbox_shape *shape, size_t leaf)
  * most so many, $2: after so many that are passed over. */
 char *outbox_sql_purge(const struct outbox_shape *shape, size_t leaf, int64_t retention_ms)
 {
-	char *id = outbox_sql_quoted(shape->names->id);
+	SCRATCH char *id = outbox_sql_quoted(shape->names->id);
 	const char *table = shape->leaves[leaf].table;
-	char *sql = xasprintf(
+	return xasprintf(
 	    "DELETE FROM ONLY %s WHERE ctid = ANY (ARRAY(SELECT ctid FROM ONLY %s WHERE ctid = ANY "
 	    "(ARRAY("
 	    "SELECT ctid FROM (SELECT ctid, published_at "
@@ -403,6 +365,4 @@ char *outbox_sql_purge(const struct outbox_shape *shape, size_t leaf, int64_t re
 	    "WHERE published_at < clock_timestamp() - %lld * interval '1 millisecond')) "
 	    "FOR UPDATE SKIP LOCKED))",
 	    table, table, table, id, (long long)retention_ms);
-	free(id);
-	return sql;
 }

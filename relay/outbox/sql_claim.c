@@ -51,13 +51,11 @@ static char *waiting(const struct making *m, const char *limit)
  * (manual: "Aggregate Functions"). */
 static char *seen(const struct making *m, const char *name, const char *limit)
 {
-	char *rows = waiting(m, limit);
-	char *sql = xasprintf("%s AS MATERIALIZED (SELECT array_agg(place) AS places, "
-			      "array_agg(size) AS sizes, sum(size) AS total, count(*) AS count, "
-			      "%s FROM (SELECT t.ctid AS place, %s AS size %s) AS next)",
-			      name, digest, m->size, rows);
-	free(rows);
-	return sql;
+	SCRATCH char *rows = waiting(m, limit);
+	return xasprintf("%s AS MATERIALIZED (SELECT array_agg(place) AS places, "
+			 "array_agg(size) AS sizes, sum(size) AS total, count(*) AS count, "
+			 "%s FROM (SELECT t.ctid AS place, %s AS size %s) AS next)",
+			 name, digest, m->size, rows);
 }
 
 /* Those of them that nobody else has locked. Of a row that was updated after our snapshot the new
@@ -81,15 +79,13 @@ static char *locked(const struct making *m, const char *name, const char *rows)
 static char *judged(const struct making *m, const char *name, const char *rows,
 		    const char *lockable)
 {
-	char *key = outbox_sql_key(m->shape);
-	char *sql = xasprintf(
+	SCRATCH char *key = outbox_sql_key(m->shape);
+	return xasprintf(
 	    "%s AS MATERIALIZED (SELECT place, id, key, size, bool_and(free) OVER (PARTITION BY "
 	    "key ORDER BY id) AS clear FROM (SELECT t.ctid AS place, t.%s::int8 AS id, %s AS key, "
 	    "%s AS size, t.ctid IN (SELECT unnest(places) FROM %s) AS free FROM ONLY %s AS t WHERE "
 	    "t.ctid = ANY ((SELECT places FROM %s)::tid[]) OFFSET 0) AS rows)",
 	    name, m->id, key, m->size, lockable, m->leaf->table, rows);
-	free(key);
-	return sql;
 }
 
 static char *clear(const struct making *m, const char *name, const char *rows)
@@ -100,18 +96,14 @@ static char *clear(const struct making *m, const char *name, const char *rows)
 			 name, rows, m->limit);
 }
 
-/* Rows, which are named by the first statement, owned: locked, judged, and what is clear of them.
+/* Rows, which are named by the first statement: locked, judged, and what is clear of them.
  */
-static char *look(const struct making *m, char *first, const char *const names[4])
+static char *look(const struct making *m, const char *first, const char *const names[4])
 {
-	char *lockable = locked(m, names[1], names[0]);
-	char *known = judged(m, names[2], names[0], names[1]);
-	char *free_rows = clear(m, names[3], names[2]);
+	SCRATCH char *lockable = locked(m, names[1], names[0]);
+	SCRATCH char *known = judged(m, names[2], names[0], names[1]);
+	SCRATCH char *free_rows = clear(m, names[3], names[2]);
 	char *sql = xasprintf("%s, %s, %s, %s", first, lockable, known, free_rows);
-	free(first);
-	free(lockable);
-	free(known);
-	free(free_rows);
 	return sql;
 }
 
@@ -119,7 +111,8 @@ static char *look(const struct making *m, char *first, const char *const names[4
 static char *near(const struct making *m)
 {
 	static const char *const names[] = {"seen", "locked", "judged", "near"};
-	return look(m, seen(m, names[0], m->limit), names);
+	SCRATCH char *first = seen(m, names[0], m->limit);
+	return look(m, first, names);
 }
 
 /* What is worth locking of the rows far ahead: of the keys that a near look found held back, what
@@ -127,25 +120,22 @@ static char *near(const struct making *m)
  * join. */
 static char *others(const struct making *m)
 {
-	char *most = xasprintf("%s + %d", m->limit, HELD_MAX), *rows = waiting(m, most);
-	char *key = outbox_sql_key(m->shape);
-	char *sql = xasprintf(
+	SCRATCH char *most = xasprintf("%s + %d", m->limit, HELD_MAX), *rows = waiting(m, most);
+	SCRATCH char *key = outbox_sql_key(m->shape);
+	return xasprintf(
 	    "others AS MATERIALIZED (SELECT array_agg(place) AS places FROM (SELECT place FROM "
 	    "(SELECT t.ctid AS place, %s AS key %s) AS next WHERE key NOT IN (SELECT key FROM "
 	    "judged WHERE NOT clear) OR place IN (SELECT place FROM judged WHERE clear) LIMIT %s + "
 	    "(SELECT %d * (seen.count - locked.count) / seen.count FROM seen, locked)) AS found)",
 	    key, rows, m->limit, HELD_MAX);
-	free(most);
-	free(rows);
-	free(key);
-	return sql;
 }
 
 /* A look past the keys that are held back. */
 static char *far(const struct making *m)
 {
 	static const char *const names[] = {"others", "others_locked", "others_judged", "far"};
-	return look(m, others(m), names);
+	SCRATCH char *first = others(m);
+	return look(m, first, names);
 }
 
 /*
@@ -155,8 +145,8 @@ static char *far(const struct making *m)
  */
 static char *best(const struct making *m)
 {
-	char *first = near(m), *second = far(m);
-	char *sql = xasprintf(
+	SCRATCH char *first = near(m), *second = far(m);
+	return xasprintf(
 	    "%s, %s, choice AS MATERIALIZED (SELECT CASE WHEN seen.count = locked.count AND "
 	    "seen.digest IS NOT DISTINCT FROM locked.digest THEN 'seen' WHEN seen.count < %s OR "
 	    "(SELECT count FROM near) * %d >= "
@@ -168,9 +158,6 @@ static char *best(const struct making *m)
 	    "END FROM near WHERE (SELECT name FROM choice) = 'near' UNION ALL "
 	    "SELECT places, sizes, total, %d FROM far WHERE (SELECT name FROM choice) = 'far')",
 	    first, second, m->limit, WORTH, m->limit, CUT_HELD, CUT_HELD_FULL, CUT_HELD);
-	free(first);
-	free(second);
-	return sql;
 }
 
 /* Competing relays hold whole claims locked, and no key back: each looks for what it can lock. */
@@ -178,14 +165,11 @@ static char *chosen(const struct making *m)
 {
 	if (!m->shape->competing && !PLANTED("pass-over-locked"))
 		return best(m);
-	char *rows = xasprintf("%s FOR UPDATE SKIP LOCKED", m->limit);
-	char *first = seen(m, "locked", rows);
-	char *sql = xasprintf("%s, chosen AS MATERIALIZED (SELECT places, sizes, total, NULL::int4 "
-			      "AS held FROM locked)",
-			      first);
-	free(rows);
-	free(first);
-	return sql;
+	SCRATCH char *rows = xasprintf("%s FOR UPDATE SKIP LOCKED", m->limit);
+	SCRATCH char *first = seen(m, "locked", rows);
+	return xasprintf("%s, chosen AS MATERIALIZED (SELECT places, sizes, total, NULL::int4 "
+			 "AS held FROM locked)",
+			 first);
 }
 
 /*
@@ -215,12 +199,12 @@ static char *taken_alone(const struct making *m, const char *size, size_t most)
 
 static struct making making_new(const struct outbox_shape *shape, size_t leaf, bool alone)
 {
-	char *not_held = outbox_sql_not_held(shape, alone ? "$2" : "$4");
-	char *mine = outbox_sql_mine(shape, alone ? "$3" : "$5");
+	SCRATCH char *not_held = outbox_sql_not_held(shape, alone ? "$2" : "$4");
+	SCRATCH char *mine = outbox_sql_mine(shape, alone ? "$3" : "$5");
 	return (struct making){.shape = shape,
 			       .leaf = &shape->leaves[leaf],
 			       .id = outbox_sql_quoted(shape->names->id),
-			       .ours = outbox_sql_append(not_held, mine),
+			       .ours = xasprintf("%s%s", not_held, mine),
 			       .size = "0",
 			       .limit = alone ? "1" : "$2::int8"};
 }
@@ -236,39 +220,32 @@ static void making_free(struct making *m)
 char *outbox_sql_claim(const struct outbox_shape *shape, size_t leaf, bool exact)
 {
 	struct values *values = outbox_sql_values_new(shape, exact);
-	char *size = outbox_sql_row_size(values);
+	SCRATCH char *size = outbox_sql_row_size(values);
 	struct making m = making_new(shape, leaf, exact);
 	if (!exact)
 		m.size = size;
-	char *list = outbox_sql_returning(shape, values), *rows = chosen(&m);
-	char *places = exact ? taken_alone(&m, size, outbox_sql_whole_size(values)) : taken();
+	SCRATCH char *list = outbox_sql_returning(shape, values), *rows = chosen(&m);
+	SCRATCH char *places =
+	    exact ? taken_alone(&m, size, outbox_sql_whole_size(values)) : taken();
 	char *sql = xasprintf("WITH %s, %s %s %s%s WHERE ctid = ANY ((SELECT places FROM "
 			      "taken)::tid[]) RETURNING %s",
 			      rows, places, outbox_sql_verb(shape), m.leaf->table,
 			      outbox_sql_set(shape), list);
 	outbox_sql_values_free(&values);
 	making_free(&m);
-	free(size);
-	free(list);
-	free(rows);
-	free(places);
 	return sql;
 }
 
 char *outbox_sql_suspect(const struct outbox_shape *shape, size_t leaf)
 {
 	struct making m = making_new(shape, leaf, true);
-	char *rows = chosen(&m), *hold = outbox_sql_hold(shape);
-	char *name = outbox_sql_quoted(shape->names->event_id);
-	char *event_id = xasprintf("t.%s", name), *identity = outbox_sql_identity(shape, event_id);
+	SCRATCH char *rows = chosen(&m), *hold = outbox_sql_hold(shape);
+	SCRATCH char *name = outbox_sql_quoted(shape->names->event_id);
+	SCRATCH char *event_id = xasprintf("t.%s", name),
+		     *identity = outbox_sql_identity(shape, event_id);
 	char *sql = xasprintf("WITH %s SELECT t.%s::int8, %s, %s FROM ONLY %s AS t WHERE t.ctid = "
 			      "ANY ((SELECT places FROM chosen)::tid[])",
 			      rows, m.id, identity, hold, m.leaf->table);
 	making_free(&m);
-	free(rows);
-	free(hold);
-	free(name);
-	free(event_id);
-	free(identity);
 	return sql;
 }

@@ -26,9 +26,8 @@ enum { PAIRS_MAX = 50, EVENT_ID_MAX = 600 };
 
 static char *gone(const char *name)
 {
-	char *column = outbox_sql_quoted(name), *text = xasprintf("gone.%s", column);
-	free(column);
-	return text;
+	SCRATCH char *column = outbox_sql_quoted(name);
+	return xasprintf("gone.%s", column);
 }
 
 /* A column's text; NULL where Postgres could not make it. */
@@ -36,36 +35,27 @@ static char *gone_text(const struct outbox_shape *shape, const char *name)
 {
 	if (name[0] == '\0')
 		return xstrdup("NULL::text");
-	char *column = gone(name), *length = outbox_sql_length(column, TYPE_JSONB);
-	char *text =
-	    outbox_sql_type(shape, name) == TYPE_JSONB
-		? xasprintf("CASE WHEN %s <= %d THEN %s::text END", length, PRINTABLE, column)
-		: xasprintf("%s::text", column);
-	free(column);
-	free(length);
-	return text;
+	SCRATCH char *column = gone(name), *length = outbox_sql_length(column, TYPE_JSONB);
+	return outbox_sql_type(shape, name) == TYPE_JSONB
+		   ? xasprintf("CASE WHEN %s <= %d THEN %s::text END", length, PRINTABLE, column)
+		   : xasprintf("%s::text", column);
 }
 
 /* Adds a column that has a place of its own to the extra ones, should its place not hold it all. */
 static char *overflow(const struct outbox_shape *shape, const char *name, uint32_t type)
 {
-	char *column = gone(name), *key = pgname_literal(name), *sql;
+	SCRATCH char *column = gone(name), *key = pgname_literal(name);
 	if (type == TYPE_JSONB) {
-		char *length = outbox_sql_length(column, type);
-		sql = xasprintf(" || CASE WHEN %s > %d THEN jsonb_build_object(%s, %s) "
-				"ELSE '{}' END",
-				length, PRINTABLE, key, column);
-		free(length);
-	} else if (strcmp(name, shape->names->event_id) == 0) {
-		sql = xasprintf(" || CASE WHEN char_length(%s::text) > %d "
-				"THEN jsonb_build_object(%s, %s) ELSE '{}' END",
-				column, EVENT_ID_MAX, key, column);
-	} else {
-		sql = xstrdup("");
+		SCRATCH char *length = outbox_sql_length(column, type);
+		return xasprintf(" || CASE WHEN %s > %d THEN jsonb_build_object(%s, %s) "
+				 "ELSE '{}' END",
+				 length, PRINTABLE, key, column);
 	}
-	free(column);
-	free(key);
-	return sql;
+	if (strcmp(name, shape->names->event_id) == 0)
+		return xasprintf(" || CASE WHEN char_length(%s::text) > %d "
+				 "THEN jsonb_build_object(%s, %s) ELSE '{}' END",
+				 column, EVENT_ID_MAX, key, column);
+	return xstrdup("");
 }
 
 /* The columns that play no role, as a jsonb object, and what overflows. json goes in as text: it
@@ -73,7 +63,7 @@ static char *overflow(const struct outbox_shape *shape, const char *name, uint32
  * overflows is left, which is jsonb as it is. */
 static char *extra_columns(const struct outbox_shape *shape, bool own_columns)
 {
-	char *list = xstrdup(""), *more = xstrdup("");
+	SCRATCH char *list = xstrdup(""), *more = xstrdup("");
 	size_t pairs = 0;
 	for (size_t i = 0; i < shape->column_count; i++) {
 		const struct outbox_column *own = &shape->columns[i];
@@ -85,19 +75,13 @@ static char *extra_columns(const struct outbox_shape *shape, bool own_columns)
 		}
 		if (!own_columns)
 			continue;
-		char *column = gone(own->name), *key = pgname_literal(own->name);
+		SCRATCH char *column = gone(own->name), *key = pgname_literal(own->name);
 		const char *between = pairs % PAIRS_MAX ? ", " : ") || jsonb_build_object(";
-		list = outbox_sql_append(list,
-					 xasprintf("%s%s, %s%s", pairs ? between : "", key, column,
-						   own->type == TYPE_JSON ? "::text" : ""));
+		xappend(&list, "%s%s, %s%s", pairs ? between : "", key, column,
+			own->type == TYPE_JSON ? "::text" : "");
 		pairs++;
-		free(column);
-		free(key);
 	}
-	char *object = xasprintf("nullif(jsonb_build_object(%s)%s, '{}')", list, more);
-	free(list);
-	free(more);
-	return object;
+	return xasprintf("nullif(jsonb_build_object(%s)%s, '{}')", list, more);
 }
 
 /* The bytes that the session would have been given. */
@@ -106,10 +90,8 @@ static char *gone_payload(const struct outbox_shape *shape)
 	const char *name = shape->names->payload;
 	if (outbox_sql_type(shape, name) == TYPE_BYTEA)
 		return gone(name);
-	char *text = gone_text(shape, name);
-	char *bytes = xasprintf("convert_to(%s, pg_client_encoding())", text);
-	free(text);
-	return bytes;
+	SCRATCH char *text = gone_text(shape, name);
+	return xasprintf("convert_to(%s, pg_client_encoding())", text);
 }
 
 /* A timestamp is taken for UTC. A cast would go by the session's zone, and fail near the ends of
@@ -120,17 +102,18 @@ static char *gone_time(const struct outbox_shape *shape, const char *name)
 		return xstrdup("NULL::timestamptz");
 	const char *zone =
 	    outbox_sql_type(shape, name) == TYPE_TIMESTAMP ? " AT TIME ZONE 'UTC'" : "";
-	return outbox_sql_append(gone(name), xstrdup(zone));
+	SCRATCH char *column = gone(name);
+	return xasprintf("%s%s", column, zone);
 }
 
 /* All of it happens in the server: the payload may be larger than the relay cares to hold. */
 char *outbox_sql_dead_letter(const struct outbox_shape *shape, size_t leaf, bool extra)
 {
 	const struct config_columns *names = shape->names;
-	char *found = outbox_sql_places(shape, leaf, "");
-	char *id = gone(names->id), *event_id = gone(names->event_id);
-	char *list = xasprintf("%u::oid::regclass, %s, left(coalesce(%s::text, ''), %d), ",
-			       shape->oid, id, event_id, EVENT_ID_MAX);
+	SCRATCH char *found = outbox_sql_places(shape, leaf, "");
+	SCRATCH char *id = gone(names->id), *event_id = gone(names->event_id);
+	SCRATCH char *list = xasprintf("%u::oid::regclass, %s, left(coalesce(%s::text, ''), %d), ",
+				       shape->oid, id, event_id, EVENT_ID_MAX);
 	char *const columns[] = {
 	    gone_text(shape, names->aggregate_type),
 	    gone_text(shape, names->aggregate_id),
@@ -142,9 +125,9 @@ char *outbox_sql_dead_letter(const struct outbox_shape *shape, size_t leaf, bool
 	    extra_columns(shape, extra)};
 	for (size_t i = 0; i < sizeof(columns) / sizeof(columns[0]); i++) {
 		list = outbox_sql_append(list, columns[i]);
-		list = outbox_sql_append(list, xstrdup(", "));
+		xappend(&list, ", ");
 	}
-	char *sql = xasprintf(
+	return xasprintf(
 	    "WITH gone AS (DELETE FROM ONLY %s AS t USING (SELECT found.place AS \"given place\", "
 	    "reason AS \"given reason\", error AS \"given error\" "
 	    "FROM unnest($1::int8[], $2::text[], $3::text[], $4::text[]) "
@@ -161,9 +144,4 @@ char *outbox_sql_dead_letter(const struct outbox_shape *shape, size_t leaf, bool
 	    "created_at = excluded.created_at, extra = excluded.extra, "
 	    "error = excluded.error, reason = excluded.reason",
 	    shape->leaves[leaf].table, found, list);
-	free(found);
-	free(id);
-	free(event_id);
-	free(list);
-	return sql;
 }

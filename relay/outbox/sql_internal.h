@@ -16,6 +16,10 @@ char *outbox_sql_quoted(const char *name);
 /* text and more in one; frees both. */
 char *outbox_sql_append(char *text, char *more);
 
+/* A local text that is freed where its scope ends. */
+#define SCRATCH __attribute__((cleanup(outbox_sql_drop)))
+void outbox_sql_drop(char **text);
+
 /* Words that settle = "delete" and "mark" tell apart. */
 const char *outbox_sql_unpublished(const struct outbox_shape *shape);
 const char *outbox_sql_verb(const struct outbox_shape *shape);

@@ -127,14 +127,11 @@ char *outbox_sql_length(const char *name, uint32_t type)
 		return xasprintf("octet_length(%s)::int8", name);
 	if (type != TYPE_JSONB)
 		return xasprintf("octet_length(%s::text)::int8", name);
-	char *bytes = stored(name), *bound = text_bound(name, bytes);
-	char *sql = xasprintf("CASE WHEN %s > %d THEN (SELECT CASE WHEN bound > %d THEN bound "
-			      "ELSE octet_length(%s::text)::int8 END FROM (SELECT %s AS bound "
-			      "OFFSET 0) AS measured) ELSE octet_length(%s::text)::int8 END",
-			      bytes, HARMLESS, PRINTABLE, name, bound, name);
-	free(bytes);
-	free(bound);
-	return sql;
+	SCRATCH char *bytes = stored(name), *bound = text_bound(name, bytes);
+	return xasprintf("CASE WHEN %s > %d THEN (SELECT CASE WHEN bound > %d THEN bound "
+			 "ELSE octet_length(%s::text)::int8 END FROM (SELECT %s AS bound "
+			 "OFFSET 0) AS measured) ELSE octet_length(%s::text)::int8 END",
+			 bytes, HARMLESS, PRINTABLE, name, bound, name);
 }
 
 static char *exact_length(const struct value *value)
@@ -147,21 +144,19 @@ static char *exact_length(const struct value *value)
 /* What a value counts in the sum; never NULL. */
 static char *size_of(const struct values *row, const struct value *value)
 {
-	char *size = row->exact	       ? exact_length(value)
-		     : is_plain(value) ? xasprintf("octet_length(%s)", value->name)
-				       : stored(value->name);
-	char *sql = xasprintf("coalesce(%s, 0)", size);
-	free(size);
-	return sql;
+	SCRATCH char *size = row->exact	       ? exact_length(value)
+			     : is_plain(value) ? xasprintf("octet_length(%s)", value->name)
+					       : stored(value->name);
+	return xasprintf("coalesce(%s, 0)", size);
 }
 
 char *outbox_sql_row_size(const struct values *row)
 {
-	char *sum = outbox_sql_append(size_of(row, &row->payload), xstrdup(" + "));
-	sum = outbox_sql_append(sum, size_of(row, &row->headers));
+	SCRATCH char *payload = size_of(row, &row->payload), *headers = size_of(row, &row->headers);
+	char *sum = xasprintf("%s + %s", payload, headers);
 	for (size_t i = 0; i < row->count; i++)
 		if (!is_fixed(row->fields[i].type)) {
-			sum = outbox_sql_append(sum, xstrdup(" + "));
+			xappend(&sum, " + ");
 			sum = outbox_sql_append(sum, size_of(row, &row->fields[i]));
 		}
 	return sum;
@@ -180,11 +175,9 @@ static char *fits(const struct values *row, const struct value *value)
 		return xstrdup("(SELECT whole FROM taken)");
 	if (is_plain(value))
 		return xasprintf("coalesce(octet_length(%s), 0) <= %zu", value->name, row->limit);
-	char *bytes = stored(value->name);
-	char *sql = xasprintf("CASE WHEN pg_column_size(%s) > %zu THEN %s <= %zu ELSE true END",
-			      value->name, row->limit / COMPRESSION_MAX, bytes, row->limit);
-	free(bytes);
-	return sql;
+	SCRATCH char *bytes = stored(value->name);
+	return xasprintf("CASE WHEN pg_column_size(%s) > %zu THEN %s <= %zu ELSE true END",
+			 value->name, row->limit / COMPRESSION_MAX, bytes, row->limit);
 }
 
 /* ---- what is returned ---- */
@@ -204,11 +197,9 @@ static char *text_of(const struct values *row, const struct value *value)
 		return xstrdup(value->name);
 	if (row->exact)
 		return xasprintf("%s::text", value->name);
-	char *bytes = stored(value->name);
-	char *sql = xasprintf("\"varchar\"(%s::text::varchar, %d + 2 * %s, false)", value->name,
-			      SLACK + 4, bytes);
-	free(bytes);
-	return sql;
+	SCRATCH char *bytes = stored(value->name);
+	return xasprintf("\"varchar\"(%s::text::varchar, %d + 2 * %s, false)", value->name,
+			 SLACK + 4, bytes);
 }
 
 /* Of what is longer, enough is left for the event to be refused. */
@@ -236,13 +227,9 @@ static char *else_fail(const struct value *value)
 /* Payload or headers. What does not fit and was not measured is left to the exact statement. */
 static char *document(const struct values *row, const struct value *value)
 {
-	char *fitting = fits(row, value), *text = text_of(row, value);
-	char *rest = row->exact || is_plain(value) ? xstrdup("") : else_fail(value);
-	char *sql = xasprintf("CASE WHEN %s THEN %s%s END", fitting, text, rest);
-	free(fitting);
-	free(text);
-	free(rest);
-	return sql;
+	SCRATCH char *fitting = fits(row, value), *text = text_of(row, value);
+	SCRATCH char *rest = row->exact || is_plain(value) ? xstrdup("") : else_fail(value);
+	return xasprintf("CASE WHEN %s THEN %s%s END", fitting, text, rest);
 }
 
 /* Of an event that is not fetched there is something left of each, so that its size is what it is
@@ -253,14 +240,11 @@ static char *field(const struct values *row, const struct value *value)
 		return xstrdup(value->name);
 	if (!row->exact)
 		return cut(text_of(row, value), text_limit(row->limit));
-	char *left = value->type == TYPE_JSONB ? xasprintf("jsonb_typeof(%s)", value->name)
-					       : cut(xasprintf("%s::text", value->name), REMNANT);
-	char *fitting = fits(row, value), *text = text_of(row, value);
-	char *sql = xasprintf("CASE WHEN %s THEN %s ELSE %s END", fitting, text, left);
-	free(left);
-	free(fitting);
-	free(text);
-	return sql;
+	SCRATCH char *left = value->type == TYPE_JSONB
+				 ? xasprintf("jsonb_typeof(%s)", value->name)
+				 : cut(xasprintf("%s::text", value->name), REMNANT);
+	SCRATCH char *fitting = fits(row, value), *text = text_of(row, value);
+	return xasprintf("CASE WHEN %s THEN %s ELSE %s END", fitting, text, left);
 }
 
 /* Settling finds the row by just this text, so it must not be less where the event is not fetched.
@@ -290,16 +274,12 @@ static char *allows(const struct values *row, const struct value *value)
 /* The length of an event whose payload or headers are not fetched, otherwise NULL. */
 static char *withheld(const struct values *row)
 {
-	char *payload = length_of(row, &row->payload), *headers = length_of(row, &row->headers);
-	char *first = allows(row, &row->payload), *second = allows(row, &row->headers);
-	char *sql = xasprintf("CASE WHEN NOT ((%s) AND (%s)) THEN (coalesce(%s, 0) + "
-			      "coalesce(%s, 0))::int8 END",
-			      first, second, payload, headers);
-	free(payload);
-	free(headers);
-	free(first);
-	free(second);
-	return sql;
+	SCRATCH char *payload = length_of(row, &row->payload),
+		     *headers = length_of(row, &row->headers);
+	SCRATCH char *first = allows(row, &row->payload), *second = allows(row, &row->headers);
+	return xasprintf("CASE WHEN NOT ((%s) AND (%s)) THEN (coalesce(%s, 0) + "
+			 "coalesce(%s, 0))::int8 END",
+			 first, second, payload, headers);
 }
 
 /* How many rows the claim meant to take. */
@@ -309,24 +289,20 @@ static char *withheld(const struct values *row)
 char *outbox_sql_returning(const struct outbox_shape *shape, const struct values *row)
 {
 	const char *created = shape->names->created_at;
-	char *id = outbox_sql_quoted(shape->names->id);
-	char *time = created[0] ? outbox_sql_quoted(created) : xstrdup("NULL::timestamptz");
-	char *payload = document(row, &row->payload), *headers = document(row, &row->headers);
-	char *length = withheld(row);
+	SCRATCH char *id = outbox_sql_quoted(shape->names->id);
+	SCRATCH char *time = created[0] ? outbox_sql_quoted(created) : xstrdup("NULL::timestamptz");
+	SCRATCH char *payload = document(row, &row->payload),
+		     *headers = document(row, &row->headers);
+	SCRATCH char *length = withheld(row);
 	char *list = xasprintf(
 	    "%s::int8, %s, %s, %s, %s, (SELECT cut FROM taken), %s, ", id, time, payload, length,
 	    headers,
 	    shape->mark ? "CASE WHEN published_at IS NULL THEN -1 ELSE " MEANT " END" : MEANT);
 	list = outbox_sql_append(list, identity(shape, row));
 	for (size_t i = 1; i < row->count; i++) {
-		list = outbox_sql_append(list, xstrdup(", "));
+		xappend(&list, ", ");
 		list = outbox_sql_append(list, field(row, &row->fields[i]));
 	}
-	free(id);
-	free(time);
-	free(payload);
-	free(headers);
-	free(length);
 	return list;
 }
 
@@ -341,17 +317,13 @@ char *outbox_sql_returning(const struct outbox_shape *shape, const struct values
 static char *found(const struct outbox_shape *shape, size_t leaf, const char *what,
 		   const char *filter, const char *lock)
 {
-	char *id = outbox_sql_quoted(shape->names->id);
-	char *name = outbox_sql_quoted(shape->names->event_id);
-	char *event_id = xasprintf("t.%s", name), *text = outbox_sql_identity(shape, event_id);
-	char *sql = xasprintf("LATERAL (SELECT %s FROM ONLY %s AS t WHERE t.%s = given.id "
-			      "AND %s IS NOT DISTINCT FROM given.event_id%s OFFSET 0%s) AS found",
-			      what, shape->leaves[leaf].table, id, text, filter, lock);
-	free(id);
-	free(name);
-	free(event_id);
-	free(text);
-	return sql;
+	SCRATCH char *id = outbox_sql_quoted(shape->names->id);
+	SCRATCH char *name = outbox_sql_quoted(shape->names->event_id);
+	SCRATCH char *event_id = xasprintf("t.%s", name),
+		     *text = outbox_sql_identity(shape, event_id);
+	return xasprintf("LATERAL (SELECT %s FROM ONLY %s AS t WHERE t.%s = given.id "
+			 "AND %s IS NOT DISTINCT FROM given.event_id%s OFFSET 0%s) AS found",
+			 what, shape->leaves[leaf].table, id, text, filter, lock);
 }
 
 char *outbox_sql_places(const struct outbox_shape *shape, size_t leaf, const char *filter)
@@ -361,26 +333,20 @@ char *outbox_sql_places(const struct outbox_shape *shape, size_t leaf, const cha
 
 char *outbox_sql_settle(const struct outbox_shape *shape, size_t leaf)
 {
-	char *found = outbox_sql_places(shape, leaf, outbox_sql_unpublished(shape));
-	char *sql = xasprintf("%s %s%s WHERE ctid = ANY (ARRAY(SELECT found.place FROM "
-			      "unnest($1::int8[], $2::text[]) AS given (id, event_id), %s))",
-			      outbox_sql_verb(shape), shape->leaves[leaf].table,
-			      outbox_sql_set(shape), found);
-	free(found);
-	return sql;
+	SCRATCH char *found = outbox_sql_places(shape, leaf, outbox_sql_unpublished(shape));
+	return xasprintf("%s %s%s WHERE ctid = ANY (ARRAY(SELECT found.place FROM "
+			 "unnest($1::int8[], $2::text[]) AS given (id, event_id), %s))",
+			 outbox_sql_verb(shape), shape->leaves[leaf].table, outbox_sql_set(shape),
+			 found);
 }
 
 /* Whoever has locked them. */
 char *outbox_sql_still(const struct outbox_shape *shape, size_t leaf)
 {
-	char *hold = outbox_sql_hold(shape);
-	char *what = xasprintf("given.id, given.event_id, %s AS hold", hold);
-	char *rows = found(shape, leaf, what, outbox_sql_unpublished(shape), "");
-	char *sql = xasprintf("SELECT found.* FROM unnest($1::int8[], $2::text[]) AS given (id, "
-			      "event_id), %s",
-			      rows);
-	free(hold);
-	free(what);
-	free(rows);
-	return sql;
+	SCRATCH char *hold = outbox_sql_hold(shape);
+	SCRATCH char *what = xasprintf("given.id, given.event_id, %s AS hold", hold);
+	SCRATCH char *rows = found(shape, leaf, what, outbox_sql_unpublished(shape), "");
+	return xasprintf("SELECT found.* FROM unnest($1::int8[], $2::text[]) AS given (id, "
+			 "event_id), %s",
+			 rows);
 }

@@ -212,7 +212,7 @@ layer_sim() {
     run_ctest build -R '^simulate$'
     [ -n "$all" ] || return 0
     check "30,000 seeds more" build/tests/simulate --seed 10001 --seeds 30000
-    check "any two faults, in three orders more" build/tests/simulate --seed 2 --exhaustive 3
+    check "any two faults at any steps" build/tests/simulate --exhaustive 1
 }
 
 layer_system() {

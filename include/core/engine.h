@@ -62,6 +62,7 @@ enum engine_event {
 	ON_UNREACHABLE, /* its peer is unreachable */
 	ON_STALLED,	/* no report for the acknowledgement timeout, or no topic for a second */
 	ON_TIMER,	/* the timer of the last DO_TIMER */
+	ON_RELOADED,	/* the options have changed */
 	ON_STOP,	/* settle what is in flight, then stop */
 	ON_STOP_NOW,	/* stop without waiting for anything */
 };

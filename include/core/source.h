@@ -84,7 +84,8 @@ struct source_ops {
 	void (*available)(struct source *source, bool available);
 	/* Asks for a batch; fetched. May be sent right behind settle(). */
 	void (*fetch)(struct source *source, const struct fetch *fetch);
-	/* Nothing is fetched for now. keeps: no shard may be handed over, since events of ours are
+	/* Nothing is fetched for now; an open fetch that has told events ends with what is on its
+	 * way. keeps: no shard may be handed over, since events of ours are
 	 * published that are not settled. No answer. */
 	void (*hold)(struct source *source, bool keeps);
 	/* Settles the complete batch, all of whose events are delivered; settled. */

@@ -513,6 +513,8 @@ static void on_stop(struct step *s)
 		close_session(s);
 	else if (engine->state == ENGINE_HOLDING)
 		resume(s);
+	else if (engine->state == ENGINE_FETCHING && engine->batch->events > 0)
+		act(s, DO_HOLD)->keeps = true;
 	else
 		roll_back_if_empty(s); /* what is under way comes to its end first */
 }
@@ -552,6 +554,7 @@ static handler_fn *const handlers[] = {
     [ON_UNREACHABLE] = on_unreachable,
     [ON_STALLED] = on_stalled,
     [ON_TIMER] = on_timer,
+    [ON_RELOADED] = roll_back_if_empty, /* the next fetch has the new sizes */
     [ON_STOP] = on_stop,
     [ON_STOP_NOW] = on_stop_now,
 };

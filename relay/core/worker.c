@@ -411,6 +411,7 @@ void worker_reload(struct worker *worker, const struct engine_options *options, 
 {
 	engine_reload(&worker->engine, options);
 	worker->stall_us = stall_us;
+	worker_tell(worker, ON_RELOADED);
 }
 
 void worker_status(const struct worker *worker, struct worker_status *status)

@@ -133,6 +133,7 @@ static void on_fetched(void *owner, struct chunk *chunk, bool last)
 	struct worker *worker = owner;
 	int64_t now = worker_now_us(worker);
 	worker->claim_us += chunk->took_us;
+	worker->refusal[0] = '\0';
 	if (chunk->count > 0) {
 		FAILPOINT("claimed");
 		worker->claimed_us = now;

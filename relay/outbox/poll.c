@@ -1,6 +1,5 @@
 /*
- * poll.c - when the outbox is looked at, and from where: a pure state machine, event in, actions
- * out
+ * poll.c - when the outbox is polled, and from where: a pure state machine, event in, actions out
  */
 #include "poll.h"
 
@@ -221,10 +220,11 @@ static void on_hold(struct step *s)
 	struct poll *poll = s->poll;
 	poll->held = true;
 	poll->keeps = s->input->keeps;
-	/* The gauges are to show what has just been rolled back. */
 	if (poll->given_back)
-		poll->housekeep_at_us = 0;
+		poll->housekeep_at_us = 0; /* the gauges show what was just rolled back */
 	poll->given_back = false;
+	if (poll->state == POLL_CLAIMING)
+		poll->claims.dry = true; /* the batch ends with what is on its way */
 	if (poll->state == POLL_READY || poll->state == POLL_HELD)
 		hold_on(s);
 }

@@ -28,7 +28,7 @@ static const enum fault tried[] = {
     FAULT_ROW_LOCK,    FAULT_AWAY,	 FAULT_PAUSE_OUTBOX, FAULT_STUCK,
 };
 enum { TRIED = sizeof(tried) / sizeof(tried[0]), RELAYS = 2, FAULTS_MOST = 2, WORKERS_MAX = 16 };
-enum { EXPLORED_BITS = 25, SEEN_BITS = 22 };
+enum { EXPLORED_BITS = 27, SEEN_BITS = 22 };
 
 /* What the processes of a search share. */
 struct found {

@@ -44,8 +44,8 @@ size_t states_count(const struct states *states);
 /* What an onlooker would call the state: no clock, no counters. */
 uint64_t states_hash(const struct sim *sim);
 
-/* exhaustive.c: any one and any two faults at any steps of small runs. False if something is
- * violated. */
+/* exhaustive.c: any one fault at any step of a small run, and any two of `runs` such. False if
+ * something is violated. */
 bool exhaustive_run(struct sim *sim, uint64_t first, unsigned runs);
 /* With a planted error: one fault must not find it, two must. */
 bool exhaustive_plant(struct sim *sim, enum plant plant);

@@ -200,6 +200,32 @@ static void test_a_stop_settles_what_is_in_flight(void **state)
 	finish(&w);
 }
 
+static void test_a_stop_ends_a_batch_that_is_being_fetched(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_fetching(&w);
+	fetched(&w, 2, false);
+	tell(&w, ON_STOP);
+	assert_is(&w, ENGINE_FETCHING, "hold:keeps");
+	finish(&w);
+}
+
+static void test_an_open_fetch_is_asked_again_with_new_sizes(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_fetching(&w);
+	engine_reload(&w.engine, &(struct engine_options){16, 1000000, .dead_letter = false});
+	tell(&w, ON_RELOADED);
+	assert_is(&w, ENGINE_ROLLING_BACK, "skip back");
+	tell(&w, ON_ROLLED_BACK);
+	assert_is(&w, ENGINE_FETCHING, "skip clear fetch");
+	finish(&w);
+}
+
 static void test_a_stop_cancels_a_fetch(void **state)
 {
 	struct world w;
@@ -395,6 +421,8 @@ int main(void)
 	    cmocka_unit_test(test_a_reject_after_a_loss_halts_once_the_shard_is_ours),
 	    cmocka_unit_test(test_a_reject_is_dead_lettered_with_the_rest_settled),
 	    cmocka_unit_test(test_a_stop_settles_what_is_in_flight),
+	    cmocka_unit_test(test_a_stop_ends_a_batch_that_is_being_fetched),
+	    cmocka_unit_test(test_an_open_fetch_is_asked_again_with_new_sizes),
 	    cmocka_unit_test(test_a_stop_cancels_a_fetch),
 	    cmocka_unit_test(test_a_stop_waits_for_the_shard_while_something_is_owed),
 	    cmocka_unit_test(test_a_blocked_sink_is_tried_again_when_writable),

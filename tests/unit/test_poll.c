@@ -25,6 +25,17 @@ static void test_a_batch_is_filled_by_two_claims_at_a_time(void **state)
 	assert_true(w.poll.full);
 }
 
+static void test_a_hold_ends_a_batch_with_what_is_on_its_way(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_claiming(&w);
+	step(&w, (struct poll_input){.event = POLL_HOLD, .keeps = true});
+	claimed(&w, 4);
+	assert_is(&w, POLL_COMPLETE, "tell:last");
+}
+
 static void test_a_short_claim_ends_the_batch(void **state)
 {
 	struct world w;
@@ -337,6 +348,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_a_batch_is_filled_by_two_claims_at_a_time),
+	    cmocka_unit_test(test_a_hold_ends_a_batch_with_what_is_on_its_way),
 	    cmocka_unit_test(test_a_short_claim_ends_the_batch),
 	    cmocka_unit_test(test_the_next_claim_goes_right_behind_the_commit),
 	    cmocka_unit_test(test_nothing_goes_behind_the_commit_when_housekeeping_is_due),

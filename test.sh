@@ -26,6 +26,7 @@ LONG_FUZZ_SECONDS=600
 POSTGRES_VERSIONS=(14 16 17 18) # that all takes beside Debian's
 jobs=$(nproc)
 workers=$((jobs * 2)) # of pytest, each with a Postgres and a Kafka of its own: the tests wait more than they work
+AT_A_TIME=3           # layers side by side: more of them would only wait for each other
 MEMORY_MB=6000        # that layers side by side may need
 export PYTHONDONTWRITEBYTECODE=1
 export ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1
@@ -185,7 +186,7 @@ layer_asan() {
     local files=tests/system
     [ -n "$all" ] || files=$(python_files "${ASAN_SYSTEM[@]}")
     # Memory is not what it is without the sanitizer, and what takes a long load takes longer.
-    run_pytest build-sanitize/outbox-relay "$workers" \
+    run_pytest build-sanitize/outbox-relay "$jobs" \
         -k 'not hundred_megabytes and not restarts_under_load and not test_memory' $files
 }
 
@@ -317,10 +318,22 @@ collect() {
 }
 
 # A layer begins as soon as what it needs is built, and its output is shown when it has ended.
+wait_for_one() {
+    local ended layer
+    wait -n -p ended "${!running[@]}"
+    layer=${running[$ended]}
+    unset "running[$ended]"
+    cat "$scratch/$layer.log"
+    collect "$layer"
+}
+
 run_side_by_side() {
-    local layer name ended
+    local layer name
     for layer in "${LAYERS[@]}"; do
         is_in "$layer" "$@" || continue
+        while [ ${#running[@]} -ge "$AT_A_TIME" ]; do
+            wait_for_one
+        done
         for name in ${BUILDS[$layer]}; do
             "build_$name"
         done
@@ -332,11 +345,7 @@ run_side_by_side() {
         echo "begun after $SECONDS s: $layer"
     done
     while [ ${#running[@]} -gt 0 ]; do
-        wait -n -p ended "${!running[@]}"
-        layer=${running[$ended]}
-        unset "running[$ended]"
-        cat "$scratch/$layer.log"
-        collect "$layer"
+        wait_for_one
     done
 }
 

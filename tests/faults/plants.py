@@ -5,7 +5,7 @@ import re
 import harness.relay
 from harness.relay import ROOT
 
-SOURCE = os.path.join(ROOT, "relay", "plants.c")
+SOURCE = os.path.join(ROOT, "relay", "base", "failpoints.c")
 
 
 def _listed(table):

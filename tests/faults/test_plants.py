@@ -1,6 +1,5 @@
 """The names of the planted errors and failpoints: in the table, in the relay's code, in the controls."""
-import glob
-import os
+import pathlib
 import re
 
 import pytest
@@ -16,9 +15,8 @@ from faults.negative_runs import SCENARIOS
 
 def used(macro):
     names = []
-    for path in glob.glob(os.path.join(ROOT, "relay", "*.c")):
-        with open(path) as source:
-            names += re.findall(macro + r'\("([^"]*)"\)', source.read())
+    for path in pathlib.Path(ROOT, "relay").rglob("*.c"):
+        names += re.findall(macro + r'\("([^"]*)"\)', path.read_text())
     return sorted(names)
 
 

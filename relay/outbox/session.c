@@ -151,11 +151,6 @@ void session_open(struct session *session)
 	session->pg = pg_open(session->loop, session->config->database.dsn, &pg_events, session);
 }
 
-bool session_is_open(const struct session *session)
-{
-	return session->pg != NULL;
-}
-
 void session_close(struct session *session)
 {
 	for (int i = OWN + 1; i <= session->asker_count; i++)

@@ -61,7 +61,6 @@ struct asker session_join(struct session *session, const struct asker_ops *ops, 
 /* ---- whether there is one ---- */
 
 void session_open(struct session *session);
-bool session_is_open(const struct session *session);
 /* Closes it without a word to the owner. Does nothing if there is none. */
 void session_close(struct session *session);
 /* Closes it and tells why. */

@@ -161,9 +161,9 @@ def flood(database, role):
 
 
 @pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize("words", ["", " rest", " fleet", " free 8 {0,1,2,3,4,5,6,7}"])
+@pytest.mark.parametrize("words", ["", " rest", " group", " free 8 {0,1,2,3,4,5,6,7}"])
 def test_a_flood_of_notifications(database, fleet, flood, reader, words, count):
-    """Thousands a second lead to some hundred statements a second of each relay, and events arrive as ever."""
+    """Thousands a second lead each relay to 1,200 statements a second at most, and events arrive as ever."""
     database.execute("CREATE EXTENSION pg_stat_statements")
     wait_spread(fleet(count, shards=8), *[8 // count] * count)
     flood(words)
@@ -177,7 +177,8 @@ def test_a_flood_of_notifications(database, fleet, flood, reader, words, count):
     insert(database, 100)
     assert len(reader().take(100)) == 100
     print(f"{words!r}: {asked} statements in {seconds} s")
-    assert asked < 600 * count * seconds
+    # At most one notification in 8 ms is passed on, and each leads to some polls.
+    assert asked < 1200 * count * seconds
 
 
 def test_a_hand_over_is_believed_of_relays_only(database, fleet, flood):
@@ -241,7 +242,7 @@ def test_what_a_stranger_sees(database, stranger, relay, reader):
     heard = [notify.payload for notify in stranger.connection.notifies]
     assert seen and heard and not any("secret" in text for text in seen + heard)
     assert not any(re.search("SELECT|DELETE", text) for text in seen)
-    assert all(re.fullmatch(rf"{stranger.outbox}( fleet| rest| free \d+ {{[\d,]*}})?", text) for text in heard)
+    assert all(re.fullmatch(rf"{stranger.outbox}( group| rest| free \d+ {{[\d,]*}})?", text) for text in heard)
 
 
 def test_a_relay_that_takes_its_role_on(database, settings, new_relay, topic):

@@ -58,7 +58,7 @@ def test_who_comes_and_cannot_publish_gets_nothing(database, new_relay, away, to
         assert len(reader().take(100)) == 100
         listener.execute("SELECT 1")
         heard = {notify.payload.split()[1] for notify in listener.connection.notifies if " " in notify.payload}
-    assert "fleet" in heard and "free" not in heard
+    assert "group" in heard and "free" not in heard
     assert owned(cut_off) == set()
 
 

@@ -23,9 +23,9 @@ class Player:
                             (self.outbox, SHARD | self.layout << 12 | shard))
 
     def told(self):
-        """Whether it heard of the fleet since it was asked last."""
+        """Whether it heard of the group since it was asked last."""
         self.cursor.execute("SELECT 1")
         heard = [n.payload for n in self.connection.notifies]
         self.connection.notifies.clear()
-        assert set(heard) <= {f"{self.outbox} fleet"}
+        assert set(heard) <= {f"{self.outbox} group"}
         return heard != []

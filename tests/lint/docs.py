@@ -25,9 +25,9 @@ LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)|(?:src|srcset|href)=\"([^\"]+)\"|^
 
 
 def pages():
-    """The pages that are written for people. Figures and the titles of rounds of faults are as the programs print them."""
+    """The pages that are written for people."""
     top = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGES.md")]
-    return top + [page for page in sorted((ROOT / "docs").rglob("*.md")) if page.name != "benchmarks.md"]
+    return top + sorted((ROOT / "docs").rglob("*.md"))
 
 
 def comments():
@@ -124,7 +124,7 @@ def main():
             found += check_messages(page)
         problems += [f"{page.relative_to(ROOT)}:{number}: {what}" for number, what in found]
     beside = [page for folder in ("relay", "tests") for page in sorted((ROOT / folder).rglob("README.md"))]
-    for page in [*beside, ROOT / "docs/benchmarks.md"]:
+    for page in beside:
         problems += [f"{page.relative_to(ROOT)}: {what}" for _, what in check_links(page, page.read_text())]
     for path, number, line in comments():
         problems += [f"{path.relative_to(ROOT)}:{number}: {what}"

@@ -53,6 +53,8 @@ struct metrics {
 	struct histogram latency, claim, publish, settle, batch_events;
 	struct shards shards;
 	bool connected[PEERS];
+	bool halted; /* a rejected event stops the relay until it is fixed */
+	bool paused; /* the operator has paused the outbox, as far as a session tells */
 	uint64_t wakeups[WAKEUPS];
 	const char *version, *librdkafka, *libpq; /* borrowed */
 };

@@ -108,6 +108,7 @@ struct source {
 	void *owner; /* passed back to events */
 	/* The source's to write: */
 	struct shards shards;
+	bool paused; /* by an operator: no relay is to own anything. False without a session. */
 	int64_t position; /* how far it has come, for people; 0: it begins at the start */
 	/* What another session does that keeps relays from their shards, and how to end it; "" if
 	 * none does. */

@@ -245,6 +245,16 @@ static void retries(FILE *out, const struct metric *metric, const struct sources
 		print_labelled(out, metric, "peer", PEER_NAMES[peer], from->metrics->retries[peer]);
 }
 
+static void halted(FILE *out, const struct metric *metric, const struct sources *from)
+{
+	print_plain(out, metric, from->metrics->halted);
+}
+
+static void paused(FILE *out, const struct metric *metric, const struct sources *from)
+{
+	print_plain(out, metric, from->metrics->paused);
+}
+
 static void connected(FILE *out, const struct metric *metric, const struct sources *from)
 {
 	for (int peer = 0; peer < PEERS; peer++)
@@ -329,6 +339,12 @@ static const struct metric METRICS[] = {
 	{"outbox_relay_connected", GAUGE,
 	 "1 if the peer can be reached, 0 if not.",
 	 connected, 0},
+	{"outbox_relay_halted", GAUGE,
+	 "1 while a rejected event keeps the relay from publishing, 0 if none does.",
+	 halted, 0},
+	{"outbox_relay_paused", GAUGE,
+	 "1 while the outbox is paused, 0 if not.",
+	 paused, 0},
 	{"outbox_relay_wakeups_total", COUNTER,
 	 "Polls of an idle relay that found events, by what caused the poll.",
 	 wakeups, 0},

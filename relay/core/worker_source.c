@@ -17,6 +17,7 @@ static void connected(struct worker *worker, bool acquired)
 	worker->acquired = acquired;
 	worker->ever_acquired = true; /* the set-up works, as far as a standby can tell */
 	worker->metrics->shards = worker->source->shards;
+	worker->metrics->paused = worker->source->paused;
 	worker->metrics->connected[PEER_DATABASE] = true;
 	worker->lost_why[0] = '\0';
 }
@@ -77,6 +78,7 @@ static void lose(struct worker *worker, const char *what, const char *why)
 	text_print(worker->lost_why, sizeof(worker->lost_why), "%s", why);
 	worker->standby_for[0] = '\0';
 	shards_clear(&worker->metrics->shards, worker->source->shards.count);
+	worker->metrics->paused = false;
 	worker->metrics->connected[PEER_DATABASE] = false;
 	worker->metrics->retries[PEER_DATABASE]++;
 	if (told)

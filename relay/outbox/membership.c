@@ -168,6 +168,7 @@ static void find_obstacle(struct membership *membership, const struct group_view
 static void tell(struct membership *membership, const struct group_view *view, bool gained)
 {
 	membership->peers = group_peers(&membership->group, view);
+	membership->source->paused = view->shards.paused;
 	find_obstacle(membership, view);
 	if (shards_owned(&membership->source->shards) == 0)
 		tell_busy(membership, view);
@@ -449,6 +450,7 @@ static void on_lost(void *part)
 	group_lost(&membership->group);
 	shards_clear(&source->shards, source->shards.count);
 	source->obstacle[0] = '\0';
+	source->paused = false;
 }
 
 struct membership *membership_new(struct session *session, struct opening *opening,

@@ -92,6 +92,8 @@ static void test_at_rest(void **state)
 	    "outbox_relay_shard_owned{shard=\"0\"} 0",
 	    "outbox_relay_connected{peer=\"database\"} 0",
 	    "outbox_relay_connected{peer=\"kafka\"} 0",
+	    "outbox_relay_halted 0",
+	    "outbox_relay_paused 0",
 	    "outbox_relay_wakeups_total{cause=\"bell\"} 0",
 	    "outbox_relay_wakeups_total{cause=\"poll\"} 0",
 	    "outbox_relay_wakeups_total{cause=\"sweep\"} 0",
@@ -119,6 +121,7 @@ static void test_counts_and_states(void **state)
 	metrics.shards.owned[1] = true;
 	metrics.connected[PEER_DATABASE] = true;
 	metrics.wakeups[WAKEUP_SWEEP] = 3;
+	metrics.paused = metrics.halted = true;
 	assert_true(prints("outbox_relay_depth 1234567890123"));
 	assert_true(prints("outbox_relay_oldest_age_seconds 0.1"));
 	assert_true(prints("outbox_relay_retries_total{peer=\"kafka\"} 18446744073709551615"));
@@ -127,6 +130,8 @@ static void test_counts_and_states(void **state)
 	assert_true(prints("outbox_relay_connected{peer=\"database\"} 1"));
 	assert_true(prints("outbox_relay_connected{peer=\"kafka\"} 0"));
 	assert_true(prints("outbox_relay_wakeups_total{cause=\"sweep\"} 3"));
+	assert_true(prints("outbox_relay_halted 1"));
+	assert_true(prints("outbox_relay_paused 1"));
 }
 
 static void test_topics(void **state)

@@ -4,6 +4,7 @@
 #   tests/setup.sh packages GROUP...   the Debian packages of these groups in packages.txt
 #   tests/setup.sh kafka               the jars of a Kafka broker; prints the directory they are in
 #   tests/setup.sh postgres VERSION    a PostgreSQL server of this major version; prints where its programs are
+#   tests/setup.sh librdkafka          a current librdkafka; prints the directory it is in, for LD_LIBRARY_PATH
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
@@ -122,12 +123,34 @@ kafka() {
     echo "$cache"
 }
 
+# The library inside the wheel of the Python client: it has everything linked in, and needs only the soname that
+# programs look for.
+librdkafka() {
+    local version=2.16.1 cache part
+    cache=${XDG_CACHE_HOME:-$HOME/.cache}/outbox-relay/librdkafka-$version
+    if [ ! -d "$cache" ]; then
+        echo "getting librdkafka of confluent-kafka $version (PyPI)" >&2
+        mkdir -p "$(dirname "$cache")"
+        part=$(mktemp -d "$cache.XXXXXX")
+        /usr/bin/python3 -m venv "$part/venv" >&2
+        "$part/venv/bin/pip" download -q --disable-pip-version-check --no-deps --only-binary=:all: -d "$part" \
+            "confluent-kafka==$version" >&2
+        /usr/bin/python3 -m zipfile -e "$part"/*.whl "$part/wheel"
+        mv "$part"/wheel/*.libs/librdkafka*.so.1 "$part/librdkafka.so.1"
+        rm -r "$part"/venv "$part"/wheel "$part"/*.whl
+        chmod 755 "$part"
+        mv -T "$part" "$cache" 2>/dev/null || rm -rf "$part" # somebody else was faster
+    fi
+    echo "$cache"
+}
+
 case ${1-} in
 packages)
     shift
     packages "$@"
     ;;
 kafka) kafka ;;
+librdkafka) librdkafka ;;
 postgres) postgres "${2-}" ;;
 *)
     sed -n '2,/^set/s/^# \{0,1\}//p' "$0" | sed '$d' >&2

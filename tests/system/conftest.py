@@ -7,11 +7,13 @@ import tempfile
 
 import pytest
 
+from harness import librdkafka as librdkafka_versions
 from harness import process
 from harness.checker import problems
 from harness.consumer import Reader
 from harness.player import Player
 from harness.kafka import Kafka
+from harness.logins import LoginKafka
 from harness.postgres import Database, Postgres
 from harness.relay import BINARY, Relay, merge
 from harness.writers import arrivals
@@ -57,6 +59,14 @@ def shared_postgres(world):
 @pytest.fixture(scope="session")
 def shared_kafka(world):
     return Kafka(os.path.join(world, "kafka")).create()
+
+
+@pytest.fixture(scope="session")
+def login_kafka(world):
+    """For tests of the xdist_group "logins": one such broker is enough."""
+    broker = LoginKafka(os.path.join(world, "login-kafka")).create().start()
+    yield broker
+    broker.remove()
 
 
 @pytest.fixture
@@ -135,12 +145,19 @@ def database(empty_database, migrate):
 
 
 @pytest.fixture
-def new_relay(settings, directory):
+def librdkafka(request):
+    """Which one relays use: a name of harness/librdkafka.py, by indirect parametrization."""
+    return getattr(request, "param", librdkafka_versions.DEBIANS)
+
+
+@pytest.fixture
+def new_relay(settings, directory, librdkafka):
     """new_relay(**changes): a relay on this test's configuration with these changes; not yet started."""
     made = []
 
     def make(**changes):
-        made.append(Relay(directory, merge(settings, changes), f"relay{len(made) + 1}"))
+        made.append(Relay(directory, merge(settings, changes), f"relay{len(made) + 1}",
+                          librdkafka_versions.environment(librdkafka)))
         return made[-1]
     yield make
     stopped = [relay.process.end(timeout=20) for relay in made]

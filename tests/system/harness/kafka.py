@@ -69,9 +69,10 @@ class Node:
             file.write(config)
         self.process = Process(name, self.java + ["kafka.Kafka", self.config], os.path.join(directory, "log"))
 
-    def create(self):
+    def create(self, *options):
+        """options: more of the tool that formats the storage."""
         done = subprocess.run(self.java + ["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID,
-                                           "-c", self.config],
+                                           "-c", self.config, *options],
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert done.returncode == 0, done.stdout
         return self

@@ -58,13 +58,15 @@ def run_relay(*argv, timeout=60, env=None, unprivileged=False):
 class Relay:
     """One relay with a configuration of its own."""
 
-    def __init__(self, directory, settings, name="relay"):
+    def __init__(self, directory, settings, name="relay", env=None):
+        """env: what its programs have in their environment beside ours."""
         self.name = name
+        self.env = env or {}
         self.config = os.path.join(directory, f"{name}.conf")
         self.settings = settings
         self.write_config()
         self.process = Process(name, [BINARY, "run", "-c", self.config],
-                               os.path.join(directory, f"{name}.log"))
+                               os.path.join(directory, f"{name}.log"), env=self.env)
 
     def write_config(self, **changes):
         self.settings = merge(self.settings, changes)
@@ -163,7 +165,7 @@ class Relay:
     # Other commands on the same configuration.
 
     def command(self, name, *argv, timeout=60, env=None):
-        return run_relay(name, "-c", self.config, *argv, timeout=timeout, env=env)
+        return run_relay(name, "-c", self.config, *argv, timeout=timeout, env={**self.env, **(env or {})})
 
     def status(self):
         done = self.command("status", "--json")

@@ -44,6 +44,7 @@ struct topic_metrics {
 };
 
 struct metrics {
+	char *labels; /* owned; of every sample, as they are printed */
 	double depth;
 	double oldest_age_seconds;
 	struct topic_metrics **topics; /* owned */
@@ -59,7 +60,9 @@ struct metrics {
 	const char *version, *librdkafka, *libpq; /* borrowed */
 };
 
-void metrics_init(struct metrics *metrics); /* zero, and the bounds of the histograms */
+/* Zero, and the bounds of the histograms. database and outbox are copied: the labels that every
+ * sample carries, in whatever characters. */
+void metrics_init(struct metrics *metrics, const char *database, const char *outbox);
 void metrics_fini(struct metrics *metrics);
 
 /* The record of a topic, made at first use. Keep the pointer rather than asking per event. */

@@ -6,12 +6,14 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "base/pgname.h"
 #include "base/xalloc.h"
 #include "config.h"
 #include "core/worker.h"
 #include "http.h"
 #include "kafka.h"
 #include "outbox/outbox.h"
+#include "postgres.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -301,12 +303,27 @@ static bool has_descriptors(struct error *err)
 			 (unsigned long long)limit.rlim_cur, FILES_MIN);
 }
 
-static bool set_up(struct daemon *daemon, struct error *err)
+/* From the configuration, so that they are there before the first session and never change. The
+ * name was parsed when the file was read. */
+static void make_metrics(struct daemon *daemon)
 {
-	metrics_init(&daemon->metrics);
+	const struct config *config = daemon->config;
+	struct pgname table;
+	struct error err;
+	char *database = pgsession_keyword(config->database.dsn, "dbname");
+	pgname_parse(config->outbox.table, &table, &err);
+	char *outbox = xasprintf("%s.%s", table.schema, table.table);
+	metrics_init(&daemon->metrics, database, outbox);
+	free(outbox);
+	free(database);
 	daemon->metrics.version = OUTBOX_RELAY_VERSION;
 	daemon->metrics.librdkafka = kafka_version();
 	daemon->metrics.libpq = outbox_libpq_version();
+}
+
+static bool set_up(struct daemon *daemon, struct error *err)
+{
+	make_metrics(daemon);
 	daemon->loop = loop_new();
 	catch_signals(daemon);
 	make_shard(daemon);

@@ -3,6 +3,7 @@
  */
 #include "core/metrics.h"
 
+#include "base/text.h"
 #include "base/xalloc.h"
 
 #include <assert.h>
@@ -134,17 +135,22 @@ static void process_metrics_read(struct process_metrics *process)
 
 /* ---- the text ---- */
 
-/* Legal topic names are plain ASCII; whatever else a row's routing may produce must not spoil the
- * scrape. */
+/* Any UTF-8 is legal (exposition formats, text-based). Control characters and bytes that belong to
+ * no character must not spoil the scrape, whatever a row's routing has produced. */
 static void print_label(FILE *out, const char *value)
 {
-	for (; *value != '\0'; value++) {
+	size_t len;
+
+	for (; *value != '\0'; value += len > 0 ? len : 1) {
+		len = text_character(value, 4);
 		if (*value == '\\' || *value == '"')
 			fprintf(out, "\\%c", *value);
 		else if (*value == '\n')
 			fputs("\\n", out);
+		else if (len == 0 || text_is_control(value, len))
+			fputc('?', out);
 		else
-			fputc(*value < 0x20 || *value > 0x7e ? '?' : *value, out);
+			fwrite(value, 1, len, out);
 	}
 }
 
@@ -163,26 +169,50 @@ static void print_number(FILE *out, double value)
 	fputs(text, out);
 }
 
-static void print_plain(FILE *out, const struct metric *metric, double value)
+/* A sample up to its last label, to be closed by print_value or print_count: end is "" or what
+ * follows the metric's name, label NULL or the only one beside those of every metric. */
+static void print_name(FILE *out, const struct metric *metric, const char *end,
+		       const struct sources *from, const char *label, const char *value)
 {
-	fprintf(out, "%s ", metric->name);
+	fprintf(out, "%s%s{%s", metric->name, end, from->metrics->labels);
+	if (label != NULL) {
+		fprintf(out, ",%s=\"", label);
+		print_label(out, value);
+		fputc('"', out);
+	}
+}
+
+static void print_value(FILE *out, double value)
+{
+	fputs("} ", out);
 	print_number(out, value);
 	fputc('\n', out);
 }
 
-static void print_labelled(FILE *out, const struct metric *metric, const char *label,
-			   const char *value, uint64_t count)
+static void print_count(FILE *out, uint64_t count)
 {
-	fprintf(out, "%s{%s=\"", metric->name, label);
-	print_label(out, value);
-	fprintf(out, "\"} %llu\n", (unsigned long long)count);
+	fprintf(out, "} %llu\n", (unsigned long long)count);
+}
+
+static void print_plain(FILE *out, const struct metric *metric, const struct sources *from,
+			double value)
+{
+	print_name(out, metric, "", from, NULL, NULL);
+	print_value(out, value);
+}
+
+static void print_labelled(FILE *out, const struct metric *metric, const struct sources *from,
+			   const char *label, const char *value, uint64_t count)
+{
+	print_name(out, metric, "", from, label, value);
+	print_count(out, count);
 }
 
 static void plain(FILE *out, const struct metric *metric, const struct sources *from)
 {
 	const char *base = (const char *)from->metrics;
 
-	print_plain(out, metric, *(const double *)(const void *)(base + metric->offset));
+	print_plain(out, metric, from, *(const double *)(const void *)(base + metric->offset));
 }
 
 static void process(FILE *out, const struct metric *metric, const struct sources *from)
@@ -191,7 +221,17 @@ static void process(FILE *out, const struct metric *metric, const struct sources
 	double value = *(const double *)(const void *)(base + metric->offset);
 
 	if (value >= 0)
-		print_plain(out, metric, value);
+		print_plain(out, metric, from, value);
+}
+
+static void print_bucket(FILE *out, const struct metric *metric, const struct sources *from,
+			 double bound, uint64_t count)
+{
+	print_name(out, metric, "_bucket", from, NULL, NULL);
+	fputs(",le=\"", out);
+	print_number(out, bound);
+	fputc('"', out);
+	print_count(out, count);
 }
 
 static void histogram(FILE *out, const struct metric *metric, const struct sources *from)
@@ -202,14 +242,13 @@ static void histogram(FILE *out, const struct metric *metric, const struct sourc
 
 	for (size_t i = 0; i < h->bounds_count; i++) {
 		cumulative += h->buckets[i];
-		fprintf(out, "%s_bucket{le=\"", metric->name);
-		print_number(out, h->bounds[i]);
-		fprintf(out, "\"} %llu\n", (unsigned long long)cumulative);
+		print_bucket(out, metric, from, h->bounds[i], cumulative);
 	}
-	fprintf(out, "%s_bucket{le=\"+Inf\"} %llu\n", metric->name, (unsigned long long)h->count);
-	fprintf(out, "%s_sum ", metric->name);
-	print_number(out, h->sum);
-	fprintf(out, "\n%s_count %llu\n", metric->name, (unsigned long long)h->count);
+	print_bucket(out, metric, from, INFINITY, h->count);
+	print_name(out, metric, "_sum", from, NULL, NULL);
+	print_value(out, h->sum);
+	print_name(out, metric, "_count", from, NULL, NULL);
+	print_count(out, h->count);
 }
 
 static void published(FILE *out, const struct metric *metric, const struct sources *from)
@@ -217,7 +256,7 @@ static void published(FILE *out, const struct metric *metric, const struct sourc
 	for (size_t i = 0; i < from->metrics->topics_count; i++) {
 		const struct topic_metrics *topic = from->metrics->topics[i];
 
-		print_labelled(out, metric, "topic", topic->name, topic->published);
+		print_labelled(out, metric, from, "topic", topic->name, topic->published);
 	}
 }
 
@@ -230,11 +269,10 @@ static void rejected(FILE *out, const struct metric *metric, const struct source
 		for (int reason = 0; reason < REJECT_REASONS; reason++) {
 			if (topic->rejected[reason] == 0)
 				continue;
-			fprintf(out, "%s{topic=\"", metric->name);
-			print_label(out, topic->name);
-			fprintf(out, "\",reason=\"%s\"} %llu\n",
-				reject_reason_name((enum reject_reason)reason),
-				(unsigned long long)topic->rejected[reason]);
+			print_name(out, metric, "", from, "topic", topic->name);
+			fprintf(out, ",reason=\"%s\"",
+				reject_reason_name((enum reject_reason)reason));
+			print_count(out, topic->rejected[reason]);
 		}
 	}
 }
@@ -242,30 +280,31 @@ static void rejected(FILE *out, const struct metric *metric, const struct source
 static void retries(FILE *out, const struct metric *metric, const struct sources *from)
 {
 	for (int peer = 0; peer < PEERS; peer++)
-		print_labelled(out, metric, "peer", PEER_NAMES[peer], from->metrics->retries[peer]);
+		print_labelled(out, metric, from, "peer", PEER_NAMES[peer],
+			       from->metrics->retries[peer]);
 }
 
 static void halted(FILE *out, const struct metric *metric, const struct sources *from)
 {
-	print_plain(out, metric, from->metrics->halted);
+	print_plain(out, metric, from, from->metrics->halted);
 }
 
 static void paused(FILE *out, const struct metric *metric, const struct sources *from)
 {
-	print_plain(out, metric, from->metrics->paused);
+	print_plain(out, metric, from, from->metrics->paused);
 }
 
 static void connected(FILE *out, const struct metric *metric, const struct sources *from)
 {
 	for (int peer = 0; peer < PEERS; peer++)
-		print_labelled(out, metric, "peer", PEER_NAMES[peer],
+		print_labelled(out, metric, from, "peer", PEER_NAMES[peer],
 			       from->metrics->connected[peer]);
 }
 
 static void wakeups(FILE *out, const struct metric *metric, const struct sources *from)
 {
 	for (int cause = 0; cause < WAKEUPS; cause++)
-		print_labelled(out, metric, "cause", WAKEUP_NAMES[cause],
+		print_labelled(out, metric, from, "cause", WAKEUP_NAMES[cause],
 			       from->metrics->wakeups[cause]);
 }
 
@@ -275,7 +314,7 @@ static void shard_owned(FILE *out, const struct metric *metric, const struct sou
 	for (int k = 0; k < shards->count; k++) {
 		char shard[16];
 		snprintf(shard, sizeof(shard), "%d", k);
-		print_labelled(out, metric, "shard", shard, shards->owned[k]);
+		print_labelled(out, metric, from, "shard", shard, shards->owned[k]);
 	}
 }
 
@@ -283,13 +322,13 @@ static void build_info(FILE *out, const struct metric *metric, const struct sour
 {
 	const struct metrics *metrics = from->metrics;
 
-	fprintf(out, "%s{version=\"", metric->name);
-	print_label(out, metrics->version ? metrics->version : "");
-	fputs("\",librdkafka=\"", out);
+	print_name(out, metric, "", from, "version", metrics->version ? metrics->version : "");
+	fputs(",librdkafka=\"", out);
 	print_label(out, metrics->librdkafka ? metrics->librdkafka : "");
 	fputs("\",libpq=\"", out);
 	print_label(out, metrics->libpq ? metrics->libpq : "");
-	fputs("\"} 1\n", out);
+	fputc('"', out);
+	print_count(out, 1);
 }
 
 #define IN_METRICS(field) offsetof(struct metrics, field)
@@ -401,12 +440,32 @@ void histogram_observe(struct histogram *histogram, double value)
 	histogram->count++;
 }
 
-void metrics_init(struct metrics *metrics)
+/* Once: they stand in each of what may be thousands of lines. */
+static char *labels_of(const char *database, const char *outbox)
+{
+	char *labels = NULL;
+	size_t len;
+	FILE *out = open_memstream(&labels, &len);
+
+	if (out == NULL)
+		abort();
+	fputs("database=\"", out);
+	print_label(out, database);
+	fputs("\",outbox=\"", out);
+	print_label(out, outbox);
+	fputc('"', out);
+	if (fclose(out) != 0)
+		abort();
+	return labels;
+}
+
+void metrics_init(struct metrics *metrics, const char *database, const char *outbox)
 {
 	struct histogram *timed[] = {&metrics->latency, &metrics->claim, &metrics->publish,
 				     &metrics->settle};
 
 	memset(metrics, 0, sizeof(*metrics));
+	metrics->labels = labels_of(database, outbox);
 	shards_clear(&metrics->shards, 1);
 	for (size_t i = 0; i < sizeof(timed) / sizeof(timed[0]); i++)
 		histogram_init(timed[i], SECONDS, sizeof(SECONDS) / sizeof(SECONDS[0]));
@@ -420,6 +479,7 @@ void metrics_fini(struct metrics *metrics)
 		free(metrics->topics[i]);
 	}
 	free(metrics->topics);
+	free(metrics->labels);
 	memset(metrics, 0, sizeof(*metrics));
 }
 

@@ -24,7 +24,7 @@ struct sim *sim_new(void)
 	struct sim *sim = xcalloc(1, sizeof(*sim));
 
 	sim->metrics = xcalloc(1, sizeof(*sim->metrics));
-	metrics_init(sim->metrics);
+	metrics_init(sim->metrics, "sim", "public.outbox_events");
 	return sim;
 }
 

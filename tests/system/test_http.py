@@ -1,5 +1,6 @@
 """What the relay tells over HTTP: metrics that Prometheus takes, health, readiness."""
 import os
+import re
 import socket
 import subprocess
 
@@ -7,7 +8,7 @@ from harness.waiting import until
 from harness.writers import insert
 
 METRICS = """depth oldest_age_seconds published_total parked_keys dead_letters shard_owned connected
-    wakeups_total build_info latency_seconds_count claim_seconds_count publish_seconds_count
+    halted paused wakeups_total build_info latency_seconds_count claim_seconds_count publish_seconds_count
     settle_seconds_count batch_events_count retries_total""".split()
 
 
@@ -27,6 +28,17 @@ def test_prometheus_takes_the_metrics(relay, database, reader):
     assert checked.returncode == 0 and checked.stdout.strip() == "", checked.stdout
     names = {line.split("{")[0].split(" ")[0] for line in text.splitlines() if not line.startswith("#")}
     assert [name for name in METRICS if f"outbox_relay_{name}" not in names] == []
+
+
+def test_labels_are_there_before_the_first_session(empty_database, new_relay):
+    """By the configuration alone, names as they are in the catalog."""
+    dsn = re.sub("port=[0-9]+ dbname=[^ ]+", "port=1 dbname='sh\"op'", empty_database.dsn("outbox_relay"))
+    relay = new_relay(database={"dsn": dsn}, outbox={"table": 'app."Order Box"'}).start(wait=False)
+    samples = [line for line in relay.get("/metrics")[1].splitlines() if not line.startswith("#")]
+    assert len(samples) > 100
+    labels = r'{database="sh\"op",outbox="app.Order Box"'
+    assert [line for line in samples if line.partition("{")[1:] and labels not in line] == []
+    assert relay.metric("connected") == 0
 
 
 def test_metrics_tell_the_truth(relay, database, reader, prefix):

@@ -23,7 +23,9 @@ def two_relays(request, empty_database, migrate, new_relay, topic):
     outbox = {"shards": {"shards": 4}, "partitions": {}, "no order": {"ordering": "none"}}[request.param]
 
     def another():
-        return new_relay(outbox=outbox).start(wait=False)
+        another.all.append(new_relay(outbox=outbox).start(wait=False))
+        return another.all[-1]
+    another.all = []
     first, _ = another(), another()
     wait_shares(first, *([1, 1] if request.param == "no order" else [2, 2]))
     another.first, another.ordered = first, request.param != "no order"
@@ -44,8 +46,10 @@ def test_all_relays_stop_and_go_on(empty_database, two_relays, reader):
         writers.wait_committed(100)
         holds(lambda: shares(first) == [0, 0, 0], 1, "nobody owns a shard")
         assert consumer.rest() == [] and first.get("/readyz")[0] == 200
+        assert [relay.metric("paused") for relay in two_relays.all] == [1, 1, 1]
         assert first.command("resume").returncode == 0
         writers.wait_committed(200)
+        until(lambda: not any(relay.metric("paused") for relay in two_relays.all), 20, "no relay to say paused")
     empty_database.wait_empty()
     came = arrivals(before + consumer.rest())
     assert sorted(a.event for a in came) == sorted(writers.truth())

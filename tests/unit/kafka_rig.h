@@ -207,7 +207,7 @@ static int set_up(void **state)
 
 	rig->loop = loop_new();
 	rig->guard = loop_timer_new(rig->loop, too_long, rig);
-	metrics_init(&rig->metrics);
+	metrics_init(&rig->metrics, "test", "public.outbox_events");
 	rig->options.embedded = true;
 	rig->options.metrics = &rig->metrics;
 	*state = rig;

@@ -21,7 +21,7 @@ static struct metrics metrics;
 static int setup(void **state)
 {
 	(void)state;
-	metrics_init(&metrics);
+	metrics_init(&metrics, "shop", "public.outbox_events");
 	return 0;
 }
 
@@ -32,13 +32,30 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* True if the exposition holds this line. */
-static bool prints(const char *line)
+/* The line with the labels that every sample carries: behind its bracket, or in brackets of their
+ * own.
+ */
+static void add_labels(const char *line, char *out, size_t size)
 {
-	size_t len, line_len = strlen(line);
-	char *text = metrics_print(&metrics, &len);
+	size_t name = strcspn(line, "{ ");
+	bool bracket = line[name] == '{';
+
+	if (line[0] == '#')
+		snprintf(out, size, "%s", line);
+	else
+		snprintf(out, size, "%.*s{%s%s%s", (int)name, line, metrics.labels,
+			 bracket ? "," : "}", line + name + bracket);
+}
+
+/* True if the exposition holds this line, which is written without the labels of every sample. */
+static bool prints(const char *bare)
+{
+	size_t len, line_len;
+	char *text = metrics_print(&metrics, &len), line[300];
 	bool found = false;
 
+	add_labels(bare, line, sizeof(line));
+	line_len = strlen(line);
 	assert_int_equal(strlen(text), len);
 	assert_int_equal(text[len - 1], '\n');
 	for (const char *at = text; !found && (at = strstr(at, line)) != NULL; at++)
@@ -57,7 +74,7 @@ static bool mentions(const char *words)
 	return found;
 }
 
-/* The value of a metric without labels. */
+/* The value of a metric without labels of its own. */
 static double value_of(const char *name)
 {
 	size_t len;
@@ -66,7 +83,7 @@ static double value_of(const char *name)
 	const char *at;
 	double value;
 
-	snprintf(start, sizeof(start), "\n%s ", name);
+	snprintf(start, sizeof(start), "\n%s{%s} ", name, metrics.labels);
 	at = strstr(text, start);
 	assert_non_null(at);
 	value = strtod(at + strlen(start), NULL);
@@ -146,8 +163,31 @@ static void test_topics(void **state)
 	assert_true(prints("outbox_relay_published_total{topic=\"orders\"} 7"));
 	assert_true(prints("outbox_relay_published_total{topic=\"order\"} 0"));
 	assert_true(prints("outbox_relay_rejected_total{topic=\"orders\",reason=\"too_large\"} 2"));
-	assert_false(mentions("outbox_relay_rejected_total{topic=\"order\","));
-	assert_false(mentions("outbox_relay_rejected_total{topic=\"orders\",reason=\"topic\"}"));
+	assert_false(mentions("topic=\"order\",reason="));
+	assert_false(mentions("topic=\"orders\",reason=\"topic\"}"));
+}
+
+/* A name may have any character; a database without an encoding even bytes that are none. */
+static void test_labels_of_every_sample(void **state)
+{
+	char *text, *line, *rest;
+	size_t len;
+
+	metrics_fini(&metrics);
+	metrics_init(&metrics, "sh\"op\\ \xc3\xa9\xff", "a.b.Order\nBox");
+	assert_string_equal(metrics.labels, "database=\"sh\\\"op\\\\ \xc3\xa9?\","
+					    "outbox=\"a.b.Order\\nBox\"");
+	test_topics(state);
+	text = metrics_print(&metrics, &len);
+	for (line = strtok_r(text, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest)) {
+		const char *bracket = strchr(line, '{');
+
+		if (*line == '#')
+			continue;
+		assert_non_null(bracket);
+		assert_int_equal(strncmp(bracket + 1, metrics.labels, strlen(metrics.labels)), 0);
+	}
+	free(text);
 }
 
 /* Pointers hold while the table grows, and a flood of names ends in one record. */
@@ -172,10 +212,10 @@ static void test_topics_are_bounded(void **state)
 static void test_hostile_topics(void **state)
 {
 	(void)state;
-	metrics_topic(&metrics, slice_of("a\"b\\c\nd\x01\xff"))->published = 1;
+	metrics_topic(&metrics, slice_of("a\"b\\c\nd\x01\xff\xc3\xa9"))->published = 1;
 	metrics_topic(&metrics, (struct slice){"nul\0rest", 8})->published = 2;
 	metrics_topic(&metrics, slice_of(""))->published = 3;
-	assert_true(prints("outbox_relay_published_total{topic=\"a\\\"b\\\\c\\nd??\"} 1"));
+	assert_true(prints("outbox_relay_published_total{topic=\"a\\\"b\\\\c\\nd??\xc3\xa9\"} 1"));
 	assert_true(prints("outbox_relay_published_total{topic=\"nul\"} 2"));
 	assert_true(prints("outbox_relay_published_total{topic=\"\"} 3"));
 	assert_ptr_equal(metrics_topic(&metrics, (struct slice){"nul\0more", 8}),
@@ -264,6 +304,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    TEST(test_at_rest),
 	    TEST(test_counts_and_states),
+	    TEST(test_labels_of_every_sample),
 	    TEST(test_topics),
 	    TEST(test_topics_are_bounded),
 	    TEST(test_hostile_topics),

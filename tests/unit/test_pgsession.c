@@ -53,6 +53,13 @@ static void test_keyword(void **state)
 	gives("host=nowhere.invalid service=there_is_none", "connect_timeout", "");
 	gives("host=nowhere.invalid sslmode=maybe connect_timeout=7", "connect_timeout", "7");
 	gives("host=a,b port=1,2,3 connect_timeout=7", "connect_timeout", "7");
+	unsetenv("PGDATABASE");
+	gives("host=a,b dbname='sh op' user=me", "dbname", "sh op");
+	gives("postgresql://me@a,b/shop?target_session_attrs=any", "dbname", "shop");
+	gives("host=nowhere.invalid user=me", "dbname", "me");
+	setenv("PGDATABASE", "other", 1);
+	gives("host=nowhere.invalid user=me", "dbname", "other");
+	unsetenv("PGDATABASE");
 }
 
 static void test_environment(void **state)

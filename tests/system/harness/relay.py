@@ -18,7 +18,8 @@ LISTENS = re.compile(r"http listens on (\S+)")
 # What the sanitizers print; none of it may ever be in a log.
 BROKEN = re.compile(r"AddressSanitizer|LeakSanitizer|runtime error:|Assertion .* failed")
 CRASHED = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
-SAMPLE = re.compile(r"^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? (\S+)$")
+# Without the labels that every sample carries.
+SAMPLE = re.compile(r'^([a-zA-Z_:][a-zA-Z0-9_:]*)\{database="[^"]*",outbox="[^"]*"(?:,(.*))?\} (\S+)$')
 
 
 def libconfig(settings, indent=""):
@@ -136,7 +137,7 @@ class Relay:
             return answer.code, answer.read().decode()
 
     def metrics(self):
-        """{"name" or 'name{labels}': value}."""
+        """{"name" or 'name{labels}': value}, without the labels database and outbox."""
         samples = {}
         for line in self.get("/metrics")[1].splitlines():
             found = SAMPLE.match(line)

@@ -1,4 +1,4 @@
--- outbox-relay 4: two roles, and to each what it needs and nothing more. Neither owns anything.
+-- outbox-relay 4: the roles of relay and writers, and to each what it needs and nothing more. Neither owns anything.
 --
 --   outbox_writer  may insert events, and read of them no more than id and event_id (for RETURNING and
 --                  ON CONFLICT). Give it to the roles of your applications:
@@ -33,13 +33,15 @@ DECLARE
     named text     := nullif(current_setting('outbox_relay.relay'), '');
     reads text;
     writes text;
+    operates text; -- made by 0006
 BEGIN
     reads := coalesce(named, (SELECT r.rolname FROM outbox_relay.outboxes o JOIN pg_roles r ON r.oid = o.relay
                                WHERE o.outbox = box), 'outbox_relay');
     writes := CASE reads WHEN 'outbox_relay' THEN 'outbox_writer' ELSE reads || '_writer' END;
-    IF octet_length(writes) > 63 THEN
-        RAISE name_too_long USING MESSAGE = format('role name %I is too long: that of the writers is to end '
-            'in _writer, and no name has more than 63 bytes', reads);
+    operates := CASE reads WHEN 'outbox_relay' THEN 'outbox_operator' ELSE reads || '_operator' END;
+    IF octet_length(operates) > 63 THEN
+        RAISE name_too_long USING MESSAGE = format('role name %I is too long: that of the operators is to end '
+            'in _operator, and no name has more than 63 bytes; give another one with --role', reads);
     END IF;
     PERFORM set_config('outbox_relay.relay', reads, false), set_config('outbox_relay.writer', writes, false);
     BEGIN
@@ -52,9 +54,6 @@ BEGIN
     EXCEPTION
         WHEN duplicate_object OR unique_violation THEN
             NULL; -- made by another session at this moment
-        WHEN insufficient_privilege THEN
-            RAISE insufficient_privilege USING MESSAGE = format('role %s may not create roles; have an '
-                'administrator run: CREATE ROLE %I NOLOGIN; CREATE ROLE %I LOGIN', current_user, writes, reads);
     END;
 END $$;
 

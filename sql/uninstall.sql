@@ -3,12 +3,12 @@
 -- it in one transaction (psql -1), with the relays of the outbox stopped.
 --
 -- The outbox table stays, with the events that wait in it, the column published_at with its index and the
--- autovacuum settings. It loses the trigger and the grants to the relay's two roles. Other outboxes go on
+-- autovacuum settings. It loses the trigger and the grants to the relay's three roles. Other outboxes go on
 -- working. Nothing is dropped but what migrations have made, each by its name: schema outbox_relay stays
 -- where it holds anything else. The roles stay too, as other databases of the cluster may use them; when
 -- none does:
 --
---     DROP ROLE outbox_relay; DROP ROLE outbox_writer;
+--     DROP ROLE outbox_relay; DROP ROLE outbox_writer; DROP ROLE outbox_operator;
 
 SELECT set_config('outbox_relay.outbox', format('%I.%I', :'outbox_schema', :'outbox_table'), false);
 
@@ -55,7 +55,8 @@ BEGIN
                                    WHERE p.outbox <> box AND c.relnamespace = home
                                      AND to_jsonb(p) ->> w.role IS NOT DISTINCT FROM to_jsonb(o) ->> w.role)
           FROM outbox_relay.outboxes o
-         CROSS JOIN (VALUES ('relay', 'outbox_relay'), ('writer', 'outbox_writer')) AS w (role, usual)
+         CROSS JOIN (VALUES ('relay', 'outbox_relay'), ('writer', 'outbox_writer'),
+                            ('operator', 'outbox_operator')) AS w (role, usual)
           JOIN pg_roles r ON r.oid = to_regrole(coalesce(to_jsonb(o) ->> w.role, w.usual))
          WHERE o.outbox = box
     LOOP

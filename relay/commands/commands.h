@@ -13,6 +13,12 @@
 
 #define COMMAND_CONFIG_FILE "/etc/outbox-relay/outbox-relay.conf"
 
+/* What to do where the database refuses a command that an operator may give. */
+#define COMMAND_OPERATOR_HINT                                                                      \
+	"connect as a member of the role outbox_operator or outbox_relay (where it was migrated "  \
+	"with --role ROLE: of ROLE_operator or ROLE); if it is one, run `outbox-relay migrate` "   \
+	"as the table's owner, which grants the rights"
+
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 int cmd_check(int argc, char **argv);

@@ -34,10 +34,11 @@ static const char HELP[] =
     "several\n"
     "                      relays to share. A table that exists must have as many; without this\n"
     "                      option one that is partitioned by hash is taken as it is\n"
-    "      --role ROLE     the relay's role of this outbox instead of outbox_relay, and "
-    "ROLE_writer\n"
-    "                      instead of outbox_writer, so that services in one database share no\n"
-    "                      rights. Without it an outbox keeps the roles it has\n"
+    "      --role ROLE     the relay's role of this outbox instead of outbox_relay, ROLE_writer\n"
+    "                      instead of outbox_writer and ROLE_operator instead of "
+    "outbox_operator,\n"
+    "                      so that services in one database share no rights. Without it an\n"
+    "                      outbox keeps the roles it has\n"
     "      --print         write the SQL to stdout as one script and connect to nothing\n"
     "      --uninstall     with --print: the script that takes this outbox from the relay again,\n"
     "                      and with the last outbox the relay's own objects. It keeps the outbox\n"
@@ -67,9 +68,9 @@ enum { LOCK_TRIES = 5 };
 /* Each partition costs the relay that owns it a statement per claim. */
 enum { PARTITIONS_MIN = 2, PARTITIONS_MAX = 256 };
 
-/* A role's name with this behind it is one, too (sql/0004_roles.sql). */
-#define WRITER "_writer"
-enum { ROLE_MAX = PGNAME_SIZE - sizeof(WRITER) };
+/* A role's name with this behind it is one, too (sql/0006_operator.sql). */
+#define OPERATOR "_operator"
+enum { ROLE_MAX = PGNAME_SIZE - sizeof(OPERATOR) };
 
 struct request {
 	struct config *config; /* owned; NULL when there is no file */
@@ -170,11 +171,10 @@ static int judge(const struct request *request)
 	if (request->uninstall && request->target.role)
 		return usage("--uninstall knows the roles of the outbox: leave --role out");
 	if (request->target.role && !is_role(request->target.role)) {
-		fprintf(
-		    stderr,
-		    "outbox-relay migrate: --role \"%s\" must have 1 to %d bytes, as its writers "
-		    "are called ROLE" WRITER "\n",
-		    request->target.role, ROLE_MAX);
+		fprintf(stderr,
+			"outbox-relay migrate: --role \"%s\" must have 1 to %d bytes, as its "
+			"operators are called ROLE" OPERATOR "\n",
+			request->target.role, ROLE_MAX);
 		return EXIT_USAGE;
 	}
 	if (partitions && !is_number_of_partitions(partitions)) {
@@ -430,9 +430,7 @@ static void hint(void)
 	if (strcmp(state, "55P03") == 0)
 		fputs("nothing has changed; end the transaction that holds the lock\n", stderr);
 	if (strcmp(state, "42501") == 0)
-		fputs("nothing has changed; give with --dsn the owner of the table, who may also "
-		      "create schemas in this database and roles\n",
-		      stderr);
+		fputs("nothing has changed; give with --dsn the owner of the table\n", stderr);
 }
 
 /* An outbox is looked through for events that were handled when it is first migrated. */
@@ -519,7 +517,8 @@ static int print_unseen(const struct request *request)
 static bool guard(PGconn *conn, const struct request *request, struct error *err)
 {
 	char *sql = migrate_guard(&request->target, err);
-	bool good = sql && pgsync_script(conn, "looking at schema outbox_relay", sql, err);
+	bool good =
+	    sql && pgsync_script(conn, "looking at rights and at schema outbox_relay", sql, err);
 
 	free(sql);
 	return good;

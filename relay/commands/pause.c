@@ -62,6 +62,33 @@ struct request {
 	char shown[PGNAME_FULL_SIZE];
 };
 
+/* Whose outbox it is, for one who may not pause it: a schema that is older than this binary has no
+ * operator. */
+static const char WHOSE_SQL[] =
+    "SELECT current_user AS me, concat_ws(' or ', to_jsonb(o) ->> 'operator',"
+    " to_jsonb(o) ->> 'relay') AS roles FROM outbox_relay.outboxes o"
+    " WHERE o.outbox = to_regclass($1)";
+
+/* False and err: there is no such outbox, or it is not for this role to pause. */
+static bool explain_none(PGconn *conn, const struct request *request, const char *table,
+			 struct error *err)
+{
+	PGresult *result = pgsync_query(conn, "setting the pause", WHOSE_SQL, 1, &table, err);
+
+	if (result && PQntuples(result) > 0)
+		error_set(err, "role %s may not %s table %s; connect as a member of role %s",
+			  pgsync_text(result, 0, "me"), request->pause ? "pause" : "resume",
+			  request->shown, pgsync_text(result, 0, "roles"));
+	else if (result)
+		error_set(
+		    err,
+		    "table %s is not known to schema outbox_relay; run `outbox-relay migrate` "
+		    "for it, or fix outbox.table",
+		    request->shown);
+	PQclear(result);
+	return false;
+}
+
 static bool set_paused(PGconn *conn, const struct request *request, const char *table, json_t *out,
 		       struct error *err)
 {
@@ -82,11 +109,7 @@ static bool set_paused(PGconn *conn, const struct request *request, const char *
 		    out, "changed",
 		    json_boolean(pgsync_bool(result, 0, "paused") != request->pause));
 	} else if (result) {
-		error_set(
-		    err,
-		    "table %s is not known to schema outbox_relay; run `outbox-relay migrate` "
-		    "for it, or fix outbox.table",
-		    request->shown);
+		explain_none(conn, request, table, err);
 	}
 	PQclear(result);
 	return known && pgsync_script(conn, "setting the pause", "COMMIT", err);
@@ -158,19 +181,14 @@ static int report(const struct request *request, const json_t *out)
 /* What to do about the commonest refusals of the database. */
 static void hint(void)
 {
-	static const char *const states[] = {"42P01", "42703", "42501"};
-	size_t i;
-
 	if (strcmp(pgsync_sqlstate(), "55P03") == 0)
 		fputs("nothing has changed; try again when the transaction that holds the lock has "
 		      "ended\n",
 		      stderr);
-	for (i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
-		if (strcmp(pgsync_sqlstate(), states[i]) == 0)
-			fputs("run `outbox-relay migrate` as the table's owner, and connect as the "
-			      "role outbox_relay or a member of it\n",
-			      stderr);
-	}
+	if (strcmp(pgsync_sqlstate(), "42P01") == 0 || strcmp(pgsync_sqlstate(), "42703") == 0)
+		fputs("run `outbox-relay migrate` as the table's owner\n", stderr);
+	if (strcmp(pgsync_sqlstate(), "42501") == 0)
+		fputs(COMMAND_OPERATOR_HINT "\n", stderr);
 }
 
 static int with_connection(const struct config *config, struct request *request,

@@ -230,11 +230,19 @@ static const char *text_of(const json_t *object, const char *member, const char 
 	return text ? text : otherwise;
 }
 
+/* Of another role's session only members of that role and of pg_read_all_stats see more than the
+ * application (manual: pg_stat_activity). */
 static void print_session(const json_t *relay)
 {
-	printf("%s at %s, session %" JSON_INTEGER_FORMAT " since %s",
-	       text_of(relay, "application", "unknown"), text_of(relay, "client", "local"),
-	       json_integer_value(json_object_get(relay, "pid")), text_of(relay, "since", "-"));
+	json_int_t pid = json_integer_value(json_object_get(relay, "pid"));
+
+	if (json_is_null(json_object_get(relay, "since")))
+		printf("%s, session %" JSON_INTEGER_FORMAT,
+		       text_of(relay, "application", "unknown"), pid);
+	else
+		printf("%s at %s, session %" JSON_INTEGER_FORMAT " since %s",
+		       text_of(relay, "application", "unknown"), text_of(relay, "client", "local"),
+		       pid, text_of(relay, "since", "-"));
 }
 
 static void print_shards(const json_t *shards)

@@ -223,8 +223,7 @@ static void hint(void)
 	} hints[] = {
 	    {"42P01", "run `outbox-relay migrate`, or fix outbox.table"},
 	    {"42703", "fix outbox.columns, or see `outbox-relay migrate --adopt`"},
-	    {"42501", "run `outbox-relay migrate` as the table's owner, and connect as the role "
-		      "outbox_relay or a member of it"},
+	    {"42501", COMMAND_OPERATOR_HINT},
 	};
 	size_t i;
 

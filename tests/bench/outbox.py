@@ -4,7 +4,7 @@ import os
 from rig import HERE, program_of_postgres, run
 
 SCRIPTS = ["begin.sql", "guard.sql", "0001_schema.sql", "0002_outbox.sql", "0003_bell.sql", "0004_roles.sql",
-           "0005_pause.sql", "end.sql"]
+           "0005_pause.sql", "0006_operator.sql", "end.sql"]
 SQL = os.path.join(HERE, "..", "..", "sql")
 PAYLOAD_BYTES = 300
 PAD_BYTES = PAYLOAD_BYTES - len('{"n": "0123456789", "t": ""}')

@@ -53,7 +53,7 @@ def roles(postgres, empty_database, number):
         return role
     yield make
     for role in made:
-        for name in (role, role + "_writer"):
+        for name in (role, role + "_writer", role + "_operator"):
             if empty_database.value("SELECT to_regrole(%s) IS NOT NULL", name):
                 empty_database.execute(f"DROP OWNED BY {name} CASCADE; DROP ROLE {name}")
 

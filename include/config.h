@@ -40,7 +40,9 @@ struct config_columns {
 
 struct config {
 	struct {
-		char *dsn; /* secret: never logged, never printed */
+		char *dsn;		/* secret: never logged, never printed */
+		char *password_file;	/* "" = none; base/secret.h */
+		char *password_command; /* "" = none; never printed, as the dsn */
 	} database;
 	struct {
 		char *table; /* "name" or "schema.name"; parts may be double-quoted as in SQL */
@@ -110,6 +112,10 @@ void config_problems_free(struct config_problems *problems);
  * applied is false where the change waits for a restart. */
 void config_reload(struct config *live, struct config *fresh,
 		   void (*changed)(const char *path, bool applied, void *arg), void *arg);
+
+/* Where the database's password comes from (base/secret.h); it borrows the options. */
+struct secret_source;
+void config_password(const struct config *config, struct secret_source *source);
 
 /* Why kafka.properties may not set the librdkafka property of this name, because the relay sets it
  * itself or a guarantee hangs on it; NULL if it may. Pure. Whether such a property exists is

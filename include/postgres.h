@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/loop.h"
+#include "base/secret.h"
 
 #include <libpq-fe.h>
 #include <stdbool.h>
@@ -22,6 +23,9 @@
 /* what names the string in err, "database.dsn". Reads the service file if the string or the
  * environment names a service; resolves no host name. err never holds a password. */
 bool pg_dsn_check(const char *what, const char *dsn, struct error *err);
+
+/* Whether the string itself holds a password. */
+bool pg_dsn_has_password(const char *dsn);
 
 /* Whether libpq's words of a connection that did not come about say that trying again is no use.
  * They are those of PQERRORS_VERBOSE. */
@@ -92,8 +96,10 @@ struct pg_events {
 	void (*failed)(void *owner, const struct pg_failure *failure);
 };
 
-/* Starts connecting with a libpq connection string; connected() or failed() follows. Never NULL. */
-struct pg *pg_open(struct loop *loop, const char *dsn, const struct pg_events *events, void *owner);
+/* Starts connecting with a libpq connection string, and with the password that its source gives
+ * now, unless that is NULL or not configured; connected() or failed() follows. Never NULL. */
+struct pg *pg_open(struct loop *loop, const char *dsn, const struct secret_source *password,
+		   const struct pg_events *events, void *owner);
 
 /* Closes without ceremony; allowed from inside a callback. NULLs the pointer. */
 void pg_close(struct pg **pg);
@@ -148,9 +154,10 @@ struct pg_param pg_param_text(const char *value);
  * Thread: main, of a process without a loop. */
 
 /* Connects with the settings that every session has, as start-up options and not by SET, which
- * would stay behind in a pooler's session. A pooler that does not pass them on is refused. NULL and
- * err. */
-PGconn *pgsync_connect(const char *dsn, const char *application_name, struct error *err);
+ * would stay behind in a pooler's session. A pooler that does not pass them on is refused. password
+ * is as for pg_open. NULL and err. */
+PGconn *pgsync_connect(const char *dsn, const struct secret_source *password,
+		       const char *application_name, struct error *err);
 
 /* From now on a statement may take as long as it needs. Otherwise the server ends it after 8
  * seconds, or 2 for a lock, and an answer that never comes is waited for 10 seconds. What waited

@@ -68,7 +68,7 @@ static int64_t ask_within(PGconn *conn, const char *sql, int wait_ms)
 
 /* Whether transactions of one connection may land in different sessions: other connections hold a
  * transaction each, and so take what server a pool has free. */
-static bool sessions_are_shared(PGconn *conn, const char *dsn)
+static bool sessions_are_shared(PGconn *conn, const struct config *config)
 {
 	static const char PID[] = "SELECT pg_catalog.pg_backend_pid()";
 	static const char BEGIN_PID[] = "BEGIN; SELECT pg_catalog.pg_backend_pid()";
@@ -79,7 +79,7 @@ static bool sessions_are_shared(PGconn *conn, const char *dsn)
 	int i;
 
 	for (i = 0; i < PROBES; i++) {
-		probes[i] = pgsync_connect(dsn, APPLICATION, &err);
+		probes[i] = command_connect(config, APPLICATION, &err);
 		other = probes[i] ? ask_within(probes[i], BEGIN_PID, PROBE_WAIT_MS) : -1;
 		shared = shared || (other >= 0 && other == mine);
 		if (other < 0)
@@ -92,11 +92,11 @@ static bool sessions_are_shared(PGconn *conn, const char *dsn)
 }
 
 /* False if there is one: what else is seen through it may be another session's. */
-static bool check_pooler(struct check *check, PGconn *conn, const char *dsn)
+static bool check_pooler(struct check *check, PGconn *conn, const struct config *config)
 {
 	int64_t pid = ask_within(conn, "SELECT pg_catalog.pg_backend_pid()", PROBE_WAIT_MS);
 	/* A pooler makes up the key by which a statement is cancelled. */
-	bool pooled = pid != PQbackendPID(conn) || sessions_are_shared(conn, dsn);
+	bool pooled = pid != PQbackendPID(conn) || sessions_are_shared(conn, config);
 
 	if (pooled)
 		check_error(check, PGSESSION_POOLER_REMEDY, PGSESSION_POOLER);
@@ -108,10 +108,12 @@ static bool check_pooler(struct check *check, PGconn *conn, const char *dsn)
 static PGconn *connect_or_tell(struct check *check, const struct config *config)
 {
 	struct error err;
-	PGconn *conn = pgsync_connect(config->database.dsn, APPLICATION, &err);
+	PGconn *conn = command_connect(config, APPLICATION, &err);
 
 	if (!conn && strstr(err.text, PGSESSION_POOLER))
 		check_error(check, PGSESSION_POOLER_REMEDY, PGSESSION_POOLER);
+	else if (!conn && strstr(err.text, "database.password_"))
+		check_error(check, "until then the relay cannot connect", "%s", err.text);
 	else if (!conn)
 		check_error(check, "see that the server runs and what database.dsn says", "%s",
 			    err.text);
@@ -224,7 +226,7 @@ static PGconn *check_server(struct check *check, const struct config *config)
 
 	if (!conn)
 		return NULL;
-	if (check_pooler(check, conn, config->database.dsn) && check_facts(check, conn)) {
+	if (check_pooler(check, conn, config) && check_facts(check, conn)) {
 		check_old_snapshots(check, conn);
 		return conn;
 	}

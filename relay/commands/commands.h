@@ -10,6 +10,7 @@
 #include "config.h"
 
 #include <jansson.h>
+#include <libpq-fe.h>
 
 #define COMMAND_CONFIG_FILE "/etc/outbox-relay/outbox-relay.conf"
 
@@ -42,6 +43,9 @@ int command_surplus(int argc, char **argv);
 
 /* Loads the file, or prints all that is wrong with it on stderr and returns NULL. */
 struct config *command_config(const char *path);
+
+/* pgsync_connect to the configured database, with its password read anew. */
+PGconn *command_connect(const struct config *config, const char *application, struct error *err);
 
 /* Prints JSON for a program on stdout. */
 void command_print(const json_t *json);

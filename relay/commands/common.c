@@ -46,11 +46,21 @@ int command_options(int argc, char **argv, const char *help, const char **path, 
 	return command_surplus(argc, argv);
 }
 
+static bool judge_password(const struct config *config, const char *option, const char *text,
+			   struct error *err)
+{
+	if (*text == '\0' || !pg_dsn_has_password(config->database.dsn))
+		return true;
+	return error_set(err, "%s is set, and database.dsn has a password; remove one", option);
+}
+
 static bool judge(const struct config *config, const char *option, const char *text,
 		  struct error *err)
 {
 	if (strcmp(option, "database.dsn") == 0)
 		return pg_dsn_check("database.dsn", text, err);
+	if (strncmp(option, "database.password_", 18) == 0)
+		return judge_password(config, option, text, err);
 	if (strcmp(option, "kafka.properties") == 0)
 		return kafka_check_property(text, err);
 	if (strcmp(option, "route") == 0)
@@ -76,6 +86,14 @@ struct config *command_config(const char *path)
 		fprintf(stderr, "%s\n", problems.items[i].text);
 	config_problems_free(&problems);
 	return config;
+}
+
+PGconn *command_connect(const struct config *config, const char *application, struct error *err)
+{
+	struct secret_source password;
+
+	config_password(config, &password);
+	return pgsync_connect(config->database.dsn, &password, application, err);
 }
 
 void command_print(const json_t *json)

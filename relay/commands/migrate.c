@@ -204,8 +204,6 @@ static int complete(struct request *request)
 			return EXIT_USAGE;
 		request->columns = request->config->outbox.columns;
 		request->target.mark = request->config->outbox.settle == SETTLE_MARK;
-		if (!request->dsn)
-			request->dsn = request->config->database.dsn;
 		if (!request->table)
 			request->table = request->config->outbox.table;
 	}
@@ -551,9 +549,12 @@ static int migrate_once(PGconn *conn, struct request *request)
  * not long, and the writers have their turn in between. */
 static int with_connection(struct request *request)
 {
+	static const char APPLICATION[] = "outbox-relay migrate";
 	const struct timespec pause = {1, 0};
 	struct error err;
-	PGconn *conn = pgsync_connect(request->dsn, "outbox-relay migrate", &err);
+	/* The owner's connection string has nothing to do with the relay's password. */
+	PGconn *conn = request->dsn ? pgsync_connect(request->dsn, NULL, APPLICATION, &err)
+				    : command_connect(request->config, APPLICATION, &err);
 	int status = conn ? EXIT_DONE : command_failed("migrate", &err);
 
 	pgsync_be_patient();

@@ -202,7 +202,7 @@ static int with_connection(const struct config *config, struct request *request,
 
 	pgname_print(name, table);
 	snprintf(application, sizeof(application), "outbox-relay %s", command);
-	conn = pgsync_connect(config->database.dsn, application, &err);
+	conn = command_connect(config, application, &err);
 	if (!conn)
 		return command_failed(command, &err);
 	good = set_paused(conn, request, table, out, &err) &&

@@ -138,7 +138,7 @@ static bool collect(json_t *out, const struct config *config, struct error *err)
 	json_object_set_new(out, "outbox", json_text(shown));
 	json_object_set_new(out, "settle",
 			    json_string(config->outbox.settle == SETTLE_MARK ? "mark" : "delete"));
-	conn = pgsync_connect(config->database.dsn, "outbox-relay status", err);
+	conn = command_connect(config, "outbox-relay status", err);
 	if (!conn)
 		return false;
 	/* Empty one second and a million rows the next: never trust the statistics. */

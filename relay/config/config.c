@@ -3,6 +3,7 @@
  */
 #include "config.h"
 
+#include "base/secret.h"
 #include "base/text.h"
 #include "base/units.h"
 #include "base/xalloc.h"
@@ -202,7 +203,7 @@ void option_set_default(const struct option *option, struct config *config)
 	const char *rest = option->fallback != NULL ? option->fallback : "";
 	struct error err;
 
-	if (option->fallback == NULL) {
+	if (option->type == OPTION_STRING && *rest == '\0') {
 		*value_of(option, config).string = xstrdup("");
 		return;
 	}
@@ -291,10 +292,10 @@ void option_clear(const struct option *option, struct config *config)
 	union value value = value_of(option, config);
 
 	if (option->type == OPTION_STRING) {
-		config_wipe(value.string);
+		secret_wipe(value.string);
 	} else if (option->type == OPTION_STRINGS) {
 		for (size_t i = 0; i < value.strings->count; i++)
-			config_wipe(&value.strings->items[i]);
+			secret_wipe(&value.strings->items[i]);
 		free(value.strings->items);
 	}
 	memset(value.at, 0, size_of(option->type));
@@ -330,4 +331,14 @@ void config_reload(struct config *live, struct config *fresh,
 			option_swap(&options[i], live, fresh);
 		changed(options[i].path, options[i].reloadable, arg);
 	}
+}
+
+void config_password(const struct config *config, struct secret_source *source)
+{
+	*source = (struct secret_source){
+	    .file_option = "database.password_file",
+	    .file = config->database.password_file,
+	    .command_option = "database.password_command",
+	    .command = config->database.password_command,
+	};
 }

@@ -1,6 +1,7 @@
 /*
  * read.c - reads a configuration file, and says all that is wrong with it
  */
+#include "base/secret_text.h"
 #include "base/text.h"
 #include "base/xalloc.h"
 #include "table.h"
@@ -185,15 +186,20 @@ static void read_string(struct reader *reader, const struct option *option,
 	const char *written = config_setting_get_string(setting);
 	struct place place = place_of(reader, setting);
 	struct error err;
-	char *text = config_expand(written, reader->directory, &err);
+	char *text = config_expand(written, reader->directory, &err), *path;
 
+	if (text != NULL && option->is_path && *text != '\0') {
+		path = config_path(text, reader->directory);
+		secret_wipe(&text);
+		text = path;
+	}
 	if (text == NULL)
 		add_problem(reader, place, "%s: %s", option->path, err.text);
 	else if (!option_set(option, reader->config, text, written, &err))
 		add_problem(reader, place, "%s", err.text);
 	else if (option->type == OPTION_STRING || option->type == OPTION_STRINGS)
 		note_reading(reader, option, place);
-	config_wipe(&text);
+	secret_wipe(&text);
 }
 
 static void read_list(struct reader *reader, const struct option *option,
@@ -346,8 +352,7 @@ static void fill_in(struct reader *reader)
 	}
 }
 
-/* What is right by itself and wrong together. */
-static void check_together(struct reader *reader)
+static void check_rows(struct reader *reader)
 {
 	struct config *config = reader->config;
 	struct place *claim = place_in(reader, &config->outbox.claim_rows);
@@ -359,6 +364,19 @@ static void check_together(struct reader *reader)
 		    "outbox.claim_rows is %lld, more than outbox.batch_rows, which is %lld; "
 		    "a claim is part of a batch, so lower the one or raise the other",
 		    (long long)config->outbox.claim_rows, (long long)config->outbox.batch_rows);
+}
+
+/* What is right by itself and wrong together. */
+static void check_together(struct reader *reader)
+{
+	struct config *config = reader->config;
+
+	check_rows(reader);
+	if (config->database.password_file[0] != '\0' &&
+	    config->database.password_command[0] != '\0')
+		add_problem(reader, *place_in(reader, &config->database.password_command),
+			    "database.password_file and database.password_command are both set; "
+			    "remove one");
 }
 
 /* What other parts of the relay say of the strings, and of the templates together. */
@@ -408,12 +426,12 @@ static bool check_include(struct reader *reader, struct place place, const char 
 	else if (exists && --*left < 0)
 		right = error_set(&err, "more than %d files are included", INCLUDES_MAX);
 	else if (exists)
-		right = (text = config_slurp(path, &err)) != NULL;
+		right = (text = secret_slurp(path, CONFIG_FILE_MAX, &err)) != NULL;
 	if (!right)
 		add_problem(reader, place, "cannot include \"%s\": %s", name, err.text);
 	else if (text != NULL)
 		right = check_includes(reader, name, text, left);
-	config_wipe(&text);
+	secret_wipe(&text);
 	free(path);
 	return right;
 }
@@ -507,7 +525,7 @@ struct config *config_load(const char *path, config_judge_fn judge,
 	struct config *config = xcalloc(1, sizeof(*config));
 	struct reader reader = {.path = path, .config = config, .problems = problems};
 	struct error err;
-	char *text = config_slurp(path, &err);
+	char *text = secret_slurp(path, CONFIG_FILE_MAX, &err);
 
 	reader.directory = directory_of(path);
 	reader.places = xcalloc(option_count, sizeof(reader.places[0]));
@@ -518,7 +536,7 @@ struct config *config_load(const char *path, config_judge_fn judge,
 		insert_problem(&reader, 0,
 			       xasprintf("cannot read %s: %s; name the configuration with -c FILE",
 					 path, err.text));
-	config_wipe(&text);
+	secret_wipe(&text);
 	free(reader.directory);
 	free(reader.places);
 	free(reader.homes);

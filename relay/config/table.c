@@ -7,6 +7,7 @@
 #include "base/xalloc.h"
 
 #include <ctype.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +30,9 @@
 const struct option options[] = {
 	{STRING(database.dsn), .example = "host=127.0.0.1 dbname=shop user=outbox_relay",
 	 .min = 1, .max = 8192, .reloadable = true},
+	{STRING(database.password_file), .fallback = "", .max = PATH_MAX - 1, .reloadable = true,
+	 .is_path = true},
+	{STRING(database.password_command), .fallback = "", .max = 8192, .reloadable = true},
 	{STRING(outbox.table), .fallback = "outbox_events", .min = 1,
 	 .max = 2 * (2 * NAME_BYTES + 2) + 1, .check = config_check_table},
 	{STRING(outbox.columns.id), .fallback = "id", .min = 1, .max = NAME_BYTES},

@@ -34,6 +34,7 @@ struct option {
 	const struct option_choice *choices;		    /* of an enum, or NULL */
 	bool (*check)(const char *text, struct error *err); /* of each item, or NULL */
 	bool reloadable;
+	bool is_path; /* a string: if it is relative, it starts at the file's directory */
 };
 
 extern const struct option options[];
@@ -76,11 +77,10 @@ char *config_members(const char *group);
  * or NULL; *line goes on by the newlines before it. */
 const char *config_cut_number(const char *text, unsigned *line, size_t *len);
 
-/* A whole file as text; NULL and err without the file's name (a reason as strerror gives it, or
- * such). */
-char *config_slurp(const char *path, struct error *err);
+/* The most that is read of a file: the configuration, or what ${file:PATH} names. */
+enum { CONFIG_FILE_MAX = 1 << 20 };
 
-/* Overwrites and frees. */
-void config_wipe(char **text);
+/* A path that starts at directory unless it is absolute; malloc'd. */
+char *config_path(const char *name, const char *directory);
 
 #endif

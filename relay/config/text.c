@@ -1,7 +1,8 @@
 /*
- * text.c - a file's text: read whole; ${env:NAME} and ${file:PATH} in a string; and whole numbers
- * that libconfig would cut to 32 bits without a word
+ * text.c - ${env:NAME} and ${file:PATH} in a string; and whole numbers that libconfig would cut to
+ * 32 bits without a word
  */
+#include "base/secret_text.h"
 #include "base/xalloc.h"
 #include "table.h"
 
@@ -11,53 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { FILE_MAX_BYTES = 1 << 20 };
-
-void config_wipe(char **text)
-{
-	if (*text != NULL)
-		explicit_bzero(*text, strlen(*text));
-	free(*text);
-	*text = NULL;
-}
-
-static const char *read_all(FILE *file, char *text, size_t *len)
-{
-	*len = fread(text, 1, FILE_MAX_BYTES + 1, file);
-	if (ferror(file))
-		return strerror(errno);
-	if (*len > FILE_MAX_BYTES)
-		return "it is larger than 1 MiB";
-	text[*len] = '\0';
-	if (strlen(text) != *len)
-		return "it holds a NUL byte, so it is no text";
-	return NULL;
-}
-
-char *config_slurp(const char *path, struct error *err)
-{
-	FILE *file = fopen(path, "re");
-	const char *why;
-	char *text;
-	size_t len;
-
-	if (file == NULL) {
-		error_set(err, "%s", strerror(errno));
-		return NULL;
-	}
-	/* Without a buffer of stdio's, nothing of a secret stays behind. */
-	setvbuf(file, NULL, _IONBF, 0);
-	text = xmalloc(FILE_MAX_BYTES + 1);
-	why = read_all(file, text, &len);
-	fclose(file);
-	if (why == NULL)
-		return text;
-	explicit_bzero(text, len);
-	free(text);
-	error_set(err, "%s", why);
-	return NULL;
-}
 
 static char *from_environment(const char *name, struct error *err)
 {
@@ -69,20 +23,21 @@ static char *from_environment(const char *name, struct error *err)
 	return NULL;
 }
 
+char *config_path(const char *name, const char *directory)
+{
+	return name[0] == '/' ? xstrdup(name) : xasprintf("%s/%s", directory, name);
+}
+
 static char *from_file(const char *name, const char *directory, struct error *err)
 {
-	char *path = name[0] == '/' ? xstrdup(name) : xasprintf("%s/%s", directory, name);
+	char *path = config_path(name, directory);
 	struct error why;
-	char *text = config_slurp(path, &why);
-	size_t len;
+	char *text = secret_slurp(path, CONFIG_FILE_MAX, &why);
 
-	if (text == NULL) {
+	if (text == NULL)
 		error_set(err, "cannot read secret file %s: %s", path, why.text);
-	} else {
-		len = strlen(text);
-		if (len > 0 && text[len - 1] == '\n')
-			text[len - 1] = '\0';
-	}
+	else
+		secret_trim(text);
 	free(path);
 	return text;
 }
@@ -108,7 +63,7 @@ static void append(char **text, const char *more, size_t len)
 {
 	char *longer = xasprintf("%s%.*s", *text, (int)len, more);
 
-	config_wipe(text);
+	secret_wipe(text);
 	*text = longer;
 }
 
@@ -135,16 +90,16 @@ char *config_expand(const char *text, const char *directory, struct error *err)
 		end = strchr(name, '}');
 		if (end == NULL) {
 			error_set(err, "${%s: has no closing }", environment ? "env" : "file");
-			config_wipe(&all);
+			secret_wipe(&all);
 			return NULL;
 		}
 		value = look_up(environment, name, (size_t)(end - name), directory, err);
 		if (value == NULL) {
-			config_wipe(&all);
+			secret_wipe(&all);
 			return NULL;
 		}
 		append(&all, value, strlen(value));
-		config_wipe(&value);
+		secret_wipe(&value);
 		text = end + 1;
 	}
 	append(&all, text, strlen(text));

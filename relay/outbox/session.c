@@ -148,7 +148,10 @@ static const struct pg_events pg_events = {
 
 void session_open(struct session *session)
 {
-	session->pg = pg_open(session->loop, session->config->database.dsn, &pg_events, session);
+	struct secret_source password;
+	config_password(session->config, &password);
+	session->pg =
+	    pg_open(session->loop, session->config->database.dsn, &password, &pg_events, session);
 }
 
 void session_close(struct session *session)

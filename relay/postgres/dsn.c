@@ -228,6 +228,15 @@ bool pg_dsn_check(const char *what, const char *dsn, struct error *err)
 	return right;
 }
 
+bool pg_dsn_has_password(const char *dsn)
+{
+	PQconninfoOption *options = PQconninfoParse(dsn, NULL);
+	bool has = options != NULL && *value_of(options, "password") != '\0';
+
+	PQconninfoFree(options);
+	return has;
+}
+
 /* What libpq (fe-connect.c, fe-auth.c, fe-secure-openssl.c) and poolers say of a set-up that is
  * wrong. English, since no locale is set. */
 static const char *const wrong_set_up[] = {

@@ -10,7 +10,6 @@
 #include "base/magic.h"
 #include "base/xalloc.h"
 
-#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -24,9 +23,11 @@ enum pg_state { PG_CONNECTING, PG_UP, PG_FAILED };
 
 struct pg {
 	enum magic magic;
-	struct loop *loop; /* borrowed */
-	PGconn *conn;	   /* owned */
-	int start_errno;   /* of a connection that failed at its start */
+	struct loop *loop;	 /* borrowed */
+	char *dsn;		 /* owned, until conn is there */
+	struct secret *password; /* NULL: it is not being asked for */
+	PGconn *conn;		 /* owned; NULL while the password is asked for, or cannot be had */
+	int start_errno;	 /* of a connection that failed at its start */
 	const struct pg_events *events;
 	void *owner;
 	enum pg_state state;
@@ -50,6 +51,8 @@ static void destroy(struct pg *pg)
 {
 	loop_io_free(&pg->io);
 	loop_timer_free(&pg->timer);
+	secret_cancel(&pg->password);
+	secret_wipe(&pg->dsn);
 	PQfinish(pg->conn);
 	free(pg->asked);
 	pg->magic = MAGIC_NONE;
@@ -415,13 +418,12 @@ static const char *const defaults[][2] = {
 };
 enum { DEFAULTS = sizeof(defaults) / sizeof(defaults[0]) };
 
-struct pg *pg_open(struct loop *loop, const char *dsn, const struct pg_events *events, void *owner)
+static void connect_with(struct pg *pg, const char *password)
 {
-	struct pg *pg = xcalloc(1, sizeof(*pg));
 	/* Later entries win: the connection string overrides the defaults, and what every session
-	 * has in common overrides the connection string. */
-	const char *keywords[DEFAULTS + 5] = {0}, *values[DEFAULTS + 5] = {0};
-	char host[33] = "", name[64], *options = pgsession_options(dsn);
+	 * has in common overrides the connection string. A NULL counts as left out. */
+	const char *keywords[DEFAULTS + 6] = {0}, *values[DEFAULTS + 6] = {0};
+	char host[33] = "", name[64], *options = pgsession_options(pg->dsn);
 	for (size_t i = 0; i < DEFAULTS; i++) {
 		keywords[i] = defaults[i][0];
 		values[i] = defaults[i][1];
@@ -433,16 +435,13 @@ struct pg *pg_open(struct loop *loop, const char *dsn, const struct pg_events *e
 	keywords[DEFAULTS] = "application_name";
 	values[DEFAULTS] = name;
 	keywords[DEFAULTS + 1] = "dbname";
-	values[DEFAULTS + 1] = dsn;
+	values[DEFAULTS + 1] = pg->dsn;
 	keywords[DEFAULTS + 2] = "options";
 	values[DEFAULTS + 2] = options;
 	keywords[DEFAULTS + 3] = "client_encoding";
 	values[DEFAULTS + 3] = "UTF8";
-	pg->magic = MAGIC_PG;
-	pg->loop = loop;
-	pg->events = events;
-	pg->owner = owner;
-	pg->timer = loop_timer_new(loop, on_timer, pg);
+	keywords[DEFAULTS + 4] = "password";
+	values[DEFAULTS + 4] = password;
 	errno = 0;
 	pg->conn = PQconnectStartParams(keywords, values, 1);
 	if (PQstatus(pg->conn) == CONNECTION_BAD)
@@ -454,10 +453,39 @@ struct pg *pg_open(struct loop *loop, const char *dsn, const struct pg_events *e
 	PQsetErrorVerbosity(pg->conn, PQERRORS_VERBOSE); /* pg_dsn_is_refused reads the SQLSTATE */
 	if (PQstatus(pg->conn) == CONNECTION_BAD) {
 		fail_connection(pg);
-		return pg;
+		return;
 	}
 	loop_timer_set(pg->timer, CONNECT_TIMEOUT_US);
 	watch(pg, LOOP_WRITE);
+}
+
+static void on_password(void *arg, const char *text, bool permanent, const struct error *why)
+{
+	struct pg *pg = arg;
+	struct error err;
+	pg->password = NULL;
+	if (text != NULL) {
+		connect_with(pg, text);
+		return;
+	}
+	error_set(&err, "cannot connect to the database: %s", why->text);
+	fail(pg, permanent, &err);
+}
+
+struct pg *pg_open(struct loop *loop, const char *dsn, const struct secret_source *password,
+		   const struct pg_events *events, void *owner)
+{
+	struct pg *pg = xcalloc(1, sizeof(*pg));
+	pg->magic = MAGIC_PG;
+	pg->loop = loop;
+	pg->dsn = xstrdup(dsn);
+	pg->events = events;
+	pg->owner = owner;
+	pg->timer = loop_timer_new(loop, on_timer, pg);
+	if (secret_is_configured(password))
+		pg->password = secret_ask(loop, password, on_password, pg);
+	else
+		connect_with(pg, NULL);
 	return pg;
 }
 
@@ -536,45 +564,4 @@ bool pg_is_utf8(const struct pg *pg)
 unsigned pg_reads(const struct pg *pg)
 {
 	return pg->reads;
-}
-
-/* ---- numbers in network order ---- */
-
-struct pg_int8 pg_put_int8(int64_t value)
-{
-	struct pg_int8 out;
-	uint32_t high = htonl((uint32_t)((uint64_t)value >> 32)), low = htonl((uint32_t)value);
-	memcpy(out.bytes, &high, 4);
-	memcpy(out.bytes + 4, &low, 4);
-	return out;
-}
-
-int32_t pg_get_int4(const char *bytes)
-{
-	uint32_t raw;
-	memcpy(&raw, bytes, 4);
-	return (int32_t)ntohl(raw);
-}
-
-int64_t pg_get_int8(const char *bytes)
-{
-	return (int64_t)((uint64_t)(uint32_t)pg_get_int4(bytes) << 32 |
-			 (uint32_t)pg_get_int4(bytes + 4));
-}
-
-int16_t pg_get_int2(const char *bytes)
-{
-	uint16_t raw;
-	memcpy(&raw, bytes, 2);
-	return (int16_t)ntohs(raw);
-}
-
-struct pg_param pg_param_int8(const struct pg_int8 *value)
-{
-	return (struct pg_param){value->bytes, 8, true};
-}
-
-struct pg_param pg_param_text(const char *value)
-{
-	return (struct pg_param){value, 0, false};
 }

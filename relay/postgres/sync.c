@@ -49,14 +49,15 @@ static void receive_notice(void *arg, const PGresult *notice)
 		fprintf(stderr, "warning: %s\n", primary);
 }
 
-static PGconn *connect_with(const char *dsn, const char *application_name)
+static PGconn *connect_with(const char *dsn, const char *password, const char *application_name)
 {
 	char *own = pgsession_options(dsn), *options = xasprintf("%s" LIMITS, own),
 	     *timeout = pgsession_keyword(dsn, "connect_timeout");
-	const char *keys[] = {"dbname",		  "options",	     "connect_timeout",
-			      "application_name", "client_encoding", NULL};
-	const char *values[] = {dsn,	options, *timeout ? timeout : "10", application_name,
-				"UTF8", NULL};
+	const char *keys[] = {
+	    "dbname",	"options", "connect_timeout", "application_name", "client_encoding",
+	    "password", NULL};
+	const char *values[] = {
+	    dsn, options, *timeout ? timeout : "10", application_name, "UTF8", password, NULL};
 	PGconn *conn = PQconnectdbParams(keys, values, 1);
 
 	free(own);
@@ -217,14 +218,27 @@ static bool is_session(PGconn *conn, struct error *err)
 	return good;
 }
 
-PGconn *pgsync_connect(const char *dsn, const char *application_name, struct error *err)
+static char *ask_password(const struct secret_source *source, struct error *err)
 {
-	char message[512];
+	struct error why;
+	char *text = secret_get(source, &why);
+
+	if (!text)
+		error_set(err, "cannot connect to the database: %s", why.text);
+	return text;
+}
+
+PGconn *pgsync_connect(const char *dsn, const struct secret_source *password,
+		       const char *application_name, struct error *err)
+{
+	char message[512], *secret = NULL;
 	PGconn *conn;
 
-	if (!pg_dsn_check("the dsn", dsn, err))
+	if (!pg_dsn_check("the dsn", dsn, err) ||
+	    (secret_is_configured(password) && !(secret = ask_password(password, err))))
 		return NULL;
-	conn = connect_with(dsn, application_name);
+	conn = connect_with(dsn, secret, application_name);
+	secret_wipe(&secret);
 	if (PQstatus(conn) == CONNECTION_OK) {
 		if (is_session(conn, err))
 			return conn;

@@ -49,11 +49,28 @@ static void test_defaults(void **state)
 	config_free(&c);
 }
 
+/* As ${file:PATH} does. */
+static void test_a_path_starts_at_the_file(void **state)
+{
+	struct config *c;
+
+	(void)state;
+	assert_int_equal(mkdir("dir", 0700), 0);
+	c = load("dir/t.conf", KAFKA "database = { dsn = \"d\"; password_file = \"p\"; };");
+	assert_string_equal(c->database.password_file, "dir/p");
+	assert_string_equal(c->database.password_command, "");
+	config_free(&c);
+	c = load("dir/t.conf", KAFKA "database = { dsn = \"d\"; password_file = \"\"; };");
+	assert_string_equal(c->database.password_file, "");
+	config_free(&c);
+	unlink("dir/t.conf");
+}
+
 static void test_every_value_can_be_set(void **state)
 {
 	struct config *c = load(
 	    "t.conf",
-	    "database = { dsn = \"d\"; };"
+	    "database = { dsn = \"d\"; password_file = \"/p\"; password_command = \"\"; };"
 	    "outbox = { table = \"\\\"My Schema\\\".t\"; ordering = \"key\"; settle = \"mark\";"
 	    " columns = { id = \"i\"; event_id = \"e\"; aggregate_type = \"at\"; aggregate_id = "
 	    "\"ai\";"
@@ -68,6 +85,8 @@ static void test_every_value_can_be_set(void **state)
 	    "http = { listen = \"\"; }; log = { level = \"debug\"; format = \"json\"; };");
 
 	(void)state;
+	assert_string_equal(c->database.password_file, "/p");
+	assert_string_equal(c->database.password_command, "");
 	assert_string_equal(c->outbox.table, "\"My Schema\".t");
 	assert_string_equal(c->outbox.columns.id, "i");
 	assert_string_equal(c->outbox.columns.event_id, "e");
@@ -146,7 +165,7 @@ static void test_reload(void **state)
 	struct config *live = load("t.conf", REQUIRED);
 	struct config *fresh =
 	    load("two.conf",
-		 "database = { dsn = \"new\"; };"
+		 "database = { dsn = \"new\"; password_command = \"echo\"; };"
 		 "outbox = { table = \"t\"; columns = { id = \"i\"; }; settle = \"mark\";"
 		 " retention = \"1h\"; claim_rows = 7; batch_rows = 8; batch_bytes = \"1MiB\";"
 		 " poll_interval = \"2s\"; sweep_interval = \"3s\"; stall_timeout = \"4s\";"
@@ -161,7 +180,8 @@ static void test_reload(void **state)
 	config_reload(live, fresh, collect_change, &changes);
 	assert_string_equal(
 	    changes.text,
-	    "database.dsn+ outbox.table- outbox.columns.id- outbox.settle- outbox.retention- "
+	    "database.dsn+ database.password_command+ outbox.table- outbox.columns.id- "
+	    "outbox.settle- outbox.retention- "
 	    "outbox.claim_rows+ outbox.batch_rows+ outbox.batch_bytes+ outbox.poll_interval+ "
 	    "outbox.sweep_interval+ outbox.stall_timeout+ outbox.on_reject- "
 	    "kafka.bootstrap_servers- kafka.embedded- kafka.properties- "
@@ -215,6 +235,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    IN_DIRECTORY(test_defaults),
+	    IN_DIRECTORY(test_a_path_starts_at_the_file),
 	    IN_DIRECTORY(test_every_value_can_be_set),
 	    IN_DIRECTORY(test_values_from_elsewhere),
 	    IN_DIRECTORY(test_reload),

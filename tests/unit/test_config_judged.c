@@ -137,6 +137,19 @@ static void test_no_value_of_a_property_is_told(void **state)
 	config_problems_free(&problems);
 }
 
+/* Which one would be used, nobody could see. */
+static void test_two_passwords(void **state)
+{
+	(void)state;
+	refuses(KAFKA "database = { dsn = \"dbname=shop password=x\";\npassword_file = \"p\"; };",
+		"2: database.password_file is set, and database.dsn has a password; remove one");
+	refuses(KAFKA "database = { dsn = \"postgresql://u:x@h/d\";\npassword_command = \"p\"; };",
+		"2: database.password_command is set, and database.dsn has a password; remove one");
+	refuses(KAFKA "database = { dsn = \"dbname=d\"; password_file = \"p\";\n"
+		      "password_command = \"p\"; };",
+		"2: database.password_file and database.password_command are both set; remove one");
+}
+
 static void test_dsn(void **state)
 {
 	static const char says[] =
@@ -161,6 +174,7 @@ int main(void)
 	    IN_DIRECTORY(test_properties),
 	    IN_DIRECTORY(test_what_would_reach_a_shell),
 	    IN_DIRECTORY(test_no_value_of_a_property_is_told),
+	    IN_DIRECTORY(test_two_passwords),
 	    IN_DIRECTORY(test_dsn),
 	};
 

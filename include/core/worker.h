@@ -51,7 +51,9 @@ void worker_reload(struct worker *worker, const struct engine_options *options, 
 
 /* What /status, /healthz and /readyz tell. */
 struct worker_status {
-	const char *state;
+	const char *state; /* the name of engine */
+	enum engine_state engine;
+	int64_t state_us; /* how long it has been in that state */
 	int64_t low_watermark;
 	size_t batch_events, in_flight;
 	uint64_t published;

@@ -221,9 +221,11 @@ static void step_once(struct worker *worker, struct engine_input input)
 	enum engine_state before = worker->engine.state;
 	input.now_us = worker_now_us(worker);
 	engine_step(&worker->engine, &input, &actions);
-	if (before != worker->engine.state)
+	if (before != worker->engine.state) {
+		worker->state_us = input.now_us;
 		log_debug("%s -> %s", engine_state_name(before),
 			  engine_state_name(worker->engine.state));
+	}
 	if (!engine_is_blocked(&worker->engine))
 		worker->blocked_us = 0;
 	else if (worker->blocked_us == 0)
@@ -339,6 +341,7 @@ struct worker *worker_new(const struct engine_options *options, int64_t stall_us
 	worker->stall_us = stall_us;
 	worker->world = world;
 	worker->metrics = metrics;
+	worker->state_us = worker_now_us(worker);
 	return worker;
 }
 
@@ -422,6 +425,8 @@ void worker_status(const struct worker *worker, struct worker_status *status)
 	bool blocked = engine_is_blocked(&worker->engine) && worker->batch.in_flight == 0;
 	*status = (struct worker_status){
 	    .state = engine_state_name(worker->engine.state),
+	    .engine = worker->engine.state,
+	    .state_us = worker_now_us(worker) - worker->state_us,
 	    .low_watermark = source->position,
 	    .batch_events = worker->batch.events,
 	    .in_flight = worker->batch.in_flight,

@@ -10,6 +10,7 @@
 struct worker {
 	struct engine engine;
 	struct batch batch;
+	int64_t state_us;  /* since when the engine is in its state */
 	int64_t probed_us; /* when the sink was last asked for a sign of life */
 	int64_t stall_us;
 	const struct worker_world *world; /* borrowed, like all of these */

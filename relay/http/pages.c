@@ -6,14 +6,11 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "base/xalloc.h"
+#include "core/health.h"
 
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* A topic seen for the first time takes a moment; one that is missing is logged after 3 s.
- */
-static const int64_t topic_patience_us = 3 * INT64_C(1000000);
 
 static int text_page(char **body, size_t *len, int code, const char *text)
 {
@@ -29,15 +26,18 @@ static int metrics_page(void *arg, char **body, size_t *len)
 	return 200;
 }
 
+static void judge(const struct pages *p, struct worker_status *status, struct health *health)
+{
+	worker_status(p->worker, status);
+	health_judge(status, p->metrics, p->stall_us, health);
+}
+
 bool pages_healthy(const struct pages *p)
 {
 	struct worker_status status;
-	worker_status(p->worker, &status);
-	const bool *connected = p->metrics->connected;
-	bool both = connected[PEER_DATABASE] && connected[PEER_KAFKA];
-	/* A restart brings no topic. */
-	bool stuck = status.waiting && status.blocked_us < 0 && status.idle_us > 2 * p->stall_us;
-	return !(both && status.acquired && stuck);
+	struct health health;
+	judge(p, &status, &health);
+	return !health.stuck;
 }
 
 static int healthz_page(void *arg, char **body, size_t *len)
@@ -49,42 +49,25 @@ static int healthz_page(void *arg, char **body, size_t *len)
 			 "outbox.stall_timeout\n");
 }
 
-static int why_page(char **body, size_t *len, const char *what, const char *why)
+static int line_page(char **body, size_t *len, int code, const char *text)
 {
-	*body = xasprintf("%s%s%s\n", what, why[0] != '\0' ? ": " : "", why);
+	*body = xasprintf("%s\n", text);
 	*len = strlen(*body);
-	return 503;
+	return code;
 }
 
 static int readyz_page(void *arg, char **body, size_t *len)
 {
-	const struct pages *p = arg;
 	struct worker_status status;
-	worker_status(p->worker, &status);
+	struct health health;
+	judge(arg, &status, &health);
+	if (health.unready != NULL)
+		return line_page(body, len, 503, health.unready->text);
 	if (status.standby[0] != '\0') {
 		char text[400];
-		bool ready = !status.unavailable && status.obstacle[0] == '\0';
-		text_print(text, sizeof(text), "standby: %s\n", status.standby);
-		return text_page(body, len, ready ? 200 : 503, text);
+		text_print(text, sizeof(text), "standby: %s", status.standby);
+		return line_page(body, len, 200, text);
 	}
-	if (!p->metrics->connected[PEER_DATABASE])
-		return why_page(body, len, "no session with the database", status.lost_why);
-	if (!p->metrics->connected[PEER_KAFKA])
-		return why_page(body, len, "no Kafka broker answers", status.trouble);
-	if (status.refusal[0] != '\0')
-		return why_page(body, len,
-				status.stopped_by_refusal ? "nothing is published"
-							  : "one key or more waits",
-				status.refusal);
-	if (status.trouble[0] != '\0')
-		return why_page(body, len, "Kafka accepts no events", status.trouble);
-	if (status.obstacle[0] != '\0') {
-		char text[400];
-		snprintf(text, sizeof(text), "%s\n", status.obstacle);
-		return text_page(body, len, 503, text);
-	}
-	if (status.blocked_us > topic_patience_us)
-		return text_page(body, len, 503, "waiting for a topic, see the log\n");
 	return text_page(body, len, 200, "ready\n");
 }
 
@@ -94,11 +77,41 @@ static double uptime(const struct pages *p)
 	return up > 0.001 ? up : 0.001;
 }
 
+static json_t *problems_json(const struct health *health)
+{
+	json_t *list = json_array();
+	for (size_t i = 0; i < health->count; i++) {
+		const struct problem *problem = &health->problems[i];
+		json_array_append_new(list,
+				      json_pack("{s:s, s:b, s:o, s:s}", "name",
+						health_problem_name(problem->kind), "ready",
+						problem->ready, "text", json_text(problem->text),
+						"runbook", health_problem_runbook(problem->kind)));
+	}
+	return list;
+}
+
+/* What an operator reads: the state in words, since when, and what is wrong. */
+static void add_words(json_t *json, const struct pages *p, const struct worker_status *status,
+		      const struct health *health)
+{
+	char text[400];
+	health_explain(status, p->metrics, text, sizeof(text));
+	json_object_set_new(json, "explanation", json_text(text));
+	json_object_set_new(json, "state_seconds", json_real((double)status->state_us / 1e6));
+	json_object_set_new(json, "ready", json_boolean(health->unready == NULL));
+	json_object_set_new(json, "paused", json_boolean(p->metrics->paused));
+	json_object_set_new(json, "dead_letters",
+			    json_integer((json_int_t)p->metrics->dead_letters));
+	json_object_set_new(json, "problems", problems_json(health));
+}
+
 static int status_page(void *arg, char **body, size_t *len)
 {
 	const struct pages *p = arg;
 	struct worker_status status;
-	worker_status(p->worker, &status);
+	struct health health;
+	judge(p, &status, &health);
 	json_t *json = json_pack(
 	    "{s:s, s:o, s:i, s:i, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:b, s:b, s:f, s:I, s:o, s:o}",
 	    "state", status.state, "standby", json_text(status.standby), "shards",
@@ -110,6 +123,7 @@ static int status_page(void *arg, char **body, size_t *len)
 	    p->metrics->connected[PEER_KAFKA], "oldest_age_seconds", p->metrics->oldest_age_seconds,
 	    "parked_keys", (json_int_t)status.held_keys, "refusal", json_text(status.refusal),
 	    "trouble", json_text(status.trouble));
+	add_words(json, p, &status, &health);
 	*body = json_dumps(json, JSON_COMPACT);
 	*len = strlen(*body);
 	json_decref(json);
@@ -119,16 +133,21 @@ static int status_page(void *arg, char **body, size_t *len)
 char *pages_status_line(const struct pages *p)
 {
 	struct worker_status status;
-	worker_status(p->worker, &status);
-	return xasprintf("status: %s, %d of %d shards, low watermark %lld, batch of %zu events "
-			 "(%zu with Kafka), %llu "
-			 "published in %.0f s, depth %.0f, oldest %.1f s, database %s, kafka %s",
-			 status.state, shards_owned(status.shards), status.shards->count,
-			 (long long)status.low_watermark, status.batch_events, status.in_flight,
-			 (unsigned long long)status.published, uptime(p), p->metrics->depth,
-			 p->metrics->oldest_age_seconds,
-			 p->metrics->connected[PEER_DATABASE] ? "connected" : "unreachable",
-			 p->metrics->connected[PEER_KAFKA] ? "connected" : "unreachable");
+	struct health health;
+	char explanation[400];
+	judge(p, &status, &health);
+	health_explain(&status, p->metrics, explanation, sizeof(explanation));
+	return xasprintf(
+	    "status: %s for %.1f s (%s), %d of %d shards, low watermark %lld, batch "
+	    "of %zu events (%zu with Kafka), %llu published in %.0f s, depth %.0f, "
+	    "oldest %.1f s, database %s, kafka %s%s%s",
+	    status.state, (double)status.state_us / 1e6, explanation, shards_owned(status.shards),
+	    status.shards->count, (long long)status.low_watermark, status.batch_events,
+	    status.in_flight, (unsigned long long)status.published, uptime(p), p->metrics->depth,
+	    p->metrics->oldest_age_seconds,
+	    p->metrics->connected[PEER_DATABASE] ? "connected" : "unreachable",
+	    p->metrics->connected[PEER_KAFKA] ? "connected" : "unreachable",
+	    health.count > 0 ? "; " : "", health.count > 0 ? health.problems[0].text : "");
 }
 
 const struct http_page relay_pages[] = {

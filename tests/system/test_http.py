@@ -1,4 +1,5 @@
 """What the relay tells over HTTP: metrics that Prometheus takes, health, readiness."""
+import json
 import os
 import re
 import socket
@@ -14,6 +15,12 @@ METRICS = """depth oldest_age_seconds published_total parked_keys dead_letters s
 
 def answers(relay, path, status, timeout=30):
     until(lambda: relay.get(path)[0] == status, timeout, f"{path} to answer {status}", every=0.1)
+
+
+def problems(relay):
+    """What /status says is wrong, by name; the first that keeps the relay from being ready is what /readyz says."""
+    found = json.loads(relay.get("/status")[1])["problems"]
+    return [problem["name"] for problem in found]
 
 
 def test_prometheus_takes_the_metrics(relay, database, reader):
@@ -71,13 +78,17 @@ def test_ready_only_with_both_peers(relay, database, kafka):
     """readyz is 503 while one of them is away and 200 when it is back; healthz stays 200, as restarting the
     relay would mend nothing."""
     answers(relay, "/readyz", 200)
+    assert problems(relay) == []
+    assert json.loads(relay.get("/status")[1])["explanation"].startswith("no events wait")
     database.server.stop()
     answers(relay, "/readyz", 503)
+    assert problems(relay)[0] == "database_unreachable"
     assert relay.get("/healthz")[0] == 200
     database.server.start()
     answers(relay, "/readyz", 200)
     kafka.stop()
     answers(relay, "/readyz", 503)
+    assert problems(relay) == ["kafka_unreachable"]
     assert relay.get("/healthz")[0] == 200
     kafka.start()
     answers(relay, "/readyz", 200, timeout=60)

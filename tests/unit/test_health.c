@@ -1,0 +1,231 @@
+/*
+ * test_health.c - what is wrong decides /readyz, in order; every state has a sentence
+ */
+#include "core/health.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { STALL_US = 30 * 1000 * 1000 };
+
+static struct shards shards;
+static struct metrics metrics;
+static struct health health;
+
+/* A relay that is at work with nothing to do. */
+static struct worker_status well(void)
+{
+	metrics = (struct metrics){.connected = {true, true}};
+	return (struct worker_status){.engine = ENGINE_FETCHING,
+				      .state = "fetching",
+				      .acquired = true,
+				      .standby = "",
+				      .obstacle = "",
+				      .refusal = "",
+				      .lost_why = "",
+				      .trouble = "",
+				      .shards = &shards,
+				      .blocked_us = -1};
+}
+
+static const char *unready(const struct worker_status *status)
+{
+	health_judge(status, &metrics, STALL_US, &health);
+	return health.unready != NULL ? health.unready->text : "";
+}
+
+static void check_only(enum health_problem kind)
+{
+	assert_int_equal(health.count, 1);
+	assert_int_equal(health.problems[0].kind, kind);
+}
+
+static void test_well(void **state)
+{
+	struct worker_status status = well();
+
+	(void)state;
+	assert_string_equal(unready(&status), "");
+	assert_int_equal(health.count, 0);
+	assert_false(health.stuck);
+}
+
+static void test_peers(void **state)
+{
+	struct worker_status status = well();
+
+	(void)state;
+	metrics.connected[PEER_DATABASE] = false;
+	assert_string_equal(unready(&status), "no session with the database");
+	check_only(PROBLEM_DATABASE_UNREACHABLE);
+	status.lost_why = "connection refused";
+	assert_string_equal(unready(&status), "no session with the database: connection refused");
+	metrics.connected[PEER_KAFKA] = false;
+	unready(&status);
+	assert_int_equal(health.count, 2);
+	metrics.connected[PEER_DATABASE] = true;
+	assert_string_equal(unready(&status), "no Kafka broker answers");
+	status.trouble = "SSL handshake failed";
+	assert_string_equal(unready(&status), "no Kafka broker answers: SSL handshake failed");
+	check_only(PROBLEM_KAFKA_UNREACHABLE);
+}
+
+static void test_standby(void **state)
+{
+	struct worker_status status = well();
+
+	(void)state;
+	status.acquired = false;
+	status.standby = "another relay owns the shard";
+	metrics.connected[PEER_KAFKA] = false; /* not asked of a standby that owns nothing */
+	assert_string_equal(unready(&status), "");
+	status.unavailable = true;
+	assert_string_equal(unready(&status), "standby: another relay owns the shard");
+	check_only(PROBLEM_KAFKA_UNREACHABLE);
+	status.unavailable = false;
+	status.obstacle = status.standby = "session 7 is no relay";
+	assert_string_equal(unready(&status), "standby: session 7 is no relay");
+	check_only(PROBLEM_FOREIGN_LOCK);
+}
+
+static void test_refusals(void **state)
+{
+	struct worker_status status = well();
+
+	(void)state;
+	status.refusal = "event 4 (event_id x) cannot be removed";
+	assert_string_equal(unready(&status),
+			    "one key or more waits: event 4 (event_id x) cannot be removed");
+	check_only(PROBLEM_EVENT_NOT_REMOVED);
+	status.stopped_by_refusal = true;
+	status.refusal = "SQLSTATE 42501: permission denied";
+	assert_string_equal(unready(&status),
+			    "nothing is published: SQLSTATE 42501: permission denied");
+	check_only(PROBLEM_DATABASE_REFUSES);
+	status.refusal = "";
+	status.trouble = "topic t refuses every event";
+	assert_string_equal(unready(&status),
+			    "Kafka accepts no events: topic t refuses every event");
+	check_only(PROBLEM_KAFKA_REFUSES);
+	status.trouble = "";
+	status.obstacle = "session 7 is no relay";
+	assert_string_equal(unready(&status), "session 7 is no relay");
+	check_only(PROBLEM_FOREIGN_LOCK);
+}
+
+static void test_topic(void **state)
+{
+	struct worker_status status = well();
+
+	(void)state;
+	status.blocked_us = 2000 * 1000;
+	assert_string_equal(unready(&status), "");
+	status.blocked_us = 4000 * 1000;
+	assert_string_equal(unready(&status), "waiting for a topic, see the log");
+	check_only(PROBLEM_TOPIC_MISSING);
+}
+
+static void test_stuck(void **state)
+{
+	struct worker_status status = well();
+
+	(void)state;
+	status.waiting = true;
+	status.idle_us = 2 * (int64_t)STALL_US;
+	unready(&status);
+	assert_false(health.stuck);
+	status.idle_us++;
+	assert_string_equal(unready(&status), "");
+	assert_true(health.stuck);
+	check_only(PROBLEM_STUCK);
+	status.blocked_us = 0;
+	unready(&status);
+	assert_false(health.stuck);
+	status.blocked_us = -1;
+	metrics.connected[PEER_KAFKA] = false;
+	unready(&status);
+	assert_false(health.stuck);
+}
+
+static void test_worth_knowing(void **state)
+{
+	struct worker_status status = well();
+
+	(void)state;
+	metrics.paused = true;
+	metrics.dead_letters = 3;
+	assert_string_equal(unready(&status), "");
+	assert_int_equal(health.count, 2);
+	assert_int_equal(health.problems[0].kind, PROBLEM_PAUSED);
+	assert_string_equal(health.problems[1].text, "rejected events in the dead letters: 3");
+	assert_string_equal(health_problem_name(PROBLEM_PAUSED), "paused");
+	assert_string_equal(health_problem_runbook(PROBLEM_DEAD_LETTERS),
+			    "docs/runbooks/rejected-event.md");
+}
+
+/* The order of the kinds is the order of the list, whatever else is wrong. */
+static void test_order(void **state)
+{
+	struct worker_status status = well();
+
+	(void)state;
+	metrics = (struct metrics){.paused = true, .dead_letters = 1};
+	status.refusal = status.obstacle = "x";
+	status.trouble = "y";
+	status.blocked_us = INT64_MAX;
+	unready(&status);
+	for (size_t i = 1; i < health.count; i++)
+		assert_true(health.problems[i - 1].kind < health.problems[i].kind);
+	assert_ptr_equal(health.unready, &health.problems[0]);
+	assert_true(health.count >= 7);
+}
+
+static const char *explained(const struct worker_status *status)
+{
+	static char text[400];
+
+	memset(text, 'x', sizeof(text));
+	health_explain(status, &metrics, text, sizeof(text));
+	return text;
+}
+
+static void test_every_state_is_explained(void **state)
+{
+	struct worker_status status = well();
+
+	(void)state;
+	for (int i = 0; i < ENGINE_STATE_COUNT; i++) {
+		status.engine = (enum engine_state)i;
+		assert_in_range(strlen(explained(&status)), 5, 200);
+	}
+	status.engine = ENGINE_HOLDING;
+	status.in_flight = 12;
+	assert_string_equal(explained(&status), "nothing more is published while Kafka has not "
+						"reported the fate of 12 events");
+	status.in_flight = 0;
+	metrics.connected[PEER_KAFKA] = false;
+	assert_string_equal(explained(&status), "nothing is published until Kafka answers");
+	status.engine = ENGINE_STANDBY;
+	status.standby = "the outbox is paused";
+	assert_string_equal(explained(&status), "no shard is this relay's: the outbox is paused");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_well),
+	    cmocka_unit_test(test_peers),
+	    cmocka_unit_test(test_standby),
+	    cmocka_unit_test(test_refusals),
+	    cmocka_unit_test(test_topic),
+	    cmocka_unit_test(test_stuck),
+	    cmocka_unit_test(test_worth_knowing),
+	    cmocka_unit_test(test_order),
+	    cmocka_unit_test(test_every_state_is_explained),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

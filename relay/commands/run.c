@@ -303,9 +303,9 @@ static bool has_descriptors(struct error *err)
 			 (unsigned long long)limit.rlim_cur, FILES_MIN);
 }
 
-/* From the configuration, so that they are there before the first session and never change. The
- * name was parsed when the file was read. */
-static void make_metrics(struct daemon *daemon)
+/* From the configuration, so that metrics and lines of the log say it before the first session, and
+ * it never changes. The name was parsed when the file was read. */
+static void say_of_what(struct daemon *daemon)
 {
 	const struct config *config = daemon->config;
 	struct pgname table;
@@ -313,17 +313,17 @@ static void make_metrics(struct daemon *daemon)
 	char *database = pgsession_keyword(config->database.dsn, "dbname");
 	pgname_parse(config->outbox.table, &table, &err);
 	char *outbox = xasprintf("%s.%s", table.schema, table.table);
+	log_about(database, outbox);
 	metrics_init(&daemon->metrics, database, outbox);
 	free(outbox);
 	free(database);
-	daemon->metrics.version = OUTBOX_RELAY_VERSION;
-	daemon->metrics.librdkafka = kafka_version();
-	daemon->metrics.libpq = outbox_libpq_version();
 }
 
 static bool set_up(struct daemon *daemon, struct error *err)
 {
-	make_metrics(daemon);
+	daemon->metrics.version = OUTBOX_RELAY_VERSION;
+	daemon->metrics.librdkafka = kafka_version();
+	daemon->metrics.libpq = outbox_libpq_version();
 	daemon->loop = loop_new();
 	catch_signals(daemon);
 	make_shard(daemon);
@@ -357,6 +357,7 @@ static int run(struct daemon *daemon)
 	struct error err;
 	const struct config *config = daemon->config;
 	log_setup((enum log_level)config->log.level, (enum log_format)config->log.format);
+	say_of_what(daemon);
 	if (!has_descriptors(&err) || !set_up(daemon, &err)) {
 		log_error("%s", err.text);
 		daemon->failed = true;

@@ -72,7 +72,7 @@ static int64_t integer(const char *raw, uint32_t type)
 	return type == TYPE_INT4 ? pg_get_int4(raw) : pg_get_int2(raw);
 }
 
-static struct slice field_text(struct outbox_chunk *own, struct slice raw, uint32_t type)
+static struct slice text_of(struct outbox_chunk *own, struct slice raw, uint32_t type)
 {
 	if (raw.data == NULL || text_room(type) == 0)
 		return raw;
@@ -109,7 +109,7 @@ static void read_row(struct outbox_chunk *own, const PGresult *result, int row, 
 	struct slice *fields = own->fields + (size_t)(event - own->chunk.events) * field_count;
 	struct slice withheld = cell(result, row, CLAIM_WITHHELD);
 	for (size_t i = 0; i < field_count; i++)
-		fields[i] = field_text(own, cell(result, row, CLAIM_FIELDS + (int)i), types[i]);
+		fields[i] = text_of(own, cell(result, row, CLAIM_FIELDS + (int)i), types[i]);
 	event->id = pg_get_int8(PQgetvalue(result, row, CLAIM_ID));
 	event->fields = fields;
 	event->identity = fields[0];

@@ -73,12 +73,12 @@ def test_a_topic_that_is_made_again(producer, collect):
 
 
 def test_log_tells_of_excuses():
-    log = ("2026-11-21T07:42:00.000Z info  ready: publishing\n"
-           "2026-11-21T07:42:01.500Z warn  the producer must be rebuilt: fatal error; what is in flight\n"
-           "2026-11-21T07:42:08.000Z info  Terminated: settling what is in flight, then stopping\n"
-           "2026-11-21T07:42:09.000Z warn  Kafka has not acknowledged everything in 10 s; what is not settled is "
+    log = ("2026-11-21T07:42:00.000Z info    ready: publishing\n"
+           "2026-11-21T07:42:01.500Z warning the producer must be rebuilt: fatal error; what is in flight\n"
+           "2026-11-21T07:42:08.000Z info    Terminated: settling what is in flight, then stopping\n"
+           "2026-11-21T07:42:09.000Z warning Kafka has not acknowledged everything in 10 s; what is not settled is "
            "published again at the next start\n"
-           "2026-11-21T07:42:10.250Z info  Terminated: stopping immediately\n")
+           "2026-11-21T07:42:10.250Z info    Terminated: stopping immediately\n")
     found = list(excuses(log, 1_795_246_920.0))
     assert [(fault.name, fault.at) for fault in found] == [
         ("producer rebuilt", 1.5), ("stop before all was settled", 9.0), ("stop before all was settled", 10.25)]

@@ -8,9 +8,11 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -92,13 +94,13 @@ static void test_text(void **state)
 	(void)state;
 	log_setup(LOG_DEBUG, LOG_TEXT);
 	log_error("a %d", 1);
-	assert_string_equal(after_time(written()), "error a 1\n");
+	assert_string_equal(after_time(written()), "error   a 1\n");
 	log_warning("b");
-	assert_string_equal(after_time(written()), "warn  b\n");
+	assert_string_equal(after_time(written()), "warning b\n");
 	log_info("c");
-	assert_string_equal(after_time(written()), "info  c\n");
+	assert_string_equal(after_time(written()), "info    c\n");
 	log_debug("d");
-	assert_string_equal(after_time(written()), "debug d\n");
+	assert_string_equal(after_time(written()), "debug   d\n");
 	assert_string_equal(written(), "");
 }
 
@@ -112,7 +114,7 @@ static void test_levels(void **state)
 	log_info("not this");
 	assert_string_equal(written(), "");
 	log_warning("this");
-	assert_string_equal(after_time(written()), "warn  this\n");
+	assert_string_equal(after_time(written()), "warning this\n");
 	log_setup(LOG_ERROR, LOG_TEXT);
 	log_warning("not this");
 	assert_string_equal(written(), "");
@@ -123,10 +125,10 @@ static void test_text_cannot_forge_lines(void **state)
 	(void)state;
 	log_setup(LOG_INFO, LOG_TEXT);
 	log_info("a\nb\rc\td\x1b[31m\x7f e\xc2\x9b \"q\" \\");
-	assert_string_equal(after_time(written()), "info  a b c d [31m  e  \"q\" \\\n");
+	assert_string_equal(after_time(written()), "info    a b c d [31m  e  \"q\" \\\n");
 	log_info("%s", "caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80");
 	assert_string_equal(after_time(written()),
-			    "info  caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80\n");
+			    "info    caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80\n");
 }
 
 static void test_json_keeps_text(void **state)
@@ -141,7 +143,7 @@ static void test_json_keeps_text(void **state)
 	log_warning("%s", message);
 	line = written();
 	assert_ptr_equal(strchr(line, '\n'), line + strlen(line) - 1);
-	assert_non_null(strstr(line, "\"level\":\"warn\""));
+	assert_non_null(strstr(line, "\"level\":\"warning\""));
 	back = json_message(line);
 	assert_string_equal(back, message);
 	free(back);
@@ -252,8 +254,166 @@ static void test_shrinking_message_is_whole(void **state)
 	log_setup(LOG_INFO, LOG_TEXT);
 	log_info("%s", message);
 	line = written();
-	assert_int_equal(strlen(after_time(line)), strlen("info  ") + 3000 + strlen("end\n"));
+	assert_int_equal(strlen(after_time(line)), strlen("info    ") + 3000 + strlen("end\n"));
 	assert_string_equal(line + strlen(line) - 4, "end\n");
+}
+
+/* ---- fields ---- */
+
+/* The line as JSON, which must be strict. */
+static json_t *json_line(const char *line)
+{
+	json_error_t problem;
+	json_t *object = json_loads(line, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &problem);
+
+	assert_non_null(object);
+	return object;
+}
+
+static const char *member(const json_t *object, const char *name)
+{
+	return json_string_value(json_object_get(object, name));
+}
+
+static void test_fields(void **state)
+{
+	json_t *object;
+
+	(void)state;
+	log_setup(LOG_INFO, LOG_JSON);
+	log_about("sh\"op", "public.outbox_events");
+	log_fact(LOG_ERROR, "event_rejected",
+		 LOG_FIELDS(field_number("id", INT64_MAX), field_text("topic", "a\"\n\xff"),
+			    field_slice("event_id", (struct slice){"12345", 3}),
+			    field_text("sqlstate", ""), field_text("shard", NULL),
+			    field_seconds("outage_seconds", 12345678)),
+		 "event %d", 1);
+	object = json_line(written());
+	assert_string_equal(member(object, "message"), "event 1");
+	assert_string_equal(member(object, "database"), "sh\"op");
+	assert_string_equal(member(object, "outbox"), "public.outbox_events");
+	assert_string_equal(member(object, "code"), "event_rejected");
+	assert_string_equal(member(object, "topic"), "a\"\n" BAD);
+	assert_string_equal(member(object, "event_id"), "123");
+	assert_true(json_integer_value(json_object_get(object, "id")) == INT64_MAX);
+	assert_true(json_real_value(json_object_get(object, "outage_seconds")) > 12.345);
+	assert_int_equal(json_object_size(object), 10);
+	json_decref(object);
+	log_info("of every line");
+	object = json_line(written());
+	assert_string_equal(member(object, "outbox"), "public.outbox_events");
+	assert_int_equal(json_object_size(object), 5);
+	json_decref(object);
+	log_fact(LOG_DEBUG, "not_this", NULL, "not this");
+	assert_string_equal(written(), "");
+	log_about("", "");
+}
+
+static void test_fields_are_not_in_text(void **state)
+{
+	(void)state;
+	log_setup(LOG_INFO, LOG_TEXT);
+	log_fact(LOG_WARNING, "topic_missing", LOG_FIELDS(field_text("topic", "t")), "topic %s",
+		 "t");
+	assert_string_equal(after_time(written()), "warning topic t\n");
+}
+
+/* The message is cut first; a field that has no room is left out, and those behind it stay. */
+static void test_fields_are_whole(void **state)
+{
+	static char message[9000], value[3000];
+
+	(void)state;
+	log_setup(LOG_INFO, LOG_JSON);
+	memset(message, 'm', sizeof(message) - 1);
+	for (size_t len = 1; len < sizeof(value); len += 37) {
+		const char *line;
+		json_t *object;
+
+		memset(value, '"', len);
+		value[len] = '\0';
+		log_fact(LOG_INFO, "long",
+			 LOG_FIELDS(field_text("value", value), field_number("id", 7)), "%s",
+			 message);
+		line = written();
+		assert_in_range(strlen(line), 2000, 4096);
+		object = json_line(line);
+		assert_int_equal(json_integer_value(json_object_get(object, "id")), 7);
+		if (member(object, "value") != NULL)
+			assert_string_equal(member(object, "value"), value);
+		assert_int_equal(member(object, "value") != NULL, len < 1020);
+		json_decref(object);
+	}
+}
+
+static void check_sqlstate(const char *words, const char *expected)
+{
+	struct log_field field = field_sqlstate(words);
+	struct slice state = slice_of(expected);
+
+	assert_int_equal(field.text.len, state.len);
+	if (state.len > 0)
+		assert_memory_equal(field.text.data, state.data, state.len);
+}
+
+static void test_sqlstate(void **state)
+{
+	(void)state;
+	check_sqlstate("SQLSTATE 42P01: relation does not exist", "42P01");
+	check_sqlstate("cannot connect to the database: connection to server at \"::1\", port 1 "
+		       "failed: FATAL:  28P01: password authentication failed",
+		       "28P01");
+	check_sqlstate("connection refused", "");
+	check_sqlstate("SQLSTATE 42P0", "");
+	check_sqlstate("SQLSTATE 42p01: x", "");
+	check_sqlstate("it said:  HELLO there", "");
+	check_sqlstate("", "");
+}
+
+static void set_stream(int off)
+{
+	char stream[80];
+	struct stat there;
+
+	assert_int_equal(fstat(STDERR_FILENO, &there), 0);
+	snprintf(stream, sizeof(stream), "%llu:%llu", (unsigned long long)there.st_dev,
+		 (unsigned long long)there.st_ino + (unsigned long long)off);
+	setenv("JOURNAL_STREAM", stream, 1);
+}
+
+/* Only where stderr is the very stream that the environment names. */
+static void test_priority_for_the_journal(void **state)
+{
+	const char *line;
+
+	(void)state;
+	set_stream(1);
+	log_setup(LOG_DEBUG, LOG_TEXT);
+	log_info("a file");
+	assert_string_equal(after_time(written()), "info    a file\n");
+	set_stream(0);
+	log_setup(LOG_DEBUG, LOG_TEXT);
+	log_error("a");
+	line = written();
+	assert_memory_equal(line, "<3>", 3);
+	assert_string_equal(after_time(line + 3), "error   a\n");
+	log_warning("b");
+	assert_memory_equal(written(), "<4>", 3);
+	log_info("c");
+	assert_memory_equal(written(), "<6>", 3);
+	log_debug("d");
+	assert_memory_equal(written(), "<7>", 3);
+	log_setup(LOG_DEBUG, LOG_JSON);
+	log_warning("e");
+	line = written();
+	assert_memory_equal(line, "<4>{", 4);
+	json_decref(json_line(line + 3));
+	setenv("JOURNAL_STREAM", "rubbish", 1);
+	log_setup(LOG_DEBUG, LOG_TEXT);
+	log_info("f");
+	assert_string_equal(after_time(written()), "info    f\n");
+	unsetenv("JOURNAL_STREAM");
+	log_setup(LOG_DEBUG, LOG_TEXT);
 }
 
 static void test_errno_survives(void **state)
@@ -263,7 +423,7 @@ static void test_errno_survives(void **state)
 	errno = ENOENT;
 	log_info("open it: %m");
 	assert_int_equal(errno, ENOENT);
-	assert_string_equal(after_time(written()), "info  open it: No such file or directory\n");
+	assert_string_equal(after_time(written()), "info    open it: No such file or directory\n");
 	/* Nobody reads: the line is lost, and nothing else happens. */
 	close(STDERR_FILENO);
 	log_info("into the void");
@@ -309,6 +469,11 @@ int main(void)
 	    TEST(test_length_is_bounded),
 	    TEST(test_longest_line),
 	    TEST(test_shrinking_message_is_whole),
+	    TEST(test_fields),
+	    TEST(test_fields_are_not_in_text),
+	    TEST(test_fields_are_whole),
+	    TEST(test_sqlstate),
+	    TEST(test_priority_for_the_journal),
 	    TEST(test_errno_survives),
 	    cmocka_unit_test(test_the_first_is_written),
 	    cmocka_unit_test(test_repetitions_are_counted),

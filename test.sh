@@ -396,7 +396,7 @@ for argument in "$@"; do
     fi
 done
 
-tests/setup.sh packages build test kafka || exit 1
+tests/setup.sh packages build test kafka && tests/setup.sh runtimes || exit 1
 if [ -n "${POSTGRES_VERSION-}" ]; then
     POSTGRES_BINDIR=$(tests/setup.sh postgres "$POSTGRES_VERSION") || exit 1
     export POSTGRES_BINDIR

@@ -4,6 +4,9 @@
 #   tests/setup.sh packages GROUP...   the Debian packages of these groups in packages.txt
 #   tests/setup.sh kafka               the jars of a Kafka broker; prints the directory they are in
 #   tests/setup.sh postgres VERSION    a PostgreSQL server of this major version; prints where its programs are
+#   tests/setup.sh runtimes            go, npm and javac, by packages of these groups unless they are there
+#   tests/setup.sh examples LANGUAGE   what the programs of docs/examples/LANGUAGE need: python, node, java, go;
+#                                      prints the directory it is in
 #   tests/setup.sh librdkafka          a current librdkafka; prints the directory it is in, for LD_LIBRARY_PATH
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -144,6 +147,54 @@ librdkafka() {
     echo "$cache"
 }
 
+# One that is there in whatever way will do.
+runtimes() {
+    local program
+    for program in go npm javac; do
+        command -v "$program" >/dev/null || packages "$program"
+    done
+}
+
+# For python a virtual environment, for node node_modules, for java jars, for go the program. In a cache by what it
+# is made from.
+examples() {
+    local language=$1 from=$here/../docs/examples/$1 pins cache part
+    case $language in
+    python) pins=requirements.txt ;;
+    node) pins=package-lock.json ;;
+    java) pins=pom.xml ;;
+    go) pins="go.mod go.sum main.go" ;;
+    *)
+        echo "there are no examples in $language" >&2
+        return 2
+        ;;
+    esac
+    cache=${XDG_CACHE_HOME:-$HOME/.cache}/outbox-relay/examples-$language-$(cd "$from" && cat $pins | sha256sum | cut -c 1-12)
+    if [ ! -d "$cache" ]; then
+        echo "getting what the examples in $language need" >&2
+        mkdir -p "$(dirname "$cache")"
+        part=$(mktemp -d "$cache.XXXXXX")
+        case $language in
+        python)
+            /usr/bin/python3 -m venv "$part" >&2
+            "$part/bin/pip" install -q --disable-pip-version-check -r "$from/$pins" >&2
+            ;;
+        node)
+            cp "$from"/package*.json "$part"
+            (cd "$part" && npm ci --silent --no-audit --no-fund >&2)
+            ;;
+        java)
+            mvn -B -q -Dstyle.color=never -f "$from/pom.xml" dependency:copy-dependencies \
+                -DincludeScope=runtime -DoutputDirectory="$part" >&2
+            ;;
+        go) (cd "$from" && go build -buildvcs=false -o "$part/shop" .) >&2 ;;
+        esac
+        chmod 755 "$part"
+        mv -T "$part" "$cache" 2>/dev/null || rm -rf "$part" # somebody else was faster
+    fi
+    echo "$cache"
+}
+
 case ${1-} in
 packages)
     shift
@@ -151,6 +202,8 @@ packages)
     ;;
 kafka) kafka ;;
 librdkafka) librdkafka ;;
+runtimes) runtimes ;;
+examples) examples "${2-}" ;;
 postgres) postgres "${2-}" ;;
 *)
     sed -n '2,/^set/s/^# \{0,1\}//p' "$0" | sed '$d' >&2

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """The documentation: lines of at most 100 columns outside of tables and code, links and anchors that lead somewhere, the
-field's words, and messages of the log as the code has them."""
+field's words, code quoted from files, and messages of the log as the code has them."""
 import pathlib
 import re
 import sys
@@ -21,6 +21,7 @@ WORDS = {
 }
 
 CODE = re.compile(r"`[^`]*`")
+QUOTE = re.compile(r"^```[a-z]+ (\S+)\n(.*?)\n```$", re.M | re.S)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)|(?:src|srcset|href)=\"([^\"]+)\"|^\[[^\]]+\]: (\S+)", re.M)
 
 
@@ -78,6 +79,16 @@ def check_links(page, text):
             yield 0, f"link to {target}: no such heading"
 
 
+def check_quotes(page, text):
+    """Code that is said to be from a file (```python examples/python/shop.py) is there word for word."""
+    for name, code in QUOTE.findall(text):
+        path = page.parent / name
+        source = path.read_text() if path.exists() else ""
+        lines, quoted = source.splitlines(), code.splitlines()
+        if not any(lines[at:at + len(quoted)] == quoted for at in range(len(lines))):
+            yield 0, f"{name} has no such lines as those that begin: {quoted[0]}"
+
+
 def check_words(lines):
     for number, line in lines:
         line = CODE.sub("", line)
@@ -119,7 +130,7 @@ def main():
     for page in pages():
         text = page.read_text()
         lines = list(prose(text))
-        found = [*check_width(lines), *check_links(page, text), *check_words(lines)]
+        found = [*check_width(lines), *check_links(page, text), *check_words(lines), *check_quotes(page, text)]
         if page.name == "logs.md":
             found += check_messages(page)
         problems += [f"{page.relative_to(ROOT)}:{number}: {what}" for number, what in found]

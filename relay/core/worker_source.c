@@ -22,6 +22,15 @@ static void connected(struct worker *worker, bool acquired)
 	worker->lost_why[0] = '\0';
 }
 
+/* Of the shards that this relay owns, none at the moment: whoever has them tells. What it said last
+ * would stay, and be counted twice. */
+static void forget_waiting(struct worker *worker)
+{
+	struct metrics *metrics = worker->metrics;
+	metrics->depth = metrics->oldest_age_seconds = 0;
+	metrics->parked_keys = metrics->dead_letters = 0;
+}
+
 /* Another relay cannot reach the sink: perhaps this one has only not noticed. */
 static void probe_if_suspect(struct worker *worker, struct source_peers peers)
 {
@@ -53,8 +62,7 @@ static void on_busy(void *owner, const char *why, bool yields, struct source_pee
 	text_print(worker->standby_for, sizeof(worker->standby_for), "%s", why);
 	worker->yields = yields;
 	connected(worker, false);
-	/* Whoever has them tells. */
-	worker->metrics->depth = worker->metrics->oldest_age_seconds = 0;
+	forget_waiting(worker);
 	worker->waiting_us = 0;
 	probe_if_suspect(worker, peers);
 	worker_step(worker, (struct engine_input){.event = ON_BUSY, .healthy_peer = peers.healthy});
@@ -80,6 +88,7 @@ static void lose(struct worker *worker, const char *what, const char *why)
 	shards_clear(&worker->metrics->shards, worker->source->shards.count);
 	worker->metrics->paused = false;
 	worker->metrics->connected[PEER_DATABASE] = false;
+	forget_waiting(worker);
 	worker->metrics->retries[PEER_DATABASE]++;
 	if (told)
 		log_warning("%s: %s; %s%s", what, why,

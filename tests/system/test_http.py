@@ -72,6 +72,9 @@ def test_depth_and_age_while_events_wait(database, new_relay, kafka, topic):
     insert(database, 123)
     until(lambda: relay.metric("depth") == 123, 30, "the depth to be 123", every=0.1)
     until(lambda: relay.metric("oldest_age_seconds") > 2, 30, "an age above 2 s", every=0.1)
+    database.server.stop()  # another relay may have the shards now, and would say the same once more
+    until(lambda: relay.metric("connected") == 0, 20, "no peer to be connected")
+    assert relay.metric("depth") == relay.metric("oldest_age_seconds") == 0
 
 
 def test_ready_only_with_both_peers(relay, database, kafka):

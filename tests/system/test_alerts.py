@@ -1,4 +1,5 @@
-"""The rules of conf/alerts.yml, tried by promtool on series made up for them."""
+"""The rules of conf/alerts.yml, tried by promtool on series made up for them: two services in one Prometheus, of which
+one is in trouble."""
 import json
 import os
 import re
@@ -9,46 +10,254 @@ import pytest
 from harness.relay import ROOT
 
 RULES = os.path.join(ROOT, "conf", "alerts.yml")
-LABELS = {"topic": "t", "reason": "headers"}
-REJECTED = 'outbox_relay_rejected_total{instance="a", topic="t", reason="headers"}'
-ALERT = {"exp_labels": dict(LABELS, severity="ticket"),
-         "exp_annotations": {"summary": "Events for t are rejected: headers",
-                             "description": "The log names each event. The relay has halted, or the events are"
-                                            " dead letters (outbox.on_reject).",
-                             "runbook": "docs/runbooks/rejected-event.md"}}
+OUTBOX = "public.outbox_events"  # of both services: they differ by the database alone
+MINUTES, TROUBLE = 120, 60  # so long is a story; its trouble begins then
+PAGE = {"OutboxRelayDown", "OutboxRelayNone", "OutboxRelayNobodyServes", "OutboxRelayHalted", "OutboxRelayDisconnected",
+        "OutboxRelayStuck", "OutboxRelayLagging", "OutboxRelayFreshnessBurnsFast"}
+GONE = "_"
 
 
 def promtool(*argv):
     done = subprocess.run(["promtool", *map(str, argv)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           text=True)
+    print(done.stdout)
     assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def healthy(owns):
+    """What a relay says minute by minute: name and labels -> function of the minute. 100 events/s if it owns shards."""
+    rate = 100 if owns else 0
+    return {
+        "build_info{version=1}": lambda t: 1,
+        "depth": lambda t: 7 if owns and t % 2 else 0,
+        "oldest_age_seconds": lambda t: 0.2 if owns and t % 2 else 0,
+        "parked_keys": lambda t: 0,
+        "dead_letters": lambda t: 0,
+        "halted": lambda t: 0,
+        "paused": lambda t: 0,
+        "connected{peer=database}": lambda t: 1,
+        "connected{peer=kafka}": lambda t: 1,
+        "shard_owned{shard=0}": lambda t: int(owns),
+        "shard_owned{shard=1}": lambda t: int(owns),
+        "batch_events_count": lambda t: rate * t,
+        "latency_seconds_count": lambda t: 60 * rate * t,
+        "latency_seconds_bucket{le=5}": lambda t: 60 * rate * t,
+        "latency_seconds_bucket{le=10}": lambda t: 60 * rate * t,
+        "latency_seconds_bucket{le=+Inf}": lambda t: 60 * rate * t,
+        "retries_total{peer=database}": lambda t: 0,
+        "retries_total{peer=kafka}": lambda t: 0,
+    }
+
+
+WORK = ("batch_events_count", "latency_seconds_count", "latency_seconds_bucket{le=5}", "latency_seconds_bucket{le=10}",
+        "latency_seconds_bucket{le=+Inf}")
+
+
+def since(begin, value, end=MINUTES):
+    """A change of a series: value (or a function of the minutes since) from the minute begin until end."""
+    return begin, end, value
+
+
+def stops():
+    """Counters of work stand still."""
+    return {name: since(TROUBLE, healthy(True)[name](TROUBLE)) for name in WORK}
+
+
+def waits():
+    """Nothing moves and events wait."""
+    return dict(stops(), depth=since(TROUBLE, lambda t: 6000 * t),
+                oldest_age_seconds=since(TROUBLE, lambda t: 60 * t))
+
+
+def everything(value, begin=TROUBLE, end=MINUTES):
+    return {name: since(begin, value, end) for name in healthy(True)}
+
+
+def owned(value):
+    return {f"shard_owned{{shard={shard}}}": since(TROUBLE, value) for shard in (0, 1)}
+
+
+def series(database, instance, relay, changes):
+    """The series of a relay as promtool wants them."""
+    for name, value in relay.items():
+        begin, end, change = changes.get(name, (MINUTES, MINUTES, None))
+        values = [str((change(t - begin) if callable(change) else change) if begin <= t < end else value(t))
+                  for t in range(MINUTES)]
+        labels = {"database": database, "outbox": OUTBOX, "instance": instance}
+        labels.update(re.findall(r"(\w+)=([^,}]+)", name))
+        text = ", ".join(f'{label}="{value}"' for label, value in labels.items())
+        yield {"series": f"outbox_relay_{name.split('{')[0]}{{{text}}}", "values": " ".join(values)}
+
+
+def story(owner=None, standby=None, more=()):
+    """Two services with two relays each; the relays of billing with these changes, those of shop as always."""
+    made = [("shop", "s1", healthy(True), {}), ("shop", "s2", healthy(False), {}),
+            ("billing", "b1", healthy(True), owner or {}), ("billing", "b2", healthy(False), standby or {}), *more]
+    return [one for relay in made for one in series(*relay)]
+
+
+def firing(tmp_path, input_series, expected, minute, interval="1m"):
+    """Asserts that at this minute exactly these alerts fire: {(name, database or None, *other labels)}."""
+    samples = []
+    for name, database, *others in expected:
+        labels = dict(zip(("peer", "instance", "topic", "reason"), others), alertname=name,
+                      severity="page" if name in PAGE else "ticket")
+        labels.update({"database": database, "outbox": OUTBOX} if database else {})
+        text = ", ".join(f'{label}="{value}"' for label, value in labels.items() if value)
+        samples.append({"labels": f"{{{text}}}", "value": 1})
+    grouped = "group by (alertname, severity, database, outbox, peer, instance, topic, reason)"
+    case = {"rule_files": [RULES], "evaluation_interval": interval, "tests": [{
+        "interval": interval, "input_series": input_series,
+        "promql_expr_test": [{"expr": f'{grouped} (ALERTS{{alertstate="firing"}})', "eval_time": f"{minute}m",
+                              "exp_samples": samples}]}]}
+    path = tmp_path / "test.yml"
+    path.write_text(json.dumps(case))  # JSON is YAML
+    return promtool("test", "rules", path)
 
 
 def test_promtool_takes_the_rules():
     promtool("check", "rules", RULES)
 
 
-def test_each_alert_has_a_runbook():
-    """The page that an alert names exists, for each peer if it is a peer's."""
+def alerts():
+    """Name -> text of each alert."""
     text = open(RULES, encoding="utf-8").read()
-    runbooks = re.findall(r"^\s*runbook: (\S+(?: \S+)*)$", text, re.M)
-    assert len(runbooks) == text.count("- alert: ")
-    for runbook in runbooks:
+    return {block.split("\n", 1)[0]: block for block in text.split("- alert: ")[1:]}
+
+
+def test_each_alert_has_a_runbook_and_a_line():
+    """The page that an alert names exists, for each peer if it is a peer's, and says when one comes to it. Each is in
+    the table of docs/operations.md with its severity."""
+    table = open(os.path.join(ROOT, "docs", "operations.md"), encoding="utf-8").read()
+    for name, block in alerts().items():
+        runbook, = re.findall(r"^\s*runbook: (\S+(?: \S+)*)$", block, re.M)
+        severity, = re.findall(r"^\s*severity: (\S+)$", block, re.M)
+        assert severity == ("page" if name in PAGE else "ticket")
+        assert re.search(rf"^\| {name} \| {severity} \|", table, re.M), name
         for peer in ("database", "kafka"):
-            path = runbook.replace("{{ $labels.peer }}", peer)
-            assert os.path.exists(os.path.join(ROOT, path)), path
+            path = os.path.join(ROOT, runbook.replace("{{ $labels.peer }}", peer))
+            assert os.path.exists(path), path
+            assert name in open(path, encoding="utf-8").read(), f"{path} does not mention {name}"
 
 
-@pytest.mark.parametrize("values, alerts", [
-    ("_x30 1+0x30", [ALERT]),  # a series begins with its first event: no 0 comes before the 1
-    ("3+0x30 4+0x30", [ALERT]),
-    ("3+0x60", []),
+BURNS = ("OutboxRelayFreshnessBurnsFast", "billing")
+LAGS = ("OutboxRelayLagging", "billing")
+NO_SESSION = dict(stops(), **owned(0), **{"connected{peer=database}": since(TROUBLE, 0), "depth": since(TROUBLE, 0),
+                                          "oldest_age_seconds": since(TROUBLE, 0)})
+NO_KAFKA = {"connected{peer=kafka}": since(TROUBLE, 0)}
+
+
+@pytest.mark.parametrize("owner, standby, expected", [
+    pytest.param(dict(waits(), halted=since(TROUBLE, 1)), {}, {("OutboxRelayHalted", "billing"), LAGS, BURNS}, id="halted"),
+    pytest.param({"shard_owned{shard=1}": since(TROUBLE, 0)}, {}, {("OutboxRelayNobodyServes", "billing"), BURNS},
+                 id="unowned"),
+    pytest.param(NO_SESSION, NO_SESSION, {("OutboxRelayDisconnected", "billing", "database"), BURNS},
+                 id="database"),
+    pytest.param(dict(waits(), **NO_KAFKA), NO_KAFKA, {("OutboxRelayDisconnected", "billing", "kafka"), LAGS, BURNS},
+                 id="kafka"),
+    pytest.param(waits(), {}, {("OutboxRelayStuck", "billing"), LAGS, BURNS}, id="stuck"),
+    pytest.param(everything(GONE), everything(GONE), {("OutboxRelayDown", "billing"), BURNS}, id="gone"),
 ])
-def test_rejects_are_told(tmp_path, values, alerts):
+def test_the_service_in_trouble_pages(tmp_path, owner, standby, expected):
+    """Of two services in one Prometheus the one in trouble, by its labels, and not the other; before, none does."""
+    firing(tmp_path, story(owner, standby), set(), TROUBLE - 1)
+    firing(tmp_path, story(owner, standby), expected, TROUBLE + 20)
+
+
+HANDED_OVER = {name: since(TROUBLE, healthy(False)[name](0)) for name in
+               ("depth", "oldest_age_seconds", "shard_owned{shard=0}", "shard_owned{shard=1}")}
+TAKEN = dict(owned(1), **{name: since(TROUBLE, lambda t: 6000 * t) for name in WORK})
+PAUSED = dict(stops(), **owned(0), depth=since(TROUBLE, 0), oldest_age_seconds=since(TROUBLE, 0), paused=since(TROUBLE, 1))
+LATER = {name: since(0, GONE, TROUBLE) for name in (*healthy(True), "shard_owned{shard=2}", "shard_owned{shard=3}")}
+OWNS_LATER = {f"shard_owned{{shard={shard}}}": lambda t: int(t > TROUBLE) for shard in (0, 1)}
+WAITING = {"shard_owned{shard=2}": lambda t: 0, "shard_owned{shard=3}": lambda t: 0}
+
+
+@pytest.mark.parametrize("minute, owner, standby, more, expected", [
+    pytest.param(20, {}, {}, [], set(), id="healthy"),
+    pytest.param(3, everything(GONE, end=TROUBLE + 2), everything(GONE, TROUBLE + 1, TROUBLE + 3), [], set(),
+                 id="restarts"),
+    pytest.param(20, everything(GONE), TAKEN, [], set(), id="one of two relays is taken away"),
+    pytest.param(20, dict(HANDED_OVER, **stops()), TAKEN, [], set(), id="handed over"),
+    pytest.param(50, PAUSED, {"paused": since(TROUBLE, 1)}, [], set(), id="paused"),
+    pytest.param(5, {}, NO_KAFKA, [], set(), id="a standby without Kafka"),
+    pytest.param(20, {}, NO_KAFKA, [], {("OutboxRelayOneDisconnected", "billing", "kafka", "b2")},
+                 id="a standby without Kafka for long"),
+    pytest.param(20, {}, everything(GONE), [("billing", "b3", dict(healthy(False), **WAITING), LATER)], set(),
+                 id="another number of shards"),
+    pytest.param(20, {}, {}, [("new", "n1", dict(healthy(True), **OWNS_LATER), LATER)], set(), id="a new outbox"),
+    pytest.param(20, {"parked_keys": since(TROUBLE, 2), "depth": since(TROUBLE, 2),
+                      "oldest_age_seconds": since(TROUBLE, lambda t: 60 * t)}, {}, [],
+                 {("OutboxRelayParkedKeys", "billing")}, id="parked keys"),
+    pytest.param(50, {"dead_letters": since(TROUBLE - 30, 3)}, {}, [], {("OutboxRelayDeadLetters", "billing")},
+                 id="dead letters"),
+    pytest.param(30, {"retries_total{peer=kafka}": since(TROUBLE, lambda t: 20 * t)}, {}, [],
+                 {("OutboxRelayRetrying", "billing", "kafka", "b1")}, id="retrying"),
+])
+def test_what_does_not_page(tmp_path, minute, owner, standby, more, expected):
+    """Nothing but tickets, and those for the service that they are about."""
+    assert not {name for name, *_ in expected} & PAGE
+    firing(tmp_path, story(owner, standby, more), expected, TROUBLE + minute)
+
+
+def test_a_pause_is_a_ticket_after_an_hour(tmp_path):
+    long = {name: (10, MINUTES, value) for name, (_, _, value) in PAUSED.items()}
+    firing(tmp_path, story(long, {"paused": since(10, 1)}), {("OutboxRelayPaused", "billing")}, 75)
+
+
+def test_relays_that_differ_for_long(tmp_path):
+    more = [("billing", "b3", dict(healthy(False), **WAITING), {})]
+    firing(tmp_path, story({}, {}, more), {("OutboxRelayLayoutsDiffer", "billing")}, 40)
+
+
+def test_no_relay_was_ever_there(tmp_path):
+    firing(tmp_path, [], {("OutboxRelayNone", None)}, 10)
+
+
+def late(per_minute):
+    """So many of the 6000 events of a minute take longer than 5 s."""
+    return {"latency_seconds_bucket{le=5}": since(TROUBLE, lambda t: 6000 * (TROUBLE + t) - per_minute * t)}
+
+
+@pytest.mark.parametrize("minute, per_minute, expected", [
+    (20, 3000, {BURNS, ("OutboxRelaySlow", "billing")}),
+    (20, 600, {BURNS, ("OutboxRelaySlow", "billing")}),
+    (50, 6, set()),  # what the objective allows
+    (8, 1, set()),
+])
+def test_late_events_burn_the_budget(tmp_path, minute, per_minute, expected):
+    """14.4 times as fast as 0.1 % is paged for; 50 % within minutes."""
+    firing(tmp_path, story(late(per_minute)), expected, TROUBLE + minute)
+
+
+def test_few_events_wake_nobody(tmp_path):
+    """One event in ten minutes, each late: below ten in an hour. It may wait for the morning."""
+    few = {name: since(0, lambda t: t // 10) for name in WORK}
+    firing(tmp_path, story(dict(few, **{"latency_seconds_bucket{le=5}": since(0, 0)})),
+           {("OutboxRelayFreshnessBurnsSlowly", "billing")}, TROUBLE + 50)
+
+
+def test_a_slow_burn_is_a_ticket(tmp_path):
+    """0.2 % of the events for three days spend the budget of a month in fifteen."""
+    text = {"count": "0+1000x1000", "le": "0+998x1000", "info": "1+0x1000"}
+    labels = 'database="billing", outbox="public.outbox_events", instance="b1"'
+    made = [{"series": f'outbox_relay_latency_seconds_bucket{{{labels}, le="5"}}', "values": text["le"]},
+            {"series": f"outbox_relay_latency_seconds_count{{{labels}}}", "values": text["count"]},
+            {"series": f"outbox_relay_build_info{{{labels}}}", "values": text["info"]}]
+    firing(tmp_path, made, {("OutboxRelayFreshnessBurnsSlowly", "billing")}, 3 * 24 * 60, interval="5m")
+
+
+REJECTED = f'outbox_relay_rejected_total{{database="billing", outbox="{OUTBOX}", instance="b1", topic="t", reason="headers"}}'
+ALIVE = f'outbox_relay_build_info{{database="billing", outbox="{OUTBOX}", instance="b1"}}'
+
+
+@pytest.mark.parametrize("values, rejecting", [
+    ("_x30 1+0x30", True),  # a series begins with its first event: no 0 comes before the 1
+    ("3+0x30 4+0x30", True),
+    ("3+0x60", False),
+])
+def test_rejects_are_told(tmp_path, values, rejecting):
     """The alert is there five minutes after the event, though it may be the first of its topic and reason."""
-    case = {"rule_files": [RULES], "evaluation_interval": "1m", "tests": [{
-        "interval": "1m", "input_series": [{"series": REJECTED, "values": values}],
-        "alert_rule_test": [{"eval_time": "36m", "alertname": "OutboxRelayRejecting", "exp_alerts": alerts}]}]}
-    path = tmp_path / "test.yml"
-    path.write_text(json.dumps(case))  # JSON is YAML
-    promtool("test", "rules", path)
+    firing(tmp_path, [{"series": REJECTED, "values": values}, {"series": ALIVE, "values": "1+0x60"}],
+           {("OutboxRelayRejecting", "billing", None, None, "t", "headers")} if rejecting else set(), 36)

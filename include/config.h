@@ -63,6 +63,8 @@ struct config {
 	struct {
 		char *bootstrap_servers;
 		bool embedded;
+		char *sasl_password_file;	 /* "" = none */
+		char *oauthbearer_token_command; /* "" = none; never printed */
 		struct config_strings
 		    properties; /* "name=value", checked against the denied ones */
 	} kafka;

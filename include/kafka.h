@@ -22,12 +22,19 @@ struct kafka_options {
 	const char *bootstrap_servers; /* ignored when embedded */
 	bool embedded;		       /* run librdkafka's in-process broker and use that */
 	const struct config_strings *properties; /* may be NULL; on top of our own settings */
+	/* "" or NULL: none. The file is read anew while there is a producer, and for a new one. */
+	const char *sasl_password_file;
+	const char *oauthbearer_token_command;
 	struct metrics *metrics;
 };
 
 /* Whether librdkafka takes one "name=value" of kafka.properties. False and err, which names the
  * property and never holds its value. */
 bool kafka_check_property(const char *property, struct error *err);
+
+/* Whether the options of secrets go with each other and with the properties. False and err, which
+ * names an option. */
+bool kafka_check_secrets(const struct kafka_options *options, struct error *err);
 
 /* Never blocks, brokers may be unreachable; ready() is called from the loop. NULL and err when a
  * property is unknown or does not go with the others: err names it and never holds its value. */
@@ -39,6 +46,9 @@ struct sink *kafka_sink_new(struct loop *loop, const struct kafka_options *optio
  * may still read them, and they must stay until the process ends. Not from inside a callback of the
  * sink. */
 bool kafka_sink_free(struct sink **sink, int64_t patience_ms);
+
+/* The options of secrets are these from now on. */
+void kafka_sink_reload(struct sink *sink, const struct kafka_options *options);
 
 /* The address clients connect to: the configured one, or that of the embedded broker. */
 const char *kafka_bootstrap(const struct sink *sink);

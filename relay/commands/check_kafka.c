@@ -5,6 +5,7 @@
 #include "base/pgname.h"
 #include "base/xalloc.h"
 #include "check.h"
+#include "commands.h"
 #include "core/route.h"
 #include "core/template.h"
 #include "kafka.h"
@@ -308,9 +309,7 @@ static void probe_brokers(struct check *check, const struct config *config, PGco
 			  const struct topics *topics)
 {
 	static const struct kafka_probe_events events = {on_cluster, on_topic};
-	struct kafka_options options = {.bootstrap_servers = config->kafka.bootstrap_servers,
-					.embedded = config->kafka.embedded,
-					.properties = &config->kafka.properties};
+	struct kafka_options options = command_kafka_options(config);
 	struct probe probe = {check, -1, conn ? check_clock(check, conn) : 0};
 	struct error err;
 

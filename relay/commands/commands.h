@@ -8,6 +8,7 @@
 #define OUTBOX_COMMANDS_H
 
 #include "config.h"
+#include "kafka.h"
 
 #include <jansson.h>
 #include <libpq-fe.h>
@@ -43,6 +44,9 @@ int command_surplus(int argc, char **argv);
 
 /* Loads the file, or prints all that is wrong with it on stderr and returns NULL. */
 struct config *command_config(const char *path);
+
+/* As the configuration has them; it is borrowed, and there are no metrics. */
+struct kafka_options command_kafka_options(const struct config *config);
 
 /* pgsync_connect to the configured database, with its password read anew. */
 PGconn *command_connect(const struct config *config, const char *application, struct error *err);

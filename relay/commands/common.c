@@ -46,6 +46,17 @@ int command_options(int argc, char **argv, const char *help, const char **path, 
 	return command_surplus(argc, argv);
 }
 
+struct kafka_options command_kafka_options(const struct config *config)
+{
+	return (struct kafka_options){
+	    .bootstrap_servers = config->kafka.bootstrap_servers,
+	    .embedded = config->kafka.embedded,
+	    .properties = &config->kafka.properties,
+	    .sasl_password_file = config->kafka.sasl_password_file,
+	    .oauthbearer_token_command = config->kafka.oauthbearer_token_command,
+	};
+}
+
 static bool judge_password(const struct config *config, const char *option, const char *text,
 			   struct error *err)
 {
@@ -61,6 +72,12 @@ static bool judge(const struct config *config, const char *option, const char *t
 		return pg_dsn_check("database.dsn", text, err);
 	if (strncmp(option, "database.password_", 18) == 0)
 		return judge_password(config, option, text, err);
+	if (strcmp(option, "kafka.sasl_password_file") == 0 ||
+	    strcmp(option, "kafka.oauthbearer_token_command") == 0) {
+		struct kafka_options options = command_kafka_options(config);
+
+		return kafka_check_secrets(&options, err);
+	}
 	if (strcmp(option, "kafka.properties") == 0)
 		return kafka_check_property(text, err);
 	if (strcmp(option, "route") == 0)

@@ -163,6 +163,8 @@ static void reload(struct daemon *daemon)
 	struct config *config = daemon->config;
 	struct engine_options options;
 	config_reload(config, fresh, on_option_changed, NULL);
+	const struct kafka_options kafka = command_kafka_options(config);
+	kafka_sink_reload(daemon->sink, &kafka);
 	config_free(&fresh);
 	log_setup((enum log_level)config->log.level, (enum log_format)config->log.format);
 	engine_options(config, &options);
@@ -242,10 +244,8 @@ static void make_shard(struct daemon *daemon)
 static bool make_ends(struct daemon *daemon, struct error *err)
 {
 	const struct config *config = daemon->config;
-	struct kafka_options kafka = {.bootstrap_servers = config->kafka.bootstrap_servers,
-				      .embedded = config->kafka.embedded,
-				      .properties = &config->kafka.properties,
-				      .metrics = &daemon->metrics};
+	struct kafka_options kafka = command_kafka_options(config);
+	kafka.metrics = &daemon->metrics;
 	daemon->sink =
 	    kafka_sink_new(daemon->loop, &kafka, &worker_sink_events, daemon->worker, err);
 	if (daemon->sink == NULL)

@@ -230,9 +230,12 @@ rd_kafka_conf_t *kafka_conf_new(const struct kafka_options *options, const char 
 	char words[512];
 	bool ok = true;
 
-	rd_kafka_conf_set_events(conf,
-				 RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG);
-	rd_kafka_conf_enable_sasl_queue(conf, 1);
+	bool asks = kafka_wants_token_events(options);
+
+	rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR |
+					   RD_KAFKA_EVENT_LOG |
+					   (asks ? RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH : 0));
+	rd_kafka_conf_enable_sasl_queue(conf, !asks); /* otherwise they come by the main queue */
 	must_set_all(conf, tuning, sizeof(tuning) / sizeof(tuning[0]));
 	for (size_t i = 0; ok && options->properties != NULL && i < options->properties->count; i++)
 		ok = set_property(conf, options->properties->items[i], err);
@@ -243,7 +246,7 @@ rd_kafka_conf_t *kafka_conf_new(const struct kafka_options *options, const char 
 	}
 	for (size_t i = 0; i < sizeof(if_known) / sizeof(if_known[0]); i++)
 		rd_kafka_conf_set(conf, if_known[i].name, if_known[i].value, words, sizeof(words));
-	ok = ok && set_token_source(conf, err);
+	ok = ok && (asks || set_token_source(conf, err)) && kafka_secrets_conf(options, conf, err);
 	if (ok && rd_kafka_conf_set(conf, "bootstrap.servers", bootstrap, words, sizeof(words)) !=
 		      RD_KAFKA_CONF_OK)
 		ok = error_set(err, "kafka.bootstrap_servers: %s", words);
@@ -254,8 +257,9 @@ rd_kafka_conf_t *kafka_conf_new(const struct kafka_options *options, const char 
 	return conf;
 }
 
-/* Tokens are wanted on a thread of librdkafka's: as events they would come to us, and from there is
- * no way to its own source of unsecured ones. Refused if nothing wants tokens. */
+/* Without a command, tokens are wanted on a thread of librdkafka's: as events they would come to
+ * us, and from there is no way to its own source of unsecured ones. Refused if nothing wants
+ * tokens. */
 static void serve_tokens(rd_kafka_t *rk)
 {
 	rd_kafka_error_t *refused = rd_kafka_sasl_background_callbacks_enable(rk);

@@ -5,7 +5,8 @@
  * admin.c asks brokers for settings; incident.c knows whether the producer can be used, and ends
  * its use; topic.c knows the topics, their limits and the first record to each partition; refusal.c
  * judges what brokers refuse; sink.c takes events and turns delivery reports into answers; kafka.c
- * makes, serves and destroys producers. probe.c reads what a cluster says, for `check`.
+ * makes, serves and destroys producers; secrets.c keeps what they show to brokers up to date, and
+ * token.c reads tokens. probe.c reads what a cluster says, for `check`.
  */
 #ifndef OUTBOX_KAFKA_INTERNAL_H
 #define OUTBOX_KAFKA_INTERNAL_H
@@ -164,9 +165,28 @@ struct refusals {
 	struct loop_timer *judge;
 };
 
+enum { KAFKA_EXTENSIONS_MAX = 16 };
+
+struct kafka_token {
+	char *value;	    /* owned, and what follows */
+	int64_t expires_ms; /* since 1970 */
+	char *principal;
+	char *extensions[2 * KAFKA_EXTENSIONS_MAX]; /* name, value, ... */
+	size_t extension_count;			    /* of both */
+};
+
+/* What is shown to brokers. */
+struct kafka_secrets {
+	char *password;	 /* owned; as the producer has it, or NULL: not read since it is there */
+	int64_t read_us; /* when its file was last looked at */
+	struct secret *asked; /* a token is being asked for; NULL: none is */
+	struct log_limit unreadable, no_token;
+};
+
 struct kafka {
 	struct sink sink; /* first: a struct sink * is a struct kafka * */
 	struct kafka_options options;
+	struct loop *loop; /* borrowed */
 	char *bootstrap;
 	uint64_t random;
 	int wake_fd; /* eventfd: librdkafka writes it when the queue is no longer empty */
@@ -185,6 +205,7 @@ struct kafka {
 	struct incident incident;
 	struct topics topics;
 	struct refusals refusals;
+	struct kafka_secrets secrets;
 };
 
 /* log.c */
@@ -286,6 +307,29 @@ void kafka_single_settled(struct kafka *kafka);
 /* Whether the event is kept here for now, instead of being sent. It counts as taken then. */
 bool kafka_hold_back(struct kafka *kafka, struct event *event, const struct message *message);
 void kafka_judge(void *arg); /* the timer's */
+
+/* token.c: pure */
+/* text is what a command printed: the token alone, or JSON. False and err, which holds nothing of
+ * it; otherwise kafka_token_clear frees. */
+bool kafka_token_parse(const char *text, int64_t now_ms, struct kafka_token *token,
+		       struct error *err);
+void kafka_token_clear(struct kafka_token *token);
+
+/* secrets.c */
+/* Gives a new client the password, if that is in a file. */
+bool kafka_secrets_conf(const struct kafka_options *options, rd_kafka_conf_t *conf,
+			struct error *err);
+/* Whether tokens are asked for by events. */
+bool kafka_wants_token_events(const struct kafka_options *options);
+/* The producer has asked for a token: it is given one, or told why not, in time. */
+void kafka_token_wanted(struct kafka *kafka);
+/* The same for a client of a command's, awaited. */
+void kafka_token_awaited(rd_kafka_t *rk, const struct kafka_options *options);
+/* Gives the producer the password that is in the file now, if that is another. */
+void kafka_secrets_tick(struct kafka *kafka, int64_t now_us);
+/* The producer is new, or the file may be another: it is read at the next tick. */
+void kafka_secrets_forget(struct kafka *kafka);
+void kafka_secrets_free(struct kafka *kafka);
 
 /* sink.c */
 extern const struct sink_ops kafka_sink_ops;

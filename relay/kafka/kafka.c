@@ -127,6 +127,7 @@ static bool producer_new(struct kafka *kafka, struct error *err)
 	if (producer->rk == NULL)
 		return false;
 	rd_kafka_queue_io_event_enable(producer->queue, kafka->wake_fd, &(uint64_t){1}, 8);
+	kafka_secrets_forget(kafka);
 	return true;
 }
 
@@ -195,6 +196,9 @@ static bool serve_one(struct kafka *kafka, int wait_ms)
 	case RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT:
 		kafka_topics_settings(kafka, event);
 		break;
+	case RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH:
+		kafka_token_wanted(kafka);
+		break;
 	case RD_KAFKA_EVENT_CREATETOPICS_RESULT:
 		kafka_topics_creation(kafka, event);
 		break;
@@ -239,6 +243,7 @@ static void on_tick(void *arg)
 	if (connection->reachable && clock_monotonic_us() - kafka->trouble.at_us > TROUBLE_US)
 		kafka_trouble_over(kafka);
 	if (kafka->producer.rk != NULL) {
+		kafka_secrets_tick(kafka, clock_monotonic_us());
 		if (!connection->reachable && kafka_ask(kafka->producer.rk))
 			kafka_set_reachable(kafka, true);
 		kafka_topics_tick(kafka, clock_monotonic_us());
@@ -275,6 +280,7 @@ static struct kafka *left_behind;
 
 static void kafka_free(struct kafka *kafka, int64_t until_us)
 {
+	kafka_secrets_free(kafka);
 	producer_free(kafka); /* may set the tick */
 	loop_io_free(&kafka->io);
 	loop_timer_free(&kafka->tick);
@@ -313,6 +319,7 @@ struct sink *kafka_sink_new(struct loop *loop, const struct kafka_options *optio
 
 	kafka->sink = (struct sink){&kafka_sink_ops, events, owner, kafka->trouble.text};
 	kafka->options = *options;
+	kafka->loop = loop;
 	kafka->random = (uint64_t)clock_realtime_us();
 	kafka->topics.smallest = SIZE_MAX;
 	kafka->tick = loop_timer_new(loop, on_tick, kafka);
@@ -327,6 +334,15 @@ struct sink *kafka_sink_new(struct loop *loop, const struct kafka_options *optio
 	kafka->io = loop_io_new(loop, kafka->wake_fd, LOOP_READ, on_wake, kafka);
 	loop_timer_set(kafka->incident.restart, 0);
 	return &kafka->sink;
+}
+
+void kafka_sink_reload(struct sink *sink, const struct kafka_options *options)
+{
+	struct kafka *kafka = (struct kafka *)sink;
+
+	kafka->options.sasl_password_file = options->sasl_password_file;
+	kafka->options.oauthbearer_token_command = options->oauthbearer_token_command;
+	kafka->secrets.read_us = 0;
 }
 
 bool kafka_sink_free(struct sink **sink, int64_t patience_ms)

@@ -14,6 +14,7 @@
 enum { SLICE_MS = 500, PRODUCER_ID_MS = 3000, REFUSED_MS = 1000, CLOSED_MS = 3000 };
 
 struct probe {
+	const struct kafka_options *options;
 	rd_kafka_t *rk;
 	rd_kafka_queue_t *queue; /* its events */
 	int64_t until_us;
@@ -71,6 +72,16 @@ static void on_log(struct probe *probe, rd_kafka_event_t *event)
 		probe->has_producer_id = true;
 }
 
+/* Getting a token takes as long as its command; that is no broker's time. Why there is none comes
+ * as an error. */
+static void on_token_wanted(struct probe *probe)
+{
+	int64_t begun_us = clock_monotonic_us();
+
+	kafka_token_awaited(probe->rk, probe->options);
+	probe->until_us += clock_monotonic_us() - begun_us;
+}
+
 /* The next event, for the caller to destroy; NULL: none came. */
 static rd_kafka_event_t *next_event(struct probe *probe, int wait_ms)
 {
@@ -80,6 +91,8 @@ static rd_kafka_event_t *next_event(struct probe *probe, int wait_ms)
 		on_error(probe, event);
 	else if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_LOG)
 		on_log(probe, event);
+	else if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH)
+		on_token_wanted(probe);
 	return event;
 }
 
@@ -296,7 +309,8 @@ bool kafka_probe(const struct kafka_options *options, const char *const *topics,
 		 int timeout_ms, const struct kafka_probe_events *events, void *arg,
 		 struct error *err)
 {
-	struct probe probe = {.events = events,
+	struct probe probe = {.options = options,
+			      .events = events,
 			      .arg = arg,
 			      .until_us = clock_monotonic_us() + timeout_ms * INT64_C(1000)};
 	struct embedded embedded = {0};

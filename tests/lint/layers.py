@@ -29,7 +29,7 @@ LIBRARIES = {
     "librdkafka/": ["kafka"],
     "event2/": ["base/loop.c"],
     "libconfig.h": ["config"],
-    "jansson.h": ["base/text.c", "http", "commands"],
+    "jansson.h": ["base/text.c", "http", "kafka/token.c", "commands"],
     "systemd/": ["commands/run.c"],
 }
 

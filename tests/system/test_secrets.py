@@ -5,24 +5,12 @@ import pytest
 
 from harness.postgres import PASSWORD_ROLE
 from harness.relay import merge
+from harness.secret import Secret
 from harness.writers import insert
 
 # Each has something that a shell, libpq, libconfig or JSON takes for special.
 STRANGE = (" leading, trailing ", "quote'd \"twice\"", "back\\slash\\", "in-ährt-€", "a=b;c#d$e%f${env:HOME}", "two\nlines",
            "\\'", "tab\tinside")
-
-
-class Secret:
-    """A file with a secret, replaced as a whole."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def write(self, text, end="\n"):
-        with open(self.path + ".new", "w", newline="") as file:
-            file.write(text + end)
-        os.chmod(self.path + ".new", 0o644)
-        os.rename(self.path + ".new", self.path)
 
 
 @pytest.fixture

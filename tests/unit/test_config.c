@@ -80,6 +80,7 @@ static void test_every_value_can_be_set(void **state)
 	    " poll_interval = \"10ms\"; sweep_interval = \"100ms\"; stall_timeout = \"1s\";"
 	    " on_reject = \"dead-letter\"; };"
 	    "kafka = { bootstrap_servers = \"x:1\";"
+	    " sasl_password_file = \"/s\"; oauthbearer_token_command = \"c\";"
 	    " embedded = true; properties = [ \"a.b=c=d\", \"e=\" ]; };"
 	    "route = { topic = \"t$$\"; key = \"k\"; headers = ( ); };"
 	    "http = { listen = \"\"; }; log = { level = \"debug\"; format = \"json\"; };");
@@ -87,6 +88,8 @@ static void test_every_value_can_be_set(void **state)
 	(void)state;
 	assert_string_equal(c->database.password_file, "/p");
 	assert_string_equal(c->database.password_command, "");
+	assert_string_equal(c->kafka.sasl_password_file, "/s");
+	assert_string_equal(c->kafka.oauthbearer_token_command, "c");
 	assert_string_equal(c->outbox.table, "\"My Schema\".t");
 	assert_string_equal(c->outbox.columns.id, "i");
 	assert_string_equal(c->outbox.columns.event_id, "e");
@@ -171,6 +174,7 @@ static void test_reload(void **state)
 		 " poll_interval = \"2s\"; sweep_interval = \"3s\"; stall_timeout = \"4s\";"
 		 " on_reject = \"dead-letter\"; };"
 		 "kafka = { bootstrap_servers = \"x:1\"; embedded = true;"
+		 " sasl_password_file = \"/s\"; oauthbearer_token_command = \"c\";"
 		 " properties = ( \"compression.codec=zstd\" ); };"
 		 "route = { topic = \"t\"; key = \"k\"; headers = ( \"id=${event_id}\" ); };"
 		 "http = { listen = \"\"; }; log = { level = \"debug\"; format = \"json\"; };");
@@ -184,7 +188,8 @@ static void test_reload(void **state)
 	    "outbox.settle- outbox.retention- "
 	    "outbox.claim_rows+ outbox.batch_rows+ outbox.batch_bytes+ outbox.poll_interval+ "
 	    "outbox.sweep_interval+ outbox.stall_timeout+ outbox.on_reject- "
-	    "kafka.bootstrap_servers- kafka.embedded- kafka.properties- "
+	    "kafka.bootstrap_servers- kafka.embedded- kafka.sasl_password_file+ "
+	    "kafka.oauthbearer_token_command+ kafka.properties- "
 	    "route.topic- route.key- route.headers- http.listen- log.level+ log.format+ ");
 	assert_string_equal(live->database.dsn, "new");
 	assert_int_equal(live->outbox.claim_rows, 7);

@@ -22,6 +22,19 @@ static void refuses(const char *text, const char *says)
 	config_problems_free(&problems);
 }
 
+static struct config *command_load_good(const char *text)
+{
+	struct config_problems problems = {NULL, 0};
+	struct config *config;
+
+	write_file("t.conf", text);
+	config = command_load("t.conf", &problems);
+	if (config == NULL)
+		fail_msg("%s", problems.items[0].text);
+	config_problems_free(&problems);
+	return config;
+}
+
 #define ROUTE(text) REQUIRED "\nroute = { " text " };"
 
 static void test_route(void **state)
@@ -150,6 +163,41 @@ static void test_two_passwords(void **state)
 		"2: database.password_file and database.password_command are both set; remove one");
 }
 
+#define SASL(options, properties)                                                                  \
+	DATABASE "kafka = { bootstrap_servers = \"b:1\";\n" options                                \
+		 ";\nproperties = ( " properties " ); };"
+#define PASSWORD_FILE "sasl_password_file = \"p\""
+#define TOKEN_COMMAND "oauthbearer_token_command = \"c\""
+
+static void test_secrets_of_kafka(void **state)
+{
+	struct config *config;
+
+	(void)state;
+	refuses(SASL(PASSWORD_FILE, "\"sasl.mechanism=PLAIN\", \"sasl.username=u\", "
+				    "\"sasl.password=hunter2\""),
+		"2: kafka.sasl_password_file and sasl.password of kafka.properties are both set; "
+		"remove one");
+	refuses(SASL(PASSWORD_FILE, "\"sasl.mechanism=PLAIN\""),
+		"2: kafka.sasl_password_file needs sasl.username=NAME in kafka.properties");
+	refuses(SASL(PASSWORD_FILE, "\"sasl.username=u\""),
+		"2: kafka.sasl_password_file needs sasl.mechanism=PLAIN, SCRAM-SHA-256 or "
+		"SCRAM-SHA-512 in kafka.properties");
+	refuses(SASL(TOKEN_COMMAND, "\"sasl.mechanism=PLAIN\""),
+		"2: kafka.oauthbearer_token_command needs sasl.mechanism=OAUTHBEARER in "
+		"kafka.properties");
+	refuses(SASL(TOKEN_COMMAND, "\"sasl.mechanisms=OAUTHBEARER\", "
+				    "\"enable.sasl.oauthbearer.unsecure.jwt=true\""),
+		"2: kafka.oauthbearer_token_command and enable.sasl.oauthbearer.unsecure.jwt=true "
+		"of kafka.properties are both set; remove one");
+	config = command_load_good(SASL(PASSWORD_FILE, "\"sasl.mechanisms=SCRAM-SHA-512\", "
+						       "\"sasl.username=u\""));
+	assert_string_equal(config->kafka.sasl_password_file, "./p");
+	config_free(&config);
+	config = command_load_good(SASL(TOKEN_COMMAND, "\"sasl.mechanism=OAUTHBEARER\""));
+	config_free(&config);
+}
+
 static void test_dsn(void **state)
 {
 	static const char says[] =
@@ -175,6 +223,7 @@ int main(void)
 	    IN_DIRECTORY(test_what_would_reach_a_shell),
 	    IN_DIRECTORY(test_no_value_of_a_property_is_told),
 	    IN_DIRECTORY(test_two_passwords),
+	    IN_DIRECTORY(test_secrets_of_kafka),
 	    IN_DIRECTORY(test_dsn),
 	};
 

@@ -1,0 +1,252 @@
+/*
+ * secrets.c - what clients show to get in: a password from a file, tokens by a command
+ *
+ * librdkafka connects by itself, so what it is to show is set anew whenever it changes: a password
+ * when the file does, a token when librdkafka asks for one, before the last one expires.
+ */
+#include "base/clock.h"
+#include "base/secret.h"
+#include "base/xalloc.h"
+#include "internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	READ_US = 1000 * 1000,	     /* how often the file is looked at */
+	QUIET_US = 60 * 1000 * 1000, /* between two lines about the same */
+};
+
+#define FILE_OPTION    "kafka.sasl_password_file"
+#define COMMAND_OPTION "kafka.oauthbearer_token_command"
+
+static bool is_set(const char *option)
+{
+	return option != NULL && option[0] != '\0';
+}
+
+/* ---- whether the options go together ---- */
+
+/* Of the last property of this name: "PLAIN"; NULL if there is none. */
+static const char *property(const struct config_strings *properties, const char *name)
+{
+	size_t len = strlen(name);
+
+	for (size_t i = properties != NULL ? properties->count : 0; i-- > 0;)
+		if (strncmp(properties->items[i], name, len) == 0 &&
+		    properties->items[i][len] == '=')
+			return properties->items[i] + len + 1;
+	return NULL;
+}
+
+static const char *mechanism(const struct config_strings *properties)
+{
+	const char *name = property(properties, "sasl.mechanism");
+
+	if (name == NULL)
+		name = property(properties, "sasl.mechanisms");
+	return name != NULL ? name : "";
+}
+
+static bool check_file(const struct config_strings *properties, struct error *err)
+{
+	const char *name = mechanism(properties);
+
+	if (property(properties, "sasl.password") != NULL)
+		return error_set(err, FILE_OPTION " and sasl.password of kafka.properties are both "
+						  "set; remove one");
+	if (strcmp(name, "PLAIN") != 0 && strncmp(name, "SCRAM-", 6) != 0)
+		return error_set(err, FILE_OPTION " needs sasl.mechanism=PLAIN, SCRAM-SHA-256 or "
+						  "SCRAM-SHA-512 in kafka.properties");
+	if (property(properties, "sasl.username") == NULL)
+		return error_set(err, FILE_OPTION " needs sasl.username=NAME in kafka.properties");
+	return true;
+}
+
+static bool check_command(const struct config_strings *properties, struct error *err)
+{
+	const char *method = property(properties, "sasl.oauthbearer.method"),
+		   *unsecured = property(properties, "enable.sasl.oauthbearer.unsecure.jwt");
+
+	if (strcmp(mechanism(properties), "OAUTHBEARER") != 0)
+		return error_set(err, COMMAND_OPTION
+				 " needs sasl.mechanism=OAUTHBEARER in kafka.properties");
+	if (method != NULL && strcmp(method, "oidc") == 0)
+		return error_set(err, COMMAND_OPTION " and sasl.oauthbearer.method=oidc of "
+						     "kafka.properties are both set; remove one");
+	if (unsecured != NULL && strcmp(unsecured, "true") == 0)
+		return error_set(err,
+				 COMMAND_OPTION " and enable.sasl.oauthbearer.unsecure.jwt=true of "
+						"kafka.properties are both set; remove one");
+	return true;
+}
+
+bool kafka_check_secrets(const struct kafka_options *options, struct error *err)
+{
+	return (!is_set(options->sasl_password_file) || check_file(options->properties, err)) &&
+	       (!is_set(options->oauthbearer_token_command) ||
+		check_command(options->properties, err));
+}
+
+/* ---- of a new client ---- */
+
+bool kafka_secrets_conf(const struct kafka_options *options, rd_kafka_conf_t *conf,
+			struct error *err)
+{
+	char *password, words[512];
+	bool ok;
+
+	if (!is_set(options->sasl_password_file))
+		return true;
+	password = secret_read(FILE_OPTION, options->sasl_password_file, err);
+	if (password == NULL)
+		return false;
+	ok = rd_kafka_conf_set(conf, "sasl.password", password, words, sizeof(words)) ==
+	     RD_KAFKA_CONF_OK;
+	secret_wipe(&password);
+	return ok || error_set(err, FILE_OPTION ": librdkafka refuses the password");
+}
+
+bool kafka_wants_token_events(const struct kafka_options *options)
+{
+	return is_set(options->oauthbearer_token_command);
+}
+
+/* ---- passwords ---- */
+
+void kafka_secrets_forget(struct kafka *kafka)
+{
+	secret_wipe(&kafka->secrets.password);
+	kafka->secrets.read_us = 0;
+}
+
+static void set_password(struct kafka *kafka, char *text)
+{
+	const char *user = property(kafka->options.properties, "sasl.username");
+	rd_kafka_error_t *refused =
+	    user != NULL ? rd_kafka_sasl_set_credentials(kafka->producer.rk, user, text) : NULL;
+
+	/* Of a new client the password is as old as the client. */
+	if (kafka->secrets.password != NULL)
+		log_info(FILE_OPTION ": the password has changed; it is used from the next "
+				     "connection on");
+	if (refused != NULL) {
+		log_error(FILE_OPTION ": librdkafka refuses the password: %s",
+			  rd_kafka_error_string(refused));
+		rd_kafka_error_destroy(refused);
+	}
+	secret_wipe(&kafka->secrets.password);
+	kafka->secrets.password = text;
+}
+
+void kafka_secrets_tick(struct kafka *kafka, int64_t now_us)
+{
+	struct kafka_secrets *secrets = &kafka->secrets;
+	struct error err;
+	char *text;
+
+	if (!is_set(kafka->options.sasl_password_file) || now_us - secrets->read_us < READ_US)
+		return;
+	secrets->read_us = now_us;
+	text = secret_read(FILE_OPTION, kafka->options.sasl_password_file, &err);
+	if (text == NULL) {
+		if (log_limit_due(&secrets->unreadable, now_us, QUIET_US))
+			log_warning("%s; until then the last one is used%s", err.text,
+				    secrets->unreadable.note);
+	} else if (secrets->password == NULL || strcmp(secrets->password, text) != 0) {
+		set_password(kafka, text);
+	} else {
+		secret_wipe(&text);
+	}
+}
+
+/* ---- tokens ---- */
+
+static bool give_token(rd_kafka_t *rk, const char *text, struct error *err)
+{
+	struct kafka_token token;
+	struct error why;
+	char words[300];
+	bool good;
+
+	if (!kafka_token_parse(text, clock_realtime_us() / 1000, &token, &why))
+		return error_set(err, COMMAND_OPTION ": %s", why.text);
+	good =
+	    rd_kafka_oauthbearer_set_token(rk, token.value, token.expires_ms, token.principal,
+					   (const char **)token.extensions, token.extension_count,
+					   words, sizeof(words)) == RD_KAFKA_RESP_ERR_NO_ERROR;
+	kafka_token_clear(&token);
+	return good || error_set(err, COMMAND_OPTION ": librdkafka refuses the token: %s", words);
+}
+
+/* librdkafka asks again after 10 s, and uses the old token until then, if there is one
+ * (rd_kafka_oauthbearer_set_token_failure0). */
+static bool answer_token(rd_kafka_t *rk, const char *text, const struct error *why,
+			 struct error *err)
+{
+	if (text == NULL)
+		*err = *why;
+	else if (give_token(rk, text, err))
+		return true;
+	rd_kafka_oauthbearer_set_token_failure(rk, err->text);
+	return false;
+}
+
+static struct secret_source token_source(const struct kafka_options *options)
+{
+	return (struct secret_source){.file_option = "",
+				      .file = "",
+				      .command_option = COMMAND_OPTION,
+				      .command = options->oauthbearer_token_command};
+}
+
+/* The first failure is told by librdkafka's error, which comes when the words change; so that a
+ * command that keeps failing is not silent, its later ones are told here. */
+static void on_token(void *arg, const char *text, bool permanent, const struct error *why)
+{
+	struct kafka *kafka = arg;
+	struct kafka_secrets *secrets = &kafka->secrets;
+	struct error err;
+
+	(void)permanent;
+	secrets->asked = NULL;
+	if (kafka->producer.rk == NULL)
+		return;
+	if (!answer_token(kafka->producer.rk, text, why, &err)) {
+		if (log_limit_due(&secrets->no_token, clock_monotonic_us(), QUIET_US))
+			log_warning("no token for Kafka: %s; the relay tries again every 10 s%s",
+				    err.text, secrets->no_token.note);
+	} else if (secrets->no_token.written_us != 0) {
+		log_info("there is a token for Kafka again");
+		secrets->no_token = (struct log_limit){0};
+	}
+}
+
+void kafka_token_wanted(struct kafka *kafka)
+{
+	struct secret_source source = token_source(&kafka->options);
+
+	if (kafka->secrets.asked != NULL)
+		return;
+	if (secret_is_configured(&source))
+		kafka->secrets.asked = secret_ask(kafka->loop, &source, on_token, kafka);
+	else
+		rd_kafka_oauthbearer_set_token_failure(kafka->producer.rk,
+						       COMMAND_OPTION " is empty by now");
+}
+
+void kafka_token_awaited(rd_kafka_t *rk, const struct kafka_options *options)
+{
+	struct secret_source source = token_source(options);
+	struct error why, err;
+	char *text = secret_get(&source, &why);
+
+	answer_token(rk, text, &why, &err);
+	secret_wipe(&text);
+}
+
+void kafka_secrets_free(struct kafka *kafka)
+{
+	secret_cancel(&kafka->secrets.asked);
+	secret_wipe(&kafka->secrets.password);
+}

@@ -49,6 +49,18 @@ def test_with_createrole(empty_database, new_relay, owner, reader, number):
         assert operator.command(command).returncode == 0
 
 
+def test_uninstall_and_drop_the_roles(empty_database, new_relay, owner):
+    """By the same owner: nothing of the roles is left that would keep them."""
+    name, role = owner("CREATEROLE")
+    relay = new_relay()
+    assert relay.command("migrate", "--dsn", empty_database.dsn(name), "--role", role).returncode == 0
+    script = relay.command("migrate", "--print", "--uninstall").stdout
+    done = empty_database.psql(f"SET ROLE {name};" + script)
+    assert done.returncode == 0, done.stdout
+    empty_database.execute(f"DROP ROLE {role}, {role}_writer, {role}_operator", user=name)
+    assert empty_database.value("SELECT tableowner = %s FROM pg_tables WHERE tablename = 'outbox_events'", name)
+
+
 @pytest.mark.parametrize("by_psql", [False, True])
 @pytest.mark.parametrize("owns_database", [False, True])
 def test_without_createrole(empty_database, new_relay, owner, reader, number, by_psql, owns_database):

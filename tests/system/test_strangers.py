@@ -103,7 +103,7 @@ def test_a_shard_that_cannot_be_had(database, stranger, new_relay, topic):
     one, = relay.status()["strangers"]
     assert (one["pid"], one["role"], one["application"], one["shards"]) == (
         stranger.pid, "stranger", 'report "7"', [3])
-    assert re.search(rf"no relay +report \"7\" at .* session {stranger.pid} since .*of 1 shards",
+    assert re.search(rf"no relay +report \"7\", session {stranger.pid} \(role stranger\): .*of 1 shards",
                      relay.command("status").stdout)
     checked = relay.command("check")
     assert f"session {stranger.pid}" in checked.stdout and "pg_terminate_backend" in checked.stdout

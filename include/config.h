@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum config_pooler { POOLER_NONE, POOLER_SESSION };
 enum config_ordering { ORDERING_KEY, ORDERING_NONE };
 enum config_settle { SETTLE_DELETE, SETTLE_MARK };
 enum config_on_reject { ON_REJECT_HALT, ON_REJECT_DEAD_LETTER };
@@ -43,6 +44,7 @@ struct config {
 		char *dsn;		/* secret: never logged, never printed */
 		char *password_file;	/* "" = none; base/secret.h */
 		char *password_command; /* "" = none; never printed, as the dsn */
+		int pooler;		/* enum config_pooler: what may be in between */
 	} database;
 	struct {
 		char *table; /* "name" or "schema.name"; parts may be double-quoted as in SQL */

@@ -13,10 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* ---- connection strings, and what every session has in common (postgres/dsn.c) ----
- *
- * Text that the server makes for a session is published, hashed into shards and compared, so no
- * setting that changes it may come from the role, the database, the environment or the dsn.
+/* ---- connection strings (postgres/dsn.c) ----
  *
  * Thread: any, unless something else is said. */
 
@@ -34,11 +31,34 @@ bool pg_dsn_is_refused(const char *words);
 /* True for SQLSTATEs that stay until an operator fixes something. */
 bool pg_state_is_permanent(const char *sqlstate);
 
+/* How to connect. What it points to is borrowed. */
+struct pg_login {
+	const char *dsn;
+	struct secret_source password; /* may be of nowhere */
+	bool pooled; /* a pooler may be in between that gives each client a session of its own */
+};
+
+/* ---- what every session has in common (postgres/settings.c) ----
+ *
+ * Text that the server makes for a session is published, hashed into shards and compared, so no
+ * setting that changes it may come from the role, the database, the environment or the dsn.
+ *
+ * Thread: any, unless something else is said. */
+
 /* What is wrong with a pooler in between, and what to do. */
 #define PGSESSION_POOLER "there is a connection pooler between the relay and Postgres"
 #define PGSESSION_POOLER_REMEDY                                                                    \
 	"the relay needs a session of its own (its lock and LISTEN live there): point "            \
-	"database.dsn at Postgres itself"
+	"database.dsn at Postgres itself, or let the pooler give it one (pool_mode = session) "    \
+	"and set database.pooler = \"session\""
+
+/* The same where database.pooler allows one. */
+#define PGSESSION_SHARED                                                                           \
+	"the connection pooler between the relay and Postgres gives it no session of its own "     \
+	"(transaction or statement mode)"
+#define PGSESSION_SHARED_REMEDY                                                                    \
+	"set pool_mode = session for this database or role, or point database.dsn at Postgres "    \
+	"itself"
 
 /* Removes from the environment what libpq would send after our start-up options, and so instead of
  * them. Thread: main, before there is a second one. */
@@ -48,8 +68,9 @@ void pgsession_clean_environment(void);
  * none says anything. Connects to nothing. */
 char *pgsession_keyword(const char *dsn, const char *keyword);
 
-/* The value of the keyword "options": the user's own ones, then ours, which win; malloc'd. */
-char *pgsession_options(const char *dsn);
+/* The value of the keyword "options": the user's own ones, then ours, which win; malloc'd. Through
+ * a pooler only the user's own. */
+char *pgsession_options(const struct pg_login *login);
 
 /* Whether libpq's words say that start-up options were refused. Only poolers do that. */
 bool pgsession_is_refused(const char *words);
@@ -59,6 +80,26 @@ bool pgsession_is_refused(const char *words);
  * client learned it at connect; 0: a pooler that passes the start-up options on will do. */
 extern const char pgsession_question[];
 bool pgsession_check(const PGresult *answer, int backend, struct error *err);
+
+/* Through a pooler a session is known by its mark, a setting with a random value: another backend
+ * does not have it, and the reset before a backend goes to another client (DISCARD ALL) takes it
+ * away. It means nothing to other clients, so it may be set before the pooler is known to be no
+ * danger. Otherwise nothing is: in transaction mode it would stay behind. */
+enum { PGSESSION_MARK_SIZE = 17 };
+void pgsession_new_mark(char mark[PGSESSION_MARK_SIZE]);
+
+/* $1: the mark. Answers the backend's process, the mark, application_name. */
+extern const char pgsession_mark[];
+/* Answers the mark that the backend has, or NULL. */
+extern const char pgsession_marked[];
+bool pgsession_is_marked(const PGresult *answer, const char *mark);
+
+/* The settings that are start-up options otherwise, as one statement; malloc'd. $1: the mark, $2:
+ * application_name. */
+char *pgsession_settings(void);
+
+/* Whether the server's words are a pooler's that gives out sessions by statements. */
+bool pgsession_is_shared(const char *words);
 
 /* ---- one session on the event loop (postgres/pg.c) ----
  *
@@ -96,10 +137,10 @@ struct pg_events {
 	void (*failed)(void *owner, const struct pg_failure *failure);
 };
 
-/* Starts connecting with a libpq connection string, and with the password that its source gives
- * now, unless that is NULL or not configured; connected() or failed() follows. Never NULL. */
-struct pg *pg_open(struct loop *loop, const char *dsn, const struct secret_source *password,
-		   const struct pg_events *events, void *owner);
+/* Starts connecting, with the password that its source gives now; connected() or failed() follows.
+ * login is copied, its password's source borrowed until then. Never NULL. */
+struct pg *pg_open(struct loop *loop, const struct pg_login *login, const struct pg_events *events,
+		   void *owner);
 
 /* Closes without ceremony; allowed from inside a callback. NULLs the pointer. */
 void pg_close(struct pg **pg);
@@ -123,8 +164,10 @@ void pg_prepare(struct pg *pg, int tag, const char *name, const char *sql);
  * error. Every ask must be followed by one sooner or later in the same callback. */
 void pg_sync(struct pg *pg);
 
-/* The backend process as the client learned it at connect; a pooler reports a number of its own. */
+/* The backend process as the client learned it at connect; a pooler reports a number of its own,
+ * until the server's is told here. */
 int pg_backend(const struct pg *pg);
+void pg_set_backend(struct pg *pg, int backend);
 
 /* Whether the database's encoding is UTF-8. */
 bool pg_is_utf8(const struct pg *pg);
@@ -153,11 +196,16 @@ struct pg_param pg_param_text(const char *value);
  *
  * Thread: main, of a process without a loop. */
 
-/* Connects with the settings that every session has, as start-up options and not by SET, which
- * would stay behind in a pooler's session. A pooler that does not pass them on is refused. password
- * is as for pg_open. NULL and err. */
-PGconn *pgsync_connect(const char *dsn, const struct secret_source *password,
-		       const char *application_name, struct error *err);
+/* Connects with the settings that every session has. A pooler is refused, or, where the login
+ * allows one, it is refused if it shares sessions. NULL and err. */
+PGconn *pgsync_connect(const struct pg_login *login, const char *application_name,
+		       struct error *err);
+
+/* The backend process; of a session through a pooler the server's. */
+int pgsync_backend(const PGconn *conn);
+
+/* The first value of a statement's last result, in value; false if it fails or takes longer. */
+bool pgsync_within(PGconn *conn, const char *sql, int wait_ms, char *value, size_t size);
 
 /* From now on a statement may take as long as it needs. Otherwise the server ends it after 8
  * seconds, or 2 for a lock, and an answer that never comes is waited for 10 seconds. What waited

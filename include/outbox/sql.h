@@ -110,8 +110,12 @@ char *outbox_sql_purge(const struct outbox_shape *shape, size_t leaf, int64_t re
 /* $1 first id, $2 held: the next id. */
 char *outbox_sql_left(const struct outbox_shape *shape, size_t leaf);
 
-/* When session "a" of pg_stat_activity started, in microseconds; NULL of another role's. */
-#define OUTBOX_SQL_STARTED "(extract(epoch FROM a.backend_start) * 1000000)::int8"
+/* What tells session "a" of pg_stat_activity apart from others that have or had its pid: when the
+ * backend started, and, since a pooler hands a backend on, the client's name. NULL of another
+ * role's. */
+#define OUTBOX_SQL_START                                                                           \
+	"((extract(epoch FROM a.backend_start) * 1000000)::int8 # "                                \
+	"hashtextextended(a.application_name, 0))"
 
 /* One row in the order of IDS_*. $1, $2: ids above the first, up to the second, are looked at. */
 char *outbox_sql_ids(const struct outbox_shape *shape, size_t leaf);

@@ -69,7 +69,8 @@ struct secret {
 
 bool secret_is_configured(const struct secret_source *source)
 {
-	return source != NULL && (source->file[0] != '\0' || source->command[0] != '\0');
+	return source != NULL && ((source->file != NULL && source->file[0] != '\0') ||
+				  (source->command != NULL && source->command[0] != '\0'));
 }
 
 void secret_cancel(struct secret **secret)

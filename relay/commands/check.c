@@ -4,13 +4,11 @@
  */
 #include "check.h"
 
-#include "base/clock.h"
 #include "base/text.h"
 #include "commands.h"
 #include "postgres.h"
 
 #include <inttypes.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,87 +31,72 @@ static const char HELP[] =
 
 enum { PROBES = 3, PROBE_WAIT_MS = 2000, OLDEST_SUPPORTED = 140000 };
 
-static bool wait_for_result(PGconn *conn, int64_t deadline_ms)
+/* The process behind a connection; -1 if it is not told in time. A pool that has no server to give
+ * would let us wait for minutes. */
+static int64_t ask_pid(PGconn *conn, const char *sql)
 {
-	while (PQisBusy(conn)) {
-		struct pollfd fd = {PQsocket(conn), POLLIN, 0};
-		int64_t left = deadline_ms - clock_monotonic_us() / 1000;
+	char value[24];
 
-		if (left <= 0 || poll(&fd, 1, (int)left) <= 0 || !PQconsumeInput(conn))
-			return false;
-	}
-	return true;
-}
-
-/* The last value of a statement, as a number; -1 if it fails or takes too long. A pool that has no
- * server to give would let us wait for minutes. */
-static int64_t ask_within(PGconn *conn, const char *sql, int wait_ms)
-{
-	int64_t deadline = clock_monotonic_us() / 1000 + wait_ms, value = -1;
-	PGresult *result;
-
-	if (!PQsendQuery(conn, sql))
-		return -1;
-	for (;;) {
-		if (!wait_for_result(conn, deadline))
-			return -1;
-		result = PQgetResult(conn);
-		if (!result)
-			return value;
-		if (PQresultStatus(result) == PGRES_TUPLES_OK)
-			value = strtoll(PQgetvalue(result, 0, 0), NULL, 10);
-		PQclear(result);
-	}
+	return pgsync_within(conn, sql, PROBE_WAIT_MS, value, sizeof(value)) ? atoll(value) : -1;
 }
 
 /* Whether transactions of one connection may land in different sessions: other connections hold a
  * transaction each, and so take what server a pool has free. */
-static bool sessions_are_shared(PGconn *conn, const struct config *config)
+static bool sessions_are_shared(PGconn *conn, const struct pg_login *login)
 {
 	static const char PID[] = "SELECT pg_catalog.pg_backend_pid()";
 	static const char BEGIN_PID[] = "BEGIN; SELECT pg_catalog.pg_backend_pid()";
 	PGconn *probes[PROBES];
-	int64_t mine = ask_within(conn, PID, PROBE_WAIT_MS), other;
+	int64_t mine = ask_pid(conn, PID), other;
 	bool shared = false;
 	struct error err;
 	int i;
 
 	for (i = 0; i < PROBES; i++) {
-		probes[i] = command_connect(config, APPLICATION, &err);
-		other = probes[i] ? ask_within(probes[i], BEGIN_PID, PROBE_WAIT_MS) : -1;
+		probes[i] = pgsync_connect(login, APPLICATION, &err);
+		other = probes[i] ? ask_pid(probes[i], BEGIN_PID) : -1;
 		shared = shared || (other >= 0 && other == mine);
 		if (other < 0)
 			break;
 	}
-	shared = shared || ask_within(conn, PID, PROBE_WAIT_MS) != mine;
+	shared = shared || ask_pid(conn, PID) != mine;
 	for (i = i < PROBES ? i : PROBES - 1; i >= 0; i--)
 		PQfinish(probes[i]);
 	return shared;
 }
 
 /* False if there is one: what else is seen through it may be another session's. */
-static bool check_pooler(struct check *check, PGconn *conn, const struct config *config)
+static bool check_pooler(struct check *check, PGconn *conn, const struct pg_login *login)
 {
-	int64_t pid = ask_within(conn, "SELECT pg_catalog.pg_backend_pid()", PROBE_WAIT_MS);
+	int64_t pid = ask_pid(conn, "SELECT pg_catalog.pg_backend_pid()");
 	/* A pooler makes up the key by which a statement is cancelled. */
-	bool pooled = pid != PQbackendPID(conn) || sessions_are_shared(conn, config);
+	bool found = pid != PQbackendPID(conn);
 
-	if (pooled)
+	if (login->pooled) { /* and connected: then its sessions are not shared */
+		check_ok(check, "%s",
+			 found ? "a pooler in between gives each client a session of its own"
+			       : "no pooler in between, though database.pooler allows one");
+		return true;
+	}
+	if (found || sessions_are_shared(conn, login)) {
 		check_error(check, PGSESSION_POOLER_REMEDY, PGSESSION_POOLER);
-	else
-		check_ok(check, "no pooler in between");
-	return !pooled;
+		return false;
+	}
+	check_ok(check, "no pooler in between");
+	return true;
 }
 
-static PGconn *connect_or_tell(struct check *check, const struct config *config)
+static PGconn *connect_or_tell(struct check *check, const struct pg_login *login)
 {
 	struct error err;
-	PGconn *conn = command_connect(config, APPLICATION, &err);
+	PGconn *conn = pgsync_connect(login, APPLICATION, &err);
 
-	if (!conn && strstr(err.text, PGSESSION_POOLER))
+	if (!conn && strstr(err.text, PGSESSION_POOLER "; "))
 		check_error(check, PGSESSION_POOLER_REMEDY, PGSESSION_POOLER);
 	else if (!conn && strstr(err.text, "database.password_"))
 		check_error(check, "until then the relay cannot connect", "%s", err.text);
+	else if (!conn && strstr(err.text, PGSESSION_SHARED))
+		check_error(check, PGSESSION_SHARED_REMEDY, PGSESSION_SHARED);
 	else if (!conn)
 		check_error(check, "see that the server runs and what database.dsn says", "%s",
 			    err.text);
@@ -222,11 +205,12 @@ static bool check_facts(struct check *check, PGconn *conn)
 
 static PGconn *check_server(struct check *check, const struct config *config)
 {
-	PGconn *conn = connect_or_tell(check, config);
+	struct pg_login login = command_login(config, NULL);
+	PGconn *conn = connect_or_tell(check, &login);
 
 	if (!conn)
 		return NULL;
-	if (check_pooler(check, conn, config) && check_facts(check, conn)) {
+	if (check_pooler(check, conn, &login) && check_facts(check, conn)) {
 		check_old_snapshots(check, conn);
 		return conn;
 	}

@@ -9,6 +9,7 @@
 
 #include "config.h"
 #include "kafka.h"
+#include "postgres.h"
 
 #include <jansson.h>
 #include <libpq-fe.h>
@@ -48,7 +49,11 @@ struct config *command_config(const char *path);
 /* As the configuration has them; it is borrowed, and there are no metrics. */
 struct kafka_options command_kafka_options(const struct config *config);
 
-/* pgsync_connect to the configured database, with its password read anew. */
+/* How to connect to the configured database, or with this dsn unless it is NULL; borrows from both.
+ * config may be NULL then. */
+struct pg_login command_login(const struct config *config, const char *dsn);
+
+/* pgsync_connect to it, with its password read anew. */
 PGconn *command_connect(const struct config *config, const char *application, struct error *err);
 
 /* Prints JSON for a program on stdout. */

@@ -105,12 +105,25 @@ struct config *command_config(const char *path)
 	return config;
 }
 
+struct pg_login command_login(const struct config *config, const char *dsn)
+{
+	struct pg_login login = {.dsn = dsn};
+
+	if (config)
+		login.pooled = config->database.pooler == POOLER_SESSION;
+	/* The owner's connection string has nothing to do with the relay's password. */
+	if (!dsn) {
+		login.dsn = config->database.dsn;
+		config_password(config, &login.password);
+	}
+	return login;
+}
+
 PGconn *command_connect(const struct config *config, const char *application, struct error *err)
 {
-	struct secret_source password;
+	struct pg_login login = command_login(config, NULL);
 
-	config_password(config, &password);
-	return pgsync_connect(config->database.dsn, &password, application, err);
+	return pgsync_connect(&login, application, err);
 }
 
 void command_print(const json_t *json)

@@ -549,12 +549,10 @@ static int migrate_once(PGconn *conn, struct request *request)
  * not long, and the writers have their turn in between. */
 static int with_connection(struct request *request)
 {
-	static const char APPLICATION[] = "outbox-relay migrate";
 	const struct timespec pause = {1, 0};
+	struct pg_login login = command_login(request->config, request->dsn);
 	struct error err;
-	/* The owner's connection string has nothing to do with the relay's password. */
-	PGconn *conn = request->dsn ? pgsync_connect(request->dsn, NULL, APPLICATION, &err)
-				    : command_connect(request->config, APPLICATION, &err);
+	PGconn *conn = pgsync_connect(&login, "outbox-relay migrate", &err);
 	int status = conn ? EXIT_DONE : command_failed("migrate", &err);
 
 	pgsync_be_patient();

@@ -33,6 +33,8 @@ const struct option options[] = {
 	{STRING(database.password_file), .fallback = "", .max = PATH_MAX - 1, .reloadable = true,
 	 .is_path = true},
 	{STRING(database.password_command), .fallback = "", .max = 8192, .reloadable = true},
+	{CHOICE(database.pooler, {"none", POOLER_NONE}, {"session", POOLER_SESSION}),
+	 .fallback = "none", .reloadable = true},
 	{STRING(outbox.table), .fallback = "outbox_events", .min = 1,
 	 .max = 2 * (2 * NAME_BYTES + 2) + 1, .check = config_check_table},
 	{STRING(outbox.columns.id), .fallback = "id", .min = 1, .max = NAME_BYTES},

@@ -70,7 +70,7 @@ static void add_session(const struct group *group, struct group_view *view,
 	const struct session_id *previous = &group->previous;
 	if (session->pid == group->self)
 		view->self = *session;
-	else if (session->pid == previous->pid && session->started_us == previous->started_us)
+	else if (session->pid == previous->pid && session->start == previous->start)
 		view->previous = true;
 	for (size_t i = 0; i < view->peer_count; i++)
 		if (view->peers[i] == session->pid)

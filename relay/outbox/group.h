@@ -23,10 +23,11 @@
 enum { GROUP_GRACE_US = 200 * 1000, GROUP_GRACE_AFTER_LOSS_US = 3000 * 1000 };
 
 /* A session, as the server knows it. After a restart of a server in a container its process ids
- * begin anew, so the number alone may soon be that of another relay's session. */
+ * begin anew, and a pooler hands a backend on, so the number alone may soon be that of another
+ * relay's session. */
 struct session_id {
-	int pid; /* 0: none */
-	int64_t started_us;
+	int pid;       /* 0: none */
+	int64_t start; /* OUTBOX_SQL_START */
 };
 
 /* A session's lock on a key of outbox/locks.h. */

@@ -15,7 +15,6 @@ enum { SILENT_TIMEOUTS = 3, DOUBLINGS = 8 };
 
 struct heartbeat {
 	struct session *session;
-	struct asker asker;
 	const struct claimer *claimer;
 	struct membership *membership;
 	struct loop_timer *timer;
@@ -96,8 +95,7 @@ static void beat(struct heartbeat *heartbeat)
 	note_reads(heartbeat);
 	if (is_unresponsive(heartbeat))
 		return;
-	session_ask_text(&heartbeat->asker, TAG_IGNORE, "SELECT", NULL, 0);
-	session_sync(heartbeat->session);
+	session_compare(heartbeat->session);
 }
 
 static void on_timer(void *arg)
@@ -115,10 +113,8 @@ void heartbeat_begin(struct heartbeat *heartbeat)
 struct heartbeat *heartbeat_new(struct loop *loop, struct session *session,
 				const struct claimer *claimer, struct membership *membership)
 {
-	static const struct asker_ops ops = {NULL, NULL, NULL};
 	struct heartbeat *heartbeat = xcalloc(1, sizeof(*heartbeat));
 	heartbeat->session = session;
-	heartbeat->asker = session_join(session, &ops, heartbeat);
 	heartbeat->claimer = claimer;
 	heartbeat->membership = membership;
 	heartbeat->timer = loop_timer_new(loop, on_timer, heartbeat);

@@ -182,6 +182,7 @@ static void tell(struct membership *membership, const struct group_view *view, b
 
 static void ask_poll(struct membership *membership, int tag)
 {
+	session_compare(membership->session);
 	session_ask(&membership->asker, tag, "group", NULL, 0, false);
 	session_sync(membership->session);
 }
@@ -283,7 +284,7 @@ static void read_lock(const struct group *group, struct group_view *view, const 
 	struct group_lock lock = {
 	    .key = (uint32_t)strtoul(PQgetvalue(result, row, GROUP_KEY), NULL, 10),
 	    .session = {.pid = atoi(PQgetvalue(result, row, GROUP_PID)),
-			.started_us = strtoll(PQgetvalue(result, row, GROUP_STARTED), NULL, 10)},
+			.start = strtoll(PQgetvalue(result, row, GROUP_STARTED), NULL, 10)},
 	    .fingerprint = marked ? strtoll(fingerprint, NULL, 10) : -1,
 	    .stranger = stranger ? PQgetvalue(result, row, GROUP_STRANGER) : NULL,
 	    .held = is_true(result, row, GROUP_HELD),
@@ -399,8 +400,8 @@ static void end_previous_session(struct membership *membership)
 	snprintf(sql, sizeof(sql),
 		 "SELECT pg_terminate_backend(a.pid) FROM pg_stat_get_activity(%d) AS a WHERE "
 		 "a.usesysid = (SELECT oid FROM pg_roles WHERE rolname = current_user) "
-		 "AND a.pid <> pg_backend_pid() AND " OUTBOX_SQL_STARTED " = %lld",
-		 previous->pid, (long long)previous->started_us);
+		 "AND a.pid <> pg_backend_pid() AND " OUTBOX_SQL_START " = %lld",
+		 previous->pid, (long long)previous->start);
 	session_ask_text(&membership->asker, TAG_IGNORE, sql, NULL, 0);
 }
 

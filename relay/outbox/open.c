@@ -17,6 +17,7 @@
 #include "outbox/registry.h"
 #include "outbox/table.h"
 #include "passing.h"
+#include "pooled.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,6 +38,7 @@ enum { FIELDS_MAX = ROUTE_FIELDS_MAX + 1 }; /* and the identity */
 struct opening {
 	struct session *session;
 	struct asker asker;
+	struct pooled *pooled; /* owned; where a pooler may be in between */
 	const struct opening_events *events;
 	void *owner;
 	struct pgname name;
@@ -161,20 +163,19 @@ static const char columns[] = "SELECT a.attname, " OUTBOX_BASE_TYPE "::int8 FROM
 void opening_begin(struct opening *opening)
 {
 	FAILPOINT("session-open");
+	if (session_login(opening->session).pooled) {
+		pooled_begin(opening->pooled);
+		return;
+	}
 	session_ask_text(&opening->asker, TAG_SESSION, pgsession_question, NULL, 0);
 	session_sync(opening->session);
 }
 
-static void on_session(struct opening *opening, PGresult *result)
+/* What the table is like. */
+static void read_catalog(void *arg)
 {
+	struct opening *opening = arg;
 	char table[PGNAME_FULL_SIZE];
-	struct error err;
-	bool good = pgsession_check(result, session_backend(opening->session), &err);
-	PQclear(result);
-	if (!good) {
-		session_give_up(opening->session, true, err.text);
-		return;
-	}
 	pgname_print(&opening->name, table);
 	struct pg_param params[] = {
 	    pg_param_text(table),
@@ -187,6 +188,17 @@ static void on_session(struct opening *opening, PGresult *result)
 	session_ask_text(&opening->asker, TAG_LEAVES, leaves, params, 1);
 	session_ask_text(&opening->asker, TAG_COLUMNS, columns, params, 1);
 	session_sync(opening->session);
+}
+
+static void on_session(struct opening *opening, PGresult *result)
+{
+	struct error err;
+	bool good = pgsession_check(result, session_backend(opening->session), &err);
+	PQclear(result);
+	if (good)
+		read_catalog(opening);
+	else
+		session_give_up(opening->session, true, err.text);
 }
 
 /* Should the relay hang or vanish, the server ends its session, and its shards are free; while it
@@ -516,7 +528,7 @@ static bool find_keys(struct opening *opening, struct error *err)
 	return parsed;
 }
 
-struct opening *opening_new(struct session *session, size_t withhold_bytes,
+struct opening *opening_new(struct loop *loop, struct session *session, size_t withhold_bytes,
 			    const struct opening_events *events, void *owner, struct error *err)
 {
 	static const struct asker_ops ops = {on_answered, on_refused, NULL};
@@ -524,6 +536,7 @@ struct opening *opening_new(struct session *session, size_t withhold_bytes,
 	struct opening *opening = xcalloc(1, sizeof(*opening));
 	opening->session = session;
 	opening->asker = session_join(session, &ops, opening);
+	opening->pooled = pooled_new(loop, session, read_catalog, opening);
 	opening->events = events;
 	opening->owner = owner;
 	opening->withhold_bytes = withhold_bytes;
@@ -539,6 +552,7 @@ void opening_free(struct opening **opening)
 {
 	if (*opening == NULL)
 		return;
+	pooled_free(&(*opening)->pooled);
 	for (size_t i = 0; i < (*opening)->field_count; i++)
 		free((*opening)->fields[i]);
 	for (size_t i = 0; i < (*opening)->key_count; i++)

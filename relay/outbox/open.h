@@ -19,7 +19,7 @@ struct opening_events {
 
 /* NULL and err if a name of the configuration does not parse. Larger payloads than withhold_bytes
  * are not fetched. */
-struct opening *opening_new(struct session *session, size_t withhold_bytes,
+struct opening *opening_new(struct loop *loop, struct session *session, size_t withhold_bytes,
 			    const struct opening_events *events, void *owner, struct error *err);
 void opening_free(struct opening **opening);
 

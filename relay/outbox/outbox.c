@@ -544,7 +544,7 @@ struct source *outbox_new(struct loop *loop, const struct config *config, size_t
 	outbox->metrics = metrics;
 	outbox->session = session_new(loop, config, &session_events, outbox);
 	outbox->opening =
-	    opening_new(outbox->session, withhold_bytes, &opening_events, outbox, err);
+	    opening_new(loop, outbox->session, withhold_bytes, &opening_events, outbox, err);
 	if (outbox->opening == NULL)
 		outbox_free(&source);
 	else

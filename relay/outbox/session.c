@@ -15,7 +15,7 @@
 #include <string.h>
 
 /* The session's own tags, told with the number of no part. */
-enum { OWN = 0, TAG_ROLLED_BACK = TAG_IGNORE + 1, TAG_BITS = 8 };
+enum { OWN = 0, TAG_ROLLED_BACK = TAG_IGNORE + 1, TAG_COMPARED, TAG_BITS = 8 };
 
 struct session {
 	struct loop *loop;	     /* borrowed */
@@ -30,8 +30,9 @@ struct session {
 
 	struct pg *pg; /* NULL: no session */
 	bool serving;
-	struct outbox_shape shape; /* of this session's table */
-	char *own_text;		   /* owned; the shards that are ours as a parameter */
+	char mark[PGSESSION_MARK_SIZE]; /* that the backend must have; "": it is not watched */
+	struct outbox_shape shape;	/* of this session's table */
+	char *own_text;			/* owned; the shards that are ours as a parameter */
 	struct shards shards;
 	size_t own[SHARDS_MAX], own_count; /* the leaves that have them */
 
@@ -82,11 +83,33 @@ static void rolled_back(struct session *session)
 	session->then(session->then_part);
 }
 
+static void changed(struct session *session)
+{
+	session_give_up(session, true,
+			"the session behind the connection is another one now: " PGSESSION_SHARED
+			"; " PGSESSION_SHARED_REMEDY);
+}
+
+static void compared(struct session *session, PGresult *result)
+{
+	bool same = pgsession_is_marked(result, session->mark);
+	PQclear(result);
+	if (!same)
+		changed(session);
+}
+
 static void on_answered(void *owner, int wire, PGresult *result)
 {
 	struct session *session = owner;
 	int number = wire >> TAG_BITS, tag = wire & ((1 << TAG_BITS) - 1);
 	bool ends = number == OWN && tag == TAG_ROLLED_BACK;
+	if (number == OWN && tag == TAG_COMPARED) {
+		if (session->events->heard(session->owner))
+			compared(session, result);
+		else
+			PQclear(result);
+		return;
+	}
 	if (session->events->heard(session->owner) && tag != TAG_IGNORE &&
 	    (!session->ignoring || ends)) {
 		if (!ends) {
@@ -127,8 +150,15 @@ static bool on_refused(void *owner, const struct pg_failure *failure)
 
 static void on_failed(void *owner, const struct pg_failure *failure)
 {
+	const struct session *session = owner;
 	const char *more = "";
 	struct error err;
+	/* 26000: another backend does not know what was prepared. */
+	if (session->mark[0] != '\0' &&
+	    (strcmp(failure->state, "26000") == 0 || pgsession_is_shared(failure->why))) {
+		changed(owner);
+		return;
+	}
 	if (strcmp(failure->state, "42501") == 0)
 		more = "; run outbox-relay migrate, and connect as the role outbox_relay or a "
 		       "member of it";
@@ -146,12 +176,18 @@ static const struct pg_events pg_events = {
 
 /* ---- whether there is one ---- */
 
+struct pg_login session_login(const struct session *session)
+{
+	struct pg_login login = {.dsn = session->config->database.dsn,
+				 .pooled = session->config->database.pooler == POOLER_SESSION};
+	config_password(session->config, &login.password);
+	return login;
+}
+
 void session_open(struct session *session)
 {
-	struct secret_source password;
-	config_password(session->config, &password);
-	session->pg =
-	    pg_open(session->loop, session->config->database.dsn, &password, &pg_events, session);
+	struct pg_login login = session_login(session);
+	session->pg = pg_open(session->loop, &login, &pg_events, session);
 }
 
 void session_close(struct session *session)
@@ -161,6 +197,7 @@ void session_close(struct session *session)
 			session->askers[i].ops->lost(session->askers[i].part);
 	pg_close(&session->pg);
 	session->serving = session->in_transaction = session->ignoring = false;
+	session->mark[0] = '\0';
 }
 
 void session_give_up(struct session *session, bool permanent, const char *why)
@@ -182,6 +219,11 @@ bool session_serves(const struct session *session)
 int session_backend(const struct session *session)
 {
 	return pg_backend(session->pg);
+}
+
+void session_set_backend(struct session *session, int backend)
+{
+	pg_set_backend(session->pg, backend);
 }
 
 bool session_is_utf8(const struct session *session)
@@ -312,8 +354,30 @@ void session_ask_own_leaves(const struct asker *asker, int tag, const char *name
 
 /* ---- the transaction ---- */
 
+static void compare(struct session *session)
+{
+	pg_ask(session->pg, TAG_COMPARED, pgsession_marked, NULL, 0, false);
+}
+
+void session_watch(struct session *session, const char *mark)
+{
+	snprintf(session->mark, sizeof(session->mark), "%s", mark);
+}
+
+void session_compare(struct session *session)
+{
+	if (session->mark[0] != '\0')
+		compare(session);
+	else
+		pg_ask(session->pg, TAG_IGNORE, "SELECT", NULL, 0, false);
+	session_sync(session);
+}
+
+/* The answer comes before those of the transaction, which no pooler takes apart. */
 void session_begin(struct session *session)
 {
+	if (session->mark[0] != '\0')
+		compare(session);
 	pg_ask_prepared(session->pg, TAG_IGNORE, "begin", NULL, 0, false);
 	if (session->guarded)
 		pg_ask_prepared(session->pg, TAG_IGNORE, "immediate", NULL, 0, false);

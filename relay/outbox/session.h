@@ -70,7 +70,18 @@ void session_give_up(struct session *session, bool permanent, const char *why);
 void session_serve(struct session *session);
 bool session_serves(const struct session *session);
 
+/* As the configuration has it now. It borrows from it. */
+struct pg_login session_login(const struct session *session);
+
+/* The backend's process; told by who has asked, where a pooler makes one up. */
 int session_backend(const struct session *session);
+void session_set_backend(struct session *session, int backend);
+
+/* From now on the backend is compared with this mark (postgres.h): at the begin of each
+ * transaction, before its answers, and at each session_compare. Another one ends the session. */
+void session_watch(struct session *session, const char *mark);
+/* Asks the server something that costs nothing; and, if the session is watched, who it is. */
+void session_compare(struct session *session);
 bool session_is_utf8(const struct session *session);
 unsigned session_reads(const struct session *session);
 

@@ -291,7 +291,7 @@ char *outbox_sql_group(const struct outbox_shape *shape)
 	SCRATCH char *locks = xasprintf(OUTBOX_SQL_LOCKS("%s"), table);
 	return xasprintf(
 	    "WITH locks AS MATERIALIZED (%s), sessions AS MATERIALIZED (SELECT s.pid, "
-	    "s.fingerprint, " OUTBOX_SQL_STARTED " AS started, "
+	    "s.fingerprint, " OUTBOX_SQL_START " AS started, "
 	    "CASE WHEN s.pid IS NULL THEN 'a prepared transaction (pg_prepared_xacts)' "
 	    "WHEN NOT %s THEN format('session %%s (role %%s, application \"%%s\")', s.pid, "
 	    "pg_get_userbyid(a.usesysid), a.application_name) END AS stranger "

@@ -23,10 +23,12 @@ enum pg_state { PG_CONNECTING, PG_UP, PG_FAILED };
 
 struct pg {
 	enum magic magic;
-	struct loop *loop;	 /* borrowed */
-	char *dsn;		 /* owned, until conn is there */
+	struct loop *loop; /* borrowed */
+	char *dsn;	   /* owned, until conn is there */
+	bool pooled;
 	struct secret *password; /* NULL: it is not being asked for */
 	PGconn *conn;		 /* owned; NULL while the password is asked for, or cannot be had */
+	int backend;		 /* 0: as libpq has it */
 	int start_errno;	 /* of a connection that failed at its start */
 	const struct pg_events *events;
 	void *owner;
@@ -349,7 +351,7 @@ static void take_notifications(struct pg *pg)
 	PGnotify *notify;
 	while (!pg->closed && pg->state == PG_UP && (notify = PQnotifies(pg->conn)) != NULL) {
 		/* Not what this very session has sent. */
-		if (notify->be_pid != PQbackendPID(pg->conn))
+		if (notify->be_pid != pg_backend(pg))
 			pg->events->notified(pg->owner, notify->relname, notify->extra,
 					     notify->be_pid);
 		PQfreemem(notify);
@@ -423,7 +425,8 @@ static void connect_with(struct pg *pg, const char *password)
 	/* Later entries win: the connection string overrides the defaults, and what every session
 	 * has in common overrides the connection string. A NULL counts as left out. */
 	const char *keywords[DEFAULTS + 6] = {0}, *values[DEFAULTS + 6] = {0};
-	char host[33] = "", name[64], *options = pgsession_options(pg->dsn);
+	struct pg_login login = {.dsn = pg->dsn, .pooled = pg->pooled};
+	char host[33] = "", name[64], *options = pgsession_options(&login);
 	for (size_t i = 0; i < DEFAULTS; i++) {
 		keywords[i] = defaults[i][0];
 		values[i] = defaults[i][1];
@@ -472,18 +475,19 @@ static void on_password(void *arg, const char *text, bool permanent, const struc
 	fail(pg, permanent, &err);
 }
 
-struct pg *pg_open(struct loop *loop, const char *dsn, const struct secret_source *password,
-		   const struct pg_events *events, void *owner)
+struct pg *pg_open(struct loop *loop, const struct pg_login *login, const struct pg_events *events,
+		   void *owner)
 {
 	struct pg *pg = xcalloc(1, sizeof(*pg));
 	pg->magic = MAGIC_PG;
 	pg->loop = loop;
-	pg->dsn = xstrdup(dsn);
+	pg->dsn = xstrdup(login->dsn);
+	pg->pooled = login->pooled;
 	pg->events = events;
 	pg->owner = owner;
 	pg->timer = loop_timer_new(loop, on_timer, pg);
-	if (secret_is_configured(password))
-		pg->password = secret_ask(loop, password, on_password, pg);
+	if (secret_is_configured(&login->password))
+		pg->password = secret_ask(loop, &login->password, on_password, pg);
 	else
 		connect_with(pg, NULL);
 	return pg;
@@ -551,7 +555,12 @@ void pg_sync(struct pg *pg)
 
 int pg_backend(const struct pg *pg)
 {
-	return PQbackendPID(pg->conn);
+	return pg->backend != 0 ? pg->backend : PQbackendPID(pg->conn);
+}
+
+void pg_set_backend(struct pg *pg, int backend)
+{
+	pg->backend = backend;
 }
 
 bool pg_is_utf8(const struct pg *pg)

@@ -7,6 +7,7 @@
 #include "base/xalloc.h"
 
 #include <assert.h>
+#include <libpq-events.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +16,12 @@
 /* How long a command waits for a lock, for a statement and, should the server not even end the
  * statement, for an answer. A migration has limits of its own. */
 #define LIMITS " -c lock_timeout=2s -c statement_timeout=8s"
+#define SET_LIMITS                                                                                 \
+	", pg_catalog.set_config('lock_timeout', '2s', false), "                                   \
+	"pg_catalog.set_config('statement_timeout', '8s', false)"
 enum { ANSWER_MS = 10000, FIND_FIRST_MS = 1000, FIND_AGAIN_MS = 5000, KEYWORDS_MAX = 64 };
+/* How long a pooler is given to find a session for the probe. */
+enum { PROBE_MS = 2000 };
 
 static bool is_patient;
 static char blocker[256]; /* who held the lock that the statement waited for; "" if none */
@@ -49,15 +55,18 @@ static void receive_notice(void *arg, const PGresult *notice)
 		fprintf(stderr, "warning: %s\n", primary);
 }
 
-static PGconn *connect_with(const char *dsn, const char *password, const char *application_name)
+static PGconn *connect_with(const struct pg_login *login, const char *password,
+			    const char *application_name)
 {
-	char *own = pgsession_options(dsn), *options = xasprintf("%s" LIMITS, own),
-	     *timeout = pgsession_keyword(dsn, "connect_timeout");
+	char *own = pgsession_options(login),
+	     *options = xasprintf("%s%s", own, login->pooled ? "" : LIMITS),
+	     *timeout = pgsession_keyword(login->dsn, "connect_timeout");
 	const char *keys[] = {
 	    "dbname",	"options", "connect_timeout", "application_name", "client_encoding",
 	    "password", NULL};
 	const char *values[] = {
-	    dsn, options, *timeout ? timeout : "10", application_name, "UTF8", password, NULL};
+	    login->dsn, options, *timeout ? timeout : "10", application_name, "UTF8",
+	    password,	NULL};
 	PGconn *conn = PQconnectdbParams(keys, values, 1);
 
 	free(own);
@@ -114,7 +123,7 @@ static void find_blocker(PGconn *waiting)
 	char pid[16];
 	const char *params[] = {pid};
 
-	snprintf(pid, sizeof(pid), "%d", PQbackendPID(waiting));
+	snprintf(pid, sizeof(pid), "%d", pgsync_backend(waiting));
 	if (PQstatus(conn) == CONNECTION_OK)
 		result = PQexecParams(conn, blocker_sql, 1, NULL, params, NULL, NULL, 0);
 	if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) > 0)
@@ -218,6 +227,116 @@ static bool is_session(PGconn *conn, struct error *err)
 	return good;
 }
 
+/* ---- through a pooler ---- */
+
+/* What is attached to a connection needs a function of its own, which is its name too (manual:
+ * "Event System"). */
+static int on_event(PGEventId id, void *info, void *arg)
+{
+	(void)id;
+	(void)info;
+	(void)arg;
+	return 1;
+}
+
+static void note_backend(PGconn *conn, int backend)
+{
+	PQregisterEventProc(conn, on_event, "outbox-relay", NULL);
+	PQsetInstanceData(conn, on_event, (void *)(intptr_t)backend);
+}
+
+int pgsync_backend(const PGconn *conn)
+{
+	int backend = (int)(intptr_t)PQinstanceData(conn, on_event);
+
+	return backend != 0 ? backend : PQbackendPID(conn);
+}
+
+static bool wait_for_result(PGconn *conn, int64_t deadline_ms)
+{
+	while (PQisBusy(conn)) {
+		struct pollfd fd = {PQsocket(conn), POLLIN, 0};
+		int64_t left = deadline_ms - clock_monotonic_us() / 1000;
+
+		if (left <= 0 || poll(&fd, 1, (int)left) <= 0 || !PQconsumeInput(conn))
+			return false;
+	}
+	return true;
+}
+
+bool pgsync_within(PGconn *conn, const char *sql, int wait_ms, char *value, size_t size)
+{
+	int64_t deadline = clock_monotonic_us() / 1000 + wait_ms;
+	bool known = false;
+	PGresult *result;
+
+	if (!PQsendQuery(conn, sql))
+		return false;
+	for (;;) {
+		if (!wait_for_result(conn, deadline))
+			return false;
+		result = PQgetResult(conn);
+		if (!result)
+			return known;
+		known = PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) > 0;
+		if (known)
+			snprintf(value, size, "%s", PQgetvalue(result, 0, 0));
+		PQclear(result);
+	}
+}
+
+/* Whether another connection gets the backend that was ours a moment ago, or we another one while
+ * it has a transaction open. A pool that has no session left for it shows nothing. */
+static bool is_shared(PGconn *conn, const char *mark)
+{
+	char seen[PGSESSION_MARK_SIZE] = "", *sql = xasprintf("BEGIN; %s", pgsession_marked);
+	PGconn *probe = connect_again(conn);
+	bool shared = false;
+
+	if (PQstatus(probe) == CONNECTION_OK &&
+	    !pgsync_within(probe, sql, PROBE_MS, seen, sizeof(seen)))
+		shared = pgsession_is_shared(PQerrorMessage(probe));
+	shared = shared || strcmp(seen, mark) == 0 ||
+		 !pgsync_within(conn, pgsession_marked, PROBE_MS, seen, sizeof(seen)) ||
+		 strcmp(seen, mark) != 0;
+	PQfinish(probe);
+	free(sql);
+	return shared;
+}
+
+static bool set_settings(PGconn *conn, const char *mark, const char *application_name,
+			 struct error *err)
+{
+	const char *params[] = {mark, application_name};
+	char *settings = pgsession_settings(), *sql = xasprintf("%s" SET_LIMITS, settings);
+	PGresult *answer = pgsync_query(conn, "setting up the session", sql, 2, params, err);
+
+	PQclear(answer);
+	free(settings);
+	free(sql);
+	return answer != NULL;
+}
+
+/* Makes a session of ours of a connection that may lead to a pooler. */
+static bool adopt_session(PGconn *conn, struct error *err)
+{
+	char mark[PGSESSION_MARK_SIZE], name[64];
+	const char *params[] = {mark};
+	PGresult *answer;
+
+	pgsession_new_mark(mark);
+	answer = pgsync_query(conn, "waiting for a session of the pooler", pgsession_mark, 1,
+			      params, err);
+	if (!answer)
+		return false;
+	note_backend(conn, atoi(PQgetvalue(answer, 0, 0)));
+	snprintf(name, sizeof(name), "%s", PQgetvalue(answer, 0, 2));
+	PQclear(answer);
+	if (is_shared(conn, mark))
+		return error_set(err, PGSESSION_SHARED "; " PGSESSION_SHARED_REMEDY);
+	return set_settings(conn, mark, name, err);
+}
+
 static char *ask_password(const struct secret_source *source, struct error *err)
 {
 	struct error why;
@@ -228,19 +347,20 @@ static char *ask_password(const struct secret_source *source, struct error *err)
 	return text;
 }
 
-PGconn *pgsync_connect(const char *dsn, const struct secret_source *password,
-		       const char *application_name, struct error *err)
+PGconn *pgsync_connect(const struct pg_login *login, const char *application_name,
+		       struct error *err)
 {
 	char message[512], *secret = NULL;
 	PGconn *conn;
 
-	if (!pg_dsn_check("the dsn", dsn, err) ||
-	    (secret_is_configured(password) && !(secret = ask_password(password, err))))
+	if (!pg_dsn_check("the dsn", login->dsn, err) ||
+	    (secret_is_configured(&login->password) &&
+	     !(secret = ask_password(&login->password, err))))
 		return NULL;
-	conn = connect_with(dsn, secret, application_name);
+	conn = connect_with(login, secret, application_name);
 	secret_wipe(&secret);
 	if (PQstatus(conn) == CONNECTION_OK) {
-		if (is_session(conn, err))
+		if ((!login->pooled || adopt_session(conn, err)) && is_session(conn, err))
 			return conn;
 	} else if (pgsession_is_refused(PQerrorMessage(conn))) {
 		error_set(err, PGSESSION_POOLER "; " PGSESSION_POOLER_REMEDY);

@@ -324,7 +324,7 @@ static void end_previous(struct sim *sim, const struct backend *self, const stru
 	for (unsigned b = 0; b < BACKENDS_MAX; b++) {
 		struct backend *other = &sim->db.backends[b];
 		if (!other->used || other == self || other->pid != id->pid ||
-		    (other->started != id->started_us && sim->plant != PLANT_ENDS_BY_PID))
+		    (other->started != id->start && sim->plant != PLANT_ENDS_BY_PID))
 			continue;
 		if (!other->ghost || other->relay != self->relay)
 			violated(sim, "ends another relay's session", "relay %u that of relay %u",

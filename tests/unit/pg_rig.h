@@ -131,7 +131,7 @@ static void converse_with(const char *where, const char *until)
 	char dsn[256];
 	snprintf(dsn, sizeof(dsn), "%s %s", where, rest);
 	stop_at = until;
-	pg = pg_open(loop, dsn, NULL, &events, NULL);
+	pg = pg_open(loop, &(struct pg_login){.dsn = dsn}, &events, NULL);
 	assert_string_equal(told, "");
 	run_for(10 * 1000 * 1000, give_up);
 }

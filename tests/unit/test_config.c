@@ -21,6 +21,7 @@ static void test_defaults(void **state)
 	assert_string_equal(c->outbox.columns.payload, "payload");
 	assert_string_equal(c->outbox.columns.headers, "headers");
 	assert_string_equal(c->outbox.columns.created_at, "created_at");
+	assert_int_equal(c->database.pooler, POOLER_NONE);
 	assert_int_equal(c->outbox.ordering, ORDERING_KEY);
 	assert_int_equal(c->outbox.settle, SETTLE_DELETE);
 	assert_int_equal(c->outbox.retention_ms, 7 * 24 * 3600 * 1000);
@@ -168,7 +169,7 @@ static void test_reload(void **state)
 	struct config *live = load("t.conf", REQUIRED);
 	struct config *fresh =
 	    load("two.conf",
-		 "database = { dsn = \"new\"; password_command = \"echo\"; };"
+		 "database = { dsn = \"new\"; password_command = \"echo\"; pooler = \"session\"; };"
 		 "outbox = { table = \"t\"; columns = { id = \"i\"; }; settle = \"mark\";"
 		 " retention = \"1h\"; claim_rows = 7; batch_rows = 8; batch_bytes = \"1MiB\";"
 		 " poll_interval = \"2s\"; sweep_interval = \"3s\"; stall_timeout = \"4s\";"
@@ -184,8 +185,8 @@ static void test_reload(void **state)
 	config_reload(live, fresh, collect_change, &changes);
 	assert_string_equal(
 	    changes.text,
-	    "database.dsn+ database.password_command+ outbox.table- outbox.columns.id- "
-	    "outbox.settle- outbox.retention- "
+	    "database.dsn+ database.password_command+ database.pooler+ outbox.table- "
+	    "outbox.columns.id- outbox.settle- outbox.retention- "
 	    "outbox.claim_rows+ outbox.batch_rows+ outbox.batch_bytes+ outbox.poll_interval+ "
 	    "outbox.sweep_interval+ outbox.stall_timeout+ outbox.on_reject- "
 	    "kafka.bootstrap_servers- kafka.embedded- kafka.sasl_password_file+ "

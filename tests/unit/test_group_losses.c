@@ -125,9 +125,9 @@ static void pack(struct packed *p)
 	p->joined_age = age_of(group.joined_us);
 	p->polled_age = age_of(group.polled_us);
 	p->session_pid = (uint8_t)group.session.pid;
-	p->session_started = group.session.pid ? (uint8_t)group.session.started_us : 0;
+	p->session_started = group.session.pid ? (uint8_t)group.session.start : 0;
 	p->previous_pid = (uint8_t)group.previous.pid;
-	p->previous_started = group.previous.pid ? (uint8_t)group.previous.started_us : 0;
+	p->previous_started = group.previous.pid ? (uint8_t)group.previous.start : 0;
 	p->peer_count = (uint8_t)group.peer_count;
 	for (size_t i = 0; i < group.peer_count; i++)
 		p->peers[i] = (uint8_t)group.peers[i];
@@ -323,7 +323,7 @@ static void spoil(void)
 		group.shards[k].remembered &= planted != PLANT_OWN_FORGOTTEN;
 	}
 	if (planted == PLANT_BY_PID)
-		group.previous.started_us = 0;
+		group.previous.start = 0;
 }
 
 /* True if it changes anything. */

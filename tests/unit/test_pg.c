@@ -512,7 +512,7 @@ static void test_closing_before_the_connection_is_up(void **state)
 	fake_start(&fake, serve_nothing);
 	snprintf(dsn, sizeof(dsn), "host=127.0.0.1 port=%d %s", fake.port, rest);
 	stop_at = "never";
-	pg = pg_open(loop, dsn, NULL, &events, NULL);
+	pg = pg_open(loop, &(struct pg_login){.dsn = dsn}, &events, NULL);
 	pg_close(&pg);
 	run_for(20 * 1000, stop);
 	assert_string_equal(told, "");

@@ -9,7 +9,7 @@
 static void open_with(const char *dsn)
 {
 	stop_at = "failed";
-	pg = pg_open(loop, dsn, NULL, &events, NULL);
+	pg = pg_open(loop, &(struct pg_login){.dsn = dsn}, &events, NULL);
 	run_for(10 * 1000 * 1000, give_up);
 	assert_string_equal(told, "failed");
 	pg_close(&pg);

@@ -24,7 +24,7 @@ static void gives(const char *dsn, const char *keyword, const char *expected)
 
 static void starts_with(const char *dsn, const char *own)
 {
-	char *options = pgsession_options(dsn);
+	char *options = pgsession_options(&(struct pg_login){.dsn = dsn});
 
 	assert_memory_equal(options, own, strlen(own));
 	assert_memory_equal(options + strlen(own), OURS, strlen(OURS));

@@ -14,7 +14,8 @@
 #include "core/sink.h"
 #include "core/source.h"
 
-enum worker_timer { WORKER_TIMER_WAKE, WORKER_TIMER_STALL };
+/* The last one only has the log say that an outage lasts. */
+enum worker_timer { WORKER_TIMER_WAKE, WORKER_TIMER_STALL, WORKER_TIMER_OUTAGE };
 
 /* Time, and the end. */
 struct worker_world {
@@ -58,6 +59,7 @@ struct worker_status {
 	size_t batch_events, in_flight;
 	uint64_t published;
 	bool working;	     /* claiming, publishing or at rest: all is well */
+	bool flapping;	     /* the database comes and goes: its returns are not told */
 	bool acquired;	     /* shards are ours */
 	bool unavailable;    /* none is ours for want of the sink */
 	const char *standby; /* why none is ours though the database answers; "" if one is */

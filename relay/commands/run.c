@@ -41,7 +41,7 @@ struct daemon {
 	struct route *route;
 	struct http *http;
 	struct pages pages;
-	struct loop_timer *wake, *stall, *patience, *watchdog;
+	struct loop_timer *wake, *stall, *outage, *patience, *watchdog;
 	struct loop_signal *signals[SIGNALS];
 	int64_t watchdog_us; /* 0: systemd does not ask for one */
 	bool stopping;
@@ -66,7 +66,10 @@ static int64_t realtime_us(void *arg)
 static void set_timer(void *arg, enum worker_timer timer, int64_t after_us)
 {
 	struct daemon *daemon = arg;
-	loop_timer_set(timer == WORKER_TIMER_WAKE ? daemon->wake : daemon->stall, after_us);
+	struct loop_timer *const timers[] = {[WORKER_TIMER_WAKE] = daemon->wake,
+					     [WORKER_TIMER_STALL] = daemon->stall,
+					     [WORKER_TIMER_OUTAGE] = daemon->outage};
+	loop_timer_set(timers[timer], after_us);
 }
 
 static void on_wake(void *arg)
@@ -81,6 +84,12 @@ static void on_stall(void *arg)
 	worker_on_timer(daemon->worker, WORKER_TIMER_STALL);
 }
 
+static void on_outage(void *arg)
+{
+	struct daemon *daemon = arg;
+	worker_on_timer(daemon->worker, WORKER_TIMER_OUTAGE);
+}
+
 static void on_stopped(void *arg, bool failed)
 {
 	struct daemon *daemon = arg;
@@ -93,8 +102,14 @@ static void on_changed(void *arg)
 	struct daemon *daemon = arg;
 	struct worker_status status;
 	worker_status(daemon->worker, &status);
+	if (status.flapping)
+		return;
 	if (status.working && !daemon->working)
-		log_info("ready: publishing %s to %s", daemon->config->outbox.table,
+		log_fact(LOG_INFO, "ready",
+			 LOG_FIELDS(field_text("brokers", kafka_bootstrap(daemon->sink)),
+				    field_number("shards_owned", shards_owned(status.shards)),
+				    field_number("shards", status.shards->count)),
+			 "ready: publishing %s to %s", daemon->config->outbox.table,
 			 kafka_bootstrap(daemon->sink));
 	/* Between the states of work nothing is said; when the worker leaves them, the next time
 	 * is.
@@ -234,6 +249,7 @@ static void make_shard(struct daemon *daemon)
 					      .arg = daemon};
 	daemon->wake = loop_timer_new(daemon->loop, on_wake, daemon);
 	daemon->stall = loop_timer_new(daemon->loop, on_stall, daemon);
+	daemon->outage = loop_timer_new(daemon->loop, on_outage, daemon);
 	daemon->patience = loop_timer_new(daemon->loop, on_patience, daemon);
 	daemon->watchdog = loop_timer_new(daemon->loop, on_watchdog, daemon);
 	uint64_t seed = (uint64_t)clock_realtime_us() ^ (uint64_t)getpid() << 40;
@@ -345,6 +361,7 @@ static void take_down(struct daemon *daemon)
 	release_signals(daemon);
 	loop_timer_free(&daemon->wake);
 	loop_timer_free(&daemon->stall);
+	loop_timer_free(&daemon->outage);
 	loop_timer_free(&daemon->patience);
 	loop_timer_free(&daemon->watchdog);
 	loop_free(&daemon->loop);

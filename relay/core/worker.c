@@ -16,16 +16,6 @@
 /* The same reason of a rebuild is not written again before this. */
 enum { REPEAT_US = 30 * 1000 * 1000 };
 
-int64_t worker_now_us(const struct worker *worker)
-{
-	return worker->world->monotonic_us(worker->world->arg);
-}
-
-double worker_seconds(int64_t microseconds)
-{
-	return (double)microseconds / 1e6;
-}
-
 void worker_tell(struct worker *worker, enum engine_event event)
 {
 	worker_step(worker, (struct engine_input){.event = event});
@@ -313,7 +303,12 @@ static void on_broken(void *owner, const char *why)
 
 static void on_reachable(void *owner, bool yes)
 {
-	worker_tell(owner, yes ? ON_REACHABLE : ON_UNREACHABLE);
+	struct worker *worker = owner;
+	if (yes)
+		worker_peer_answers(worker, PEER_KAFKA);
+	else
+		worker_peer_failed(worker, PEER_KAFKA);
+	worker_tell(worker, yes ? ON_REACHABLE : ON_UNREACHABLE);
 }
 
 static void on_ready(void *owner)
@@ -367,6 +362,7 @@ void worker_free(struct worker **worker)
 
 void worker_start(struct worker *worker)
 {
+	worker_peer_expected(worker, PEER_KAFKA);
 	worker_tell(worker, ON_START);
 }
 
@@ -406,8 +402,10 @@ void worker_on_timer(struct worker *worker, enum worker_timer timer)
 {
 	if (timer == WORKER_TIMER_WAKE)
 		worker_tell(worker, ON_TIMER);
-	else
+	else if (timer == WORKER_TIMER_STALL)
 		on_stall_timer(worker);
+	else
+		worker_peers_on_timer(worker);
 }
 
 void worker_reload(struct worker *worker, const struct engine_options *options, int64_t stall_us)
@@ -432,6 +430,7 @@ void worker_status(const struct worker *worker, struct worker_status *status)
 	    .in_flight = worker->batch.in_flight,
 	    .published = worker->published,
 	    .working = engine_is_working(&worker->engine),
+	    .flapping = worker_peer_flaps(worker, PEER_DATABASE),
 	    .acquired = worker->acquired,
 	    .standby = worker->standby_for,
 	    .unavailable = worker->yields,

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "core/worker.h"
+#include "outage.h"
 
 struct worker {
 	struct engine engine;
@@ -28,7 +29,9 @@ struct worker {
 	bool refused;	       /* by the source, before anything had ever worked */
 	char refusal[400];     /* as last told in the log */
 	char lost_why[400];    /* why there is no session; "" if there is one */
-	struct log_limit lost_log;
+	bool lost_for_good;    /* trying again was no use when it was lost */
+	struct outage outages[PEERS];
+	int64_t outage_timer_us; /* for when it is set; 0: it is not */
 	int64_t refusal_told_us;
 
 	int64_t claim_us;	       /* of the batch: how long the source was at it */
@@ -50,7 +53,25 @@ void worker_tell(struct worker *worker, enum engine_event event);
 /* Forgets the batch: it is settled. */
 void worker_clear(struct worker *worker);
 
-int64_t worker_now_us(const struct worker *worker);
-double worker_seconds(int64_t microseconds);
+/* ---- a peer's outage in the log (worker_peers.c) ---- */
+
+/* It is not there yet, as ever at a start. */
+void worker_peer_expected(struct worker *worker, enum metrics_peer peer);
+/* It is lost, or could not be reached: why is in lost_why, or in the sink's trouble. */
+void worker_peer_failed(struct worker *worker, enum metrics_peer peer);
+void worker_peer_answers(struct worker *worker, enum metrics_peer peer);
+void worker_peers_on_timer(struct worker *worker);
+/* It answers, but that was not said yet: it comes and goes. */
+bool worker_peer_flaps(const struct worker *worker, enum metrics_peer peer);
+
+static inline int64_t worker_now_us(const struct worker *worker)
+{
+	return worker->world->monotonic_us(worker->world->arg);
+}
+
+static inline double worker_seconds(int64_t microseconds)
+{
+	return (double)microseconds / 1e6;
+}
 
 #endif

@@ -20,6 +20,7 @@ static void connected(struct worker *worker, bool acquired)
 	worker->metrics->paused = worker->source->paused;
 	worker->metrics->connected[PEER_DATABASE] = true;
 	worker->lost_why[0] = '\0';
+	worker_peer_answers(worker, PEER_DATABASE);
 }
 
 /* Of the shards that this relay owns, none at the moment: whoever has them tells. What it said last
@@ -57,11 +58,11 @@ static void on_acquired(void *owner, bool gained, struct source_peers peers)
 static void on_busy(void *owner, const char *why, bool yields, struct source_peers peers)
 {
 	struct worker *worker = owner;
-	if (strcmp(worker->standby_for, why) != 0)
+	connected(worker, false);
+	if (strcmp(worker->standby_for, why) != 0 && !worker_peer_flaps(worker, PEER_DATABASE))
 		log_info("standby: %s", why);
 	text_print(worker->standby_for, sizeof(worker->standby_for), "%s", why);
 	worker->yields = yields;
-	connected(worker, false);
 	forget_waiting(worker);
 	worker->waiting_us = 0;
 	probe_if_suspect(worker, peers);
@@ -71,18 +72,10 @@ static void on_busy(void *owner, const char *why, bool yields, struct source_pee
 /* Similar messages are suppressed for a minute. */
 enum { REFUSAL_US = 60 * 1000 * 1000 };
 
-/* The same again, before anything has worked: it is tried about once a second. */
-static bool is_worth_a_line(struct worker *worker, const char *why)
+static void lose(struct worker *worker, const char *why, bool permanent)
 {
-	if (strncmp(worker->lost_why, why, sizeof(worker->lost_why) - 1) != 0)
-		worker->lost_log = (struct log_limit){0};
-	return log_limit_due(&worker->lost_log, worker_now_us(worker), REFUSAL_US);
-}
-
-static void lose(struct worker *worker, const char *what, const char *why)
-{
-	bool told = is_worth_a_line(worker, why);
 	worker->acquired = false;
+	worker->lost_for_good = permanent;
 	text_print(worker->lost_why, sizeof(worker->lost_why), "%s", why);
 	worker->standby_for[0] = '\0';
 	shards_clear(&worker->metrics->shards, worker->source->shards.count);
@@ -90,12 +83,7 @@ static void lose(struct worker *worker, const char *what, const char *why)
 	worker->metrics->connected[PEER_DATABASE] = false;
 	forget_waiting(worker);
 	worker->metrics->retries[PEER_DATABASE]++;
-	if (told)
-		log_warning("%s: %s; %s%s", what, why,
-			    worker->batch.sent > 0
-				? "what was published is remembered and settled after reconnecting"
-				: "reconnecting",
-			    worker->lost_log.note);
+	worker_peer_failed(worker, PEER_DATABASE);
 	worker_tell(worker, ON_LOST);
 }
 
@@ -128,10 +116,7 @@ static void on_lost(void *owner, const char *why, bool permanent)
 {
 	struct worker *worker = owner;
 	if (!permanent || worker->ever_acquired) {
-		lose(worker,
-		     permanent ? "the database cannot be worked with"
-			       : "the session with the database is gone",
-		     why);
+		lose(worker, why, permanent);
 		return;
 	}
 	log_error("%s", why);

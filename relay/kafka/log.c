@@ -5,14 +5,18 @@
 #include "base/clock.h"
 #include "internal.h"
 
-enum { FACILITIES = 16, QUIET_US = 10 * 1000 * 1000 };
+enum { FACILITIES = 16 };
 
-/* librdkafka repeats itself with changing figures, so repeats are known by the facility ("FAIL").
+/* librdkafka repeats itself with changing figures, so repeats are known by the facility ("FAIL"),
+ * and are written ever less often while they go on, from every 10 s to every 10 minutes.
  * The producer's lines are events of the loop's; the embedded broker's come from its own threads.
  */
-static _Thread_local struct {
+static const int64_t first_us = INT64_C(10) * 1000 * 1000, last_us = INT64_C(600) * 1000 * 1000;
+static const int64_t silent_us = INT64_C(60) * 1000 * 1000;
+static _Thread_local struct said {
 	char facility[24];
 	struct log_limit limit;
+	int64_t every_us, seen_us;
 } said[FACILITIES];
 
 /* Warnings of what is intended: docs/design.md says why. */
@@ -47,35 +51,62 @@ static enum log_level level_of(int syslog_level)
 	return syslog_level == 6 ? LOG_INFO : LOG_DEBUG;
 }
 
-static struct log_limit *limit_of(const char *facility)
+static struct said *said_by(const char *facility)
 {
 	size_t oldest = 0;
 
 	for (size_t i = 0; i < FACILITIES; i++) {
 		if (strncmp(said[i].facility, facility, sizeof(said[i].facility) - 1) == 0)
-			return &said[i].limit;
+			return &said[i];
 		if (said[i].limit.written_us < said[oldest].limit.written_us)
 			oldest = i;
 	}
 	memset(&said[oldest], 0, sizeof(said[oldest]));
 	strncpy(said[oldest].facility, facility, sizeof(said[oldest].facility) - 1);
-	return &said[oldest].limit;
+	return &said[oldest];
+}
+
+static bool is_due(struct said *of)
+{
+	int64_t now = clock_monotonic_us();
+
+	if (of->every_us == 0 || now - of->seen_us > silent_us)
+		of->every_us = first_us;
+	of->seen_us = now;
+	if (!log_limit_due(&of->limit, now, of->every_us))
+		return false;
+	if (of->limit.note[0] != '\0')
+		of->every_us = 2 * of->every_us < last_us ? 2 * of->every_us : last_us;
+	return true;
+}
+
+/* The name of the thread is that of its broker: "[thrd:sasl_ssl://host:9092/1]: ...". */
+static struct slice broker_of(const char *text)
+{
+	static const char before[] = "[thrd:";
+	const char *begin = text + sizeof(before) - 1, *end, *colon;
+
+	if (strncmp(text, before, sizeof(before) - 1) != 0 || (end = strstr(begin, "]: ")) == NULL)
+		return SLICE_NULL;
+	colon = memchr(begin, ':', (size_t)(end - begin));
+	return colon != NULL ? (struct slice){begin, (size_t)(end - begin)} : SLICE_NULL;
 }
 
 void kafka_log(int level, const char *facility, const char *text)
 {
 	enum log_level ours = is_intended(text) ? LOG_DEBUG : level_of(level);
-	struct log_limit *limit;
+	struct said *of;
 
 	if (!log_wants(ours))
 		return;
-	if (ours == LOG_DEBUG) { /* asked for by log.level and the property "debug": all of it */
-		log_debug("kafka: %s: %s", facility, text);
+	/* What is asked for by log.level and the property "debug" is written, all of it. */
+	of = ours == LOG_DEBUG ? NULL : said_by(facility);
+	if (of != NULL && !is_due(of))
 		return;
-	}
-	limit = limit_of(facility);
-	if (log_limit_due(limit, clock_monotonic_us(), QUIET_US))
-		log_line(ours, "kafka: %s: %s%s", facility, text, limit->note);
+	log_fact(
+	    ours, "librdkafka",
+	    LOG_FIELDS(field_text("facility", facility), field_slice("broker", broker_of(text))),
+	    "kafka: %s: %s%s", facility, text, of != NULL ? of->limit.note : "");
 }
 
 void kafka_log_event(rd_kafka_event_t *event)

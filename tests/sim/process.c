@@ -48,7 +48,8 @@ static void set_timer(void *arg, enum worker_timer timer, int64_t after_us)
 			relay->process.stall_timer_us = sim->now_us + after_us;
 		return;
 	}
-	relay->process.wake_us = process_timer(relay, after_us);
+	if (timer == WORKER_TIMER_WAKE) /* not of the one that is for the log alone */
+		relay->process.wake_us = process_timer(relay, after_us);
 }
 
 static void on_stopped(void *arg, bool failed)

@@ -13,8 +13,8 @@ from harness.waiting import until
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
 BINARY = os.path.abspath(os.environ.get("OUTBOX_RELAY", os.path.join(ROOT, "build", "outbox-relay")))
-READY = re.compile(r"ready: publishing .+ to (\S+)")
-LISTENS = re.compile(r"http listens on (\S+)")
+READY = re.compile(r"ready: publishing .+ to ([^\s\"]+)")
+LISTENS = re.compile(r"http listens on ([^\s\"]+)")
 # What the sanitizers print; none of it may ever be in a log.
 BROKEN = re.compile(r"AddressSanitizer|LeakSanitizer|runtime error:|Assertion .* failed")
 CRASHED = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)

@@ -32,7 +32,7 @@ def java(world):
     subprocess.run(["javac", "-cp", jars, "-d", classes, *(os.path.join(folder, name) for name in os.listdir(folder))],
                    check=True)
     path = ":".join([classes, os.path.join(EXAMPLES, "java"), jars])
-    return lambda name, *argv: ["java", "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", path,
+    return lambda name, *argv, options=(): ["java", *options, "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", path,
                                 f"shop.{name}", *argv]
 
 
@@ -83,7 +83,7 @@ def test_an_application_publishes_in_its_transaction(database, environment, java
 
 def test_hibernate_needs_its_setting(database, environment, java):
     """Without it the driver asks for all columns, to which a writer has no right. As docs/applications.md says."""
-    done = subprocess.run(java("SpringShop", "--spring.jpa.properties.hibernate.jdbc.use_get_generated_keys=true"),
+    done = subprocess.run(java("JpaShop", options=["-Dhibernate.jdbc.use_get_generated_keys=true"]),
                           env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           timeout=120)
     assert done.returncode != 0 and "permission denied for table outbox_events" in done.stdout, done.stdout

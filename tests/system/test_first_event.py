@@ -70,6 +70,21 @@ def test_nothing_of_a_rolled_back_transaction_is_published(relay, database, read
     assert consumer.rest() == []
 
 
+def test_nothing_of_a_rolled_back_savepoint_is_published(relay, database, reader):
+    """Of a transaction that commits, as ORMs nest them."""
+    with database.session(autocommit=False) as cursor:
+        for kind, savepoint in (("First", None), ("Undone", "inner"), ("Last", None)):
+            cursor.execute("SAVEPOINT inner")
+            cursor.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type)"
+                           " VALUES ('thing', 'k', %s)", (kind,))
+            cursor.execute(f"ROLLBACK TO {savepoint}" if savepoint else "RELEASE inner")
+        cursor.connection.commit()
+    consumer = reader()
+    assert [r.header("type") for r in consumer.take(2)] == ["First", "Last"]
+    database.wait_empty()
+    assert consumer.rest() == []
+
+
 def test_a_sleeping_relay_is_quick(relay, database, reader, topic):
     """From commit to consumer in well under the poll interval, in the middle of 21 tries."""
     topic()

@@ -98,3 +98,25 @@ def test_an_upgrade_without_createrole(empty_database, new_relay, owner, number)
     assert done.returncode == 1
     assert f"have an administrator run: CREATE ROLE {role}_operator NOLOGIN (" in done.stderr
     assert empty_database.value("SELECT to_regnamespace('outbox_relay') IS NULL")
+
+
+def test_an_administrator_who_is_no_superuser(empty_database, new_relay, reader, number):
+    """As the page on several services has it: one role with CREATEROLE, a member of each owner, migrates for all."""
+    admin, shop = f"admin_{number}", f"shop_{number}"
+    empty_database.execute(f'CREATE ROLE {admin} LOGIN CREATEROLE; GRANT CREATE ON DATABASE "{empty_database.name}" TO {admin}')
+    relay = new_relay(outbox={"table": f"{shop}.outbox"}, database={"dsn": empty_database.dsn(f"{shop}_relay")})
+    try:
+        for sql in (f"CREATE ROLE {shop} LOGIN", f"GRANT {shop} TO {admin}", f"CREATE SCHEMA {shop} AUTHORIZATION {shop}"):
+            empty_database.execute(sql, user=admin)
+        for _ in range(2):
+            done = relay.command("migrate", "--dsn", empty_database.dsn(admin), "--role", f"{shop}_relay")
+            assert done.returncode == 0, done.stderr
+            empty_database.execute(f"ALTER TABLE {shop}.outbox OWNER TO {shop}", user=admin)
+        relay.start()
+        empty_database.execute(f"INSERT INTO {shop}.outbox (aggregate_type, aggregate_id, event_type)"
+                               " VALUES ('thing', 'k', 'E')", user=shop)
+        assert len(reader().take(1)) == 1
+    finally:
+        relay.process.end()
+        for role in (f"{shop}_relay", f"{shop}_relay_writer", f"{shop}_relay_operator", shop, admin):
+            empty_database.execute(f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}")

@@ -11,10 +11,10 @@ public class JpaShop {
     static void place(EntityManager entities, String order, List<String> items) {
         entities.persist(new Order(order, "placed"));
         entities.flush(); // the order's row first: its lock puts the writers of one order in a row
-        entities.persist(new OutboxEvent("order", order, "OrderPlaced",
+        entities.persist(new NumberedEvent("order", order, "OrderPlaced",
                 "{\"items\": %d}".formatted(items.size())));
         for (String item : items) {
-            entities.persist(new OutboxEvent("order", order, "ItemReserved",
+            entities.persist(new NumberedEvent("order", order, "ItemReserved",
                     "{\"item\": \"%s\"}".formatted(item)));
         }
     }
@@ -24,10 +24,9 @@ public class JpaShop {
                 System.getenv("PGHOST"), System.getenv("PGPORT"), System.getenv("PGDATABASE"));
         PersistenceConfiguration shop = new PersistenceConfiguration("shop")
                 .managedClass(Order.class)
-                .managedClass(OutboxEvent.class)
+                .managedClass(NumberedEvent.class)
                 .property("jakarta.persistence.jdbc.url", url)
-                .property("jakarta.persistence.jdbc.user", System.getenv("PGUSER"))
-                .property("hibernate.jdbc.use_get_generated_keys", "false");
+                .property("jakarta.persistence.jdbc.user", System.getenv("PGUSER"));
         try (EntityManagerFactory factory = shop.createEntityManagerFactory()) {
             factory.runInTransaction(entities -> place(entities, "o-1", List.of("apple", "pear")));
             try {

@@ -1,6 +1,7 @@
 package shop;
 
+import java.util.UUID;
 import org.springframework.data.jpa.repository.JpaRepository;
 
-public interface Outbox extends JpaRepository<OutboxEvent, Long> {
+public interface Outbox extends JpaRepository<OutboxEvent, UUID> {
 }

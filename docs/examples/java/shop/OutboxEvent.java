@@ -2,22 +2,18 @@ package shop;
 
 import jakarta.persistence.Column;
 import jakarta.persistence.Entity;
-import jakarta.persistence.GeneratedValue;
-import jakarta.persistence.GenerationType;
 import jakarta.persistence.Id;
 import jakarta.persistence.Table;
 import java.util.UUID;
 import org.hibernate.annotations.ColumnTransformer;
+import org.springframework.data.domain.Persistable;
 
-/** Written and never read: outbox_writer may read id and event_id only. The database fills in created_at. */
+/** Written and never read. The database gives the columns id and created_at, so they are no attributes. */
 @Entity
 @Table(name = "outbox_events")
-public class OutboxEvent {
+public class OutboxEvent implements Persistable<UUID> {
     @Id
-    @GeneratedValue(strategy = GenerationType.IDENTITY) // no SEQUENCE: its ids are drawn in advance
-    private Long id;
-
-    @Column(name = "event_id", nullable = false)
+    @Column(name = "event_id")
     private UUID eventId = UUID.randomUUID();
 
     @Column(name = "aggregate_type", nullable = false)
@@ -43,7 +39,14 @@ public class OutboxEvent {
         this.payload = payload;
     }
 
-    public UUID getEventId() {
+    @Override
+    public UUID getId() {
         return eventId;
+    }
+
+    /** For save() of Spring Data, which would look for the row otherwise. */
+    @Override
+    public boolean isNew() {
+        return true;
     }
 }

@@ -73,11 +73,11 @@ def test_nothing_of_a_rolled_back_transaction_is_published(relay, database, read
 def test_nothing_of_a_rolled_back_savepoint_is_published(relay, database, reader):
     """Of a transaction that commits, as ORMs nest them."""
     with database.session(autocommit=False) as cursor:
-        for kind, savepoint in (("First", None), ("Undone", "inner"), ("Last", None)):
-            cursor.execute("SAVEPOINT inner")
+        for kind, end in (("First", "RELEASE nested"), ("Undone", "ROLLBACK TO nested"), ("Last", "RELEASE nested")):
+            cursor.execute("SAVEPOINT nested")
             cursor.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type)"
                            " VALUES ('thing', 'k', %s)", (kind,))
-            cursor.execute(f"ROLLBACK TO {savepoint}" if savepoint else "RELEASE inner")
+            cursor.execute(end)
         cursor.connection.commit()
     consumer = reader()
     assert [r.header("type") for r in consumer.take(2)] == ["First", "Last"]

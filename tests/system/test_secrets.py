@@ -20,21 +20,13 @@ def secret(directory):
 
 @pytest.fixture
 def set_password(database):
-    """set_password("..."): of the one role that must show it."""
-    database.execute(f"DO $$ BEGIN CREATE ROLE {PASSWORD_ROLE} LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
-    database.execute(f"GRANT outbox_relay TO {PASSWORD_ROLE}")
-    return lambda password: database.execute(f"ALTER ROLE {PASSWORD_ROLE} PASSWORD %s", password)
+    return database.set_password
 
 
 @pytest.fixture
 def login(database, secret):
     """The group `database` of a relay that logs in by the file."""
     return {"dsn": database.dsn(PASSWORD_ROLE), "password_file": secret.path}
-
-
-def end_sessions(database):
-    return database.value("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-                          f" WHERE usename = '{PASSWORD_ROLE}' AND datname = current_database()")
 
 
 @pytest.mark.parametrize("password", STRANGE)
@@ -58,7 +50,7 @@ def test_a_changed_password(new_relay, set_password, login, secret, database, re
     set_password("second")
     insert(database, 1)
     assert len(reader().take(1)) == 1, "an open session needs no password"
-    assert end_sessions(database) == 1
+    assert database.end_relay_sessions(PASSWORD_ROLE) == 1
     relay.wait_log("password authentication failed")
     status, body = relay.get("/readyz")
     assert status == 503 and "password authentication failed" in body
@@ -82,7 +74,7 @@ def test_a_command_that_fails_later(new_relay, set_password, login, directory, d
     write("echo first")
     relay = new_relay(database=merge(login, {"password_file": None, "password_command": program})).start()
     write("echo hunter2; echo 'Traceback:' >&2; echo 'the vault is sealed' >&2; exit 1")
-    end_sessions(database)
+    database.end_relay_sessions(PASSWORD_ROLE)
     relay.wait_log("database.password_command: the command failed with exit status 1: the vault is sealed")
     assert "the vault is sealed" in relay.get("/readyz")[1]
     os.unlink(program)
@@ -138,6 +130,6 @@ def test_reloaded(new_relay, set_password, login, secret, database, reader):
     relay.process.send(1)
     relay.wait_log("reload: database.password_command has changed")
     relay.wait_log("reload: done")
-    end_sessions(database)
+    database.end_relay_sessions(PASSWORD_ROLE)
     insert(database, 1)
     assert len(reader().take(1)) == 1

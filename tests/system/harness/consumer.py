@@ -70,6 +70,12 @@ class Reader:
             else:
                 time.sleep(0.02)
 
+    def poll(self, timeout):
+        """What is there, or comes within the time."""
+        self._assign(30)
+        return [_record(message) for message in self.consumer.consume(10_000, timeout=timeout)
+                if message.error() is None]
+
     def take(self, count, timeout=30):
         """Exactly count more records."""
         self._assign(timeout)

@@ -1,5 +1,6 @@
 """A broker with a listener for every way to log in, ACLs, and what its clients need."""
 import os
+import subprocess
 
 from harness.certificates import Authority
 from harness.issuer import AUDIENCE, Issuer
@@ -8,15 +9,17 @@ from harness.ports import free_port
 
 HOST = "127.0.0.1"
 USERS = ("relay", "limited")  # limited may do nothing until a test grants it something
+SESSION_S = 5
 SCRAM = ("SCRAM-SHA-256", "SCRAM-SHA-512")
 # Of each listener: its protocol, the certificate, the SASL mechanisms. TLS asks for no certificate of the client's,
-# MTLS requires one. What comes by PLAINTEXT may do everything.
+# MTLS requires one. What comes by PLAINTEXT may do everything. At SHORT clients must log in again after SESSION_S.
 LISTENERS = {
     "PLAINTEXT": ("PLAINTEXT", None, ()),
     "TLS": ("SSL", "server", ()),
     "MTLS": ("SSL", "server", ()),
     "SASL": ("SASL_SSL", "server", (*SCRAM, "PLAIN", "OAUTHBEARER")),
     "CLEAR": ("SASL_PLAINTEXT", None, (*SCRAM, "OAUTHBEARER")),
+    "SHORT": ("SASL_SSL", "server", (*SCRAM, "PLAIN", "OAUTHBEARER")),
     "EXPIRED": ("SASL_SSL", "expired", ("PLAIN",)),
     "ELSEWHERE": ("SASL_SSL", "elsewhere", ("PLAIN",)),
 }
@@ -86,6 +89,8 @@ class LoginKafka(Kafka):
             yield "ssl.client.auth=required"
             yield "ssl.truststore.type=PEM"
             yield f"ssl.truststore.location={self.ca.certificate}"
+        if name == "SHORT":
+            yield f"connections.max.reauth.ms={SESSION_S * 1000}"
         if mechanisms:
             yield f"sasl.enabled.mechanisms={','.join(mechanisms)}"
         for mechanism in mechanisms:
@@ -107,6 +112,14 @@ class LoginKafka(Kafka):
         self.issuer.close()
         super().remove()
 
+    def set_password(self, mechanism, user, password):
+        """SCRAM's, while it runs."""
+        done = subprocess.run([*java(), "kafka.admin.ConfigCommand", "--bootstrap-server", self.bootstrap, "--alter",
+                               "--add-config", f"{mechanism}=[password={password}]",
+                               "--entity-type", "users", "--entity-name", user],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
+        assert done.returncode == 0, done.stdout
+
     # What a relay needs to log in.
 
     def tls(self, ca=None):
@@ -117,7 +130,7 @@ class LoginKafka(Kafka):
         return [*self.tls(), f"ssl.certificate.location={client.certificate}", f"ssl.key.location={client.key}"]
 
     def sasl(self, mechanism, user="relay", password=None, ca=None):
-        """For the listeners SASL, EXPIRED and ELSEWHERE."""
+        """For the listeners SASL, SHORT, EXPIRED and ELSEWHERE."""
         return ["security.protocol=SASL_SSL", f"ssl.ca.location={(ca or self.ca).certificate}",
                 f"sasl.mechanism={mechanism}", f"sasl.username={user}",
                 f"sasl.password={password or secret(user)}"]

@@ -189,10 +189,16 @@ class Database:
     def wait_empty(self, table="outbox_events", timeout=30):
         self.wait(f"SELECT NOT EXISTS (SELECT FROM {table})", timeout)
 
-    def end_relay_sessions(self):
+    def end_relay_sessions(self, user="outbox_relay"):
         """pg_terminate_backend on every session of the relay; how many."""
         return self.value("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-                          " WHERE usename = 'outbox_relay' AND datname = current_database()")
+                          " WHERE usename = %s AND datname = current_database()", user)
+
+    def set_password(self, password):
+        """Of PASSWORD_ROLE, which is a relay's role from then on."""
+        self.execute(f"DO $$ BEGIN CREATE ROLE {PASSWORD_ROLE} LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
+        self.execute(f"GRANT outbox_relay TO {PASSWORD_ROLE}")
+        self.execute(f"ALTER ROLE {PASSWORD_ROLE} PASSWORD %s", password)
 
     def open_transactions(self):
         """Of the relay, in seconds since each began."""

@@ -45,12 +45,16 @@ def test_a_password_that_is_wrong_for_a_while(kafka, secret, database, new_relay
     assert len(reader().take(1)) == 1
     secret.write("hunter2")
     relay.wait_log("kafka.sasl_password_file: the password has changed")
-    insert(database, 1)
-    relay.wait_log("uthentication failed")
+    sent = 1
+    while not relay.log_contains("uthentication failed"):  # an old library hears of it when it sends something
+        insert(database, 1)
+        sent += 1
+        assert sent < 100
+        time.sleep(0.2)
     os.unlink(secret.path)
     relay.wait_log("kafka.sasl_password_file: cannot read .*: No such file")
     secret.write(password_of("relay"), end="")
-    assert len(reader().take(2)) == 2
+    assert len(reader().take(sent)) == sent
     assert "hunter2" not in relay.log() and password_of("relay") not in relay.log()
 
 

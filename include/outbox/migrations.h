@@ -39,6 +39,10 @@ char *migrate_partitions(const struct migrate_target *target, struct error *err)
  * malloc'd. */
 char *migrate_guard(const struct migrate_target *target, struct error *err);
 
+/* Whether the role of the session may make what is missing, as a script that changes nothing and
+ * fails with what an administrator must run; malloc'd. */
+char *migrate_rights(const struct migrate_target *target, struct error *err);
+
 /* All migrations as one script for another tool, or the uninstall script; malloc'd. before is SQL
  * to run first, or NULL. */
 char *migrate_print(const struct migrate_target *target, const char *before, struct error *err);

@@ -349,23 +349,24 @@ static bool read_known(PGconn *conn, struct request *request, struct error *err)
 	return result != NULL;
 }
 
+/* Runs a script and frees it. NULL: err is set. */
+static bool run_owned(PGconn *conn, const char *what, char *sql, struct error *err)
+{
+	bool good = sql && pgsync_script(conn, what, sql, err);
+
+	free(sql);
+	return good;
+}
+
 static bool run_files(PGconn *conn, const struct migrate_target *target, struct error *err)
 {
 	const struct sql_file *file;
 	char what[128];
-	char *sql;
-	bool good;
 
 	for (file = sql_files; file->name; file++) {
-		if (migrate_number(file->name) == 0)
-			continue;
-		sql = migrate_fill(file->text, target, err);
-		if (!sql)
-			return false;
 		snprintf(what, sizeof(what), "applying %s", file->name);
-		good = pgsync_script(conn, what, sql, err);
-		free(sql);
-		if (!good)
+		if (migrate_number(file->name) > 0 &&
+		    !run_owned(conn, what, migrate_fill(file->text, target, err), err))
 			return false;
 	}
 	return true;
@@ -396,17 +397,13 @@ static void report(const struct request *request, const struct adopt_table *tabl
 static bool prepare(PGconn *conn, const struct request *request, const struct adopt_plan *plan,
 		    struct error *err)
 {
-	char *sql;
-	bool good;
-
+	if (!run_owned(conn, "looking at rights", migrate_rights(&request->target, err), err))
+		return false;
 	if (request->adopt)
 		return pgsync_script(conn, "adopting the table", plan->sql, err);
-	if (!request->target.partitions)
-		return true;
-	sql = migrate_partitions(&request->target, err);
-	good = sql && pgsync_script(conn, "making the partitions", sql, err);
-	free(sql);
-	return good;
+	return !request->target.partitions ||
+	       run_owned(conn, "making the partitions", migrate_partitions(&request->target, err),
+			 err);
 }
 
 /* All inside the transaction. */
@@ -514,12 +511,8 @@ static int print_unseen(const struct request *request)
 /* Nothing is asked of a schema of this name that is another's. */
 static bool guard(PGconn *conn, const struct request *request, struct error *err)
 {
-	char *sql = migrate_guard(&request->target, err);
-	bool good =
-	    sql && pgsync_script(conn, "looking at rights and at schema outbox_relay", sql, err);
-
-	free(sql);
-	return good;
+	return run_owned(conn, "looking at schema outbox_relay",
+			 migrate_guard(&request->target, err), err);
 }
 
 static int migrate_once(PGconn *conn, struct request *request)

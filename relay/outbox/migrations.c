@@ -199,6 +199,11 @@ char *migrate_guard(const struct migrate_target *target, struct error *err)
 	return fill_named("guard.sql", target, err);
 }
 
+char *migrate_rights(const struct migrate_target *target, struct error *err)
+{
+	return fill_named("rights.sql", target, err);
+}
+
 static bool append_migrations(struct text *out, const struct migrate_target *target,
 			      struct error *err)
 {
@@ -232,7 +237,8 @@ char *migrate_print(const struct migrate_target *target, const char *before, str
 			    "by your own tool.\n\n");
 	good = append_file(&out, "begin.sql", target, err);
 	append_string(&out, "SELECT set_config('lock_timeout', '10s', true);\n\n");
-	good = good && append_file(&out, "guard.sql", target, err);
+	good = good && append_file(&out, "guard.sql", target, err) &&
+	       append_file(&out, "rights.sql", target, err);
 	if (before) {
 		append_string(&out, before);
 		append_string(&out, "\n");

@@ -120,3 +120,12 @@ def test_an_administrator_who_is_no_superuser(empty_database, new_relay, reader,
         relay.process.end()
         for role in (f"{shop}_relay", f"{shop}_relay_writer", f"{shop}_relay_operator", shop, admin):
             empty_database.execute(f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}")
+
+
+def test_to_look_at_an_adoption_needs_no_rights(empty_database, new_relay, owner):
+    """--adopt --print changes nothing: who may read the table may have the script."""
+    name, _ = owner()
+    empty_database.execute("CREATE TABLE box (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), aggregatetype text,"
+                           f" aggregateid text, type text, payload jsonb); GRANT SELECT ON box TO {name}")
+    done = new_relay(outbox={"table": "box"}).command("migrate", "--adopt", "--print", "--dsn", empty_database.dsn(name))
+    assert done.returncode == 0 and "ADD COLUMN" in done.stdout, done.stderr

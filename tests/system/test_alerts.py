@@ -220,15 +220,17 @@ def late(per_minute):
     return {"latency_seconds_bucket{le=5}": since(TROUBLE, lambda t: 6000 * (TROUBLE + t) - per_minute * t)}
 
 
+@pytest.mark.parametrize("bucket", ["5", "5.0"])  # as Prometheus 2 and 3 have it
 @pytest.mark.parametrize("minute, per_minute, expected", [
     (20, 3000, {BURNS, ("OutboxRelaySlow", "billing")}),
     (20, 600, {BURNS, ("OutboxRelaySlow", "billing")}),
     (50, 6, set()),  # what the objective allows
     (8, 1, set()),
 ])
-def test_late_events_burn_the_budget(tmp_path, minute, per_minute, expected):
+def test_late_events_burn_the_budget(tmp_path, minute, per_minute, expected, bucket):
     """14.4 times as fast as 0.1 % is paged for; 50 % within minutes."""
-    firing(tmp_path, story(late(per_minute)), expected, TROUBLE + minute)
+    made = [dict(one, series=one["series"].replace('le="5"', f'le="{bucket}"')) for one in story(late(per_minute))]
+    firing(tmp_path, made, expected, TROUBLE + minute)
 
 
 def test_few_events_wake_nobody(tmp_path):

@@ -52,8 +52,8 @@ struct pages {
 /* For http_new, with a struct pages as the argument. */
 extern const struct http_page relay_pages[];
 
-/* One line for the log (SIGUSR1): state, low watermark, rates. malloc'd. */
-char *pages_status_line(const struct pages *pages);
+/* Writes one line to the log (SIGUSR1): state, low watermark, rates, what is wrong. */
+void pages_log_status(const struct pages *pages);
 
 /* The process makes progress: false when events wait and nothing moved for twice stall_timeout
  * although both peers answer and no topic is waited for. */

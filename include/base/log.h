@@ -47,12 +47,15 @@ struct log_field {
 	const char *name; /* NULL: the end of a list */
 	struct slice text;
 	int64_t number;
-	enum { LOG_FIELD_TEXT, LOG_FIELD_NUMBER, LOG_FIELD_SECONDS } kind;
+	enum { LOG_FIELD_TEXT, LOG_FIELD_HASH, LOG_FIELD_NUMBER, LOG_FIELD_SECONDS } kind;
 };
 
 /* NULL and "" say nothing: the field is left out. */
 struct log_field field_text(const char *name, const char *text);
 struct log_field field_slice(const char *name, struct slice text);
+/* Of text that is not to be shown: lines about the same text have the same. FNV-1a, 16 hex digits.
+ */
+struct log_field field_hash(const char *name, struct slice text);
 /* A JSON number; may be beyond 2^53. */
 struct log_field field_number(const char *name, int64_t number);
 /* Microseconds, as a JSON number of seconds. */

@@ -22,9 +22,9 @@ enum sink_answer {
 struct sink_events {
 	/* The broker acknowledged it, as durable as acks=all makes it. */
 	void (*delivered)(void *owner, struct event *event);
-	/* The broker will never accept it. */
+	/* The broker will never accept it. code: the protocol's name of its error. */
 	void (*rejected)(void *owner, struct event *event, enum reject_reason reason,
-			 const char *why);
+			 const char *code, const char *why);
 	/* The sink gave up on it without delivery; a broken() precedes or follows. */
 	void (*returned)(void *owner, struct event *event);
 	/* After SINK_LATER: worth another try. */

@@ -148,6 +148,18 @@ struct log_field field_text(const char *name, const char *text)
 	return field_slice(name, slice_of(text));
 }
 
+struct log_field field_hash(const char *name, struct slice text)
+{
+	uint64_t hash = UINT64_C(14695981039346656037);
+
+	for (size_t i = 0; i < text.len; i++)
+		hash = (hash ^ (unsigned char)text.data[i]) * UINT64_C(1099511628211);
+	return text.data == NULL ? field_text(name, NULL)
+				 : (struct log_field){.name = name,
+						      .number = (int64_t)hash,
+						      .kind = LOG_FIELD_HASH};
+}
+
 struct log_field field_number(const char *name, int64_t number)
 {
 	return (struct log_field){.name = name, .number = number, .kind = LOG_FIELD_NUMBER};
@@ -211,6 +223,9 @@ static void put_field(struct line *line, const struct log_field *field)
 		return;
 	if (text)
 		snprintf(head, sizeof(head), ",\"%s\":\"", field->name);
+	else if (field->kind == LOG_FIELD_HASH)
+		snprintf(head, sizeof(head), ",\"%s\":\"%016" PRIx64 "\"", field->name,
+			 (uint64_t)n);
 	else if (field->kind == LOG_FIELD_NUMBER)
 		snprintf(head, sizeof(head), ",\"%s\":%" PRId64, field->name, n);
 	else

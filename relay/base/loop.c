@@ -50,8 +50,9 @@ static void must(bool ok, const char *what)
 {
 	if (ok)
 		return;
-	log_error("the event loop could not %s: %m; raise the limit of open files or of memory",
-		  what);
+	log_fact(LOG_ERROR, "event_loop_failed", NULL,
+		 "the event loop could not %s: %m; raise the limit of open files or of memory",
+		 what);
 	abort();
 }
 

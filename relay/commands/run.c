@@ -125,17 +125,20 @@ static void on_patience(void *arg)
 	struct daemon *daemon = arg;
 	struct worker_status status;
 	worker_status(daemon->worker, &status);
-	log_warning("%s in %d s; what is not settled is published again at the next start",
-		    status.in_flight > 0 ? "Kafka has not acknowledged everything"
-					 : "the database has not settled everything",
-		    STOP_PATIENCE_US / 1000000);
+	log_fact(LOG_WARNING, "stop_timeout",
+		 LOG_FIELDS(field_number("in_flight", (int64_t)status.in_flight)),
+		 "%s in %d s; what is not settled is published again at the next start",
+		 status.in_flight > 0 ? "Kafka has not acknowledged everything"
+				      : "the database has not settled everything",
+		 STOP_PATIENCE_US / 1000000);
 	worker_stop(daemon->worker, true);
 }
 
 static void on_stop_signal(int signo, void *arg)
 {
 	struct daemon *daemon = arg;
-	log_info("%s: %s", strsignal(signo),
+	log_fact(LOG_INFO, "stopping", LOG_FIELDS(field_number("signal", signo)), "%s: %s",
+		 strsignal(signo),
 		 daemon->stopping ? "stopping immediately"
 				  : "settling what is in flight, then stopping");
 	sd_notify(0, "STOPPING=1");
@@ -158,9 +161,12 @@ static void on_option_changed(const char *path, bool applied, void *arg)
 {
 	(void)arg;
 	if (applied)
-		log_info("reload: %s has changed", path);
+		log_fact(LOG_INFO, "option_changed", LOG_FIELDS(field_text("option", path)),
+			 "reload: %s has changed", path);
 	else
-		log_warning("reload: %s has changed; it takes a restart", path);
+		log_fact(LOG_WARNING, "option_needs_restart",
+			 LOG_FIELDS(field_text("option", path)),
+			 "reload: %s has changed; it takes a restart", path);
 }
 
 static void reload(struct daemon *daemon)
@@ -168,11 +174,12 @@ static void reload(struct daemon *daemon)
 	struct config_problems problems = {0};
 	struct config *fresh = command_load(daemon->config_path, &problems);
 	for (size_t i = 0; i < problems.count; i++)
-		log_error("reload: %s", problems.items[i].text);
+		log_fact(LOG_ERROR, "reload_refused", NULL, "reload: %s", problems.items[i].text);
 	config_problems_free(&problems);
 	if (fresh == NULL) {
-		log_error("reload: nothing is changed; fix %s and send SIGHUP again",
-			  daemon->config_path);
+		log_fact(LOG_ERROR, "reload_refused", NULL,
+			 "reload: nothing is changed; fix %s and send SIGHUP again",
+			 daemon->config_path);
 		return;
 	}
 	struct config *config = daemon->config;
@@ -185,7 +192,7 @@ static void reload(struct daemon *daemon)
 	engine_options(config, &options);
 	daemon->pages.stall_us = config->outbox.stall_timeout_ms * 1000;
 	worker_reload(daemon->worker, &options, daemon->pages.stall_us);
-	log_info("reload: done");
+	log_fact(LOG_INFO, "reloaded", NULL, "reload: done");
 }
 
 static void on_hup(int signo, void *arg)
@@ -198,9 +205,7 @@ static void on_usr1(int signo, void *arg)
 {
 	struct daemon *daemon = arg;
 	(void)signo;
-	char *line = pages_status_line(&daemon->pages);
-	log_info("%s", line);
-	free(line);
+	pages_log_status(&daemon->pages);
 }
 
 static void on_watchdog(void *arg)
@@ -290,7 +295,9 @@ static bool make_http(struct daemon *daemon, struct error *err)
 	    http_new(daemon->loop, daemon->config->http.listen, relay_pages, &daemon->pages, err);
 	if (daemon->http == NULL)
 		return false;
-	log_info("http listens on %s", http_address(daemon->http));
+	log_fact(LOG_INFO, "http_listens",
+		 LOG_FIELDS(field_text("address", http_address(daemon->http))),
+		 "http listens on %s", http_address(daemon->http));
 	return true;
 }
 
@@ -376,16 +383,20 @@ static int run(struct daemon *daemon)
 	log_setup((enum log_level)config->log.level, (enum log_format)config->log.format);
 	say_of_what(daemon);
 	if (!has_descriptors(&err) || !set_up(daemon, &err)) {
-		log_error("%s", err.text);
+		log_fact(LOG_ERROR, "setup_refused", NULL, "%s", err.text);
 		daemon->failed = true;
 	} else {
-		log_info("outbox-relay %s, librdkafka %s, libpq %s: table %s, brokers %s",
+		log_fact(LOG_INFO, "started",
+			 LOG_FIELDS(field_text("version", OUTBOX_RELAY_VERSION),
+				    field_text("librdkafka", kafka_version()),
+				    field_text("libpq", outbox_libpq_version())),
+			 "outbox-relay %s, librdkafka %s, libpq %s: table %s, brokers %s",
 			 OUTBOX_RELAY_VERSION, kafka_version(), outbox_libpq_version(),
 			 config->outbox.table, kafka_bootstrap(daemon->sink));
 		start_watchdog(daemon);
 		worker_start(daemon->worker);
 		loop_run(daemon->loop);
-		log_info("stopped");
+		log_fact(LOG_INFO, "stopped", NULL, "stopped");
 	}
 	take_down(daemon);
 	return daemon->failed ? EXIT_FAILED : EXIT_DONE;

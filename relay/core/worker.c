@@ -33,15 +33,32 @@ static struct slice topic_of(struct worker *worker, const struct event *event)
 	return message.topic;
 }
 
-static void reject(struct worker *worker, struct event *event, enum reject_reason reason,
-		   const char *why)
+/* Topic and key as far as they can be told. code is Kafka's; "": the relay's own reason. */
+static void log_reject(struct worker *worker, const struct event *event, enum reject_reason reason,
+		       const char *code, const char *why)
 {
-	bool halts = engine_halts_at_reject(&worker->engine);
-	log_error("event %lld is rejected (%s): %s; %s", (long long)event->id,
-		  reject_reason_name(reason), why,
-		  halts ? "the relay halts: fix or remove the row, or set outbox.on_reject = "
-			  "\"dead-letter\", then start it again"
-			: "it is moved to outbox_relay.dead_letters");
+	struct message message = {.value = SLICE_NULL};
+	struct error ignored;
+	if (route_event(worker->route, event, &message, &ignored) != REJECT_NONE)
+		message = (struct message){.value = SLICE_NULL};
+	log_fact(LOG_ERROR, "event_rejected",
+		 LOG_FIELDS(field_number("id", event->id), field_slice("event_id", event->identity),
+			    field_slice("topic", message.topic),
+			    field_hash("key_hash", message.key),
+			    field_text("reason", reject_reason_name(reason)),
+			    field_text("error_code", code)),
+		 "event %lld is rejected (%s): %s; %s", (long long)event->id,
+		 reject_reason_name(reason), why,
+		 engine_halts_at_reject(&worker->engine)
+		     ? "the relay halts: fix or remove the row, or set outbox.on_reject = "
+		       "\"dead-letter\", then start it again"
+		     : "it is moved to outbox_relay.dead_letters");
+}
+
+static void reject(struct worker *worker, struct event *event, enum reject_reason reason,
+		   const char *code, const char *why)
+{
+	log_reject(worker, event, reason, code, why);
 	metrics_topic(worker->metrics, topic_of(worker, event))->rejected[reason]++;
 	batch_reject(&worker->batch, event, reason, why);
 	worker->tell_progress = true;
@@ -67,7 +84,7 @@ static bool produce_one(struct worker *worker, struct event *event)
 	case SINK_REFUSED:
 		break;
 	}
-	reject(worker, event, reason, err.text);
+	reject(worker, event, reason, "", err.text);
 	/* Nothing behind a rejected event may go out when the relay is to halt at it. */
 	return !engine_halts_at_reject(&worker->engine);
 }
@@ -106,10 +123,12 @@ void worker_clear(struct worker *worker)
 
 static void give_up(struct worker *worker)
 {
-	log_warning("no Kafka broker answers, and another relay is there: %zu events are taken "
-		    "back from the producer and left to it; it publishes those again that Kafka "
-		    "has already",
-		    worker->batch.in_flight);
+	log_fact(LOG_WARNING, "events_taken_back",
+		 LOG_FIELDS(field_number("events", (int64_t)worker->batch.in_flight)),
+		 "no Kafka broker answers, and another relay is there: %zu events are taken "
+		 "back from the producer and left to it; it publishes those again that Kafka "
+		 "has already",
+		 worker->batch.in_flight);
 	worker->sink->ops->give_up(worker->sink);
 }
 
@@ -266,10 +285,10 @@ static void on_delivered(void *owner, struct event *event)
 }
 
 static void on_rejected(void *owner, struct event *event, enum reject_reason reason,
-			const char *why)
+			const char *code, const char *why)
 {
 	struct worker *worker = owner;
-	reject(worker, event, reason, why);
+	reject(worker, event, reason, code, why);
 	reported(worker);
 }
 
@@ -295,9 +314,10 @@ static void on_broken(void *owner, const char *why)
 		worker->broken_told = (struct log_limit){0};
 	text_print(worker->broken_why, sizeof(worker->broken_why), "%s", why);
 	if (log_limit_due(&worker->broken_told, worker_now_us(worker), REPEAT_US))
-		log_warning("the producer must be rebuilt: %s; what was not acknowledged is "
-			    "published again%s",
-			    why, worker->broken_told.note);
+		log_fact(LOG_WARNING, "producer_rebuilt", NULL,
+			 "the producer must be rebuilt: %s; what was not acknowledged is "
+			 "published again%s",
+			 why, worker->broken_told.note);
 	worker_tell(worker, ON_BROKEN);
 }
 
@@ -374,16 +394,20 @@ void worker_stop(struct worker *worker, bool now)
 static void log_stall(const struct worker *worker, int64_t now)
 {
 	if (waits_for_topic(worker)) {
-		log_info("events wait for a topic: the transaction is rolled back so that it locks "
+		log_fact(LOG_INFO, "events_wait_for_topic", NULL,
+			 "events wait for a topic: the transaction is rolled back so that it locks "
 			 "no rows meanwhile");
 		return;
 	}
 	bool silent = now - worker->progress_us >= worker->stall_us;
-	log_warning("Kafka %s for %.0f s: the transaction is rolled back so that it does not hold "
-		    "up vacuum; %zu events stay with the producer",
-		    silent ? "has acknowledged nothing" : "has not acknowledged a batch",
-		    worker_seconds(now - (silent ? worker->progress_us : worker->publish_us)),
-		    worker->batch.in_flight);
+	log_fact(LOG_WARNING, "kafka_stalled",
+		 LOG_FIELDS(field_text("peer", "kafka"),
+			    field_number("in_flight", (int64_t)worker->batch.in_flight)),
+		 "Kafka %s for %.0f s: the transaction is rolled back so that it does not hold "
+		 "up vacuum; %zu events stay with the producer",
+		 silent ? "has acknowledged nothing" : "has not acknowledged a batch",
+		 worker_seconds(now - (silent ? worker->progress_us : worker->publish_us)),
+		 worker->batch.in_flight);
 }
 
 static void on_stall_timer(struct worker *worker)

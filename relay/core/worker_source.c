@@ -60,7 +60,9 @@ static void on_busy(void *owner, const char *why, bool yields, struct source_pee
 	struct worker *worker = owner;
 	connected(worker, false);
 	if (strcmp(worker->standby_for, why) != 0 && !worker_peer_flaps(worker, PEER_DATABASE))
-		log_info("standby: %s", why);
+		log_fact(LOG_INFO, "standby",
+			 LOG_FIELDS(field_number("shards", worker->source->shards.count)),
+			 "standby: %s", why);
 	text_print(worker->standby_for, sizeof(worker->standby_for), "%s", why);
 	worker->yields = yields;
 	forget_waiting(worker);
@@ -96,9 +98,10 @@ static void tell_refusal(struct worker *worker)
 		return;
 	worker->refusal_told_us = now;
 	text_print(worker->refusal, sizeof(worker->refusal), "%s", why);
-	log_error("the database refuses to let events be claimed: %s; nothing is published until "
-		  "that is fixed, the relay tries again every few seconds",
-		  why);
+	log_fact(LOG_ERROR, "database_refuses", LOG_FIELDS(field_sqlstate(why)),
+		 "the database refuses to let events be claimed: %s; nothing is published until "
+		 "that is fixed, the relay tries again every few seconds",
+		 why);
 }
 
 static void on_failed(void *owner)
@@ -119,7 +122,8 @@ static void on_lost(void *owner, const char *why, bool permanent)
 		lose(worker, why, permanent);
 		return;
 	}
-	log_error("%s", why);
+	log_fact(LOG_ERROR, "setup_refused",
+		 LOG_FIELDS(field_text("peer", "database"), field_sqlstate(why)), "%s", why);
 	worker->refused = true;
 	worker_tell(worker, ON_STOP_NOW);
 }
@@ -166,7 +170,9 @@ static void on_reconciled(void *owner)
 	struct worker *worker = owner;
 	FAILPOINT("recovered");
 	if (worker->batch.delivered > 0)
-		log_info("settled %zu published events by their identity", worker->batch.delivered);
+		log_fact(LOG_INFO, "settled_by_identity",
+			 LOG_FIELDS(field_number("events", (int64_t)worker->batch.delivered)),
+			 "settled %zu published events by their identity", worker->batch.delivered);
 	worker->moved_us = worker_now_us(worker);
 	worker_clear(worker);
 	worker_tell(worker, ON_RECONCILED);

@@ -250,14 +250,18 @@ static void say_full(struct http *http, unsigned most, rlim_t files)
 	if (!log_limit_due(&http->full, clock_monotonic_us(), SAY_US))
 		return;
 	if (most == CONNECTIONS_MAX)
-		log_warning("http: there are more than %u connections; the oldest idle ones are "
-			    "closed%s",
-			    most, http->full.note);
+		log_fact(LOG_WARNING, "http_connections",
+			 LOG_FIELDS(field_number("connections", most)),
+			 "http: there are more than %u connections; the oldest idle ones are "
+			 "closed%s",
+			 most, http->full.note);
 	else
-		log_warning("http: file descriptors are short: the limit of open files is %llu, so "
-			    "only %u connections are kept and the oldest idle ones are closed; "
-			    "raise LimitNOFILE in the unit, or ulimit -n%s",
-			    (unsigned long long)files, most, http->full.note);
+		log_fact(LOG_WARNING, "descriptors_short",
+			 LOG_FIELDS(field_number("limit", (int64_t)files)),
+			 "http: file descriptors are short: the limit of open files is %llu, so "
+			 "only %u connections are kept and the oldest idle ones are closed; "
+			 "raise LimitNOFILE in the unit, or ulimit -n%s",
+			 (unsigned long long)files, most, http->full.note);
 }
 
 /* Closes the oldest connection that is not being answered. False if there is none. */
@@ -306,10 +310,11 @@ static void accept_failed(struct http *http, int why)
 	close_an_idle_one(http);
 	if (!log_limit_due(&http->failing, clock_monotonic_us(), SAY_US))
 		return;
-	log_warning("http: cannot accept a connection: %s%s%s; trying again%s",
-		    short_of ? "file descriptors are short: " : "", strerror(why),
-		    why == EMFILE ? "; raise LimitNOFILE in the unit, or ulimit -n" : "",
-		    http->failing.note);
+	log_fact(LOG_WARNING, "http_accept_failed", NULL,
+		 "http: cannot accept a connection: %s%s%s; trying again%s",
+		 short_of ? "file descriptors are short: " : "", strerror(why),
+		 why == EMFILE ? "; raise LimitNOFILE in the unit, or ulimit -n" : "",
+		 http->failing.note);
 }
 
 static void on_accept(int what, void *arg)

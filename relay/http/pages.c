@@ -4,6 +4,7 @@
 #include "http.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "base/xalloc.h"
 #include "core/health.h"
@@ -130,24 +131,39 @@ static int status_page(void *arg, char **body, size_t *len)
 	return 200;
 }
 
-char *pages_status_line(const struct pages *p)
+/* ---- SIGUSR1 ---- */
+
+static const char *word(const struct pages *p, enum metrics_peer peer)
+{
+	return p->metrics->connected[peer] ? "connected" : "unreachable";
+}
+
+void pages_log_status(const struct pages *p)
 {
 	struct worker_status status;
 	struct health health;
 	char explanation[400];
 	judge(p, &status, &health);
+	const struct problem *problem = health.count > 0 ? &health.problems[0] : NULL;
 	health_explain(&status, p->metrics, explanation, sizeof(explanation));
-	return xasprintf(
-	    "status: %s for %.1f s (%s), %d of %d shards, low watermark %lld, batch "
-	    "of %zu events (%zu with Kafka), %llu published in %.0f s, depth %.0f, "
-	    "oldest %.1f s, database %s, kafka %s%s%s",
+	log_fact(
+	    LOG_INFO, "status",
+	    LOG_FIELDS(field_text("state", status.state),
+		       field_seconds("state_seconds", status.state_us),
+		       field_number("shards_owned", shards_owned(status.shards)),
+		       field_number("shards", status.shards->count),
+		       field_number("in_flight", (int64_t)status.in_flight),
+		       field_number("published", (int64_t)status.published),
+		       field_number("depth", (int64_t)p->metrics->depth),
+		       field_text("problem", problem ? health_problem_name(problem->kind) : "")),
+	    "status: %s for %.1f s (%s), %d of %d shards, low watermark %lld, batch of %zu "
+	    "events (%zu with Kafka), %llu published in %.0f s, depth %.0f, oldest %.1f s, "
+	    "database %s, kafka %s%s%s",
 	    status.state, (double)status.state_us / 1e6, explanation, shards_owned(status.shards),
 	    status.shards->count, (long long)status.low_watermark, status.batch_events,
 	    status.in_flight, (unsigned long long)status.published, uptime(p), p->metrics->depth,
-	    p->metrics->oldest_age_seconds,
-	    p->metrics->connected[PEER_DATABASE] ? "connected" : "unreachable",
-	    p->metrics->connected[PEER_KAFKA] ? "connected" : "unreachable",
-	    health.count > 0 ? "; " : "", health.count > 0 ? health.problems[0].text : "");
+	    p->metrics->oldest_age_seconds, word(p, PEER_DATABASE), word(p, PEER_KAFKA),
+	    problem != NULL ? "; " : "", problem != NULL ? problem->text : "");
 }
 
 const struct http_page relay_pages[] = {

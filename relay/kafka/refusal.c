@@ -129,7 +129,10 @@ static void blame_environment(struct kafka *kafka, struct topic *topic, rd_kafka
 	    topic->name, rd_kafka_err2name(code), rd_kafka_err2str(code),
 	    kafka_advice(rd_kafka_err2name(code)));
 	if (log_limit_due(&topic->refuses_logged, clock_monotonic_us(), repeat_us))
-		log_warning("%s%s", kafka->trouble.text, topic->refuses_logged.note);
+		log_fact(LOG_WARNING, "kafka_refuses",
+			 LOG_FIELDS(field_text("topic", topic->name),
+				    field_text("error_code", rd_kafka_err2name(code))),
+			 "%s%s", kafka->trouble.text, topic->refuses_logged.note);
 	kafka_break(kafka, kafka->trouble.text);
 }
 
@@ -163,7 +166,8 @@ static void reject(struct kafka *kafka, struct event *event, enum reject_reason 
 
 	error_set(&why, "topic %s refused it: %s (%s)", event->topic->name, rd_kafka_err2name(code),
 		  rd_kafka_err2str(code));
-	kafka->sink.events->rejected(kafka->sink.owner, event, reason, why.text);
+	kafka->sink.events->rejected(kafka->sink.owner, event, reason, rd_kafka_err2name(code),
+				     why.text);
 	kafka_single_settled(kafka);
 }
 

@@ -128,11 +128,13 @@ static void set_password(struct kafka *kafka, char *text)
 
 	/* Of a new client the password is as old as the client. */
 	if (kafka->secrets.password != NULL)
-		log_info(FILE_OPTION ": the password has changed; it is used from the next "
+		log_fact(LOG_INFO, "kafka_password_changed", NULL,
+			 FILE_OPTION ": the password has changed; it is used from the next "
 				     "connection on");
 	if (refused != NULL) {
-		log_error(FILE_OPTION ": librdkafka refuses the password: %s",
-			  rd_kafka_error_string(refused));
+		log_fact(LOG_ERROR, "kafka_password_refused", NULL,
+			 FILE_OPTION ": librdkafka refuses the password: %s",
+			 rd_kafka_error_string(refused));
 		rd_kafka_error_destroy(refused);
 	}
 	secret_wipe(&kafka->secrets.password);
@@ -151,8 +153,9 @@ void kafka_secrets_tick(struct kafka *kafka, int64_t now_us)
 	text = secret_read(FILE_OPTION, kafka->options.sasl_password_file, &err);
 	if (text == NULL) {
 		if (log_limit_due(&secrets->unreadable, now_us, QUIET_US))
-			log_warning("%s; until then the last one is used%s", err.text,
-				    secrets->unreadable.note);
+			log_fact(LOG_WARNING, "kafka_password_unreadable", NULL,
+				 "%s; until then the last one is used%s", err.text,
+				 secrets->unreadable.note);
 	} else if (secrets->password == NULL || strcmp(secrets->password, text) != 0) {
 		set_password(kafka, text);
 	} else {
@@ -214,10 +217,11 @@ static void on_token(void *arg, const char *text, bool permanent, const struct e
 		return;
 	if (!answer_token(kafka->producer.rk, text, why, &err)) {
 		if (log_limit_due(&secrets->no_token, clock_monotonic_us(), QUIET_US))
-			log_warning("no token for Kafka: %s; the relay tries again every 10 s%s",
-				    err.text, secrets->no_token.note);
+			log_fact(LOG_WARNING, "kafka_token_missing", NULL,
+				 "no token for Kafka: %s; the relay tries again every 10 s%s",
+				 err.text, secrets->no_token.note);
 	} else if (secrets->no_token.written_us != 0) {
-		log_info("there is a token for Kafka again");
+		log_fact(LOG_INFO, "kafka_token_back", NULL, "there is a token for Kafka again");
 		secrets->no_token = (struct log_limit){0};
 	}
 }

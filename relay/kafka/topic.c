@@ -240,7 +240,9 @@ static void let_go(struct topic *topic)
 	topic->failures = 0;
 }
 
-static void trouble(struct kafka *kafka, struct topic *topic, const char *what)
+/* code: 0 if the broker has given none. */
+static void trouble(struct kafka *kafka, struct topic *topic, rd_kafka_resp_err_t code,
+		    const char *what)
 {
 	int64_t now = clock_monotonic_us();
 
@@ -257,7 +259,13 @@ static void trouble(struct kafka *kafka, struct topic *topic, const char *what)
 	    (topic->warned_us != 0 && now - topic->warned_us < warn_every_us))
 		return;
 	topic->warned_us = now;
-	log_warning("topic \"%s\" %s; its events wait", topic->name, what);
+	log_fact(LOG_WARNING, "topic_missing",
+		 LOG_FIELDS(field_text("topic", topic->name),
+			    field_text("error_code", code != RD_KAFKA_RESP_ERR_NO_ERROR
+							 ? rd_kafka_err2name(code)
+							 : ""),
+			    field_seconds("waits_seconds", now - topic->trouble_since_us)),
+		 "topic \"%s\" %s; its events wait", topic->name, what);
 }
 
 static void absent(struct kafka *kafka, struct topic *topic)
@@ -278,10 +286,10 @@ void kafka_topics_creation(struct kafka *kafka, rd_kafka_event_t *answer)
 	topic->asking = false;
 	if (kafka_creation_refused(answer, why)) {
 		error_set(&what, "does not exist, and the brokers do not create it: %s", why);
-		trouble(kafka, topic, what.text);
+		trouble(kafka, topic, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, what.text);
 		return;
 	}
-	trouble(kafka, topic,
+	trouble(kafka, topic, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
 		"does not exist and the brokers have not created it: create it, or set "
 		"auto.create.topics.enable on the brokers");
 }
@@ -294,7 +302,7 @@ void kafka_topic_failed(struct kafka *kafka, struct topic *topic, rd_kafka_resp_
 	topic->wanted_us = clock_monotonic_us();
 	text_print(what, sizeof(what), "cannot be written: %s (%s)", rd_kafka_err2name(code),
 		   rd_kafka_err2str(code));
-	trouble(kafka, topic, what);
+	trouble(kafka, topic, code, what);
 }
 
 void kafka_topic_doubt(struct kafka *kafka, struct topic *topic)
@@ -359,7 +367,7 @@ static void unanswered(struct kafka *kafka, struct topic *topic, const char *why
 	    "is not usable yet: the cluster's controller does not report its settings (%s); see "
 	    "that it runs, and that the address it advertises can be reached from here",
 	    why);
-	trouble(kafka, topic, what);
+	trouble(kafka, topic, RD_KAFKA_RESP_ERR_NO_ERROR, what);
 }
 
 /* No right to ask, or a broker that does not know the question (the embedded one): our own limit
@@ -367,7 +375,10 @@ static void unanswered(struct kafka *kafka, struct topic *topic, const char *why
 static void learn_without_limit(struct kafka *kafka, struct topic *topic, rd_kafka_resp_err_t code)
 {
 	if (!topic->limit_logged && code != RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE)
-		log_info("topic \"%s\": its max.message.bytes is not known (%s); "
+		log_fact(LOG_INFO, "topic_limit_unknown",
+			 LOG_FIELDS(field_text("topic", topic->name),
+				    field_text("error_code", rd_kafka_err2name(code))),
+			 "topic \"%s\": its max.message.bytes is not known (%s); "
 			 "grant DescribeConfigs on it to have sizes checked before sending",
 			 topic->name, rd_kafka_err2name(code));
 	topic->limit_logged = true;

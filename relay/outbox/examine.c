@@ -236,7 +236,9 @@ static void on_claim_refused(struct examiner *examiner, const struct pg_failure 
 {
 	if (is_for_size(failure->state) && !examiner->trouble.exact) {
 		claimer_measure(examiner->claimer, MEASURING_CLAIMS);
-		log_info("%s; an event may be large, or much longer as text than as it is stored: "
+		log_fact(LOG_INFO, "claims_measured",
+			 LOG_FIELDS(field_text("sqlstate", failure->state)),
+			 "%s; an event may be large, or much longer as text than as it is stored: "
 			 "for a while events are measured before they are claimed",
 			 failure->why);
 	} else if (session_passes(examiner->session, failure->state)) {
@@ -267,8 +269,9 @@ void examiner_claim_failed(struct examiner *examiner, const struct claim_trouble
 void examiner_commit_refused(struct examiner *examiner, const struct pg_failure *failure)
 {
 	session_guard(examiner->session);
-	log_warning("COMMIT is refused: %s; what was published is settled event by event",
-		    failure->why);
+	log_fact(LOG_WARNING, "commit_refused", LOG_FIELDS(field_text("sqlstate", failure->state)),
+		 "COMMIT is refused: %s; what was published is settled event by event",
+		 failure->why);
 	examiner_abort(examiner);
 }
 

@@ -92,11 +92,15 @@ static void report(const struct held *held, const struct outbox_hold *hold)
 	size_t count = outbox_holds_waiting(&held->holds);
 	if (count > NAMED_MAX)
 		return;
-	log_error("event %" PRId64 " (event_id %.64s) cannot be %s table %s%s: %s; its key waits; "
-		  "remove the cause or the row, the relay tries it again every few seconds%s",
-		  hold->id, identity_of(hold), verb(held), table(held),
-		  hold->published ? ", though it is published" : "", hold->why,
-		  count == NAMED_MAX ? "; similar messages suppressed" : "");
+	log_fact(LOG_ERROR, "event_not_removed",
+		 LOG_FIELDS(field_number("id", hold->id), field_text("event_id", hold->identity),
+			    field_number("keys_waiting", (int64_t)count),
+			    field_sqlstate(hold->why)),
+		 "event %" PRId64 " (event_id %.64s) cannot be %s table %s%s: %s; its key waits; "
+		 "remove the cause or the row, the relay tries it again every few seconds%s",
+		 hold->id, identity_of(hold), verb(held), table(held),
+		 hold->published ? ", though it is published" : "", hold->why,
+		 count == NAMED_MAX ? "; similar messages suppressed" : "");
 }
 
 bool held_add(struct held *held, const struct outbox_hold *hold)
@@ -232,7 +236,9 @@ static bool is_mine(const struct held *held, const struct outbox_hold *hold)
 static void release(struct held *held, struct outbox_hold *hold)
 {
 	bool mine = is_mine(held, hold);
-	log_info("event %" PRId64 " (event_id %.64s) %s table %s%s", hold->id, identity_of(hold),
+	log_fact(LOG_INFO, "event_goes_on",
+		 LOG_FIELDS(field_number("id", hold->id), field_text("event_id", hold->identity)),
+		 "event %" PRId64 " (event_id %.64s) %s table %s%s", hold->id, identity_of(hold),
 		 mine ? "can be removed from" : "is another relay's to remove from", table(held),
 		 mine ? " again, or is gone: its key goes on" : " now");
 	outbox_holds_release(&held->holds, hold);

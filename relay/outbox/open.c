@@ -428,7 +428,8 @@ static void on_registry(struct opening *opening, PGresult *result)
 	}
 	version = atoi(PQgetvalue(result, 0, REGISTRY_VERSION));
 	if (version > migrate_latest())
-		log_info("schema outbox_relay has version %d, this relay knows %d", version,
+		log_fact(LOG_INFO, "schema_newer", LOG_FIELDS(field_number("version", version)),
+			 "schema outbox_relay has version %d, this relay knows %d", version,
 			 migrate_latest());
 	shape->bell = oid_at(result, REGISTRY_BELL);
 	PQclear(result);

@@ -63,11 +63,13 @@ static bool on_refused(void *part, const struct pg_failure *failure)
 		return true; /* it is tried again with the next housekeeping */
 	purger->purging.refused = purger->more = true;
 	if (log_limit_due(&purger->log, clock_monotonic_us(), LOG_US))
-		log_warning("published events that are older than outbox.retention cannot be "
-			    "deleted from table %s: %s; such rows stay in the table until the "
-			    "cause is removed, all others are deleted%s",
-			    session_config(purger->session)->outbox.table, failure->why,
-			    purger->log.note);
+		log_fact(LOG_WARNING, "retention_refused",
+			 LOG_FIELDS(field_text("sqlstate", failure->state)),
+			 "published events that are older than outbox.retention cannot be "
+			 "deleted from table %s: %s; such rows stay in the table until the "
+			 "cause is removed, all others are deleted%s",
+			 session_config(purger->session)->outbox.table, failure->why,
+			 purger->log.note);
 	return true;
 }
 

@@ -51,9 +51,11 @@ static void warn_of_bare(const struct reconciler *reconciler)
 	const struct outbox_ids_item *items = reconciler->items + reconciler->at;
 	for (size_t i = 0; i < reconciler->size; i++)
 		if (items[i].rejected != NULL)
-			log_warning("event %lld is dead-lettered without the columns that have no "
-				    "place of their own in a dead letter",
-				    (long long)items[i].id);
+			log_fact(LOG_WARNING, "dead_letter_incomplete",
+				 LOG_FIELDS(field_number("id", items[i].id)),
+				 "event %lld is dead-lettered without the columns that have no "
+				 "place of their own in a dead letter",
+				 (long long)items[i].id);
 }
 
 static void settle_published(struct reconciler *reconciler, const struct outbox_ids_item *items,
@@ -124,9 +126,12 @@ static void hold(struct reconciler *reconciler, const PGresult *result, int row,
 	held.published = !is_rejected(reconciler, &held);
 	if (!held_add(reconciler->held, &held) &&
 	    log_limit_due(&reconciler->full_log, clock_monotonic_us(), HOLDS_FULL_US))
-		log_error("event %lld is published and cannot be removed: %s; with a thousand such "
-			  "events no more are remembered, and it is published again%s",
-			  (long long)held.id, why, reconciler->full_log.note);
+		log_fact(LOG_ERROR, "event_not_removed",
+			 LOG_FIELDS(field_number("id", held.id),
+				    field_text("event_id", held.identity), field_sqlstate(why)),
+			 "event %lld is published and cannot be removed: %s; with a thousand such "
+			 "events no more are remembered, and it is published again%s",
+			 (long long)held.id, why, reconciler->full_log.note);
 }
 
 /* ---- one try after the other ---- */
@@ -239,9 +244,11 @@ static bool on_refused(void *part, const struct pg_failure *failure)
 		session_guard(reconciler->session);
 	if (!reconciler->bare && is_for_extra(failure)) {
 		reconciler->bare = true;
-		log_warning("%s; a column that has no place of its own in a dead letter makes no "
-			    "jsonb: the events are dead-lettered without these columns",
-			    failure->why);
+		log_fact(LOG_WARNING, "dead_letter_incomplete",
+			 LOG_FIELDS(field_text("sqlstate", failure->state)),
+			 "%s; a column that has no place of its own in a dead letter makes no "
+			 "jsonb: the events are dead-lettered without these columns",
+			 failure->why);
 	} else if (reconciler->size > 1) {
 		reconciler->size /= 2;
 	} else {

@@ -125,6 +125,16 @@ def check_messages(page):
                     yield number, f'no message has "{part.strip()}"'
 
 
+def check_codes(text):
+    """Every code and field of a line in the sources is in the tables of logs.md, and the other way round."""
+    sources = "".join(path.read_text() for path in (ROOT / "relay").rglob("*.c"))
+    said = set(re.findall(r'log_fact\([^;"]*"(\w+)"', sources)) | set(re.findall(r'field_\w+\("(\w+)"', sources))
+    rows = [line.split("|")[1:3] for line in text.partition("## Codes and fields")[2].splitlines() if line.startswith("|")]
+    documented = {name for row in rows for cell in row for name in re.findall(r"`([a-z_]+)`", cell)}
+    yield from ((0, f"`{name}` is not documented") for name in sorted(said - documented))
+    yield from ((0, f"no line has `{name}`") for name in sorted(documented) if f'"{name}"' not in sources)
+
+
 def main():
     problems = []
     for page in pages():
@@ -132,7 +142,7 @@ def main():
         lines = list(prose(text))
         found = [*check_width(lines), *check_links(page, text), *check_words(lines), *check_quotes(page, text)]
         if page.name == "logs.md":
-            found += check_messages(page)
+            found += [*check_messages(page), *check_codes(text)]
         problems += [f"{page.relative_to(ROOT)}:{number}: {what}" for number, what in found]
     beside = [page for folder in ("relay", "tests") for page in sorted((ROOT / folder).rglob("README.md"))]
     for page in beside:

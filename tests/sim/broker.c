@@ -261,7 +261,7 @@ static void report(struct relay *relay, const struct report *report)
 		events->returned(worker, report->event);
 	} else {
 		note_rejected(relay, report->row);
-		events->rejected(worker, report->event, REJECT_BROKER, "poison");
+		events->rejected(worker, report->event, REJECT_BROKER, "", "poison");
 	}
 }
 

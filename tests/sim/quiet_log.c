@@ -40,6 +40,11 @@ struct log_field field_slice(const char *name, struct slice text)
 	return (struct log_field){.name = name, .text = text};
 }
 
+struct log_field field_hash(const char *name, struct slice text)
+{
+	return field_slice(name, text);
+}
+
 struct log_field field_number(const char *name, int64_t number)
 {
 	return (struct log_field){.name = name, .number = number};

@@ -1,6 +1,7 @@
 """What the log says of an outage, and its lines as JSON."""
 import json
 import re
+import signal
 
 from harness.waiting import until
 from harness.writers import insert
@@ -57,3 +58,44 @@ def test_a_kafka_outage_is_few_lines(database, new_relay, kafka):
     assert all(line["facility"] for line in theirs)
     assert any(line.get("broker", "").endswith((":%s/bootstrap" % kafka.bootstrap.split(":")[1], "/1", "/0"))
                for line in theirs), theirs
+
+
+def test_lines_of_every_kind_are_json(database, new_relay, topic):
+    """A run with trouble of many kinds: each line is an object, and those that matter say in fields what they are
+    about."""
+    topic()
+    relay = new_relay(log={"format": "json", "level": "debug"}, outbox={"on_reject": "dead-letter"}).start(wait=False)
+    wait_coded(relay, "ready")
+    insert(database, 1, aggregate_type="no/topic", key='k"\n\u2028')
+    rejected = wait_coded(relay, "event_rejected")[0]
+    assert rejected["reason"] == "topic" and rejected["level"] == "error" and "topic" not in rejected
+    database.execute("REVOKE SELECT ON outbox_events FROM outbox_relay")
+    assert wait_coded(relay, "database_refuses")[0]["sqlstate"] == "42501"
+    relay.process.send(signal.SIGUSR1)
+    status = wait_coded(relay, "status")[0]
+    assert status["problem"] == "database_refuses" and status["shards"] == 1
+    relay.write_config(outbox={"poll_interval": "soon"})
+    relay.process.send(signal.SIGHUP)
+    wait_coded(relay, "reload_refused")
+    relay.stop()
+    assert coded(relay, "stopped")
+
+
+def test_a_rejected_event_has_fields(database, new_relay, topic):
+    """A compacted topic refuses a record without a key, which the relay cannot foresee."""
+    name = topic(cleanup_policy="compact")
+    database.execute("ALTER TABLE outbox_events ADD COLUMN k text DEFAULT 'foobar'")
+    relay = new_relay(log={"format": "json"}, outbox={"on_reject": "dead-letter"}, route={"key": "${k}"})
+    relay.start(wait=False)
+    wait_coded(relay, "ready")
+    event = database.rows("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload, k)"
+                          " VALUES ('thing', 'a', 'Keyless', '1', NULL) RETURNING id, event_id::text")[0]
+    insert(database, 20)
+    line = wait_coded(relay, "event_rejected")[0]
+    assert (line["id"], line["event_id"]) == tuple(event) and line["topic"] == name and "key_hash" not in line
+    assert (line["reason"], line["error_code"]) == ("broker", "INVALID_RECORD")
+    database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
+                     " VALUES ('thing', 'a', 'Large', to_jsonb(repeat('x', 2000000)))")
+    line = wait_coded(relay, "event_rejected", 2)[1]
+    assert line["reason"] == "too_large" and line["key_hash"] == "85944171f73967e8"  # FNV-1a of "foobar"
+    database.wait_empty()

@@ -1,4 +1,5 @@
 """A topic that does not exist, on a broker that makes none by itself."""
+import json
 import os
 import re
 
@@ -39,6 +40,17 @@ def waiting(database, new_relay, strict):
     relay.wait_log('topic "absent" does not exist', timeout=40)
     until(lambda: relay.get("/readyz") == (503, "waiting for a topic, see the log\n"), 10, "readyz to say so")
     return relay
+
+
+def test_its_line_has_fields(database, new_relay, strict):
+    relay = new_relay(kafka={"bootstrap_servers": strict.bootstrap}, route={"topic": "${aggregate_type}"},
+                      log={"format": "json"})
+    insert(database, 1, aggregate_type="absent")
+    relay.start(wait=False)
+    found = relay.wait_log('.*"code":"topic_missing".*', timeout=40).group(0)
+    line = json.loads(found)
+    assert (line["topic"], line["error_code"], line["level"]) == ("absent", "UNKNOWN_TOPIC_OR_PART", "warning")
+    assert line["waits_seconds"] >= 3
 
 
 @pytest.mark.parametrize("mend", ["UPDATE outbox_events SET aggregate_type = 'present' WHERE aggregate_type = 'absent'",

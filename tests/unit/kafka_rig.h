@@ -104,8 +104,9 @@ static void on_delivered(void *owner, struct event *event)
 }
 
 static void on_rejected(void *owner, struct event *event, enum reject_reason reason,
-			const char *why)
+			const char *code, const char *why)
 {
+	assert_true(code[0] != '\0');
 	struct rig *rig = owner;
 
 	rig->rejected++;

@@ -286,6 +286,8 @@ static void test_fields(void **state)
 		 LOG_FIELDS(field_number("id", INT64_MAX), field_text("topic", "a\"\n\xff"),
 			    field_slice("event_id", (struct slice){"12345", 3}),
 			    field_text("sqlstate", ""), field_text("shard", NULL),
+			    field_hash("key_hash", slice_of("foobar")),
+			    field_hash("none", SLICE_NULL),
 			    field_seconds("outage_seconds", 12345678)),
 		 "event %d", 1);
 	object = json_line(written());
@@ -295,9 +297,10 @@ static void test_fields(void **state)
 	assert_string_equal(member(object, "code"), "event_rejected");
 	assert_string_equal(member(object, "topic"), "a\"\n" BAD);
 	assert_string_equal(member(object, "event_id"), "123");
+	assert_string_equal(member(object, "key_hash"), "85944171f73967e8"); /* FNV's test vector */
 	assert_true(json_integer_value(json_object_get(object, "id")) == INT64_MAX);
 	assert_true(json_real_value(json_object_get(object, "outage_seconds")) > 12.345);
-	assert_int_equal(json_object_size(object), 10);
+	assert_int_equal(json_object_size(object), 11);
 	json_decref(object);
 	log_info("of every line");
 	object = json_line(written());

@@ -165,37 +165,76 @@ static void print_age(const json_t *out)
 		printf("%-14s -\n", "oldest");
 }
 
-/* Members of the relay's page, in its own words. */
-static void print_relay(const json_t *out)
+static const char *text_of(const json_t *object, const char *member)
+{
+	const char *text = json_string_value(json_object_get(object, member));
+
+	return text ? text : "";
+}
+
+static void print_state(const json_t *relay)
+{
+	const char *explanation = text_of(relay, "explanation");
+
+	printf("%-14s %s for %.1f s%s%s\n", "state", text_of(relay, "state"),
+	       json_number_value(json_object_get(relay, "state_seconds")),
+	       explanation[0] ? ": " : "", explanation);
+	printf("%-14s database %s, Kafka %s\n", "peers",
+	       json_is_true(json_object_get(relay, "database")) ? "connected" : "unreachable",
+	       json_is_true(json_object_get(relay, "kafka")) ? "connected" : "unreachable");
+}
+
+static void print_problems(const json_t *relay)
+{
+	const json_t *problem, *problems = json_object_get(relay, "problems");
+	size_t i;
+
+	json_array_foreach(problems, i, problem)
+	{
+		printf("%-14s %s: %s\n", i == 0 ? "problems" : "", text_of(problem, "name"),
+		       text_of(problem, "text"));
+		printf("%-14s see %s\n", "", text_of(problem, "runbook"));
+	}
+	if (i == 0)
+		printf("%-14s none\n", "problems");
+}
+
+static void print_numbers(const json_t *relay)
 {
 	static const struct {
 		const char *member, *label, *unit;
 	} lines[] = {
-	    {"state", "state", ""},
 	    {"floor", "low watermark", ""},
 	    {"parked_keys", "parked keys", ""},
-	    {"refusal", "database", ""},
-	    {"trouble", "kafka", ""},
 	    {"published", "published", " since its start"},
 	    {"rate", "rate", " events/s"},
 	};
-	const json_t *relay = json_object_get(out, "relay"), *value;
+	const json_t *value;
 	size_t i;
 
-	if (!json_is_object(relay))
-		printf("%-14s not asked: %s\n", "relay",
-		       json_string_value(json_object_get(out, "relay_error")));
-	for (i = 0; json_is_object(relay) && i < sizeof(lines) / sizeof(lines[0]); i++) {
+	for (i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
 		value = json_object_get(relay, lines[i].member);
-		if (json_is_string(value) && json_string_length(value) > 0)
-			printf("%-14s %s\n", lines[i].label, json_string_value(value));
-		else if (json_is_integer(value))
+		if (json_is_integer(value))
 			printf("%-14s %" JSON_INTEGER_FORMAT "%s\n", lines[i].label,
 			       json_integer_value(value), lines[i].unit);
 		else if (json_is_real(value))
 			printf("%-14s %.1f%s\n", lines[i].label, json_real_value(value),
 			       lines[i].unit);
 	}
+}
+
+/* What the relay at http.listen says, in its own words. */
+static void print_relay(const json_t *out)
+{
+	const json_t *relay = json_object_get(out, "relay");
+
+	if (!json_is_object(relay)) {
+		printf("%-14s not asked: %s\n", "relay", text_of(out, "relay_error"));
+		return;
+	}
+	print_state(relay);
+	print_problems(relay);
+	print_numbers(relay);
 }
 
 static void print_text(const json_t *out)

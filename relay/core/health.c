@@ -152,7 +152,7 @@ static void explain_fetching(const struct worker_status *status, char *text, siz
 	else if (status->waiting)
 		text_print(text, size, "events are being read from the outbox");
 	else
-		text_print(text, size, "no events wait: the next one is sent when it is committed");
+		text_print(text, size, "no events wait; the next one is sent when it is committed");
 }
 
 static void explain_holding(const struct worker_status *status, const struct metrics *metrics,

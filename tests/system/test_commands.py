@@ -270,6 +270,22 @@ def test_status(database, new_relay, reader):
     assert relay.status()["depth"] == 0
 
 
+def test_status_explains(database, relay, kafka, new_relay):
+    """The state in a sentence, since when, and each problem with its runbook."""
+    host, port = relay.wait_log(r"http listens on (\S+):(\d+)").groups()
+    asking = new_relay(http={"listen": f"{host}:{port}"})
+    words = asking.command("status").stdout
+    assert re.search(r"^state +fetching for \d+\.\d s: no events wait", words, re.M)
+    assert re.search("^peers +database connected, Kafka connected\nproblems +none$", words, re.M)
+    kafka.stop()
+    relay.wait_log("no Kafka broker answers; events wait")
+    words = asking.command("status").stdout
+    assert re.search("^problems +kafka_unreachable: no Kafka broker answers.*\n +see docs/runbooks/kafka-unreachable.md$",
+                     words, re.M)
+    assert asking.status()["relay"]["problems"][0]["name"] == "kafka_unreachable"
+    kafka.start()
+
+
 @pytest.mark.parametrize("created_at", ["infinity", "-infinity", "4713-01-01 BC", "294276-12-31"])
 def test_status_of_a_strange_time(database, new_relay, created_at):
     """A created_at from which no age can be told, or a great one."""

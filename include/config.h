@@ -40,6 +40,9 @@ struct config_columns {
 };
 
 struct config {
+	/* Not options, but what the file was seen to be made of: */
+	struct config_strings secret_files; /* the paths of all ${file:PATH} */
+	bool holds_secret;		    /* a password stands in it in plain text */
 	struct {
 		char *dsn;		/* secret: never logged, never printed */
 		char *password_file;	/* "" = none; base/secret.h */

@@ -24,9 +24,22 @@ bool pg_dsn_check(const char *what, const char *dsn, struct error *err);
 /* Whether the string itself holds a password. */
 bool pg_dsn_has_password(const char *dsn);
 
-/* Whether libpq's words of a connection that did not come about say that trying again is no use.
- * They are those of PQERRORS_VERBOSE. */
-bool pg_dsn_is_refused(const char *words);
+/* ---- connections that did not come about (postgres/refusal.c) ----
+ *
+ * words are libpq's, of all attempts; with PQERRORS_VERBOSE more of them are understood. Pure.
+ * Thread: any. */
+
+struct pg_refusal {
+	bool permanent;	    /* trying again is no use until somebody acts */
+	const char *remedy; /* what to do; NULL: the words say it, or nothing is to be done */
+};
+struct pg_refusal pg_refusal_of(const char *words);
+
+/* The words in a line, and the remedy behind them. */
+void pg_refusal_print(const char *words, struct error *err);
+
+/* Whether this machine lacks something; then the words say nothing of the string. */
+bool pg_refusal_is_shortage(const char *words);
 
 /* True for SQLSTATEs that stay until an operator fixes something. */
 bool pg_state_is_permanent(const char *sqlstate);
@@ -228,5 +241,9 @@ bool pgsync_bool(const PGresult *result, int row, const char *column);
 /* The SQLSTATE of the last failed pgsync_query or pgsync_script on any connection; "" if there was
  * none (connection lost). Holds until the next one. */
 const char *pgsync_sqlstate(void);
+
+/* What to do about the last pgsync_connect that failed: its words end with it, behind "; ". NULL if
+ * nothing in particular. Holds until the next one. */
+const char *pgsync_remedy(void);
 
 #endif

@@ -86,20 +86,32 @@ static bool check_pooler(struct check *check, PGconn *conn, const struct pg_logi
 	return true;
 }
 
+static void tell_refusal(struct check *check, const char *words)
+{
+	const char *remedy = pgsync_remedy();
+	int len = (int)strlen(words);
+
+	if (strstr(words, PGSESSION_POOLER "; "))
+		check_error(check, PGSESSION_POOLER_REMEDY, PGSESSION_POOLER);
+	else if (strstr(words, PGSESSION_SHARED))
+		check_error(check, PGSESSION_SHARED_REMEDY, PGSESSION_SHARED);
+	else if (strstr(words, "database.password_") && !remedy)
+		check_error(check, "until then the relay cannot connect", "%s", words);
+	else if (remedy)
+		check_error(check, remedy, "%.*s", len - (int)strlen("; ") - (int)strlen(remedy),
+			    words);
+	else
+		check_error(check, "see that the server runs and what database.dsn says", "%s",
+			    words);
+}
+
 static PGconn *connect_or_tell(struct check *check, const struct pg_login *login)
 {
 	struct error err;
 	PGconn *conn = pgsync_connect(login, APPLICATION, &err);
 
-	if (!conn && strstr(err.text, PGSESSION_POOLER "; "))
-		check_error(check, PGSESSION_POOLER_REMEDY, PGSESSION_POOLER);
-	else if (!conn && strstr(err.text, "database.password_"))
-		check_error(check, "until then the relay cannot connect", "%s", err.text);
-	else if (!conn && strstr(err.text, PGSESSION_SHARED))
-		check_error(check, PGSESSION_SHARED_REMEDY, PGSESSION_SHARED);
-	else if (!conn)
-		check_error(check, "see that the server runs and what database.dsn says", "%s",
-			    err.text);
+	if (!conn)
+		tell_refusal(check, err.text);
 	return conn;
 }
 
@@ -211,6 +223,7 @@ static PGconn *check_server(struct check *check, const struct config *config)
 	if (!conn)
 		return NULL;
 	if (check_pooler(check, conn, &login) && check_facts(check, conn)) {
+		check_transport(check, conn);
 		check_old_snapshots(check, conn);
 		return conn;
 	}
@@ -237,6 +250,7 @@ int cmd_check(int argc, char **argv)
 	if (json)
 		check.list = json_array();
 	check_ok(&check, "%s is valid", path);
+	check_secret_files(&check, path, config);
 	conn = check_server(&check, config);
 	if (conn)
 		check_outbox(&check, config, conn);

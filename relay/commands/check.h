@@ -24,6 +24,11 @@ void check_add(struct check *check, enum check_level level, const char *remedy, 
 #define check_warn(check, remedy, ...)	(check_add(check, CHECK_WARN, remedy, __VA_ARGS__))
 #define check_error(check, remedy, ...) (check_add(check, CHECK_ERROR, remedy, __VA_ARGS__))
 
+/* Whether others may read the connection; a file with a secret, the configuration in path among
+ * them. */
+void check_transport(struct check *check, PGconn *conn);
+void check_secret_files(struct check *check, const char *path, const struct config *config);
+
 /* Schema, table, columns, rights, bell, ids, vacuum. */
 void check_outbox(struct check *check, const struct config *config, PGconn *conn);
 

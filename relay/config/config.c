@@ -309,6 +309,9 @@ void config_free(struct config **config)
 		return;
 	for (size_t i = 0; i < option_count; i++)
 		option_clear(&options[i], *config);
+	for (size_t i = 0; i < (*config)->secret_files.count; i++)
+		free((*config)->secret_files.items[i]);
+	free((*config)->secret_files.items);
 	free(*config);
 	*config = NULL;
 }

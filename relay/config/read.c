@@ -188,6 +188,9 @@ static void read_string(struct reader *reader, const struct option *option,
 	struct error err;
 	char *text = config_expand(written, reader->directory, &err), *path;
 
+	if (strncmp(option->path, "database.", 9) == 0 || strncmp(option->path, "kafka.", 6) == 0)
+		reader->config->holds_secret |= config_holds_secret(written);
+	config_note_files(written, reader->directory, &reader->config->secret_files);
 	if (text != NULL && option->is_path && *text != '\0') {
 		path = config_path(text, reader->directory);
 		secret_wipe(&text);

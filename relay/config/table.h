@@ -66,6 +66,11 @@ bool config_check_property(const char *text, struct error *err);
  * caller wipes and frees. */
 char *config_expand(const char *text, const char *directory, struct error *err);
 
+/* config/text.c. Adds the paths of the ${file:PATH} in the text. */
+void config_note_files(const char *text, const char *directory, struct config_strings *files);
+/* Whether a text, as it was written, holds a password or the like, and not a reference to one. */
+bool config_holds_secret(const char *text);
+
 /* The path of the option or group that an unknown path may stand for, or NULL;
  * the caller frees it. */
 char *config_suggest(const char *path);

@@ -106,6 +106,57 @@ char *config_expand(const char *text, const char *directory, struct error *err)
 	return all;
 }
 
+/* ---- who else may read it ---- */
+
+void config_note_files(const char *text, const char *directory, struct config_strings *files)
+{
+	const char *name, *end;
+	bool environment;
+
+	while ((text = find_reference(text, &environment, &name)) != NULL) {
+		text = end = name + strcspn(name, "}");
+		if (environment || end == name)
+			continue;
+		char *copy = xasprintf("%.*s", (int)(end - name), name);
+		files->items = xrealloc(files->items, (files->count + 1) * sizeof(*files->items));
+		files->items[files->count++] = config_path(copy, directory);
+		free(copy);
+	}
+}
+
+/* Behind these a value follows, perhaps in quotes. */
+static bool has_value(const char *text, const char *name)
+{
+	for (text = strstr(text, name); text != NULL; text = strstr(text + 1, name)) {
+		const char *value = text + strlen(name);
+
+		value += strspn(value, " ='\"");
+		if (*value != '\0' && strncmp(value, "${", 2) != 0)
+			return true;
+	}
+	return false;
+}
+
+/* "scheme://user:password@..." */
+static bool has_login(const char *text)
+{
+	const char *user = strstr(text, "://"), *colon;
+	size_t len;
+
+	if (user == NULL)
+		return false;
+	user += 3;
+	len = strcspn(user, "@");
+	colon = memchr(user, ':', len);
+	return user[len] == '@' && colon != NULL && strncmp(colon + 1, "${", 2) != 0;
+}
+
+bool config_holds_secret(const char *text)
+{
+	return has_value(text, "password=") || has_value(text, "password =") ||
+	       has_value(text, ".secret=") || has_login(text);
+}
+
 /* ---- numbers ---- */
 
 /* To behind the terminator, or to the end. */

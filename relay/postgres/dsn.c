@@ -1,6 +1,5 @@
 /*
- * dsn.c - connection strings: whether one can be right, judged without a connection and by what
- * libpq says of one
+ * dsn.c - connection strings: whether one can be right, judged without a connection
  */
 #include "postgres.h"
 
@@ -101,20 +100,13 @@ static PGconn *pretend(const PQconninfoOption *options)
 	return conn;
 }
 
-/* What libpq says when the machine lacks something says nothing of the string. */
-static bool is_shortage(const char *words)
-{
-	return strstr(words, "Too many open files") != NULL ||
-	       strstr(words, "Cannot allocate memory") != NULL ||
-	       strstr(words, "out of memory") != NULL;
-}
-
 static bool judge_values(const char *what, const PQconninfoOption *options, struct error *err)
 {
 	PGconn *conn = pretend(options);
 	const char *words = PQerrorMessage(conn), *password = value_of(options, "password");
 	bool right = PQstatus(conn) != CONNECTION_BAD ||
-		     strncmp(words, "connection to server ", 21) == 0 || is_shortage(words);
+		     strncmp(words, "connection to server ", 21) == 0 ||
+		     pg_refusal_is_shortage(words);
 
 	if (!right && *password != '\0' && strstr(words, password) != NULL)
 		error_set(err, "%s cannot be right: one of its values is invalid; correct it",
@@ -164,84 +156,4 @@ bool pg_dsn_has_password(const char *dsn)
 
 	PQconninfoFree(options);
 	return has;
-}
-
-/* What libpq (fe-connect.c, fe-auth.c, fe-secure-openssl.c) and poolers say of a set-up that is
- * wrong. English, since no locale is set. */
-static const char *const wrong_set_up[] = {
-    "no password supplied",
-    "root certificate file",
-    "certificate file",
-    "private key file",
-    "private SSL key",
-    "SSL was required",
-    "certificate verify failed",
-    "does not match host name",
-    "server's host name from server certificate",
-    "for minimum SSL protocol version",
-    "for maximum SSL protocol version",
-    "GSSAPI encryption required",
-    "GSSAPI encryption, but it was required",
-    "channel binding",
-    "authentication method requirement",
-    "invalid integer value",
-};
-
-bool pg_state_is_permanent(const char *sqlstate)
-{
-	if (sqlstate == NULL)
-		return false;
-	/* 28 authorisation, 3D no such database, 3F no such schema, 42 no such object or no right.
-	 */
-	static const char *const classes[] = {"28", "3D", "3F", "42"};
-	for (size_t i = 0; i < sizeof(classes) / sizeof(classes[0]); i++)
-		if (strncmp(sqlstate, classes[i], 2) == 0)
-			return true;
-	return false;
-}
-
-/* Whether one attempt's words, up to its line's end, say what cannot be waited out. The server's
- * are in its own language (lc_messages), so they are known by their SQLSTATE: "...: FATAL:  28P01:
- * ...". */
-static bool attempt_is_for_good(const char *words)
-{
-	size_t len = strcspn(words, "\n");
-	const char *colon = memmem(words, len, ":  ", 3);
-	char state[6] = "";
-
-	if (colon != NULL)
-		snprintf(state, sizeof(state), "%s", colon + 3);
-	for (size_t i = 0; i < sizeof(wrong_set_up) / sizeof(wrong_set_up[0]); i++)
-		if (memmem(words, len, wrong_set_up[i], strlen(wrong_set_up[i])) != NULL)
-			return true;
-	return pg_state_is_permanent(state) || pgsession_is_refused(words);
-}
-
-static bool begins_with(const char *text, const char *words)
-{
-	return strncmp(text, words, strlen(words)) == 0;
-}
-
-/* libpq gives no result for a connection that did not come about, only the words of all attempts:
- * for several hosts, for several addresses of a host, with and without encryption. A server that
- * refuses for good ends them; but if one before it was only away, it may be back the next time. */
-bool pg_dsn_is_refused(const char *words)
-{
-	const char *at = words;
-	bool first = true;
-
-	if (is_shortage(words))
-		return false;
-
-	for (; at != NULL && *at != '\0'; at = strchr(at, '\n'), at += at != NULL) {
-		/* A name that has no address now may have one later. */
-		if (begins_with(at, "could not translate host name"))
-			return false;
-		/* What begins otherwise is about the connection string, or goes on with an attempt.
-		 */
-		if (begins_with(at, "connection to server ") && !attempt_is_for_good(at))
-			return false;
-		first = false;
-	}
-	return !first;
 }

@@ -101,49 +101,34 @@ static void fail(struct pg *pg, bool permanent, const struct error *why)
 	loop_timer_set(pg->timer, 0);
 }
 
-/* Where in the server's source an error is raised: no word for our log. */
-static void drop_locations(char *text)
+/* What was said first. */
+static void lost_error(const struct pg *pg, struct error *err)
 {
-	static const char label[] = "\nLOCATION:";
-	char *at, *end;
-
-	while ((at = strstr(text, label)) != NULL) {
-		end = at + 1 + strcspn(at + 1, "\n");
-		memmove(at, end, strlen(end) + 1);
-	}
-}
-
-/* libpq's message is several lines: one or more for each host while connecting, and hints after. */
-static void connection_error(const struct pg *pg, struct error *err)
-{
-	error_set(err, "%s", PQerrorMessage(pg->conn));
-	drop_locations(err->text);
-	if (pg->state != PG_CONNECTING)
-		err->text[strcspn(err->text, "\n")] = '\0';
-	size_t len = strlen(err->text);
-	while (len > 0 && err->text[len - 1] == '\n')
-		err->text[--len] = '\0';
-	for (char *c = err->text; *c != '\0'; c++)
-		if (*c == '\n' || *c == '\t')
-			*c = ' ';
-	if (len == 0 && pg->start_errno != 0)
-		error_set(err, "%s", strerror(pg->start_errno));
-	else if (len == 0)
+	const char *words = PQerrorMessage(pg->conn);
+	if (words[0] != '\0')
+		error_set(err, "%.*s", (int)strcspn(words, "\n"), words);
+	else
 		error_set(err, "the server closed the connection");
 }
 
 static void fail_connection(struct pg *pg)
 {
-	struct error err, shown;
-	connection_error(pg, &err);
-	bool permanent = pg->state == PG_CONNECTING && pg_dsn_is_refused(PQerrorMessage(pg->conn));
-	if (permanent && pgsession_is_refused(err.text))
-		error_set(&shown, PGSESSION_POOLER "; " PGSESSION_POOLER_REMEDY);
-	else if (pg->state == PG_CONNECTING)
-		error_set(&shown, "cannot connect to the database: %s", err.text);
+	const char *words = PQerrorMessage(pg->conn);
+	bool connecting = pg->state == PG_CONNECTING, permanent = false;
+	struct error err;
+	if (connecting && words[0] == '\0' && pg->start_errno != 0)
+		words = strerror(pg->start_errno);
+	if (connecting)
+		permanent = pg_refusal_of(words).permanent;
+	if (permanent && !pg->pooled && pgsession_is_refused(words))
+		error_set(&err, PGSESSION_POOLER "; " PGSESSION_POOLER_REMEDY);
+	else if (connecting)
+		pg_refusal_print(words, &err);
+	else if (pg->last_words.text[0] != '\0')
+		err = pg->last_words;
 	else
-		shown = pg->last_words.text[0] != '\0' ? pg->last_words : err;
-	fail(pg, permanent, &shown);
+		lost_error(pg, &err);
+	fail(pg, permanent, &err);
 }
 
 /* What the server says unasked. By default libpq would print it to stderr. Why it ends the session
@@ -453,7 +438,7 @@ static void connect_with(struct pg *pg, const char *password)
 	if (pg->conn == NULL)
 		abort(); /* out of memory */
 	PQsetNoticeReceiver(pg->conn, on_notice, pg);
-	PQsetErrorVerbosity(pg->conn, PQERRORS_VERBOSE); /* pg_dsn_is_refused reads the SQLSTATE */
+	PQsetErrorVerbosity(pg->conn, PQERRORS_VERBOSE); /* pg_refusal_of reads the SQLSTATE */
 	if (PQstatus(pg->conn) == CONNECTION_BAD) {
 		fail_connection(pg);
 		return;

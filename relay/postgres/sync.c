@@ -27,6 +27,7 @@ static bool is_patient;
 static char blocker[256]; /* who held the lock that the statement waited for; "" if none */
 
 static char last_sqlstate[6];
+static const char *last_remedy;
 
 /* libpq's multi-line message as one line. */
 static void flatten(const char *message, char *out, size_t size)
@@ -350,9 +351,10 @@ static char *ask_password(const struct secret_source *source, struct error *err)
 PGconn *pgsync_connect(const struct pg_login *login, const char *application_name,
 		       struct error *err)
 {
-	char message[512], *secret = NULL;
+	char *secret = NULL;
 	PGconn *conn;
 
+	last_remedy = NULL;
 	if (!pg_dsn_check("the dsn", login->dsn, err) ||
 	    (secret_is_configured(&login->password) &&
 	     !(secret = ask_password(&login->password, err))))
@@ -362,11 +364,11 @@ PGconn *pgsync_connect(const struct pg_login *login, const char *application_nam
 	if (PQstatus(conn) == CONNECTION_OK) {
 		if ((!login->pooled || adopt_session(conn, err)) && is_session(conn, err))
 			return conn;
-	} else if (pgsession_is_refused(PQerrorMessage(conn))) {
+	} else if (!login->pooled && pgsession_is_refused(PQerrorMessage(conn))) {
 		error_set(err, PGSESSION_POOLER "; " PGSESSION_POOLER_REMEDY);
 	} else {
-		flatten(PQerrorMessage(conn), message, sizeof(message));
-		error_set(err, "cannot connect to the database: %s", message);
+		pg_refusal_print(PQerrorMessage(conn), err);
+		last_remedy = pg_refusal_of(PQerrorMessage(conn)).remedy;
 	}
 	PQfinish(conn);
 	return NULL;
@@ -405,4 +407,9 @@ bool pgsync_bool(const PGresult *result, int row, const char *column)
 const char *pgsync_sqlstate(void)
 {
 	return last_sqlstate;
+}
+
+const char *pgsync_remedy(void)
+{
+	return last_remedy;
 }

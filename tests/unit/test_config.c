@@ -220,6 +220,47 @@ static void test_reload(void **state)
 	config_free(&live);
 }
 
+static bool holds_secret(const char *dsn)
+{
+	char text[512];
+	struct config *c;
+	bool holds;
+
+	snprintf(text, sizeof(text),
+		 "database = { dsn = \"%s\"; }; kafka = { bootstrap_servers = \"b:9092\"; };", dsn);
+	c = load("t.conf", text);
+	holds = c->holds_secret;
+	config_free(&c);
+	return holds;
+}
+
+/* As the file has it, whatever is put in. */
+static void test_a_secret_in_the_file(void **state)
+{
+	struct config *c;
+
+	(void)state;
+	write_file("secret", "s3cret");
+	setenv("TEST_CONFIG", "s3cret", 1);
+	assert_false(holds_secret("host=a user=password"));
+	assert_false(holds_secret("host=a password='${file:secret}'"));
+	assert_false(holds_secret("host=a password=${env:TEST_CONFIG} user=u"));
+	assert_false(holds_secret("postgresql://u@h:5432/d?user=a@b"));
+	assert_false(holds_secret("postgresql://u:${env:TEST_CONFIG}@h/d"));
+	assert_true(holds_secret("host=a password=s3cret"));
+	assert_true(holds_secret("host=a password = 's3cret'"));
+	assert_true(holds_secret("postgresql://u:s3cret@h:5432/d"));
+	unsetenv("TEST_CONFIG");
+	c = load("t.conf", "database = { dsn = \"a=${file:secret} b=${file:/dev/null}\"; };"
+			   "kafka = { bootstrap_servers = \"b:9092\";"
+			   " properties = ( \"sasl.oauthbearer.client.secret=x\" ); };");
+	assert_true(c->holds_secret);
+	assert_int_equal(c->secret_files.count, 2);
+	assert_string_equal(strrchr(c->secret_files.items[0], '/'), "/secret");
+	assert_string_equal(c->secret_files.items[1], "/dev/null");
+	config_free(&c);
+}
+
 static void test_the_samples_load(void **state)
 {
 	static const char *const samples[] = {SOURCE_DIR "/conf/outbox-relay.conf",
@@ -245,6 +286,7 @@ int main(void)
 	    IN_DIRECTORY(test_every_value_can_be_set),
 	    IN_DIRECTORY(test_values_from_elsewhere),
 	    IN_DIRECTORY(test_reload),
+	    cmocka_unit_test(test_a_secret_in_the_file),
 	    cmocka_unit_test(test_the_samples_load),
 	};
 

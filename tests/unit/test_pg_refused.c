@@ -6,6 +6,11 @@
 
 #include <sys/resource.h>
 
+static bool is_permanent(const char *words)
+{
+	return pg_refusal_of(words).permanent;
+}
+
 static void open_with(const char *dsn)
 {
 	stop_at = "failed";
@@ -115,10 +120,10 @@ static void test_without_descriptors(void **state)
 static void test_words_of_a_shortage(void **state)
 {
 	(void)state;
-	assert_false(pg_dsn_is_refused("could not look up local user ID 0: Too many open files\n"));
-	assert_false(pg_dsn_is_refused("out of memory\n"));
-	assert_true(pg_dsn_is_refused("local user with ID 54321 does not exist\n"));
-	assert_false(pg_dsn_is_refused(""));
+	assert_false(is_permanent("could not look up local user ID 0: Too many open files\n"));
+	assert_false(is_permanent("out of memory\n"));
+	assert_true(is_permanent("local user with ID 54321 does not exist\n"));
+	assert_false(is_permanent(""));
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

@@ -156,6 +156,8 @@ NO_KAFKA = {"connected{peer=kafka}": since(TROUBLE, 0)}
                  id="database"),
     pytest.param(dict(waits(), **NO_KAFKA), NO_KAFKA, {("OutboxRelayDisconnected", "billing", "kafka"), LAGS, BURNS},
                  id="kafka"),
+    pytest.param(dict(stops(), **NO_KAFKA, **owned(0)), NO_KAFKA, {("OutboxRelayDisconnected", "billing", "kafka"), BURNS},
+                 id="kafka since the start"),
     pytest.param(waits(), {}, {("OutboxRelayStuck", "billing"), LAGS, BURNS}, id="stuck"),
     pytest.param(everything(GONE), everything(GONE), {("OutboxRelayDown", "billing"), BURNS}, id="gone"),
 ])

@@ -43,17 +43,21 @@ DECLARE
     bell   regclass;
     rel    regclass;
     who    text;
-    shared boolean;
+    shared boolean; -- with another outbox in the same schema
+    kept   boolean; -- by any other outbox
 BEGIN
     IF EXISTS (SELECT FROM pg_trigger WHERE tgrelid = box AND tgname = 'outbox_relay_bell'
                   AND tgfoid = to_regprocedure('outbox_relay.ring()')) THEN
         EXECUTE format('DROP TRIGGER outbox_relay_bell ON %s', box);
     END IF;
     -- An older schema has no columns for the roles.
-    FOR who, shared IN
+    FOR who, shared, kept IN
         SELECT r.rolname, EXISTS (SELECT FROM outbox_relay.outboxes p JOIN pg_class c ON c.oid = p.outbox
                                    WHERE p.outbox <> box AND c.relnamespace = home
                                      AND to_jsonb(p) ->> w.role IS NOT DISTINCT FROM to_jsonb(o) ->> w.role)
+             , EXISTS (SELECT FROM outbox_relay.outboxes p JOIN pg_class c ON c.oid = p.outbox
+                        WHERE p.outbox <> box
+                          AND to_jsonb(p) ->> w.role IS NOT DISTINCT FROM to_jsonb(o) ->> w.role)
           FROM outbox_relay.outboxes o
          CROSS JOIN (VALUES ('relay', 'outbox_relay'), ('writer', 'outbox_writer'),
                             ('operator', 'outbox_operator')) AS w (role, usual)
@@ -77,6 +81,11 @@ BEGIN
         END LOOP;
         IF NOT shared THEN
             EXECUTE format('REVOKE USAGE ON SCHEMA %s FROM %I', home, who);
+        END IF;
+        IF NOT kept THEN
+            EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA outbox_relay FROM %I', who);
+            EXECUTE format('REVOKE ALL ON ALL SEQUENCES IN SCHEMA outbox_relay FROM %I', who);
+            EXECUTE format('REVOKE ALL ON SCHEMA outbox_relay FROM %I', who);
         END IF;
     END LOOP;
     FOR bell IN

@@ -189,6 +189,21 @@ def test_the_printed_script_makes_it(empty_database, migrate, new_relay):
     assert json.loads(alice.command("pause", "--json").stdout)["paused"] is True
 
 
+def test_a_service_that_leaves(empty_database, shop):
+    """After uninstall its roles can be dropped, though other services stay; and those go on working."""
+    leaving, role, table = shop("shop")
+    staying, _, _ = shop("billing")
+    script = leaving.command("migrate", "--print", "--uninstall").stdout
+    done = empty_database.psql(script)
+    assert done.returncode == 0, done.stdout
+    empty_database.execute(f"DROP ROLE {role}, {role}_writer, {role}_operator")
+    assert empty_database.value("SELECT to_regclass(%s) IS NOT NULL", table)
+    for command in ("status", "pause", "resume"):
+        assert staying.command(command).returncode == 0
+    for kind in ("", "_writer", "_operator"):  # for the end of the test
+        empty_database.execute(f"CREATE ROLE {role}{kind}")
+
+
 def test_uninstall_takes_the_rights(database, migrate):
     migrate("--table", "second")
     assert database.psql(migrate("--print", "--uninstall", "--table", "second").stdout).returncode == 0

@@ -93,10 +93,12 @@ struct kafka_probe_events {
 };
 
 /* Connects and asks, creating nothing: calls cluster() once, then topic() for each of topics in
- * order. False and err when no broker answered in timeout_ms (the last reason a broker gave is in
- * err) or the options are wrong. */
+ * order. False and err when no broker let us in within timeout_ms (the last reason that was given
+ * is in err) or the options are wrong. *remedy is what to do about it, never freed; NULL: not
+ * known.
+ */
 bool kafka_probe(const struct kafka_options *options, const char *const *topics, size_t count,
 		 int timeout_ms, const struct kafka_probe_events *events, void *arg,
-		 struct error *err);
+		 const char **remedy, struct error *err);
 
 #endif

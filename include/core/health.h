@@ -13,6 +13,7 @@
  *	name of the enum, stable name for programs, page of docs/runbooks */
 #define HEALTH_PROBLEMS(X)                                                                         \
 	X(DATABASE_UNREACHABLE, "database_unreachable", "database-unreachable")                    \
+	X(KAFKA_LOGIN, "kafka_login", "kafka-login")                                               \
 	X(KAFKA_UNREACHABLE, "kafka_unreachable", "kafka-unreachable")                             \
 	X(DATABASE_REFUSES, "database_refuses", "database-refuses")                                \
 	X(EVENT_NOT_REMOVED, "event_not_removed", "event-not-removed")                             \

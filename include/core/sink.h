@@ -36,6 +36,11 @@ struct sink_events {
 	void (*broken)(void *owner, const char *why);
 	/* Whether the peer can be reached has changed. */
 	void (*reachable)(void *owner, bool yes);
+	/* It still cannot be reached, and why (trouble) has changed. */
+	void (*unreachable_why)(void *owner);
+	/* The peer has never let this relay in, and refuses it for a reason that lies in the
+	 * set-up: trying again is no use. why holds until the call returns. */
+	void (*refused)(void *owner, const char *why);
 	/* A rebuild has ended, or the sink is ready for the first time. */
 	void (*ready)(void *owner);
 };
@@ -64,6 +69,9 @@ struct sink {
 	/* Why no event gets through at the moment, in words; "" or NULL: they do, or it is not
 	 * known. It changes between two calls from the loop only. */
 	const char *trouble;
+	/* That is about being let in: a peer is there, and this relay is refused, or has nothing to
+	 * show, or speaks another protocol. */
+	bool login_refused;
 };
 
 #endif

@@ -73,6 +73,7 @@ struct worker_status {
 	size_t held_keys;     /* keys that wait behind an event that cannot be removed */
 	const struct shards *shards;
 	const char *trouble; /* why the sink gets no event through; "" if it does */
+	bool login_refused;  /* that is about being let in (sink.h) */
 	bool waiting;	     /* events wait */
 	int64_t idle_us;     /* since something last moved, or since events began to wait */
 	/* Since when the sink has taken nothing although it holds nothing: it waits for a topic.

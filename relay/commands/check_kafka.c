@@ -234,7 +234,13 @@ static int64_t check_clock(struct check *check, PGconn *conn)
 
 static void absent_topic(const struct probe *probe, const struct kafka_probe_topic *topic)
 {
-	if (topic->uncreatable)
+	/* Brokers do not tell whether there is a topic to those who may not see it. */
+	if (topic->uncreatable && strstr(topic->uncreatable, "TOPIC_AUTHORIZATION_FAILED"))
+		check_error(probe->check,
+			    "grant it DESCRIBE and WRITE, and create the topic if there is none",
+			    "topic %s is not shown to this relay (TOPIC_AUTHORIZATION_FAILED)",
+			    topic->name);
+	else if (topic->uncreatable)
 		check_error(probe->check, "create it, or route the events to another",
 			    "topic %s does not exist, and the brokers do not create it: %s",
 			    topic->name, topic->uncreatable);
@@ -311,6 +317,7 @@ static void probe_brokers(struct check *check, const struct config *config, PGco
 	static const struct kafka_probe_events events = {on_cluster, on_topic};
 	struct kafka_options options = command_kafka_options(config);
 	struct probe probe = {check, -1, conn ? check_clock(check, conn) : 0};
+	const char *remedy;
 	struct error err;
 
 	if (config->kafka.embedded) {
@@ -319,10 +326,11 @@ static void probe_brokers(struct check *check, const struct config *config, PGco
 		return;
 	}
 	if (!kafka_probe(&options, (const char *const *)topics->names, topics->count, TIMEOUT_MS,
-			 &events, &probe, &err))
+			 &events, &probe, &remedy, &err))
 		check_error(check,
-			    "see kafka.bootstrap_servers, and the settings of SASL and TLS in "
-			    "kafka.properties",
+			    remedy ? remedy
+				   : "see kafka.bootstrap_servers, and the settings of SASL and "
+				     "TLS in kafka.properties",
 			    "%s", err.text);
 }
 

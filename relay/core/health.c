@@ -62,14 +62,20 @@ static bool is_standby(const struct worker_status *status)
 static void judge_peers(const struct worker_status *status, const struct metrics *metrics,
 			struct health *health)
 {
+	enum health_problem kafka =
+	    status->login_refused ? PROBLEM_KAFKA_LOGIN : PROBLEM_KAFKA_UNREACHABLE;
+
 	if (!metrics->connected[PEER_DATABASE])
 		add_why(health, PROBLEM_DATABASE_UNREACHABLE, "no session with the database",
 			status->lost_why);
 	if (is_standby(status)) {
 		if (status->unavailable)
-			add_why(health, PROBLEM_KAFKA_UNREACHABLE, "standby", status->standby);
+			add(health, kafka, false, "standby: %s%s%s", status->standby,
+			    status->trouble[0] != '\0' ? ": " : "", status->trouble);
 	} else if (!metrics->connected[PEER_KAFKA]) {
-		add_why(health, PROBLEM_KAFKA_UNREACHABLE, "no Kafka broker answers",
+		add_why(health, kafka,
+			status->login_refused ? "Kafka does not let this relay in"
+					      : "no Kafka broker answers",
 			status->trouble);
 	}
 }
@@ -164,7 +170,8 @@ static void explain_holding(const struct worker_status *status, const struct met
 			   "events",
 			   status->in_flight);
 	else if (!metrics->connected[PEER_KAFKA])
-		text_print(text, size, "nothing is published until Kafka answers");
+		text_print(text, size, "nothing is published until Kafka %s",
+			   status->login_refused ? "lets this relay in" : "answers");
 	else if (status->blocked_us >= 0)
 		text_print(text, size, "nothing is published until Kafka takes events of a topic");
 	else

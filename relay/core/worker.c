@@ -125,7 +125,7 @@ static void give_up(struct worker *worker)
 {
 	log_fact(LOG_WARNING, "events_taken_back",
 		 LOG_FIELDS(field_number("events", (int64_t)worker->batch.in_flight)),
-		 "no Kafka broker answers, and another relay is there: %zu events are taken "
+		 "no connection to Kafka, and another relay is there: %zu events are taken "
 		 "back from the producer and left to it; it publishes those again that Kafka "
 		 "has already",
 		 worker->batch.in_flight);
@@ -331,6 +331,20 @@ static void on_reachable(void *owner, bool yes)
 	worker_tell(worker, yes ? ON_REACHABLE : ON_UNREACHABLE);
 }
 
+static void on_unreachable_why(void *owner)
+{
+	worker_peer_failed(owner, PEER_KAFKA);
+}
+
+/* As for the source: nobody has ever seen it work. */
+static void on_refused(void *owner, const char *why)
+{
+	struct worker *worker = owner;
+	log_fact(LOG_ERROR, "kafka_login", NULL, "Kafka does not let this relay in: %s", why);
+	worker->refused = true;
+	worker_tell(worker, ON_STOP_NOW);
+}
+
 static void on_ready(void *owner)
 {
 	worker_tell(owner, ON_READY);
@@ -343,6 +357,8 @@ const struct sink_events worker_sink_events = {
     .writable = on_writable,
     .broken = on_broken,
     .reachable = on_reachable,
+    .unreachable_why = on_unreachable_why,
+    .refused = on_refused,
     .ready = on_ready,
 };
 
@@ -468,6 +484,7 @@ void worker_status(const struct worker *worker, struct worker_status *status)
 	    .waiting = worker->waiting_us > 0 || worker->batch.events > 0,
 	    .idle_us = worker_now_us(worker) - since,
 	    .trouble = worker->sink->trouble != NULL ? worker->sink->trouble : "",
+	    .login_refused = worker->sink->login_refused,
 	    .blocked_us = blocked ? worker_now_us(worker) - worker->blocked_us : -1,
 	};
 }

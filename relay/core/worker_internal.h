@@ -26,7 +26,7 @@ struct worker {
 	bool acquired, ever_acquired;
 	char standby_for[320]; /* why no shard is ours; "" if one is, or nothing is known */
 	bool yields;	       /* none is, for want of the sink */
-	bool refused;	       /* by the source, before anything had ever worked */
+	bool refused;	       /* by a peer, before anything had ever worked */
 	char refusal[400];     /* as last told in the log */
 	char lost_why[400];    /* why there is no session; "" if there is one */
 	bool lost_for_good;    /* trying again was no use when it was lost */

@@ -6,9 +6,14 @@
 #include <stdio.h>
 
 static const char *const names[PEERS] = {[PEER_DATABASE] = "database", [PEER_KAFKA] = "kafka"};
+
 /* As health.h names the problems. */
-static const char *const codes[PEERS] = {
-    [PEER_DATABASE] = "database_unreachable", [PEER_KAFKA] = "kafka_unreachable"};
+static const char *code_of(const struct worker *worker, enum metrics_peer peer)
+{
+	if (peer == PEER_DATABASE)
+		return "database_unreachable";
+	return worker->sink->login_refused ? "kafka_login" : "kafka_unreachable";
+}
 
 /* "12 m 3 s", "4.2 s" */
 static void print_time(int64_t us, char *out, size_t size)
@@ -54,8 +59,8 @@ static const char *what_of(const struct worker *worker, enum metrics_peer peer)
 	if (peer == PEER_DATABASE)
 		return worker->outages[peer].failures > 1 ? "no session with the database"
 							  : "the session with the database is gone";
-	return why_of(worker, peer)[0] != '\0' ? "not connected to Kafka"
-					       : "no Kafka broker answers";
+	return worker->sink->login_refused ? "Kafka does not let this relay in"
+					   : "no Kafka broker answers";
 }
 
 static const char *what_follows(const struct worker *worker, enum metrics_peer peer)
@@ -71,7 +76,7 @@ static void tell_begin(const struct worker *worker, enum metrics_peer peer)
 {
 	const char *why = why_of(worker, peer);
 
-	log_fact(LOG_WARNING, codes[peer],
+	log_fact(LOG_WARNING, code_of(worker, peer),
 		 LOG_FIELDS(field_text("peer", names[peer]), field_sqlstate(why)), "%s%s%s; %s",
 		 what_of(worker, peer), why[0] != '\0' ? ": " : "", why,
 		 what_follows(worker, peer));
@@ -88,7 +93,7 @@ static void tell_lasting(const struct worker *worker, enum metrics_peer peer, in
 	print_attempts(outage, peer, attempts, sizeof(attempts));
 	if (depth > 0)
 		snprintf(backlog, sizeof(backlog), "; %.0f events wait", depth);
-	log_fact(LOG_WARNING, codes[peer],
+	log_fact(LOG_WARNING, code_of(worker, peer),
 		 LOG_FIELDS(field_text("peer", names[peer]),
 			    field_seconds("outage_seconds", lasted_us), attempts_of(outage, peer),
 			    field_sqlstate(why)),

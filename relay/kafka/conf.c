@@ -3,13 +3,17 @@
  * broker
  */
 #include "base/failpoints.h"
+#include "base/text.h"
 #include "base/xalloc.h"
 #include "internal.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <librdkafka/rdkafka_mock.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct setting {
 	const char *name, *value;
@@ -102,6 +106,19 @@ static bool is_safe_in_shell(const char *name, const char *value)
 	return strncmp(name, "sasl.kerberos.", 14) != 0 || value[strspn(value, safe)] == '\0';
 }
 
+static void refuse_property(const char *name, const char *words, struct error *err)
+{
+	if (strstr(words, "depends on libcurl") != NULL)
+		error_set(err,
+			  "kafka.properties: \"%s\" cannot be used: this librdkafka (%s) is built "
+			  "without libcurl, which login by OIDC needs; install one that is built "
+			  "with it (Debian 13's is)",
+			  name, rd_kafka_version_str());
+	else
+		error_set(err, "kafka.properties: \"%s\" is refused by librdkafka: %s", name,
+			  words);
+}
+
 static bool set_property(rd_kafka_conf_t *conf, const char *property, struct error *err)
 {
 	const char *equals = strchr(property, '=');
@@ -131,8 +148,7 @@ static bool set_property(rd_kafka_conf_t *conf, const char *property, struct err
 	else if (result != RD_KAFKA_CONF_OK) {
 		words[strcspn(words, "\n")] = '\0';
 		redact(words, sizeof(words), equals + 1);
-		error_set(err, "kafka.properties: \"%s\" is refused by librdkafka: %s", name,
-			  words);
+		refuse_property(name, words, err);
 	}
 	free(name);
 	return result == RD_KAFKA_CONF_OK;
@@ -223,6 +239,60 @@ static bool set_token_source(rd_kafka_conf_t *conf, struct error *err)
 			      "sasl.oauthbearer.config with principal=NAME");
 }
 
+/* Thread: a broker's. OpenSSL's verdict stands; librdkafka logs the words behind the certificate's
+ * subject and issuer, which is the only place where the verdict is told. */
+static int on_certificate(rd_kafka_t *rk, const char *broker, int32_t broker_id, int *x509_error,
+			  int depth, const char *der, size_t size, char *words, size_t words_size,
+			  void *opaque)
+{
+	const char *known = kafka_certificate_words(*x509_error);
+
+	(void)rk, (void)broker, (void)broker_id, (void)depth, (void)der, (void)size, (void)opaque;
+	if (*x509_error == 0)
+		return 1;
+	if (known != NULL)
+		text_print(words, words_size, "%s", known);
+	else
+		text_print(words, words_size, "OpenSSL's verification says %d", *x509_error);
+	return 0;
+}
+
+/* Without verification OpenSSL would ask all the same, and librdkafka would log each refusal. */
+static void explain_certificates(rd_kafka_conf_t *conf)
+{
+	if (!is_set_to(conf, "enable.ssl.certificate.verification", "false"))
+		rd_kafka_conf_set_ssl_cert_verify_cb(conf, on_certificate);
+}
+
+/* An old library's SCRAM is refused by Kafka 4 in the words for a wrong password. Which versions of
+ * requests a broker knows tells the two apart, and shows only in the log. */
+static void explain_scram(rd_kafka_conf_t *conf)
+{
+	if (rd_kafka_version() < KAFKA_SCRAM_VERSION && is_set_to(conf, "debug", "") &&
+	    (is_set_to(conf, "sasl.mechanisms", "SCRAM-SHA-256") ||
+	     is_set_to(conf, "sasl.mechanisms", "SCRAM-SHA-512")))
+		kafka_conf_must_set(conf, "debug", "feature");
+}
+
+/* OpenSSL names neither the file nor why it cannot be read. */
+static bool can_read_files(const rd_kafka_conf_t *conf, struct error *err)
+{
+	static const char *const names[] = {"ssl.ca.location", "ssl.certificate.location",
+					    "ssl.key.location", "ssl.keystore.location",
+					    "ssl.crl.location"};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		char path[PATH_MAX] = "";
+		size_t size = sizeof(path);
+
+		if (rd_kafka_conf_get(conf, names[i], path, &size) == RD_KAFKA_CONF_OK &&
+		    path[0] != '\0' && strcmp(path, "probe") != 0 && access(path, R_OK) != 0)
+			return error_set(err, "kafka.properties: %s: cannot read %s: %s", names[i],
+					 path, strerror(errno));
+	}
+	return true;
+}
+
 rd_kafka_conf_t *kafka_conf_new(const struct kafka_options *options, const char *bootstrap,
 				struct error *err)
 {
@@ -246,7 +316,10 @@ rd_kafka_conf_t *kafka_conf_new(const struct kafka_options *options, const char 
 	}
 	for (size_t i = 0; i < sizeof(if_known) / sizeof(if_known[0]); i++)
 		rd_kafka_conf_set(conf, if_known[i].name, if_known[i].value, words, sizeof(words));
-	ok = ok && (asks || set_token_source(conf, err)) && kafka_secrets_conf(options, conf, err);
+	ok = ok && (asks || set_token_source(conf, err)) &&
+	     kafka_secrets_conf(options, conf, err) && can_read_files(conf, err);
+	explain_certificates(conf);
+	explain_scram(conf);
 	if (ok && rd_kafka_conf_set(conf, "bootstrap.servers", bootstrap, words, sizeof(words)) !=
 		      RD_KAFKA_CONF_OK)
 		ok = error_set(err, "kafka.bootstrap_servers: %s", words);
@@ -275,13 +348,23 @@ rd_kafka_t *kafka_client_new(rd_kafka_conf_t *conf, rd_kafka_queue_t **queue, st
 
 	if (rk == NULL) {
 		rd_kafka_conf_destroy(conf);
-		error_set(err, "cannot make a Kafka client: %s", words);
+		kafka_login_set_up(words, err);
 		return NULL;
 	}
 	serve_tokens(rk);
 	rd_kafka_set_log_queue(rk, NULL);
 	*queue = rd_kafka_queue_get_main(rk);
 	return rk;
+}
+
+struct login_fault kafka_closed_fault(const rd_kafka_t *rk)
+{
+	char protocol[32] = "";
+	size_t size = sizeof(protocol);
+
+	rd_kafka_conf_get(rd_kafka_conf((rd_kafka_t *)(uintptr_t)rk), "security.protocol", protocol,
+			  &size);
+	return kafka_login_closed(protocol);
 }
 
 /* Thread: the broker's. */

@@ -29,6 +29,7 @@ void kafka_trouble(struct kafka *kafka, const struct topic *topic, const char *f
 	text_vprint(kafka->trouble.text, sizeof(kafka->trouble.text), format, args);
 	va_end(args);
 	kafka->trouble.topic = topic;
+	kafka->sink.login_refused = false;
 	kafka->trouble.at_us = clock_monotonic_us();
 }
 
@@ -36,6 +37,7 @@ void kafka_trouble_over(struct kafka *kafka)
 {
 	kafka->trouble.text[0] = '\0';
 	kafka->trouble.topic = NULL;
+	kafka->sink.login_refused = false;
 }
 
 void kafka_set_reachable(struct kafka *kafka, bool yes)
@@ -44,6 +46,12 @@ void kafka_set_reachable(struct kafka *kafka, bool yes)
 		return;
 	kafka->connection.reachable = yes;
 	kafka->connection.reachable_us = clock_monotonic_us();
+	if (yes) {
+		kafka->connection.ever_reachable = true;
+		kafka->connection.all_down_us = 0;
+		kafka->connection.refusals = 0;
+		kafka->connection.other_faults = false;
+	}
 	if (yes && kafka->trouble.topic == NULL)
 		kafka_trouble_over(kafka);
 	kafka->options.metrics->connected[PEER_KAFKA] = yes;

@@ -1,16 +1,18 @@
 /*
  * internal.h - what the files of the Kafka part share; nothing else includes it
  *
- * From the bottom: log.c passes on what librdkafka says; conf.c configures and makes clients;
- * admin.c asks brokers for settings; incident.c knows whether the producer can be used, and ends
- * its use; topic.c knows the topics, their limits and the first record to each partition; refusal.c
- * judges what brokers refuse; sink.c takes events and turns delivery reports into answers; kafka.c
- * makes, serves and destroys producers; secrets.c keeps what they show to brokers up to date, and
- * token.c reads tokens. probe.c reads what a cluster says, for `check`.
+ * From the bottom: login.c knows what librdkafka's words of a connection mean; log.c passes on what
+ * librdkafka says; conf.c configures and makes clients; admin.c asks brokers for settings;
+ * incident.c knows whether the producer can be used, and ends its use; connection.c tells why
+ * brokers are not reached; topic.c knows the topics, their limits and the first record to each
+ * partition; refusal.c judges what brokers refuse; sink.c takes events and turns delivery reports
+ * into answers; kafka.c makes, serves and destroys producers; secrets.c keeps what they show to
+ * brokers up to date, and token.c reads tokens. probe.c reads what a cluster says, for `check`.
  */
 #ifndef OUTBOX_KAFKA_INTERNAL_H
 #define OUTBOX_KAFKA_INTERNAL_H
 
+#include "base/error.h"
 #include "base/log.h"
 #include "base/magic.h"
 #include "kafka.h"
@@ -20,12 +22,56 @@
 
 typedef struct rd_kafka_mock_cluster_s rd_kafka_mock_cluster_t;
 
-/* librdkafka says nothing when a broker closes a connection that it has accepted, as it does if it
- * expects SASL (log.connection.close is false: brokers close idle ones too). */
-#define KAFKA_CLOSED_WORDS                                                                         \
-	"the broker accepts connections and closes them without an answer; see security.protocol " \
-	"in "                                                                                      \
-	"kafka.properties"
+/* ---- login.c ---- */
+
+enum {
+	LOGIN_BROKER = 128, /* an address */
+	/* The first librdkafka that logs in to Kafka 4 by SCRAM (librdkafka#4895), as
+	 * rd_kafka_version has it. */
+	KAFKA_SCRAM_VERSION = 0x02060100,
+};
+
+enum login_kind {
+	LOGIN_OTHER,	   /* not known, or it may pass by itself */
+	LOGIN_UNREACHABLE, /* no broker is there */
+	LOGIN_MISMATCH,	   /* the broker's listener probably speaks another protocol */
+	LOGIN_REFUSED,	   /* certain; trying again is no use before somebody changes something */
+};
+
+/* Why a connection does not come about. */
+struct login_fault {
+	enum login_kind kind;
+	const char *words; /* librdkafka's, by which it is known; NULL: by something else */
+	/* About the broker, without its address; at the end ": " if librdkafka's words say more.
+	 * NULL: as librdkafka says it. */
+	const char *what;
+	const char *remedy; /* NULL: none is known */
+};
+
+/* What lines of librdkafka's log have told, of which errors say less. */
+struct login_notes {
+	bool is_kafka_4;	       /* the broker that was last asked */
+	const struct login_fault *tls; /* what was last found about a certificate; NULL: nothing */
+	char tls_broker[LOGIN_BROKER]; /* whose; "": not known */
+};
+
+/* A line of librdkafka's log. */
+void kafka_login_note(struct login_notes *notes, const char *facility, const char *text);
+/* Whether an error of a broker's says no more than that it closed a connection it had accepted. */
+bool kafka_is_closed(const char *reason);
+/* What an error of librdkafka's means. version: rd_kafka_version(). */
+struct login_fault kafka_login_fault(const struct login_notes *notes, const char *words,
+				     int version);
+/* What a broker may want that closes connections without an answer, about which librdkafka says
+ * nothing. protocol: security.protocol as librdkafka prints it, "sasl_ssl". */
+struct login_fault kafka_login_closed(const char *protocol);
+/* The broker and the fault, without the remedy. words: as given to kafka_login_fault. */
+void kafka_login_print(char *text, size_t size, const struct login_fault *fault, const char *words);
+/* Words for an error of OpenSSL's verification (X509_V_ERR_...) that kafka_login_note knows again;
+ * NULL: there are none. */
+const char *kafka_certificate_words(int x509_error);
+/* Why no client can be made, of librdkafka's words for it. */
+void kafka_login_set_up(const char *words, struct error *err);
 
 enum kafka_state {
 	KAFKA_STARTING,	  /* ready() has not been called yet */
@@ -68,10 +114,17 @@ struct background_destroy {
 /* What is known of the brokers. */
 struct connection {
 	bool reachable;
-	int64_t reachable_us;	    /* since when it is */
-	bool ever_answered;	    /* more than that a connection was accepted */
-	bool refused_connection;    /* at a broker's address nothing listened, as last heard */
-	unsigned downs_unexplained; /* all brokers were lost, and no reason was given */
+	int64_t reachable_us; /* since when it is */
+	bool ever_answered;   /* more than that a connection was accepted */
+	bool ever_reachable;
+	bool refused_connection; /* at a broker's address nothing listened, as last heard */
+	int64_t all_down_us;	 /* since when no broker is connected; 0: one is, or may be */
+	unsigned refusals;	 /* of the login, for certain, since it was last reachable */
+	bool ended;		 /* the owner was told that it is refused */
+	bool other_faults;	 /* since then brokers were not reached for another reason */
+	struct login_notes notes;
+	char explained[256]; /* the beginning of what was last logged of it */
+	struct log_limit explained_log;
 };
 
 /* Why no event gets through, for /readyz. */
@@ -210,9 +263,7 @@ struct kafka {
 
 /* log.c */
 void kafka_log(int level, const char *facility, const char *text);
-void kafka_log_event(rd_kafka_event_t *event);
-/* Whether an error of a broker's says no more than that it closed a connection it had accepted. */
-bool kafka_is_closed(const char *reason);
+void kafka_log_event(rd_kafka_event_t *event, struct login_notes *notes);
 
 /* conf.c */
 rd_kafka_conf_t *kafka_conf_new(const struct kafka_options *options, const char *bootstrap,
@@ -221,6 +272,8 @@ size_t kafka_conf_get_size(const rd_kafka_conf_t *conf, const char *name);
 void kafka_conf_must_set(rd_kafka_conf_t *conf, const char *name, const char *value);
 /* A client whose reports, errors and log lines are events of *queue. Takes conf. */
 rd_kafka_t *kafka_client_new(rd_kafka_conf_t *conf, rd_kafka_queue_t **queue, struct error *err);
+/* Why a broker may close connections, by the client's security.protocol. */
+struct login_fault kafka_closed_fault(const rd_kafka_t *rk);
 bool kafka_embedded_new(struct embedded *embedded, char **bootstrap, struct error *err);
 void kafka_embedded_free(struct embedded *embedded);
 /* Whether the cluster is another relay's embedded broker, which knows no topic's settings and names
@@ -268,6 +321,11 @@ void kafka_give_up(struct kafka *kafka);
 void kafka_rebuild(struct kafka *kafka);
 void kafka_return(struct kafka *kafka, struct event *event);
 void kafka_on_purge(void *arg); /* the timer's */
+
+/* connection.c */
+void kafka_on_error(struct kafka *kafka, rd_kafka_event_t *event);
+/* To be called now and then: librdkafka does not tell of everything. */
+void kafka_explain_silence(struct kafka *kafka);
 
 /* topic.c */
 uint32_t kafka_hash(const void *bytes, size_t len);

@@ -38,65 +38,6 @@ size_t kafka_sink_max_bytes(const struct sink *sink)
 	return ((const struct kafka *)sink)->producer.max_bytes;
 }
 
-static void on_fatal_error(struct kafka *kafka, rd_kafka_resp_err_t code, const char *words)
-{
-	/* Follows from the refusal of a record, whose report comes next and says more
-	 * (rd_kafka_handle_Produce_error). */
-	if (code == RD_KAFKA_RESP_ERR__GAPLESS_GUARANTEE)
-		return;
-	kafka_trouble(kafka, NULL, "%s%s", words, kafka_advice(rd_kafka_err2name(code)));
-	kafka_break(kafka, kafka->trouble.text);
-}
-
-/* Kept for /readyz until a broker lets the relay in. That nothing listens at an address says no
- * more than that no broker answers. */
-static void note_reason(struct kafka *kafka, const char *reason)
-{
-	kafka->connection.refused_connection = strstr(reason, ": Connect to ") != NULL;
-	if (kafka->connection.refused_connection)
-		kafka_trouble_over(kafka);
-	else if (!kafka_is_closed(reason))
-		kafka_trouble(kafka, NULL, "%s", reason);
-}
-
-/* The reason for it may come after it, so the second time counts. */
-static void note_all_down(struct kafka *kafka)
-{
-	struct connection *connection = &kafka->connection;
-
-	if (connection->ever_answered || connection->refused_connection ||
-	    kafka->trouble.text[0] != '\0') {
-		connection->downs_unexplained = 0;
-		return;
-	}
-	if (++connection->downs_unexplained < 2)
-		return;
-	kafka_trouble(kafka, NULL, KAFKA_CLOSED_WORDS);
-	kafka_log(4, "CLOSED", KAFKA_CLOSED_WORDS);
-}
-
-static void on_error(struct kafka *kafka, rd_kafka_event_t *event)
-{
-	rd_kafka_resp_err_t code = rd_kafka_event_error(event);
-	const char *name = rd_kafka_err2name(code), *reason = rd_kafka_event_error_string(event);
-	bool all_down = code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN;
-
-	if (rd_kafka_event_error_is_fatal(event)) {
-		on_fatal_error(kafka, code, reason);
-		return;
-	}
-	if (all_down)
-		note_all_down(kafka);
-	else if (!kafka->connection.reachable)
-		note_reason(kafka, reason);
-	/* What happens to one broker is in the log already; that there is no token to show it is
-	 * not. */
-	if (all_down || code == RD_KAFKA_RESP_ERR__AUTHENTICATION)
-		kafka_log(4, name, reason);
-	if (all_down)
-		kafka_set_reachable(kafka, false);
-}
-
 /* The largest batch that no known topic refuses, as far as the configuration allows. */
 static size_t batch_bytes(const struct kafka *kafka)
 {
@@ -188,10 +129,10 @@ static bool serve_one(struct kafka *kafka, int wait_ms)
 		kafka_on_reports(kafka, event);
 		break;
 	case RD_KAFKA_EVENT_ERROR:
-		on_error(kafka, event);
+		kafka_on_error(kafka, event);
 		break;
 	case RD_KAFKA_EVENT_LOG:
-		kafka_log_event(event);
+		kafka_log_event(event, &kafka->connection.notes);
 		break;
 	case RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT:
 		kafka_topics_settings(kafka, event);
@@ -246,6 +187,7 @@ static void on_tick(void *arg)
 		kafka_secrets_tick(kafka, clock_monotonic_us());
 		if (!connection->reachable && kafka_ask(kafka->producer.rk))
 			kafka_set_reachable(kafka, true);
+		kafka_explain_silence(kafka);
 		kafka_topics_tick(kafka, clock_monotonic_us());
 	}
 	kafka_tick_at(kafka, connection->reachable ? kafka->topics.due_us
@@ -317,7 +259,10 @@ struct sink *kafka_sink_new(struct loop *loop, const struct kafka_options *optio
 {
 	struct kafka *kafka = xcalloc(1, sizeof(*kafka));
 
-	kafka->sink = (struct sink){&kafka_sink_ops, events, owner, kafka->trouble.text};
+	kafka->sink = (struct sink){.ops = &kafka_sink_ops,
+				    .events = events,
+				    .owner = owner,
+				    .trouble = kafka->trouble.text};
 	kafka->options = *options;
 	kafka->loop = loop;
 	kafka->random = (uint64_t)clock_realtime_us();

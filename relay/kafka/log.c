@@ -26,14 +26,6 @@ static const char *const intended[] = {
     "No `bootstrap.servers` configured",	 /* by the embedded broker's own handle */
 };
 
-bool kafka_is_closed(const char *reason)
-{
-	return strstr(reason, "security.protocol") == NULL &&
-	       strstr(reason, "SSL handshake") == NULL &&
-	       (strstr(reason, "Send failed") != NULL || strstr(reason, "Receive failed") != NULL ||
-		strstr(reason, "Disconnected") != NULL);
-}
-
 static bool is_intended(const char *text)
 {
 	for (size_t i = 0; i < sizeof(intended) / sizeof(intended[0]); i++)
@@ -109,11 +101,13 @@ void kafka_log(int level, const char *facility, const char *text)
 	    "kafka: %s: %s%s", facility, text, of != NULL ? of->limit.note : "");
 }
 
-void kafka_log_event(rd_kafka_event_t *event)
+void kafka_log_event(rd_kafka_event_t *event, struct login_notes *notes)
 {
 	const char *facility, *text;
 	int level;
 
-	if (rd_kafka_event_log(event, &facility, &text, &level) == 0)
-		kafka_log(level, facility, text);
+	if (rd_kafka_event_log(event, &facility, &text, &level) != 0)
+		return;
+	kafka_login_note(notes, facility, text);
+	kafka_log(level, facility, text);
 }

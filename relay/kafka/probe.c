@@ -18,7 +18,9 @@ struct probe {
 	rd_kafka_t *rk;
 	rd_kafka_queue_t *queue; /* its events */
 	int64_t until_us;
-	char last_error[512];
+	char last_error[512]; /* librdkafka's words; "" when there were none */
+	struct login_notes notes;
+	bool all_down;
 	char fatal[512]; /* "" when there was none */
 	bool has_producer_id;
 	bool embedded; /* the cluster is another relay's embedded broker */
@@ -45,19 +47,22 @@ static void on_error(struct probe *probe, rd_kafka_event_t *event)
 {
 	rd_kafka_resp_err_t code = rd_kafka_event_error(event);
 	const char *reason = rd_kafka_event_error_string(event);
+	struct login_fault fault;
 
 	if (rd_kafka_event_error_is_fatal(event)) {
 		text_print(probe->fatal, sizeof(probe->fatal), "%s", reason);
 		return;
 	}
+	probe->all_down = probe->all_down || code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN;
 	/* That all are down says less than what came before it. */
-	if (code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN && !kafka_is_closed(reason))
+	fault = kafka_login_fault(&probe->notes, reason, rd_kafka_version());
+	if (code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN &&
+	    (fault.what != NULL || !kafka_is_closed(reason)))
 		text_print(probe->last_error, sizeof(probe->last_error), "%s", reason);
-	else if (probe->last_error[0] == '\0')
-		text_print(probe->last_error, sizeof(probe->last_error), KAFKA_CLOSED_WORDS);
-	if (code == RD_KAFKA_RESP_ERR__AUTHENTICATION || code == RD_KAFKA_RESP_ERR__SSL)
+	if (fault.kind == LOGIN_REFUSED || fault.kind == LOGIN_MISMATCH ||
+	    code == RD_KAFKA_RESP_ERR__AUTHENTICATION)
 		give_up_in(probe, REFUSED_MS);
-	if (strcmp(probe->last_error, KAFKA_CLOSED_WORDS) == 0)
+	if (probe->last_error[0] == '\0')
 		give_up_in(probe, CLOSED_MS);
 }
 
@@ -67,8 +72,10 @@ static void on_log(struct probe *probe, rd_kafka_event_t *event)
 {
 	const char *facility, *text;
 
-	if (rd_kafka_event_log(event, &facility, &text, NULL) == 0 &&
-	    strcmp(facility, "GETPID") == 0 && strstr(text, "Acquired PID") != NULL)
+	if (rd_kafka_event_log(event, &facility, &text, NULL) != 0)
+		return;
+	kafka_login_note(&probe->notes, facility, text);
+	if (strcmp(facility, "GETPID") == 0 && strstr(text, "Acquired PID") != NULL)
 		probe->has_producer_id = true;
 }
 
@@ -126,7 +133,7 @@ static bool probe_open(struct probe *probe, const struct kafka_options *options,
 
 	if (conf == NULL)
 		return false;
-	kafka_conf_must_set(conf, "debug", "eos");
+	kafka_conf_must_set(conf, "debug", "eos,feature");
 	kafka_conf_must_set(conf, "log_level", "7");
 	probe->rk = kafka_client_new(conf, &probe->queue, err);
 	return probe->rk != NULL;
@@ -148,8 +155,32 @@ static rd_kafka_resp_err_t ask_for_all_topics(struct probe *probe)
 	return code;
 }
 
+/* Why no broker has let us in. *remedy: NULL if none is known. */
+static void describe_refusal(const struct probe *probe, const char *bootstrap, int timeout_ms,
+			     const char **remedy, struct error *err)
+{
+	struct login_fault fault =
+	    kafka_login_fault(&probe->notes, probe->last_error, rd_kafka_version());
+	char what[500];
+
+	if (probe->last_error[0] == '\0' && probe->all_down) {
+		fault = kafka_closed_fault(probe->rk);
+		*remedy = fault.remedy;
+		error_set(err, "broker %s: %s", bootstrap, fault.what);
+		return;
+	}
+	*remedy = fault.remedy;
+	kafka_login_print(what, sizeof(what), &fault, probe->last_error);
+	if (fault.kind == LOGIN_REFUSED || fault.kind == LOGIN_MISMATCH)
+		error_set(err, "%s", what);
+	else
+		error_set(err, "no Kafka broker of %s %s within %d ms%s%s", bootstrap,
+			  fault.kind == LOGIN_UNREACHABLE ? "answered" : "let the relay in",
+			  timeout_ms, what[0] != '\0' ? ": " : "", what);
+}
+
 static bool probe_metadata(struct probe *probe, const char *bootstrap, int timeout_ms,
-			   struct error *err)
+			   const char **remedy, struct error *err)
 {
 	rd_kafka_resp_err_t code = ask_for_all_topics(probe);
 	bool is_known;
@@ -158,9 +189,8 @@ static bool probe_metadata(struct probe *probe, const char *bootstrap, int timeo
 		probe->embedded = kafka_serves_embedded(probe->rk, &is_known);
 		return true;
 	}
-	return error_set(err, "no Kafka broker of %s answered within %d ms: %s", bootstrap,
-			 timeout_ms,
-			 probe->last_error[0] != '\0' ? probe->last_error : rd_kafka_err2str(code));
+	describe_refusal(probe, bootstrap, timeout_ms, remedy, err);
+	return false;
 }
 
 /* The answer that the settings lie in. */
@@ -307,7 +337,7 @@ static void probe_close(struct probe *probe)
 
 bool kafka_probe(const struct kafka_options *options, const char *const *topics, size_t count,
 		 int timeout_ms, const struct kafka_probe_events *events, void *arg,
-		 struct error *err)
+		 const char **remedy, struct error *err)
 {
 	struct probe probe = {.options = options,
 			      .events = events,
@@ -317,12 +347,13 @@ bool kafka_probe(const struct kafka_options *options, const char *const *topics,
 	char *bootstrap = NULL;
 	bool ok = true;
 
+	*remedy = NULL;
 	if (options->embedded)
 		ok = kafka_embedded_new(&embedded, &bootstrap, err);
 	else
 		bootstrap = xstrdup(options->bootstrap_servers);
 	ok = ok && probe_open(&probe, options, bootstrap, err) &&
-	     probe_metadata(&probe, bootstrap, timeout_ms, err);
+	     probe_metadata(&probe, bootstrap, timeout_ms, remedy, err);
 	if (ok)
 		report_cluster(&probe);
 	for (size_t i = 0; ok && i < count; i++)

@@ -137,7 +137,7 @@ static void tell_busy(struct membership *membership, const struct group_view *vi
 	} else if (membership->group.unavailable) {
 		yields = true;
 		snprintf(why, sizeof(why),
-			 "no Kafka broker answers here; other relays have the shards");
+			 "no connection to Kafka here; other relays have the shards");
 	} else {
 		tell_owners_words(&view->shards, why, sizeof(why));
 	}

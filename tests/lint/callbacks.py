@@ -43,7 +43,8 @@ TESTS = {
     "choose": "tests/unit/test_kafka_sink.c::keys_go_where_java_puts_them",
     "kafka_topics_settings": "tests/unit/test_kafka_sink.c::it_ends_with_a_question_open",
     "kafka_topics_creation": "tests/system/test_kafka_refuses.py::test_a_topic_that_may_not_be_created",
-    "on_token_wanted": "tests/system/test_kafka_refuses.py::test_not_let_in",
+    "on_certificate": "tests/system/test_kafka_not_let_in.py::test_refused",
+    "on_token_wanted": "tests/system/test_kafka_refuses.py::test_no_token_is_given",
     "destroy_producer": "tests/unit/test_kafka_sink.c::the_embedded_broker_serves_and_survives_a_rebuild",
     "log_libevent": "tests/unit/test_magic.c::test_a_warning_of_libevent",
 }

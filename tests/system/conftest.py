@@ -40,6 +40,16 @@ def pytest_runtest_makereport(item, call):
             report.sections.append((f"log of {started.name}", "\n".join(lines)))
 
 
+def pytest_terminal_summary(terminalreporter):
+    """What the ways to log in came to."""
+    rows = {tuple(value) for reports in terminalreporter.stats.values() for report in reports
+            for name, value in getattr(report, "user_properties", []) if name == "login"}
+    if rows:
+        terminalreporter.section("logging in to Kafka 4, by librdkafka")
+        for login, version, result in sorted(rows):
+            terminalreporter.write_line(f"{login:34} {version:8} {result}")
+
+
 @pytest.fixture(scope="session")
 def world():
     """A directory for the servers, open to the user they run as."""
@@ -152,12 +162,13 @@ def librdkafka(request):
 
 @pytest.fixture
 def new_relay(settings, directory, librdkafka):
-    """new_relay(**changes): a relay on this test's configuration with these changes; not yet started."""
+    """new_relay(**changes): a relay on this test's configuration with these changes; not yet started. using: another
+    librdkafka than the test's."""
     made = []
 
-    def make(**changes):
+    def make(using=None, **changes):
         made.append(Relay(directory, merge(settings, changes), f"relay{len(made) + 1}",
-                          librdkafka_versions.environment(librdkafka)))
+                          librdkafka_versions.environment(using or librdkafka)))
         return made[-1]
     yield make
     stopped = [relay.process.end(timeout=20) for relay in made]

@@ -144,25 +144,15 @@ def test_write_on_another_topic(database, guarded, through, prefix):
     assert database.value("SELECT count(*) FROM outbox_relay.dead_letters") == 0
 
 
-@pytest.mark.parametrize("properties, words", [
-    (["security.protocol=SASL_PLAINTEXT", "sasl.mechanism=OAUTHBEARER"], "no token is given"),
-    (GuardedKafka.login("reads", "wrong"), "Authentication failed"),
-    (["security.protocol=SASL_PLAINTEXT", "sasl.mechanism=SCRAM-SHA-512", "sasl.username=reads", "sasl.password=x"],
-     "SCRAM-SHA-512"),
-    (["security.protocol=SASL_SSL"] + GuardedKafka.login("reads")[1:], "SSL"),
-    (["security.protocol=SSL"], "SSL"),
-    ([], "security.protocol"),
-], ids=["token", "password", "mechanism", "sasl_ssl", "ssl", "plain"])
-def test_not_let_in(database, through, properties, words):
-    """The reason is in the log, in readyz and in check; a broker that nobody is let in to is one that runs."""
-    relay = through(properties)
+def test_no_token_is_given(database, through):
+    """The reason is in the log, in readyz and in check. test_kafka_not_let_in.py has what else keeps a relay out."""
+    relay = through(["security.protocol=SASL_PLAINTEXT", "sasl.mechanism=OAUTHBEARER"])
     relay.start(wait=False)
-    refused(relay, words)
+    refused(relay, "there is no token to log in with")
     done = relay.command("check")
     assert done.returncode == 1
-    assert re.search(f"error .*{words}", done.stdout), done.stdout
-    assert "broker runs" not in done.stdout
-    assert relay.log_contains("without an answer") == (words == "security.protocol")
+    assert re.search("error .*there is no token to log in with.*sasl.oauthbearer.method", done.stdout), done.stdout
+    assert "answered" not in done.stdout
 
 
 def test_a_topic_that_may_not_be_created(database, guarded, through, prefix):
@@ -171,7 +161,7 @@ def test_a_topic_that_may_not_be_created(database, guarded, through, prefix):
     relay = through(guarded.login("writes"))
     done = relay.command("check")
     assert done.returncode == 1
-    assert re.search(r"error .*topic \S+thing.*uthorization", done.stdout), done.stdout
+    assert re.search(r"error .*topic \S+thing.*AUTHORIZATION", done.stdout), done.stdout
     relay.start(wait=False)
     relay.wait_log(r"topic \S+thing. cannot be written: TOPIC_AUTHORIZATION_FAILED")
     relay.kill()

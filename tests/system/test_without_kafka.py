@@ -6,7 +6,7 @@ from harness.ports import free_port
 from harness.waiting import holds, until
 from harness.writers import insert
 
-WHY = "no Kafka broker answers here; other relays have the shards"
+WHY = "no connection to Kafka here; other relays have the shards"
 
 
 @pytest.fixture

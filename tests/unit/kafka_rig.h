@@ -148,6 +148,17 @@ static void on_reachable(void *owner, bool yes)
 	check(rig);
 }
 
+static void on_unreachable_why(void *owner)
+{
+	check(owner);
+}
+
+static void on_refused(void *owner, const char *why)
+{
+	(void)owner;
+	fail_msg("a broker refuses the login: %s", why);
+}
+
 static void on_ready(void *owner)
 {
 	struct rig *rig = owner;
@@ -159,7 +170,15 @@ static void on_ready(void *owner)
 }
 
 static const struct sink_events rig_events = {
-    on_delivered, on_rejected, on_returned, on_writable, on_broken, on_reachable, on_ready,
+    .delivered = on_delivered,
+    .rejected = on_rejected,
+    .returned = on_returned,
+    .writable = on_writable,
+    .broken = on_broken,
+    .reachable = on_reachable,
+    .unreachable_why = on_unreachable_why,
+    .refused = on_refused,
+    .ready = on_ready,
 };
 
 static inline void too_long(void *arg)

@@ -71,6 +71,10 @@ static void test_peers(void **state)
 	status.trouble = "SSL handshake failed";
 	assert_string_equal(unready(&status), "no Kafka broker answers: SSL handshake failed");
 	check_only(PROBLEM_KAFKA_UNREACHABLE);
+	status.login_refused = true;
+	assert_string_equal(unready(&status),
+			    "Kafka does not let this relay in: SSL handshake failed");
+	check_only(PROBLEM_KAFKA_LOGIN);
 }
 
 static void test_standby(void **state)

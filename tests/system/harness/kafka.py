@@ -147,6 +147,19 @@ class Kafka(Node):
         except KafkaException:
             return set()
 
+    def grant(self, user, operation, resource, name):
+        """For a broker with ACLs. CreateAcls, version 1: Debian's confluent_kafka does not have it."""
+        def text(value):
+            return struct.pack(">h", len(value)) + value.encode()
+        literal, allow = 3, 3
+        body = (struct.pack(">hhih", 30, 1, 1, -1) + struct.pack(">ib", 1, RESOURCES[resource]) + text(name)
+                + struct.pack(">b", literal) + text(f"User:{user}") + text("*")
+                + struct.pack(">bb", OPERATIONS[operation], allow))
+        with socket.create_connection(("127.0.0.1", self.port), 30) as connection:
+            connection.sendall(struct.pack(">i", len(body)) + body)
+            answer = connection.recv(4096)
+        assert answer[16:18] == b"\0\0", answer  # after size, correlation, throttle time and count
+
     def remove(self):
         self.process.forget()
         shutil.rmtree(self.directory, ignore_errors=True)
@@ -180,16 +193,3 @@ class GuardedKafka(Kafka):
         """The properties of a relay that comes as this user."""
         return ["security.protocol=SASL_PLAINTEXT", "sasl.mechanism=PLAIN", f"sasl.username={user}",
                 f"sasl.password={password or user + '-secret'}"]
-
-    def grant(self, user, operation, resource, name):
-        """CreateAcls, version 1: Debian's confluent_kafka does not have it."""
-        def text(value):
-            return struct.pack(">h", len(value)) + value.encode()
-        literal, allow = 3, 3
-        body = (struct.pack(">hhih", 30, 1, 1, -1) + struct.pack(">ib", 1, RESOURCES[resource]) + text(name)
-                + struct.pack(">b", literal) + text(f"User:{user}") + text("*")
-                + struct.pack(">bb", OPERATIONS[operation], allow))
-        with socket.create_connection(("127.0.0.1", self.port), 30) as connection:
-            connection.sendall(struct.pack(">i", len(body)) + body)
-            answer = connection.recv(4096)
-        assert answer[16:18] == b"\0\0", answer  # after size, correlation, throttle time and count

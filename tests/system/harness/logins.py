@@ -6,6 +6,7 @@ from harness.certificates import Authority
 from harness.issuer import AUDIENCE, Issuer
 from harness.kafka import Kafka, java
 from harness.ports import free_port
+from harness.slowlink import SlowLink
 
 HOST = "127.0.0.1"
 USERS = ("relay", "limited")  # limited may do nothing until a test grants it something
@@ -13,6 +14,7 @@ SESSION_S = 5
 SCRAM = ("SCRAM-SHA-256", "SCRAM-SHA-512")
 # Of each listener: its protocol, the certificate, the SASL mechanisms. TLS asks for no certificate of the client's,
 # MTLS requires one. What comes by PLAINTEXT may do everything. At SHORT clients must log in again after SESSION_S.
+# Before BEHIND there is a link that tests redirect.
 LISTENERS = {
     "PLAINTEXT": ("PLAINTEXT", None, ()),
     "TLS": ("SSL", "server", ()),
@@ -22,6 +24,7 @@ LISTENERS = {
     "SHORT": ("SASL_SSL", "server", (*SCRAM, "PLAIN", "OAUTHBEARER")),
     "EXPIRED": ("SASL_SSL", "expired", ("PLAIN",)),
     "ELSEWHERE": ("SASL_SSL", "elsewhere", ("PLAIN",)),
+    "BEHIND": ("SSL", "server", ()),
 }
 MODULES = {
     "SCRAM-SHA-256": "org.apache.kafka.common.security.scram.ScramLoginModule required;",
@@ -35,6 +38,10 @@ VALIDATOR = "org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCa
 
 def secret(user):
     return f"{user}-secret"
+
+
+def without(properties, *names):
+    return [line for line in properties if line.split("=")[0] not in names]
 
 
 class LoginKafka(Kafka):
@@ -53,7 +60,9 @@ class LoginKafka(Kafka):
         self.stranger = self.other_ca.sign("stranger", common_name="relay")
         self.issuer = Issuer(made, {user: secret(user) for user in USERS})
         self.ports = {name: free_port() for name in LISTENERS}
-        self.at = {name: f"{HOST}:{port}" for name, port in self.ports.items()}.__getitem__
+        self.link = SlowLink(self.ports["BEHIND"], rate=1 << 30)
+        self.at = {name: f"{HOST}:{port}" for name, port in
+                   {**self.ports, "BEHIND": self.link.port}.items()}.__getitem__
         command = java()
         command = [command[0], *(f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.{what}={value}" for what, value in (
             ("urls", f"file://{self.issuer.key_set}"), ("files", self.issuer.key_set))), *command[1:]]
@@ -67,9 +76,10 @@ class LoginKafka(Kafka):
             lines = file.read().splitlines()
         controller = next(entry for line in lines if line.startswith("listeners=")
                           for entry in line.split(",") if entry.startswith("CONTROLLER://"))
-        ours = [f"{name}://{self.at(name)}" for name in LISTENERS]
+        ours = [f"{name}://{HOST}:{port}" for name, port in self.ports.items()]
+        told = [f"{name}://{self.at(name)}" for name in LISTENERS]
         lines = [line for line in lines if not line.startswith(("listeners=", "advertised.listeners="))]
-        lines += [f"listeners={','.join([*ours, controller])}", f"advertised.listeners={','.join(ours)}",
+        lines += [f"listeners={','.join([*ours, controller])}", f"advertised.listeners={','.join(told)}",
                   "listener.security.protocol.map=CONTROLLER:PLAINTEXT,"
                   + ",".join(f"{name}:{protocol}" for name, (protocol, _, _) in LISTENERS.items()),
                   "super.users=User:ANONYMOUS;User:relay",
@@ -108,8 +118,13 @@ class LoginKafka(Kafka):
                 options += ["--add-scram", f"{mechanism}=[name={user},password={secret(user)}]"]
         return super().create(*options)
 
+    def send_to(self, listener):
+        """Where who connects to BEHIND comes to from now on."""
+        self.link.redirect(self.ports[listener])
+
     def remove(self):
         self.issuer.close()
+        self.link.close()
         super().remove()
 
     def set_password(self, mechanism, user, password):
@@ -119,6 +134,13 @@ class LoginKafka(Kafka):
                                "--entity-type", "users", "--entity-name", user],
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
         assert done.returncode == 0, done.stdout
+
+    def write(self, name, text):
+        """A file for a relay; its path."""
+        path = f"{self.directory}-{name}"
+        with open(path, "w") as file:
+            file.write(text)
+        return path
 
     # What a relay needs to log in.
 

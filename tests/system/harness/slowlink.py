@@ -49,6 +49,15 @@ class SlowLink:
             except OSError:
                 pass
 
+    def redirect(self, port):
+        """To another server; the connections to the old one are cut."""
+        self.target = ("127.0.0.1", port)
+        for one in self.sockets[1:]:
+            try:
+                one.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # cut already
+
     def close(self):
         for one in self.sockets:
             one.close()

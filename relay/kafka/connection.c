@@ -1,0 +1,134 @@
+/*
+ * connection.c - what librdkafka's errors say of the way to the brokers, and what follows
+ */
+#include "base/clock.h"
+#include "base/text.h"
+#include "internal.h"
+
+enum {
+	/* All brokers are down for so long, and librdkafka has given no reason. */
+	SILENCE_US = 2 * 1000 * 1000,
+	REFUSALS_SURE = 2,
+	EXPLAINED_US = 60 * 1000 * 1000,
+};
+
+static void on_fatal_error(struct kafka *kafka, rd_kafka_resp_err_t code, const char *words)
+{
+	/* Follows from the refusal of a record, whose report comes next and says more
+	 * (rd_kafka_handle_Produce_error). */
+	if (code == RD_KAFKA_RESP_ERR__GAPLESS_GUARANTEE)
+		return;
+	kafka_trouble(kafka, NULL, "%s%s", words, kafka_advice(rd_kafka_err2name(code)));
+	kafka_break(kafka, kafka->trouble.text);
+}
+
+/* Kept for /readyz until a broker lets the relay in. */
+static void keep_reason(struct kafka *kafka, const char *text, bool login_refused)
+{
+	bool same = strcmp(kafka->trouble.text, text) == 0;
+
+	kafka_trouble(kafka, NULL, "%s", text);
+	kafka->sink.login_refused = login_refused;
+	if (!same)
+		kafka->sink.events->unreachable_why(kafka->sink.owner);
+}
+
+/* That nothing listens at an address says no more than that no broker answers. */
+static void note_reason(struct kafka *kafka, const struct login_fault *fault, const char *text,
+			const char *reason)
+{
+	struct connection *connection = &kafka->connection;
+
+	connection->refused_connection = fault->kind == LOGIN_UNREACHABLE && fault->what == NULL;
+	if (fault->kind == LOGIN_REFUSED)
+		connection->refusals++;
+	else
+		connection->other_faults = true;
+	if (connection->refused_connection)
+		kafka_trouble_over(kafka);
+	else if (fault->what != NULL || !kafka_is_closed(reason))
+		keep_reason(kafka, text, fault->what != NULL && fault->kind != LOGIN_UNREACHABLE);
+}
+
+/* What has never worked is a mistake in the set-up, if every broker is sure of it; one that cannot
+ * be reached might let us in. Twice, as brokers hear of a new password one after the other. */
+static void end_if_refused(struct kafka *kafka)
+{
+	struct connection *connection = &kafka->connection;
+
+	if (connection->ever_reachable || connection->all_down_us == 0 ||
+	    connection->refusals < REFUSALS_SURE || connection->other_faults || connection->ended)
+		return;
+	connection->ended = true;
+	kafka->sink.events->refused(kafka->sink.owner, kafka->trouble.text);
+}
+
+/* One broker of several. That none lets the relay in is the owner's to tell. */
+static void log_explained(struct connection *connection, const char *text)
+{
+	if (strncmp(connection->explained, text, sizeof(connection->explained) - 1) != 0)
+		connection->explained_log = (struct log_limit){0};
+	text_print(connection->explained, sizeof(connection->explained), "%s", text);
+	if (log_limit_due(&connection->explained_log, clock_monotonic_us(), EXPLAINED_US))
+		log_fact(LOG_WARNING, "kafka_broker_login", NULL,
+			 "a broker does not let this relay in: %s%s", text,
+			 connection->explained_log.note);
+}
+
+static void explain(struct kafka *kafka, const char *reason)
+{
+	struct login_fault fault =
+	    kafka_login_fault(&kafka->connection.notes, reason, rd_kafka_version());
+	char what[500], text[sizeof(kafka->trouble.text)];
+
+	kafka_login_print(what, sizeof(what), &fault, reason);
+	text_print(text, sizeof(text), "%s%s%s", what, fault.remedy != NULL ? "; " : "",
+		   fault.remedy != NULL ? fault.remedy : "");
+	if (kafka->connection.reachable) {
+		if (fault.what != NULL && fault.kind != LOGIN_UNREACHABLE)
+			log_explained(&kafka->connection, text);
+		return;
+	}
+	note_reason(kafka, &fault, text, reason);
+	end_if_refused(kafka);
+}
+
+/* The reason for it may come after it, so it gets some time. */
+void kafka_explain_silence(struct kafka *kafka)
+{
+	struct connection *connection = &kafka->connection;
+	char text[sizeof(kafka->trouble.text)];
+	struct login_fault fault;
+
+	if (connection->all_down_us == 0 || connection->ever_answered ||
+	    connection->refused_connection || kafka->trouble.text[0] != '\0' ||
+	    clock_monotonic_us() - connection->all_down_us < SILENCE_US)
+		return;
+	fault = kafka_closed_fault(kafka->producer.rk);
+	text_print(text, sizeof(text), "broker %s: %s; %s", kafka->bootstrap, fault.what,
+		   fault.remedy);
+	keep_reason(kafka, text, true);
+}
+
+static void on_all_down(struct kafka *kafka)
+{
+	if (kafka->connection.all_down_us == 0)
+		kafka->connection.all_down_us = clock_monotonic_us();
+	kafka_set_reachable(kafka, false);
+	end_if_refused(kafka);
+}
+
+void kafka_on_error(struct kafka *kafka, rd_kafka_event_t *event)
+{
+	rd_kafka_resp_err_t code = rd_kafka_event_error(event);
+	const char *reason = rd_kafka_event_error_string(event);
+
+	if (rd_kafka_event_error_is_fatal(event)) {
+		on_fatal_error(kafka, code, reason);
+	} else if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
+		kafka_log(4, rd_kafka_err2name(code), reason);
+		on_all_down(kafka);
+	} else {
+		explain(kafka, reason);
+	}
+}

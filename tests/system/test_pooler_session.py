@@ -20,11 +20,11 @@ LATE = "the session behind the connection is another one now"
 
 @pytest.fixture
 def pooled(postgres, directory, database, settings):
-    """pooled(mode, more): a PgBouncer; the relays of this test connect through it."""
+    """pooled(mode, more, options): a PgBouncer; the relays of this test connect through it."""
     made = []
 
-    def start(mode="session", more=""):
-        made.append(PgBouncer(directory, postgres, mode, more).start())
+    def start(mode="session", more="", options=""):
+        made.append(PgBouncer(directory, postgres, mode, more, options).start())
         settings["database"] = {"dsn": made[-1].dsn(database.name), "pooler": "session"}
         return made[-1]
     yield start
@@ -47,8 +47,9 @@ def competing(bouncer, database, count=3):
 
 
 def test_events_flow_and_every_command_works(pooled, database, new_relay, topic, reader):
+    """The database's mode counts, whatever that of others is."""
     topic()
-    pooled()
+    pooled("transaction", options="pool_mode=session pool_size=4")
     relay = new_relay().start()
     insert(database, 10)
     reader().take(10)

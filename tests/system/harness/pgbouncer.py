@@ -9,7 +9,7 @@ from harness.process import Process, as_unprivileged
 
 CONFIG = """
 [databases]
-* = host=127.0.0.1 port={server_port}
+* = host=127.0.0.1 port={server_port} {options}
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = {port}
@@ -23,9 +23,10 @@ pool_mode = {mode}
 
 
 class PgBouncer:
-    def __init__(self, directory, server, mode="transaction", more=""):
+    def __init__(self, directory, server, mode="transaction", more="", options=""):
         self.port = free_port()
         self.server = server
+        self.options = options  # of every database
         self.users = os.path.join(directory, "users.txt")
         with open(self.users, "w") as file:
             file.write('"outbox_relay" ""\n"owner" ""\n')
@@ -36,8 +37,8 @@ class PgBouncer:
 
     def write_config(self, mode, more=""):
         with open(self.config, "w") as file:
-            file.write(CONFIG.format(server_port=self.server.port, port=self.port, users=self.users, mode=mode,
-                                     more=more))
+            file.write(CONFIG.format(server_port=self.server.port, options=self.options, port=self.port,
+                                     users=self.users, mode=mode, more=more))
 
     def start(self):
         self.process.start()

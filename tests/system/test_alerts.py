@@ -213,6 +213,12 @@ def test_relays_that_differ_for_long(tmp_path):
     firing(tmp_path, story({}, {}, more), {("OutboxRelayLayoutsDiffer", "billing")}, 40)
 
 
+def test_a_relay_that_was_hardly_there(tmp_path):
+    """Gone within minutes of its first scrape."""
+    made = list(series("billing", "b1", healthy(True), everything(GONE, begin=5)))
+    firing(tmp_path, made, {("OutboxRelayDown", "billing"), BURNS}, 16)  # promtool looks back for 5 minutes
+
+
 def test_no_relay_was_ever_there(tmp_path):
     firing(tmp_path, [], {("OutboxRelayNone", None)}, 10)
 

@@ -11,8 +11,9 @@
 
 static const int64_t expected_us = SECONDS(5);
 static const int64_t first_us = SECONDS(60), last_us = SECONDS(600);
-/* A peer that is lost within this time after it was back comes and goes. */
+/* A peer comes and goes that is lost so often, each time so soon after it was back. */
 static const int64_t calm_us = SECONDS(60);
+enum { OFTEN = 3 };
 static const int64_t stay_first_us = SECONDS(5), stay_last_us = SECONDS(300);
 /* A reason that changes all the time is told so much sooner than one that does not. */
 enum { CHANGED_SOONER = 12 };
@@ -56,7 +57,8 @@ static void went(struct outage *outage, int64_t now_us)
 {
 	bool again = outage->back_us != 0 && now_us - outage->back_us < calm_us + outage->stay_us;
 
-	if (!again)
+	outage->soon = again ? outage->soon + 1 : 0;
+	if (outage->soon < OFTEN)
 		outage->stay_us = 0;
 	else if (outage->stay_us == 0)
 		outage->stay_us = stay_first_us;

@@ -3,8 +3,8 @@
  *
  * An outage is told when it begins, and then ever less often, from once a minute to once in ten. It
  * is told again, sooner, if the reason has changed. The peer's return is told immediately, except
- * of one that comes and goes: such a peer has to stay for a while first, each time longer, and
- * meanwhile it is one outage.
+ * of one that comes and goes, lost again and again soon after its return: it has to stay for a
+ * while first, each time longer, and meanwhile it is one outage.
  *
  * Pure: time comes in, what to say goes out. Thread: loop.
  */
@@ -30,6 +30,7 @@ struct outage {
 	unsigned failures;  /* of this outage: sessions lost, attempts in vain */
 	int64_t written_us; /* the last line */
 	int64_t every_us;   /* until the next one */
+	unsigned soon;	    /* losses in a row soon after the peer was back */
 	int64_t stay_us;    /* how long the peer has to stay before its return is told */
 	bool why_changed;   /* once or more in this outage */
 	char why[400];	    /* as last written */

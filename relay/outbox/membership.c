@@ -162,8 +162,10 @@ static void find_obstacle(struct membership *membership, const struct group_view
 			 view->stranger);
 	if (text[0] != '\0' &&
 	    log_limit_due(&membership->obstacle_log, clock_monotonic_us(), OBSTACLE_LOG_US))
-		log_fact(LOG_WARNING, "foreign_lock", NULL, "%s%s", text,
-			 membership->obstacle_log.note);
+		log_fact(LOG_WARNING, "foreign_lock",
+			 LOG_FIELDS(field_number("shards_occupied", view->occupied),
+				    field_number("shards", view->shards.shards)),
+			 "%s%s", text, membership->obstacle_log.note);
 }
 
 static void tell(struct membership *membership, const struct group_view *view, bool gained)

@@ -36,7 +36,8 @@ const char *health_problem_runbook(enum health_problem kind); /* "docs/runbooks/
 
 struct problem {
 	enum health_problem kind;
-	bool ready; /* the relay is ready all the same */
+	bool ready;	  /* the relay is ready all the same */
+	int64_t lasts_us; /* for how long, as far as is known; otherwise negative */
 	char text[560];
 };
 

@@ -79,6 +79,7 @@ struct worker_status {
 	/* Since when the sink has taken nothing although it holds nothing: it waits for a topic.
 	 * Negative: it does not. */
 	int64_t blocked_us;
+	int64_t outage_us[PEERS]; /* for how long the peer is gone; negative: it is not */
 };
 void worker_status(const struct worker *worker, struct worker_status *status);
 

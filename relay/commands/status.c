@@ -184,6 +184,15 @@ static void print_state(const json_t *relay)
 	       json_is_true(json_object_get(relay, "kafka")) ? "connected" : "unreachable");
 }
 
+static void print_seconds(const json_t *problem)
+{
+	const json_t *seconds = json_object_get(problem, "seconds");
+
+	printf("%-14s ", "");
+	if (json_is_number(seconds))
+		printf("for %.0f s; ", json_number_value(seconds));
+}
+
 static void print_problems(const json_t *relay)
 {
 	const json_t *problem, *problems = json_object_get(relay, "problems");
@@ -193,7 +202,8 @@ static void print_problems(const json_t *relay)
 	{
 		printf("%-14s %s: %s\n", i == 0 ? "problems" : "", text_of(problem, "name"),
 		       text_of(problem, "text"));
-		printf("%-14s see %s\n", "", text_of(problem, "runbook"));
+		print_seconds(problem);
+		printf("see %s\n", text_of(problem, "runbook"));
 	}
 	if (i == 0)
 		printf("%-14s none\n", "problems");

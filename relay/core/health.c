@@ -43,9 +43,15 @@ static void add(struct health *health, enum health_problem kind, bool ready, con
 
 	problem->kind = kind;
 	problem->ready = ready;
+	problem->lasts_us = -1;
 	va_start(args, format);
 	text_vprint(problem->text, sizeof(problem->text), format, args);
 	va_end(args);
+}
+
+static void lasts(struct health *health, int64_t us)
+{
+	health->problems[health->count - 1].lasts_us = us;
 }
 
 static void add_why(struct health *health, enum health_problem kind, const char *what,
@@ -65,9 +71,11 @@ static void judge_peers(const struct worker_status *status, const struct metrics
 	enum health_problem kafka =
 	    status->login_refused ? PROBLEM_KAFKA_LOGIN : PROBLEM_KAFKA_UNREACHABLE;
 
-	if (!metrics->connected[PEER_DATABASE])
+	if (!metrics->connected[PEER_DATABASE]) {
 		add_why(health, PROBLEM_DATABASE_UNREACHABLE, "no session with the database",
 			status->lost_why);
+		lasts(health, status->outage_us[PEER_DATABASE]);
+	}
 	if (is_standby(status)) {
 		if (status->unavailable)
 			add(health, kafka, false, "standby: %s%s%s", status->standby,
@@ -77,6 +85,7 @@ static void judge_peers(const struct worker_status *status, const struct metrics
 			status->login_refused ? "Kafka does not let this relay in"
 					      : "no Kafka broker answers",
 			status->trouble);
+		lasts(health, status->outage_us[PEER_KAFKA]);
 	}
 }
 
@@ -116,8 +125,10 @@ static bool is_stuck(const struct worker_status *status, const struct metrics *m
 static void judge_rest(const struct worker_status *status, const struct metrics *metrics,
 		       struct health *health)
 {
-	if (status->blocked_us > topic_patience_us && !is_standby(status))
+	if (status->blocked_us > topic_patience_us && !is_standby(status)) {
 		add(health, PROBLEM_TOPIC_MISSING, false, "waiting for a topic, see the log");
+		lasts(health, status->blocked_us);
+	}
 	/* Stuck says nothing of readiness: /healthz tells it. */
 	if (health->stuck)
 		add(health, PROBLEM_STUCK, true,

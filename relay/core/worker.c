@@ -486,5 +486,7 @@ void worker_status(const struct worker *worker, struct worker_status *status)
 	    .trouble = worker->sink->trouble != NULL ? worker->sink->trouble : "",
 	    .login_refused = worker->sink->login_refused,
 	    .blocked_us = blocked ? worker_now_us(worker) - worker->blocked_us : -1,
+	    .outage_us = {worker_peer_outage_us(worker, PEER_DATABASE),
+			  worker_peer_outage_us(worker, PEER_KAFKA)},
 	};
 }

@@ -181,3 +181,10 @@ bool worker_peer_flaps(const struct worker *worker, enum metrics_peer peer)
 {
 	return worker->outages[peer].told && !worker->outages[peer].down;
 }
+
+int64_t worker_peer_outage_us(const struct worker *worker, enum metrics_peer peer)
+{
+	const struct outage *outage = &worker->outages[peer];
+
+	return outage->down ? worker_now_us(worker) - outage->since_us : -1;
+}

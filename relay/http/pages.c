@@ -78,17 +78,21 @@ static double uptime(const struct pages *p)
 	return up > 0.001 ? up : 0.001;
 }
 
+static json_t *problem_json(const struct problem *problem)
+{
+	json_t *json = json_pack("{s:s, s:b, s:o, s:s}", "name", health_problem_name(problem->kind),
+				 "ready", problem->ready, "text", json_text(problem->text),
+				 "runbook", health_problem_runbook(problem->kind));
+	if (problem->lasts_us >= 0)
+		json_object_set_new(json, "seconds", json_real((double)problem->lasts_us / 1e6));
+	return json;
+}
+
 static json_t *problems_json(const struct health *health)
 {
 	json_t *list = json_array();
-	for (size_t i = 0; i < health->count; i++) {
-		const struct problem *problem = &health->problems[i];
-		json_array_append_new(list,
-				      json_pack("{s:s, s:b, s:o, s:s}", "name",
-						health_problem_name(problem->kind), "ready",
-						problem->ready, "text", json_text(problem->text),
-						"runbook", health_problem_runbook(problem->kind)));
-	}
+	for (size_t i = 0; i < health->count; i++)
+		json_array_append_new(list, problem_json(&health->problems[i]));
 	return list;
 }
 

@@ -126,8 +126,7 @@ void kafka_on_error(struct kafka *kafka, rd_kafka_event_t *event)
 	if (rd_kafka_event_error_is_fatal(event)) {
 		on_fatal_error(kafka, code, reason);
 	} else if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
-		kafka_log(4, rd_kafka_err2name(code), reason);
-		on_all_down(kafka);
+		on_all_down(kafka); /* which the owner tells, once */
 	} else {
 		explain(kafka, reason);
 	}

@@ -59,8 +59,10 @@ static void test_peers(void **state)
 
 	(void)state;
 	metrics.connected[PEER_DATABASE] = false;
+	status.outage_us[PEER_DATABASE] = 7;
 	assert_string_equal(unready(&status), "no session with the database");
 	check_only(PROBLEM_DATABASE_UNREACHABLE);
+	assert_int_equal(health.problems[0].lasts_us, 7);
 	status.lost_why = "connection refused";
 	assert_string_equal(unready(&status), "no session with the database: connection refused");
 	metrics.connected[PEER_KAFKA] = false;
@@ -104,6 +106,7 @@ static void test_refusals(void **state)
 	assert_string_equal(unready(&status),
 			    "one key or more waits: event 4 (event_id x) cannot be removed");
 	check_only(PROBLEM_EVENT_NOT_REMOVED);
+	assert_int_equal(health.problems[0].lasts_us, -1);
 	status.stopped_by_refusal = true;
 	status.refusal = "SQLSTATE 42501: permission denied";
 	assert_string_equal(unready(&status),

@@ -57,6 +57,17 @@ const char *kafka_bootstrap(const struct sink *sink);
  */
 size_t kafka_sink_max_bytes(const struct sink *sink);
 
+/* How the way to the brokers is protected, as librdkafka understands the properties. */
+struct kafka_transport {
+	bool tls;
+	bool verifies_certificate, verifies_host; /* with TLS */
+	char mechanism[32];			  /* of SASL; "": none */
+};
+
+/* False and err when the options are wrong. */
+bool kafka_transport_of(const struct kafka_options *options, struct kafka_transport *transport,
+			struct error *err);
+
 /* librdkafka's, as it runs. */
 const char *kafka_version(void);
 

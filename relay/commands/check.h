@@ -27,6 +27,7 @@ void check_add(struct check *check, enum check_level level, const char *remedy, 
 /* Whether others may read the connection; a file with a secret, the configuration in path among
  * them. */
 void check_transport(struct check *check, PGconn *conn);
+void check_kafka_transport(struct check *check, const struct config *config);
 void check_secret_files(struct check *check, const char *path, const struct config *config);
 
 /* Schema, table, columns, rights, bell, ids, vacuum. */

@@ -340,6 +340,7 @@ void check_kafka(struct check *check, const struct config *config, PGconn *conn)
 	size_t i;
 
 	check_library(check);
+	check_kafka_transport(check, config);
 	find_topics(check, config, conn, &topics);
 	probe_brokers(check, config, conn, &topics);
 	for (i = 0; i < topics.count; i++)

@@ -1,11 +1,15 @@
 /*
- * check_login.c - the part of `check` about what others could read: the connection to the database,
- * and files with secrets
+ * check_login.c - the part of `check` about what others could read: the connections to
+ * the database and to Kafka, and files with secrets
  */
 #include "check.h"
 
 #include "base/xalloc.h"
+#include "commands.h"
+#include "kafka.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,12 +19,23 @@
 
 #define VERIFY "set sslmode=verify-full, and sslrootcert= to the certificates of the server's CA"
 
+static bool is_loopback(const char *host)
+{
+	struct in_addr v4;
+	struct in6_addr v6;
+
+	if (inet_pton(AF_INET, host, &v4) == 1)
+		return ntohl(v4.s_addr) >> 24 == IN_LOOPBACKNET;
+	if (inet_pton(AF_INET6, host, &v6) == 1)
+		return IN6_IS_ADDR_LOOPBACK(&v6);
+	return strcmp(host, "localhost") == 0;
+}
+
 static bool is_local(const PGconn *conn)
 {
 	const char *host = PQhost(conn), *address = PQhostaddr(conn);
 
-	return (host && (host[0] == '/' || host[0] == '@')) ||
-	       (address && (strncmp(address, "127.", 4) == 0 || strcmp(address, "::1") == 0));
+	return (host && (host[0] == '/' || host[0] == '@')) || (address && is_loopback(address));
 }
 
 /* As libpq has it of dsn, service file, environment and default; the caller frees it. */
@@ -60,6 +75,91 @@ void check_transport(struct check *check, PGconn *conn)
 			   "read and changed on the way",
 			   PQhost(conn));
 	free(mode);
+}
+
+/* ---- the connections to Kafka ---- */
+
+/* Of "SASL_SSL://[::1]:9092" the host. */
+static char *host_of(const char *server)
+{
+	const char *scheme = strstr(server, "://");
+	char *host = xstrdup(scheme ? scheme + 3 : server), *end;
+
+	if (host[0] == '[' && (end = strchr(host, ']')) != NULL) {
+		*end = '\0';
+		memmove(host, host + 1, strlen(host));
+	} else if ((end = strrchr(host, ':')) != NULL && strchr(host, ':') == end) {
+		*end = '\0';
+	}
+	return host;
+}
+
+/* The first broker of the list that is on another machine, for the caller to free; or NULL. */
+static char *remote_of(const char *servers)
+{
+	char *list = xstrdup(servers), *rest = list, *server, *remote = NULL;
+
+	while (!remote && (server = strsep(&rest, ", ")) != NULL) {
+		char *host = host_of(server);
+
+		if (host[0] != '\0' && !is_loopback(host))
+			remote = xstrdup(server);
+		free(host);
+	}
+	free(list);
+	return remote;
+}
+
+/* PLAIN and OAUTHBEARER show the secret itself; of SCRAM passwords can be guessed elsewhere. */
+static void warn_of_plain_text(struct check *check, const char *server, const char *mechanism)
+{
+	bool shows = strcmp(mechanism, "PLAIN") == 0 || strcmp(mechanism, "OAUTHBEARER") == 0;
+
+	if (shows)
+		check_warn(
+		    check, "set security.protocol=SASL_SSL in kafka.properties",
+		    "the connection to Kafka at %s is in plain text: SASL %s sends the %s in it "
+		    "as it is, for anybody on the way to use",
+		    server, mechanism, mechanism[0] == 'P' ? "password" : "token");
+	else if (mechanism[0] != '\0')
+		check_warn(check, "set security.protocol=SASL_SSL in kafka.properties",
+			   "the connection to Kafka at %s is in plain text: events can be read and "
+			   "changed on the way, and passwords be guessed from the login (SASL %s)",
+			   server, mechanism);
+	else
+		check_warn(check, "set security.protocol=SSL or SASL_SSL in kafka.properties",
+			   "the connection to Kafka at %s is in plain text: events can be read and "
+			   "changed on the way",
+			   server);
+}
+
+void check_kafka_transport(struct check *check, const struct config *config)
+{
+	struct kafka_options options = command_kafka_options(config);
+	struct kafka_transport transport;
+	struct error err;
+	char *remote;
+
+	if (config->kafka.embedded || !kafka_transport_of(&options, &transport, &err))
+		return; /* what is wrong is found by who connects */
+	remote = remote_of(config->kafka.bootstrap_servers);
+	if (transport.tls && !transport.verifies_certificate)
+		check_warn(check, "remove it from kafka.properties, and set ssl.ca.location",
+			   "enable.ssl.certificate.verification=false: anybody on the way can pose "
+			   "as a broker and read all events");
+	else if (transport.tls && !transport.verifies_host)
+		check_warn(check,
+			   "remove it from kafka.properties, and call the brokers as their "
+			   "certificates do",
+			   "ssl.endpoint.identification.algorithm=none: whoever has a certificate "
+			   "of the same CA can pose as a broker");
+	else if (transport.tls)
+		check_ok(check, "the connection to Kafka uses TLS, and verifies the brokers");
+	else if (remote)
+		warn_of_plain_text(check, remote, transport.mechanism);
+	else
+		check_ok(check, "the connection to Kafka does not leave this machine");
+	free(remote);
 }
 
 /* ---- files ---- */

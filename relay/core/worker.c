@@ -340,7 +340,8 @@ static void on_unreachable_why(void *owner)
 static void on_refused(void *owner, const char *why)
 {
 	struct worker *worker = owner;
-	log_fact(LOG_ERROR, "kafka_login", NULL, "Kafka does not let this relay in: %s", why);
+	log_fact(LOG_ERROR, "setup_refused", LOG_FIELDS(field_text("peer", "kafka")),
+		 "Kafka does not let this relay in: %s", why);
 	worker->refused = true;
 	worker_tell(worker, ON_STOP_NOW);
 }

@@ -357,6 +357,30 @@ rd_kafka_t *kafka_client_new(rd_kafka_conf_t *conf, rd_kafka_queue_t **queue, st
 	return rk;
 }
 
+bool kafka_transport_of(const struct kafka_options *options, struct kafka_transport *transport,
+			struct error *err)
+{
+	rd_kafka_conf_t *conf = kafka_conf_new(options, options->bootstrap_servers, err);
+	size_t size = sizeof(transport->mechanism);
+	bool sasl;
+
+	if (conf == NULL)
+		return false;
+	sasl = is_set_to(conf, "security.protocol", "sasl_plaintext") ||
+	       is_set_to(conf, "security.protocol", "sasl_ssl");
+	*transport = (struct kafka_transport){
+	    .tls = is_set_to(conf, "security.protocol", "ssl") ||
+		   is_set_to(conf, "security.protocol", "sasl_ssl"),
+	    .verifies_certificate =
+		!is_set_to(conf, "enable.ssl.certificate.verification", "false"),
+	    .verifies_host = !is_set_to(conf, "ssl.endpoint.identification.algorithm", "none"),
+	};
+	if (sasl)
+		rd_kafka_conf_get(conf, "sasl.mechanisms", transport->mechanism, &size);
+	rd_kafka_conf_destroy(conf);
+	return true;
+}
+
 struct login_fault kafka_closed_fault(const rd_kafka_t *rk)
 {
 	char protocol[32] = "";

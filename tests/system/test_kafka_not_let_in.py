@@ -118,6 +118,37 @@ def test_set_up(what, kafka, database, both):
         assert relay.log_contains(words)
 
 
+# What others on the way can read or change. "127.1" is no name of this machine for check, and leads to it.
+WARNED = {
+    "plain text": lambda k: ("PLAINTEXT", [], r"Kafka at 127\.1:\d+ is in plain text: events .*security.protocol=SSL"),
+    "SCRAM in plain text": lambda k: (
+        "CLEAR", k.clear_sasl("SCRAM-SHA-512"), r"at 127\.1:\d+ is in plain text: .*passwords be guessed.*=SASL_SSL"),
+    "PLAIN in plain text": lambda k: (
+        "CLEAR", k.clear_sasl("PLAIN"), r"at 127\.1:\d+ is in plain text: SASL PLAIN sends the password.*=SASL_SSL"),
+    "no verification": lambda k: (
+        "TLS", [*k.tls(), "enable.ssl.certificate.verification=false"], "verification=false: anybody on the way"),
+    "no verification of the host": lambda k: (
+        "TLS", [*k.tls(), "ssl.endpoint.identification.algorithm=none"], "algorithm=none: whoever has a certificate"),
+}
+
+
+@pytest.mark.parametrize("what", WARNED)
+def test_warned(what, kafka, database, new_relay):
+    listener, properties, words = WARNED[what](kafka)
+    port = kafka.ports[listener]
+    relay = new_relay(CURRENT, kafka={"bootstrap_servers": f"localhost:{port},127.1:{port}", "properties": properties})
+    said = relay.command("check").stdout
+    assert re.search(f"warn  .*{words}", said), said
+
+
+@pytest.mark.parametrize("name, server", [("PLAINTEXT", "localhost"), ("PLAINTEXT", "127.0.0.1"), ("TLS", "127.1")])
+def test_not_warned(name, server, kafka, database, new_relay):
+    relay = new_relay(CURRENT, kafka={"bootstrap_servers": f"{server}:{kafka.ports[name]}",
+                                      "properties": kafka.tls() if name == "TLS" else []})
+    said = relay.command("check").stdout
+    assert "ok    the connection to Kafka" in said and "plain text: events can be read" not in said, said
+
+
 def test_a_wrong_scram_password(kafka, database, new_relay):
     """With a librdkafka whose SCRAM works: test_kafka_login shows what the others say."""
     relay = new_relay(CURRENT, kafka={"bootstrap_servers": kafka.at("SASL"),

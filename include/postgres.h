@@ -24,6 +24,16 @@ bool pg_dsn_check(const char *what, const char *dsn, struct error *err);
 /* Whether the string itself holds a password. */
 bool pg_dsn_has_password(const char *dsn);
 
+/* ---- why a server's certificate was not accepted (postgres/tls.c) ----
+ *
+ * Thread: any, the same for both. */
+
+/* To be called before a connection is begun. */
+void pg_tls_begin(void);
+/* libpq's words of a connection that has just failed, with OpenSSL's reason where it is about the
+ * server's certificate; malloc'd. */
+char *pg_tls_words(const PGconn *conn);
+
 /* ---- connections that did not come about (postgres/refusal.c) ----
  *
  * words are libpq's, of all attempts; with PQERRORS_VERBOSE more of them are understood. Pure.

@@ -111,24 +111,37 @@ static void lost_error(const struct pg *pg, struct error *err)
 		error_set(err, "the server closed the connection");
 }
 
-static void fail_connection(struct pg *pg)
+/* While connecting. */
+static void refuse_connection(struct pg *pg)
 {
-	const char *words = PQerrorMessage(pg->conn);
-	bool connecting = pg->state == PG_CONNECTING, permanent = false;
+	char *words = pg_tls_words(pg->conn);
+	bool permanent;
 	struct error err;
-	if (connecting && words[0] == '\0' && pg->start_errno != 0)
-		words = strerror(pg->start_errno);
-	if (connecting)
-		permanent = pg_refusal_of(words).permanent;
+	if (words[0] == '\0' && pg->start_errno != 0) {
+		free(words);
+		words = xstrdup(strerror(pg->start_errno));
+	}
+	permanent = pg_refusal_of(words).permanent;
 	if (permanent && !pg->pooled && pgsession_is_refused(words))
 		error_set(&err, PGSESSION_POOLER "; " PGSESSION_POOLER_REMEDY);
-	else if (connecting)
+	else
 		pg_refusal_print(words, &err);
-	else if (pg->last_words.text[0] != '\0')
+	free(words);
+	fail(pg, permanent, &err);
+}
+
+static void fail_connection(struct pg *pg)
+{
+	struct error err;
+	if (pg->state == PG_CONNECTING) {
+		refuse_connection(pg);
+		return;
+	}
+	if (pg->last_words.text[0] != '\0')
 		err = pg->last_words;
 	else
 		lost_error(pg, &err);
-	fail(pg, permanent, &err);
+	fail(pg, false, &err);
 }
 
 /* What the server says unasked. By default libpq would print it to stderr. Why it ends the session
@@ -430,6 +443,7 @@ static void connect_with(struct pg *pg, const char *password)
 	values[DEFAULTS + 3] = "UTF8";
 	keywords[DEFAULTS + 4] = "password";
 	values[DEFAULTS + 4] = password;
+	pg_tls_begin();
 	errno = 0;
 	pg->conn = PQconnectStartParams(keywords, values, 1);
 	if (PQstatus(pg->conn) == CONNECTION_BAD)

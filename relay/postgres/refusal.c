@@ -30,6 +30,10 @@ struct row {
 	"have "                                                                                    \
 	"it ignore them (ignore_startup_parameters)"
 
+#define OTHER_CA                                                                                   \
+	"the server's certificate is of no CA in sslrootcert=: put the certificate of its CA "     \
+	"there"
+
 static const struct row rows[] = {
     /* Without an SQLSTATE the more particular words come first. */
     {"42501", NULL, "permission denied for database", true,
@@ -62,6 +66,12 @@ static const struct row rows[] = {
     {"", "RDS Proxy currently doesn", "RDS Proxy currently doesn", true, OPTIONS},
 
     {NULL, "no password supplied", NULL, true, "the server wants a password; give " PASSWORD},
+    {NULL, "certificate has expired", NULL, true,
+     "the server's certificate has expired, or one of its CA: have it renewed"},
+    {NULL, "certificate is not yet valid", NULL, true,
+     "the time of the server's certificate has not begun: see this machine's clock"},
+    {NULL, "self-signed certificate", NULL, true, OTHER_CA},
+    {NULL, "unable to get local issuer certificate", NULL, true, OTHER_CA},
     {NULL, "certificate verify failed", NULL, true,
      "the server's certificate is of no CA in sslrootcert=, or its time is over: openssl s_client "
      "-starttls postgres -connect HOST:PORT -CAfile FILE says which"},

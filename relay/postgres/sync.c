@@ -351,10 +351,11 @@ static char *ask_password(const struct secret_source *source, struct error *err)
 PGconn *pgsync_connect(const struct pg_login *login, const char *application_name,
 		       struct error *err)
 {
-	char *secret = NULL;
+	char *secret = NULL, *words;
 	PGconn *conn;
 
 	last_remedy = NULL;
+	pg_tls_begin();
 	if (!pg_dsn_check("the dsn", login->dsn, err) ||
 	    (secret_is_configured(&login->password) &&
 	     !(secret = ask_password(&login->password, err))))
@@ -367,8 +368,10 @@ PGconn *pgsync_connect(const struct pg_login *login, const char *application_nam
 	} else if (!login->pooled && pgsession_is_refused(PQerrorMessage(conn))) {
 		error_set(err, PGSESSION_POOLER "; " PGSESSION_POOLER_REMEDY);
 	} else {
-		pg_refusal_print(PQerrorMessage(conn), err);
-		last_remedy = pg_refusal_of(PQerrorMessage(conn)).remedy;
+		words = pg_tls_words(conn);
+		pg_refusal_print(words, err);
+		last_remedy = pg_refusal_of(words).remedy;
+		free(words);
 	}
 	PQfinish(conn);
 	return NULL;

@@ -26,6 +26,7 @@ BELOW = {
 # Library header -> the parts that may include it, or one file.
 LIBRARIES = {
     "libpq-fe.h": ["postgres", "outbox", "commands"],
+    "openssl/": ["postgres/tls.c"],
     "librdkafka/": ["kafka"],
     "event2/": ["base/loop.c"],
     "libconfig.h": ["config"],

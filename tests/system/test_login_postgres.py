@@ -63,7 +63,7 @@ def test_logging_in(tls, shop, new_relay, settings, topic, reader, login):
 
 CLIENT = {"user": "by_certificate", "password": None}
 WRONG = {  # what is wrong: the dsn, what is said of it, what to do
-    "another CA": ({"sslrootcert": "STRANGER"}, "certificate verify failed", "is of no CA in sslrootcert="),
+    "another CA": ({"sslrootcert": "STRANGER"}, "certificate verify failed: self-signed", "is of no CA in sslrootcert=: put"),
     "no CA": ({"sslrootcert": "/nowhere/ca.pem"}, 'root certificate file "/nowhere/ca.pem" does not exist',
               "sslrootcert= must name a file"),
     "another password": ({"password": "wrong"}, 'password authentication failed for user "by_password"',
@@ -121,7 +121,7 @@ def test_what_is_wrong_is_said_by_every_command_and_ends_run(new_relay, wrong):
 
 
 SERVERS = {
-    "expired": ("certificate verify failed", "its time is over"),
+    "expired": ("certificate verify failed: certificate has expired", "have it renewed"),
     "another host": ('server certificate for "elsewhere.example"', "connect by a name"),
 }
 

@@ -62,6 +62,10 @@ static const struct said said[] = {
 	"abnormally\n\tbefore or while processing the request.\n",
      false, NULL},
     {AT "SSL error: certificate verify failed\n", true, "of no CA in sslrootcert="},
+    {AT "SSL error: certificate verify failed: unable to get local issuer certificate\n", true,
+     "of no CA in sslrootcert=: put"},
+    {AT "SSL error: certificate verify failed: certificate has expired\n", true, "has expired"},
+    {AT "SSL error: certificate verify failed: certificate is not yet valid\n", true, "clock"},
     {AT "root certificate file \"/dir/none.pem\" does not exist\nEither provide the file, use the "
 	"system's trusted roots with sslrootcert=system, or change sslmode to disable server "
 	"certificate verification.\n",

@@ -1,5 +1,6 @@
 """What is shown to Kafka changes under a running relay: passwords from a file, tokens by a command."""
 import os
+import signal
 import time
 
 import pytest
@@ -135,6 +136,46 @@ def scram(kafka):
 def wait_for(waits, more):
     goal = len(waits.records) + more
     until(lambda: len(waits.records) >= goal, 60, f"{more} events more")
+
+
+@pytest.mark.parametrize("librdkafka", [CURRENT], indirect=True)
+def test_nothing_in_a_password_is_special(kafka, scram, secret, database, new_relay, topic):
+    """In a shell, in librdkafka's properties or in a configuration it would be."""
+    topic()
+    strange = "q'uo\"te back\\slash\\ $x ${env:HOME} in-ährt-€ a=b;c#d%e"
+    scram("SCRAM-SHA-256", strange)
+    for end in ("", "\n"):
+        secret.write(strange, end)
+        done = new_relay(kafka=by_file(kafka, "SCRAM-SHA-256", secret)).command("check")
+        assert done.returncode == 0, done.stdout
+    secret.write(f" {strange}")  # blanks count; but Kafka's own tool cuts them off a password
+    assert new_relay(kafka=by_file(kafka, "SCRAM-SHA-256", secret)).command("check").returncode == 1
+
+
+def test_a_file_that_is_not_there(kafka, secret, database, new_relay):
+    """An error of the set-up: status 1 and the reason."""
+    relay = new_relay(kafka=by_file(kafka, "PLAIN", secret))
+    for command in ("run", "check"):
+        done = relay.command(command, timeout=30)
+        says = f"kafka.sasl_password_file: cannot read {secret.path}: No such file"
+        assert done.returncode == 1 and says in done.stdout + done.stderr, done.stderr
+
+
+def test_reloaded(kafka, secret, directory, token_command, database, new_relay, topic, reader):
+    """Another file, and another command, from a SIGHUP on."""
+    topic()
+    other = Secret(os.path.join(directory, "other"))
+    secret.write("hunter2")
+    other.write(password_of("relay"))
+    by_password = new_relay(kafka=by_file(kafka, "PLAIN", secret)).start(wait=False)
+    by_token = new_relay(kafka=by_command(kafka, "exit 1")).start(wait=False)
+    by_password.wait_log("uthentication failed")
+    by_token.wait_log("no token for Kafka")
+    by_password.write_config(kafka={"sasl_password_file": other.path})
+    by_token.write_config(kafka={"oauthbearer_token_command": token_command})
+    for relay in by_password, by_token:
+        relay.process.send(signal.SIGHUP)
+        until(lambda: relay.metrics()['outbox_relay_connected{peer="kafka"}'] == 1, 30, "Kafka")
 
 
 @pytest.mark.parametrize("librdkafka", [CURRENT], indirect=True)

@@ -35,6 +35,7 @@ static void refuses(const char *text, const char *says)
 {
 	struct error err;
 
+	kafka_token_clear(&token);
 	assert_false(kafka_token_parse(text, NOW_MS, &token, &err));
 	assert_null(token.value);
 	if (strstr(err.text, says) == NULL)

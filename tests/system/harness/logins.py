@@ -132,7 +132,8 @@ class LoginKafka(Kafka):
         done = subprocess.run([*java(), "kafka.admin.ConfigCommand", "--bootstrap-server", self.bootstrap, "--alter",
                                "--add-config", f"{mechanism}=[password={password}]",
                                "--entity-type", "users", "--entity-name", user],
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120,
+                              env=dict(os.environ, LC_ALL="C.UTF-8"))
         assert done.returncode == 0, done.stdout
 
     def write(self, name, text):

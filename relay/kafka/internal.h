@@ -374,7 +374,8 @@ bool kafka_token_parse(const char *text, int64_t now_ms, struct kafka_token *tok
 void kafka_token_clear(struct kafka_token *token);
 
 /* secrets.c */
-/* Gives a new client the password, if that is in a file. */
+/* Gives a client that is to be made the password, if that is in a file: librdkafka makes none
+ * without. */
 bool kafka_secrets_conf(const struct kafka_options *options, rd_kafka_conf_t *conf,
 			struct error *err);
 /* Whether tokens are asked for by events. */
@@ -385,8 +386,10 @@ void kafka_token_wanted(struct kafka *kafka);
 void kafka_token_awaited(rd_kafka_t *rk, const struct kafka_options *options);
 /* Gives the producer the password that is in the file now, if that is another. */
 void kafka_secrets_tick(struct kafka *kafka, int64_t now_us);
-/* The producer is new, or the file may be another: it is read at the next tick. */
-void kafka_secrets_forget(struct kafka *kafka);
+/* The producer is new. */
+void kafka_secrets_begin(struct kafka *kafka);
+/* The same for a client of a command's. */
+void kafka_password_awaited(rd_kafka_t *rk, const struct kafka_options *options);
 void kafka_secrets_free(struct kafka *kafka);
 
 /* sink.c */

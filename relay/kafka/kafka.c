@@ -68,7 +68,7 @@ static bool producer_new(struct kafka *kafka, struct error *err)
 	if (producer->rk == NULL)
 		return false;
 	rd_kafka_queue_io_event_enable(producer->queue, kafka->wake_fd, &(uint64_t){1}, 8);
-	kafka_secrets_forget(kafka);
+	kafka_secrets_begin(kafka);
 	return true;
 }
 

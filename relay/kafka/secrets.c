@@ -114,29 +114,48 @@ bool kafka_wants_token_events(const struct kafka_options *options)
 
 /* ---- passwords ---- */
 
-void kafka_secrets_forget(struct kafka *kafka)
+/* As it is: rd_kafka_conf_set takes blanks off its beginning (rd_kafka_anyconf_set_prop). */
+static void give_password(rd_kafka_t *rk, const struct kafka_options *options, const char *text)
+{
+	const char *user = property(options->properties, "sasl.username");
+	rd_kafka_error_t *refused =
+	    user != NULL ? rd_kafka_sasl_set_credentials(rk, user, text) : NULL;
+
+	if (refused == NULL)
+		return;
+	log_fact(LOG_ERROR, "kafka_password_refused", NULL,
+		 FILE_OPTION ": librdkafka refuses the password: %s",
+		 rd_kafka_error_string(refused));
+	rd_kafka_error_destroy(refused);
+}
+
+void kafka_password_awaited(rd_kafka_t *rk, const struct kafka_options *options)
+{
+	struct error err;
+	char *text = is_set(options->sasl_password_file)
+			 ? secret_read(FILE_OPTION, options->sasl_password_file, &err)
+			 : NULL;
+
+	if (text != NULL)
+		give_password(rk, options, text);
+	secret_wipe(&text);
+}
+
+void kafka_secrets_begin(struct kafka *kafka)
 {
 	secret_wipe(&kafka->secrets.password);
 	kafka->secrets.read_us = 0;
+	kafka_secrets_tick(kafka, clock_monotonic_us());
 }
 
 static void set_password(struct kafka *kafka, char *text)
 {
-	const char *user = property(kafka->options.properties, "sasl.username");
-	rd_kafka_error_t *refused =
-	    user != NULL ? rd_kafka_sasl_set_credentials(kafka->producer.rk, user, text) : NULL;
-
 	/* Of a new client the password is as old as the client. */
 	if (kafka->secrets.password != NULL)
 		log_fact(LOG_INFO, "kafka_password_changed", NULL,
 			 FILE_OPTION ": the password has changed; it is used from the next "
 				     "connection on");
-	if (refused != NULL) {
-		log_fact(LOG_ERROR, "kafka_password_refused", NULL,
-			 FILE_OPTION ": librdkafka refuses the password: %s",
-			 rd_kafka_error_string(refused));
-		rd_kafka_error_destroy(refused);
-	}
+	give_password(kafka->producer.rk, &kafka->options, text);
 	secret_wipe(&kafka->secrets.password);
 	kafka->secrets.password = text;
 }

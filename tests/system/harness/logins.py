@@ -30,7 +30,8 @@ MODULES = {
     "SCRAM-SHA-256": "org.apache.kafka.common.security.scram.ScramLoginModule required;",
     "SCRAM-SHA-512": "org.apache.kafka.common.security.scram.ScramLoginModule required;",
     "PLAIN": "org.apache.kafka.common.security.plain.PlainLoginModule required "
-             + " ".join(f'user_{user}="{user}-secret"' for user in USERS) + ";",
+             + " ".join(f'user_{user}="{user}-secret"' for user in USERS)
+             + ' user_blanks=" around it ";',
     "OAUTHBEARER": "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required;",
 }
 VALIDATOR = "org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallbackHandler"

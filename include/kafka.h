@@ -71,6 +71,17 @@ bool kafka_transport_of(const struct kafka_options *options, struct kafka_transp
 /* librdkafka's, as it runs. */
 const char *kafka_version(void);
 
+/* A product whose brokers are known by their addresses or cluster ids. */
+struct kafka_product {
+	const char *name;
+	const char *only_codec; /* the only compression it takes at all; NULL: any, or not known */
+};
+
+/* Whether it takes the compression; product may be NULL. */
+bool kafka_product_takes(const struct kafka_product *product, const char *codec);
+
+enum probe_answer { PROBE_NOT_KNOWN, PROBE_NO, PROBE_YES };
+
 /* What a probe learns about the brokers as a whole. */
 struct kafka_probe_cluster {
 	int brokers;		    /* in the cluster's metadata */
@@ -81,6 +92,14 @@ struct kafka_probe_cluster {
 	const char *problem; /* why something above is missing, or NULL */
 	/* Why the brokers let the relay write nowhere; NULL: they do somewhere, or do not say. */
 	const char *no_producer;
+	const struct kafka_product *product; /* NULL: not recognised */
+	const char *codec;		     /* compression.codec, as configured */
+	/* Why the broker that was asked for more cannot be reached at the address that it
+	 * advertises; NULL: it can, or was not tried. */
+	const char *unreachable;
+	bool defeats_compression; /* this librdkafka sends uncompressed to these brokers */
+	enum probe_answer idempotence, transactions;
+	enum probe_answer settings; /* whether they answer DescribeConfigs at all */
 };
 
 /* What a probe learns about one topic. */

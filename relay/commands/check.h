@@ -5,6 +5,7 @@
 #define OUTBOX_CHECK_H
 
 #include "config.h"
+#include "kafka.h"
 
 #include <jansson.h>
 #include <libpq-fe.h>
@@ -32,6 +33,12 @@ void check_secret_files(struct check *check, const char *path, const struct conf
 
 /* Schema, table, columns, rights, bell, ids, vacuum. */
 void check_outbox(struct check *check, const struct config *config, PGconn *conn);
+
+/* version: of librdkafka, "2.0.2". */
+void check_library(struct check *check, const char *version);
+
+/* What the brokers are and offer. */
+void check_broker(struct check *check, const struct kafka_probe_cluster *cluster);
 
 /* Brokers and topics; conn, which may be NULL, tells which topics the waiting events go to. */
 void check_kafka(struct check *check, const struct config *config, PGconn *conn);

@@ -32,25 +32,6 @@ struct probe {
 	int64_t ahead_ms; /* this machine's clock of the database server's */
 };
 
-static void check_library(struct check *check)
-{
-	int major = 0, minor = 0, patch = 0;
-	int number;
-
-	sscanf(kafka_version(), "%d.%d.%d", &major, &minor, &patch);
-	number = major * 10000 + minor * 100 + patch;
-	if (number == 20500 || number == 21000)
-		check_error(check, "use 2.12.1 or later",
-			    "librdkafka %s is a release with grave errors", kafka_version());
-	else if (number < 20300)
-		check_warn(check, "use 2.12.1 or later if you can",
-			   "librdkafka %s now and then reports a fatal error after a lost "
-			   "connection; the relay recovers, events may be repeated",
-			   kafka_version());
-	else
-		check_ok(check, "librdkafka %s", kafka_version());
-}
-
 static int field_index(const char *name, void *arg)
 {
 	struct topics *topics = arg;
@@ -186,18 +167,7 @@ static void on_cluster(void *arg, const struct kafka_probe_cluster *cluster)
 	struct probe *probe = arg;
 
 	probe->auto_create = cluster->auto_create;
-	check_ok(probe->check, "%d broker%s, %s", cluster->brokers,
-		 cluster->brokers == 1 ? "" : "s",
-		 cluster->broker_version ? cluster->broker_version : "version unknown");
-	if (cluster->problem)
-		check_warn(probe->check,
-			   "grant the relay DESCRIBE and DESCRIBE_CONFIGS to have it "
-			   "checked",
-			   "the brokers do not report everything: %s", cluster->problem);
-	if (cluster->no_producer)
-		check_error(probe->check, "grant the relay WRITE and DESCRIBE on its topics",
-			    "the brokers let the relay write to no topic: %s",
-			    cluster->no_producer);
+	check_broker(probe->check, cluster);
 }
 
 static bool is_off(int64_t ahead_ms)
@@ -339,7 +309,7 @@ void check_kafka(struct check *check, const struct config *config, PGconn *conn)
 	struct topics topics = {.count = 0};
 	size_t i;
 
-	check_library(check);
+	check_library(check, kafka_version());
 	check_kafka_transport(check, config);
 	find_topics(check, config, conn, &topics);
 	probe_brokers(check, config, conn, &topics);

@@ -174,6 +174,15 @@ void kafka_conf_must_set(rd_kafka_conf_t *conf, const char *name, const char *va
 	}
 }
 
+bool kafka_conf_compresses(const rd_kafka_conf_t *conf)
+{
+	char codec[32] = "none";
+	size_t size = sizeof(codec);
+
+	rd_kafka_conf_get(conf, "compression.codec", codec, &size);
+	return strcmp(codec, "none") != 0;
+}
+
 static void must_set_all(rd_kafka_conf_t *conf, const struct setting *settings, size_t count)
 {
 	for (size_t i = 0; i < count; i++)

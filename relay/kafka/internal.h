@@ -7,7 +7,8 @@
  * brokers are not reached; topic.c knows the topics, their limits and the first record to each
  * partition; refusal.c judges what brokers refuse; sink.c takes events and turns delivery reports
  * into answers; kafka.c makes, serves and destroys producers; secrets.c keeps what they show to
- * brokers up to date, and token.c reads tokens. probe.c reads what a cluster says, for `check`.
+ * brokers up to date, and token.c reads tokens. profile.c knows products and what brokers offer;
+ * probe.c reads what a cluster says, for `check`.
  */
 #ifndef OUTBOX_KAFKA_INTERNAL_H
 #define OUTBOX_KAFKA_INTERNAL_H
@@ -103,6 +104,8 @@ struct producer {
 	size_t batch_bytes;	   /* batch.size */
 	size_t wanted_batch_bytes; /* batch.size of the configuration */
 	bool single;		   /* it sends one record a batch */
+	bool compresses;
+	int64_t no_id_us; /* since when brokers give it no id; 0: not heard of */
 };
 
 /* The destruction of a producer on a thread of its own, since it may block. */
@@ -185,6 +188,7 @@ struct topics {
 	struct topic *last;  /* the one asked for last: events come in runs */
 	int64_t due_us;	     /* no topic is to be asked for before */
 	size_t smallest;     /* of all max_bytes */
+	unsigned unanswered; /* questions in a row that brokers seem not to know */
 };
 
 /* An event that a broker may have refused a batch for. */
@@ -257,6 +261,7 @@ struct kafka {
 	struct trouble trouble;
 	struct incident incident;
 	struct topics topics;
+	bool uncompressed; /* from here on, since brokers have refused the compression */
 	struct refusals refusals;
 	struct kafka_secrets secrets;
 };
@@ -270,6 +275,7 @@ rd_kafka_conf_t *kafka_conf_new(const struct kafka_options *options, const char 
 				struct error *err);
 size_t kafka_conf_get_size(const rd_kafka_conf_t *conf, const char *name);
 void kafka_conf_must_set(rd_kafka_conf_t *conf, const char *name, const char *value);
+bool kafka_conf_compresses(const rd_kafka_conf_t *conf);
 /* A client whose reports, errors and log lines are events of *queue. Takes conf. */
 rd_kafka_t *kafka_client_new(rd_kafka_conf_t *conf, rd_kafka_queue_t **queue, struct error *err);
 /* Why a broker may close connections, by the client's security.protocol. */
@@ -301,6 +307,24 @@ void kafka_ask_creation(rd_kafka_t *rk, const char *topic, int timeout_ms, void 
 			rd_kafka_queue_t *queue);
 /* True if it would not, and why in words of the broker's. answer may be NULL. */
 bool kafka_creation_refused(rd_kafka_event_t *answer, char why[KAFKA_CREATION_WORDS]);
+
+/* profile.c: pure */
+/* What a broker offers, as it says itself. */
+struct kafka_offers {
+	bool heard;
+	uint64_t keys; /* a bit for each of the protocol's ApiKeys below 64 */
+	int oldest_produce;
+};
+
+/* NULL: not recognised. cluster may be NULL. */
+const struct kafka_product *kafka_product_of(const char *bootstrap, const char *cluster);
+/* A line of librdkafka's log with debug=feature. The broker that is heard last counts. */
+void kafka_offers_note(struct kafka_offers *offers, const char *facility, const char *text);
+enum probe_answer kafka_offers_idempotence(const struct kafka_offers *offers);
+enum probe_answer kafka_offers_transactions(const struct kafka_offers *offers);
+enum probe_answer kafka_offers_settings(const struct kafka_offers *offers);
+/* Whether a librdkafka (rd_kafka_version) sends uncompressed to them, whatever codec says. */
+bool kafka_offers_defeat(const struct kafka_offers *offers, const char *codec, int version);
 
 /* incident.c: the others call it; it calls none of them */
 void kafka_trouble(struct kafka *kafka, const struct topic *topic, const char *format, ...)
@@ -354,6 +378,8 @@ void kafka_gate_reported(struct topic *topic, const struct event *event, int32_t
 enum reject_reason kafka_verdict(const char *error_name);
 /* What to do about an error, to be put behind its description: "; ...", or "". */
 const char *kafka_advice(const char *error_name);
+/* Whether brokers may mean the compression by an error, by the protocol's name of it. */
+bool kafka_refuses_codec(const char *error_name);
 /* A broker refused the event with an error that may be its own fault. */
 void kafka_refused(struct kafka *kafka, const struct candidate *candidate);
 /* Nothing is in flight any more. */

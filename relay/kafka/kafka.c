@@ -21,6 +21,8 @@ enum {
 	/* Events that are served before others on the loop get their turn; a batch's reports are
 	 * one. */
 	SERVE_MOST = 64,
+	/* Brokers that have just started give no producer id for a moment. */
+	NO_ID_US = 3 * 1000 * 1000,
 };
 
 const char *kafka_version(void)
@@ -61,6 +63,10 @@ static bool producer_new(struct kafka *kafka, struct error *err)
 	producer->batch_bytes = batch_bytes(kafka);
 	snprintf(text, sizeof(text), "%zu", producer->batch_bytes);
 	kafka_conf_must_set(conf, "batch.size", text);
+	if (kafka->uncompressed)
+		kafka_conf_must_set(conf, "compression.codec", "none");
+	producer->compresses = kafka_conf_compresses(conf);
+	producer->no_id_us = 0;
 	producer->single = kafka->refusals.singles_left > 0;
 	if (producer->single)
 		kafka_conf_must_set(conf, "batch.num.messages", "1");
@@ -70,6 +76,25 @@ static bool producer_new(struct kafka *kafka, struct error *err)
 	rd_kafka_queue_io_event_enable(producer->queue, kafka->wake_fd, &(uint64_t){1}, 8);
 	kafka_secrets_begin(kafka);
 	return true;
+}
+
+/* librdkafka asks again, without an end and without an error (rd_kafka_handle_InitProducerId). */
+static void note_no_id(struct kafka *kafka, rd_kafka_event_t *event)
+{
+	static const char words[] = "Failed to acquire idempotence PID";
+	const char *facility, *text, *at;
+	int64_t now = clock_monotonic_us();
+
+	if (rd_kafka_event_log(event, &facility, &text, NULL) != 0 ||
+	    (at = strstr(text, words)) == NULL)
+		return;
+	if (kafka->producer.no_id_us == 0)
+		kafka->producer.no_id_us = now;
+	if (now - kafka->producer.no_id_us > NO_ID_US)
+		kafka_trouble(kafka, NULL,
+			      "the brokers give the relay no producer id, and without one (with "
+			      "idempotence) it publishes nothing:%s",
+			      at + sizeof(words) - 1);
 }
 
 static void *destroy_producer(void *arg)
@@ -132,6 +157,7 @@ static bool serve_one(struct kafka *kafka, int wait_ms)
 		kafka_on_error(kafka, event);
 		break;
 	case RD_KAFKA_EVENT_LOG:
+		note_no_id(kafka, event);
 		kafka_log_event(event, &kafka->connection.notes);
 		break;
 	case RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT:

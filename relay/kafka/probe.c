@@ -15,6 +15,7 @@ enum { SLICE_MS = 500, PRODUCER_ID_MS = 3000, REFUSED_MS = 1000, CLOSED_MS = 300
 
 struct probe {
 	const struct kafka_options *options;
+	const char *bootstrap; /* borrowed */
 	rd_kafka_t *rk;
 	rd_kafka_queue_t *queue; /* its events */
 	int64_t until_us;
@@ -23,7 +24,9 @@ struct probe {
 	bool all_down;
 	char fatal[512]; /* "" when there was none */
 	bool has_producer_id;
-	bool embedded; /* the cluster is another relay's embedded broker */
+	struct kafka_offers offers;
+	enum probe_answer settings; /* whether they are to be had */
+	bool embedded;		    /* the cluster is another relay's embedded broker */
 	const struct rd_kafka_metadata *metadata; /* owned: of all topics we may see */
 	const struct kafka_probe_events *events;
 	void *arg; /* theirs */
@@ -75,6 +78,7 @@ static void on_log(struct probe *probe, rd_kafka_event_t *event)
 	if (rd_kafka_event_log(event, &facility, &text, NULL) != 0)
 		return;
 	kafka_login_note(&probe->notes, facility, text);
+	kafka_offers_note(&probe->offers, facility, text);
 	if (strcmp(facility, "GETPID") == 0 && strstr(text, "Acquired PID") != NULL)
 		probe->has_producer_id = true;
 }
@@ -207,6 +211,16 @@ static rd_kafka_event_t *settings_get(struct probe *probe, rd_kafka_ResourceType
 	return event;
 }
 
+/* Asked, a broker may not answer, or say that it does not know the question. That there is no right
+ * to ask is an answer. */
+static bool is_not_answered(rd_kafka_resp_err_t code)
+{
+	return code == RD_KAFKA_RESP_ERR__TRANSPORT || code == RD_KAFKA_RESP_ERR__TIMED_OUT ||
+	       code == RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE ||
+	       code == RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION ||
+	       code == RD_KAFKA_RESP_ERR_INVALID_REQUEST;
+}
+
 /* Why they are not there, in words; NULL: they are. */
 static const char *problem_of(const struct settings *settings, char words[300])
 {
@@ -234,9 +248,52 @@ static void await_producer_id(struct probe *probe)
 		serve(probe, 50);
 }
 
+static const char *codec_of(const struct probe *probe, char *codec, size_t size)
+{
+	text_print(codec, size, "none");
+	rd_kafka_conf_get(rd_kafka_conf(probe->rk), "compression.codec", codec, &size);
+	return codec;
+}
+
+/* Settings of topics are the controller's to tell, and some brokers name none. */
+static enum probe_answer settings_answered(const struct probe *probe, rd_kafka_resp_err_t code)
+{
+	if (kafka_offers_settings(&probe->offers) == PROBE_NO || is_not_answered(code) ||
+	    rd_kafka_controllerid(probe->rk, 0) < 0)
+		return PROBE_NO;
+	return code == RD_KAFKA_RESP_ERR_NO_ERROR ? PROBE_YES : PROBE_NOT_KNOWN;
+}
+
+/* The metadata came by a bootstrap address, and named another one. */
+static const char *unreachable(const struct probe *probe, rd_kafka_resp_err_t code)
+{
+	bool no_answer =
+	    code == RD_KAFKA_RESP_ERR__TIMED_OUT || code == RD_KAFKA_RESP_ERR__TRANSPORT;
+	bool connects = strstr(probe->last_error, ": Connect to ") == NULL &&
+			strstr(probe->last_error, ": Failed to resolve ") == NULL;
+
+	return no_answer && !connects && strstr(probe->last_error, "/bootstrap") == NULL
+		   ? probe->last_error
+		   : NULL;
+}
+
+static void judge_offers(struct probe *probe, struct kafka_probe_cluster *cluster)
+{
+	cluster->product = kafka_product_of(probe->bootstrap, cluster->id);
+	cluster->defeats_compression =
+	    kafka_offers_defeat(&probe->offers, cluster->codec, rd_kafka_version());
+	cluster->transactions = kafka_offers_transactions(&probe->offers);
+	cluster->idempotence =
+	    probe->has_producer_id ? PROBE_YES : kafka_offers_idempotence(&probe->offers);
+	/* That it is offered is not enough. */
+	if (cluster->idempotence == PROBE_YES && !probe->has_producer_id)
+		cluster->idempotence = PROBE_NOT_KNOWN;
+	cluster->settings = probe->settings;
+}
+
 static void report_cluster(struct probe *probe)
 {
-	char *id = rd_kafka_clusterid(probe->rk, 0), broker[16] = "0", words[300];
+	char *id = rd_kafka_clusterid(probe->rk, 0), broker[16] = "0", words[300], codec[32];
 	struct kafka_probe_cluster cluster = {.brokers = probe->metadata->broker_cnt,
 					      .controller = rd_kafka_controllerid(probe->rk, 0),
 					      .id = id};
@@ -253,6 +310,10 @@ static void report_cluster(struct probe *probe)
 	await_producer_id(probe);
 	cluster.no_producer = probe->fatal[0] != '\0' ? probe->fatal : NULL;
 	cluster.problem = problem_of(&settings, words);
+	cluster.codec = codec_of(probe, codec, sizeof(codec));
+	probe->settings = settings_answered(probe, settings.code);
+	cluster.unreachable = unreachable(probe, settings.code);
+	judge_offers(probe, &cluster);
 	probe->events->cluster(probe->arg, &cluster);
 	rd_kafka_event_destroy(event);
 	if (id != NULL)
@@ -311,15 +372,17 @@ static void report_topic(struct probe *probe, const char *name)
 {
 	struct kafka_probe_topic topic = {.name = name};
 	struct settings settings = {.code = RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART};
+	bool ask = !probe->embedded && probe->settings != PROBE_NO;
 	rd_kafka_event_t *event = NULL;
 	char why[KAFKA_CREATION_WORDS], words[300];
 
-	if (!probe->embedded)
+	if (ask)
 		event = settings_get(probe, RD_KAFKA_RESOURCE_TOPIC, name, &settings);
 	find_partitions(probe->metadata, &topic);
 	topic.exists = topic.exists || settings.code == RD_KAFKA_RESP_ERR_NO_ERROR;
 	read_settings(&settings, &topic);
-	if (!topic.exists && !probe->embedded && would_not_create(probe, name, why))
+	if (!topic.exists && !probe->embedded && rd_kafka_controllerid(probe->rk, 0) >= 0 &&
+	    would_not_create(probe, name, why))
 		topic.uncreatable = why;
 	if (settings.code != RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
 		topic.problem = problem_of(&settings, words);
@@ -354,6 +417,7 @@ bool kafka_probe(const struct kafka_options *options, const char *const *topics,
 		ok = kafka_embedded_new(&embedded, &bootstrap, err);
 	else
 		bootstrap = xstrdup(options->bootstrap_servers);
+	probe.bootstrap = bootstrap;
 	ok = ok && probe_open(&probe, options, bootstrap, err) &&
 	     probe_metadata(&probe, bootstrap, timeout_ms, remedy, err);
 	if (ok)

@@ -87,6 +87,12 @@ const char *kafka_advice(const char *error_name)
 	return "";
 }
 
+bool kafka_refuses_codec(const char *error_name)
+{
+	return strcmp(error_name, "UNSUPPORTED_COMPRESSION_TYPE") == 0 ||
+	       strcmp(error_name, "UNSUPPORTED_FOR_MESSAGE_FORMAT") == 0; /* Azure Event Hubs */
+}
+
 static struct refusal *find(struct refusals *refusals, const struct event *event)
 {
 	for (size_t i = 0; i < refusals->count; i++)

@@ -23,6 +23,22 @@ static void delivered(struct kafka *kafka, struct event *event)
 	kafka_single_settled(kafka);
 }
 
+/* Whatever codec is wanted: how a record travels is no part of it, and waiting brings nothing. */
+static void forgo_compression(struct kafka *kafka, const struct topic *topic,
+			      rd_kafka_resp_err_t code)
+{
+	struct error why;
+
+	kafka->uncompressed = true;
+	kafka->incident.blamed = true;
+	error_set(&why,
+		  "topic %s: %s (%s); the brokers do not accept this compression: the relay goes "
+		  "on without any, until it is restarted; see compression.codec in "
+		  "kafka.properties, and docs/brokers.md",
+		  topic->name, rd_kafka_err2name(code), rd_kafka_err2str(code));
+	kafka_break(kafka, why.text);
+}
+
 /* The error is not, or not known to be, the event's own fault. */
 static void break_for(struct kafka *kafka, const struct topic *topic, rd_kafka_resp_err_t code)
 {
@@ -31,6 +47,10 @@ static void break_for(struct kafka *kafka, const struct topic *topic, rd_kafka_r
 
 	if (code == RD_KAFKA_RESP_ERR__PURGE_QUEUE || code == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT)
 		return;
+	if (kafka->producer.compresses && kafka_refuses_codec(name)) {
+		forgo_compression(kafka, topic, code);
+		return;
+	}
 	error_set(&why, "topic %s: %s (%s)%s", topic->name, name, rd_kafka_err2str(code),
 		  kafka_advice(name));
 	if (kafka_verdict(name) == REJECT_NONE)

@@ -48,6 +48,9 @@ static const int64_t warn_every_us = 30 * INT64_C(1000000);
 static const int64_t warn_wanted_us = 7 * INT64_C(1000000);
 static const int64_t ask_wanted_us = 60 * INT64_C(1000000);
 
+/* A broker that does not know the question may close the connection at it. */
+enum { UNANSWERED_MOST = 3 };
+
 /* What stands for a partition instead of the time of its last acknowledgement. */
 enum gate_state { GATE_NEW = 0, GATE_CLOSED = -1 };
 
@@ -374,7 +377,8 @@ static void unanswered(struct kafka *kafka, struct topic *topic, const char *why
  * has to do, and a reject would show it. */
 static void learn_without_limit(struct kafka *kafka, struct topic *topic, rd_kafka_resp_err_t code)
 {
-	if (!topic->limit_logged && code != RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE)
+	if (!topic->limit_logged && code != RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE &&
+	    code != RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION)
 		log_fact(LOG_INFO, "topic_limit_unknown",
 			 LOG_FIELDS(field_text("topic", topic->name),
 				    field_text("error_code", rd_kafka_err2name(code))),
@@ -385,6 +389,25 @@ static void learn_without_limit(struct kafka *kafka, struct topic *topic, rd_kaf
 	learn(kafka, topic, SIZE_MAX);
 }
 
+/* They are asked no more, not even for other topics: if it costs the connection, other requests are
+ * lost with it. */
+static void count_unanswered(struct kafka *kafka, const struct settings *settings)
+{
+	struct topics *topics = &kafka->topics;
+	bool closed = settings->code == RD_KAFKA_RESP_ERR__TRANSPORT;
+	bool nobody = settings->code == RD_KAFKA_RESP_ERR__TIMED_OUT &&
+		      rd_kafka_controllerid(kafka->producer.rk, 0) < 0;
+
+	topics->unanswered = closed || nobody ? topics->unanswered + 1 : 0;
+	if (topics->unanswered == UNANSWERED_MOST)
+		log_fact(LOG_WARNING, "settings_unanswered",
+			 LOG_FIELDS(field_text("peer", "kafka")),
+			 "%s: they are asked for topics' settings no more, so that limits are not "
+			 "known, and an event that is too large shows when it is refused",
+			 closed ? "the brokers close the connection at DescribeConfigs"
+				: "the brokers name no controller");
+}
+
 void kafka_topics_settings(struct kafka *kafka, rd_kafka_event_t *answer)
 {
 	struct topic *topic = rd_kafka_event_opaque(answer);
@@ -393,7 +416,11 @@ void kafka_topics_settings(struct kafka *kafka, rd_kafka_event_t *answer)
 
 	MAGIC_CHECK(topic, MAGIC_KAFKA_TOPIC);
 	topic->asking = false;
-	if (is_no_answer(settings.code))
+	if (kafka->topics.unanswered < UNANSWERED_MOST)
+		count_unanswered(kafka, &settings);
+	if (kafka->topics.unanswered >= UNANSWERED_MOST)
+		learn(kafka, topic, SIZE_MAX);
+	else if (is_no_answer(settings.code))
 		unanswered(kafka, topic, settings.why);
 	else if (settings.code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
 		absent(kafka, topic);
@@ -408,25 +435,29 @@ static int64_t earlier(int64_t a, int64_t b)
 	return a < b ? a : b;
 }
 
-/* Whether there is nothing to ask: the broker makes any topic, and knows no limits. */
-static bool is_embedded(struct kafka *kafka, bool *is_known)
+/* Whether there is nothing to ask, or nobody: the embedded broker makes any topic, and knows no
+ * limits; the question goes to the controller, and some brokers name none. That comes with the
+ * cluster's id. */
+static bool cannot_ask(struct kafka *kafka, bool *is_known)
 {
 	*is_known = true;
-	return kafka->embedded.cluster != NULL ||
-	       kafka_serves_embedded(kafka->producer.rk, is_known);
+	if (kafka->embedded.cluster != NULL || kafka->topics.unanswered >= UNANSWERED_MOST ||
+	    kafka_serves_embedded(kafka->producer.rk, is_known))
+		return true;
+	return *is_known && rd_kafka_controllerid(kafka->producer.rk, 0) < 0;
 }
 
 void kafka_topics_tick(struct kafka *kafka, int64_t now_us)
 {
 	struct topics *topics = &kafka->topics;
-	bool embedded, is_known;
+	bool mute, is_known;
 
 	/* While a request waits for a broker that is unreachable, librdkafka (2.0.2) keeps a core
 	 * busy. */
 	if (now_us < topics->due_us ||
 	    (!kafka->connection.reachable && kafka->embedded.cluster == NULL))
 		return;
-	embedded = is_embedded(kafka, &is_known);
+	mute = cannot_ask(kafka, &is_known);
 	if (!is_known && now_us - kafka->connection.reachable_us < cluster_us) {
 		topics->due_us = now_us + cluster_us / 10;
 		return;
@@ -437,7 +468,7 @@ void kafka_topics_tick(struct kafka *kafka, int64_t now_us)
 			continue;
 		if (topic->ask_at_us > now_us)
 			topics->due_us = earlier(topics->due_us, topic->ask_at_us);
-		else if (embedded)
+		else if (mute)
 			learn(kafka, topic, SIZE_MAX);
 		else
 			ask(kafka, topic);

@@ -1,0 +1,7 @@
+"""Brokers that are not Apache Kafka, by the proxy of tests/faults."""
+import os
+import sys
+
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+
+from faults.profiles import CLOSE, Stranger  # noqa: E402,F401

@@ -3,21 +3,22 @@
  */
 #include "base/log.h"
 #include "base/clock.h"
+#include "base/text.h"
 #include "internal.h"
 
-enum { FACILITIES = 16 };
+enum { KINDS = 64 };
 
-/* librdkafka repeats itself with changing figures, so repeats are known by the facility ("FAIL"),
- * and are written ever less often while they go on, from every 10 s to every 10 minutes.
+/* librdkafka repeats itself with changing figures, so repeats are known by facility ("FAIL") and
+ * broker, and are written ever less often while they go on, from every 10 s to every 10 minutes.
  * The producer's lines are events of the loop's; the embedded broker's come from its own threads.
  */
 static const int64_t first_us = INT64_C(10) * 1000 * 1000, last_us = INT64_C(600) * 1000 * 1000;
 static const int64_t silent_us = INT64_C(60) * 1000 * 1000;
 static _Thread_local struct said {
-	char facility[24];
+	char kind[96]; /* facility and broker */
 	struct log_limit limit;
 	int64_t every_us, seen_us;
-} said[FACILITIES];
+} said[KINDS];
 
 /* Warnings of what is intended: docs/design.md says why. */
 static const char *const intended[] = {
@@ -43,31 +44,33 @@ static enum log_level level_of(int syslog_level)
 	return syslog_level == 6 ? LOG_INFO : LOG_DEBUG;
 }
 
-static struct said *said_by(const char *facility)
+static struct said *said_of(const char *kind)
 {
 	size_t oldest = 0;
 
-	for (size_t i = 0; i < FACILITIES; i++) {
-		if (strncmp(said[i].facility, facility, sizeof(said[i].facility) - 1) == 0)
+	for (size_t i = 0; i < KINDS; i++) {
+		if (strcmp(said[i].kind, kind) == 0)
 			return &said[i];
 		if (said[i].limit.written_us < said[oldest].limit.written_us)
 			oldest = i;
 	}
-	memset(&said[oldest], 0, sizeof(said[oldest]));
-	strncpy(said[oldest].facility, facility, sizeof(said[oldest].facility) - 1);
+	said[oldest] = (struct said){.seen_us = 0};
+	text_print(said[oldest].kind, sizeof(said[oldest].kind), "%s", kind);
 	return &said[oldest];
 }
 
+/* librdkafka counts identical errors by itself and writes them every 30 s. */
 static bool is_due(struct said *of)
 {
 	int64_t now = clock_monotonic_us();
+	bool goes_on = of->seen_us != 0 && now - of->seen_us < silent_us;
 
-	if (of->every_us == 0 || now - of->seen_us > silent_us)
-		of->every_us = first_us;
 	of->seen_us = now;
+	if (!goes_on)
+		of->every_us = first_us;
 	if (!log_limit_due(&of->limit, now, of->every_us))
 		return false;
-	if (of->limit.note[0] != '\0')
+	if (goes_on)
 		of->every_us = 2 * of->every_us < last_us ? 2 * of->every_us : last_us;
 	return true;
 }
@@ -84,21 +87,30 @@ static struct slice broker_of(const char *text)
 	return colon != NULL ? (struct slice){begin, (size_t)(end - begin)} : SLICE_NULL;
 }
 
+static struct said *said_by(const char *facility, struct slice broker)
+{
+	char kind[sizeof(said[0].kind)];
+
+	text_print(kind, sizeof(kind), "%s %.*s", facility, (int)broker.len,
+		   broker.len > 0 ? broker.data : "");
+	return said_of(kind);
+}
+
 void kafka_log(int level, const char *facility, const char *text)
 {
 	enum log_level ours = is_intended(text) ? LOG_DEBUG : level_of(level);
+	struct slice broker = broker_of(text);
 	struct said *of;
 
 	if (!log_wants(ours))
 		return;
 	/* What is asked for by log.level and the property "debug" is written, all of it. */
-	of = ours == LOG_DEBUG ? NULL : said_by(facility);
+	of = ours == LOG_DEBUG ? NULL : said_by(facility, broker);
 	if (of != NULL && !is_due(of))
 		return;
-	log_fact(
-	    ours, "librdkafka",
-	    LOG_FIELDS(field_text("facility", facility), field_slice("broker", broker_of(text))),
-	    "kafka: %s: %s%s", facility, text, of != NULL ? of->limit.note : "");
+	log_fact(ours, "librdkafka",
+		 LOG_FIELDS(field_text("facility", facility), field_slice("broker", broker)),
+		 "kafka: %s: %s%s", facility, text, of != NULL ? of->limit.note : "");
 }
 
 void kafka_log_event(rd_kafka_event_t *event, struct login_notes *notes)

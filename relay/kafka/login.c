@@ -9,6 +9,7 @@
 #include "internal.h"
 
 #define PROPERTIES " in kafka.properties"
+#define WHERE	   PROPERTIES ", or kafka.sasl_password_file"
 
 static const struct login_fault faults[] = {
     /* The broker's certificate; the words are ours, by kafka_certificate_words. */
@@ -80,10 +81,10 @@ static const struct login_fault faults[] = {
     {LOGIN_REFUSED, "Unsupported SASL mechanism", "it does not offer this SASL mechanism: ",
      "set sasl.mechanism" PROPERTIES " to one that the listener has enabled"},
     {LOGIN_REFUSED, "invalid credentials with SASL mechanism SCRAM", "wrong user or password: ",
-     "see sasl.username and the password" PROPERTIES
+     "see sasl.username and the password" WHERE
      ", and that the user has credentials for this mechanism"},
     {LOGIN_REFUSED, "Invalid username or password",
-     "wrong user or password: ", "see sasl.username and the password" PROPERTIES},
+     "wrong user or password: ", "see sasl.username and the password" WHERE},
     {LOGIN_REFUSED, "\"status\":\"invalid_token\"", "it refuses the token",
      "see that issuer, audience, scope and expiry are what the listener expects (the broker's log "
      "says which is not), and that the clocks agree"},
@@ -92,6 +93,8 @@ static const struct login_fault faults[] = {
     {LOGIN_OTHER, "no token is given", "there is no token to log in with",
      "set sasl.oauthbearer.method=oidc and its client id, secret and token endpoint" PROPERTIES
      ", or enable.sasl.oauthbearer.unsecure.jwt=true for a test"},
+    {LOGIN_OTHER, "token: kafka.oauthbearer_token_command: ", "there is no token to log in with: ",
+     NULL}, /* the words say what to do */
     {LOGIN_OTHER, "Failed to acquire SASL OAUTHBEARER token", "there is no token to log in with: ",
      "see what starts with sasl.oauthbearer." PROPERTIES
      ", and whether the issuer of tokens can be reached"},

@@ -230,11 +230,14 @@ static void on_token(void *arg, const char *text, bool permanent, const struct e
 	struct kafka_secrets *secrets = &kafka->secrets;
 	struct error err;
 
-	(void)permanent;
 	secrets->asked = NULL;
 	if (kafka->producer.rk == NULL)
 		return;
-	if (!answer_token(kafka->producer.rk, text, why, &err)) {
+	if (permanent && text == NULL && !kafka->connection.ever_reachable) {
+		if (!kafka->connection.ended)
+			kafka->sink.events->refused(kafka->sink.owner, why->text);
+		kafka->connection.ended = true;
+	} else if (!answer_token(kafka->producer.rk, text, why, &err)) {
 		if (log_limit_due(&secrets->no_token, clock_monotonic_us(), QUIET_US))
 			log_fact(LOG_WARNING, "kafka_token_missing", NULL,
 				 "no token for Kafka: %s; the relay tries again every 10 s%s",

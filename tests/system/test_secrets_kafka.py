@@ -159,30 +159,32 @@ def test_blanks_around_a_password(kafka, secret, database, new_relay):
         assert ("wrong user or password" in done.stdout) == is_wrong, done.stdout
 
 
-def test_a_file_that_is_not_there(kafka, secret, database, new_relay):
-    """An error of the set-up: status 1 and the reason."""
-    relay = new_relay(kafka=by_file(kafka, "PLAIN", secret))
-    for command in ("run", "check"):
-        done = relay.command(command, timeout=30)
-        says = f"kafka.sasl_password_file: cannot read {secret.path}: No such file"
-        assert done.returncode == 1 and says in done.stdout + done.stderr, done.stderr
+def test_what_ends_run_at_the_start(kafka, secret, database, new_relay):
+    """Errors of the set-up, no file and no program: status 1 and the reason."""
+    for settings, says in (
+            (by_file(kafka, "PLAIN", secret), f"kafka.sasl_password_file: cannot read {secret.path}: No such file"),
+            (by_command(kafka, "/not/there"), "kafka.oauthbearer_token_command: the shell cannot run the command")):
+        relay = new_relay(kafka=settings)
+        for command in ("run", "check"):
+            done = relay.command(command, timeout=30)
+            assert done.returncode == 1 and says in done.stdout + done.stderr, done.stderr
 
 
 def test_reloaded(kafka, secret, directory, token_command, database, new_relay, topic, reader):
     """Another file, and another command, from a SIGHUP on."""
     topic()
     other = Secret(os.path.join(directory, "other"))
-    secret.write("hunter2")
-    other.write(password_of("relay"))
-    by_password = new_relay(kafka=by_file(kafka, "PLAIN", secret)).start(wait=False)
+    secret.write(password_of("relay"))
+    other.write("hunter2")
+    by_password = new_relay(kafka=by_file(kafka, "PLAIN", secret)).start()
     by_token = new_relay(kafka=by_command(kafka, "exit 1")).start(wait=False)
-    by_password.wait_log("uthentication failed")
     by_token.wait_log("no token for Kafka")
     by_password.write_config(kafka={"sasl_password_file": other.path})
     by_token.write_config(kafka={"oauthbearer_token_command": token_command})
     for relay in by_password, by_token:
         relay.process.send(signal.SIGHUP)
-        until(lambda: relay.metrics()['outbox_relay_connected{peer="kafka"}'] == 1, 30, "Kafka")
+    by_password.wait_log("kafka.sasl_password_file: the password has changed")
+    until(lambda: by_token.metrics()['outbox_relay_connected{peer="kafka"}'] == 1, 30, "Kafka")
 
 
 @pytest.mark.parametrize("librdkafka", [CURRENT], indirect=True)

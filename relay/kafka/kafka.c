@@ -229,7 +229,7 @@ static void on_restart(void *arg)
 	if (kafka->state == KAFKA_REBUILDING) {
 		producer_free(kafka);
 		if (!producer_new(kafka, &err)) {
-			log_error("%s; trying again", err.text);
+			log_fact(LOG_ERROR, "producer_failed", NULL, "%s; trying again", err.text);
 			loop_timer_set(kafka->incident.restart,
 				       backoff_us(kafka->incident.failures++, &kafka->random));
 			return;

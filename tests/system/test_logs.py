@@ -42,6 +42,22 @@ def test_a_database_outage_is_few_lines(database, new_relay):
     assert coded(relay, "database_unreachable")[0]["sqlstate"] == "57P01"
 
 
+def test_a_session_that_comes_and_goes(database, new_relay):
+    """Its losses and returns are not told one by one, and in the end it is known that all is well."""
+    relay = new_relay(log={"format": "json"}).start(wait=False)
+    wait_coded(relay, "ready")
+
+    def lost_often():
+        database.end_relay_sessions()
+        return relay.metric("retries_total") >= 12
+    until(lost_often, 60, "losses", every=0.1)
+    until(lambda: coded(relay, *ABOUT_A_PEER)[-1]["code"] == "database_back", 30, "its return to be told", every=0.1)
+    assert len(coded(relay, "database_back")) == 4 and len(coded(relay, "database_unreachable")) <= 9
+    insert(database, 1)
+    database.wait_empty()
+    assert lines(relay)[-1]["code"] == "ready"
+
+
 def test_a_kafka_outage_is_few_lines(database, new_relay, kafka):
     relay = new_relay(log={"format": "json"}).start(wait=False)
     wait_coded(relay, "ready")

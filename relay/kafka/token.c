@@ -19,7 +19,11 @@ enum {
 	UNKNOWN_MS = 60 * 1000,
 	/* From here on a time is in milliseconds since 1970; in seconds it would be in 5138. */
 	MILLISECONDS_FROM = 100000000000,
+	NUMBER_MAX = 10000000000000,
 };
+
+/* librdkafka counts in microseconds. */
+#define LONGEST_MS (INT64_C(10) * 365 * 24 * 3600 * 1000)
 
 static const char *const token_names[] = {"token", "access_token", "accessToken", NULL};
 static const char *const at_names[] = {"expires_at", "expires_on", "expiresAt", "expiry",
@@ -39,7 +43,7 @@ static json_t *member(json_t *object, const char *const *names, const char **nam
 
 /* ---- times ---- */
 
-/* A number, or a text of one. */
+/* A number, or a text of one; of a size that a time may have. */
 static bool number_of(const json_t *value, double *number)
 {
 	const char *text = json_string_value(value);
@@ -47,12 +51,14 @@ static bool number_of(const json_t *value, double *number)
 
 	if (json_is_number(value)) {
 		*number = json_number_value(value);
-		return true;
-	}
-	if (text == NULL || *text == '\0')
+	} else if (text != NULL && *text != '\0') {
+		*number = strtod(text, &end);
+		if (*end != '\0')
+			return false;
+	} else {
 		return false;
-	*number = strtod(text, &end);
-	return *end == '\0';
+	}
+	return *number >= 0 && *number <= NUMBER_MAX;
 }
 
 /* "2026-11-28T20:00:00.5Z", "... +01:00" (RFC 3339): milliseconds since 1970. A time without a zone
@@ -144,11 +150,17 @@ static bool set_expiry(struct kafka_token *token, json_t *object, int64_t now_ms
 	json_t *value = member(object, in_names, &name);
 	double number;
 
-	if (value != NULL && number_of(value, &number)) {
+	if (value != NULL) {
+		if (!number_of(value, &number))
+			return error_set(err,
+					 "the command printed JSON whose \"%s\" is no time; give "
+					 "seconds",
+					 name);
 		token->expires_ms = now_ms + (int64_t)(number * 1000);
 		return true;
 	}
-	if (value == NULL && (value = member(object, at_names, &name)) == NULL)
+	value = member(object, at_names, &name);
+	if (value == NULL)
 		return true;
 	if (number_of(value, &number))
 		token->expires_ms =
@@ -219,6 +231,8 @@ static bool check_expiry(struct kafka_token *token, int64_t now_ms, struct error
 {
 	if (token->expires_ms == 0)
 		token->expires_ms = now_ms + UNKNOWN_MS;
+	if (token->expires_ms > now_ms + LONGEST_MS)
+		token->expires_ms = now_ms + LONGEST_MS;
 	if (token->expires_ms > now_ms)
 		return true;
 	return error_set(err,

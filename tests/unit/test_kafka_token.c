@@ -87,6 +87,10 @@ static void test_dates(void **state)
 	refuses("{\"token\": \"hunter2\", \"expires_at\": \"tomorrow\"}",
 		"\"expires_at\" is no time");
 	refuses("{\"token\": \"hunter2\", \"expires_at\": true}", "is no time");
+	refuses("{\"token\": \"hunter2\", \"expires_at\": 1e300}", "is no time");
+	refuses("{\"token\": \"hunter2\", \"expires_at\": -1}", "is no time");
+	refuses("{\"token\": \"hunter2\", \"expires_in\": \"nan\"}", "is no time");
+	takes("{\"token\": \"t\", \"expires_in\": 10000000000000}", "t", 315360000);
 	refuses("{\"token\": \"hunter2\", \"expiry\": \"\"}", "\"expiry\" is no time");
 }
 

@@ -9,6 +9,7 @@ enum {
 	/* All brokers are down for so long, and librdkafka has given no reason. */
 	SILENCE_US = 2 * 1000 * 1000,
 	REFUSALS_SURE = 2,
+	RECENT_US = 20 * 1000 * 1000,
 	EXPLAINED_US = 60 * 1000 * 1000,
 };
 
@@ -33,6 +34,12 @@ static void keep_reason(struct kafka *kafka, const char *text, bool login_refuse
 		kafka->sink.events->unreachable_why(kafka->sink.owner);
 }
 
+/* A broker that refuses the login says more than one that is not there. */
+static bool is_recently_refused(const struct kafka *kafka)
+{
+	return kafka->sink.login_refused && clock_monotonic_us() - kafka->trouble.at_us < RECENT_US;
+}
+
 /* That nothing listens at an address says no more than that no broker answers. */
 static void note_reason(struct kafka *kafka, const struct login_fault *fault, const char *text,
 			const char *reason)
@@ -44,10 +51,12 @@ static void note_reason(struct kafka *kafka, const struct login_fault *fault, co
 		connection->refusals++;
 	else
 		connection->other_faults = true;
-	if (connection->refused_connection)
-		kafka_trouble_over(kafka);
-	else if (fault->what != NULL || !kafka_is_closed(reason))
+	if (connection->refused_connection) {
+		if (!is_recently_refused(kafka))
+			kafka_trouble_over(kafka);
+	} else if (fault->what != NULL || !kafka_is_closed(reason)) {
 		keep_reason(kafka, text, fault->what != NULL && fault->kind != LOGIN_UNREACHABLE);
+	}
 }
 
 /* What has never worked is a mistake in the set-up, if every broker is sure of it; one that cannot

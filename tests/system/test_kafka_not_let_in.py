@@ -91,6 +91,23 @@ def test_refused(what, kafka, database, both):
         assert relay.log_contains(f"error +Kafka does not let this relay in: {words}")
 
 
+def test_a_broker_that_is_away_may_let_it_in(kafka, database, new_relay):
+    """So it is not certain that none does."""
+    servers = f"{kafka.at('EXPIRED')},127.0.0.1:1"
+    relays = [new_relay(using, kafka={"bootstrap_servers": servers, "properties": kafka.sasl("PLAIN")})
+              for using in (DEBIANS, CURRENT)]
+    for relay in relays:
+        relay.start(wait=False)
+    words = f"broker {kafka.at('EXPIRED')}: its certificate has expired"
+    for relay in relays:
+        relay.wait_log(f"warning .*{words}")
+    for _ in range(20):  # some more tries
+        time.sleep(0.2)
+        for relay in relays:
+            assert relay.process.alive, relay.log()
+            assert words in relay.get("/readyz")[1]
+
+
 @pytest.mark.parametrize("what", TRIED_AGAIN)
 def test_tried_again(what, kafka, database, both):
     listener, properties, words = TRIED_AGAIN[what](kafka)

@@ -168,6 +168,7 @@ struct topic {
 	int64_t trouble_since_us;      /* no event is taken since; 0: they are */
 	int64_t warned_us;
 	unsigned failures; /* questions in a row without a use */
+	unsigned unknown;  /* questions in a row that brokers seem not to know */
 
 	/* The first-record gates; of the current producer. */
 	int64_t *gates; /* owned; of each partition: when it last acknowledged, or a gate_state */
@@ -188,7 +189,7 @@ struct topics {
 	struct topic *last;  /* the one asked for last: events come in runs */
 	int64_t due_us;	     /* no topic is to be asked for before */
 	size_t smallest;     /* of all max_bytes */
-	unsigned unanswered; /* questions in a row that brokers seem not to know */
+	bool mute;	     /* brokers do not answer questions for topics */
 };
 
 /* An event that a broker may have refused a batch for. */

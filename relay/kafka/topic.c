@@ -49,7 +49,7 @@ static const int64_t warn_wanted_us = 7 * INT64_C(1000000);
 static const int64_t ask_wanted_us = 60 * INT64_C(1000000);
 
 /* A broker that does not know the question may close the connection at it. */
-enum { UNANSWERED_MOST = 3 };
+enum { UNKNOWN_MOST = 3 };
 
 /* What stands for a partition instead of the time of its last acknowledgement. */
 enum gate_state { GATE_NEW = 0, GATE_CLOSED = -1 };
@@ -391,21 +391,21 @@ static void learn_without_limit(struct kafka *kafka, struct topic *topic, rd_kaf
 
 /* They are asked no more, not even for other topics: if it costs the connection, other requests are
  * lost with it. */
-static void count_unanswered(struct kafka *kafka, const struct settings *settings)
+static void count_unknown(struct kafka *kafka, struct topic *topic, const struct settings *settings)
 {
-	struct topics *topics = &kafka->topics;
 	bool closed = settings->code == RD_KAFKA_RESP_ERR__TRANSPORT;
 	bool nobody = settings->code == RD_KAFKA_RESP_ERR__TIMED_OUT &&
 		      rd_kafka_controllerid(kafka->producer.rk, 0) < 0;
 
-	topics->unanswered = closed || nobody ? topics->unanswered + 1 : 0;
-	if (topics->unanswered == UNANSWERED_MOST)
-		log_fact(LOG_WARNING, "settings_unanswered",
-			 LOG_FIELDS(field_text("peer", "kafka")),
-			 "%s: they are asked for topics' settings no more, so that limits are not "
-			 "known, and an event that is too large shows when it is refused",
-			 closed ? "the brokers close the connection at DescribeConfigs"
-				: "the brokers name no controller");
+	topic->unknown = closed || nobody ? topic->unknown + 1 : 0;
+	if (topic->unknown < UNKNOWN_MOST || kafka->topics.mute)
+		return;
+	kafka->topics.mute = true;
+	log_fact(LOG_WARNING, "settings_unanswered", LOG_FIELDS(field_text("peer", "kafka")),
+		 "%s: they are asked for topics' settings no more, so that limits are not "
+		 "known, and an event that is too large shows when it is refused",
+		 closed ? "the brokers close the connection at DescribeConfigs"
+			: "the brokers name no controller");
 }
 
 void kafka_topics_settings(struct kafka *kafka, rd_kafka_event_t *answer)
@@ -416,9 +416,8 @@ void kafka_topics_settings(struct kafka *kafka, rd_kafka_event_t *answer)
 
 	MAGIC_CHECK(topic, MAGIC_KAFKA_TOPIC);
 	topic->asking = false;
-	if (kafka->topics.unanswered < UNANSWERED_MOST)
-		count_unanswered(kafka, &settings);
-	if (kafka->topics.unanswered >= UNANSWERED_MOST)
+	count_unknown(kafka, topic, &settings);
+	if (kafka->topics.mute && is_no_answer(settings.code))
 		learn(kafka, topic, SIZE_MAX);
 	else if (is_no_answer(settings.code))
 		unanswered(kafka, topic, settings.why);
@@ -441,7 +440,7 @@ static int64_t earlier(int64_t a, int64_t b)
 static bool cannot_ask(struct kafka *kafka, bool *is_known)
 {
 	*is_known = true;
-	if (kafka->embedded.cluster != NULL || kafka->topics.unanswered >= UNANSWERED_MOST ||
+	if (kafka->embedded.cluster != NULL || kafka->topics.mute ||
 	    kafka_serves_embedded(kafka->producer.rk, is_known))
 		return true;
 	return *is_known && rd_kafka_controllerid(kafka->producer.rk, 0) < 0;
@@ -475,13 +474,16 @@ void kafka_topics_tick(struct kafka *kafka, int64_t now_us)
 	}
 }
 
-/* The producer is about to go: its handles and its unanswered questions with it. */
+/* The producer is about to go: its handles and its unanswered questions with it. The next may ask
+ * anew: brokers that crash again and again look as those that do not know the question. */
 void kafka_topics_forget_producer(struct kafka *kafka)
 {
+	kafka->topics.mute = false;
 	for (struct topic *topic = kafka->topics.first; topic != NULL; topic = topic->next) {
 		if (topic->handle != NULL)
 			rd_kafka_topic_destroy(topic->handle);
 		topic->handle = NULL;
+		topic->unknown = 0;
 		gates_forget(topic);
 		if (topic->asking)
 			ask_at(kafka, topic, 0);

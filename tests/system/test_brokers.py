@@ -89,6 +89,21 @@ def test_settings_are_not_asked_for_again(stranger, through, topic, waiting, dat
     assert broker.count("DescribeConfigs") == asked
 
 
+def test_a_lost_connection_is_no_answer(stranger, through, topic, database):
+    """Questions for several topics are lost with one connection: limits are asked for again."""
+    names = [f"many{i}" for i in range(5)]
+    for name in names:
+        topic(name)
+    losses = [CLOSE, CLOSE]
+    broker = stranger(answers=lambda request: losses.pop() if request.name == "DescribeConfigs" and losses else None)
+    relay = through(broker).start()
+    database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
+                     " SELECT 'many' || i, '1', 'made', '{}' FROM generate_series(0, 4) AS i")
+    database.wait_empty(timeout=30)
+    assert not losses and broker.count("DescribeConfigs", "forwarded") >= len(names)
+    assert not relay.log_contains("asked for topics' settings no more")
+
+
 def test_no_right_to_settings(stranger, through, topic, waiting, database, reader):
     """That is an answer, and can be changed."""
     topic()

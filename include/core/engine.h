@@ -10,7 +10,8 @@
  * again. While the transaction is open the batch is attached, and settling it is a COMMIT. When the
  * transaction is gone (session lost, acknowledgement timeout, reject, broken sink) the batch is
  * orphaned: the engine waits until every event in the sink's hands is reported, settles the
- * delivered ones by identity, and only then fetches.
+ * delivered ones by identity, and only then fetches. With that the rejected ones go to the dead
+ * letters, or the source keeps them back and lets no fetch have events (source.h: halted).
  */
 #ifndef OUTBOX_ENGINE_H
 #define OUTBOX_ENGINE_H
@@ -108,7 +109,7 @@ struct engine_actions {
 
 struct engine_options {
 	int64_t batch_rows, batch_bytes;
-	bool dead_letter; /* on_reject = "dead-letter"; otherwise a reject halts */
+	bool dead_letter; /* on_reject = "dead-letter"; otherwise the source halts at a reject */
 };
 
 struct engine {
@@ -116,7 +117,6 @@ struct engine {
 	const struct batch *batch; /* borrowed; the caller keeps it up to date */
 	enum engine_state state;
 	bool stopping; /* asked to stop */
-	bool halting;  /* an event was rejected and the policy is to halt */
 	bool ahead;    /* the next batch was asked for right behind settling */
 	/* the sink */
 	bool sink_ready, sink_reachable, sink_broken, sink_blocked, rebuilding;
@@ -150,7 +150,7 @@ void engine_step(struct engine *engine, const struct engine_input *input,
 /* True while a transaction is open and waits for the sink: the stall timer must run. */
 bool engine_waits_for_sink(const struct engine *engine);
 
-/* True if a reject ends the relay's work; otherwise it is dead-lettered. */
+/* True if nothing is published past a reject; otherwise it is dead-lettered. */
 bool engine_halts_at_reject(const struct engine *engine);
 
 /* True while the sink takes nothing, though its peer answers: it waits for a topic. */

@@ -50,6 +50,7 @@ struct event {
 	enum event_state state; /* batch.c writes it */
 	enum reject_reason reason; /* set when state is EVENT_REJECTED */
 	char *why;		   /* owned; words for the reject, or NULL */
+	bool again;		   /* it was rejected before, and is tried again */
 	struct chunk *chunk;	   /* borrowed: where it came in */
 	struct topic *topic;	   /* borrowed from the sink; set when sent */
 };

@@ -15,6 +15,7 @@
 	X(DATABASE_UNREACHABLE, "database_unreachable", "database-unreachable")                    \
 	X(KAFKA_LOGIN, "kafka_login", "kafka-login")                                               \
 	X(KAFKA_UNREACHABLE, "kafka_unreachable", "kafka-unreachable")                             \
+	X(HALTED, "halted", "rejected-event")                                                      \
 	X(DATABASE_REFUSES, "database_refuses", "database-refuses")                                \
 	X(EVENT_NOT_REMOVED, "event_not_removed", "event-not-removed")                             \
 	X(KAFKA_REFUSES, "kafka_refuses", "kafka-refuses-topic")                                   \
@@ -38,7 +39,7 @@ struct problem {
 	enum health_problem kind;
 	bool ready;	  /* the relay is ready all the same */
 	int64_t lasts_us; /* for how long, as far as is known; otherwise negative */
-	char text[560];
+	char text[2000];  /* with statements that can be pasted */
 };
 
 struct health {

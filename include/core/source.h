@@ -93,13 +93,22 @@ struct source_ops {
 	/* Gives back what the open fetch, or the last one, has fetched; rolled back. */
 	void (*roll_back)(struct source *source);
 	/* Settles, by itself, the delivered events of an orphaned batch by their exact identity
-	 * and, if dead_letter, moves the rejected ones to the dead letters; reconciled. Events that
-	 * are gone already are no error. */
+	 * and, if dead_letter, moves the rejected ones to the dead letters; else keeps them back,
+	 * and halts. Reconciled. Events that are gone already are no error. */
 	void (*reconcile)(struct source *source, const struct batch *batch, bool dead_letter);
 	/* Does what was asked, then closes the session: closed. No fetch is open. */
 	void (*close)(struct source *source);
 	/* Closes the session immediately; no answer. */
 	void (*drop)(struct source *source);
+};
+
+/* An event in words, for an operator. The source's, until it is next asked or told anything. */
+struct source_event {
+	int64_t id;
+	const char *table, *event_id, *key, *why; /* event_id and key may be NULL */
+	/* Complete statements for an operator, or NULL: one takes the event out of the outbox, one
+	 * is an example of how to mend it. */
+	const char *remove, *change;
 };
 
 struct source {
@@ -114,11 +123,16 @@ struct source {
 	 * none does. */
 	char obstacle[320];
 	char refusal[400]; /* why nothing can be fetched at all; "" if it can */
-	/* Events that the database does not let go: they are not fetched, nor is what follows them
-	 * in their order. */
+	/* Events that the database does not let go, or that were rejected: they are not fetched,
+	 * nor is what follows them in their order. */
 	size_t held;	      /* of these, not published yet */
 	size_t held_keys;     /* with those that are published */
 	const char *held_why; /* words about one of them; "" or NULL if there is none */
+	/* Nothing is fetched while an event is held, though shards are ours: the policy says so.
+	 * The event that a sink has rejected is fetched alone from time to time, to see whether it
+	 * is accepted now. */
+	bool halted;
+	struct source_event halted_at; /* one of those held; all NULL if there is none */
 };
 
 #endif

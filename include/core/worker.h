@@ -23,8 +23,7 @@ struct worker_world {
 	int64_t (*realtime_us)(void *arg);
 	/* One-shot; a new setting replaces the old. Ends in worker_on_timer. */
 	void (*set_timer)(void *arg, enum worker_timer timer, int64_t after_us);
-	/* The worker has come to its end; failed: an event was rejected and the policy is to halt.
-	 */
+	/* The worker has come to its end; failed: the set-up is wrong. */
 	void (*stopped)(void *arg, bool failed);
 	/* The engine has entered another state; may be NULL. */
 	void (*changed)(void *arg);
@@ -69,6 +68,7 @@ struct worker_status {
 	 */
 	const char *refusal;
 	bool stopped_by_refusal;
+	const struct source_event *halted_at; /* NULL: nothing keeps all others from going out */
 	const char *lost_why; /* why there is no session with the database; "" if there is one */
 	size_t held_keys;     /* keys that wait behind an event that cannot be removed */
 	const struct shards *shards;

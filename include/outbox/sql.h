@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "config.h"
+#include "core/event.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -98,7 +99,9 @@ char *outbox_sql_claim(const struct outbox_shape *shape, size_t leaf, bool exact
 char *outbox_sql_suspect(const struct outbox_shape *shape, size_t leaf);
 /* $1 int8[] ids, $2 text[] event ids: those that are still to be settled, in the columns ROW_*. */
 char *outbox_sql_still(const struct outbox_shape *shape, size_t leaf);
-enum { ROW_ID, ROW_IDENTITY, ROW_KEY };
+/* Key: its hash, or the id where there is no order. Of what is still there also: the key in words,
+ * cut short, and what changes whenever the row is changed. */
+enum { ROW_ID, ROW_IDENTITY, ROW_KEY, ROW_NAME, ROW_VERSION };
 char *outbox_sql_settle(const struct outbox_shape *shape,
 			size_t leaf); /* $1 int8[] ids, $2 text[] event ids */
 /* $1, $2 as above, $3 text[] reasons, $4 text[] errors. extra: with the columns that have no place
@@ -146,6 +149,13 @@ char *outbox_sql_writers(const struct outbox_shape *shape); /* rows of virtualtr
 char *outbox_sql_bell(const struct outbox_shape *shape);    /* $1 armed; outside a transaction */
 /* Inside one too. told: outside only, with a notification to the other relays. */
 char *outbox_sql_bell_off(const struct outbox_shape *shape, bool told);
+
+/* Statements for an operator, to be pasted as they are: one that takes an event out of the outbox,
+ * and an example of one that mends what was rejected for this reason; NULL if there is none.
+ * identity may be NULL. */
+char *outbox_sql_remove(const struct outbox_shape *shape, int64_t id, const char *identity);
+char *outbox_sql_change(const struct outbox_shape *shape, int64_t id, const char *identity,
+			enum reject_reason reason);
 
 /* The gauges count so far; beyond it depth is an estimate. */
 enum { GAUGE_CAP = 10000, PURGE_ROWS = 5000 };

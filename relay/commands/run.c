@@ -414,8 +414,7 @@ static const char help[] =
     "SIGHUP           read the configuration again\n"
     "SIGUSR1          log a status line\n"
     "\n"
-    "Exit status: 0 stopped, 1 failed (an event was rejected, or the set-up is wrong), 2 usage or "
-    "configuration\n";
+    "Exit status: 0 stopped, 1 failed (the set-up is wrong), 2 usage or configuration\n";
 
 int cmd_run(int argc, char **argv)
 {

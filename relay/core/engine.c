@@ -98,24 +98,19 @@ static void enter(struct engine *engine, enum engine_state state)
 	engine->state = state;
 }
 
-/* Asked to stop, or halting at a reject. */
-static bool is_finishing(const struct engine *engine)
-{
-	return engine->stopping || engine->halting;
-}
-
 static bool may_fetch(const struct engine *engine)
 {
 	return engine->sink_ready && engine->sink_reachable && !engine->sink_broken &&
-	       !engine->sink_blocked && !is_finishing(engine);
+	       !engine->sink_blocked && !engine->stopping;
 }
 
-static bool must_halt(const struct engine *engine)
+/* Nothing behind the reject is to go out. */
+static bool must_break_off(const struct engine *engine)
 {
 	return engine->batch->rejected > 0 && engine_halts_at_reject(engine);
 }
 
-static bool needs_reconciliation(const struct engine *engine)
+static bool has_unsettled(const struct engine *engine)
 {
 	const struct batch *batch = engine->batch;
 	if (PLANTED("forget-acknowledged"))
@@ -123,11 +118,18 @@ static bool needs_reconciliation(const struct engine *engine)
 	return batch->delivered > 0 || (batch->rejected > 0 && engine->options.dead_letter);
 }
 
-/* Nothing was published that is not settled: the shards may be left. */
+/* Nothing was published that is not settled: the shards may be left. A reject that halts is met
+ * again by whoever has the shard next. */
 static bool owes_nothing(const struct step *s)
 {
 	const struct engine *engine = s->engine;
-	return engine->batch->in_flight == 0 && !needs_reconciliation(engine);
+	return engine->batch->in_flight == 0 && !has_unsettled(engine);
+}
+
+/* The source keeps back what was rejected, or moves it to the dead letters. */
+static bool needs_reconciliation(const struct engine *engine)
+{
+	return has_unsettled(engine) || engine->batch->rejected > 0;
 }
 
 static void stopped(struct step *s)
@@ -197,7 +199,7 @@ static void give_up_to_healthy_peer(struct step *s)
 		engine->healthy_peer_us = now;
 	bool for_long = now - GIVE_UP_US >= engine->unavailable_us &&
 			now - HEALTHY_PEER_US >= engine->healthy_peer_us;
-	if (s->input->healthy_peer && !engine->available && (for_long || is_finishing(engine)))
+	if (s->input->healthy_peer && !engine->available && (for_long || engine->stopping))
 		give_up(s);
 }
 
@@ -249,9 +251,6 @@ static void hold(struct step *s)
 static void resume(struct step *s)
 {
 	struct engine *engine = s->engine;
-	/* The reject may have been reported of a batch that was orphaned already. */
-	if (must_halt(engine))
-		engine->halting = true;
 	if (engine->batch->in_flight > 0) {
 		hold(s);
 		return;
@@ -262,7 +261,7 @@ static void resume(struct step *s)
 		return;
 	}
 	act(s, DO_CLEAR);
-	if (is_finishing(engine)) {
+	if (engine->stopping) {
 		close_session(s);
 		return;
 	}
@@ -316,7 +315,7 @@ static void publish_on(struct step *s)
 	/* Rejected and returned events must not go with the commit. */
 	bool unfit = batch->rejected > 0 || batch->returned > 0;
 	bool in_vain = engine->probing && engine->sink_blocked && batch->in_flight == 0;
-	if (must_halt(engine) || in_vain || (done && unfit))
+	if (must_break_off(engine) || in_vain || (done && unfit))
 		roll_back(s);
 	else if (done)
 		settle(s);
@@ -350,7 +349,7 @@ static void on_busy(struct step *s)
 	if (s->input->healthy_peer && !engine->available)
 		give_up(s);
 	/* It may be our own lost session that still has the shard. */
-	if (is_finishing(engine) && owes_nothing(s)) {
+	if (engine->stopping && owes_nothing(s)) {
 		close_session(s);
 		return;
 	}
@@ -366,7 +365,7 @@ static void on_lost(struct step *s)
 	act(s, DO_SKIP_UNSENT);
 	engine->ahead = engine->probing = false;
 	enter(engine, ENGINE_OFFLINE);
-	if ((was_closing || is_finishing(engine)) && owes_nothing(s)) {
+	if ((was_closing || engine->stopping) && owes_nothing(s)) {
 		stopped(s);
 		return;
 	}

@@ -92,7 +92,12 @@ static void judge_peers(const struct worker_status *status, const struct metrics
 static void judge_refusals(const struct worker_status *status, const struct metrics *metrics,
 			   struct health *health)
 {
-	if (status->refusal[0] != '\0' && status->stopped_by_refusal)
+	if (status->halted_at != NULL)
+		add_why(health,
+			status->halted_at->remove != NULL ? PROBLEM_HALTED
+							  : PROBLEM_EVENT_NOT_REMOVED,
+			"halted, nothing is published", status->refusal);
+	else if (status->refusal[0] != '\0' && status->stopped_by_refusal)
 		add_why(health, PROBLEM_DATABASE_REFUSES, "nothing is published", status->refusal);
 	else if (status->refusal[0] != '\0')
 		add_why(health, PROBLEM_EVENT_NOT_REMOVED, "one key or more waits",
@@ -112,14 +117,14 @@ static void judge_obstacle(const struct worker_status *status, struct health *he
 		add(health, PROBLEM_FOREIGN_LOCK, false, "%s", status->obstacle);
 }
 
-/* A restart brings no topic, and no peer. */
+/* A restart brings no topic, no peer, and no event that is accepted. */
 static bool is_stuck(const struct worker_status *status, const struct metrics *metrics,
 		     int64_t stall_us)
 {
 	bool both = metrics->connected[PEER_DATABASE] && metrics->connected[PEER_KAFKA];
 
 	return both && status->acquired && status->waiting && status->blocked_us < 0 &&
-	       status->idle_us > 2 * stall_us;
+	       !status->stopped_by_refusal && status->idle_us > 2 * stall_us;
 }
 
 static void judge_rest(const struct worker_status *status, const struct metrics *metrics,
@@ -192,6 +197,11 @@ static void explain_holding(const struct worker_status *status, const struct met
 void health_explain(const struct worker_status *status, const struct metrics *metrics, char *text,
 		    size_t size)
 {
+	if (status->halted_at != NULL) {
+		text_print(text, size,
+			   "halted: nothing is published until one event is changed or gone");
+		return;
+	}
 	switch (status->engine) {
 	case ENGINE_OFFLINE:
 		text_print(text, size, "no session with the database; the relay connects again");

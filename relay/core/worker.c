@@ -50,16 +50,18 @@ static void log_reject(struct worker *worker, const struct event *event, enum re
 		 "event %lld is rejected (%s): %s; %s", (long long)event->id,
 		 reject_reason_name(reason), why,
 		 engine_halts_at_reject(&worker->engine)
-		     ? "the relay halts: fix or remove the row, or set outbox.on_reject = "
-		       "\"dead-letter\", then start it again"
+		     ? "the relay halts until the row is changed or gone"
 		     : "it is moved to outbox_relay.dead_letters");
 }
 
 static void reject(struct worker *worker, struct event *event, enum reject_reason reason,
 		   const char *code, const char *why)
 {
-	log_reject(worker, event, reason, code, why);
-	metrics_topic(worker->metrics, topic_of(worker, event))->rejected[reason]++;
+	/* One that was tried again was told of before, and counted. */
+	if (!event->again || !engine_halts_at_reject(&worker->engine))
+		log_reject(worker, event, reason, code, why);
+	if (!event->again)
+		metrics_topic(worker->metrics, topic_of(worker, event))->rejected[reason]++;
 	batch_reject(&worker->batch, event, reason, why);
 	worker->tell_progress = true;
 }
@@ -184,7 +186,7 @@ static void perform(struct worker *worker, const struct engine_action *action)
 		source->ops->drop(source);
 		break;
 	case DO_STOPPED:
-		world->stopped(world->arg, worker->engine.halting || worker->refused);
+		world->stopped(world->arg, worker->refused);
 		break;
 	}
 }
@@ -463,22 +465,23 @@ void worker_status(const struct worker *worker, struct worker_status *status)
 	const struct source *source = worker->source;
 	bool blocked = engine_is_blocked(&worker->engine) && worker->batch.in_flight == 0;
 	*status = (struct worker_status){
-	    .state = engine_state_name(worker->engine.state),
+	    .state = source->halted ? "halted" : engine_state_name(worker->engine.state),
 	    .engine = worker->engine.state,
 	    .state_us = worker_now_us(worker) - worker->state_us,
 	    .low_watermark = source->position,
 	    .batch_events = worker->batch.events,
 	    .in_flight = worker->batch.in_flight,
 	    .published = worker->published,
-	    .working = engine_is_working(&worker->engine),
+	    .working = engine_is_working(&worker->engine) && !source->halted,
 	    .flapping = worker_peer_flaps(worker, PEER_DATABASE),
 	    .acquired = worker->acquired,
 	    .standby = worker->standby_for,
 	    .unavailable = worker->yields,
 	    .obstacle = source->obstacle,
-	    .refusal = source->refusal[0] != '\0' ? source->refusal : source->held_why,
-	    .stopped_by_refusal = source->refusal[0] != '\0' ||
-				  (source->held > 0 && engine_halts_at_reject(&worker->engine)),
+	    .refusal = source->refusal[0] != '\0' || source->held_why == NULL ? source->refusal
+									      : source->held_why,
+	    .stopped_by_refusal = source->refusal[0] != '\0' || source->halted,
+	    .halted_at = source->halted ? &source->halted_at : NULL,
 	    .lost_why = worker->lost_why,
 	    .held_keys = source->held_keys,
 	    .shards = &source->shards,

@@ -78,6 +78,16 @@ static double uptime(const struct pages *p)
 	return up > 0.001 ? up : 0.001;
 }
 
+static json_t *halted_at(const struct source_event *event)
+{
+	if (event == NULL)
+		return json_null();
+	return json_pack("{s:s, s:I, s:o, s:o, s:s, s:o, s:o}", "table", event->table, "id",
+			 (json_int_t)event->id, "event_id", json_text(event->event_id), "key",
+			 json_text(event->key), "why", event->why, "remove",
+			 json_text(event->remove), "change", json_text(event->change));
+}
+
 static json_t *problem_json(const struct problem *problem)
 {
 	json_t *json = json_pack("{s:s, s:b, s:o, s:s}", "name", health_problem_name(problem->kind),
@@ -104,6 +114,8 @@ static void add_words(json_t *json, const struct pages *p, const struct worker_s
 	health_explain(status, p->metrics, text, sizeof(text));
 	json_object_set_new(json, "explanation", json_text(text));
 	json_object_set_new(json, "state_seconds", json_real((double)status->state_us / 1e6));
+	json_object_set_new(json, "halted", json_boolean(status->halted_at != NULL));
+	json_object_set_new(json, "halted_at", halted_at(status->halted_at));
 	json_object_set_new(json, "ready", json_boolean(health->unready == NULL));
 	json_object_set_new(json, "paused", json_boolean(p->metrics->paused));
 	json_object_set_new(json, "dead_letters",

@@ -163,6 +163,7 @@ struct topic {
 	struct topic_metrics *metrics; /* borrowed */
 	bool limit_logged;	       /* that its limit is not known is in the log */
 	size_t max_bytes;	       /* the broker's max.message.bytes; SIZE_MAX: not known */
+	int64_t learned_us;	       /* when the broker told that last */
 	int64_t ask_at_us;	       /* INT64_MAX: not before an event wants it */
 	int64_t wanted_us;	       /* when an event last had to wait for it */
 	int64_t trouble_since_us;      /* no event is taken since; 0: they are */
@@ -360,6 +361,8 @@ bool kafka_topic_usable(struct kafka *kafka, struct topic *topic);
 void kafka_topic_failed(struct kafka *kafka, struct topic *topic, rd_kafka_resp_err_t code);
 /* What is known of it is no longer true: a broker found something too large, or no such topic. */
 void kafka_topic_doubt(struct kafka *kafka, struct topic *topic);
+/* Whether its limit may be another one by now. */
+bool kafka_topic_is_stale(const struct kafka *kafka, const struct topic *topic);
 void kafka_topics_tick(struct kafka *kafka, int64_t now_us);
 void kafka_topics_settings(struct kafka *kafka, rd_kafka_event_t *answer);
 void kafka_topics_creation(struct kafka *kafka, rd_kafka_event_t *answer);

@@ -156,6 +156,13 @@ static enum sink_answer later(struct kafka *kafka, enum kafka_wait reason)
 	return SINK_LATER;
 }
 
+/* An operator may have raised the topic's limit for this event. */
+static bool is_worth_asking(const struct kafka *kafka, const struct event *event, size_t size)
+{
+	return event->again && !event->withheld && size <= kafka->producer.max_bytes &&
+	       kafka_topic_is_stale(kafka, event->topic);
+}
+
 static rd_kafka_headers_t *headers_of(const struct message *message)
 {
 	rd_kafka_headers_t *headers;
@@ -207,8 +214,13 @@ static enum sink_answer produce(struct sink *sink, struct event *event,
 	if (!kafka_topic_usable(kafka, topic))
 		return later(kafka, WAITS_FOR_TOPIC);
 	size = wire_size(event, message);
-	if (event->withheld || size > topic->max_bytes || size > kafka->producer.max_bytes)
+	if (event->withheld || size > topic->max_bytes || size > kafka->producer.max_bytes) {
+		if (is_worth_asking(kafka, event, size)) {
+			kafka_topic_doubt(kafka, topic);
+			return later(kafka, WAITS_FOR_TOPIC);
+		}
 		return refuse_size(kafka, event, message, reason, err);
+	}
 	if (kafka_hold_back(kafka, event, message))
 		return SINK_TAKEN;
 	if (!kafka_gate_is_open(topic))

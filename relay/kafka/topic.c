@@ -37,6 +37,8 @@ enum {
 };
 
 static const int64_t refresh_us = 5 * 60 * INT64_C(1000000);
+/* Unless what is known refuses an event that is tried again. */
+static const int64_t stale_us = 10 * INT64_C(1000000);
 /* Which cluster it is, a broker says with its first metadata. */
 static const int64_t cluster_us = 200 * 1000;
 static const int64_t warn_after_us = 3 * INT64_C(1000000);
@@ -314,6 +316,11 @@ void kafka_topic_doubt(struct kafka *kafka, struct topic *topic)
 	ask_at(kafka, topic, 0);
 }
 
+bool kafka_topic_is_stale(const struct kafka *kafka, const struct topic *topic)
+{
+	return kafka->now_us - topic->learned_us > stale_us;
+}
+
 static size_t smallest_of(const struct topics *topics)
 {
 	size_t smallest = SIZE_MAX;
@@ -329,6 +336,7 @@ static void learn(struct kafka *kafka, struct topic *topic, size_t max_bytes)
 	struct error why;
 
 	kafka->connection.ever_answered = true;
+	topic->learned_us = clock_monotonic_us();
 	if (max_bytes != topic->max_bytes) {
 		topic->max_bytes = max_bytes;
 		kafka->topics.smallest = smallest_of(&kafka->topics);

@@ -164,6 +164,7 @@ void claimer_ask(struct claimer *claimer, const struct claim *claim)
 	claimer->measuring -= exact;
 	if (claim->opens) {
 		session_begin(claimer->session);
+		held_end_try(claimer->held, false);
 		/* All that waits is looked at: what was held is taken in its order. */
 		if (claim->low_watermark == 0)
 			held_claim_released(claimer->held);

@@ -18,7 +18,8 @@ enum claim_wrong {
 	CLAIM_REFUSED, /* by the server */
 	CLAIM_KEPT,    /* some rows were not taken though they were meant to be */
 	CLAIM_EMPTY,   /* it took none though some are there */
-	CLAIM_BACK     /* some of what it took is there again */
+	CLAIM_BACK,    /* some of what it took is there again */
+	CLAIM_ASTRAY   /* it took another than the one row that was meant, or none */
 };
 
 /* A claim that has gone wrong: its transaction is to be rolled back. */

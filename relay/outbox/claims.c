@@ -66,6 +66,14 @@ void claims_next(struct claims *claims, struct claim *claim)
 	claims->asked[claims->under_way++] = claim->rows;
 }
 
+void claims_alone(struct claims *claims, struct claim *claim)
+{
+	claims_begin(claims, &(struct claims_limits){1, 1, 1});
+	*claim = (struct claim){.opens = true, .alone = true};
+	claims_next(claims, claim);
+	claims->dry = true;
+}
+
 static void learn(struct claims *claims)
 {
 	if (claims->events == 0)

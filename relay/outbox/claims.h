@@ -16,6 +16,7 @@
 struct claim {
 	bool opens;    /* begins the transaction; with low watermark 0: what is released may go */
 	bool observes; /* reads the writers before */
+	bool alone;    /* of the one rejected row that is to be tried again, and of no other */
 	int64_t low_watermark; /* take events whose id is greater; 0 takes all */
 	int64_t rows;	       /* at most so many, > 0 */
 	int64_t bytes;	       /* stop after about so many, but take one at least */
@@ -41,6 +42,9 @@ void claims_init(struct claims *claims);
 
 /* A batch begins (or the session was lost): no claim is under way. */
 void claims_begin(struct claims *claims, const struct claims_limits *limits);
+
+/* A batch of one event begins: fills in its only claim, which is under way. */
+void claims_alone(struct claims *claims, struct claim *claim);
 
 /* True if another claim should be sent for the batch. */
 bool claims_want(const struct claims *claims);

@@ -20,9 +20,6 @@ enum {
 	TAG_TOOK		    /* and whether it is gone then */
 };
 
-static const char kept_words[] = "the statement is done and the row is there as before: a trigger "
-				 "or a rule of the table keeps it";
-
 /* Where one event's size makes a claim fail, others' do. */
 enum { MEASURING_CLAIMS = 1000 };
 
@@ -169,7 +166,7 @@ static void on_take(struct examiner *examiner, const PGresult *result)
 	const struct outbox_hold *suspect = &examiner->suspect;
 	struct outbox_ids ids;
 	if (PQntuples(result) == 0 || outbox_claim_kept(result)) {
-		hold_suspect(examiner, kept_words);
+		hold_suspect(examiner, held_kept_words);
 		finish(examiner);
 		return;
 	}
@@ -184,7 +181,7 @@ static void on_took(struct examiner *examiner, const PGresult *result)
 {
 	const struct claim_trouble *trouble = &examiner->trouble;
 	if (PQntuples(result) > 0)
-		hold_suspect(examiner, kept_words);
+		hold_suspect(examiner, held_kept_words);
 	else if (!trouble->exact && trouble->wrong != CLAIM_EMPTY)
 		claimer_measure(examiner->claimer, 1); /* it can go if it is measured first */
 	finish(examiner);
@@ -257,6 +254,8 @@ void examiner_claim_failed(struct examiner *examiner, const struct claim_trouble
 		/* The ROLLBACK is asked for already: what was refused will be seen again. */
 		session_ignore(examiner->session);
 		claimer_forget(examiner->claimer);
+	} else if (trouble->wrong == CLAIM_ASTRAY) {
+		finish(examiner);
 	} else if (trouble->wrong == CLAIM_REFUSED) {
 		on_claim_refused(examiner, trouble->failure);
 	} else {

@@ -1,14 +1,15 @@
 /*
- * held.c - the rows that the database does not let go: says which, and tries them again
+ * held.c - the rows that do not go: says which, and tries them again
  */
 #include "held.h"
 
+#include "base/clock.h"
 #include "base/log.h"
-#include "base/text.h"
 #include "base/xalloc.h"
 #include "chunk.h"
 #include "ids.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,13 @@ enum { NAMED_MAX = 20 };
 /* So many are tried again at a time. */
 enum { RETESTS_MAX = 16 };
 
+/* That nothing is published is said so often. */
+enum { REMIND_US = 600 * 1000 * 1000 };
+
+const char held_kept_words[] =
+    "the statement is done and the row is there as before: a trigger or a "
+    "rule of the table keeps it";
+
 struct held {
 	struct session *session;
 	struct asker asker;
@@ -35,7 +43,9 @@ struct held {
 	void *owner;
 	struct outbox_holds holds; /* outlive the session */
 	char *text;		   /* owned; as a parameter; NULL: none */
-	char why[400];
+	/* Owned; of the event that source->halted_at and held_why are about. */
+	char *event_id, *key, *cause, *remove, *change, *why;
+	int64_t reminded_us;
 	/* Those being tried again, in the order of the asks. */
 	struct {
 		int64_t id;
@@ -64,7 +74,92 @@ static const char *identity_of(const struct outbox_hold *hold)
 	return hold->identity != NULL ? hold->identity : "NULL";
 }
 
-/* What is held has changed. */
+/* Whether nothing goes out past a row that is held. */
+static bool halts(const struct held *held)
+{
+	return session_config(held->session)->outbox.on_reject != ON_REJECT_DEAD_LETTER;
+}
+
+bool held_halts(struct held *held)
+{
+	struct source *source = held->source;
+	source->halted = source->held > 0 && shards_owned(&source->shards) > 0 && halts(held);
+	return source->halted;
+}
+
+/* ---- in words ---- */
+
+static void set(char **text, char *by)
+{
+	free(*text);
+	*text = by;
+}
+
+static char *copy(const char *text)
+{
+	return text != NULL ? xstrdup(text) : NULL;
+}
+
+/* Names the row as well as it can be named. */
+static char *row_in_words(const struct held *held, const struct outbox_hold *hold)
+{
+	if (hold->name == NULL)
+		return xasprintf("event %" PRId64 " (event_id %.64s) of table %s", hold->id,
+				 identity_of(hold), table(held));
+	return xasprintf("event %" PRId64 " (event_id %.64s, key %s) of table %s", hold->id,
+			 identity_of(hold), hold->name, table(held));
+}
+
+static char *rejected_in_words(const struct held *held, const struct outbox_hold *hold)
+{
+	const struct outbox_shape *shape = session_shape(held->session);
+	char *row = row_in_words(held, hold);
+	char *remove = outbox_sql_remove(shape, hold->id, hold->identity);
+	char *change = outbox_sql_change(shape, hold->id, hold->identity, hold->reason);
+	char *words = xasprintf("%s is rejected (%s): %s; the relay goes on by itself once the row "
+				"is changed or gone; to give the event up: %s%s%s",
+				row, reject_reason_name(hold->reason), hold->why, remove,
+				change != NULL ? " to change it, for example: " : "",
+				change != NULL ? change : "");
+	free(row);
+	free(remove);
+	free(change);
+	return words;
+}
+
+static char *in_words(const struct held *held, const struct outbox_hold *hold)
+{
+	if (hold->reason != REJECT_NONE)
+		return rejected_in_words(held, hold);
+	return xasprintf("event %" PRId64 " cannot be %s table %s: %s", hold->id, verb(held),
+			 table(held), hold->why);
+}
+
+/* For the pages. */
+static void describe(struct held *held, const struct outbox_hold *hold)
+{
+	const struct outbox_shape *shape = session_shape(held->session);
+	bool rejected = hold != NULL && hold->reason != REJECT_NONE;
+	set(&held->why, hold != NULL ? in_words(held, hold) : NULL);
+	set(&held->event_id, hold != NULL ? copy(hold->identity) : NULL);
+	set(&held->key, hold != NULL ? copy(hold->name) : NULL);
+	set(&held->cause, hold != NULL ? copy(hold->why) : NULL);
+	set(&held->remove, rejected ? outbox_sql_remove(shape, hold->id, hold->identity) : NULL);
+	set(&held->change,
+	    rejected ? outbox_sql_change(shape, hold->id, hold->identity, hold->reason) : NULL);
+	held->source->held_why = held->why;
+	held->source->halted_at = (struct source_event){0};
+	if (hold != NULL)
+		held->source->halted_at = (struct source_event){.id = hold->id,
+								.table = table(held),
+								.event_id = held->event_id,
+								.key = held->key,
+								.why = held->cause,
+								.remove = held->remove,
+								.change = held->change};
+}
+
+/* What is held has changed. An event that is only to go is told of last. */
 static void publish(struct held *held)
 {
 	const struct outbox_holds *holds = &held->holds;
@@ -75,16 +170,15 @@ static void publish(struct held *held)
 	source->held = 0;
 	source->held_keys = outbox_holds_waiting(holds);
 	for (size_t i = 0; i < holds->count; i++) {
-		if (holds->items[i].released)
+		const struct outbox_hold *hold = &holds->items[i];
+		if (hold->released)
 			continue;
-		first = first != NULL ? first : &holds->items[i];
-		source->held += !holds->items[i].published;
+		source->held += !hold->published;
+		if (first == NULL || hold->published < first->published ||
+		    (hold->published == first->published && hold->id < first->id))
+			first = hold;
 	}
-	held->why[0] = '\0';
-	if (first != NULL)
-		text_print(held->why, sizeof(held->why),
-			   "event %" PRId64 " cannot be %s table %s: %s", first->id, verb(held),
-			   table(held), first->why);
+	describe(held, first);
 }
 
 static void report(const struct held *held, const struct outbox_hold *hold)
@@ -92,6 +186,17 @@ static void report(const struct held *held, const struct outbox_hold *hold)
 	size_t count = outbox_holds_waiting(&held->holds);
 	if (count > NAMED_MAX)
 		return;
+	if (hold->reason != REJECT_NONE) {
+		char *words = rejected_in_words(held, hold);
+		log_fact(LOG_ERROR, "halted",
+			 LOG_FIELDS(field_number("id", hold->id),
+				    field_text("event_id", hold->identity),
+				    field_text("reason", reject_reason_name(hold->reason))),
+			 "nothing is published: %s%s", words,
+			 count == NAMED_MAX ? "; similar messages suppressed" : "");
+		free(words);
+		return;
+	}
 	log_fact(LOG_ERROR, "event_not_removed",
 		 LOG_FIELDS(field_number("id", hold->id), field_text("event_id", hold->identity),
 			    field_number("keys_waiting", (int64_t)count),
@@ -105,11 +210,15 @@ static void report(const struct held *held, const struct outbox_hold *hold)
 
 bool held_add(struct held *held, const struct outbox_hold *hold)
 {
-	bool known = outbox_holds_find(&held->holds, hold->id, hold->identity) != NULL;
+	const struct outbox_hold *before =
+	    outbox_holds_find(&held->holds, hold->id, hold->identity);
+	/* It was changed, and is rejected for another reason. */
+	bool again =
+	    before != NULL && (hold->reason == REJECT_NONE || strcmp(before->why, hold->why) == 0);
 	if (!outbox_holds_add(&held->holds, hold))
 		return false;
 	publish(held);
-	if (!known)
+	if (!again)
 		report(held, hold);
 	return true;
 }
@@ -135,6 +244,20 @@ bool held_is_empty(const struct held *held)
 bool held_releases(const struct held *held)
 {
 	return held->holds.released > 0;
+}
+
+bool held_tries(const struct held *held)
+{
+	return outbox_holds_due((struct outbox_holds *)(uintptr_t)&held->holds, halts(held)) !=
+	       NULL;
+}
+
+const struct outbox_hold *held_try(struct held *held)
+{
+	struct outbox_hold *hold = outbox_holds_due(&held->holds, halts(held));
+	assert(hold != NULL);
+	outbox_holds_try(hold, clock_monotonic_us());
+	return hold;
 }
 
 /* ---- trying held rows again ---- */
@@ -183,25 +306,39 @@ static void retest(struct held *held, const struct outbox_hold *hold)
 	    hold->identity != NULL ? xstrdup(hold->identity) : NULL;
 	if (hold->published)
 		settle_one(held, given);
-	else
+	else if (hold->reason == REJECT_NONE)
 		take_one(held, hold, given);
 	session_ask_all_leaves(&held->asker, TAG_RESTILL, "still", given, 2);
 	session_sync(held->session);
 	outbox_ids_free(&ids);
 }
 
-static void forget_retests(void *part)
+static void forget_retests(struct held *held)
 {
-	struct held *held = part;
 	for (size_t i = 0; i < held->count; i++)
 		free(held->retests[i].identity);
 	held->count = held->answered = held->released_count = 0;
 	held->there = false;
 }
 
+static void remind(struct held *held)
+{
+	int64_t now = clock_monotonic_us();
+	if (!held->source->halted)
+		held->reminded_us = now;
+	if (now - held->reminded_us < REMIND_US)
+		return;
+	held->reminded_us = now;
+	log_fact(LOG_ERROR, "still_halted",
+		 LOG_FIELDS(field_number("id", held->source->halted_at.id),
+			    field_text("event_id", held->event_id)),
+		 "still nothing is published: %s", held->why);
+}
+
 void held_retest(struct held *held)
 {
 	size_t waiting = outbox_holds_waiting(&held->holds);
+	remind(held);
 	if (held->answered < held->count)
 		return; /* those before are under way */
 	forget_retests(held);
@@ -239,30 +376,100 @@ static void release(struct held *held, struct outbox_hold *hold)
 	log_fact(LOG_INFO, "event_goes_on",
 		 LOG_FIELDS(field_number("id", hold->id), field_text("event_id", hold->identity)),
 		 "event %" PRId64 " (event_id %.64s) %s table %s%s", hold->id, identity_of(hold),
-		 mine ? "can be removed from" : "is another relay's to remove from", table(held),
-		 mine ? " again, or is gone: its key goes on" : " now");
-	outbox_holds_release(&held->holds, hold);
+		 !mine			       ? "is another relay's to remove from"
+		 : hold->reason != REJECT_NONE ? "is published, or gone from"
+					       : "can be removed from",
+		 table(held),
+		 !mine			       ? " now"
+		 : hold->reason != REJECT_NONE ? ": what waited behind it goes on"
+					       : " again, or is gone: its key goes on");
+	if (mine)
+		outbox_holds_release(&held->holds, hold);
+	else
+		outbox_holds_forget(&held->holds, hold);
 	held->released_count++;
+}
+
+void held_explain(struct held *held, const char *why)
+{
+	struct outbox_hold *hold = outbox_holds_tried(&held->holds);
+	struct error words;
+	if (hold == NULL)
+		return;
+	error_set(&words, "it was, and now it cannot be %s the table: %s", verb(held), why);
+	struct outbox_hold again = *hold;
+	again.identity = copy(hold->identity);
+	again.name = copy(hold->name);
+	again.version = copy(hold->version);
+	again.why = words.text;
+	held_add(held, &again);
+	free(again.identity);
+	free(again.name);
+	free(again.version);
+}
+
+void held_end_try(struct held *held, bool committed)
+{
+	struct outbox_hold *hold = outbox_holds_tried(&held->holds);
+	if (hold == NULL)
+		return;
+	outbox_holds_end_try(&held->holds);
+	if (!committed)
+		return;
+	release(held, hold);
+	publish(held);
+}
+
+struct outbox_hold held_row(const PGresult *result, int row, size_t leaf)
+{
+	char *texts[ROW_VERSION + 1];
+	for (int i = 0; i <= ROW_VERSION; i++)
+		texts[i] = PQgetisnull(result, row, i) ? NULL : PQgetvalue(result, row, i);
+	return (struct outbox_hold){.id = strtoll(texts[ROW_ID], NULL, 10),
+				    .key = strtoll(texts[ROW_KEY], NULL, 10),
+				    .identity = texts[ROW_IDENTITY],
+				    .name = texts[ROW_NAME],
+				    .version = texts[ROW_VERSION],
+				    .leaf = leaf};
+}
+
+static void see(struct held *held, struct outbox_hold *hold, const PGresult *result)
+{
+	size_t leaf = session_shape(held->session)->leaf_count - held->answers_left;
+	held->there |= PQntuples(result) > 0;
+	if (hold == NULL || hold->reason == REJECT_NONE || PQntuples(result) == 0)
+		return;
+	struct outbox_hold row = held_row(result, 0, leaf);
+	outbox_holds_seen(hold, &row, clock_monotonic_us());
+	hold->due |= !halts(held); /* it may be a dead letter now */
+}
+
+/* They are answered. */
+static void end_retests(struct held *held)
+{
+	if (held->released_count > 0)
+		publish(held);
+	if (held->released_count > 0 || held_tries(held))
+		held->released(held->owner, held->released_count == RETESTS_MAX);
 }
 
 /* A leaf's answer; with the last one it is known whether the row is still there. */
 static void on_restill(struct held *held, const PGresult *result)
 {
-	held->there |= PQntuples(result) > 0;
-	if (--held->answers_left > 0)
-		return;
-	size_t at = held->answered++;
+	size_t at = held->answered;
 	struct outbox_hold *hold =
 	    outbox_holds_find(&held->holds, held->retests[at].id, held->retests[at].identity);
+	see(held, hold, result);
+	if (--held->answers_left > 0)
+		return;
+	held->answered++;
 	if (hold != NULL && (held->retests[at].can_go || !held->there ||
 			     (!hold->published && !is_mine(held, hold))))
 		release(held, hold);
 	held->there = false;
 	held->answers_left = session_shape(held->session)->leaf_count;
-	if (held->answered < held->count || held->released_count == 0)
-		return;
-	publish(held);
-	held->released(held->owner, held->released_count == RETESTS_MAX);
+	if (held->answered == held->count)
+		end_retests(held);
 }
 
 static void on_answered(void *part, int tag, PGresult *result)
@@ -284,12 +491,23 @@ static bool on_refused(void *part, const struct pg_failure *failure)
 	return failure->tag != TAG_RESTILL;
 }
 
+/* Whether the one that was tried is published is not known: it is tried again if not. */
+static void on_lost(void *part)
+{
+	struct held *held = part;
+	struct outbox_hold *hold = outbox_holds_tried(&held->holds);
+	forget_retests(held);
+	if (hold != NULL)
+		hold->due = true;
+	outbox_holds_end_try(&held->holds);
+}
+
 /* ---- making one ---- */
 
 struct held *held_new(struct session *session, struct opening *opening, struct source *source,
 		      void (*released)(void *owner, bool more), void *owner)
 {
-	static const struct asker_ops ops = {on_answered, on_refused, forget_retests};
+	static const struct asker_ops ops = {on_answered, on_refused, on_lost};
 	struct held *held = xcalloc(1, sizeof(*held));
 	held->session = session;
 	held->asker = session_join(session, &ops, held);
@@ -297,7 +515,6 @@ struct held *held_new(struct session *session, struct opening *opening, struct s
 	held->source = source;
 	held->released = released;
 	held->owner = owner;
-	source->held_why = held->why;
 	return held;
 }
 
@@ -307,7 +524,13 @@ void held_free(struct held **held)
 		return;
 	forget_retests(*held);
 	outbox_holds_clear(&(*held)->holds);
-	free((*held)->text);
+	set(&(*held)->text, NULL);
+	set(&(*held)->event_id, NULL);
+	set(&(*held)->key, NULL);
+	set(&(*held)->cause, NULL);
+	set(&(*held)->remove, NULL);
+	set(&(*held)->change, NULL);
+	set(&(*held)->why, NULL);
 	free(*held);
 	*held = NULL;
 }

@@ -1,5 +1,5 @@
 /*
- * holds.c - rows that the database does not let go, and the keys that wait behind them
+ * holds.c - rows that do not go, and the keys that wait behind them
  */
 #include "holds.h"
 
@@ -32,6 +32,8 @@ static void free_hold(struct outbox_hold *hold)
 {
 	free(hold->identity);
 	free(hold->why);
+	free(hold->name);
+	free(hold->version);
 }
 
 bool outbox_holds_add(struct outbox_holds *holds, const struct outbox_hold *hold)
@@ -50,9 +52,69 @@ bool outbox_holds_add(struct outbox_holds *holds, const struct outbox_hold *hold
 	*to = *hold;
 	to->identity = copy(hold->identity);
 	to->why = copy(hold->why);
+	to->name = copy(hold->name);
+	to->version = copy(hold->version);
 	to->published = published;
-	to->released = false;
+	to->released = to->due = to->trying = false;
 	return true;
+}
+
+static void replace(char **text, const char *by)
+{
+	free(*text);
+	*text = copy(by);
+}
+
+/* Who changes the key of a row may move it to another shard, or another partition. */
+void outbox_holds_seen(struct outbox_hold *hold, const struct outbox_hold *row, int64_t now_us)
+{
+	hold->due |=
+	    !same_text(hold->version, row->version) || now_us - hold->tried_us >= HOLDS_TRY_US;
+	replace(&hold->version, row->version);
+	replace(&hold->name, row->name);
+	hold->key = row->key;
+	hold->leaf = row->leaf;
+}
+
+static bool waits_behind(const struct outbox_hold *hold, const struct outbox_hold *other, bool all)
+{
+	return !other->released && !other->published && other->id < hold->id &&
+	       (all || other->key == hold->key);
+}
+
+struct outbox_hold *outbox_holds_due(struct outbox_holds *holds, bool all)
+{
+	for (size_t i = 0; i < holds->count; i++) {
+		struct outbox_hold *hold = &holds->items[i];
+		bool first = hold->due && !hold->released;
+		for (size_t j = 0; j < holds->count && first; j++)
+			first = !waits_behind(hold, &holds->items[j], all);
+		if (first)
+			return hold;
+	}
+	return NULL;
+}
+
+void outbox_holds_try(struct outbox_hold *hold, int64_t now_us)
+{
+	hold->due = false;
+	hold->trying = true;
+	hold->tried_us = now_us;
+}
+
+struct outbox_hold *outbox_holds_tried(struct outbox_holds *holds)
+{
+	for (size_t i = 0; i < holds->count; i++)
+		if (holds->items[i].trying)
+			return &holds->items[i];
+	return NULL;
+}
+
+void outbox_holds_end_try(struct outbox_holds *holds)
+{
+	struct outbox_hold *hold = outbox_holds_tried(holds);
+	if (hold != NULL)
+		hold->trying = false;
 }
 
 void outbox_holds_release(struct outbox_holds *holds, struct outbox_hold *hold)
@@ -60,6 +122,15 @@ void outbox_holds_release(struct outbox_holds *holds, struct outbox_hold *hold)
 	assert(hold >= holds->items && hold < holds->items + holds->count);
 	holds->released += !hold->released;
 	hold->released = true;
+}
+
+void outbox_holds_forget(struct outbox_holds *holds, struct outbox_hold *hold)
+{
+	outbox_holds_release(holds, hold);
+	holds->released--;
+	free_hold(hold);
+	holds->count--;
+	memmove(hold, hold + 1, (size_t)(&holds->items[holds->count] - hold) * sizeof(*hold));
 }
 
 void outbox_holds_drop_released(struct outbox_holds *holds)

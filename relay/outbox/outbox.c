@@ -17,6 +17,7 @@
 #include "notified.h"
 #include "purge.h"
 #include "reconcile.h"
+#include "trial.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -42,6 +43,7 @@ struct outbox {
 	struct membership *membership;
 	struct held *held;
 	struct claimer *claimer;
+	struct trial *trial;
 	struct examiner *examiner;
 	struct reconciler *reconciler;
 	struct purger *purger;
@@ -149,7 +151,10 @@ static void perform(struct outbox *outbox, const struct poll_action *action)
 		membership_poll(outbox->membership, !outbox->poll.available, action->keeps);
 		break;
 	case POLL_DO_CLAIM:
-		claimer_ask(outbox->claimer, &action->claim);
+		if (action->claim.alone)
+			trial_ask(outbox->trial);
+		else
+			claimer_ask(outbox->claimer, &action->claim);
 		break;
 	case POLL_DO_TELL:
 		tell_fetched(outbox, action);
@@ -172,6 +177,9 @@ static void perform(struct outbox *outbox, const struct poll_action *action)
 		break;
 	case POLL_DO_HOUSEKEEP:
 		housekeep(outbox);
+		break;
+	case POLL_DO_RETEST:
+		held_retest(outbox->held);
 		break;
 	case POLL_DO_WOKEN:
 		count_wakeup(outbox, action->cause);
@@ -198,8 +206,9 @@ static void step(struct outbox *outbox, struct poll_input input)
 				       .stream_events = STREAM_EVENTS};
 	struct poll_actions actions;
 	input.now_us = clock_monotonic_us();
-	input.halted = outbox->source.held > 0 && config->outbox.on_reject != ON_REJECT_DEAD_LETTER;
+	outbox->metrics->halted = input.halted = held_halts(outbox->held);
 	input.releases = held_releases(outbox->held);
+	input.tries = held_tries(outbox->held);
 	poll_step(&outbox->poll, &options, &input, &actions);
 	outbox->source.position = outbox->poll.horizon.low_watermark;
 	for (unsigned i = 0; i < actions.count; i++)
@@ -385,6 +394,7 @@ static void on_gauges(struct outbox *outbox, const PGresult *result)
 
 static void on_settled(struct outbox *outbox)
 {
+	held_end_try(outbox->held, true);
 	tell(outbox, POLL_SETTLED);
 	outbox->source.events->settled(outbox->source.owner);
 }
@@ -520,6 +530,7 @@ static void make_parts(struct outbox *outbox, struct loop *loop)
 	outbox->held = held_new(session, outbox->opening, source, on_released, outbox);
 	outbox->claimer =
 	    claimer_new(session, outbox->opening, outbox->held, &claimer_events, outbox);
+	outbox->trial = trial_new(session, outbox->held, &claimer_events, outbox);
 	outbox->examiner =
 	    examiner_new(session, outbox->claimer, outbox->held, &examiner_events, outbox);
 	outbox->reconciler =
@@ -563,6 +574,7 @@ void outbox_free(struct source **source)
 	purger_free(&outbox->purger);
 	reconciler_free(&outbox->reconciler);
 	examiner_free(&outbox->examiner);
+	trial_free(&outbox->trial);
 	claimer_free(&outbox->claimer);
 	held_free(&outbox->held);
 	membership_free(&outbox->membership);

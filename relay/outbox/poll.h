@@ -84,6 +84,7 @@ struct poll_input {
 	/* always: */
 	bool halted;   /* an event is held, and nothing may be published past it */
 	bool releases; /* events that were held may be claimed again, by a claim of all */
+	bool tries;    /* one that was rejected is to be claimed again, alone */
 };
 
 enum poll_do {
@@ -97,7 +98,8 @@ enum poll_do {
 	POLL_DO_BELL_ON,
 	POLL_DO_BELL_OFF,
 	POLL_DO_HOUSEKEEP,
-	POLL_DO_WOKEN, /* cause: a look found something */
+	POLL_DO_RETEST, /* of what is held; part of the housekeeping, and more often while halted */
+	POLL_DO_WOKEN,	/* cause: a look found something */
 	POLL_DO_CLOSE,
 	POLL_DO_TIMER, /* after_us; replaces the one before */
 };
@@ -144,6 +146,7 @@ struct poll {
 	int64_t claim_us;    /* when its last claim was */
 	int64_t pause_us;    /* to rest after it */
 	bool sweeping;	     /* claims start at 0 until one has got past the low watermark */
+	bool trying;	     /* the batch is one event that was rejected */
 	unsigned refusals;   /* transactions that failed in a row, without a cause found */
 	int64_t retry_at_us; /* nothing is claimed before */
 	/* when what is due */

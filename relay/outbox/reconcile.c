@@ -2,10 +2,11 @@
  * reconcile.c - settling rows by their identity, in a transaction of its own
  *
  * Of a batch whose transaction is gone, what Kafka has acknowledged is removed (or marked) and what
- * can never be published is moved to the dead letters. Normally that is one transaction. If the
- * server refuses it, it is tried with half as many rows, down to one, and the row that cannot go by
- * itself is held; after a success with twice as many. What was not removed though nothing was
- * refused is held as well: it may be locked, or kept by a trigger, and must not be published again.
+ * can never be published is moved to the dead letters, unless the relay halts at it (rejects.c).
+ * Normally that is one transaction. If the server refuses it, it is tried with half as many rows,
+ * down to one, and the row that cannot go by itself is held; after a success with twice as many.
+ * What was not removed though nothing was refused is held as well: it may be locked, or kept by a
+ * trigger, and must not be published again.
  */
 #include "reconcile.h"
 
@@ -13,6 +14,7 @@
 #include "base/log.h"
 #include "base/xalloc.h"
 #include "ids.h"
+#include "rejects.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +34,9 @@ struct reconciler {
 	struct asker asker;
 	struct opening *opening;
 	struct held *held;
+	struct rejects *rejects; /* owned */
+	const struct batch
+	    *kept_back; /* borrowed; what was rejected of it is to be held; or NULL */
 	void (*done)(void *owner);
 	void *owner;
 	struct log_limit full_log; /* that there is no room for more held rows */
@@ -116,13 +121,8 @@ static void hold(struct reconciler *reconciler, const PGresult *result, int row,
 {
 	bool refused = reconciler->why.text[0] != '\0';
 	const char *why = refused ? reconciler->why.text : stays_words;
-	struct outbox_hold held = {.id = strtoll(PQgetvalue(result, row, ROW_ID), NULL, 10),
-				   .key = strtoll(PQgetvalue(result, row, ROW_KEY), NULL, 10),
-				   .identity = PQgetisnull(result, row, ROW_IDENTITY)
-						   ? NULL
-						   : PQgetvalue(result, row, ROW_IDENTITY),
-				   .why = (char *)(uintptr_t)why,
-				   .leaf = leaf};
+	struct outbox_hold held = held_row(result, row, leaf);
+	held.why = (char *)(uintptr_t)why;
 	held.published = !is_rejected(reconciler, &held);
 	if (!held_add(reconciler->held, &held) &&
 	    log_limit_due(&reconciler->full_log, clock_monotonic_us(), HOLDS_FULL_US))
@@ -162,7 +162,10 @@ static void next(void *part)
 	struct reconciler *reconciler = part;
 	if (reconciler->at == reconciler->count) {
 		forget(reconciler);
-		reconciler->done(reconciler->owner);
+		if (reconciler->kept_back != NULL)
+			rejects_hold(reconciler->rejects, reconciler->kept_back);
+		else
+			reconciler->done(reconciler->owner);
 		return;
 	}
 	if (reconciler->size > reconciler->count - reconciler->at)
@@ -271,6 +274,7 @@ void reconciler_start(struct reconciler *reconciler, const struct batch *batch, 
 			reconciler->items[reconciler->count++] = (struct outbox_ids_item){
 			    e->id, e->identity, e->state == EVENT_REJECTED ? e : NULL};
 	reconciler->size = reconciler->count;
+	reconciler->kept_back = batch->rejected > 0 && !dead_letter ? batch : NULL;
 	opening_prepare_all(reconciler->opening);
 	next(reconciler);
 }
@@ -284,6 +288,7 @@ struct reconciler *reconciler_new(struct session *session, struct opening *openi
 	reconciler->asker = session_join(session, &ops, reconciler);
 	reconciler->opening = opening;
 	reconciler->held = held;
+	reconciler->rejects = rejects_new(session, opening, held, done, owner);
 	reconciler->done = done;
 	reconciler->owner = owner;
 	return reconciler;
@@ -294,6 +299,7 @@ void reconciler_free(struct reconciler **reconciler)
 	if (*reconciler == NULL)
 		return;
 	forget(*reconciler);
+	rejects_free(&(*reconciler)->rejects);
 	free(*reconciler);
 	*reconciler = NULL;
 }

@@ -340,11 +340,24 @@ char *outbox_sql_settle(const struct outbox_shape *shape, size_t leaf)
 			 found);
 }
 
+/* Cut short: it is for people. */
+static char *key_in_words(const struct outbox_shape *shape)
+{
+	SCRATCH char *columns = xstrdup("NULL");
+	for (size_t i = 0; i < shape->key_count; i++) {
+		SCRATCH char *name = outbox_sql_quoted(shape->keys[i]);
+		xappend(&columns, ", left(t.%s::text, 64)", name);
+	}
+	return xasprintf("nullif(concat_ws(' ', %s), '')", columns);
+}
+
 /* Whoever has locked them. */
 char *outbox_sql_still(const struct outbox_shape *shape, size_t leaf)
 {
-	SCRATCH char *hold = outbox_sql_hold(shape);
-	SCRATCH char *what = xasprintf("given.id, given.event_id, %s AS hold", hold);
+	SCRATCH char *hold = outbox_sql_hold(shape), *name = key_in_words(shape);
+	SCRATCH char *what = xasprintf("given.id, given.event_id, %s AS hold, %s AS name, "
+				       "t.ctid::text || ' ' || t.xmin::text AS version",
+				       hold, name);
 	SCRATCH char *rows = found(shape, leaf, what, outbox_sql_unpublished(shape), "");
 	return xasprintf("SELECT found.* FROM unnest($1::int8[], $2::text[]) AS given (id, "
 			 "event_id), %s",

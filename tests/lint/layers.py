@@ -36,7 +36,8 @@ LIBRARIES = {
 
 # Modules that do no I/O and read no clock, so that the simulator and exhaustive tests can run them.
 PURE = ["core/*", "outbox/claims.c", "outbox/group.c", "outbox/holds.c", "outbox/horizon.c", "outbox/idle.c",
-        "outbox/passing.c", "outbox/poll.c", "outbox/purging.c", "outbox/rebalance.c", "outbox/writers.c",
+        "outbox/passing.c", "outbox/poll.c", "outbox/poll_claim.c", "outbox/poll_group.c",
+        "outbox/purging.c", "outbox/rebalance.c", "outbox/writers.c",
         "base/backoff.c", "base/units.c"]
 NOT_PURE = ["core/metrics.c"]
 IMPURE = [*LIBRARIES, "base/loop.h", "base/clock.h", "time.h", "sys/time.h", "sys/socket.h", "unistd.h", "poll.h",

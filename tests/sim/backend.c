@@ -162,14 +162,20 @@ static struct answer look_for_more(struct sim *sim, const struct backend *backen
 	return answer;
 }
 
+static uint64_t visible_of(const struct sim *sim, uint64_t rows)
+{
+	for (unsigned i = 0; i < sim->db.row_count; i++)
+		if (sim->db.rows[i].state != ROW_VISIBLE)
+			rows &= ~ROW_BIT(i);
+	return rows;
+}
+
 /* Rows that are there and do not go. */
 static void note_kept(const struct sim *sim, struct backend *backend, const struct ask *first)
 {
 	uint64_t stuck = stuck_of(sim, first->delivered | first->rejected, true);
 
-	for (unsigned i = 0; i < sim->db.row_count; i++)
-		if (sim->db.rows[i].state != ROW_VISIBLE)
-			stuck &= ~ROW_BIT(i);
+	stuck = visible_of(sim, stuck);
 	backend->kept = stuck;
 	backend->kept_published = stuck & first->delivered;
 }
@@ -182,6 +188,10 @@ static void reconcile_rows(struct sim *sim, struct backend *backend, const struc
 	    (sim->plant == PLANT_ACKS_FORGOTTEN && sim->relays[backend->relay].session.was_lost))
 		return;
 	note_kept(sim, backend, first);
+	backend->kept_back = first->kept_back;
+	backend->returned = first->returned;
+	if (sim->plant == PLANT_REJECT_SETTLED)
+		all |= first->kept_back;
 	for (unsigned i = 0; i < sim->db.row_count; i++) {
 		if (!(all & ROW_BIT(i)) || (backend->kept & ROW_BIT(i)))
 			continue;
@@ -210,7 +220,8 @@ static void begun(struct sim *sim, struct backend *backend)
 	begin(sim, backend, true);
 	backend->begun_us = sim->now_us;
 	backend->transactions++;
-	backend->kept = backend->kept_published = 0;
+	backend->kept = backend->kept_published = backend->kept_back = 0;
+	backend->returned = 0;
 }
 
 static void outside_transaction(struct sim *sim, const struct backend *backend)
@@ -292,7 +303,8 @@ static void roll_back(struct sim *sim, struct backend *backend)
 
 /* Held rows are tried again, each in a transaction of its own: which can be claimed, have gone, or
  * are another relay's. Those that were published are only to go. */
-static uint64_t retest(struct sim *sim, struct backend *backend, const struct ask *ask)
+static uint64_t retest(struct sim *sim, struct backend *backend, const struct ask *ask,
+		       uint64_t *due)
 {
 	uint64_t can_go = 0;
 
@@ -302,6 +314,10 @@ static uint64_t retest(struct sim *sim, struct backend *backend, const struct as
 		if (!(ask->held & ROW_BIT(i)))
 			continue;
 		bool foreign = !settles && !is_in(backend, row, ask->shards);
+		if ((ask->kept_back & ROW_BIT(i)) && row->state == ROW_VISIBLE) {
+			*due |= row->changed ? ROW_BIT(i) : 0;
+			continue;
+		}
 		if (row->state == ROW_VISIBLE && !foreign &&
 		    (!is_free || is_stuck(sim, row, ask->immediate || settles)))
 			continue;
@@ -446,6 +462,8 @@ static bool serve_end(struct sim *sim, struct backend *backend, const struct ask
 		answer->kind = ANSWER_RECONCILED;
 		answer->stuck = backend->kept;
 		answer->published = backend->kept_published;
+		answer->kept_back = visible_of(sim, backend->kept_back);
+		answer->returned = visible_of(sim, backend->returned);
 		return true;
 	}
 }
@@ -513,7 +531,7 @@ static bool carry_out(struct sim *sim, struct backend *backend, const struct ask
 	case ASK_HOUSEKEEP:
 		outside_transaction(sim, backend);
 		answer->kind = ANSWER_GAUGED;
-		answer->rows = retest(sim, backend, first);
+		answer->rows = retest(sim, backend, first, &answer->due);
 		return true;
 	case ASK_CLOSE:
 		answer->kind = ANSWER_CLOSED;

@@ -5,7 +5,7 @@
  * produce. When it breaks, each record is reported in the end: those that the broker has may be
  * reported as delivered or returned (possibly persisted), and never one behind a gap.
  */
-#include "sim.h"
+#include "halted.h"
 
 #include <assert.h>
 #include <string.h>
@@ -33,16 +33,6 @@ static void remove_flight(struct producer *producer, unsigned partition, unsigne
 	unsigned after = --producer->flight_count[partition] - index;
 
 	memmove(&flights[index], &flights[index + 1], after * sizeof(*flights));
-}
-
-static void note_rejected(struct relay *relay, unsigned row)
-{
-	struct sim *sim = relay->sim;
-	struct process *process = &relay->process;
-
-	if (!process->options.dead_letter && (process->rejected & ROW_BIT(row)))
-		violated(sim, "goes on instead of halting", "row %u is rejected again", row);
-	process->rejected |= ROW_BIT(row);
 }
 
 /* ---- the sink's functions ---- */
@@ -73,12 +63,14 @@ static enum sink_answer op_produce(struct sink *sink, struct event *event,
 	if (message->key.data[1] - '0' != (int)sim->db.rows[row].key)
 		violated(sim, "routes to another key", "row %u", row);
 	check_produced(relay, row);
+	if (relay->session.source.halted && !halted_is_tried(&relay->session, row))
+		violated(sim, "publishes while halted", "row %u", row);
 	if (sim->now_us < sim->broker.topic_away_until_us)
 		return later(relay);
 	if (sim->now_us < sim->db.rows[row].topic_away_until_us)
 		return SINK_LATER;
 	if (sim->db.rows[row].kind == KIND_TOO_LARGE) {
-		note_rejected(relay, row);
+		halted_rejected(relay, row);
 		*reason = REJECT_TOO_LARGE;
 		error_set(err, "row %u is too large", row);
 		return SINK_REFUSED;
@@ -260,7 +252,7 @@ static void report(struct relay *relay, const struct report *report)
 	} else if (report->kind == REPORT_RETURNED) {
 		events->returned(worker, report->event);
 	} else {
-		note_rejected(relay, report->row);
+		halted_rejected(relay, report->row);
 		events->rejected(worker, report->event, REJECT_BROKER, "", "poison");
 	}
 }

@@ -22,10 +22,10 @@
 
 /* Those that change nothing in so small a run are left to the random runs. */
 static const enum fault tried[] = {
-    FAULT_CUT_SERVER,  FAULT_CUT_CLIENT, FAULT_RESTART,	     FAULT_FAILOVER,
-    FAULT_BROKER_DOWN, FAULT_BREAK,	 FAULT_DRAIN,	     FAULT_BLOCK,
-    FAULT_CRASH,       FAULT_STOP,	 FAULT_STOP_NOW,     FAULT_PAUSE,
-    FAULT_ROW_LOCK,    FAULT_AWAY,	 FAULT_PAUSE_OUTBOX, FAULT_STUCK,
+    FAULT_CUT_SERVER, FAULT_CUT_CLIENT, FAULT_RESTART,	FAULT_FAILOVER, FAULT_BROKER_DOWN,
+    FAULT_BREAK,      FAULT_DRAIN,	FAULT_BLOCK,	FAULT_CRASH,	FAULT_STOP,
+    FAULT_STOP_NOW,   FAULT_PAUSE,	FAULT_ROW_LOCK, FAULT_AWAY,	FAULT_PAUSE_OUTBOX,
+    FAULT_STUCK,      FAULT_BAD,
 };
 enum { TRIED = sizeof(tried) / sizeof(tried[0]), RELAYS = 2, FAULTS_MOST = 2, WORKERS_MAX = 16 };
 enum { EXPLORED_BITS = 27, SEEN_BITS = 22 };
@@ -133,7 +133,7 @@ static unsigned relays_of(enum fault fault)
 	bool of_all = fault == FAULT_RESTART || fault == FAULT_FAILOVER ||
 		      fault == FAULT_BROKER_DOWN || fault == FAULT_BLOCK ||
 		      fault == FAULT_PAUSE_OUTBOX || fault == FAULT_ROW_LOCK ||
-		      fault == FAULT_STUCK;
+		      fault == FAULT_STUCK || fault == FAULT_BAD;
 
 	return of_all ? 1 : RELAYS;
 }

@@ -30,6 +30,7 @@ static const struct {
     [FAULT_OUTAGE] = {"long outage", 1},
     [FAULT_AWAY] = {"relay without Kafka", 2},
     [FAULT_STUCK] = {"row that cannot go", 4},
+    [FAULT_BAD] = {"row that is rejected", 3},
 };
 
 unsigned fault_variants(enum fault fault)
@@ -119,6 +120,15 @@ static void stick(struct sim *sim, unsigned variant)
 
 	row->stuck_until_us = sim->now_us + (int64_t)sim_below(sim, most);
 	row->stuck_at_commit = variant / 2 == 1;
+}
+
+/* If nobody has seen it yet. */
+static void spoil(struct sim *sim, unsigned variant)
+{
+	struct row *row = &sim->db.rows[sim_below(sim, sim->db.row_count)];
+
+	if (row->state == ROW_PLANNED || row->state == ROW_DRAWN)
+		row->kind = (enum row_kind)(KIND_GOOD + 1 + variant);
 }
 
 static void misroute(struct sim *sim, unsigned variant)
@@ -221,6 +231,9 @@ void fault_strike(struct relay *relay, enum fault fault, unsigned variant)
 	case FAULT_STUCK:
 		stick(sim, variant);
 		break;
+	case FAULT_BAD:
+		spoil(sim, variant);
+		break;
 	case FAULTS:
 		break;
 	}
@@ -254,6 +267,7 @@ void heal(struct sim *sim)
 		struct row *row = &sim->db.rows[i];
 		row->foreign_until_us = at_most(row->foreign_until_us, now);
 		row->topic_away_until_us = at_most(row->topic_away_until_us, now);
+		row->mend_us = at_most(row->mend_us, now);
 	}
 	for (unsigned i = 0; i < sim->db.txn_count; i++)
 		sim->db.txns[i].next_us = at_most(sim->db.txns[i].next_us, now);

@@ -53,8 +53,10 @@ static int64_t next_time(const struct sim *sim)
 		else if (backend->used)
 			consider(sim, &soonest, backend->heard_us + sim->plan.session_timeout_us);
 	}
-	for (unsigned i = 0; i < db->row_count; i++)
+	for (unsigned i = 0; i < db->row_count; i++) {
 		consider(sim, &soonest, db->rows[i].foreign_until_us);
+		consider(sim, &soonest, db->rows[i].mend_us);
+	}
 	return soonest;
 }
 

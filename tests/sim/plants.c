@@ -50,5 +50,9 @@ const struct plant_entry plants[PLANT_COUNT] = {
     [PLANT_PUBLISHED_FORGOTTEN] = {"published-hold-as-unpublished", "repeats without a cause"},
     [PLANT_RELEASE_UNTOLD] = {"release-without-a-sweep", "sleeps on a row"},
     [PLANT_HOLDS_ALL] = {"hold-of-all-keys", "sleeps on a row"},
+    [PLANT_HALT_FORGOTTEN] = {"halt-forgotten-on-loss", "goes on instead of halting"},
+    [PLANT_HALT_ENDS] = {"halt-ends-by-itself", "goes on instead of halting"},
+    [PLANT_TRIES_ALL] = {"retry-of-all", "publishes while halted"},
+    [PLANT_REJECT_SETTLED] = {"reject-settled", "takes an event from the outbox unpublished"},
     [PLANT_NEVER_HELD] = {"nothing-held", "goes on for ever"},
 };

@@ -126,7 +126,7 @@ void process_start(struct relay *relay)
 	process->ended = process->failed = process->asked_to_stop = false;
 	process->wake_us = process->stall_timer_us = NEVER;
 	process->heartbeat_us = sim->now_us;
-	process->rejected = 0;
+	memset(process->rejected_us, 0, sizeof(process->rejected_us));
 	process->progress_us = process->looking_us = sim->now_us;
 	process->incarnation = ++sim->incarnations;
 	process->worker = worker_new(&process->options, sim->plan.stall_us, &process->world,
@@ -170,16 +170,6 @@ void process_kill(struct relay *relay, unsigned asks_served, unsigned appended)
 	bury(relay);
 }
 
-/* The operator looks at what the relay halted at, and mends it. */
-static void mend(struct relay *relay)
-{
-	struct database *db = &relay->sim->db;
-
-	for (unsigned i = 0; i < db->row_count; i++)
-		if ((relay->process.rejected & ROW_BIT(i)) || db->rows[i].kind == KIND_UNROUTABLE)
-			db->rows[i].kind = KIND_GOOD;
-}
-
 void process_reap(struct relay *relay)
 {
 	struct sim *sim = relay->sim;
@@ -187,10 +177,8 @@ void process_reap(struct relay *relay)
 
 	if (process->worker == NULL || !process->ended)
 		return;
-	if (!process->failed && !process->asked_to_stop)
+	if (process->failed || !process->asked_to_stop)
 		violated(sim, "stops unasked", "%s", "");
-	if (process->failed)
-		mend(relay);
 	excuse_held(sim, refused_published(&relay->session));
 	if (relay->producer.in_flight > 0)
 		producer_crash(relay, sim_below(sim, 4));

@@ -2,9 +2,9 @@
  * refused.c - what a session does when the database does not let a row go: what outbox/refused.c,
  * outbox/examine.c and outbox/reconcile.c do, with the real outbox/holds.c
  *
- * A hold is of a row of the model, by its place there, and has no words.
+ * A hold is of a row of the model and has no words.
  */
-#include "sim.h"
+#include "halted.h"
 
 static struct sim *sim_of(const struct session *session)
 {
@@ -13,7 +13,7 @@ static struct sim *sim_of(const struct session *session)
 
 /* ---- what is held ---- */
 
-static void holds_changed(struct session *session)
+void refused_changed(struct session *session)
 {
 	const struct outbox_holds *holds = &session->holds;
 	struct source *source = &session->source;
@@ -30,7 +30,7 @@ void refused_hold(struct session *session, uint64_t rows, uint64_t published)
 	const struct sim *sim = sim_of(session);
 
 	for (unsigned i = 0; i < sim->db.row_count; i++) {
-		struct outbox_hold hold = {.id = i, .key = sim->db.rows[i].key};
+		struct outbox_hold hold = {.id = hold_id(sim, i), .key = sim->db.rows[i].key};
 		hold.published =
 		    (published & ROW_BIT(i)) && sim->plant != PLANT_PUBLISHED_FORGOTTEN;
 		if (rows & ROW_BIT(i))
@@ -38,7 +38,7 @@ void refused_hold(struct session *session, uint64_t rows, uint64_t published)
 	}
 	if (rows != 0) {
 		trace_of(session->relay, "holds rows %llx", (unsigned long long)rows);
-		holds_changed(session);
+		refused_changed(session);
 	}
 }
 
@@ -48,7 +48,7 @@ uint64_t refused_published(const struct session *session)
 
 	for (size_t i = 0; i < session->holds.count; i++)
 		if (session->holds.items[i].published)
-			rows |= ROW_BIT(session->holds.items[i].id);
+			rows |= ROW_BIT(place_of(&session->holds.items[i]));
 	return rows;
 }
 
@@ -60,7 +60,7 @@ uint64_t refused_left_out(const struct session *session)
 
 	for (size_t i = 0; i < session->holds.count; i++) {
 		const struct outbox_hold *hold = &session->holds.items[i];
-		rows |= by_row ? ROW_BIT(hold->id) : rows_of_key(sim, (unsigned)hold->key);
+		rows |= by_row ? ROW_BIT(place_of(hold)) : rows_of_key(sim, (unsigned)hold->key);
 	}
 	if (rows != 0 && sim->plant == PLANT_HOLDS_ALL)
 		return ~UINT64_C(0);
@@ -70,10 +70,11 @@ uint64_t refused_left_out(const struct session *session)
 /* All that waits is looked at: what was held is taken in its order. */
 void refused_claim_asked(struct session *session, const struct claim *claim)
 {
+	outbox_holds_end_try(&session->holds);
 	if (claim->low_watermark != 0 || session->holds.released == 0)
 		return;
 	outbox_holds_drop_released(&session->holds);
-	holds_changed(session);
+	refused_changed(session);
 }
 
 /* ---- trying held rows again ---- */
@@ -86,24 +87,47 @@ void refused_ask_retest(struct session *session, struct ask *ask)
 		const struct outbox_hold *hold = &session->holds.items[i];
 		if (hold->released)
 			continue;
-		ask->held |= ROW_BIT(hold->id);
-		ask->settles |= hold->published ? ROW_BIT(hold->id) : 0;
+		ask->held |= ROW_BIT(place_of(hold));
+		ask->settles |= hold->published ? ROW_BIT(place_of(hold)) : 0;
+		ask->kept_back |= hold->reason != REJECT_NONE ? ROW_BIT(place_of(hold)) : 0;
 	}
 }
 
-void refused_retested(struct session *session, uint64_t released)
+/* Of a row that is another relay's, which may come to it, nothing is known any more. */
+static void release(struct session *session, struct outbox_hold *hold)
+{
+	unsigned place = place_of(hold);
+
+	session->relay->process.rejected_us[place] = 0;
+	if (session_mine(session, ROW_BIT(place)) != 0 || sim_of(session)->plan.competing)
+		outbox_holds_release(&session->holds, hold);
+	else
+		outbox_holds_forget(&session->holds, hold);
+}
+
+static bool is_foreign(const struct session *session, const struct outbox_hold *hold)
+{
+	return !hold->published && session_mine(session, ROW_BIT(place_of(hold))) == 0;
+}
+
+void refused_retested(struct session *session, uint64_t released, uint64_t due)
 {
 	enum plant plant = sim_of(session)->plant;
 	struct outbox_holds *holds = &session->holds;
+	bool changed = false;
 
-	for (size_t i = 0; i < holds->count; i++)
-		if (released & ROW_BIT(holds->items[i].id))
-			outbox_holds_release(holds, &holds->items[i]);
-	if (released == 0)
+	for (size_t i = holds->count; i-- > 0;)
+		if ((released & ROW_BIT(place_of(&holds->items[i]))) ||
+		    is_foreign(session, &holds->items[i])) {
+			changed |= !holds->items[i].released;
+			release(session, &holds->items[i]);
+		}
+	bool ends = halted_see(session, due);
+	if (!changed && !ends && !halted_tries(session))
 		return;
 	if (plant == PLANT_DROPPED_AT_ONCE)
 		outbox_holds_drop_released(holds);
-	holds_changed(session);
+	refused_changed(session);
 	if (plant != PLANT_RELEASE_UNTOLD)
 		session_polled(session, POLL_RELEASED);
 }
@@ -126,6 +150,8 @@ static void on_refused(struct session *session, const struct answer *answer)
 {
 	/* The worker has asked for the ROLLBACK already. */
 	if (!answer->of_commit && !session->in_transaction)
+		return;
+	if (!answer->of_commit && halted_refused(session))
 		return;
 	session->dealing = session->aborting = true;
 	session->narrow = !answer->of_commit && !answer->alone;

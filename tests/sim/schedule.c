@@ -1,7 +1,7 @@
 /*
  * schedule.c - a run: what could happen next, which of it does, and when time leaps
  */
-#include "sim.h"
+#include "halted.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -10,6 +10,7 @@
 enum option_kind {
 	OPTION_TXN,
 	OPTION_RESUME,
+	OPTION_MEND,
 	OPTION_EXPIRE,
 	OPTION_SERVE,
 	OPTION_NOTE,
@@ -35,8 +36,8 @@ struct option {
 };
 
 enum {
-	OPTIONS_MAX =
-	    TXNS_MAX + BACKENDS_MAX * 4 + PARTITIONS * 3 * RELAYS_MAX + 12 * RELAYS_MAX + 1
+	OPTIONS_MAX = TXNS_MAX + ROWS_MAX + BACKENDS_MAX * 4 + PARTITIONS * 3 * RELAYS_MAX +
+		      12 * RELAYS_MAX + 1
 };
 struct options {
 	struct option items[OPTIONS_MAX];
@@ -97,6 +98,8 @@ static void offer_database(const struct sim *sim, struct options *options)
 
 	for (unsigned i = 0; i < db->txn_count; i++)
 		offer(options, txn_can_step(sim, &db->txns[i]), OPTION_TXN, i, 0);
+	for (unsigned i = 0; i < db->row_count; i++)
+		offer(options, operator_can_mend(sim, &db->rows[i]), OPTION_MEND, i, 0);
 	offer(options, db->paused && db->paused_until_us <= sim->now_us, OPTION_RESUME, 0, 0);
 	for (unsigned i = 0; i < BACKENDS_MAX; i++) {
 		const struct backend *backend = &db->backends[i];
@@ -260,6 +263,9 @@ static void take_option(struct sim *sim, struct option option)
 	switch (option.kind) {
 	case OPTION_TXN:
 		txn_step(sim, &sim->db.txns[option.index]);
+		break;
+	case OPTION_MEND:
+		operator_mends(sim, &sim->db.rows[option.index]);
 		break;
 	case OPTION_RESUME:
 		resume(sim);

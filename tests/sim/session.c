@@ -4,7 +4,7 @@
  * What is here is what outbox.c and polling.c do around their statements, with the real poll.c: the
  * bell put to rest behind the transaction, the heartbeat.
  */
-#include "sim.h"
+#include "halted.h"
 
 #include <assert.h>
 #include <string.h>
@@ -79,6 +79,10 @@ static void ask_claim(struct session *session, enum ask_kind kind, const struct 
 static void claim_rows(struct session *session, const struct claim *claim)
 {
 	check_claim_asked(session->relay, claim);
+	if (claim->alone) {
+		halted_ask(session);
+		return;
+	}
 	if (claim->opens) {
 		struct ask *added = session_ask(session, ASK_BEGIN);
 		session->in_transaction = true;
@@ -153,6 +157,8 @@ static void op_reconcile(struct source *source, const struct batch *batch, bool 
 		return;
 	added->delivered = rows_in(batch, EVENT_DELIVERED);
 	added->rejected = dead_letter ? rows_in(batch, EVENT_REJECTED) : 0;
+	added->kept_back = dead_letter ? 0 : rows_in(batch, EVENT_REJECTED);
+	added->returned = rows_in(batch, EVENT_RETURNED);
 	if (sim_of(session)->plant == PLANT_RECOVERS_MINE) {
 		added->delivered = session_mine(session, added->delivered);
 		added->rejected = session_mine(session, added->rejected);
@@ -188,6 +194,7 @@ static void forget_session(struct session *session)
 {
 	session->in_transaction = session->rest_due = false;
 	refused_forget(session);
+	halted_lost(session);
 	group_lost(&session->group);
 	session_polled(session, POLL_LOST);
 	shards_clear(&session->source.shards, session->source.shards.count);
@@ -242,6 +249,7 @@ static void perform(struct session *session, const struct poll_action *action)
 		move_bell(session, action->kind == POLL_DO_BELL_ON);
 		break;
 	case POLL_DO_HOUSEKEEP:
+	case POLL_DO_RETEST:
 		housekeep(session);
 		break;
 	case POLL_DO_CLOSE:
@@ -262,7 +270,8 @@ void session_poll(struct session *session, struct poll_input input)
 	struct poll_actions actions;
 
 	input.now_us = sim_of(session)->now_us;
-	input.halted = session->source.held > 0 && !process->options.dead_letter;
+	input.halted = session->source.halted = halted_now(session);
+	input.tries = halted_tries(session);
 	input.releases =
 	    session->holds.released > 0 && sim_of(session)->plant != PLANT_RELEASE_UNTOLD;
 	poll_step(&session->poll, &process->poll_options, &input, &actions);
@@ -409,6 +418,11 @@ static void tell_claimed(struct session *session, const struct answer *answer)
 	struct worker_status status;
 
 	worker_status(session->relay->process.worker, &status);
+	if (answer->rows == 0 && session->poll.trying && session->poll.state == POLL_CLAIMING) {
+		chunk->free(chunk);
+		halted_astray(session);
+		return;
+	}
 	if (chunk->count > 0)
 		session->was_lost = false;
 	if (chunk->count > 0 && status.batch_events == 0)
@@ -462,6 +476,7 @@ static void tell(struct session *session, const struct answer *answer)
 		tell_claimed(session, answer);
 		break;
 	case ANSWER_SETTLED:
+		halted_settled(session);
 		session_polled(session, POLL_SETTLED);
 		events->settled(owner);
 		break;
@@ -471,6 +486,7 @@ static void tell(struct session *session, const struct answer *answer)
 		break;
 	case ANSWER_RECONCILED:
 		refused_hold(session, answer->stuck, answer->published);
+		halted_hold(session, answer->kept_back, answer->returned);
 		events->reconciled(owner);
 		break;
 	case ANSWER_OBSERVED:
@@ -480,7 +496,7 @@ static void tell(struct session *session, const struct answer *answer)
 		tell_note(session, &answer->note);
 		break;
 	case ANSWER_GAUGED:
-		refused_retested(session, answer->rows);
+		refused_retested(session, answer->rows, answer->due);
 		events->gauged(owner, &(struct gauges){0});
 		break;
 	case ANSWER_CLOSED:

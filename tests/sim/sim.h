@@ -45,7 +45,8 @@ enum row_state {
 	ROW_VISIBLE,
 	ROW_GONE, /* deleted by a committed transaction */
 	ROW_ABORTED,
-	ROW_FORGOTTEN /* a failover lost the commit */
+	ROW_FORGOTTEN, /* a failover lost the commit */
+	ROW_REMOVED    /* an operator has deleted it unpublished */
 };
 
 enum row_kind {
@@ -54,6 +55,9 @@ enum row_kind {
 	KIND_TOO_LARGE,	 /* the sink refuses it */
 	KIND_POISON	 /* the broker refuses it */
 };
+
+/* How an operator mends a row that was rejected: the row, what it met with elsewhere, or so. */
+enum mend { MEND_CHANGE, MEND_ELSEWHERE, MEND_REMOVE, MENDS };
 
 struct row {
 	int64_t id;
@@ -70,8 +74,11 @@ struct row {
 	bool stuck_at_commit;	     /* only COMMIT fails, unless constraints are immediate */
 	int64_t gone_us;	     /* since when it is deleted */
 	bool dead_letter;	     /* it was moved there */
-	unsigned appended;	     /* times it stands in the log */
-	unsigned repeats_allowed;    /* for reasons that allow it */
+	int64_t mend_us;	     /* when an operator mends it, having been told; 0: not */
+	enum mend mend;
+	bool changed;		  /* by an operator */
+	unsigned appended;	  /* times it stands in the log */
+	unsigned repeats_allowed; /* for reasons that allow it */
 };
 
 enum txn_phase { TXN_WAITING, TXN_KEYED, TXN_LOCKED, TXN_DRAWN, TXN_INSERTED, TXN_ENDED };
@@ -150,6 +157,9 @@ struct answer {
 	/* ANSWER_REFUSED: of a COMMIT, or of a claim of one row, and of which low watermark. */
 	bool of_commit, alone;
 	int64_t low_watermark;
+	uint64_t kept_back; /* rejected rows that are there still */
+	uint64_t returned;  /* likewise, of the same batch */
+	uint64_t due;	    /* likewise, changed since */
 	uint64_t stuck;	    /* rows that do not go */
 	uint64_t published; /* of these, what was to be settled */
 };
@@ -195,8 +205,10 @@ struct ask {
 	uint64_t delivered, rejected; /* rows, for ASK_RECONCILE */
 	uint64_t held;		      /* rows that claims leave out, or to be tried again */
 	uint64_t settles;	      /* rows to be tried again that are only to go */
-	bool immediate;		      /* constraints are */
-	bool idle;		      /* ASK_ROLLBACK: no transaction is open */
+	uint64_t kept_back; /* rejected rows, for ASK_RECONCILE, or to be looked at again */
+	uint64_t returned;  /* of the same batch, given back by the sink */
+	bool immediate;	    /* constraints are */
+	bool idle;	    /* ASK_ROLLBACK: no transaction is open */
 };
 
 /* A server process. When its client is gone it may still do what it was asked. */
@@ -224,6 +236,7 @@ struct backend {
 	int64_t drawn;		       /* read, not yet told */
 	struct answer claimed;	       /* likewise, until it is known what is left */
 	uint64_t kept, kept_published; /* likewise, what could not be settled */
+	uint64_t kept_back, returned;  /* likewise, what was not to be */
 	unsigned note_count, ask_count;
 	/* The fields before are all there is of it but for the first so many of these. */
 	struct note notes[NOTES_MAX]; /* to be told once out of the transaction */
@@ -278,7 +291,7 @@ struct session {
 	unsigned answer_count;
 	/* From here on snapshot.c takes what is in use. */
 	struct answer answers[ANSWERS_MAX];
-	struct outbox_holds holds; /* their ids are places of rows; they outlive the connection */
+	struct outbox_holds holds; /* of rows, see halted.h; they outlive the connection */
 	struct group group;	   /* likewise */
 };
 
@@ -339,10 +352,10 @@ struct process {
 	int shards;	      /* outbox.shards */
 	unsigned incarnation; /* unlike that of any other process */
 	bool asked_to_stop, ended, failed;
-	int64_t stop_us;     /* when it was asked */
-	int64_t progress_us; /* last report told, or begin */
-	uint64_t rejected;   /* rows told as rejected to this process */
-	int64_t looking_us;  /* since when the worker has only looked and rested */
+	int64_t stop_us;	       /* when it was asked */
+	int64_t progress_us;	       /* last report told, or begin */
+	int64_t rejected_us[ROWS_MAX]; /* when that was last told of the row; 0: never */
+	int64_t looking_us;	       /* since when the worker has only looked and rested */
 };
 
 struct relay {
@@ -376,6 +389,7 @@ enum fault {
 	FAULT_AWAY,
 	FAULT_OUTAGE,
 	FAULT_STUCK,
+	FAULT_BAD,
 	FAULTS
 };
 
@@ -494,8 +508,9 @@ bool refused_heard(struct session *session, const struct answer *answer);
 bool refused_roll_back(struct session *session);
 void refused_forget(struct session *session);
 void refused_hold(struct session *session, uint64_t rows, uint64_t published);
-void refused_retested(struct session *session, uint64_t released);
+void refused_retested(struct session *session, uint64_t released, uint64_t due);
 uint64_t refused_published(const struct session *session);
+void refused_changed(struct session *session);
 
 /* chunk.c */
 struct chunk *chunk_of_rows(const struct sim *sim, uint64_t rows);

@@ -44,7 +44,7 @@ def test_such_a_value_halts_by_default(database, new_relay, topic):
     add(database, payload=f"({UNPRINTABLE})::jsonb")
     relay = new_relay().start()
     relay.wait_log(r"event 1 is rejected \(too_large\).*the relay halts", timeout=60)
-    assert relay.wait_exit() == 1
+    relay.wait_metric("halted", 1)
     assert database.value("SELECT count(*) FROM outbox_events") == 1
 
 

@@ -23,7 +23,7 @@ struct world {
 	struct writers writers;
 	int64_t now_us, next_id;
 	struct claim_answer next; /* what the next answers to claims have beside events */
-	bool halted, releases;
+	bool halted, releases, tries;
 	char did[400];
 };
 
@@ -34,7 +34,7 @@ static const char *const words[] = {
     [POLL_DO_BELL_ON] = "bell-on", [POLL_DO_TELL_ROLLED_BACK] = "rolled-back",
     [POLL_DO_TIMER] = "timer",	   [POLL_DO_BELL_OFF] = "bell-off",
     [POLL_DO_WOKEN] = "woken",	   [POLL_DO_HOUSEKEEP] = "housekeep",
-    [POLL_DO_CLOSE] = "close",
+    [POLL_DO_CLOSE] = "close",	   [POLL_DO_RETEST] = "retest",
 };
 
 static inline void step(struct world *w, struct poll_input input)
@@ -43,6 +43,7 @@ static inline void step(struct world *w, struct poll_input input)
 
 	input.now_us = w->now_us;
 	input.halted = w->halted;
+	input.tries = w->tries;
 	input.releases = w->releases;
 	poll_step(&w->poll, &w->options, &input, &w->actions);
 	w->did[0] = '\0';

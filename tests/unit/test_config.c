@@ -188,7 +188,7 @@ static void test_reload(void **state)
 	    "database.dsn+ database.password_command+ database.pooler+ outbox.table- "
 	    "outbox.columns.id- outbox.settle- outbox.retention- "
 	    "outbox.claim_rows+ outbox.batch_rows+ outbox.batch_bytes+ outbox.poll_interval+ "
-	    "outbox.sweep_interval+ outbox.stall_timeout+ outbox.on_reject- "
+	    "outbox.sweep_interval+ outbox.stall_timeout+ outbox.on_reject+ "
 	    "kafka.bootstrap_servers- kafka.embedded- kafka.sasl_password_file+ "
 	    "kafka.oauthbearer_token_command+ kafka.properties- "
 	    "route.topic- route.key- route.headers- http.listen- log.level+ log.format+ ");

@@ -117,7 +117,8 @@ static void test_what_was_published_is_settled_after_a_loss(void **state)
 
 /* ---- rejects ---- */
 
-static void test_a_reject_halts(void **state)
+/* What is rejected is the source's to keep back; what it lets be fetched then is its affair. */
+static void test_a_reject_that_halts_is_kept_back(void **state)
 {
 	struct world w;
 
@@ -126,15 +127,14 @@ static void test_a_reject_halts(void **state)
 	report_all(&w, EVENT_REJECTED);
 	assert_is(&w, ENGINE_ROLLING_BACK, "skip back");
 	tell(&w, ON_ROLLED_BACK);
-	assert_is(&w, ENGINE_CLOSING, "skip clear close");
-	assert_true(w.engine.halting);
-	tell(&w, ON_CLOSED);
-	assert_is(&w, ENGINE_STOPPED, "stopped");
+	assert_is(&w, ENGINE_RECONCILING, "skip reconcile");
+	settled(&w, ON_RECONCILED);
+	assert_is(&w, ENGINE_FETCHING, "clear fetch");
 	finish(&w);
 }
 
 /* As the Kafka sink has it: broken() first, then what each event met with. */
-static void test_a_reject_of_an_orphaned_batch_halts_too(void **state)
+static void test_a_reject_of_an_orphaned_batch_is_kept_back(void **state)
 {
 	struct world w;
 
@@ -144,12 +144,11 @@ static void test_a_reject_of_an_orphaned_batch_halts_too(void **state)
 	report_all(&w, EVENT_REJECTED);
 	assert_is(&w, ENGINE_ROLLING_BACK, "");
 	tell(&w, ON_ROLLED_BACK);
-	assert_is(&w, ENGINE_CLOSING, "skip clear close");
-	assert_true(w.engine.halting);
+	assert_is(&w, ENGINE_RECONCILING, "skip reconcile");
 	finish(&w);
 }
 
-static void test_a_reject_after_a_loss_halts_once_the_shard_is_ours(void **state)
+static void test_a_reject_after_a_loss_is_kept_back_once_the_shard_is_ours(void **state)
 {
 	struct world w;
 
@@ -161,8 +160,37 @@ static void test_a_reject_after_a_loss_halts_once_the_shard_is_ours(void **state
 	w.now_us += SECOND;
 	tell(&w, ON_TIMER);
 	tell(&w, ON_ACQUIRED);
-	assert_is(&w, ENGINE_CLOSING, "clear close");
-	assert_true(w.engine.halting);
+	assert_is(&w, ENGINE_RECONCILING, "reconcile");
+	finish(&w);
+}
+
+/* The reject that halts is met again by whoever has the shard next. */
+static void test_a_stop_without_a_session_leaves_a_reject_that_halts(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_publishing(&w);
+	report_all(&w, EVENT_REJECTED);
+	tell(&w, ON_LOST);
+	tell(&w, ON_STOP);
+	assert_is(&w, ENGINE_STOPPED, "stopped");
+	finish(&w);
+}
+
+static void test_a_stop_of_a_source_that_halts(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_publishing(&w);
+	report_all(&w, EVENT_REJECTED);
+	tell(&w, ON_ROLLED_BACK);
+	settled(&w, ON_RECONCILED);
+	tell(&w, ON_STOP);
+	assert_is(&w, ENGINE_ROLLING_BACK, "skip back");
+	tell(&w, ON_ROLLED_BACK);
+	assert_is(&w, ENGINE_CLOSING, "skip clear close");
 	finish(&w);
 }
 
@@ -180,7 +208,6 @@ static void test_a_reject_is_dead_lettered_with_the_rest_settled(void **state)
 	assert_is(&w, ENGINE_RECONCILING, "skip reconcile:aside");
 	settled(&w, ON_RECONCILED);
 	assert_is(&w, ENGINE_FETCHING, "clear fetch");
-	assert_false(w.engine.halting);
 	finish(&w);
 }
 
@@ -416,9 +443,11 @@ int main(void)
 	    cmocka_unit_test(test_what_was_sent_before_a_refusal_is_settled),
 	    cmocka_unit_test(test_a_refused_commit_is_made_up_for),
 	    cmocka_unit_test(test_what_was_published_is_settled_after_a_loss),
-	    cmocka_unit_test(test_a_reject_halts),
-	    cmocka_unit_test(test_a_reject_of_an_orphaned_batch_halts_too),
-	    cmocka_unit_test(test_a_reject_after_a_loss_halts_once_the_shard_is_ours),
+	    cmocka_unit_test(test_a_reject_that_halts_is_kept_back),
+	    cmocka_unit_test(test_a_reject_of_an_orphaned_batch_is_kept_back),
+	    cmocka_unit_test(test_a_reject_after_a_loss_is_kept_back_once_the_shard_is_ours),
+	    cmocka_unit_test(test_a_stop_without_a_session_leaves_a_reject_that_halts),
+	    cmocka_unit_test(test_a_stop_of_a_source_that_halts),
 	    cmocka_unit_test(test_a_reject_is_dead_lettered_with_the_rest_settled),
 	    cmocka_unit_test(test_a_stop_settles_what_is_in_flight),
 	    cmocka_unit_test(test_a_stop_ends_a_batch_that_is_being_fetched),

@@ -49,6 +49,70 @@ static void test_keys_or_ids_are_left_out(void **state)
 	assert_text(true, "{7,9}");
 }
 
+static void reject(int64_t id, int64_t key, int64_t now_us)
+{
+	static char why[] = "too large", version[] = "(0,1) 7";
+	struct outbox_hold hold = {.id = id,
+				   .key = key,
+				   .why = why,
+				   .version = version,
+				   .reason = REJECT_TOO_LARGE,
+				   .tried_us = now_us};
+
+	outbox_holds_add(&holds, &hold);
+}
+
+static void see(int64_t id, const char *version, int64_t now_us)
+{
+	struct outbox_hold *hold = outbox_holds_find(&holds, id, NULL);
+	struct outbox_hold row = {.key = hold->key, .version = (char *)(uintptr_t)version};
+
+	outbox_holds_seen(hold, &row, now_us);
+}
+
+static void test_a_rejected_row_is_due_once_it_has_changed(void **state)
+{
+	(void)state;
+	reject(7, 1, 0);
+	see(7, "(0,1) 7", 1000);
+	assert_null(outbox_holds_due(&holds, true));
+	see(7, "(0,2) 8", 2000);
+	assert_int_equal(outbox_holds_due(&holds, true)->id, 7);
+	outbox_holds_try(outbox_holds_due(&holds, true), 2000);
+	assert_null(outbox_holds_due(&holds, true));
+	assert_int_equal(outbox_holds_tried(&holds)->id, 7);
+	see(7, "(0,2) 8", 2000 + HOLDS_TRY_US);
+	assert_int_equal(outbox_holds_due(&holds, true)->id, 7);
+}
+
+/* all: of no key may one go ahead of another. */
+static void test_a_rejected_row_waits_for_those_before_it(void **state)
+{
+	(void)state;
+	reject(7, 1, 0);
+	reject(8, 2, 0);
+	reject(9, 1, 0);
+	see(8, "changed", 0);
+	see(9, "changed", 0);
+	assert_null(outbox_holds_due(&holds, true));
+	assert_int_equal(outbox_holds_due(&holds, false)->id, 8);
+	outbox_holds_release(&holds, outbox_holds_find(&holds, 7, NULL));
+	assert_int_equal(outbox_holds_due(&holds, true)->id, 8);
+	outbox_holds_release(&holds, outbox_holds_find(&holds, 8, NULL));
+	assert_int_equal(outbox_holds_due(&holds, true)->id, 9);
+}
+
+static void test_what_is_another_relays_is_forgotten(void **state)
+{
+	(void)state;
+	reject(7, 1, 0);
+	reject(8, 2, 0);
+	outbox_holds_forget(&holds, outbox_holds_find(&holds, 7, NULL));
+	assert_int_equal(holds.count, 1);
+	assert_int_equal(outbox_holds_waiting(&holds), 1);
+	assert_text(true, "{8}");
+}
+
 static void test_the_same_row_is_held_once(void **state)
 {
 	(void)state;
@@ -126,6 +190,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_teardown(test_nothing_is_held, clear),
 	    cmocka_unit_test_teardown(test_keys_or_ids_are_left_out, clear),
+	    cmocka_unit_test_teardown(test_a_rejected_row_is_due_once_it_has_changed, clear),
+	    cmocka_unit_test_teardown(test_a_rejected_row_waits_for_those_before_it, clear),
+	    cmocka_unit_test_teardown(test_what_is_another_relays_is_forgotten, clear),
 	    cmocka_unit_test_teardown(test_the_same_row_is_held_once, clear),
 	    cmocka_unit_test_teardown(test_what_is_released_is_left_out_until_it_is_dropped, clear),
 	    cmocka_unit_test_teardown(test_held_again_after_a_release, clear),

@@ -73,6 +73,33 @@ static void test_a_held_event_halts(void **state)
 	assert_int_equal(w.poll.state, POLL_CLAIMING);
 }
 
+/* It is looked at more often than housekeeping is due. */
+static void test_a_rejected_event_is_tried_alone(void **state)
+{
+	struct world w;
+	(void)state;
+	reach_claiming(&w);
+	w.options.housekeep_us = 5 * SECOND;
+	w.halted = true;
+	failed(&w, false, false);
+	fetch(&w);
+	find(&w, POLL_DO_RETEST);
+	assert_true(w.poll.rest_until_us - w.now_us <= w.options.poll_us);
+	w.tries = true;
+	tell(&w, POLL_RELEASED);
+	assert_is(&w, POLL_CLAIMING, "claim:opens");
+	assert_true(find(&w, POLL_DO_CLAIM)->claim.alone);
+	w.tries = false;
+	/* No claim follows it, and none is sent ahead of what comes of it. */
+	claimed(&w, 1);
+	assert_is(&w, POLL_COMPLETE, "tell:last");
+	tell(&w, POLL_SETTLE);
+	fetch(&w);
+	assert_is(&w, POLL_SETTLING, "");
+	tell(&w, POLL_SETTLED);
+	assert_int_equal(w.poll.state, POLL_RESTING);
+}
+
 /* What is released is older than the low watermark. */
 static void test_what_is_released_is_claimed_from_the_start(void **state)
 {
@@ -135,6 +162,7 @@ int main(void)
 	    cmocka_unit_test(test_a_refused_claim_is_tried_with_fewer_rows),
 	    cmocka_unit_test(test_what_concerns_all_is_waited_for),
 	    cmocka_unit_test(test_a_held_event_halts),
+	    cmocka_unit_test(test_a_rejected_event_is_tried_alone),
 	    cmocka_unit_test(test_what_is_released_is_claimed_from_the_start),
 	    cmocka_unit_test(test_a_released_event_that_is_locked_lowers_the_low_watermark),
 	    cmocka_unit_test(test_what_is_released_during_a_look_is_claimed_after_it),

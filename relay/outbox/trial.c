@@ -1,0 +1,127 @@
+/*
+ * trial.c - claims one row alone, which was rejected: it is to be published again
+ *
+ * The exact claim takes the next row that it can lock. If the one that is meant is locked or gone,
+ * that is another one, which must not go out: the transaction is rolled back. If it cannot go, it
+ * is held for that.
+ */
+#include "trial.h"
+
+#include "base/xalloc.h"
+#include "chunk.h"
+#include "ids.h"
+
+#include <stdlib.h>
+
+enum { TAG_CLAIM = TAG_IGNORE + 1, TAG_AFTER /* whether it is back: a trigger may do that */ };
+
+struct trial {
+	struct session *session;
+	struct asker asker;
+	struct held *held;
+	const struct claimer_events *events;
+	void *owner;
+	int64_t id;
+	PGresult *claimed; /* owned; until it is known whether the row is back */
+};
+
+void trial_ask(struct trial *trial)
+{
+	const struct outbox_hold *hold = held_try(trial->held);
+	struct pg_int8 id = pg_put_int8(hold->id);
+	struct pg_param params[3] = {pg_param_int8(&id), pg_param_text(NULL)};
+	int count = session_param_mine(trial->session, params, 2);
+	struct outbox_ids ids;
+	outbox_ids_one(&ids, hold->id, hold->identity);
+	struct pg_param given[] = {pg_param_text(ids.ids), pg_param_text(ids.identities)};
+	trial->id = hold->id;
+	session_begin(trial->session);
+	session_ask_leaf(&trial->asker, TAG_CLAIM, "claim_exact", hold->leaf, params, count, true);
+	session_ask_leaf(&trial->asker, TAG_AFTER, "still", hold->leaf, given, 2, false);
+	session_sync(trial->session);
+	outbox_ids_free(&ids);
+}
+
+/* It is to be rolled back. why: if the row cannot go. */
+static void give_up(struct trial *trial, const char *why)
+{
+	struct claim_trouble trouble = {.wrong = CLAIM_ASTRAY};
+	if (why != NULL)
+		held_explain(trial->held, why);
+	trial->events->wrong(trial->owner, &trouble);
+}
+
+static void tell(struct trial *trial)
+{
+	PGresult **results = xcalloc(1, sizeof(struct PGresult *));
+	results[0] = trial->claimed;
+	trial->claimed = NULL;
+	struct chunk *chunk = outbox_chunk_new(results, 1, session_shape(trial->session));
+	chunk->events[0].again = true;
+	trial->events->claimed(trial->owner, chunk, &(struct claim_answer){0});
+}
+
+static bool is_meant(const struct trial *trial)
+{
+	return PQntuples(trial->claimed) == 1 &&
+	       pg_get_int8(PQgetvalue(trial->claimed, 0, CLAIM_ID)) == trial->id;
+}
+
+static void on_after(struct trial *trial, bool back)
+{
+	if (!is_meant(trial))
+		give_up(trial, NULL);
+	else if (back || outbox_claim_kept(trial->claimed))
+		give_up(trial, held_kept_words);
+	else
+		tell(trial);
+}
+
+static void forget(void *part)
+{
+	struct trial *trial = part;
+	PQclear(trial->claimed);
+	trial->claimed = NULL;
+}
+
+static void on_answered(void *part, int tag, PGresult *result)
+{
+	struct trial *trial = part;
+	if (tag == TAG_CLAIM) {
+		trial->claimed = result;
+		return;
+	}
+	on_after(trial, PQntuples(result) > 0);
+	PQclear(result);
+	forget(trial);
+}
+
+static bool on_refused(void *part, const struct pg_failure *failure)
+{
+	struct trial *trial = part;
+	forget(trial);
+	give_up(trial, session_passes(trial->session, failure->state) ? NULL : failure->why);
+	return true;
+}
+
+struct trial *trial_new(struct session *session, struct held *held,
+			const struct claimer_events *events, void *owner)
+{
+	static const struct asker_ops ops = {on_answered, on_refused, forget};
+	struct trial *trial = xcalloc(1, sizeof(*trial));
+	trial->session = session;
+	trial->asker = session_join(session, &ops, trial);
+	trial->held = held;
+	trial->events = events;
+	trial->owner = owner;
+	return trial;
+}
+
+void trial_free(struct trial **trial)
+{
+	if (*trial == NULL)
+		return;
+	forget(*trial);
+	free(*trial);
+	*trial = NULL;
+}

@@ -1,0 +1,280 @@
+"""on_reject = "halt": the relay stays, publishes nothing, says how to go on, and goes on by itself."""
+import json
+import signal
+import subprocess
+
+import pytest
+
+from harness.ports import free_port
+from harness.waiting import until
+from harness.writers import insert
+
+BAD = ("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload, headers)"
+       " VALUES ('thing', 'bad', 'Bad', '{}', '[]') RETURNING id")
+
+
+def halted_at(relay, timeout=20):
+    """What the relay says of the event, once it has halted."""
+    def ask():
+        return json.loads(relay.get("/status")[1])["halted_at"]
+    until(ask, timeout, "the relay to halt")
+    return ask()
+
+
+def wait_going(relay, timeout=20):
+    until(lambda: relay.metric("halted") == 0, timeout, "the relay to go on")
+
+
+def paste(database, statement):
+    """As an operator does it."""
+    done = subprocess.run(["psql", "-X", "-v", "ON_ERROR_STOP=1", database.dsn()], input=statement + "\n",
+                          capture_output=True, text=True, timeout=20)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def types_of(records):
+    return [record.header("type") for record in records]
+
+
+@pytest.fixture
+def halted(database, new_relay, reader, topic):
+    """A relay that has published 20 events and halted at the one after; ten of its key and others wait."""
+    topic()
+    insert(database, 20)
+    bad = database.value(BAD)
+    database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
+                     " SELECT 'thing', CASE WHEN n % 2 = 0 THEN 'bad' ELSE 'k' || n END, 'After', '{}'"
+                     " FROM generate_series(1, 20) n")
+    relay = new_relay(http={"listen": f"127.0.0.1:{free_port()}"}).start(wait=False)
+    halt = halted_at(relay)
+    assert halt["id"] == bad
+    consumer = reader()
+    assert len(consumer.take(20)) == 20
+    yield relay, halt, consumer
+    assert relay.process.alive
+
+
+def goes_on(database, relay, consumer, expected):
+    wait_going(relay)
+    assert types_of(sorted(consumer.take(len(expected)), key=lambda r: r.header("type"))) == sorted(expected)
+    database.wait_empty()
+    assert consumer.rest() == []
+    assert relay.get("/readyz") == (200, "ready\n")
+
+
+def test_it_says_so(database, halted):
+    """Everywhere an operator looks: table, key, event id, what is wrong, what to do."""
+    relay, halt, consumer = halted
+    event_id = database.value("SELECT event_id FROM outbox_events WHERE id = %s", halt["id"])
+    assert halt["event_id"] == event_id
+    assert (halt["table"], halt["key"]) == ("outbox_events", "bad")
+    code, words = relay.get("/readyz")
+    assert code == 503 and words.startswith("halted, nothing is published: ")
+    logged = relay.wait_log(r"nothing is published: .*").group()
+    told = relay.command("status").stdout
+    for text in (words, logged, told):
+        for part in (f"event {halt['id']} (event_id {event_id}, key bad) of table outbox_events", "(headers)",
+                     halt["remove"], halt["change"]):
+            assert part in text
+    assert relay.get("/healthz")[0] == 200
+    status = json.loads(relay.get("/status")[1])
+    assert (status["state"], status["halted"]) == ("halted", True)
+    assert relay.metric("halted") == 1
+    assert relay.metric("rejected_total") == 1
+    until(lambda: database.open_transactions() == [], 10, "no transaction")
+
+
+def test_the_row_is_removed(database, halted):
+    relay, halt, consumer = halted
+    assert paste(database, halt["remove"]) == "DELETE 1"
+    goes_on(database, relay, consumer, ["After"] * 20)
+    assert json.loads(relay.get("/status")[1])["halted_at"] is None
+
+
+def test_the_row_is_changed(database, halted):
+    """It goes out before what waits behind it."""
+    relay, halt, consumer = halted
+    assert paste(database, halt["change"]) == "UPDATE 1"
+    wait_going(relay)
+    records = consumer.take(21)
+    assert [r.header("type") for r in records if r.key == b"bad"] == ["Bad"] + ["After"] * 10
+    database.wait_empty()
+    assert relay.metric("rejected_total") == 1
+
+
+def test_a_change_that_does_not_help(database, halted):
+    """It is named anew and counted once, and nothing goes out."""
+    relay, halt, consumer = halted
+    database.execute("UPDATE outbox_events SET headers = NULL, aggregate_type = 'no topic!' WHERE id = %s",
+                     halt["id"])
+    relay.wait_log(r"nothing is published: .*is rejected \(topic\)")
+    assert consumer.rest() == []
+    assert "(topic)" in relay.get("/readyz")[1]
+    assert relay.metric("rejected_total") == 1
+    assert paste(database, halted_at(relay)["remove"]) == "DELETE 1"
+    goes_on(database, relay, consumer, ["After"] * 20)
+
+
+def test_a_lock_on_the_row_changes_nothing(database, halted):
+    """An operator looks at it for a while: nothing else goes out in its place."""
+    relay, halt, consumer = halted
+    with database.session(autocommit=False) as operator:
+        operator.execute("UPDATE outbox_events SET headers = NULL WHERE id = %s", [halt["id"]])
+        before = relay.metric("retries_total")
+        until(lambda: json.loads(relay.get("/status")[1])["uptime_seconds"] > 4, 20, "a look or more")
+        assert consumer.rest() == []
+        assert relay.metric("retries_total") == before
+        operator.connection.commit()
+    goes_on(database, relay, consumer, ["After"] * 20 + ["Bad"])
+
+
+def test_dead_letters_by_a_reload(database, halted):
+    relay, halt, consumer = halted
+    relay.write_config(outbox={"on_reject": "dead-letter"})
+    relay.process.send(signal.SIGHUP)
+    relay.wait_log("reload: outbox.on_reject has changed")
+    goes_on(database, relay, consumer, ["After"] * 20)
+    assert database.rows("SELECT event_type, reason FROM outbox_relay.dead_letters") == [("Bad", "headers")]
+    assert relay.metric("rejected_total") == 1
+
+
+def test_halt_by_a_reload(database, new_relay, topic):
+    topic()
+    relay = new_relay(outbox={"on_reject": "dead-letter"}).start()
+    relay.write_config(outbox={"on_reject": "halt"})
+    relay.process.send(signal.SIGHUP)
+    relay.wait_log("reload: outbox.on_reject has changed")
+    bad = database.value(BAD)
+    assert halted_at(relay)["id"] == bad
+    assert relay.stop() == 0
+
+
+def test_stop_and_start(database, halted):
+    """Status 0; the next start meets the event and halts again."""
+    relay, halt, consumer = halted
+    assert relay.stop() == 0
+    relay.start(wait=False)
+    assert halted_at(relay) == halt
+    assert consumer.rest() == []
+    paste(database, halt["remove"])
+    goes_on(database, relay, consumer, ["After"] * 20)
+
+
+def test_a_lost_session(database, halted):
+    """It is halted still, and knows the row again."""
+    relay, halt, consumer = halted
+    database.end_relay_sessions()
+    relay.wait_log("the session with the database is gone")
+    until(lambda: relay.metric("connected") == 2, 20, "a session")
+    assert halted_at(relay) == halt
+    assert consumer.rest() == []
+    assert relay.metric("rejected_total") == 1
+    paste(database, halt["remove"])
+    goes_on(database, relay, consumer, ["After"] * 20)
+
+
+def test_the_table_is_emptied(database, halted):
+    """Ids begin again: what is inserted then is published."""
+    relay, halt, consumer = halted
+    database.execute("TRUNCATE outbox_events RESTART IDENTITY")
+    wait_going(relay)
+    insert(database, 5)
+    assert len(consumer.take(5)) == 5
+    database.wait_empty()
+
+
+def test_another_relay_waits(database, halted, new_relay):
+    """A halted relay keeps its shard. When it dies another one has it, and halts too."""
+    relay, halt, consumer = halted
+    other = new_relay().start(wait=False)
+    other.wait_log("standby: ")
+    assert other.metric("halted") == 0
+    relay.kill()
+    assert halted_at(other) == halt
+    assert consumer.rest() == []
+    relay.start(wait=False)
+    paste(database, halt["remove"])
+    goes_on(database, other, consumer, ["After"] * 20)
+
+
+def test_mark_mode(empty_database, migrate, new_relay, reader, topic):
+    """The statement marks the row."""
+    topic()
+    mark = {"settle": "mark"}
+    migrate(outbox=mark)
+    bad = empty_database.value(BAD)
+    insert(empty_database, 5)
+    relay = new_relay(outbox=mark).start(wait=False)
+    halt = halted_at(relay)
+    assert halt["id"] == bad
+    assert paste(empty_database, halt["remove"]) == "UPDATE 1"
+    wait_going(relay)
+    consumer = reader()
+    assert len(consumer.take(5)) == 5
+    empty_database.wait("SELECT NOT EXISTS (SELECT FROM outbox_events WHERE published_at IS NULL)")
+    assert consumer.rest() == []
+
+
+def test_without_order(empty_database, migrate, start_relays, reader):
+    """Relays that compete all come to the event, and halt."""
+    database = empty_database
+    migrate(outbox={"ordering": "none"})
+    relays = start_relays(2, ordering="none")
+    bad = database.value(BAD)
+    for relay in relays:
+        assert halted_at(relay)["id"] == bad
+    insert(database, 5)
+    consumer = reader()
+    assert consumer.rest() == []
+    paste(database, halted_at(relays[0])["change"])
+    assert sorted(types_of(consumer.take(6)))[0] == "Bad"
+    database.wait_empty()
+    for relay in relays:
+        wait_going(relay)
+    assert consumer.rest() == []
+
+
+def test_the_topic_takes_more(database, new_relay, reader, kafka, topic):
+    """The cause is not in the row: it alone is tried from time to time. Nothing else goes out before."""
+    name = topic(max_message_bytes=20_000)
+    relay = new_relay().start()
+    database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
+                     " VALUES ('thing', 'k', 'Large', to_jsonb(repeat('x', 25000)))")
+    halted_at(relay)
+    insert(database, 5)
+    kafka.configure_topic(name, max_message_bytes=40_000)
+    wait_going(relay, timeout=60)
+    consumer = reader()
+    assert "Large" in types_of(consumer.take(6))
+    database.wait_empty()
+    assert consumer.rest() == []
+    assert relay.metric("rejected_total") == 1
+
+
+@pytest.mark.parametrize("event_id, value", [("uuid", "0bad0bad-0bad-4bad-8bad-0bad0bad0bad"),
+                                             ("bigint", "-7"), ("text", "it's \\ \"odd\"")])
+def test_odd_names(empty_database, migrate, new_relay, topic, event_id, value):
+    """The statements work as they stand."""
+    database = empty_database
+    topic()
+    database.execute('CREATE SCHEMA "Odd ""Shop"""')
+    database.execute(f'CREATE TABLE "Odd ""Shop"""."it\'s; out" ("The Id" bigint GENERATED ALWAYS AS IDENTITY'
+                     f' PRIMARY KEY, "event ""id" {event_id} NOT NULL, aggregate_type text NOT NULL,'
+                     ' aggregate_id text NOT NULL, event_type text NOT NULL, "PayLoad" jsonb, "select" jsonb,'
+                     ' created_at timestamptz NOT NULL DEFAULT clock_timestamp())')
+    outbox = {"table": '"Odd ""Shop"""."it\'s; out"',
+              "columns": {"id": "The Id", "event_id": 'event "id', "payload": "PayLoad", "headers": "select"}}
+    migrate(outbox=outbox)
+    for _ in range(2):
+        database.execute('INSERT INTO "Odd ""Shop"""."it\'s; out" ("event ""id", aggregate_type, aggregate_id,'
+                         ' event_type, "PayLoad", "select") VALUES (%s, \'thing\', \'k\', \'Bad\', \'{}\', \'[]\')',
+                         value)
+    relay = new_relay(outbox=outbox, route={"headers": ["type=${event_type}"]}).start(wait=False)
+    first = halted_at(relay)
+    assert first["event_id"] == value
+    assert paste(database, first["change"]) == "UPDATE 1"
+    until(lambda: (halted_at(relay) or first)["id"] != first["id"], 20, "the second")
+    assert paste(database, halted_at(relay)["remove"]) == "DELETE 1"
+    wait_going(relay)
+    assert database.value('SELECT count(*) FROM "Odd ""Shop"""."it\'s; out"') == 0

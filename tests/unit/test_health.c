@@ -123,6 +123,25 @@ static void test_refusals(void **state)
 	check_only(PROBLEM_FOREIGN_LOCK);
 }
 
+/* A restart helps nothing: it is not ready, and not stuck. */
+static void test_halted(void **state)
+{
+	struct worker_status status = well();
+	struct source_event event = {.id = 4, .remove = "DELETE FROM t WHERE id = 4;"};
+
+	(void)state;
+	status.halted_at = &event;
+	status.stopped_by_refusal = status.waiting = true;
+	status.idle_us = INT64_MAX;
+	status.refusal = "event 4 is rejected";
+	assert_string_equal(unready(&status), "halted, nothing is published: event 4 is rejected");
+	check_only(PROBLEM_HALTED);
+	assert_false(health.stuck);
+	event.remove = NULL; /* it is not rejected, it cannot be removed */
+	unready(&status);
+	check_only(PROBLEM_EVENT_NOT_REMOVED);
+}
+
 static void test_topic(void **state)
 {
 	struct worker_status status = well();
@@ -223,15 +242,11 @@ static void test_every_state_is_explained(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_well),
-	    cmocka_unit_test(test_peers),
-	    cmocka_unit_test(test_standby),
-	    cmocka_unit_test(test_refusals),
-	    cmocka_unit_test(test_topic),
-	    cmocka_unit_test(test_stuck),
-	    cmocka_unit_test(test_worth_knowing),
-	    cmocka_unit_test(test_order),
-	    cmocka_unit_test(test_every_state_is_explained),
+	    cmocka_unit_test(test_well),    cmocka_unit_test(test_peers),
+	    cmocka_unit_test(test_standby), cmocka_unit_test(test_refusals),
+	    cmocka_unit_test(test_halted),  cmocka_unit_test(test_topic),
+	    cmocka_unit_test(test_stuck),   cmocka_unit_test(test_worth_knowing),
+	    cmocka_unit_test(test_order),   cmocka_unit_test(test_every_state_is_explained),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

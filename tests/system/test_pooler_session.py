@@ -1,19 +1,23 @@
 """database.pooler = "session": a PgBouncer in between that leaves the relay a session of its own, and one that does not."""
 import contextlib
 import signal
+import socket
 import threading
 
 import psycopg2
 import pytest
 
-from harness.fleet import sessions, wait_spread
+from harness.fleet import locked, sessions, wait_spread, wait_standby
 from harness.pgbouncer import PgBouncer
+from harness.slowlink import SlowLink
 from harness.waiting import until
 from harness.writers import Writers, insert
 
 SHARED = "gives it no session of its own"
 SWITCH = "set pool_mode = session"
 OWN = "a pooler in between gives each client a session of its own"
+ASLEEP = ("SELECT pg_sequence_last_value(bell) IS NOT NULL AND NOT EXISTS (SELECT FROM pg_stat_activity"
+          " WHERE usename = 'outbox_relay' AND xact_start IS NOT NULL) FROM outbox_relay.outboxes")
 SMALL = "default_pool_size = 2"
 LATE = "the session behind the connection is another one now"
 
@@ -114,6 +118,27 @@ def test_relays_share_and_take_over(pooled, database, start_relays, in_order):
         wait_spread(relays, 2, 2, timeout=40)
         writers.wait_committed(100)
     in_order(writers, kills=1)
+
+
+def test_a_backend_that_another_relay_has_now_is_not_ended(pooled, database, new_relay, topic):
+    """A relay loses its connection to the pooler, which gives its backend, the only one, to another relay."""
+    topic()
+    bouncer = pooled(more="default_pool_size = 1")
+    with contextlib.closing(SlowLink(bouncer.port, 1e9)) as link, socket.create_server(("127.0.0.1", 0)) as nobody:
+        first, second = new_relay(), new_relay()
+        first.write_config(database={"dsn": f"{bouncer.dsn(database.name)} port={link.port}"})
+        first.write_config(outbox={"poll_interval": "1m", "sweep_interval": "1m"})
+        first.start()
+        backend, = locked(database, 1)
+        database.wait(ASLEEP)  # a pooler closes a backend that it loses in a transaction
+        link.redirect(nobody.getsockname()[1])
+        until(lambda: not locked(database, 1), 20, "the pooler to reset the session")
+        second.start()
+        assert locked(database, 1) == {backend: {0}}
+        bouncer.set_mode("session", SMALL)
+        link.redirect(bouncer.port)
+        wait_standby(first, "another relay owns the shard")
+        assert locked(database, 1) == {backend: {0}} and not second.log_contains("no session with the database")
 
 
 def test_a_paused_pooler_is_waited_for(pooled, database, new_relay, topic):

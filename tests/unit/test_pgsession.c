@@ -45,6 +45,45 @@ static void test_own_options(void **state)
 	unsetenv("PGOPTIONS");
 }
 
+/* A pooler refuses options: it gets the user's own only, and the rest as a statement. */
+static void test_through_a_pooler(void **state)
+{
+	struct pg_login login = {.dsn = "host=nowhere.invalid options='-c work_mem=5MB'",
+				 .pooled = true};
+	char *options = pgsession_options(&login), *settings = pgsession_settings();
+
+	(void)state;
+	assert_string_equal(options, "-c work_mem=5MB");
+	assert_non_null(strstr(settings, "pg_catalog.set_config('TimeZone', 'UTC', false)"));
+	assert_non_null(strstr(settings, "pg_catalog.set_config('search_path', "
+					 "'pg_catalog,pg_temp', false)"));
+	free(options);
+	free(settings);
+}
+
+static void test_marks(void **state)
+{
+	char one[PGSESSION_MARK_SIZE], other[PGSESSION_MARK_SIZE];
+
+	(void)state;
+	pgsession_new_mark(one);
+	pgsession_new_mark(other);
+	assert_int_equal(strlen(one), PGSESSION_MARK_SIZE - 1);
+	assert_string_not_equal(one, other);
+}
+
+static void test_refused_by_a_pooler(void **state)
+{
+	(void)state;
+	assert_true(pgsession_is_refused("FATAL:  unsupported startup parameter: options"));
+	assert_true(pgsession_is_refused("FATAL:  unsupported startup parameter in options: geqo"));
+	assert_true(pgsession_is_refused("FATAL: Feature not supported: RDS Proxy currently "
+					 "doesn't support command-line options."));
+	assert_false(pgsession_is_refused("FATAL:  28P01: password authentication failed"));
+	assert_true(pgsession_is_shared("SQLSTATE 08P01: transaction blocks not allowed in "
+					"statement pooling mode"));
+}
+
 static void test_keyword(void **state)
 {
 	(void)state;
@@ -75,9 +114,9 @@ static void test_environment(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_own_options),
-	    cmocka_unit_test(test_keyword),
-	    cmocka_unit_test(test_environment),
+	    cmocka_unit_test(test_own_options), cmocka_unit_test(test_through_a_pooler),
+	    cmocka_unit_test(test_marks),	cmocka_unit_test(test_refused_by_a_pooler),
+	    cmocka_unit_test(test_keyword),	cmocka_unit_test(test_environment),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

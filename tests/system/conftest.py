@@ -41,13 +41,17 @@ def pytest_runtest_makereport(item, call):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """What the ways to log in came to."""
-    rows = {tuple(value) for reports in terminalreporter.stats.values() for report in reports
-            for name, value in getattr(report, "user_properties", []) if name == "login"}
-    if rows:
-        terminalreporter.section("logging in to Kafka 4, by librdkafka")
-        for login, version, result in sorted(rows):
-            terminalreporter.write_line(f"{login:34} {version:8} {result}")
+    """What the ways to log in came to, and what check says of a wrong set-up."""
+    def recorded(wanted):
+        return sorted({tuple(value) for reports in terminalreporter.stats.values() for report in reports
+                       for name, value in getattr(report, "user_properties", []) if name == wanted})
+    for title, wanted in (("logging in to Kafka 4, by librdkafka", "login"),
+                          ("what check says of a wrong set-up for Kafka", "wrong set-up")):
+        rows = recorded(wanted)
+        if rows:
+            terminalreporter.section(title)
+        for first, second, rest in rows:
+            terminalreporter.write_line(f"{first:34} {second:8} {rest}")
 
 
 @pytest.fixture(scope="session")

@@ -71,22 +71,30 @@ def both(new_relay, kafka):
     return make
 
 
-def finds(relay, words):
-    done = relay.command("check")
-    assert done.returncode == 1
-    assert re.search(f"error .*{words}", done.stdout), done.stdout
-    assert "answered" not in done.stdout
+@pytest.fixture
+def finds(record_property):
+    """finds(relay, words): check does; the line is shown at the end of all tests, as that of the set-up `what`."""
+    def check(relay, words, what=None):
+        done = relay.command("check")
+        assert done.returncode == 1
+        found = re.search(f"error .*{words}.*", done.stdout)
+        assert found, done.stdout
+        assert "answered" not in done.stdout
+        if what:
+            said = re.sub(r"127\.0\.0\.1:\d+", "HOST:PORT", found.group(0))
+            record_property("wrong set-up", (what, "current" if relay.env else "Debian's", said))
+    return check
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_refused(what, kafka, database, both):
+def test_refused(what, kafka, database, both, finds):
     listener, properties, words = REFUSED[what](kafka)
     words = f"broker {kafka.at(listener)}: .*{words}"
     relays = both(listener, properties)
     for relay in relays:
         relay.start(wait=False)
     for relay in relays:
-        finds(relay, words)
+        finds(relay, words, what)
         assert relay.wait_exit() == 1
         assert relay.log_contains(f"error +Kafka does not let this relay in: {words}")
 
@@ -109,14 +117,14 @@ def test_a_broker_that_is_away_may_let_it_in(kafka, database, new_relay):
 
 
 @pytest.mark.parametrize("what", TRIED_AGAIN)
-def test_tried_again(what, kafka, database, both):
+def test_tried_again(what, kafka, database, both, finds):
     listener, properties, words = TRIED_AGAIN[what](kafka)
     words = f"broker {kafka.at(listener)}: .*{words}"
     relays = both(listener, properties)
     for relay in relays:
         relay.start(wait=False)
     for relay in relays:
-        finds(relay, words)
+        finds(relay, words, what)
         until(lambda: re.search(words, relay.get("/readyz")[1]), 20, f"readyz to say {words}")
         status, page = relay.get("/readyz")
         assert status == 503 and "Kafka does not let this relay in" in page or page.startswith("standby: ")
@@ -126,10 +134,10 @@ def test_tried_again(what, kafka, database, both):
 
 
 @pytest.mark.parametrize("what", SET_UP)
-def test_set_up(what, kafka, database, both):
+def test_set_up(what, kafka, database, both, finds):
     properties, words = SET_UP[what](kafka)
     for relay in both("TLS", properties):
-        finds(relay, words)
+        finds(relay, words, what)
         relay.start(wait=False)
         assert relay.wait_exit() == 1
         assert relay.log_contains(words)
@@ -166,7 +174,7 @@ def test_not_warned(name, server, kafka, database, new_relay):
     assert "ok    the connection to Kafka" in said and "plain text: events can be read" not in said, said
 
 
-def test_a_wrong_scram_password(kafka, database, new_relay):
+def test_a_wrong_scram_password(kafka, database, new_relay, finds):
     """With a librdkafka whose SCRAM works: test_kafka_login shows what the others say."""
     relay = new_relay(CURRENT, kafka={"bootstrap_servers": kafka.at("SASL"),
                                       "properties": kafka.sasl("SCRAM-SHA-512", password="x")})
@@ -178,7 +186,7 @@ def test_a_wrong_scram_password(kafka, database, new_relay):
 
 
 @pytest.mark.parametrize("secret, words", [("x", "invalid_client"), (None, "Failed to connect|Could not connect")])
-def test_no_token(secret, words, kafka, database, new_relay):
+def test_no_token(secret, words, kafka, database, new_relay, finds):
     """Its issuer may be away for a while: tried again."""
     properties = kafka.oidc(password=secret)
     if secret is None:

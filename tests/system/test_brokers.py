@@ -90,7 +90,7 @@ def test_settings_are_not_asked_for_again(stranger, through, topic, waiting, dat
 
 
 def test_a_lost_connection_is_no_answer(stranger, through, topic, database):
-    """Questions for several topics are lost with one connection: limits are asked for again."""
+    """Limits are asked for again. (Of several questions lost together: unit test_kafka_unreachable.)"""
     names = [f"many{i}" for i in range(5)]
     for name in names:
         topic(name)

@@ -127,6 +127,40 @@ static void an_event_that_waits_for_its_topic_is_not_called_for_reports(void **s
 	assert_int_equal(rig->writable, 1);
 }
 
+static bool each_asked_in_vain(const struct rig *rig)
+{
+	const struct kafka *kafka = (const struct kafka *)rig->sink;
+
+	for (const struct topic *topic = kafka->topics.first; topic != NULL; topic = topic->next)
+		if (topic->unknown == 0)
+			return false;
+	return true;
+}
+
+/* As when one connection is lost: it says nothing of whether brokers know the question. */
+static void many_questions_lost_together_are_asked_again(void **state)
+{
+	static const char *const names[] = {"a", "b", "c", "d", "e"};
+	struct rig *rig = *state;
+	struct kafka *kafka;
+	char where[32];
+	int nothing = dead_port(where);
+
+	rig->options.embedded = false;
+	rig->options.bootstrap_servers = where;
+	connect_sink(rig);
+	kafka = (struct kafka *)rig->sink;
+	kafka_set_reachable(kafka, true);
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		kafka_topic(kafka, slice_of(names[i]));
+	kafka_topics_tick(kafka, INT64_MAX);
+	for (int i = 0; i < 80 && !each_asked_in_vain(rig); i++)
+		run_for(rig, 100 * 1000);
+	assert_true(each_asked_in_vain(rig));
+	assert_false(kafka->topics.mute);
+	close(nothing);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -138,6 +172,8 @@ int main(void)
 					    tear_down),
 	    cmocka_unit_test_setup_teardown(
 		an_event_that_waits_for_its_topic_is_not_called_for_reports, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(many_questions_lost_together_are_asked_again, set_up,
+					    tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -183,6 +183,7 @@ WAITING = {"shard_owned{shard=2}": lambda t: 0, "shard_owned{shard=3}": lambda t
     pytest.param(20, everything(GONE), TAKEN, [], set(), id="one of two relays is taken away"),
     pytest.param(20, dict(HANDED_OVER, **stops()), TAKEN, [], set(), id="handed over"),
     pytest.param(50, PAUSED, {"paused": since(TROUBLE, 1)}, [], set(), id="paused"),
+    pytest.param(2, {"oldest_age_seconds": since(TROUBLE, 40, TROUBLE + 1)}, {}, [], set(), id="stale for a moment"),
     pytest.param(5, {}, NO_KAFKA, [], set(), id="a standby without Kafka"),
     pytest.param(20, {}, NO_KAFKA, [], {("OutboxRelayOneDisconnected", "billing", "kafka", "b2")},
                  id="a standby without Kafka for long"),
@@ -217,6 +218,24 @@ def test_a_relay_that_was_hardly_there(tmp_path):
     """Gone within minutes of its first scrape."""
     made = list(series("billing", "b1", healthy(True), everything(GONE, begin=5)))
     firing(tmp_path, made, {("OutboxRelayDown", "billing"), BURNS}, 16)  # promtool looks back for 5 minutes
+
+
+@pytest.mark.parametrize("known, scraped, stale", [
+    ("1+0x60 _x20 1+0x20", "1+0x60 _x21 1+0x20", 0),  # Prometheus was away, and evaluates before its first scrape
+    ("1+0x100", "1+0x76 _x24", 1),
+])
+def test_a_prometheus_that_was_away_blames_no_relay(tmp_path, known, scraped, stale):
+    """promtool evaluates rules all the time, so this asks the rule's expression of what was recorded."""
+    expr, = re.findall(r"record: database_outbox:relay_stale:bool\n +expr: \|\n((?: {10}.*\n)+)",
+                       open(RULES, encoding="utf-8").read())
+    labels = f'{{database="billing", outbox="{OUTBOX}"}}'
+    case = {"rule_files": [], "tests": [{"interval": "1m", "input_series": [
+        {"series": f"database_outbox:relay_known:group{labels}", "values": known},
+        {"series": f"outbox_relay_build_info{labels}", "values": scraped}], "promql_expr_test": [
+            {"expr": f"sum by (database, outbox) ({expr})", "eval_time": "81m", "exp_samples": [{"labels": labels, "value": stale}]}]}]}
+    path = tmp_path / "test.yml"
+    path.write_text(json.dumps(case))
+    promtool("test", "rules", path)
 
 
 def test_no_relay_was_ever_there(tmp_path):
@@ -266,6 +285,7 @@ ALIVE = f'outbox_relay_build_info{{database="billing", outbox="{OUTBOX}", instan
     ("_x30 1+0x30", True),  # a series begins with its first event: no 0 comes before the 1
     ("3+0x30 4+0x30", True),
     ("3+0x60", False),
+    ("3+0x5 _x17 3+0x40", False),  # Prometheus did not scrape for a while
 ])
 def test_rejects_are_told(tmp_path, values, rejecting):
     """The alert is there five minutes after the event, though it may be the first of its topic and reason."""

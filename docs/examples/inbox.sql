@@ -6,10 +6,10 @@ CREATE TABLE inbox (
 );
 CREATE INDEX ON inbox (received_at);
 
--- Records that cannot be processed.
+-- Records that cannot be processed, in bytes: they may be no text.
 CREATE TABLE inbox_failed (
     topic     text, partition integer, position bigint,
-    event_id  text,
+    event_id  bytea,
     key       bytea,
     value     bytea,
     error     text NOT NULL,

@@ -97,11 +97,20 @@ def inbox_java(java, environment, *argv):
     return java("Inbox", "jdbc:postgresql://{PGHOST}:{PGPORT}/{PGDATABASE}?user={PGUSER}".format(**environment), *argv)
 
 
+POISON = [  # headers and key
+    ([("id", b"no uuid"), ("type", b"ItemReserved")], b"o-1"), ([("id", b"\0"), ("type", b"ItemReserved")], b"o-1"),
+    ([("id", b"\xff"), ("type", b"ItemReserved")], b"o-1"), ([("id", None), ("type", b"ItemReserved")], b"o-1"),
+    ([("type", b"ItemReserved")], b"o-1"), ([], b"o-1"),
+    ([("id", b"b4f3d1f2-6c1b-4f43-93c5-4b8a0a0b0c01"), ("type", b"OrderPlaced")], None),
+    ([("id", b"b4f3d1f2-6c1b-4f43-93c5-4b8a0a0b0c02"), ("type", b"OrderPlaced")], b"o\0"),
+    ([("id", b"b4f3d1f2-6c1b-4f43-93c5-4b8a0a0b0c03"), ("type", None)], b"o-1")]
+
+
 @pytest.mark.parametrize("command", [inbox_python, inbox_java])
 def test_a_consumer_applies_each_event_once(database, environment, directory, java, kafka, relay, reader, topic,
                                             command):
-    """Repeats after newer events of the key, a record that cannot be processed, a type it does not know; and all of it
-    again by a consumer without offsets."""
+    """Repeats after newer events of the key, records that cannot be processed, a type it does not know, events with
+    a header id of the producer's; and all of it again by a consumer without offsets."""
     with open(os.path.join(EXAMPLES, "inbox.sql")) as tables:
         database.execute(tables.read() + "; GRANT ALL ON ALL TABLES IN SCHEMA public TO shop_app")
     name = topic("order", partitions=1)
@@ -109,15 +118,17 @@ def test_a_consumer_applies_each_event_once(database, environment, directory, ja
 
     def publish(*events):
         for order, kind, payload in events:
-            database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
-                             " VALUES ('order', %s, %s, %s)", order, kind, json.dumps(payload))
+            database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload, headers)"
+                             """ VALUES ('order', %s, %s, %s, '{"id": "the same", "trace": null}')""", order, kind,
+                             json.dumps(payload))
         database.wait_empty()
     publish(("o-1", "OrderPlaced", {"items": 2}), ("o-1", "ItemReserved", {"item": "apple"}),
             ("o-1", "ItemReserved", {"item": "pear"}), ("o-1", "GiftWrapped", {}))
     records = reader("order").take(4)
     for record in records:
         producer.produce(name, record.value, record.key, headers=record.headers)
-    producer.produce(name, b"{}", b"o-1", headers=[("id", b"no uuid"), ("type", b"ItemReserved")])
+    for headers, key in POISON:
+        producer.produce(name, b"{\xff\0", key, partition=0, headers=headers)
     producer.flush(10)
     for group in ("first", "second"):
         consumer = Process(f"consumer {group}", command(java, environment, kafka.bootstrap, f"{name}{group}", name),
@@ -126,7 +137,10 @@ def test_a_consumer_applies_each_event_once(database, environment, directory, ja
         until(lambda: database.value("SELECT EXISTS (SELECT FROM shipments WHERE order_id = %s)", group) or
               not consumer.alive, 60, "the consumer to come to the end")
         assert database.rows("SELECT items FROM shipments WHERE order_id = 'o-1'") == [(2,)], consumer.log()
-        assert database.rows("SELECT position, event_id FROM inbox_failed") == [(4 + 4, "no uuid")]
+        kept = database.rows("SELECT position, key, value FROM inbox_failed ORDER BY position")
+        assert [(position, key and bytes(key), bytes(value)) for position, key, value in kept] == [
+            (4 + 4 + i, key, b"{\xff\0") for i, (_, key) in enumerate(POISON)]
+        assert bytes(database.value("SELECT event_id FROM inbox_failed WHERE position = 8")) == b"no uuid"
         consumer.end()
         consumer.forget()
     assert database.value("SELECT count(*) FROM inbox") == 6

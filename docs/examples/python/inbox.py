@@ -22,22 +22,31 @@ def apply(db, kind, order_id, value):
         db.execute("UPDATE shipments SET items = items + 1 WHERE order_id = %s", (order_id,))
 
 
+def header(record, name):
+    """The first header of this name, in bytes, or None. Further ones are the producer's, and no event's identity."""
+    return next((value for found, value in record.headers() or [] if found == name), None)
+
+
+def text(value):
+    if value is None:
+        raise Poison("no id, type or key")
+    return value.decode()
+
+
 def process(db, record):
     """In one transaction: notes the id, and applies the event unless the id was there."""
-    headers = {name: value.decode() for name, value in record.headers() or [] if value is not None}
+    event_id, kind, key = text(header(record, "id")), text(header(record, "type")), text(record.key())
     with db.transaction():
-        new = db.execute("INSERT INTO inbox (event_id) VALUES (%s) ON CONFLICT DO NOTHING", (headers["id"],))
+        new = db.execute("INSERT INTO inbox (event_id) VALUES (%s) ON CONFLICT DO NOTHING", (event_id,))
         if new.rowcount == 1:
-            value = None if record.value() is None else json.loads(record.value())
-            apply(db, headers.get("type"), record.key().decode(), value)
+            apply(db, kind, key, None if record.value() is None else json.loads(record.value()))
 
 
 def keep(db, record, error):
     """Keeps a record that cannot be processed, for a person to look at."""
-    ids = [value.decode() for name, value in record.headers() or [] if name == "id"]
     db.execute("INSERT INTO inbox_failed (topic, partition, position, event_id, key, value, error)"
                " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
-               (record.topic(), record.partition(), record.offset(), ids[0] if ids else None, record.key(),
+               (record.topic(), record.partition(), record.offset(), header(record, "id"), record.key(),
                 record.value(), repr(error)))
 
 
@@ -50,7 +59,10 @@ def main(servers, group, topic):
     with psycopg.connect(autocommit=True) as db:
         while not stopped:
             record = consumer.poll(0.5)
-            if record is None or record.error():
+            if record is None:
+                continue
+            if record.error():
+                print(record.error(), file=sys.stderr)
                 continue
             try:
                 process(db, record)

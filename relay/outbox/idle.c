@@ -12,7 +12,7 @@ enum { SHORT_POLLS = sizeof(short_us) / sizeof(short_us[0]) };
 /* For each surplus ring the bell is armed two such looks later. */
 enum { SURPLUS_US = 10 * 1000, SURPLUS_MOST = 8 };
 
-enum { WATCH_FIRST_US = 1000, WATCH_DOUBLINGS = 20, PAUSE_MOST_US = 20 * 1000 };
+enum { WATCH_FIRST_US = 1000, PAUSE_MOST_US = 20 * 1000 };
 
 void idle_reset(struct idle *idle, bool has_bell, int64_t poll_us)
 {
@@ -31,15 +31,16 @@ static struct idle_rest sleep_on(struct idle *idle)
 	return (struct idle_rest){.after_us = idle->poll_us};
 }
 
-static struct idle_rest watch(struct idle *idle)
+static struct idle_rest watch(struct idle *idle, int64_t now_us)
 {
 	enter(idle, IDLE_WATCHING);
+	idle->watching_us = now_us;
 	idle->armed = true;
 	idle->read = false;
 	return (struct idle_rest){.arm = true, .observe = true, .after_us = 0};
 }
 
-static struct idle_rest poll_shortly(struct idle *idle)
+static struct idle_rest poll_shortly(struct idle *idle, int64_t now_us)
 {
 	if (idle->step < SHORT_POLLS)
 		return (struct idle_rest){.after_us = short_us[idle->step++]};
@@ -47,32 +48,33 @@ static struct idle_rest poll_shortly(struct idle *idle)
 		idle->step++;
 		return (struct idle_rest){.after_us = SURPLUS_US};
 	}
-	return idle->has_bell ? watch(idle) : sleep_on(idle);
+	return idle->has_bell ? watch(idle, now_us) : sleep_on(idle);
 }
 
-static struct idle_rest watch_on(struct idle *idle)
+static struct idle_rest watch_on(struct idle *idle, int64_t now_us)
 {
 	if (idle->read && writers_none(&idle->writers))
 		return sleep_on(idle);
-	/* Doubling: an event comes late by no more than its transaction has taken already. */
-	int64_t after = (int64_t)WATCH_FIRST_US << idle->step;
-	if (idle->step < WATCH_DOUBLINGS)
-		idle->step++;
+	/* So the rests double, and an event comes late by no more than its transaction has taken
+	 * already. Looks are not counted: a reload, or a row that is released, brings more. */
+	int64_t after = now_us - idle->watching_us;
+	if (after < WATCH_FIRST_US)
+		after = WATCH_FIRST_US;
 	if (after > idle->poll_us)
 		after = idle->poll_us;
 	return (struct idle_rest){.observe = true, .after_us = after};
 }
 
-struct idle_rest idle_dry(struct idle *idle)
+struct idle_rest idle_dry(struct idle *idle, int64_t now_us)
 {
 	switch (idle->state) {
 	case IDLE_AWAKE:
 		enter(idle, IDLE_SHORT_POLLING);
-		return poll_shortly(idle);
+		return poll_shortly(idle, now_us);
 	case IDLE_SHORT_POLLING:
-		return poll_shortly(idle);
+		return poll_shortly(idle, now_us);
 	case IDLE_WATCHING:
-		return watch_on(idle);
+		return watch_on(idle, now_us);
 	case IDLE_ASLEEP:
 		break;
 	}

@@ -30,7 +30,8 @@ enum idle_state {
 
 struct idle {
 	enum idle_state state;
-	unsigned step; /* looks in this state so far */
+	unsigned step;	     /* looks in this state so far */
+	int64_t watching_us; /* since when, while it watches; monotonic */
 	bool has_bell;
 	bool has_peers;
 	bool armed;
@@ -51,7 +52,7 @@ struct idle_rest {
  * by the caller. */
 void idle_reset(struct idle *idle, bool has_bell, int64_t poll_us);
 
-struct idle_rest idle_dry(struct idle *idle);
+struct idle_rest idle_dry(struct idle *idle, int64_t now_us);
 
 /* How long to rest after a batch of events that stream in, which took so long. Fewer, larger
  * batches cost the database and the brokers less, event by event. The shard works half of the time

@@ -198,7 +198,7 @@ static void dry(struct step *s)
 		act(s, POLL_DO_TELL)->last = true;
 		return;
 	}
-	struct idle_rest next = idle_dry(&poll->idle);
+	struct idle_rest next = idle_dry(&poll->idle, s->input->now_us);
 	if (next.arm)
 		act(s, POLL_DO_BELL_ON);
 	poll->cause = CAUSE_NONE;

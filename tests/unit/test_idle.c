@@ -171,7 +171,7 @@ static void dry(const struct model *m, struct state *s)
 	struct idle idle;
 
 	load(s, &idle);
-	struct idle_rest rest = idle_dry(&idle);
+	struct idle_rest rest = idle_dry(&idle, 0);
 	if (m->plant == PLANT_NO_WATCH && rest.arm)
 		idle.state = IDLE_ASLEEP;
 	save(s, &idle);
@@ -302,7 +302,7 @@ static void test_a_table_without_bell_is_polled(void **state)
 	(void)state;
 	idle_reset(&idle, false, 250 * 1000);
 	do {
-		rest = idle_dry(&idle);
+		rest = idle_dry(&idle, 0);
 		assert_false(rest.arm);
 		rests++;
 	} while (idle.state == IDLE_SHORT_POLLING);
@@ -317,19 +317,20 @@ static void test_rests_grow_to_a_bound_while_a_writer_stays(void **state)
 	struct idle idle;
 	struct writers one;
 	struct idle_rest rest;
-	int64_t before = 0;
+	int64_t before = 0, now = 0;
 
 	(void)state;
 	idle_reset(&idle, true, 60 * 1000);
 	writers_clear(&one);
 	writers_add(&one, 7);
 	do
-		rest = idle_dry(&idle);
+		rest = idle_dry(&idle, now);
 	while (!rest.arm);
 	assert_int_equal(rest.after_us, 0);
 	for (int i = 0; i < 20; i++) {
 		idle_observed(&idle, &one);
-		rest = idle_dry(&idle);
+		now += before;
+		rest = idle_dry(&idle, now);
 		assert_true(rest.observe);
 		assert_true(rest.after_us >= before && rest.after_us <= 60 * 1000);
 		before = rest.after_us;
@@ -337,11 +338,30 @@ static void test_rests_grow_to_a_bound_while_a_writer_stays(void **state)
 	assert_int_equal(before, 60 * 1000);
 	writers_clear(&one);
 	idle_observed(&idle, &one);
-	rest = idle_dry(&idle);
+	rest = idle_dry(&idle, now);
 	assert_int_equal(idle.state, IDLE_ASLEEP);
 	assert_true(idle_found(&idle));
 	assert_int_equal(idle.state, IDLE_AWAKE);
 	assert_false(idle_found(&idle));
+}
+
+/* A reload asks for the claim anew, and a ring for another table's events may come. */
+static void test_looks_that_cut_a_rest_short_do_not_lengthen_the_next(void **state)
+{
+	struct idle idle;
+	struct writers one;
+
+	(void)state;
+	idle_reset(&idle, true, 10 * 1000 * 1000);
+	writers_clear(&one);
+	writers_add(&one, 7);
+	while (!idle_dry(&idle, 5000).arm)
+		;
+	idle_observed(&idle, &one);
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(idle_dry(&idle, 5000 + i).after_us, 1000);
+	assert_int_equal(idle_dry(&idle, 5000 + 64 * 1000).after_us, 64 * 1000);
+	assert_int_equal(idle_dry(&idle, 5000 + 65 * 1000).after_us, 65 * 1000);
 }
 
 static void test_a_writer_that_came_after_the_first_reading_is_not_awaited(void **state)
@@ -351,16 +371,16 @@ static void test_a_writer_that_came_after_the_first_reading_is_not_awaited(void 
 
 	(void)state;
 	idle_reset(&idle, true, 60 * 1000);
-	while (!idle_dry(&idle).arm)
+	while (!idle_dry(&idle, 0).arm)
 		;
 	writers_clear(&writers);
 	writers_add(&writers, 7);
 	idle_observed(&idle, &writers);
-	idle_dry(&idle);
+	idle_dry(&idle, 0);
 	writers_clear(&writers);
 	writers_add(&writers, 8);
 	idle_observed(&idle, &writers);
-	idle_dry(&idle);
+	idle_dry(&idle, 0);
 	assert_int_equal(idle.state, IDLE_ASLEEP);
 }
 
@@ -371,6 +391,7 @@ int main(void)
 	    cmocka_unit_test(test_planted_errors_are_found),
 	    cmocka_unit_test(test_a_table_without_bell_is_polled),
 	    cmocka_unit_test(test_rests_grow_to_a_bound_while_a_writer_stays),
+	    cmocka_unit_test(test_looks_that_cut_a_rest_short_do_not_lengthen_the_next),
 	    cmocka_unit_test(test_a_writer_that_came_after_the_first_reading_is_not_awaited),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

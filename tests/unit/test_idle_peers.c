@@ -185,7 +185,7 @@ static void dry(struct model *m, struct state *s, unsigned r)
 
 	end_transaction(m, s, r);
 	load(relay, &idle);
-	struct idle_rest rest = idle_dry(&idle);
+	struct idle_rest rest = idle_dry(&idle, 0);
 	save(relay, &idle);
 	relay->observe = rest.observe;
 	relay->at = rest.arm ? AT_ARM : AT_REST;

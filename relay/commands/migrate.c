@@ -156,9 +156,11 @@ static bool is_number_of_partitions(const char *text)
 	       atoi(text) <= PARTITIONS_MAX;
 }
 
+/* The roles of "outbox" would be outbox_writer and outbox_operator, which are those of
+ * outbox_relay. */
 static bool is_role(const char *text)
 {
-	return *text != '\0' && strlen(text) <= ROLE_MAX;
+	return *text != '\0' && strlen(text) <= ROLE_MAX && strcmp(text, "outbox") != 0;
 }
 
 /* Whether the options go together; -1 if they do. */
@@ -173,7 +175,8 @@ static int judge(const struct request *request)
 	if (request->target.role && !is_role(request->target.role)) {
 		fprintf(stderr,
 			"outbox-relay migrate: --role \"%s\" must have 1 to %d bytes, as its "
-			"operators are called ROLE" OPERATOR "\n",
+			"operators are called ROLE" OPERATOR ", and not be \"outbox\", whose "
+			"operators are those of outbox_relay\n",
 			request->target.role, ROLE_MAX);
 		return EXIT_USAGE;
 	}

@@ -121,7 +121,7 @@ def test_the_second_owner_is_told(empty_database, new_relay, roles):
     assert "--role" in done.stderr and "give with --dsn" not in done.stderr
 
 
-@pytest.mark.parametrize("role", ["", "r" * 57])
+@pytest.mark.parametrize("role", ["", "r" * 57, "outbox"])
 def test_no_name_of_a_role(role):
     done = run_relay("migrate", "--print", "--table", "t", "--role", role)
     assert done.returncode == 2 and "--role" in done.stderr and done.stdout == ""

@@ -255,3 +255,18 @@ def test_a_relay_that_takes_its_role_on(database, settings, new_relay, topic):
         relay.start()
     wait_spread(relays, 4, 4)
     assert len(relays[0].status()["relays"]) == 2 and relays[0].status()["strangers"] == []
+
+
+def test_a_lock_on_the_dead_letters(database, relay, reader):
+    """The services of a database share their table, and PostgreSQL has no right to keep who may DELETE from locking it:
+    events wait, and status names the process."""
+    operator = database.server.connect(database.name, "owner")
+    operator.cursor().execute("SET ROLE outbox_operator; BEGIN; LOCK TABLE outbox_relay.dead_letters")
+    relay.wait_log("canceling statement due to lock timeout")  # with the next count of dead letters
+    insert(database, 1)
+    said = relay.command("status").stderr
+    assert f"process {operator.info.backend_pid} " in said and "holds a lock on outbox_relay.dead_letters" in said
+    assert database.value("SELECT count(*) FROM outbox_events") == 1
+    operator.cursor().execute("ROLLBACK")
+    assert len(reader().take(1)) == 1
+    operator.close()

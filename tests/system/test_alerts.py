@@ -150,6 +150,9 @@ NO_KAFKA = {"connected{peer=kafka}": since(TROUBLE, 0)}
 
 @pytest.mark.parametrize("owner, standby, expected", [
     pytest.param(dict(waits(), halted=since(TROUBLE, 1)), {}, {("OutboxRelayHalted", "billing"), LAGS, BURNS}, id="halted"),
+    pytest.param(dict(waits(), halted=since(TROUBLE, 1), **{"shard_owned{shard=1}": since(TROUBLE, 0)}), {},
+                 {("OutboxRelayHalted", "billing"), ("OutboxRelayNobodyServes", "billing"), LAGS, BURNS},
+                 id="halted, and another shard unowned"),
     pytest.param({"shard_owned{shard=1}": since(TROUBLE, 0)}, {}, {("OutboxRelayNobodyServes", "billing"), BURNS},
                  id="unowned"),
     pytest.param(NO_SESSION, NO_SESSION, {("OutboxRelayDisconnected", "billing", "database"), BURNS},

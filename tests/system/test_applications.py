@@ -89,6 +89,31 @@ def test_hibernate_needs_its_setting(database, environment, java):
     assert done.returncode != 0 and "permission denied for table outbox_events" in done.stdout, done.stdout
 
 
+LOSES = """
+const pool = new Pool();
+inTransaction(pool, async (client) => {
+  await publish(client, "o-1", "OrderPlaced", {});
+  await client.query("SELECT pg_terminate_backend(pg_backend_pid())").catch(() => {});
+  await new Promise((resolve) => client.once("end", resolve));
+  throw new Error("the card was refused");
+}).catch(async (error) => {
+  const result = await pool.query("SELECT 1 AS one");
+  console.log(`${error.message}, and then ${result.rows[0].one}`);
+  await pool.end();
+});
+"""
+
+
+def test_node_outlives_its_connection(database, environment):
+    """Lost in the transaction: the error of the work arrives, nothing is published, and the pool has another one."""
+    with open(os.path.join(EXAMPLES, "node", "shop.js")) as program:
+        parts = program.read().split("async function main")[0]
+    done = subprocess.run(["node", "-e", parts + LOSES], env={**os.environ, **environment}, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, timeout=60)
+    assert done.stdout == "the card was refused, and then 1\n"
+    assert database.value("SELECT count(*) FROM outbox_events") == 0
+
+
 def inbox_python(java, environment, *argv):
     return python("inbox.py", *argv)
 

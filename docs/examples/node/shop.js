@@ -4,15 +4,18 @@ const { Pool } = require("pg");
 /** Runs work(client) in a transaction: commits what it did, or rolls it back if it throws. */
 async function inTransaction(pool, work) {
   const client = await pool.connect();
+  const lost = () => {}; // the next query fails and tells it; without a listener Node would end the process
+  client.on("error", lost);
   try {
     await client.query("BEGIN");
     const result = await work(client);
     await client.query("COMMIT");
     return result;
   } catch (error) {
-    await client.query("ROLLBACK");
+    await client.query("ROLLBACK").catch(() => {}); // without a connection there is nothing to roll back
     throw error;
   } finally {
+    client.off("error", lost);
     client.release();
   }
 }
@@ -38,6 +41,7 @@ async function place(client, orderId, items) {
 
 async function main() {
   const pool = new Pool();
+  pool.on("error", (error) => console.log(`an idle connection is lost: ${error.message}`));
   await inTransaction(pool, (client) => place(client, "o-1", ["apple", "pear"]));
   try {
     await inTransaction(pool, async (client) => {

@@ -303,7 +303,7 @@ static bool can_read_files(const rd_kafka_conf_t *conf, struct error *err)
 }
 
 rd_kafka_conf_t *kafka_conf_new(const struct kafka_options *options, const char *bootstrap,
-				struct error *err)
+				const char *password, struct error *err)
 {
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
 	char words[512];
@@ -326,7 +326,7 @@ rd_kafka_conf_t *kafka_conf_new(const struct kafka_options *options, const char 
 	for (size_t i = 0; i < sizeof(if_known) / sizeof(if_known[0]); i++)
 		rd_kafka_conf_set(conf, if_known[i].name, if_known[i].value, words, sizeof(words));
 	ok = ok && (asks || set_token_source(conf, err)) &&
-	     kafka_secrets_conf(options, conf, err) && can_read_files(conf, err);
+	     kafka_secrets_conf(options, conf, password, err) && can_read_files(conf, err);
 	explain_certificates(conf);
 	explain_scram(conf);
 	if (ok && rd_kafka_conf_set(conf, "bootstrap.servers", bootstrap, words, sizeof(words)) !=
@@ -369,7 +369,7 @@ rd_kafka_t *kafka_client_new(rd_kafka_conf_t *conf, rd_kafka_queue_t **queue, st
 bool kafka_transport_of(const struct kafka_options *options, struct kafka_transport *transport,
 			struct error *err)
 {
-	rd_kafka_conf_t *conf = kafka_conf_new(options, options->bootstrap_servers, err);
+	rd_kafka_conf_t *conf = kafka_conf_new(options, options->bootstrap_servers, NULL, err);
 	size_t size = sizeof(transport->mechanism);
 	bool sasl;
 

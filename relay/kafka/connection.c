@@ -73,15 +73,22 @@ static void end_if_refused(struct kafka *kafka)
 }
 
 /* One broker of several. That none lets the relay in is the owner's to tell. */
-static void log_explained(struct connection *connection, const char *text)
+static void log_explained(struct connection *connection, const struct login_fault *fault,
+			  const char *text)
 {
+	/* It may be that the last token still serves. Of a command's secrets.c tells itself. */
+	bool no_token = fault->kind == LOGIN_OTHER;
+
+	if (no_token && fault->remedy == NULL)
+		return;
 	if (strncmp(connection->explained, text, sizeof(connection->explained) - 1) != 0)
 		connection->explained_log = (struct log_limit){0};
 	text_print(connection->explained, sizeof(connection->explained), "%s", text);
 	if (log_limit_due(&connection->explained_log, clock_monotonic_us(), EXPLAINED_US))
-		log_fact(LOG_WARNING, "kafka_broker_login", NULL,
-			 "a broker does not let this relay in: %s%s", text,
-			 connection->explained_log.note);
+		log_fact(LOG_WARNING, "kafka_broker_login", NULL, "%s: %s%s",
+			 no_token ? "Kafka's next login would fail"
+				  : "a broker does not let this relay in",
+			 text, connection->explained_log.note);
 }
 
 static void explain(struct kafka *kafka, const char *reason)
@@ -95,7 +102,7 @@ static void explain(struct kafka *kafka, const char *reason)
 		   fault.remedy != NULL ? fault.remedy : "");
 	if (kafka->connection.reachable) {
 		if (fault.what != NULL && fault.kind != LOGIN_UNREACHABLE)
-			log_explained(&kafka->connection, text);
+			log_explained(&kafka->connection, &fault, text);
 		return;
 	}
 	note_reason(kafka, &fault, text, reason);

@@ -236,9 +236,12 @@ struct kafka_token {
 
 /* What is shown to brokers. */
 struct kafka_secrets {
-	char *password;	 /* owned; as the producer has it, or NULL: not read since it is there */
-	int64_t read_us; /* when its file was last looked at */
+	char *password;	      /* owned; the last one read, which the producer has; NULL: none yet */
+	int64_t read_us;      /* when its file was last looked at */
 	struct secret *asked; /* a token is being asked for; NULL: none is */
+	struct kafka_token token; /* the last one taken; its value is NULL before */
+	int64_t renew_ms;	  /* when another is due, since 1970 */
+	bool token_given;	  /* the producer has it, before it has asked */
 	struct log_limit unreadable, no_token;
 };
 
@@ -273,8 +276,9 @@ void kafka_log(int level, const char *facility, const char *text);
 void kafka_log_event(rd_kafka_event_t *event, struct login_notes *notes);
 
 /* conf.c */
+/* password: see kafka_secrets_conf. */
 rd_kafka_conf_t *kafka_conf_new(const struct kafka_options *options, const char *bootstrap,
-				struct error *err);
+				const char *password, struct error *err);
 size_t kafka_conf_get_size(const rd_kafka_conf_t *conf, const char *name);
 void kafka_conf_must_set(rd_kafka_conf_t *conf, const char *name, const char *value);
 bool kafka_conf_compresses(const rd_kafka_conf_t *conf);
@@ -405,9 +409,9 @@ void kafka_token_clear(struct kafka_token *token);
 
 /* secrets.c */
 /* Gives a client that is to be made the password, if that is in a file: librdkafka makes none
- * without. */
+ * without. password: the last one known, for as long as the file cannot be read; NULL: none. */
 bool kafka_secrets_conf(const struct kafka_options *options, rd_kafka_conf_t *conf,
-			struct error *err);
+			const char *password, struct error *err);
 /* Whether tokens are asked for by events. */
 bool kafka_wants_token_events(const struct kafka_options *options);
 /* The producer has asked for a token: it is given one, or told why not, in time. */

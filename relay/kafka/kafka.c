@@ -53,7 +53,8 @@ static size_t batch_bytes(const struct kafka *kafka)
 static bool producer_new(struct kafka *kafka, struct error *err)
 {
 	struct producer *producer = &kafka->producer;
-	rd_kafka_conf_t *conf = kafka_conf_new(&kafka->options, kafka->bootstrap, err);
+	rd_kafka_conf_t *conf =
+	    kafka_conf_new(&kafka->options, kafka->bootstrap, kafka->secrets.password, err);
 	char text[32];
 
 	if (conf == NULL)

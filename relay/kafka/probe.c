@@ -133,7 +133,7 @@ static rd_kafka_event_t *answer(struct probe *probe, rd_kafka_event_type_t type)
 static bool probe_open(struct probe *probe, const struct kafka_options *options,
 		       const char *bootstrap, struct error *err)
 {
-	rd_kafka_conf_t *conf = kafka_conf_new(options, bootstrap, err);
+	rd_kafka_conf_t *conf = kafka_conf_new(options, bootstrap, NULL, err);
 
 	if (conf == NULL)
 		return false;

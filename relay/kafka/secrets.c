@@ -91,19 +91,21 @@ bool kafka_check_secrets(const struct kafka_options *options, struct error *err)
 /* ---- of a new client ---- */
 
 bool kafka_secrets_conf(const struct kafka_options *options, rd_kafka_conf_t *conf,
-			struct error *err)
+			const char *password, struct error *err)
 {
-	char *password, words[512];
+	char *text, words[512];
 	bool ok;
 
 	if (!is_set(options->sasl_password_file))
 		return true;
-	password = secret_read(FILE_OPTION, options->sasl_password_file, err);
-	if (password == NULL)
+	text = secret_read(FILE_OPTION, options->sasl_password_file, err);
+	if (text == NULL && password != NULL)
+		text = xstrdup(password);
+	if (text == NULL)
 		return false;
-	ok = rd_kafka_conf_set(conf, "sasl.password", password, words, sizeof(words)) ==
+	ok = rd_kafka_conf_set(conf, "sasl.password", text, words, sizeof(words)) ==
 	     RD_KAFKA_CONF_OK;
-	secret_wipe(&password);
+	secret_wipe(&text);
 	return ok || error_set(err, FILE_OPTION ": librdkafka refuses the password");
 }
 
@@ -115,11 +117,14 @@ bool kafka_wants_token_events(const struct kafka_options *options)
 /* ---- passwords ---- */
 
 /* As it is: rd_kafka_conf_set takes blanks off its beginning (rd_kafka_anyconf_set_prop). */
-static void give_password(rd_kafka_t *rk, const struct kafka_options *options, const char *text)
+static void give_password(rd_kafka_t *rk, const char *text)
 {
-	const char *user = property(options->properties, "sasl.username");
+	char user[512];
+	size_t size = sizeof(user);
 	rd_kafka_error_t *refused =
-	    user != NULL ? rd_kafka_sasl_set_credentials(rk, user, text) : NULL;
+	    rd_kafka_conf_get(rd_kafka_conf(rk), "sasl.username", user, &size) == RD_KAFKA_CONF_OK
+		? rd_kafka_sasl_set_credentials(rk, user, text)
+		: NULL;
 
 	if (refused == NULL)
 		return;
@@ -137,25 +142,17 @@ void kafka_password_awaited(rd_kafka_t *rk, const struct kafka_options *options)
 			 : NULL;
 
 	if (text != NULL)
-		give_password(rk, options, text);
+		give_password(rk, text);
 	secret_wipe(&text);
-}
-
-void kafka_secrets_begin(struct kafka *kafka)
-{
-	secret_wipe(&kafka->secrets.password);
-	kafka->secrets.read_us = 0;
-	kafka_secrets_tick(kafka, clock_monotonic_us());
 }
 
 static void set_password(struct kafka *kafka, char *text)
 {
-	/* Of a new client the password is as old as the client. */
 	if (kafka->secrets.password != NULL)
 		log_fact(LOG_INFO, "kafka_password_changed", NULL,
 			 FILE_OPTION ": the password has changed; it is used from the next "
 				     "connection on");
-	give_password(kafka->producer.rk, &kafka->options, text);
+	give_password(kafka->producer.rk, text);
 	secret_wipe(&kafka->secrets.password);
 	kafka->secrets.password = text;
 }
@@ -184,34 +181,49 @@ void kafka_secrets_tick(struct kafka *kafka, int64_t now_us)
 
 /* ---- tokens ---- */
 
-static bool give_token(rd_kafka_t *rk, const char *text, struct error *err)
+static int64_t now_ms(void)
 {
-	struct kafka_token token;
-	struct error why;
-	char words[300];
-	bool good;
-
-	if (!kafka_token_parse(text, clock_realtime_us() / 1000, &token, &why))
-		return error_set(err, COMMAND_OPTION ": %s", why.text);
-	good =
-	    rd_kafka_oauthbearer_set_token(rk, token.value, token.expires_ms, token.principal,
-					   (const char **)token.extensions, token.extension_count,
-					   words, sizeof(words)) == RD_KAFKA_RESP_ERR_NO_ERROR;
-	kafka_token_clear(&token);
-	return good || error_set(err, COMMAND_OPTION ": librdkafka refuses the token: %s", words);
+	return clock_realtime_us() / 1000;
 }
 
-/* librdkafka asks again after 10 s, and uses the old token until then, if there is one
+static bool give_token(rd_kafka_t *rk, const struct kafka_token *token, struct error *err)
+{
+	char words[300];
+
+	return rd_kafka_oauthbearer_set_token(rk, token->value, token->expires_ms, token->principal,
+					      (const char **)(uintptr_t)token->extensions,
+					      token->extension_count, words,
+					      sizeof(words)) == RD_KAFKA_RESP_ERR_NO_ERROR ||
+	       error_set(err, COMMAND_OPTION ": librdkafka refuses the token: %s", words);
+}
+
+/* The token that librdkafka has taken, for kafka_token_clear; or false and err. librdkafka asks
+ * again after 10 s then, and uses the old token until then, if there is one
  * (rd_kafka_oauthbearer_set_token_failure0). */
 static bool answer_token(rd_kafka_t *rk, const char *text, const struct error *why,
-			 struct error *err)
+			 struct kafka_token *token, struct error *err)
 {
+	struct error wrong;
+
+	*token = (struct kafka_token){.value = NULL};
 	if (text == NULL)
 		*err = *why;
-	else if (give_token(rk, text, err))
+	else if (!kafka_token_parse(text, now_ms(), token, &wrong))
+		error_set(err, COMMAND_OPTION ": %s", wrong.text);
+	else if (give_token(rk, token, err))
 		return true;
+	kafka_token_clear(token);
 	rd_kafka_oauthbearer_set_token_failure(rk, err->text);
 	return false;
+}
+
+static void keep_token(struct kafka_secrets *secrets, struct kafka_token token)
+{
+	int64_t now = now_ms();
+
+	kafka_token_clear(&secrets->token);
+	secrets->token = token;
+	secrets->renew_ms = now + (token.expires_ms - now) / 5 * 4; /* as librdkafka does */
 }
 
 static struct secret_source token_source(const struct kafka_options *options)
@@ -228,6 +240,7 @@ static void on_token(void *arg, const char *text, bool permanent, const struct e
 {
 	struct kafka *kafka = arg;
 	struct kafka_secrets *secrets = &kafka->secrets;
+	struct kafka_token token;
 	struct error err;
 
 	secrets->asked = NULL;
@@ -237,23 +250,49 @@ static void on_token(void *arg, const char *text, bool permanent, const struct e
 		if (!kafka->connection.ended)
 			kafka->sink.events->refused(kafka->sink.owner, why->text);
 		kafka->connection.ended = true;
-	} else if (!answer_token(kafka->producer.rk, text, why, &err)) {
+	} else if (!answer_token(kafka->producer.rk, text, why, &token, &err)) {
 		if (log_limit_due(&secrets->no_token, clock_monotonic_us(), QUIET_US))
 			log_fact(LOG_WARNING, "kafka_token_missing", NULL,
 				 "no token for Kafka: %s; the relay tries again every 10 s%s",
 				 err.text, secrets->no_token.note);
-	} else if (secrets->no_token.written_us != 0) {
-		log_fact(LOG_INFO, "kafka_token_back", NULL, "there is a token for Kafka again");
+	} else {
+		keep_token(secrets, token);
+		if (secrets->no_token.written_us != 0)
+			log_fact(LOG_INFO, "kafka_token_back", NULL,
+				 "there is a token for Kafka again");
 		secrets->no_token = (struct log_limit){0};
 	}
+}
+
+/* A new producer asks for a token at once. The last one serves it, too, while it is valid: its
+ * issuer may be away, and producers may follow each other quickly. */
+static void give_last_token(struct kafka *kafka)
+{
+	struct kafka_secrets *secrets = &kafka->secrets;
+	struct error err;
+
+	secrets->token_given =
+	    secrets->token.value != NULL && secrets->token.expires_ms > now_ms() &&
+	    give_token(kafka->producer.rk, &secrets->token, &err) && now_ms() < secrets->renew_ms;
+}
+
+void kafka_secrets_begin(struct kafka *kafka)
+{
+	kafka->secrets.read_us = 0;
+	kafka_secrets_tick(kafka, clock_monotonic_us());
+	if (kafka->secrets.password != NULL)
+		give_password(kafka->producer.rk, kafka->secrets.password);
+	give_last_token(kafka);
 }
 
 void kafka_token_wanted(struct kafka *kafka)
 {
 	struct secret_source source = token_source(&kafka->options);
 
-	if (kafka->secrets.asked != NULL)
+	if (kafka->secrets.token_given || kafka->secrets.asked != NULL) {
+		kafka->secrets.token_given = false;
 		return;
+	}
 	if (secret_is_configured(&source))
 		kafka->secrets.asked = secret_ask(kafka->loop, &source, on_token, kafka);
 	else
@@ -264,10 +303,12 @@ void kafka_token_wanted(struct kafka *kafka)
 void kafka_token_awaited(rd_kafka_t *rk, const struct kafka_options *options)
 {
 	struct secret_source source = token_source(options);
+	struct kafka_token token;
 	struct error why, err;
 	char *text = secret_get(&source, &why);
 
-	answer_token(rk, text, &why, &err);
+	if (answer_token(rk, text, &why, &token, &err))
+		kafka_token_clear(&token);
 	secret_wipe(&text);
 }
 
@@ -275,4 +316,5 @@ void kafka_secrets_free(struct kafka *kafka)
 {
 	secret_cancel(&kafka->secrets.asked);
 	secret_wipe(&kafka->secrets.password);
+	kafka_token_clear(&kafka->secrets.token);
 }

@@ -1,5 +1,6 @@
 """Brokers that answer otherwise than Apache Kafka: events arrive, or it is said what is missing, and no event is
 lost or rejected for it."""
+import os
 import re
 
 import pytest
@@ -74,6 +75,17 @@ def test_no_settings(database, stranger, through, topic, waiting, reader, profil
     well_again(relay)
 
 
+def test_too_large_where_limits_are_unknown(database, stranger, through, topic, waiting, reader):
+    """The brokers refuse it: this event is rejected, and no other."""
+    topic(max_message_bytes=20000)
+    through(stranger(hidden=["DescribeConfigs"])).start()
+    database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
+                     " VALUES ('thing', '1', 'made', jsonb_build_object('n', %s::text))", os.urandom(20000).hex())
+    assert len({record.event_id for record in reader().take(COUNT)}) == COUNT
+    database.wait_empty()
+    assert database.value("SELECT count(*) FROM outbox_relay.dead_letters") == 1
+
+
 def test_settings_are_not_asked_for_again(stranger, through, topic, waiting, database, reader):
     """Where the connection is lost at the question, with what else is on it."""
     topic()
@@ -124,6 +136,31 @@ def test_no_compression(stranger, through, topic, waiting, database, reader, err
     assert relay.log_contains(f"{error}.*goes on without any.*compression.codec")
     assert len(re.findall("goes on without", relay.log())) == 1
     well_again(relay)
+
+
+def test_compression_is_forgone_under_load(stranger, through, topic, database, reader):
+    """Two topics, 100 keys: no event is lost, repeated or overtaken, whichever batches were on their way."""
+    for name in ("thing", "other"):
+        topic(name)
+    broker = stranger(codec_error="UNSUPPORTED_FOR_MESSAGE_FORMAT")
+    through(broker).start()
+    known = []
+    for step in range(10):
+        if step == 3:
+            broker.takes = {"none"}
+        database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
+                         " SELECT (ARRAY['thing', 'other'])[1 + i % 2], (i % 100)::text, 'made',"
+                         f" jsonb_build_object('n', {step * 1000} + i, 'text', repeat('same ', 20))"
+                         " FROM generate_series(1, 1000) AS i")
+    for name in ("thing", "other"):
+        known += [(name, record.key, record.json["n"]) for record in reader(name).take(5000, timeout=60)]
+    database.wait_empty()
+    assert broker.count("Produce", "answered") > 0 and none_rejected(database)
+    assert len(known) == len(set(known)) == 10000
+    last = {}
+    for name, key, number in known:
+        assert last.get((name, key), 0) < number
+        last[name, key] = number
 
 
 def test_gzip_only(stranger, through, topic, waiting, database, reader):

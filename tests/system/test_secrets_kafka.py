@@ -120,6 +120,41 @@ def test_a_command_for_tokens_that_fails(kafka, directory, token_command, databa
     assert "hunter2" not in relay.log()
 
 
+REPLACED = 20000  # bytes that the topic no longer takes: the producer is replaced, and the event rejected
+
+
+def make_another_producer(kafka, name, database, relay):
+    """The relay does not know the new limit yet, so it tries."""
+    kafka.configure_topic(name, max_message_bytes=REPLACED // 2)
+    insert(database, 1, payload='{"n": "%s"}' % os.urandom(REPLACED // 2).hex())
+    insert(database, 1)
+    relay.wait_log("the producer must be rebuilt")
+
+
+@pytest.mark.parametrize("librdkafka", [DEBIANS, CURRENT], indirect=True)
+def test_the_next_producer_has_the_last_secret(kafka, secret, token_command, database, new_relay, reader, topic):
+    """While there is no file, and the issuer of tokens is not there to be asked: what is known is still good."""
+    name = topic()
+    secret.write(password_of("relay"))
+    with open(secret.path + "-command", "w") as file:
+        file.write(token_command)
+    relays = [new_relay(kafka=settings, outbox={"on_reject": "dead-letter", "stall_timeout": "3s"}) for settings in (
+        by_file(kafka, "PLAIN", secret, "SASL"), by_command(kafka, f". {secret.path}-command", "SASL"))]
+    records = reader()
+    for relay, forget in zip(relays, (secret.path, secret.path + "-command")):
+        kafka.configure_topic(name, max_message_bytes=1000000)
+        relay.start()
+        insert(database, 1)
+        assert len(records.take(1)) == 1
+        os.unlink(forget)
+        make_another_producer(kafka, name, database, relay)
+        assert len(records.take(1)) == 1
+        database.wait_empty()
+        relay.stop()
+        assert not relay.log_contains("does not let this relay in|no token")
+    assert database.value("SELECT count(*) FROM outbox_relay.dead_letters") == 2
+
+
 @pytest.fixture
 def scram(kafka):
     """scram(mechanism, password): sets the user's; afterwards it is what others expect."""

@@ -14,13 +14,11 @@
 #include <string.h>
 #include <time.h>
 
-enum {
-	/* A token that does not say when it expires is used for so long. */
-	UNKNOWN_MS = 60 * 1000,
-	/* From here on a time is in milliseconds since 1970; in seconds it would be in 5138. */
-	MILLISECONDS_FROM = 100000000000,
-	NUMBER_MAX = 10000000000000,
-};
+/* A token that does not say when it expires is used for so long. */
+#define UNKNOWN_MS (INT64_C(60) * 1000)
+/* From here on a time is in milliseconds since 1970; in seconds it would be in 5138. */
+#define MILLISECONDS_FROM INT64_C(100000000000)
+#define NUMBER_MAX	  INT64_C(10000000000000)
 
 /* librdkafka counts in microseconds. */
 #define LONGEST_MS (INT64_C(10) * 365 * 24 * 3600 * 1000)

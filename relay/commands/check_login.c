@@ -170,7 +170,8 @@ static void check_file(struct check *check, const char *path)
 	struct stat status;
 	char *remedy;
 
-	if (path[0] == '\0' || stat(path, &status) != 0 || !(status.st_mode & S_IROTH))
+	if (path[0] == '\0' || stat(path, &status) != 0 || !S_ISREG(status.st_mode) ||
+	    !(status.st_mode & S_IROTH))
 		return;
 	remedy = xasprintf("run chmod o-rwx %s", path);
 	check_warn(check, remedy, "%s holds a secret, and every user of this machine may read it",

@@ -99,7 +99,7 @@ static void judge_refusals(const struct worker_status *status, const struct metr
 			"halted, nothing is published", status->refusal);
 	else if (status->refusal[0] != '\0' && status->stopped_by_refusal)
 		add_why(health, PROBLEM_DATABASE_REFUSES, "nothing is published", status->refusal);
-	else if (status->refusal[0] != '\0')
+	else if (status->refusal[0] != '\0' && !is_standby(status)) /* whose keys wait for others */
 		add_why(health, PROBLEM_EVENT_NOT_REMOVED, "one key or more waits",
 			status->refusal);
 	if (metrics->connected[PEER_KAFKA] && status->trouble[0] != '\0')
@@ -198,8 +198,7 @@ void health_explain(const struct worker_status *status, const struct metrics *me
 		    size_t size)
 {
 	if (status->halted_at != NULL) {
-		text_print(text, size,
-			   "halted: nothing is published until one event is changed or gone");
+		text_print(text, size, "nothing is published until one event is changed or gone");
 		return;
 	}
 	switch (status->engine) {

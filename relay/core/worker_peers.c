@@ -57,8 +57,9 @@ static const char *what_of(const struct worker *worker, enum metrics_peer peer)
 	if (peer == PEER_DATABASE && worker->lost_for_good)
 		return "the database cannot be worked with";
 	if (peer == PEER_DATABASE)
-		return worker->outages[peer].failures > 1 ? "no session with the database"
-							  : "the session with the database is gone";
+		return worker->outages[peer].failures > 1 || !worker->ever_acquired
+			   ? "no session with the database"
+			   : "the session with the database is gone";
 	return worker->sink->login_refused ? "Kafka does not let this relay in"
 					   : "no Kafka broker answers";
 }

@@ -107,6 +107,9 @@ static void test_refusals(void **state)
 			    "one key or more waits: event 4 (event_id x) cannot be removed");
 	check_only(PROBLEM_EVENT_NOT_REMOVED);
 	assert_int_equal(health.problems[0].lasts_us, -1);
+	status.standby = "the outbox is paused"; /* no key is this relay's */
+	assert_string_equal(unready(&status), "");
+	status.standby = "";
 	status.stopped_by_refusal = true;
 	status.refusal = "SQLSTATE 42501: permission denied";
 	assert_string_equal(unready(&status),

@@ -21,7 +21,7 @@
 	X(KAFKA_REFUSES, "kafka_refuses", "kafka-refuses-topic")                                   \
 	X(FOREIGN_LOCK, "foreign_lock", "standby-does-not-take-over")                              \
 	X(TOPIC_MISSING, "topic_missing", "topic-missing")                                         \
-	X(STUCK, "stuck", "backlog-grows")                                                         \
+	X(STUCK, "stuck", "stuck")                                                                 \
 	X(PAUSED, "paused", "paused")                                                              \
 	X(DEAD_LETTERS, "dead_letters", "rejected-event")
 

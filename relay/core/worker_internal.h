@@ -1,5 +1,5 @@
 /*
- * worker_internal.h - what worker.c and worker_source.c share
+ * worker_internal.h - what worker.c, worker_source.c and worker_peers.c share
  */
 #ifndef OUTBOX_WORKER_INTERNAL_H
 #define OUTBOX_WORKER_INTERNAL_H

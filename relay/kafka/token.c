@@ -24,8 +24,9 @@
 #define LONGEST_MS (INT64_C(10) * 365 * 24 * 3600 * 1000)
 
 static const char *const token_names[] = {"token", "access_token", "accessToken", NULL};
-static const char *const at_names[] = {"expires_at", "expires_on", "expiresAt", "expiry",
-				       "expiration", "exp",	   NULL};
+static const char *const at_names[] = {"expires_at",	"expires_on",  "expiresAt",
+				       "expiry",	"expiration",  "exp",
+				       "expires_at_ms", "lifetime_ms", NULL};
 static const char *const in_names[] = {"expires_in", "expiresIn", NULL};
 
 static json_t *member(json_t *object, const char *const *names, const char **name)

@@ -72,6 +72,9 @@ static void test_json(void **state)
 	      "t", 60);
 	takes("{\"token\": \"t\", \"expires_at\": 1000000010000}", "t", 10);
 	takes("{\"token\": \"t\", \"expires_at\": \"1000000010\"}", "t", 10);
+	takes("{\"token\": \"t\", \"expires_at_ms\": 1000000010000}", "t", 10);
+	takes("{\"token\": \"t\", \"lifetime_ms\": 1000000010000}", "t",
+	      10); /* librdkafka's name */
 }
 
 static void test_dates(void **state)

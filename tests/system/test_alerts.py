@@ -176,6 +176,9 @@ TAKEN = dict(owned(1), **{name: since(TROUBLE, lambda t: 6000 * t) for name in W
 PAUSED = dict(stops(), **owned(0), depth=since(TROUBLE, 0), oldest_age_seconds=since(TROUBLE, 0), paused=since(TROUBLE, 1))
 LATER = {name: since(0, GONE, TROUBLE) for name in (*healthy(True), "shard_owned{shard=2}", "shard_owned{shard=3}")}
 OWNS_LATER = {f"shard_owned{{shard={shard}}}": lambda t: int(t > TROUBLE) for shard in (0, 1)}
+FAILS_OVER = {"connected{peer=database}": since(TROUBLE, 0, TROUBLE + 2)}
+OWNER_FAILS_OVER = dict(FAILS_OVER, **{f"shard_owned{{shard={shard}}}": since(TROUBLE, 0, TROUBLE + 2) for shard in (0, 1)},
+                        oldest_age_seconds=since(TROUBLE + 2, 95, TROUBLE + 3))
 WAITING = {"shard_owned{shard=2}": lambda t: 0, "shard_owned{shard=3}": lambda t: 0}
 
 
@@ -187,6 +190,12 @@ WAITING = {"shard_owned{shard=2}": lambda t: 0, "shard_owned{shard=3}": lambda t
     pytest.param(20, dict(HANDED_OVER, **stops()), TAKEN, [], set(), id="handed over"),
     pytest.param(50, PAUSED, {"paused": since(TROUBLE, 1)}, [], set(), id="paused"),
     pytest.param(2, {"oldest_age_seconds": since(TROUBLE, 40, TROUBLE + 1)}, {}, [], set(), id="stale for a moment"),
+    pytest.param(3, OWNER_FAILS_OVER, FAILS_OVER, [], set(), id="the database fails over"),
+    pytest.param(50, {name: since(0, 0) for name in WORK}, {}, [], set(), id="no events"),
+    pytest.param(20, {name: since(TROUBLE, healthy(True)[name]) for name in WORK}, {}, [], set(), id="counters begin anew"),
+    pytest.param(4, everything(GONE, TROUBLE + 1), everything(GONE, TROUBLE + 3), [
+        ("billing", "b3", dict(healthy(True), **OWNS_LATER), LATER), ("billing", "b4", healthy(False), LATER)], set(),
+        id="each relay is replaced by another instance"),
     pytest.param(5, {}, NO_KAFKA, [], set(), id="a standby without Kafka"),
     pytest.param(20, {}, NO_KAFKA, [], {("OutboxRelayOneDisconnected", "billing", "kafka", "b2")},
                  id="a standby without Kafka for long"),

@@ -178,6 +178,10 @@ static void note_owners(struct group *group, const struct group_view *view, int6
 static bool grace_is_over(const struct group *group, int64_t since_us, int64_t now_us)
 {
 	bool all_lost = group->rejoined && since_us < group->joined_us + REJOIN_US;
+	/* Whoever has not polled for a while takes what is free to be free since now: it was
+	 * perhaps lost with our own session. */
+	if (group->rejoined && now_us - group->joined_us < GROUP_GRACE_AFTER_LOSS_US)
+		return false;
 	return now_us - since_us >= (all_lost ? GROUP_GRACE_AFTER_LOSS_US : GROUP_GRACE_US);
 }
 

@@ -148,7 +148,7 @@ static void pause_outbox(struct sim *sim)
 /* Its operator starts it again with another number. */
 static void change_layout(struct relay *relay)
 {
-	relay->process.shards = 1 + (int)sim_below(relay->sim, SHARDS_SIM);
+	relay->process.next_shards = 1 + (int)sim_below(relay->sim, SHARDS_SIM);
 	ask_to_stop(relay, false);
 }
 

@@ -103,7 +103,7 @@ void process_plan(struct relay *relay)
 	struct sim *sim = relay->sim;
 
 	process_options(relay);
-	relay->process.shards = sim->plan.shards;
+	relay->process.next_shards = sim->plan.shards;
 	relay->process.heartbeat_us = NEVER;
 	relay->process.wake_us = relay->process.stall_timer_us = NEVER;
 	if (relay->index > 0 && !sim->plan.exhaustive && sim_chance(sim, 500))
@@ -117,6 +117,7 @@ void process_start(struct relay *relay)
 	struct sim *sim = relay->sim;
 	struct process *process = &relay->process;
 
+	process->shards = process->next_shards; /* a running one keeps what it has begun with */
 	trace_of(relay, "process: starts, %d shards", process->shards);
 	process->world = (struct worker_world){.monotonic_us = clock_us,
 					       .realtime_us = clock_us,

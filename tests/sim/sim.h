@@ -348,9 +348,9 @@ struct process {
 	int64_t wake_us, stall_timer_us;
 	int64_t start_us; /* when it is started again */
 	int64_t paused_until_us;
-	int64_t heartbeat_us; /* when the next is due */
-	int shards;	      /* outbox.shards */
-	unsigned incarnation; /* unlike that of any other process */
+	int64_t heartbeat_us;	 /* when the next is due */
+	int shards, next_shards; /* outbox.shards, and since it was changed */
+	unsigned incarnation;	 /* unlike that of any other process */
 	bool asked_to_stop, ended, failed;
 	int64_t stop_us;	       /* when it was asked */
 	int64_t progress_us;	       /* last report told, or begin */

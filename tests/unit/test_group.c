@@ -88,6 +88,22 @@ static void test_what_a_peer_hands_over_is_taken_at_once(void **state)
 	assert_true(take.owned[1] && !take.owned[0]);
 }
 
+/* All sessions were lost, and this relay was stopped as soon as it was back: how long the shards
+ * have been free it cannot know, that others may come back for them it does. */
+static void test_who_was_away_after_a_loss_leaves_the_shards_as_long(void **state)
+{
+	const int64_t away_us = 2000 * 1000;
+
+	(void)state;
+	begin(1, true);
+	group.rejoined = true;
+	see_members(1);
+	assert_int_equal(shards_owned(&plan_after(0)->take), 0);
+	assert_int_equal(shards_owned(&plan_after(away_us)->take), 0);
+	assert_int_equal(shards_owned(&plan_after(away_us + GROUP_GRACE_US)->take), 0);
+	assert_int_equal(shards_owned(&plan_after(GROUP_GRACE_AFTER_LOSS_US)->take), 1);
+}
+
 static void test_owners_are_noted_while_nothing_is_taken(void **state)
 {
 	(void)state;
@@ -185,6 +201,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_one_that_starts_alone_does_not_wait),
 	    cmocka_unit_test(test_what_a_peer_hands_over_is_taken_at_once),
+	    cmocka_unit_test(test_who_was_away_after_a_loss_leaves_the_shards_as_long),
 	    cmocka_unit_test(test_owners_are_noted_while_nothing_is_taken),
 	    cmocka_unit_test(test_relays_of_another_layout_are_waited_for),
 	    cmocka_unit_test(test_what_cannot_be_kept_is_given_back),

@@ -82,9 +82,9 @@ static json_t *halted_at(const struct source_event *event)
 {
 	if (event == NULL)
 		return json_null();
-	return json_pack("{s:s, s:I, s:o, s:o, s:s, s:o, s:o}", "table", event->table, "id",
-			 (json_int_t)event->id, "event_id", json_text(event->event_id), "key",
-			 json_text(event->key), "why", event->why, "remove",
+	return json_pack("{s:o, s:I, s:o, s:o, s:o, s:o, s:o}", "table", json_text(event->table),
+			 "id", (json_int_t)event->id, "event_id", json_text(event->event_id), "key",
+			 json_text(event->key), "why", json_text(event->why), "remove",
 			 json_text(event->remove), "change", json_text(event->change));
 }
 

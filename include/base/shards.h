@@ -21,6 +21,7 @@ struct shards {
 void shards_clear(struct shards *shards, int count);
 
 int shards_owned(const struct shards *shards); /* how many */
+int shards_only(const struct shards *shards);  /* which, if it is one; otherwise -1 */
 
 /* As an array of Postgres, "{0,3}"; malloc'd, the caller's. */
 char *shards_text(const struct shards *shards);

@@ -22,6 +22,16 @@ int shards_owned(const struct shards *shards)
 	return owned;
 }
 
+int shards_only(const struct shards *shards)
+{
+	int k = 0;
+	if (shards_owned(shards) != 1)
+		return -1;
+	while (!shards->owned[k])
+		k++;
+	return k;
+}
+
 char *shards_text(const struct shards *shards)
 {
 	size_t room = (size_t)shards->count * 5 + 3; /* "1023," */

@@ -33,6 +33,13 @@ static struct slice topic_of(struct worker *worker, const struct event *event)
 	return message.topic;
 }
 
+/* Of several the source alone knows which it is. */
+static struct log_field field_shard(const struct worker *worker)
+{
+	int shard = shards_only(&worker->metrics->shards);
+	return shard < 0 ? field_text("shard", NULL) : field_number("shard", shard);
+}
+
 /* Topic and key as far as they can be told. code is Kafka's; "": the relay's own reason. */
 static void log_reject(struct worker *worker, const struct event *event, enum reject_reason reason,
 		       const char *code, const char *why)
@@ -44,7 +51,7 @@ static void log_reject(struct worker *worker, const struct event *event, enum re
 	log_fact(LOG_ERROR, "event_rejected",
 		 LOG_FIELDS(field_number("id", event->id), field_slice("event_id", event->identity),
 			    field_slice("topic", message.topic),
-			    field_hash("key_hash", message.key),
+			    field_hash("key_hash", message.key), field_shard(worker),
 			    field_text("reason", reject_reason_name(reason)),
 			    field_text("error_code", code)),
 		 "event %lld is rejected (%s): %s; %s", (long long)event->id,

@@ -38,7 +38,7 @@ enum {
 
 static const int64_t refresh_us = 5 * 60 * INT64_C(1000000);
 /* Unless what is known refuses an event that is tried again. */
-static const int64_t stale_us = 10 * INT64_C(1000000);
+static const int64_t stale_us = 5 * INT64_C(1000000);
 /* Which cluster it is, a broker says with its first metadata. */
 static const int64_t cluster_us = 200 * 1000;
 static const int64_t warn_after_us = 3 * INT64_C(1000000);

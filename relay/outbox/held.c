@@ -45,6 +45,7 @@ struct held {
 	char *text;		   /* owned; as a parameter; NULL: none */
 	/* Owned; of the event that source->halted_at and held_why are about. */
 	char *event_id, *key, *cause, *remove, *change, *why;
+	struct log_field shard; /* likewise */
 	int64_t reminded_us;
 	/* Those being tried again, in the order of the asks. */
 	struct {
@@ -72,6 +73,25 @@ static const char *table(const struct held *held)
 static const char *identity_of(const struct outbox_hold *hold)
 {
 	return hold->identity != NULL ? hold->identity : "NULL";
+}
+
+/* Where relays compete there is none. */
+enum { NO_SHARD = -1 };
+
+static int shard_of(const struct held *held, const struct outbox_hold *hold)
+{
+	const struct outbox_shape *shape = session_shape(held->session);
+	if (shape->competing)
+		return NO_SHARD;
+	if (shape->hashed > 0)
+		return (int)((hold->key & INT64_MAX) % shape->hashed);
+	return shape->partitioned ? (int)hold->leaf : 0;
+}
+
+static struct log_field field_shard(const struct held *held, const struct outbox_hold *hold)
+{
+	int shard = shard_of(held, hold);
+	return shard == NO_SHARD ? field_text("shard", NULL) : field_number("shard", shard);
 }
 
 /* Whether nothing goes out past a row that is held. */
@@ -141,6 +161,7 @@ static void describe(struct held *held, const struct outbox_hold *hold)
 	const struct outbox_shape *shape = session_shape(held->session);
 	bool rejected = hold != NULL && hold->reason != REJECT_NONE;
 	set(&held->why, hold != NULL ? in_words(held, hold) : NULL);
+	held->shard = hold != NULL ? field_shard(held, hold) : field_text("shard", NULL);
 	set(&held->event_id, hold != NULL ? copy(hold->identity) : NULL);
 	set(&held->key, hold != NULL ? copy(hold->name) : NULL);
 	set(&held->cause, hold != NULL ? copy(hold->why) : NULL);
@@ -190,7 +211,7 @@ static void report(const struct held *held, const struct outbox_hold *hold)
 		char *words = rejected_in_words(held, hold);
 		log_fact(LOG_ERROR, "halted",
 			 LOG_FIELDS(field_number("id", hold->id),
-				    field_text("event_id", hold->identity),
+				    field_text("event_id", hold->identity), field_shard(held, hold),
 				    field_text("reason", reject_reason_name(hold->reason))),
 			 "nothing is published: %s%s", words,
 			 count == NAMED_MAX ? "; similar messages suppressed" : "");
@@ -199,7 +220,7 @@ static void report(const struct held *held, const struct outbox_hold *hold)
 	}
 	log_fact(LOG_ERROR, "event_not_removed",
 		 LOG_FIELDS(field_number("id", hold->id), field_text("event_id", hold->identity),
-			    field_number("keys_waiting", (int64_t)count),
+			    field_shard(held, hold), field_number("keys_waiting", (int64_t)count),
 			    field_sqlstate(hold->why)),
 		 "event %" PRId64 " (event_id %.64s) cannot be %s table %s%s: %s; its key waits; "
 		 "remove the cause or the row, the relay tries it again every few seconds%s",
@@ -212,9 +233,9 @@ bool held_add(struct held *held, const struct outbox_hold *hold)
 {
 	const struct outbox_hold *before =
 	    outbox_holds_find(&held->holds, hold->id, hold->identity);
-	/* It was changed, and is rejected for another reason. */
-	bool again =
-	    before != NULL && (hold->reason == REJECT_NONE || strcmp(before->why, hold->why) == 0);
+	/* It was changed, and is rejected for another reason; or it cannot be removed any more. */
+	bool again = before != NULL && before->reason == hold->reason &&
+		     (hold->reason == REJECT_NONE || strcmp(before->why, hold->why) == 0);
 	if (!outbox_holds_add(&held->holds, hold))
 		return false;
 	publish(held);
@@ -256,7 +277,7 @@ const struct outbox_hold *held_try(struct held *held)
 {
 	struct outbox_hold *hold = outbox_holds_due(&held->holds, halts(held));
 	assert(hold != NULL);
-	outbox_holds_try(hold, clock_monotonic_us());
+	outbox_holds_try(&held->holds, hold, clock_monotonic_us());
 	return hold;
 }
 
@@ -331,7 +352,7 @@ static void remind(struct held *held)
 	held->reminded_us = now;
 	log_fact(LOG_ERROR, "still_halted",
 		 LOG_FIELDS(field_number("id", held->source->halted_at.id),
-			    field_text("event_id", held->event_id)),
+			    field_text("event_id", held->event_id), held->shard),
 		 "still nothing is published: %s", held->why);
 }
 
@@ -361,23 +382,22 @@ static void on_retest(struct held *held, const PGresult *result)
 /* Another relay has the shard of a row that is held: it finds out for itself. */
 static bool is_mine(const struct held *held, const struct outbox_hold *hold)
 {
-	const struct outbox_shape *shape = session_shape(held->session);
 	const struct shards *shards = session_shards(held->session);
-	if (shape->competing || (shape->hashed == 0 && !shape->partitioned))
+	int shard = shard_of(held, hold);
+	if (shard == NO_SHARD)
 		return shards_owned(shards) > 0;
-	if (shape->hashed == 0)
-		return hold->leaf < (size_t)shards->count && shards->owned[hold->leaf];
-	return shards->owned[(hold->key & INT64_MAX) % shape->hashed];
+	return shard < shards->count && shards->owned[shard];
 }
 
 static void release(struct held *held, struct outbox_hold *hold)
 {
 	bool mine = is_mine(held, hold);
 	log_fact(LOG_INFO, "event_goes_on",
-		 LOG_FIELDS(field_number("id", hold->id), field_text("event_id", hold->identity)),
+		 LOG_FIELDS(field_number("id", hold->id), field_text("event_id", hold->identity),
+			    field_shard(held, hold)),
 		 "event %" PRId64 " (event_id %.64s) %s table %s%s", hold->id, identity_of(hold),
 		 !mine			       ? "is another relay's to remove from"
-		 : hold->reason != REJECT_NONE ? "is published, or gone from"
+		 : hold->reason != REJECT_NONE ? "is published, moved in, or gone from"
 					       : "can be removed from",
 		 table(held),
 		 !mine			       ? " now"
@@ -393,19 +413,14 @@ static void release(struct held *held, struct outbox_hold *hold)
 void held_explain(struct held *held, const char *why)
 {
 	struct outbox_hold *hold = outbox_holds_tried(&held->holds);
-	struct error words;
 	if (hold == NULL)
 		return;
-	error_set(&words, "it was, and now it cannot be %s the table: %s", verb(held), why);
-	struct outbox_hold again = *hold;
+	struct outbox_hold again = {.id = hold->id, .key = hold->key, .leaf = hold->leaf};
 	again.identity = copy(hold->identity);
-	again.name = copy(hold->name);
-	again.version = copy(hold->version);
-	again.why = words.text;
+	again.why = copy(why);
 	held_add(held, &again);
 	free(again.identity);
-	free(again.name);
-	free(again.version);
+	free(again.why);
 }
 
 void held_end_try(struct held *held, bool committed)
@@ -433,15 +448,17 @@ struct outbox_hold held_row(const PGresult *result, int row, size_t leaf)
 				    .leaf = leaf};
 }
 
-static void see(struct held *held, struct outbox_hold *hold, const PGresult *result)
+/* False if it is to be claimed among all others again. */
+static bool see(struct held *held, struct outbox_hold *hold, const PGresult *result)
 {
 	size_t leaf = session_shape(held->session)->leaf_count - held->answers_left;
 	held->there |= PQntuples(result) > 0;
 	if (hold == NULL || hold->reason == REJECT_NONE || PQntuples(result) == 0)
-		return;
+		return true;
 	struct outbox_hold row = held_row(result, 0, leaf);
-	outbox_holds_seen(hold, &row, clock_monotonic_us());
+	bool stays = outbox_holds_seen(hold, &row, clock_monotonic_us());
 	hold->due |= !halts(held); /* it may be a dead letter now */
+	return stays;
 }
 
 /* They are answered. */
@@ -459,7 +476,7 @@ static void on_restill(struct held *held, const PGresult *result)
 	size_t at = held->answered;
 	struct outbox_hold *hold =
 	    outbox_holds_find(&held->holds, held->retests[at].id, held->retests[at].identity);
-	see(held, hold, result);
+	held->retests[at].can_go |= !see(held, hold, result);
 	if (--held->answers_left > 0)
 		return;
 	held->answered++;
@@ -495,11 +512,8 @@ static bool on_refused(void *part, const struct pg_failure *failure)
 static void on_lost(void *part)
 {
 	struct held *held = part;
-	struct outbox_hold *hold = outbox_holds_tried(&held->holds);
 	forget_retests(held);
-	if (hold != NULL)
-		hold->due = true;
-	outbox_holds_end_try(&held->holds);
+	outbox_holds_doubt(&held->holds);
 }
 
 /* ---- making one ---- */

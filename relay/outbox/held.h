@@ -46,10 +46,11 @@ bool held_tries(const struct held *held);
 /* It is: which, and in which leaf. */
 const struct outbox_hold *held_try(struct held *held);
 
-/* It cannot be removed, and why. */
+/* It cannot be removed, and why: it is held for that, no longer because it was rejected. */
 void held_explain(struct held *held, const char *why);
 
-/* A transaction that claims others begins, or the one that had claimed it alone is committed. */
+/* The transaction that had claimed it alone is committed; or that is over: another one begins, or
+ * the row was not to be had. */
 void held_end_try(struct held *held, bool committed);
 
 /* A row of outbox_sql_still's answer from this leaf; its texts are borrowed from that. */

@@ -65,15 +65,27 @@ static void replace(char **text, const char *by)
 	*text = copy(by);
 }
 
-/* Who changes the key of a row may move it to another shard, or another partition. */
-void outbox_holds_seen(struct outbox_hold *hold, const struct outbox_hold *row, int64_t now_us)
+/* A try that has ended without a verdict, since it was rolled back, is repeated. */
+bool outbox_holds_seen(struct outbox_hold *hold, const struct outbox_hold *row, int64_t now_us)
 {
-	hold->due |=
-	    !same_text(hold->version, row->version) || now_us - hold->tried_us >= HOLDS_TRY_US;
+	bool stays = hold->key == row->key && hold->leaf == row->leaf;
+	hold->due |= hold->trying || !same_text(hold->version, row->version) ||
+		     now_us - hold->tried_us >= HOLDS_TRY_US;
 	replace(&hold->version, row->version);
 	replace(&hold->name, row->name);
 	hold->key = row->key;
 	hold->leaf = row->leaf;
+	return stays;
+}
+
+void outbox_holds_doubt(struct outbox_holds *holds)
+{
+	for (size_t i = 0; i < holds->count; i++) {
+		struct outbox_hold *hold = &holds->items[i];
+		if (hold->due || hold->trying)
+			hold->tried_us = INT64_MIN / 2;
+		hold->due = hold->trying = false;
+	}
 }
 
 static bool waits_behind(const struct outbox_hold *hold, const struct outbox_hold *other, bool all)
@@ -95,8 +107,9 @@ struct outbox_hold *outbox_holds_due(struct outbox_holds *holds, bool all)
 	return NULL;
 }
 
-void outbox_holds_try(struct outbox_hold *hold, int64_t now_us)
+void outbox_holds_try(struct outbox_holds *holds, struct outbox_hold *hold, int64_t now_us)
 {
+	outbox_holds_end_try(holds);
 	hold->due = false;
 	hold->trying = true;
 	hold->tried_us = now_us;

@@ -23,7 +23,7 @@ enum { HOLDS_MAX = 1000 };
 
 /* What was rejected is published again so often at most, unless it was changed: the broker writes
  * into its log too. */
-enum { HOLDS_TRY_US = 30 * 1000 * 1000 };
+enum { HOLDS_TRY_US = 10 * 1000 * 1000 };
 
 struct outbox_hold {
 	int64_t id, key; /* key: the hash of its key, as claims compute it */
@@ -53,15 +53,20 @@ struct outbox_holds {
 bool outbox_holds_add(struct outbox_holds *holds, const struct outbox_hold *hold);
 struct outbox_hold *outbox_holds_find(struct outbox_holds *holds, int64_t id, const char *identity);
 
-/* A rejected row was seen in this version, with this key, now: it may be due. */
-void outbox_holds_seen(struct outbox_hold *hold, const struct outbox_hold *row, int64_t now_us);
+/* A rejected row was seen in this version, with this key, now: it may be due. False if it has
+ * another key, or lies in another partition: others may come before it there, so that it is not to
+ * be tried alone. */
+bool outbox_holds_seen(struct outbox_hold *hold, const struct outbox_hold *row, int64_t now_us);
+
+/* The session is lost: what was due, or tried, is tried once it was seen again. */
+void outbox_holds_doubt(struct outbox_holds *holds);
 
 /* The row to be tried alone, or NULL. all: it must not go ahead of any other that is held;
  * otherwise of none of its key. */
 struct outbox_hold *outbox_holds_due(struct outbox_holds *holds, bool all);
 
-/* It is claimed alone. */
-void outbox_holds_try(struct outbox_hold *hold, int64_t now_us);
+/* It is claimed alone, and no other one is any more. */
+void outbox_holds_try(struct outbox_holds *holds, struct outbox_hold *hold, int64_t now_us);
 
 /* The one that is claimed alone, or NULL. */
 struct outbox_hold *outbox_holds_tried(struct outbox_holds *holds);

@@ -147,6 +147,7 @@ struct poll {
 	int64_t pause_us;    /* to rest after it */
 	bool sweeping;	     /* claims start at 0 until one has got past the low watermark */
 	bool trying;	     /* the batch is one event that was rejected */
+	bool halted;	     /* at the last step */
 	unsigned refusals;   /* transactions that failed in a row, without a cause found */
 	int64_t retry_at_us; /* nothing is claimed before */
 	/* when what is due */

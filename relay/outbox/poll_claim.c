@@ -100,10 +100,11 @@ void poll_go_on(struct step *s, bool observes)
 
 /* ---- what is asked ---- */
 
+/* An event that is tried alone, or was, comes first: what waits behind it goes on then. */
 static bool may_claim_ahead(const struct step *s)
 {
 	return s->poll->pause_us == 0 && s->input->now_us < s->poll->housekeep_at_us &&
-	       !group_is_due(s) && !s->input->halted;
+	       !group_is_due(s) && !s->input->halted && !s->input->tries && !s->poll->trying;
 }
 
 void poll_on_fetch(struct step *s)
@@ -204,8 +205,8 @@ static void dry(struct step *s)
 	poll->cause = CAUSE_NONE;
 	/* A look that is due now goes out in the same breath, behind the arming: among them one for
 	 * what was released while this look was under way. */
-	if (next.after_us == 0 || s->input->releases)
-		open_batch(s, next.observe);
+	if (next.after_us == 0 || s->input->releases || s->input->tries)
+		poll_go_on(s, next.observe);
 	else
 		rest(s, s->input->now_us + next.after_us);
 }

@@ -22,6 +22,7 @@ struct trial {
 	const struct claimer_events *events;
 	void *owner;
 	int64_t id;
+	char *identity;	   /* owned; or NULL */
 	PGresult *claimed; /* owned; until it is known whether the row is back */
 };
 
@@ -35,6 +36,8 @@ void trial_ask(struct trial *trial)
 	outbox_ids_one(&ids, hold->id, hold->identity);
 	struct pg_param given[] = {pg_param_text(ids.ids), pg_param_text(ids.identities)};
 	trial->id = hold->id;
+	free(trial->identity);
+	trial->identity = hold->identity != NULL ? xstrdup(hold->identity) : NULL;
 	session_begin(trial->session);
 	session_ask_leaf(&trial->asker, TAG_CLAIM, "claim_exact", hold->leaf, params, count, true);
 	session_ask_leaf(&trial->asker, TAG_AFTER, "still", hold->leaf, given, 2, false);
@@ -48,33 +51,38 @@ static void give_up(struct trial *trial, const char *why)
 	struct claim_trouble trouble = {.wrong = CLAIM_ASTRAY};
 	if (why != NULL)
 		held_explain(trial->held, why);
+	held_end_try(trial->held, false);
 	trial->events->wrong(trial->owner, &trouble);
 }
 
-static void tell(struct trial *trial)
+static struct chunk *take_chunk(struct trial *trial)
 {
 	PGresult **results = xcalloc(1, sizeof(struct PGresult *));
 	results[0] = trial->claimed;
 	trial->claimed = NULL;
-	struct chunk *chunk = outbox_chunk_new(results, 1, session_shape(trial->session));
-	chunk->events[0].again = true;
-	trial->events->claimed(trial->owner, chunk, &(struct claim_answer){0});
+	return outbox_chunk_new(results, 1, session_shape(trial->session));
 }
 
-static bool is_meant(const struct trial *trial)
+/* Ids may begin again: then it is another row, which others may come before. */
+static bool is_meant(const struct trial *trial, const struct chunk *chunk)
 {
-	return PQntuples(trial->claimed) == 1 &&
-	       pg_get_int8(PQgetvalue(trial->claimed, 0, CLAIM_ID)) == trial->id;
+	struct slice identity = trial->identity != NULL ? slice_of(trial->identity) : SLICE_NULL;
+	return chunk->count == 1 && chunk->events[0].id == trial->id &&
+	       slice_equal(chunk->events[0].identity, identity);
 }
 
 static void on_after(struct trial *trial, bool back)
 {
-	if (!is_meant(trial))
-		give_up(trial, NULL);
-	else if (back || outbox_claim_kept(trial->claimed))
-		give_up(trial, held_kept_words);
-	else
-		tell(trial);
+	bool kept = back || outbox_claim_kept(trial->claimed);
+	struct chunk *chunk = take_chunk(trial);
+	if (is_meant(trial, chunk) && !kept) {
+		chunk->events[0].again = true;
+		trial->events->claimed(trial->owner, chunk, &(struct claim_answer){0});
+		return;
+	}
+	const char *why = is_meant(trial, chunk) ? held_kept_words : NULL;
+	chunk->free(chunk);
+	give_up(trial, why);
 }
 
 static void forget(void *part)
@@ -82,6 +90,8 @@ static void forget(void *part)
 	struct trial *trial = part;
 	PQclear(trial->claimed);
 	trial->claimed = NULL;
+	free(trial->identity);
+	trial->identity = NULL;
 }
 
 static void on_answered(void *part, int tag, PGresult *result)

@@ -119,7 +119,7 @@ void halted_ask(struct session *session)
 	struct outbox_hold *hold = due(session);
 	struct ask *added = session_ask(session, ASK_BEGIN);
 
-	outbox_holds_try(hold, sim->now_us);
+	outbox_holds_try(&session->holds, hold, sim->now_us);
 	sim->db.rows[place_of(hold)].changed = false; /* that is seen now */
 	session->in_transaction = true;
 	if (added != NULL)
@@ -176,11 +176,7 @@ void halted_settled(struct session *session)
 
 void halted_lost(struct session *session)
 {
-	struct outbox_hold *hold = outbox_holds_tried(&session->holds);
-
-	if (hold != NULL)
-		hold->due = true;
-	outbox_holds_end_try(&session->holds);
+	outbox_holds_doubt(&session->holds);
 	for (size_t i = 0; i < session->holds.count; i++)
 		if (sim_of(session)->plant == PLANT_HALT_FORGOTTEN &&
 		    session->holds.items[i].reason != REJECT_NONE)

@@ -103,6 +103,17 @@ def test_the_row_is_changed(database, halted):
     assert relay.metric("rejected_total") == 1
 
 
+def test_the_row_is_given_to_another_key(database, halted):
+    """It takes its place there: what waits of that key before it goes first."""
+    relay, halt, consumer = halted
+    database.execute("UPDATE outbox_events SET id = -1 WHERE aggregate_id = 'k5'")
+    database.execute("UPDATE outbox_events SET headers = NULL, aggregate_id = 'k5' WHERE id = %s", halt["id"])
+    wait_going(relay)
+    assert types_of(r for r in consumer.take(21) if r.key == b"k5") == ["After", "Bad"]
+    database.wait_empty()
+    assert consumer.rest() == []
+
+
 def test_a_change_that_does_not_help(database, halted):
     """It is named anew and counted once, and nothing goes out."""
     relay, halt, consumer = halted
@@ -150,6 +161,18 @@ def test_halt_by_a_reload(database, new_relay, topic):
     assert relay.stop() == 0
 
 
+def test_its_lines_have_fields(database, new_relay, topic):
+    """Also the shard, which the relay has to compute."""
+    topic()
+    bad = database.value(BAD)
+    shard = database.value("SELECT (hashtextextended('bad' || chr(31) COLLATE \"C\", 0) & 9223372036854775807) % 4")
+    relay = new_relay(log={"format": "json"}, outbox={"shards": 4}).start(wait=False)
+    halt = halted_at(relay)
+    line = next(line for line in map(json.loads, relay.log().splitlines()) if line.get("code") == "halted")
+    assert (line["id"], line["event_id"], line["reason"]) == (bad, halt["event_id"], "headers")
+    assert line["shard"] == shard
+
+
 def test_stop_and_start(database, halted):
     """Status 0; the next start meets the event and halts again."""
     relay, halt, consumer = halted
@@ -181,6 +204,22 @@ def test_the_table_is_emptied(database, halted):
     wait_going(relay)
     insert(database, 5)
     assert len(consumer.take(5)) == 5
+    database.wait_empty()
+
+
+def test_its_partition_is_detached(empty_database, migrate, new_relay, reader, topic):
+    """That is noticed by the look at the group: nothing is claimed meanwhile."""
+    database = empty_database
+    topic()
+    migrate("--partitions", "4")
+    bad, partition = database.rows(BAD + ", tableoid::regclass::text")[0]
+    relay = new_relay().start(wait=False)
+    assert halted_at(relay)["id"] == bad
+    insert(database, 20)
+    database.execute(f"ALTER TABLE outbox_events DETACH PARTITION {partition}")
+    wait_going(relay)
+    left = 20 + 1 - database.value(f"SELECT count(*) FROM {partition}")
+    assert len(reader().take(left)) == left
     database.wait_empty()
 
 

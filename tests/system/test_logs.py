@@ -109,7 +109,7 @@ def test_a_rejected_event_has_fields(database, new_relay, topic):
     insert(database, 20)
     line = wait_coded(relay, "event_rejected")[0]
     assert (line["id"], line["event_id"]) == tuple(event) and line["topic"] == name and "key_hash" not in line
-    assert (line["reason"], line["error_code"]) == ("broker", "INVALID_RECORD")
+    assert (line["reason"], line["error_code"], line["shard"]) == ("broker", "INVALID_RECORD", 0)
     database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
                      " VALUES ('thing', 'a', 'Large', to_jsonb(repeat('x', 2000000)))")
     line = wait_coded(relay, "event_rejected", 2)[1]

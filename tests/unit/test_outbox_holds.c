@@ -67,7 +67,7 @@ static void see(int64_t id, const char *version, int64_t now_us)
 	struct outbox_hold *hold = outbox_holds_find(&holds, id, NULL);
 	struct outbox_hold row = {.key = hold->key, .version = (char *)(uintptr_t)version};
 
-	outbox_holds_seen(hold, &row, now_us);
+	assert_true(outbox_holds_seen(hold, &row, now_us));
 }
 
 static void test_a_rejected_row_is_due_once_it_has_changed(void **state)
@@ -78,11 +78,54 @@ static void test_a_rejected_row_is_due_once_it_has_changed(void **state)
 	assert_null(outbox_holds_due(&holds, true));
 	see(7, "(0,2) 8", 2000);
 	assert_int_equal(outbox_holds_due(&holds, true)->id, 7);
-	outbox_holds_try(outbox_holds_due(&holds, true), 2000);
+	outbox_holds_try(&holds, outbox_holds_due(&holds, true), 2000);
 	assert_null(outbox_holds_due(&holds, true));
 	assert_int_equal(outbox_holds_tried(&holds)->id, 7);
 	see(7, "(0,2) 8", 2000 + HOLDS_TRY_US);
 	assert_int_equal(outbox_holds_due(&holds, true)->id, 7);
+}
+
+/* A session is lost, a batch rolled back: nobody knows whether it would be accepted. */
+static void test_a_try_without_a_verdict_is_repeated_once_the_row_was_seen(void **state)
+{
+	(void)state;
+	reject(7, 1, 0);
+	reject(8, 2, 0);
+	see(7, "changed", 2000);
+	outbox_holds_try(&holds, outbox_holds_due(&holds, true), 2000);
+	see(7, "changed", 3000);
+	assert_int_equal(outbox_holds_due(&holds, true)->id, 7);
+	outbox_holds_doubt(&holds);
+	assert_null(outbox_holds_due(&holds, true));
+	assert_null(outbox_holds_tried(&holds));
+	see(8, "(0,1) 7", 4000);
+	assert_null(outbox_holds_due(&holds, true));
+	see(7, "changed", 4000);
+	assert_int_equal(outbox_holds_due(&holds, true)->id, 7);
+}
+
+static void test_one_is_tried_at_a_time(void **state)
+{
+	(void)state;
+	reject(7, 1, 0);
+	reject(8, 2, 0);
+	outbox_holds_try(&holds, outbox_holds_find(&holds, 7, NULL), 1000);
+	outbox_holds_try(&holds, outbox_holds_find(&holds, 8, NULL), 2000);
+	assert_int_equal(outbox_holds_tried(&holds)->id, 8);
+	outbox_holds_end_try(&holds);
+	assert_null(outbox_holds_tried(&holds));
+}
+
+/* Events of its new key may come before it. */
+static void test_a_row_of_another_key_is_not_tried_alone(void **state)
+{
+	struct outbox_hold row = {.key = 2}, moved = {.key = 2, .leaf = 1};
+
+	(void)state;
+	reject(7, 1, 0);
+	assert_false(outbox_holds_seen(outbox_holds_find(&holds, 7, NULL), &row, 1000));
+	assert_true(outbox_holds_seen(outbox_holds_find(&holds, 7, NULL), &row, 1000));
+	assert_false(outbox_holds_seen(outbox_holds_find(&holds, 7, NULL), &moved, 1000));
 }
 
 /* all: of no key may one go ahead of another. */
@@ -192,6 +235,10 @@ int main(void)
 	    cmocka_unit_test_teardown(test_keys_or_ids_are_left_out, clear),
 	    cmocka_unit_test_teardown(test_a_rejected_row_is_due_once_it_has_changed, clear),
 	    cmocka_unit_test_teardown(test_a_rejected_row_waits_for_those_before_it, clear),
+	    cmocka_unit_test_teardown(
+		test_a_try_without_a_verdict_is_repeated_once_the_row_was_seen, clear),
+	    cmocka_unit_test_teardown(test_one_is_tried_at_a_time, clear),
+	    cmocka_unit_test_teardown(test_a_row_of_another_key_is_not_tried_alone, clear),
 	    cmocka_unit_test_teardown(test_what_is_another_relays_is_forgotten, clear),
 	    cmocka_unit_test_teardown(test_the_same_row_is_held_once, clear),
 	    cmocka_unit_test_teardown(test_what_is_released_is_left_out_until_it_is_dropped, clear),

@@ -101,6 +101,50 @@ static void test_a_rejected_event_is_tried_alone(void **state)
 }
 
 /* What is released is older than the low watermark. */
+/* on_reject is another one since a reload: its key is not to wait for housekeeping. */
+static void test_what_is_held_is_looked_at_when_it_halts_no_more(void **state)
+{
+	struct world w;
+	(void)state;
+	reach_claiming(&w);
+	w.options.housekeep_us = 5 * SECOND;
+	w.halted = true;
+	failed(&w, false, false);
+	fetch(&w);
+	w.halted = false;
+	tell(&w, POLL_ROLL_BACK);
+	tell(&w, POLL_ROLLED_BACK);
+	fetch(&w);
+	assert_is(&w, POLL_CLAIMING, "housekeep claim:opens:observes");
+}
+
+/* Others go on meanwhile: neither their rests nor their claims delay it. */
+static void test_a_rejected_event_is_tried_between_the_batches_of_others(void **state)
+{
+	struct world w;
+	(void)state;
+	reach_claiming(&w);
+	w.tries = true;
+	tell(&w, POLL_RELEASED);
+	observed(&w, 100);
+	claimed(&w, 0);
+	assert_is(&w, POLL_CLAIMING, "end claim:opens");
+	assert_true(find(&w, POLL_DO_CLAIM)->claim.alone);
+	w.tries = false;
+	claimed(&w, 1);
+	tell(&w, POLL_SETTLE);
+	fetch(&w);
+	assert_is(&w, POLL_SETTLING, "");
+	tell(&w, POLL_SETTLED);
+	claimed(&w, 2);
+	w.tries = true;
+	tell(&w, POLL_SETTLE);
+	fetch(&w);
+	assert_is(&w, POLL_SETTLING, "");
+	tell(&w, POLL_SETTLED);
+	assert_true(find(&w, POLL_DO_CLAIM)->claim.alone);
+}
+
 static void test_what_is_released_is_claimed_from_the_start(void **state)
 {
 	struct world w;
@@ -163,6 +207,8 @@ int main(void)
 	    cmocka_unit_test(test_what_concerns_all_is_waited_for),
 	    cmocka_unit_test(test_a_held_event_halts),
 	    cmocka_unit_test(test_a_rejected_event_is_tried_alone),
+	    cmocka_unit_test(test_what_is_held_is_looked_at_when_it_halts_no_more),
+	    cmocka_unit_test(test_a_rejected_event_is_tried_between_the_batches_of_others),
 	    cmocka_unit_test(test_what_is_released_is_claimed_from_the_start),
 	    cmocka_unit_test(test_a_released_event_that_is_locked_lowers_the_low_watermark),
 	    cmocka_unit_test(test_what_is_released_during_a_look_is_claimed_after_it),

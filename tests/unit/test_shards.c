@@ -55,9 +55,23 @@ static void test_all_of_the_most(void **state)
 	free(text);
 }
 
+static void test_the_only_one(void **state)
+{
+	struct shards shards;
+
+	(void)state;
+	shards_clear(&shards, 3);
+	assert_int_equal(shards_only(&shards), -1);
+	shards.owned[2] = true;
+	assert_int_equal(shards_only(&shards), 2);
+	shards.owned[0] = true;
+	assert_int_equal(shards_only(&shards), -1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_the_only_one),
 	    cmocka_unit_test(test_none_one_and_some),
 	    cmocka_unit_test(test_all_of_the_most),
 	};

@@ -153,6 +153,8 @@ NO_KAFKA = {"connected{peer=kafka}": since(TROUBLE, 0)}
     pytest.param(dict(waits(), halted=since(TROUBLE, 1), **{"shard_owned{shard=1}": since(TROUBLE, 0)}), {},
                  {("OutboxRelayHalted", "billing"), ("OutboxRelayNobodyServes", "billing"), LAGS, BURNS},
                  id="halted, and another shard unowned"),
+    pytest.param({"parked_keys": since(TROUBLE, 2), "depth": since(TROUBLE, 2)}, waits(),
+                 {("OutboxRelayParkedKeys", "billing"), LAGS, BURNS}, id="one has parked keys, the other one lags"),
     pytest.param({"shard_owned{shard=1}": since(TROUBLE, 0)}, {}, {("OutboxRelayNobodyServes", "billing"), BURNS},
                  id="unowned"),
     pytest.param(NO_SESSION, NO_SESSION, {("OutboxRelayDisconnected", "billing", "database"), BURNS},

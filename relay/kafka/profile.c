@@ -5,6 +5,7 @@
  * offers, its answer to ApiVersions, shows in no function of librdkafka's, but in its log with
  * debug=feature (rd_kafka_handle_ApiVersion).
  */
+#include "base/text.h"
 #include "internal.h"
 
 #include <stdio.h>
@@ -16,7 +17,7 @@ enum { PRODUCE = 0, INIT_PRODUCER_ID = 22, END_TXN = 26, DESCRIBE_CONFIGS = 32 }
 enum { COMPRESSES_VERSION = 0x020b0100 };
 
 static const struct product {
-	const char *address; /* a part of it; NULL: not known by it */
+	const char *address; /* what is in it, in this order: "A*B"; NULL: not known by it */
 	const char *cluster; /* what the cluster's id begins with; NULL: likewise */
 	struct kafka_product product;
 } products[] = {
@@ -25,19 +26,33 @@ static const struct product {
     {".servicebus.usgovcloudapi.net", NULL, {"Azure Event Hubs", "gzip"}},
     {".confluent.cloud", NULL, {"Confluent Cloud", NULL}},
     {".kafka-serverless.", NULL, {"Amazon MSK Serverless", NULL}},
-    {".amazonaws.com", NULL, {"Amazon MSK", NULL}},
+    /* What else Amazon has at such addresses may be any broker on a machine of its own. */
+    {".kafka.*.amazonaws.com", NULL, {"Amazon MSK", NULL}},
     {".aivencloud.com", NULL, {"Aiven for Apache Kafka", NULL}},
     {".managedkafka.", NULL, {"Google Managed Service for Apache Kafka", NULL}},
     {"warpstream.com", NULL, {"WarpStream", NULL}},
     {".redpanda.com", "redpanda.", {"Redpanda", NULL}},
 };
 
+static bool is_in(const char *servers, const char *address)
+{
+	const char *star = strchr(address, '*');
+	char first[64];
+	const char *at;
+
+	if (star == NULL)
+		return strstr(servers, address) != NULL;
+	text_print(first, sizeof(first), "%.*s", (int)(star - address), address);
+	at = strstr(servers, first);
+	return at != NULL && strstr(at, star + 1) != NULL;
+}
+
 const struct kafka_product *kafka_product_of(const char *bootstrap, const char *cluster)
 {
 	for (size_t i = 0; i < sizeof(products) / sizeof(products[0]); i++) {
 		const struct product *known = &products[i];
 
-		if (known->address != NULL && strstr(bootstrap, known->address) != NULL)
+		if (known->address != NULL && is_in(bootstrap, known->address))
 			return &known->product;
 		if (known->cluster != NULL && cluster != NULL &&
 		    strncmp(cluster, known->cluster, strlen(known->cluster)) == 0)

@@ -28,6 +28,8 @@ static void products_are_known_by_address_or_cluster(void **state)
 			    "Amazon MSK Serverless");
 	assert_string_equal(name_of("b-1.x.c2.kafka.eu-west-1.amazonaws.com:9098", NULL),
 			    "Amazon MSK");
+	assert_string_equal(name_of("ec2-1-2-3-4.eu-west-1.compute.amazonaws.com:9092", NULL), "");
+	assert_string_equal(name_of("kafka-0.kafka.shop.svc.cluster.local:9092", NULL), "");
 	assert_string_equal(name_of("kafka1:9092,kafka2:9092", "redpanda.0c5b"), "Redpanda");
 	assert_string_equal(name_of("kafka1:9092", "b3V0Ym94LXJlbGF5LXRlc3Q"), "");
 	assert_string_equal(name_of("kafka1:9092", NULL), "");

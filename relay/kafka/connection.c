@@ -40,6 +40,34 @@ static bool is_recently_refused(const struct kafka *kafka)
 	return kafka->sink.login_refused && clock_monotonic_us() - kafka->trouble.at_us < RECENT_US;
 }
 
+static void count_refusal(struct connection *connection, const char *reason)
+{
+	char broker[LOGIN_BROKER] = "";
+	uint32_t who;
+
+	kafka_login_broker(reason, broker);
+	who = kafka_hash(broker, strlen(broker));
+	connection->refusals++;
+	for (size_t i = 0; i < connection->refuser_count; i++)
+		if (connection->refusers[i] == who)
+			return;
+	if (connection->refuser_count < REFUSERS_MOST)
+		connection->refusers[connection->refuser_count++] = who;
+}
+
+/* Of those that the configuration names; others are not known before a first login. One of several
+ * that closes the connection gives no reason, and might let us in. */
+static bool have_all_refused(const struct kafka *kafka)
+{
+	static const char between[] = ", ";
+	size_t named = 0;
+
+	for (const char *at = kafka->bootstrap; *(at += strspn(at, between)) != '\0';
+	     at += strcspn(at, between))
+		named++;
+	return kafka->connection.refuser_count >= (named < REFUSERS_MOST ? named : REFUSERS_MOST);
+}
+
 /* That nothing listens at an address says no more than that no broker answers. */
 static void note_reason(struct kafka *kafka, const struct login_fault *fault, const char *text,
 			const char *reason)
@@ -48,7 +76,7 @@ static void note_reason(struct kafka *kafka, const struct login_fault *fault, co
 
 	connection->refused_connection = fault->kind == LOGIN_UNREACHABLE && fault->what == NULL;
 	if (fault->kind == LOGIN_REFUSED)
-		connection->refusals++;
+		count_refusal(connection, reason);
 	else
 		connection->other_faults = true;
 	if (connection->refused_connection) {
@@ -66,7 +94,8 @@ static void end_if_refused(struct kafka *kafka)
 	struct connection *connection = &kafka->connection;
 
 	if (connection->ever_reachable || connection->all_down_us == 0 ||
-	    connection->refusals < REFUSALS_SURE || connection->other_faults || connection->ended)
+	    connection->refusals < REFUSALS_SURE || connection->other_faults ||
+	    !have_all_refused(kafka) || connection->ended)
 		return;
 	connection->ended = true;
 	kafka->sink.events->refused(kafka->sink.owner, kafka->trouble.text);

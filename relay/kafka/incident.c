@@ -50,6 +50,7 @@ void kafka_set_reachable(struct kafka *kafka, bool yes)
 		kafka->connection.ever_reachable = true;
 		kafka->connection.all_down_us = 0;
 		kafka->connection.refusals = 0;
+		kafka->connection.refuser_count = 0;
 		kafka->connection.other_faults = false;
 	}
 	if (yes && kafka->trouble.topic == NULL)

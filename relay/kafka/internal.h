@@ -27,6 +27,7 @@ typedef struct rd_kafka_mock_cluster_s rd_kafka_mock_cluster_t;
 
 enum {
 	LOGIN_BROKER = 128, /* an address */
+	REFUSERS_MOST = 16,
 	/* The first librdkafka that logs in to Kafka 4 by SCRAM (librdkafka#4895), as
 	 * rd_kafka_version has it. */
 	KAFKA_SCRAM_VERSION = 0x02060100,
@@ -66,6 +67,8 @@ struct login_fault kafka_login_fault(const struct login_notes *notes, const char
 /* What a broker may want that closes connections without an answer, about which librdkafka says
  * nothing. protocol: security.protocol as librdkafka prints it, "sasl_ssl". */
 struct login_fault kafka_login_closed(const char *protocol);
+/* Of "sasl_ssl://127.0.0.1:9093/bootstrap: words" the address; false if words begin otherwise. */
+bool kafka_login_broker(const char *words, char broker[LOGIN_BROKER]);
 /* The broker and the fault, without the remedy. words: as given to kafka_login_fault. */
 void kafka_login_print(char *text, size_t size, const struct login_fault *fault, const char *words);
 /* Words for an error of OpenSSL's verification (X509_V_ERR_...) that kafka_login_note knows again;
@@ -123,8 +126,10 @@ struct connection {
 	bool refused_connection; /* at a broker's address nothing listened, as last heard */
 	int64_t all_down_us;	 /* since when no broker is connected; 0: one is, or may be */
 	unsigned refusals;	 /* of the login, for certain, since it was last reachable */
-	bool ended;		 /* the owner was told that it is refused */
-	bool other_faults;	 /* since then brokers were not reached for another reason */
+	uint32_t refusers[REFUSERS_MOST]; /* by whom: hashes of addresses */
+	size_t refuser_count;
+	bool ended;	   /* the owner was told that it is refused */
+	bool other_faults; /* since then brokers were not reached for another reason */
 	struct login_notes notes;
 	char explained[256]; /* the beginning of what was last logged of it */
 	struct log_limit explained_log;

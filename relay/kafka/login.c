@@ -156,8 +156,7 @@ const char *kafka_certificate_words(int x509_error)
 	}
 }
 
-/* Of "sasl_ssl://127.0.0.1:9093/bootstrap: words" the address; false if words begin otherwise. */
-static bool read_broker(const char *words, char broker[LOGIN_BROKER])
+bool kafka_login_broker(const char *words, char broker[LOGIN_BROKER])
 {
 	const char *scheme = strstr(words, "://"), *end;
 	const char *start = scheme != NULL ? scheme + 3 : words;
@@ -186,7 +185,7 @@ void kafka_login_note(struct login_notes *notes, const char *facility, const cha
 	    strstr(text, "No matching issuer found") == NULL)
 		return;
 	notes->tls = find(text);
-	if (!read_broker(without_thread(text), notes->tls_broker))
+	if (!kafka_login_broker(without_thread(text), notes->tls_broker))
 		notes->tls_broker[0] = '\0';
 }
 
@@ -212,7 +211,7 @@ struct login_fault kafka_login_fault(const struct login_notes *notes, const char
 	     strstr(words, "SSL alert number 42") != NULL) &&
 	    notes->tls != NULL && notes->tls != &unknown &&
 	    (notes->tls_broker[0] == '\0' ||
-	     (read_broker(words, broker) && strcmp(broker, notes->tls_broker) == 0)))
+	     (kafka_login_broker(words, broker) && strcmp(broker, notes->tls_broker) == 0)))
 		return *notes->tls;
 	return *fault;
 }
@@ -223,7 +222,7 @@ static void print_words(char *text, size_t size, const char *words)
 	const char *start = strstr(words, ": "), *end = strstr(words, " (after ");
 	char broker[LOGIN_BROKER];
 
-	start = start != NULL && read_broker(words, broker) ? start + 2 : words;
+	start = start != NULL && kafka_login_broker(words, broker) ? start + 2 : words;
 	text_print(text, size, "%.*s", (int)(end > start ? end - start : (ptrdiff_t)strlen(start)),
 		   start);
 }
@@ -239,7 +238,7 @@ void kafka_login_print(char *text, size_t size, const struct login_fault *fault,
 {
 	char broker[LOGIN_BROKER], said[400];
 	const char *what = fault->what != NULL ? fault->what : "";
-	bool has_broker = read_broker(words, broker);
+	bool has_broker = kafka_login_broker(words, broker);
 
 	print_words(said, sizeof(said), words);
 	text_print(text, size, "%s%s%s%s%s", has_broker ? "broker " : "", has_broker ? broker : "",

@@ -2,7 +2,10 @@
 to do. With either librdkafka, whose words differ."""
 import json
 import re
+import socketserver
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -11,7 +14,7 @@ from harness.logins import without
 from harness.waiting import until
 from harness.writers import insert
 
-pytestmark = pytest.mark.xdist_group("logins")
+pytestmark = pytest.mark.xdist_group("refused_logins")
 
 
 @pytest.fixture
@@ -73,16 +76,18 @@ def both(new_relay, kafka):
 
 @pytest.fixture
 def finds(record_property):
-    """finds(relay, words): check does; the line is shown at the end of all tests, as that of the set-up `what`."""
-    def check(relay, words, what=None):
-        done = relay.command("check")
-        assert done.returncode == 1
-        found = re.search(f"error .*{words}.*", done.stdout)
-        assert found, done.stdout
-        assert "answered" not in done.stdout
-        if what:
-            said = re.sub(r"127\.0\.0\.1:\d+", "HOST:PORT", found.group(0))
-            record_property("wrong set-up", (what, "current" if relay.env else "Debian's", said))
+    """finds(relays, words): check does; the line is shown at the end of all tests, as that of the set-up `what`."""
+    def check(relays, words, what=None):
+        with ThreadPoolExecutor() as threads:
+            answers = list(threads.map(lambda relay: relay.command("check"), relays))
+        for relay, done in zip(relays, answers):
+            assert done.returncode == 1
+            found = re.search(f"error .*{words}.*", done.stdout)
+            assert found, done.stdout
+            assert "answered" not in done.stdout
+            if what:
+                said = re.sub(r"127\.0\.0\.1:\d+", "HOST:PORT", found.group(0))
+                record_property("wrong set-up", (what, "current" if relay.env else "Debian's", said))
     return check
 
 
@@ -93,10 +98,43 @@ def test_refused(what, kafka, database, both, finds):
     relays = both(listener, properties)
     for relay in relays:
         relay.start(wait=False)
+    finds(relays, words, what)
     for relay in relays:
-        finds(relay, words, what)
         assert relay.wait_exit() == 1
         assert relay.log_contains(f"error +Kafka does not let this relay in: {words}")
+
+
+@pytest.fixture
+def closes():
+    """The address of one that accepts connections and closes them, as a load balancer without a broker does."""
+    class Closes(socketserver.BaseRequestHandler):
+        def handle(self):
+            self.request.recv(100)
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Closes) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_one_of_several_refuses(kafka, closes, database, new_relay):
+    """Two that refuse end run; one and another that says nothing do not; one that lets the relay in is enough."""
+    wrong = kafka.clear_sasl("PLAIN")  # a mechanism that CLEAR does not have
+
+    def pair(servers, properties):
+        return [new_relay(using, kafka={"bootstrap_servers": ",".join(servers), "properties": properties}).start(wait=False)
+                for using in (DEBIANS, CURRENT)]
+    undecided = pair((kafka.at("CLEAR"), closes), wrong)
+    refused = pair((kafka.at("EXPIRED"), kafka.at("ELSEWHERE")), kafka.sasl("PLAIN"))
+    let_in = pair((kafka.at("EXPIRED"), kafka.at("SASL")), kafka.sasl("PLAIN"))
+    for relay in refused:
+        assert relay.wait_exit() == 1
+    for relay in let_in:
+        until(lambda: relay.get("/readyz")[1].startswith(("ready", "standby")), 20, "Kafka")
+    for relay in undecided:
+        relay.wait_log("CLOSED|does not offer this SASL mechanism")
+    time.sleep(5)
+    for relay in (*undecided, *let_in):
+        assert relay.process.alive, relay.log()
 
 
 def test_a_broker_that_is_away_may_let_it_in(kafka, database, new_relay):
@@ -123,8 +161,8 @@ def test_tried_again(what, kafka, database, both, finds):
     relays = both(listener, properties)
     for relay in relays:
         relay.start(wait=False)
+    finds(relays, words, what)
     for relay in relays:
-        finds(relay, words, what)
         until(lambda: re.search(words, relay.get("/readyz")[1]), 20, f"readyz to say {words}")
         status, page = relay.get("/readyz")
         assert status == 503 and "Kafka does not let this relay in" in page or page.startswith("standby: ")
@@ -136,8 +174,9 @@ def test_tried_again(what, kafka, database, both, finds):
 @pytest.mark.parametrize("what", SET_UP)
 def test_set_up(what, kafka, database, both, finds):
     properties, words = SET_UP[what](kafka)
-    for relay in both("TLS", properties):
-        finds(relay, words, what)
+    relays = both("TLS", properties)
+    finds(relays, words, what)
+    for relay in relays:
         relay.start(wait=False)
         assert relay.wait_exit() == 1
         assert relay.log_contains(words)
@@ -179,7 +218,7 @@ def test_a_wrong_scram_password(kafka, database, new_relay, finds):
     relay = new_relay(CURRENT, kafka={"bootstrap_servers": kafka.at("SASL"),
                                       "properties": kafka.sasl("SCRAM-SHA-512", password="x")})
     words = f"broker {kafka.at('SASL')}: wrong user or password: .*SCRAM-SHA-512"
-    finds(relay, words)
+    finds([relay], words)
     relay.start(wait=False)
     assert relay.wait_exit() == 1
     assert relay.log_contains(words)
@@ -195,7 +234,7 @@ def test_no_token(secret, words, kafka, database, new_relay, finds):
     relay = new_relay(CURRENT, kafka={"bootstrap_servers": kafka.at("SASL"), "properties": properties})
     words = f"no token to log in with: .*({words}).*sasl.oauthbearer"
     relay.start(wait=False)
-    finds(relay, words)
+    finds([relay], words)
     until(lambda: re.search(f"Kafka does not let this relay in: .*{words}", relay.get("/readyz")[1]), 20, "readyz to say it")
     assert relay.process.alive
 

@@ -1,9 +1,10 @@
 /*
  * pooled.c - a session through a pooler: found to be the relay's alone, then set up
  *
- * The session is marked. Then another connection, the probe, holds a transaction open: in
- * transaction mode a pooler gives it the backend that was ours a moment ago, or has to give us
- * another one. A pooler that has no session left for the probe shows nothing, but shares none.
+ * The session is marked, and must have the mark still: a pooler that takes its backends in turn
+ * gives another one. Then another connection, the probe, holds a transaction open: in transaction
+ * mode a pooler gives it the backend that was ours a moment ago, or has to give us another one. A
+ * pooler that has no session left for the probe shows nothing, but shares none.
  */
 #include "pooled.h"
 
@@ -13,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TAG_MARKED = TAG_IGNORE + 1, TAG_COMPARED, TAG_EMPTIED, TAG_SET, TAG_ASKED };
+enum { TAG_MARKED = TAG_IGNORE + 1, TAG_KEPT, TAG_COMPARED, TAG_EMPTIED, TAG_SET, TAG_ASKED };
 enum { PROBE_BEGUN, PROBE_MARK };
 
 /* How long a pooler may have no session for us, and for the probe. */
@@ -138,10 +139,20 @@ void pooled_begin(struct pooled *pooled)
  * client's soon. */
 static void on_marked(struct pooled *pooled, const PGresult *result)
 {
-	struct pg_login login = session_login(pooled->session);
 	session_set_backend(pooled->session, atoi(PQgetvalue(result, 0, 0)));
 	snprintf(pooled->name, sizeof(pooled->name), "%.40s %.8s", PQgetvalue(result, 0, 2),
 		 pooled->mark);
+	session_ask_text(&pooled->asker, TAG_KEPT, pgsession_marked, NULL, 0);
+	session_sync(pooled->session);
+}
+
+static void on_kept(struct pooled *pooled, const PGresult *result)
+{
+	struct pg_login login = session_login(pooled->session);
+	if (!pgsession_is_marked(result, pooled->mark)) {
+		refuse(pooled);
+		return;
+	}
 	loop_timer_set(pooled->timer, PROBE_US);
 	pooled->probe = pg_open(pooled->loop, &login, &probe_events, pooled);
 }
@@ -187,6 +198,8 @@ static void on_answered(void *part, int tag, PGresult *result)
 	struct pooled *pooled = part;
 	if (tag == TAG_MARKED)
 		on_marked(pooled, result);
+	else if (tag == TAG_KEPT)
+		on_kept(pooled, result);
 	else if (tag == TAG_COMPARED)
 		on_compared(pooled, result);
 	else if (tag == TAG_EMPTIED)

@@ -143,6 +143,8 @@ bool pgsession_is_marked(const PGresult *answer, const char *mark)
 
 bool pgsession_is_shared(const char *words)
 {
-	/* PgBouncer (server.c) */
-	return strstr(words, "statement pooling mode") != NULL;
+	/* PgBouncer (server.c); from 1.21 on in transaction mode (prepare.c), of a statement that
+	 * was prepared before the mode was changed */
+	return strstr(words, "statement pooling mode") != NULL ||
+	       strstr(words, "prepared statement did not exist") != NULL;
 }

@@ -286,9 +286,17 @@ bool pgsync_within(PGconn *conn, const char *sql, int wait_ms, char *value, size
 	}
 }
 
+static bool is_marked(PGconn *conn, const char *mark)
+{
+	char seen[PGSESSION_MARK_SIZE] = "";
+
+	return pgsync_within(conn, pgsession_marked, PROBE_MS, seen, sizeof(seen)) &&
+	       strcmp(seen, mark) == 0;
+}
+
 /* Whether another connection gets the backend that was ours a moment ago, or we another one while
  * it has a transaction open. A pool that has no session left for it shows nothing. */
-static bool is_shared(PGconn *conn, const char *mark)
+static bool is_taken(PGconn *conn, const char *mark)
 {
 	char seen[PGSESSION_MARK_SIZE] = "", *sql = xasprintf("BEGIN; %s", pgsession_marked);
 	PGconn *probe = connect_again(conn);
@@ -297,9 +305,7 @@ static bool is_shared(PGconn *conn, const char *mark)
 	if (PQstatus(probe) == CONNECTION_OK &&
 	    !pgsync_within(probe, sql, PROBE_MS, seen, sizeof(seen)))
 		shared = pgsession_is_shared(PQerrorMessage(probe));
-	shared = shared || strcmp(seen, mark) == 0 ||
-		 !pgsync_within(conn, pgsession_marked, PROBE_MS, seen, sizeof(seen)) ||
-		 strcmp(seen, mark) != 0;
+	shared = shared || strcmp(seen, mark) == 0 || !is_marked(conn, mark);
 	PQfinish(probe);
 	free(sql);
 	return shared;
@@ -333,7 +339,8 @@ static bool adopt_session(PGconn *conn, struct error *err)
 	note_backend(conn, atoi(PQgetvalue(answer, 0, 0)));
 	snprintf(name, sizeof(name), "%s", PQgetvalue(answer, 0, 2));
 	PQclear(answer);
-	if (is_shared(conn, mark))
+	/* The first time for a pooler that takes its backends in turn. */
+	if (!is_marked(conn, mark) || is_taken(conn, mark))
 		return error_set(err, PGSESSION_SHARED "; " PGSESSION_SHARED_REMEDY);
 	return set_settings(conn, mark, name, err);
 }

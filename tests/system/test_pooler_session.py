@@ -184,6 +184,18 @@ def test_a_shared_session_is_refused(pooled, database, new_relay, mode, clients)
         assert cursor.fetchone() == ('"$user", public', 0)
 
 
+def test_a_pooler_that_takes_its_backends_in_turn_is_refused(pooled, database, new_relay):
+    """The last one used is then the last one given: no probe gets it while there are others."""
+    bouncer = pooled("transaction", more="server_round_robin = 1")
+    with competing(bouncer, database, 2) as clients:
+        for client in clients:
+            client.commit()
+    relay = new_relay()
+    for command in ("check", "run"):
+        done = relay.command(command, timeout=20)
+        assert done.returncode == 1 and SHARED in done.stdout + done.stderr, done.stdout + done.stderr
+
+
 def test_a_session_that_is_taken_away_is_noticed(pooled, database, start_relays, in_order):
     """Under load the pooler is set to transaction mode, while other clients take the backends: the relays publish
     nothing by another backend, say so, and go on once the mode is right again. There is no backend but theirs, so

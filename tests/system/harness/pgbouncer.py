@@ -1,4 +1,4 @@
-"""A PgBouncer in front of a private Postgres."""
+"""A PgBouncer in front of a private Postgres; PGBOUNCER names another program than Debian's."""
 import os
 import re
 
@@ -32,7 +32,7 @@ class PgBouncer:
             file.write('"outbox_relay" ""\n"owner" ""\n')
         self.config = os.path.join(directory, "pgbouncer.ini")
         self.write_config(mode, more)
-        self.process = Process("pgbouncer", as_unprivileged(["/usr/sbin/pgbouncer", self.config]),
+        self.process = Process("pgbouncer", as_unprivileged([os.environ.get("PGBOUNCER", "/usr/sbin/pgbouncer"), self.config]),
                                os.path.join(directory, "pgbouncer.log"), cwd="/")
 
     def write_config(self, mode, more=""):

@@ -93,8 +93,9 @@ LOSES = """
 const pool = new Pool();
 inTransaction(pool, async (client) => {
   await publish(client, "o-1", "OrderPlaced", {});
+  const ended = new Promise((resolve) => client.once("end", resolve));
   await client.query("SELECT pg_terminate_backend(pg_backend_pid())").catch(() => {});
-  await new Promise((resolve) => client.once("end", resolve));
+  await ended;
   throw new Error("the card was refused");
 }).catch(async (error) => {
   const result = await pool.query("SELECT 1 AS one");

@@ -155,6 +155,31 @@ def test_the_next_producer_has_the_last_secret(kafka, secret, token_command, dat
     assert database.value("SELECT count(*) FROM outbox_relay.dead_letters") == 2
 
 
+@pytest.mark.parametrize("librdkafka", [DEBIANS, CURRENT], indirect=True)
+def test_librdkafkas_debugging_shows_no_secret(kafka, librdkafka, secret, directory, database, new_relay, topic):
+    """At log.level = "debug" all of it is written."""
+    topic()
+    secret.write(password_of("relay"))
+    token = kafka.issuer.token("relay")
+    with open(os.path.join(directory, "token"), "w") as file:
+        file.write(token)
+    ways = [by_file(kafka, "PLAIN", secret, "SASL"), by_command(kafka, f"cat {file.name}", "SASL")]
+    if librdkafka != DEBIANS:
+        ways += [by_file(kafka, "SCRAM-SHA-512", secret, "SASL"),
+                 {"bootstrap_servers": kafka.at("SASL"), "properties": kafka.oidc()}]
+    for way in ways:
+        way["properties"] = [*way["properties"], "debug=all"]
+        relay = new_relay(kafka=way, log={"level": "debug"}).start()
+        insert(database, 1)
+        database.wait_empty()
+        relay.stop()
+        said = relay.log()
+        assert "kafka: SASL" in said
+        for shown in (password_of("relay"), token, token.split(".")[2]):
+            assert shown not in said
+        assert "eyJ" not in said  # the beginning of any JSON Web Token
+
+
 @pytest.fixture
 def scram(kafka):
     """scram(mechanism, password): sets the user's; afterwards it is what others expect."""

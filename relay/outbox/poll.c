@@ -44,8 +44,9 @@ void poll_step(struct poll *poll, const struct poll_options *options,
 	struct step s = {poll, options, input, actions};
 	actions->count = 0;
 	poll->idle.poll_us = options->poll_us;
-	/* It is over, by a reload too: what is held is looked at, and may go. */
-	if (poll->halted && !input->halted)
+	/* It begins: the gauges show what waits. Or it is over, by a reload too: what is held is
+	 * looked at, and may go. */
+	if (poll->halted != input->halted)
 		poll->housekeep_at_us = 0;
 	poll->halted = input->halted;
 	assert(handlers[input->event] != NULL);

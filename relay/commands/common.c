@@ -76,6 +76,10 @@ static bool judge(const struct config *config, const char *option, const char *t
 	    strcmp(option, "kafka.oauthbearer_token_command") == 0) {
 		struct kafka_options options = command_kafka_options(config);
 
+		if (strcmp(option, "kafka.sasl_password_file") == 0)
+			options.oauthbearer_token_command = "";
+		else
+			options.sasl_password_file = "";
 		return kafka_check_secrets(&options, err);
 	}
 	if (strcmp(option, "kafka.properties") == 0)

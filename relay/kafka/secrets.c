@@ -11,6 +11,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 enum {
 	READ_US = 1000 * 1000,	     /* how often the file is looked at */
@@ -48,6 +49,16 @@ static const char *mechanism(const struct config_strings *properties)
 	return name != NULL ? name : "";
 }
 
+/* Else the secret would never be used: without it there is no login at all. */
+static bool check_protocol(const char *option, const struct config_strings *properties,
+			   struct error *err)
+{
+	const char *protocol = property(properties, "security.protocol");
+
+	return (protocol != NULL && strncasecmp(protocol, "SASL_", 5) == 0) ||
+	       error_set(err, "%s needs security.protocol=SASL_SSL in kafka.properties", option);
+}
+
 static bool check_file(const struct config_strings *properties, struct error *err)
 {
 	const char *name = mechanism(properties);
@@ -60,7 +71,7 @@ static bool check_file(const struct config_strings *properties, struct error *er
 						  "SCRAM-SHA-512 in kafka.properties");
 	if (property(properties, "sasl.username") == NULL)
 		return error_set(err, FILE_OPTION " needs sasl.username=NAME in kafka.properties");
-	return true;
+	return check_protocol(FILE_OPTION, properties, err);
 }
 
 static bool check_command(const struct config_strings *properties, struct error *err)
@@ -78,7 +89,7 @@ static bool check_command(const struct config_strings *properties, struct error 
 		return error_set(err,
 				 COMMAND_OPTION " and enable.sasl.oauthbearer.unsecure.jwt=true of "
 						"kafka.properties are both set; remove one");
-	return true;
+	return check_protocol(COMMAND_OPTION, properties, err);
 }
 
 bool kafka_check_secrets(const struct kafka_options *options, struct error *err)

@@ -190,11 +190,18 @@ static void test_secrets_of_kafka(void **state)
 				    "\"enable.sasl.oauthbearer.unsecure.jwt=true\""),
 		"2: kafka.oauthbearer_token_command and enable.sasl.oauthbearer.unsecure.jwt=true "
 		"of kafka.properties are both set; remove one");
-	config = command_load_good(SASL(PASSWORD_FILE, "\"sasl.mechanisms=SCRAM-SHA-512\", "
-						       "\"sasl.username=u\""));
+	refuses(SASL(PASSWORD_FILE, "\"sasl.mechanism=PLAIN\", \"sasl.username=u\""),
+		"2: kafka.sasl_password_file needs security.protocol=SASL_SSL in kafka.properties");
+	refuses(SASL(TOKEN_COMMAND, "\"sasl.mechanism=OAUTHBEARER\", \"security.protocol=SSL\""),
+		"2: kafka.oauthbearer_token_command needs security.protocol=SASL_SSL in "
+		"kafka.properties");
+	config = command_load_good(
+	    SASL(PASSWORD_FILE, "\"sasl.mechanisms=SCRAM-SHA-512\", "
+				"\"sasl.username=u\", \"security.protocol=sasl_plaintext\""));
 	assert_string_equal(config->kafka.sasl_password_file, "./p");
 	config_free(&config);
-	config = command_load_good(SASL(TOKEN_COMMAND, "\"sasl.mechanism=OAUTHBEARER\""));
+	config = command_load_good(
+	    SASL(TOKEN_COMMAND, "\"sasl.mechanism=OAUTHBEARER\", \"security.protocol=SASL_SSL\""));
 	config_free(&config);
 }
 

@@ -502,12 +502,23 @@ static void on_timer(struct step *s)
 	}
 }
 
+static void on_stop_now(struct step *s)
+{
+	if (s->engine->state == ENGINE_STOPPED)
+		return;
+	s->engine->stopping = true;
+	act(s, DO_DROP);
+	stopped(s);
+}
+
 static void on_stop(struct step *s)
 {
 	struct engine *engine = s->engine;
 	engine->stopping = true;
 	if (engine->state == ENGINE_OFFLINE && owes_nothing(s))
 		stopped(s);
+	else if (engine->state == ENGINE_OPENING && owes_nothing(s))
+		on_stop_now(s); /* a password or a pooler may be waited for */
 	else if (engine->state == ENGINE_STANDBY && owes_nothing(s))
 		close_session(s);
 	else if (engine->state == ENGINE_HOLDING)
@@ -516,15 +527,6 @@ static void on_stop(struct step *s)
 		act(s, DO_HOLD)->keeps = true;
 	else
 		roll_back_if_empty(s); /* what is under way comes to its end first */
-}
-
-static void on_stop_now(struct step *s)
-{
-	if (s->engine->state == ENGINE_STOPPED)
-		return;
-	s->engine->stopping = true;
-	act(s, DO_DROP);
-	stopped(s);
 }
 
 static void on_start(struct step *s)

@@ -286,7 +286,7 @@ int main(void)
 	    IN_DIRECTORY(test_every_value_can_be_set),
 	    IN_DIRECTORY(test_values_from_elsewhere),
 	    IN_DIRECTORY(test_reload),
-	    cmocka_unit_test(test_a_secret_in_the_file),
+	    IN_DIRECTORY(test_a_secret_in_the_file),
 	    cmocka_unit_test(test_the_samples_load),
 	};
 

@@ -46,7 +46,7 @@ static void test_stop_in_each_state(void **state)
 {
 	static const struct row rows[] = {
 	    {ENGINE_OFFLINE, ENGINE_STOPPED, "stopped"},
-	    {ENGINE_OPENING, ENGINE_OPENING, ""},
+	    {ENGINE_OPENING, ENGINE_STOPPED, "drop stopped"},
 	    {ENGINE_STANDBY, ENGINE_CLOSING, "close"},
 	    {ENGINE_FETCHING, ENGINE_ROLLING_BACK, "skip back"}, /* nothing has come yet */
 	    {ENGINE_PUBLISHING, ENGINE_PUBLISHING, ""},

@@ -46,8 +46,12 @@ static struct log_field attempts_of(const struct outage *outage, enum metrics_pe
 
 static const char *why_of(const struct worker *worker, enum metrics_peer peer)
 {
+	static const char login[] = "cannot connect to the database: ";
+	bool twice = worker->lost_for_good && strncmp(worker->lost_why, login, strlen(login)) == 0;
+
+	/* "the database cannot be worked with" comes before it, and says as much. */
 	if (peer == PEER_DATABASE)
-		return worker->lost_why;
+		return worker->lost_why + (twice ? strlen(login) : 0);
 	return worker->sink->trouble != NULL ? worker->sink->trouble : "";
 }
 

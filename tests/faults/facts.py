@@ -3,7 +3,7 @@ from collections import defaultdict
 from functools import cached_property
 from typing import NamedTuple
 
-from faults.history import COMMITTED, LOSS, LOST, UNKNOWN
+from faults.history import COMMITTED, LOSS, LOST, REJECT, UNKNOWN
 
 
 class Place(NamedTuple):
@@ -23,6 +23,7 @@ class Facts:
         self.run = history.run
         self.by_id = {event.event_id: event for event in history.events}
         self.loses = any(LOSS in fault.excuses for fault in history.faults)
+        self.rejects = any(REJECT in fault.excuses for fault in history.faults)
         self.committed = self._committed()
         self.places = self._identify(_sorted(history.arrivals))
         self.first = self._first()

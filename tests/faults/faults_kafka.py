@@ -2,7 +2,7 @@
 from harness.waiting import until
 
 from faults.catalog import KAFKA, fault
-from faults.history import Partitions, now
+from faults.history import REJECT, Partitions, now
 from faults.stage import PARTITIONS
 
 # An outage leaves a backlog, which is not to be drained in batches of a few rows.
@@ -170,7 +170,7 @@ def small_batches(stage, rng):
             stage.kafka.configure_topic(topic, max_message_bytes=None)
 
 
-@fault("F35", "a record larger than max.message.bytes: the relay halts", KAFKA, mix={"largest": 5000, "large": 0.2},
+@fault("F35", "a record larger than max.message.bytes: the relay halts", KAFKA, [REJECT], mix={"largest": 5000, "large": 0.2},
        settings={"kafka": {"properties": ["compression.codec=none"]}})  # the limit is for what is sent
 def halted_by_size(stage, rng):
     """It goes on by itself when the limit is mended."""

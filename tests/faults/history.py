@@ -24,6 +24,7 @@ REPLAY = "replay"    # one contiguous replay per key: the relay was killed, the 
 SCATTER = "scatter"  # repeats without such a shape, until the outbox is next seen empty ("drained"): deletes were
                      # lost, a relay came back late
 LOSS = "loss"        # commits that were answered may be gone from the database
+REJECT = "reject"    # relays may halt at events, and count them, which are published later
 
 
 class Run(NamedTuple):

@@ -119,7 +119,7 @@ def _at_rest(facts, verdict, latest):
         scrape = latest.get(process.name)
         if scrape is None:
             continue
-        if total(scrape, REJECTED):
+        if total(scrape, REJECTED) and not facts.rejects:
             verdict.blame(f"{process.name} counts {total(scrape, REJECTED):.0f} rejected events, and none was "
                           "to be rejected")
         if process.final and process.how == "alive" and total(scrape, DEPTH):

@@ -4,7 +4,7 @@ import pytest
 
 from faults import tokens
 from faults.checker import violated
-from faults.history import (LOSS, LOST, ROLLED_BACK, SAVEPOINT, UNKNOWN, Fault, Memory, Metrics, Partitions,
+from faults.history import (LOSS, LOST, REJECT, ROLLED_BACK, SAVEPOINT, UNKNOWN, Fault, Memory, Metrics, Partitions,
                             Process, Snapshot)
 from faults.made_up import TOPIC, Story
 
@@ -205,6 +205,13 @@ def test_not_at_rest(story, samples):
 def test_answered_commit_is_gone(story):
     story.event(state=LOST)
     assert violated(story.finish()) == {DATABASE}
+
+
+def test_a_fault_that_relays_halt_at_excuses_that_they_count_it(story):
+    history = story.finish()
+    history.add(Fault("halt", story.tick(), story.tick(), [REJECT]))
+    history.add(Metrics(history.processes[-1].name, story.tick(), scrape(rejected_total=1)))
+    assert violated(history) == set()
 
 
 @pytest.mark.parametrize("state", [LOST, UNKNOWN])

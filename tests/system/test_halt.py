@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from harness.fleet import wait_spread
 from harness.ports import free_port
 from harness.waiting import until
 from harness.writers import insert
@@ -197,6 +198,35 @@ def test_a_lost_session(database, halted):
     goes_on(database, relay, consumer, ["After"] * 20)
 
 
+def test_paused_meanwhile(database, halted):
+    """Paused it is not halted, for it owns nothing. What was fixed until then goes out in its order."""
+    relay, halt, consumer = halted
+    assert relay.command("pause").returncode == 0
+    until(lambda: (relay.metric("paused"), relay.metric("halted")) == (1, 0), 20, "the relay to pause")
+    paste(database, halt["change"])
+    assert consumer.rest() == []
+    assert relay.command("resume").returncode == 0
+    records = consumer.take(21)
+    assert types_of(r for r in records if r.key == b"bad") == ["Bad"] + ["After"] * 10
+    database.wait_empty()
+    assert relay.metric("halted") == 0
+
+
+def test_two_events_at_once(database, new_relay, topic, reader):
+    """The second is named once the first is out of the way."""
+    topic()
+    bad = [database.value(BAD) for _ in range(2)]
+    insert(database, 5)
+    relay = new_relay().start(wait=False)
+    for row in bad:
+        until(lambda row=row: (halted_at(relay) or {}).get("id") == row, 20, f"the halt at {row}")
+        assert relay.metric("halted") == 1
+        paste(database, halted_at(relay)["change"])
+    wait_going(relay)
+    assert len(reader().take(7)) == 7
+    database.wait_empty()
+
+
 def test_the_table_is_emptied(database, halted):
     """Ids begin again: what is inserted then is published."""
     relay, halt, consumer = halted
@@ -235,6 +265,29 @@ def test_another_relay_waits(database, halted, new_relay):
     relay.start(wait=False)
     paste(database, halt["remove"])
     goes_on(database, other, consumer, ["After"] * 20)
+
+
+def test_shards_are_handed_over(database, new_relay, topic, reader):
+    """Whoever has the event's shard halts, the other goes on, be the event here or there."""
+    topic()
+    bad = [database.value(BAD.replace("'bad'", f"'bad{n}'")) for n in range(8)]
+    relays = [new_relay(outbox={"shards": 4}).start(wait=False)]
+    halted_at(relays[0])
+    insert(database, 40)
+    relays.append(new_relay(outbox={"shards": 4}).start(wait=False))
+    wait_spread(relays, 2, 2)
+    database.execute("DELETE FROM outbox_events WHERE id = ANY(%s) AND aggregate_id <> 'bad0'", bad)
+    until(lambda: sorted(relay.metric("halted") for relay in relays) == [0, 1], 20, "one to halt")
+    halted, = [relay for relay in relays if relay.metric("halted") == 1]
+    assert halted_at(halted)["id"] == bad[0]
+    other, = [relay for relay in relays if relay is not halted]
+    until(lambda: other.metric("published_total") > 0, 20, "the other to go on")
+    paste(database, halted_at(halted)["remove"])
+    wait_going(halted)
+    consumer = reader()
+    assert len(consumer.take(40)) == 40
+    database.wait_empty()
+    assert consumer.rest() == []
 
 
 def test_mark_mode(empty_database, migrate, new_relay, reader, topic):

@@ -77,7 +77,7 @@ def shared_kafka(world):
 
 @pytest.fixture(scope="session")
 def login_kafka(world):
-    """For tests of the xdist_groups "logins" and "refused_logins", which need one each."""
+    """For tests of the xdist_groups "logins" and "kafka_secrets", which need one each."""
     broker = LoginKafka(os.path.join(world, "login-kafka")).create().start()
     yield broker
     broker.remove()

@@ -14,7 +14,7 @@ from harness.logins import without
 from harness.waiting import until
 from harness.writers import insert
 
-pytestmark = pytest.mark.xdist_group("refused_logins")
+pytestmark = pytest.mark.xdist_group("logins")
 
 
 @pytest.fixture

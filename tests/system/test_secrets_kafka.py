@@ -14,7 +14,7 @@ from harness.steady import Steady, Waits
 from harness.waiting import until
 from harness.writers import arrivals, insert
 
-pytestmark = pytest.mark.xdist_group("logins")
+pytestmark = pytest.mark.xdist_group("kafka_secrets")
 
 
 @pytest.fixture

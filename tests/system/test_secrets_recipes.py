@@ -92,7 +92,7 @@ def test_a_password_by_a_clouds_program(programs, database, new_relay, title, pr
     assert done.returncode == 1 and "not logged in" in done.stderr, done.stderr
 
 
-@pytest.mark.xdist_group("logins")
+@pytest.mark.xdist_group("kafka_secrets")
 @pytest.mark.parametrize("program, shape", (("curl", IMDS), ("az", AZ)))
 def test_a_token_by_a_clouds_program(programs, login_kafka, database, new_relay, program, shape):
     """As JSON, with the names that Azure gives its members."""

@@ -130,7 +130,8 @@ bool pg_dsn_check(const char *what, const char *dsn, struct error *err)
 		return error_set(err,
 				 "%s does not parse as a connection string; write key=value pairs "
 				 "of options that libpq knows, with single quotes around a value "
-				 "that has blanks, or a postgresql:// URI",
+				 "that has blanks, or a postgresql:// URI; database.password_file "
+				 "takes a password as it is",
 				 what);
 	if (!is_host_list(value_of(options, "host")) || !is_port_list(value_of(options, "port")))
 		right = error_set(err,

@@ -210,7 +210,7 @@ static void test_dsn(void **state)
 	static const char says[] =
 	    "1: database.dsn does not parse as a connection string; write key=value pairs of "
 	    "options that libpq knows, with single quotes around a value that has blanks, or a "
-	    "postgresql:// URI";
+	    "postgresql:// URI; database.password_file takes a password as it is";
 
 	(void)state;
 	refuses(KAFKA "database = { dsn = \"host=db password=two words\"; };", says);

@@ -62,6 +62,19 @@ static void draw_stuck(struct sim *sim)
 	plan->faults_left = 60;
 }
 
+/* Sessions that are lost while shares change, and little else. */
+static void draw_losses(struct sim *sim)
+{
+	struct plan *plan = &sim->plan;
+
+	plan->relays = 2;
+	plan->shards = SHARDS_SIM;
+	plan->fault_kinds = 1u << FAULT_RESTART | 1u << FAULT_PAUSE_OUTBOX | 1u << FAULT_STOP |
+			    1u << FAULT_CRASH | 1u << FAULT_AWAY;
+	plan->fault_permille = 30;
+	plan->faults_left = 30;
+}
+
 static void draw_plan(struct sim *sim)
 {
 	static const uint16_t permilles[] = {3, 10, 30, 100};
@@ -86,6 +99,8 @@ static void draw_plan(struct sim *sim)
 		plan->fault_kinds &= ~(1u << FAULT_FAILOVER);
 	if (sim_chance(sim, 100))
 		draw_stuck(sim);
+	else if (sim_chance(sim, 100))
+		draw_losses(sim);
 	if (sim_chance(sim, 200))
 		draw_competing(sim);
 }

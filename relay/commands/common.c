@@ -113,8 +113,9 @@ struct pg_login command_login(const struct config *config, const char *dsn)
 {
 	struct pg_login login = {.dsn = dsn};
 
-	if (config)
-		login.pooled = config->database.pooler == POOLER_SESSION;
+	if (!config)
+		return login;
+	login.pooled = config->database.pooler == POOLER_SESSION;
 	/* The owner's connection string has nothing to do with the relay's password. */
 	if (!dsn) {
 		login.dsn = config->database.dsn;

@@ -113,8 +113,8 @@ void config_note_files(const char *text, const char *directory, struct config_st
 	const char *name, *end;
 	bool environment;
 
-	while ((text = find_reference(text, &environment, &name)) != NULL) {
-		text = end = name + strcspn(name, "}");
+	for (; find_reference(text, &environment, &name) != NULL; text = end) {
+		end = name + strcspn(name, "}");
 		if (environment || end == name)
 			continue;
 		char *copy = xasprintf("%.*s", (int)(end - name), name);

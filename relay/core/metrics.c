@@ -170,12 +170,12 @@ static void print_number(FILE *out, double value)
 }
 
 /* A sample up to its last label, to be closed by print_value or print_count: end is "" or what
- * follows the metric's name, label NULL or the only one beside those of every metric. */
+ * follows the metric's name, label and value NULL or the only one beside those of every metric. */
 static void print_name(FILE *out, const struct metric *metric, const char *end,
 		       const struct sources *from, const char *label, const char *value)
 {
 	fprintf(out, "%s%s{%s", metric->name, end, from->metrics->labels);
-	if (label != NULL) {
+	if (label != NULL && value != NULL) {
 		fprintf(out, ",%s=\"", label);
 		print_label(out, value);
 		fputc('"', out);

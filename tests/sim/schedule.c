@@ -257,7 +257,7 @@ static void wake_poll(struct relay *relay)
 
 static void take_option(struct sim *sim, struct option option)
 {
-	struct backend *backend = &sim->db.backends[option.index];
+	struct backend *backends = sim->db.backends;
 	struct relay *relay = &sim->relays[option.relay];
 
 	switch (option.kind) {
@@ -271,16 +271,16 @@ static void take_option(struct sim *sim, struct option option)
 		resume(sim);
 		break;
 	case OPTION_EXPIRE:
-		expire(sim, backend);
+		expire(sim, &backends[option.index]);
 		break;
 	case OPTION_SERVE:
-		backend_serve(sim, backend);
+		backend_serve(sim, &backends[option.index]);
 		break;
 	case OPTION_NOTE:
-		tell_note(sim, backend);
+		tell_note(sim, &backends[option.index]);
 		break;
 	case OPTION_GHOST_END:
-		backend_end(sim, backend);
+		backend_end(sim, &backends[option.index]);
 		break;
 	case OPTION_ANSWER:
 		session_tell(relay);

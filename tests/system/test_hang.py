@@ -128,6 +128,7 @@ def test_paused_while_idle(fleet, database, reader, count):
     consumer = reader()
     insert(database, 1)
     consumer.take(1)
+    database.wait_empty()
     owner.process.pause()
     until(lambda: len(sessions(database)) == count - 1, 20, "the server to end its session")
     insert(database, 1)

@@ -146,7 +146,7 @@ def test_a_broker_that_is_away_may_let_it_in(kafka, database, new_relay):
         relay.start(wait=False)
     words = f"broker {kafka.at('EXPIRED')}: its certificate has expired"
     for relay in relays:
-        relay.wait_log(f"warning .*{words}")
+        until(lambda: words in relay.get("/readyz")[1], 20, "readyz to say it")
     for _ in range(20):  # some more tries
         time.sleep(0.2)
         for relay in relays:

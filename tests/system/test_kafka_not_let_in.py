@@ -91,13 +91,21 @@ def finds(record_property):
     return check
 
 
+@pytest.fixture
+def tries(kafka, both):
+    """tries(set_up): relays with either library that try so, and what is said of it, as an expression."""
+    def start(set_up):
+        listener, properties, words = set_up(kafka)
+        relays = both(listener, properties)
+        for relay in relays:
+            relay.start(wait=False)
+        return relays, f"broker {kafka.at(listener)}: .*{words}"
+    return start
+
+
 @pytest.mark.parametrize("what", REFUSED)
-def test_refused(what, kafka, database, both, finds):
-    listener, properties, words = REFUSED[what](kafka)
-    words = f"broker {kafka.at(listener)}: .*{words}"
-    relays = both(listener, properties)
-    for relay in relays:
-        relay.start(wait=False)
+def test_refused(what, database, tries, finds):
+    relays, words = tries(REFUSED[what])
     finds(relays, words, what)
     for relay in relays:
         assert relay.wait_exit() == 1
@@ -155,12 +163,8 @@ def test_a_broker_that_is_away_may_let_it_in(kafka, database, new_relay):
 
 
 @pytest.mark.parametrize("what", TRIED_AGAIN)
-def test_tried_again(what, kafka, database, both, finds):
-    listener, properties, words = TRIED_AGAIN[what](kafka)
-    words = f"broker {kafka.at(listener)}: .*{words}"
-    relays = both(listener, properties)
-    for relay in relays:
-        relay.start(wait=False)
+def test_tried_again(what, database, tries, finds):
+    relays, words = tries(TRIED_AGAIN[what])
     finds(relays, words, what)
     for relay in relays:
         until(lambda: re.search(words, relay.get("/readyz")[1]), 20, f"readyz to say {words}")

@@ -75,16 +75,22 @@ static void test_a_held_event_halts(void **state)
 	assert_int_equal(w.poll.state, POLL_CLAIMING);
 }
 
+/* A claim has failed at a row that is held, and halts. */
+static void reach_halted(struct world *w)
+{
+	reach_claiming(w);
+	w->options.housekeep_us = 5 * SECOND;
+	w->halted = true;
+	failed(w, false, false);
+	fetch(w);
+}
+
 /* It is looked at more often than housekeeping is due. */
 static void test_a_rejected_event_is_tried_alone(void **state)
 {
 	struct world w;
 	(void)state;
-	reach_claiming(&w);
-	w.options.housekeep_us = 5 * SECOND;
-	w.halted = true;
-	failed(&w, false, false);
-	fetch(&w);
+	reach_halted(&w);
 	find(&w, POLL_DO_RETEST);
 	assert_true(w.poll.rest_until_us - w.now_us <= w.options.poll_us);
 	w.tries = true;
@@ -107,11 +113,7 @@ static void test_what_is_held_is_looked_at_when_it_halts_no_more(void **state)
 {
 	struct world w;
 	(void)state;
-	reach_claiming(&w);
-	w.options.housekeep_us = 5 * SECOND;
-	w.halted = true;
-	failed(&w, false, false);
-	fetch(&w);
+	reach_halted(&w);
 	w.halted = false;
 	tell(&w, POLL_ROLL_BACK);
 	tell(&w, POLL_ROLLED_BACK);

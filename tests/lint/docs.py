@@ -43,7 +43,7 @@ def prose(text):
     """(number, line) of each line that is neither code nor in a fence."""
     fenced = False
     for number, line in enumerate(text.splitlines(), 1):
-        if line.startswith("```"):
+        if line.lstrip().startswith("```"):
             fenced = not fenced
         elif not fenced and not line.startswith("    "):
             yield number, line

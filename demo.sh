@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: ISC
 # Shows the relay at work, and leaves nothing behind: a private Postgres, the relay with its embedded
 # broker, an application that writes orders with their events, and kcat as an independent consumer.
 #
@@ -11,7 +12,7 @@ case ${1-} in
 "") kafka= ;;
 --kafka) kafka=yes ;;
 *)
-    sed -n '2,/^set/s/^# \{0,1\}//p' "$0" | sed '$d' >&2
+    sed -n '3,/^set/s/^# \{0,1\}//p' "$0" | sed '$d' >&2
     exit 2
     ;;
 esac

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: ISC
 # Sets up and runs the tests: all layers side by side, or those named.
 #
 #   ./test.sh [NAME...]
@@ -391,7 +392,7 @@ for argument in "$@"; do
     elif name=$(test_name "$argument") && is_test "$name"; then
         tests+=("$name")
     else
-        sed -n '2,/^set/s/^# \{0,1\}//p' "$0" | sed '$d' >&2
+        sed -n '3,/^set/s/^# \{0,1\}//p' "$0" | sed '$d' >&2
         echo "there is no layer and no test \"$argument\"" >&2
         exit 2
     fi

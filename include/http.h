@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * http.h - /metrics, /healthz, /readyz and /status over HTTP/1.1; and the client `status` uses
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * kafka.h - the Kafka sink: makes a struct sink over a librdkafka producer
  *

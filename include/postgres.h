@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * postgres.h - sessions with Postgres: on the event loop for the relay, blocking for the commands
  */

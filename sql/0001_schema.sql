@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: ISC
 -- outbox-relay 1: the schema with the relay's own objects. Events stay in the outbox table; only dead
 -- letters are stored here.
 --

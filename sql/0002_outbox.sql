@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: ISC
 -- outbox-relay 2: the outbox table. Applications insert into it in the transaction that changes their
 -- own data; the relay reads in the order of id, publishes, and deletes (or marks) what was published.
 

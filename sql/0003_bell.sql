@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: ISC
 -- outbox-relay 3: the bell, by which an insert wakes a sleeping relay.
 --
 -- NOTIFY takes a lock of the whole cluster at commit, so a trigger that notifies at every insert

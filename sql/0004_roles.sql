@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: ISC
 -- outbox-relay 4: the roles of relay and writers, and to each what it needs and nothing more. Neither owns anything.
 --
 --   outbox_writer  may insert events, and read of them no more than id and event_id (for RETURNING and

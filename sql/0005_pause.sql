@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: ISC
 -- outbox-relay 5: whether an outbox is paused. `outbox-relay pause` and `resume` set it and NOTIFY
 -- outbox_relay; the relays poll it, too. Both commands work as the relay's own role, and so with its
 -- configuration.

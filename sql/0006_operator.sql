@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: ISC
 -- outbox-relay 6: the role of operators. It may see what waits in its outbox, pause and resume it, see its
 -- dead letters, send one again (an INSERT) and delete one. Give it to people and their tools:
 --

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: ISC
 -- outbox-relay: comes first in every script, and end.sql last. No migration. In some databases other roles
 -- may create objects, such as a function format(text, regclass), that would be called instead of PostgreSQL's
 -- own ones, with the rights of who runs the script (CVE-2018-1058). So until end.sql no schema is searched

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 # Writes OUT, a C file that holds each of FILES as bytes: sql_files[] of include/outbox/sql_files.h.
 set(c "#include \"outbox/sql_files.h\"\n\n")
 set(table "")

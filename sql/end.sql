@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: ISC
 -- outbox-relay: comes last in every script, and gives the session the settings back that it had before
 -- begin.sql. No migration.
 

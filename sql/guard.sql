@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: ISC
 -- outbox-relay: schema outbox_relay is the relay's own. No migration: `outbox-relay migrate` runs it before
 -- 0001, and so does the script that `--print` writes. It changes nothing, and fails where the schema belongs
 -- to another role or holds what these files have not made. What a new file makes there is added here.

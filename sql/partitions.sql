@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: ISC
 -- outbox-relay: the outbox table in partitions by hash of the key. Each has indexes and a vacuum of its
 -- own, and belongs to one relay at a time. No migration: `outbox-relay migrate --partitions N` runs it
 -- before 0002, which then finds the table there. By hand: as 0001 says, with this file before 0002 and

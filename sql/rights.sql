@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: ISC
 -- outbox-relay: whether this role may make what is missing. No migration: it comes after guard.sql, before
 -- anything is changed. A managed PostgreSQL has no superuser to migrate as, so it names everything that an
 -- administrator must run first.

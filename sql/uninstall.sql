@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: ISC
 -- outbox-relay: takes one outbox from the relay again, and with the last one all that migrations have made
 -- in this database. Not run by `migrate`; print it with `outbox-relay migrate --print --uninstall` and run
 -- it in one transaction (psql -1), with the relays of the outbox stopped.

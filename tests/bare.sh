@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: ISC
 # Runs the commands of README.md and docs/getting-started.md as a newcomer does: in a bare Debian, with
 # nothing else installed.
 #
@@ -15,7 +16,7 @@ cd "$(dirname "$0")/.."
 # mounts are gone with that of the mounts, however it ends. The directory is removed from outside.
 if [ "${BARE_WORK-}" = "" ]; then
     if [ $# = 0 ] || [[ $1 = -* ]]; then
-        sed -n '2,/^set/s/^# \{0,1\}//p' "$0" | sed '$d' >&2
+        sed -n '3,/^set/s/^# \{0,1\}//p' "$0" | sed '$d' >&2
         exit 2
     fi
     if [ "$(id -u)" != 0 ] || ! command -v debootstrap >/dev/null; then

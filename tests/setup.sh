@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: ISC
 # Installs what the build, the demo and the tests need.
 #
 #   tests/setup.sh packages GROUP...   the Debian packages of these groups in packages.txt
@@ -206,7 +207,7 @@ runtimes) runtimes ;;
 examples) examples "${2-}" ;;
 postgres) postgres "${2-}" ;;
 *)
-    sed -n '2,/^set/s/^# \{0,1\}//p' "$0" | sed '$d' >&2
+    sed -n '3,/^set/s/^# \{0,1\}//p' "$0" | sed '$d' >&2
     exit 2
     ;;
 esac

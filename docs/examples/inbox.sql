@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: ISC
 -- The tables of the consumer in inbox.py and Inbox.java.
 
 CREATE TABLE inbox (

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * backoff.h - how long to wait before the next try: doubling, bounded, with jitter
  */

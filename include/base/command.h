@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * command.h - a command of the configuration that prints a secret: run by a shell, off the loop,
  * with limits of time and of output

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * failpoints.h - failpoints and planted errors, for the tests of the tests
  *

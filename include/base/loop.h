@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * loop.h - the event loop: descriptors, timers and signals (libevent behind it)
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * magic.h - a mark in every object that passes through a library's void *
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * pgname.h - names of tables and columns: parsed as SQL does, and quoted for SQL
  *

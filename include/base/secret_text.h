@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * secret_text.h - text that may be secret: read whole, and overwritten
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * shards.h - which shards of how many: the part of the outbox that a relay owns
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * slice.h - bytes somewhere else, never copied: a pointer and a length
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * text.h - UTF-8: characters, and text that is cut between two of them
  *

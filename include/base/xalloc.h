@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * xalloc.h - allocation that does not fail: when memory is out, the process aborts
  *

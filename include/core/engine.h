@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * engine.h - what a relay does next: a pure state machine, event in, actions out
  *

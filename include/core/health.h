@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * health.h - what a relay is doing, and what is wrong, in words for an operator
  *

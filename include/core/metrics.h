@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * metrics.h - what the relay counts, and the Prometheus text of it
  *

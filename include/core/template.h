@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * template.h - text with ${field} in it, compiled once and rendered per event
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * locks.h - the advisory locks by which the relays of an outbox know each other
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * migrations.h - the scripts of sql/ with the names of one outbox filled in
  *

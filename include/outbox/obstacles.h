@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * obstacles.h - what in the catalog stops rows from being settled, as pieces of SQL
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * registry.h - what the relay's schema knows of the outbox, and whether `run` begins with
  * it; `check` asks the same

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * sql.h - the statements of the outbox source, made to the table's shape
  *

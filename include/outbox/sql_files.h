@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * sql_files.h - the files of sql/ as part of the binary, in the order of their names
  */

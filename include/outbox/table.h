@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * table.h - whether a table can be an outbox, and its partitions the shards: `run`, `check`
  * and `migrate` ask the same and say the same

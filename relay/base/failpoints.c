@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * failpoints.c - failpoints and planted errors; in builds with -DPLANTS=ON only
  *

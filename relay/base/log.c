@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * log.c - one line per fact, as text or JSON: never fails, never more than one write(2) a line
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * loop.c - the event loop over libevent: thin wrappers that fix lifetimes, units and callback types
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * secret.c - a secret from a file or by a command, read anew whenever it is needed
  */

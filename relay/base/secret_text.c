@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * secret_text.c - text that may be secret: read whole, and overwritten
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * shards.c - which shards of how many
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * units.c - durations and sizes as people write them in the configuration
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * adopt.c - the facts about an existing table that adoption is planned on
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * adopt.h - how an existing table becomes an outbox the relay can use
  */

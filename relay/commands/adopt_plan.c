@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * adopt_plan.c - how an existing table becomes an outbox the relay can use: facts in, SQL and
  * mapping out

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * check.c - the command `check`: runs every part of it and prints the findings; and its part about
  * the database server

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * check_broker.c - `check`: what the brokers are, and what of Kafka they offer
  */

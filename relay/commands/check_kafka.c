@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * check_kafka.c - `check`: the client library, the brokers, and the topics events go to
  */

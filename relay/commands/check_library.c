@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * check_library.c - `check`: what is known to be wrong with this version of librdkafka
  */

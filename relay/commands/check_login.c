@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * check_login.c - the part of `check` about what others could read: the connections to
  * the database and to Kafka, and files with secrets

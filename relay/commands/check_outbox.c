@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * check_outbox.c - `check`: the relay's schema, the outbox table, its rights, ids, bell and
  * vacuum

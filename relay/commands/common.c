@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * common.c - what the commands share: options, loading the configuration, saying why something
  * failed

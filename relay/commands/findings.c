@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * findings.c - one finding of `check`: printed as it comes, or put into the list
  */

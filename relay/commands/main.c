@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * main.c - outbox-relay COMMAND: finds the command and runs it
  */

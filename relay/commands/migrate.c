@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * migrate.c - the command `migrate`: applies or prints the SQL, and adopts existing
  * tables

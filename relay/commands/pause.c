@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * pause.c - the commands `pause` and `resume`: all relays of an outbox stop claiming, and go on
  */

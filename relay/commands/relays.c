@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * relays.c - the relays at an outbox, as their locks show them
  */

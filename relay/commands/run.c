@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * run.c - the command `run`: builds the parts, ties them together, takes them down in order
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * status.c - the command `status`: what waits, which relays publish it, and how fast
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * warnings.c - what may stop single rows of the outbox, or will stop it one day
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * warnings.h - what may stop single rows of the outbox, or will stop it one day: `check` and
  * `migrate` say the same

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * read.c - reads a configuration file, and says all that is wrong with it
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * table.c - every option of the configuration, once; and what a misspelt one may have meant
  */

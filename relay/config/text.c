@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * text.c - ${env:NAME} and ${file:PATH} in a string; and whole numbers that libconfig would cut to
  * 32 bits without a word

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * engine.c - what a relay does next: a pure state machine, event in, actions out
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * engine_states.c - the engine's states: their names, and which may follow which
  */

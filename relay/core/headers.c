@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * headers.c - a flat JSON object as a list of headers
  *

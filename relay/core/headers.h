@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * headers.h - a flat JSON object as a list of headers
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * metrics.c - what the relay counts, and the Prometheus text of it
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * outage.c - what is to be said of a peer that cannot be used: few lines, and one when it is back
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * route.c - where an event goes: topic, key and headers by templates over its fields
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * worker.c - a relay at work on its shards: carries out what the engine says, through a source and
  * a sink

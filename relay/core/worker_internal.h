@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * worker_internal.h - what worker.c, worker_source.c and worker_peers.c share
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * worker_peers.c - what the log says of a peer that cannot be used, and of its return
  */

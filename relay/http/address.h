@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * address.h - sockets by the spelling of http.listen: "host:port", "[v6]:port" or "unix:/path"
  */

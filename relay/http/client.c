@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * client.c - a blocking GET for the command line: HTTP/1.0, one deadline, a bounded answer
  *

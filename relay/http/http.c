@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * http.c - the relay's pages over HTTP: small requests, no actions
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * pages.c - the pages: /metrics, /healthz, /readyz, /status
  */

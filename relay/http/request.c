@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * request.c - the head of an HTTP request: what it asks for, or why it is refused
  *

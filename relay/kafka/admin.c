@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * admin.c - questions to the brokers: settings, and why a topic is not created
  *

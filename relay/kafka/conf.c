@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * conf.c - makes clients: our tuning, the user's properties, our guarantees; and the embedded
  * broker

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * connection.c - what librdkafka's errors say of the way to the brokers, and what follows
  */

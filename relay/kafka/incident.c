@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * incident.c - whether the sink can be used, and the end of a producer's use
  *

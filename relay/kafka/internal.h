@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * internal.h - what the files of the Kafka part share; nothing else includes it
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * kafka.c - the life of the sink and of its producers, and their events served from the loop
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * log.c - what librdkafka says, as lines of our log, without its repetitions
  */

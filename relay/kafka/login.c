@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * login.c - why a broker and the relay do not come together: librdkafka's words, a cause, a remedy
  *

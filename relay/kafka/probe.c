@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * probe.c - reads what a cluster says, for `check`: blocking, and it creates nothing
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * profile.c - what is known of the brokers: which product they are, and which requests they offer
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * refusal.c - whose fault it is when a broker refuses an event: its own or the environment's
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * secrets.c - what clients show to get in: a password from a file, tokens by a command
  *

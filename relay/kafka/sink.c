@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * sink.c - events in, answers out: produce, and delivery reports
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * token.c - what a command for tokens printed: a token, its expiry, and what else belongs to it
  *

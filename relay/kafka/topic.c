@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * topic.c - the topics seen so far: whether they exist, what sizes they take, their first records
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * chunk.c - a claim's result as events, without copying the payloads
  *

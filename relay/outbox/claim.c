@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * claim.c - asking for events, leaf by leaf, and putting the answers together
  */

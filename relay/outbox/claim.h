@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * claim.h - asks for events, leaf by leaf, and puts the answers together
  *

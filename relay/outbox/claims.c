@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * claims.c - how many events to ask for, and how many asks to have under way
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * claims.h - how many events to ask for, and how many asks to have under way
  *

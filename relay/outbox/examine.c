@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * examine.c - when the database refuses a claim or a COMMIT: roll back, and find the row that is
  * the cause

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * group.h - which shards this relay owns: what it takes and hands over, by what the locks say
  *

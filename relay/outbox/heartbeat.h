@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * heartbeat.h - the session is kept, or known to be lost
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * held.c - the rows that do not go: says which, and tries them again
  */

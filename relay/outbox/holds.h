@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * holds.h - rows that do not go, and the keys that wait behind them
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * horizon.h - the low watermark: an id under which a claim need not look
  *

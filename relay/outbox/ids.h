@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * ids.h - the events of a batch as array parameters: who is settled, who is dead-lettered
  *

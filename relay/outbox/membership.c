@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * membership.c - this relay among the others: asks for locks, tells the group what they say
  * (group.c) and carries out what it plans

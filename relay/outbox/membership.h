@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * membership.h - this relay among the others: which shards are ours
  *

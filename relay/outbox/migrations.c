@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * migrations.c - the scripts of sql/ with the names of one outbox filled in
  */

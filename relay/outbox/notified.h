@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * notified.h - notifications on channel outbox_relay, passed on at most once in a while
  *

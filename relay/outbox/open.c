@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * open.c - from a connection to a session that serves: check the table, prepare the statements
  *

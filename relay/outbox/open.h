@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * open.h - from a connection to a session that serves: check the table, prepare the statements
  *

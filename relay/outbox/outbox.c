@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * outbox.c - the outbox table as a source: puts its parts together
  *

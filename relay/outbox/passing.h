@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * passing.h - errors of the server that pass by themselves and say nothing of a row
  *

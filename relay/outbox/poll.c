@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * poll.c - when the outbox is polled, and from where: a pure state machine, event in, actions out
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * poll.h - when the outbox is looked at, and from where: a pure state machine, event in, actions
  * out

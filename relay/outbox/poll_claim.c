@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * poll_claim.c - poll's part in claims and transactions: what is asked next, and what the answers
  * change

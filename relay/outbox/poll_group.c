@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * poll_group.c - poll's part in the session and the group: when to look at the other relays, and
  * what follows

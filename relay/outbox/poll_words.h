@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * poll_words.h - what the parts of poll share: a step, and the small words that handlers are
  * written in

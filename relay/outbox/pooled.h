@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * pooled.h - a session through a pooler: found to be the relay's alone, then set up
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * purge.c - mark mode: published rows are deleted when they are older than outbox.retention
  *

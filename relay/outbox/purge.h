@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * purge.h - mark mode: published rows are deleted when they are older than outbox.retention
  *

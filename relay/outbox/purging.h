@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * purging.h - how many old rows to delete at a time while some of them cannot be deleted
  *

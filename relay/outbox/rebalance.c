@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * rebalance.c - which shards a relay should take, and which to hand over
  */

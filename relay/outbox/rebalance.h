@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * rebalance.h - which shards a relay should take, and which to hand over
  *

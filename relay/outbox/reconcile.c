@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * reconcile.c - settling rows by their identity, in a transaction of its own
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * reconcile.h - settling rows by their identity, in transactions of their own
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * rejects.c - holds what was rejected and is not to be a dead letter
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * rejects.h - holds what was rejected and is not to be a dead letter
  *

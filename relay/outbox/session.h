@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * session.h - the one session of an outbox: its transaction, its statements, and whose each answer
  * is

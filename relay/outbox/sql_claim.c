@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * sql_claim.c - the statement that takes events: which rows, in what order
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * sql_dead_letters.c - the statement that moves rejected events to the dead letters
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * sql_internal.h - what the makers of statements share
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * sql_remedies.c - statements for an operator, about one row
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * sql_values.c - what the claim knows of a row's size, what it returns of it, and how a row is
  * found again by that

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * table.c - whether a table can be an outbox, and its partitions the shards
  */

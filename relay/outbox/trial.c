@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * trial.c - claims one row alone, which was rejected: it is to be published again
  *

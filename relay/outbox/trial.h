@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * trial.h - claims one row alone, which was rejected: it is to be published again
  *

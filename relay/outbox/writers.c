@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * writers.c - a set of transactions that may yet commit an event
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * writers.h - a set of transactions that may yet commit an event: one reading of the writer horizon
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * dsn.c - connection strings: whether one can be right, judged without a connection
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * numbers.c - parameters and columns in binary: numbers in network order
  */

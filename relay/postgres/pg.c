@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * pg.c - one Postgres session on the event loop
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * refusal.c - what it means that a connection did not come about: whether waiting helps, and what
  * to do; pure

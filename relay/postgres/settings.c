@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * settings.c - what every session has in common: its settings, and whether it is one
  *

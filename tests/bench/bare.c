@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * bare.c - the barest program that claims, produces and commits: what can be had without any
  * guarantee

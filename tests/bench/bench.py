@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: ISC
 """The benchmark: one run on one machine. README.md tells what each figure means."""
 import argparse
 import dataclasses

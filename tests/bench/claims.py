@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """The claims that "Postgres alone" runs: the plain one, and the one the relay itself prepares."""
 from contextlib import contextmanager
 

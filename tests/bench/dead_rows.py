@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Section dead: a drain while an old snapshot keeps vacuum from removing rows that are long gone."""
 import time
 from contextlib import contextmanager, nullcontext

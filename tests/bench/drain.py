@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Section drain: how fast a full outbox becomes empty, and what the two peers could do alone."""
 import os
 import subprocess

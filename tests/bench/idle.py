@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Section idle: what a relay with nothing to do costs its database and its machine."""
 import time
 

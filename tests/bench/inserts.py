@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Section inserts: what the application pays for a trigger on its outbox."""
 import os
 import re

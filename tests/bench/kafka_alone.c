@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * kafka_alone.c - librdkafka alone, with records and settings like the relay's: what Kafka alone
  * gives

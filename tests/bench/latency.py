@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Section latency: from an application's COMMIT to a consumer's hands, at a steady rate."""
 import os
 import subprocess

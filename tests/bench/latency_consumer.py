@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Receives the events of section latency in a process of its own and notes when.
 
 usage: latency_consumer.py BOOTSTRAP TOPIC PARTITIONS EVENTS SECONDS

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Where and with what a run was made."""
 import os
 import platform

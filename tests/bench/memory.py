@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Section memory: does the relay grow with what went through it?"""
 import outbox
 import usage

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: ISC
 -- The trigger most publishers come with: a notification at every statement.
 CREATE OR REPLACE FUNCTION naive.notify() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

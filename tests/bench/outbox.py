@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """The outbox tables of the bench and how they are filled: the same state for every contender."""
 import os
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * paced_writer.c - inserts events at a steady rate, one per transaction, and notes when each
  * committed

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * pg_alone.c - the relay's claim against a full outbox with nothing published: what Postgres alone
  * gives

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """How much of everything a run does."""
 from dataclasses import dataclass
 

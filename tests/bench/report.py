@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Figures: collected round by round, printed as aligned tables of medians, kept whole for JSON."""
 from statistics import median
 

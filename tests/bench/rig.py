@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """The servers a run stands on, and the programs it starts. The only module that knows the tests' harness."""
 import json
 import os

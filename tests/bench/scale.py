@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Section scale: a drain by several relays, with shards told apart by a hash and with partitions."""
 import os
 import time

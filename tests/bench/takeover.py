@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Section takeover: one of two relays is ended under load; how long until its shards move, and what waits longest."""
 import random
 import subprocess

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Fresh topics, and when their records arrived.
 
 The topics carry the broker's own time of each append, so that one clock tells how long a contender took,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """What a process used, from /proc."""
 import os
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Faults of every kind against real servers, and a checker of what came of them."""
 import os
 import sys

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """The faults by their numbers: each a function that does the fault to a stage and mends it.
 
     @fault("F11", "Postgres stopped at once, and started again", on="postgres", excuses=[REPLAY], times=2)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """All faults there are, by importing what registers them; and the choice that CI plays."""
 import random
 

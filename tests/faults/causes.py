@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """What may make a relay publish again, and which repeat is put down to which."""
 from bisect import bisect_left
 

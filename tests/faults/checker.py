@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: ISC
 """Judges a history: a verdict for each invariant. Reads a file and nothing else.
 
     cd tests && /usr/bin/python3 -m faults.checker FILE

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """All that a fault is done to: a pair of Postgres servers and three brokers, behind proxies."""
 import os
 import shutil

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Reads all there is in the topics, from their beginning, and writes it into the history as it comes.
 
 A consumer that is assigned its partitions and belongs to no group, so that nothing it does is kept anywhere;

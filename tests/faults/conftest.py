@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """What the proxies' tests share: one loop, and a world on it for each kind of peer."""
 import pytest
 

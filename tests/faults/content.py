@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Each record is its event, byte for byte, and stands where Java's producer would have put it."""
 from functools import lru_cache
 

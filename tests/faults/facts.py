@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """A history, sorted: which event each record is, when each first arrived, and what a key's partition holds."""
 from collections import defaultdict
 from functools import cached_property

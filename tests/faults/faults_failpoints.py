@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """A relay that dies or stands still at a named step of its work (include/base/failpoints.h). Only with the test build:
 
     OUTBOX_RELAY=build-plants/outbox-relay

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Faults of the brokers and of their topics."""
 from harness.waiting import until
 

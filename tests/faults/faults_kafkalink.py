@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Faults between the relays and the brokers, of the network and of single messages."""
 from contextlib import contextmanager
 

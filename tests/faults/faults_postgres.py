@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Faults of Postgres and of the way to it."""
 import os
 import signal

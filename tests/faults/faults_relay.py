@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Faults of the relays' own processes."""
 import glob
 import os

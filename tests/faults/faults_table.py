@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """What an application and its operators do to the outbox table while relays work on it."""
 from faults.catalog import TABLE, fault
 from faults.transaction import Transaction

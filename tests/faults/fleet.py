@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """The relays of a round, each with proxies of its own before both Postgres servers."""
 import re
 from contextlib import contextmanager

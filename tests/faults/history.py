@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """The record of one run: what was committed, what was consumed, what was done to whom and when.
 
 A history is a file of JSON lines, one fact a line: its kind, then its members. It is written while the run

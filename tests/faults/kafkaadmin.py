@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """What the Python client of Debian cannot ask of Kafka: reassign, elect leaders, change one setting.
 
 Any broker takes these and hands them to the controller (KIP-590).

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Kafka's messages as bytes, for the tests of what reads them."""
 from faults.kafkacodec import Writer
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Three real brokers and a controller, each broker behind a proxy, and what may happen to them."""
 import os
 import shutil

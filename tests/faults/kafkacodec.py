@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Kafka's primitive types, read and written, in the old encoding and the flexible one (KIP-482)."""
 import struct
 

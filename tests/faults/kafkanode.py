@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """One node of a Kafka cluster: the controller, or a broker with a listener of its own for the proxy."""
 import base64
 import os

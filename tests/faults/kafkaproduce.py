@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Responses to Produce, changed or made up, so that a client sees an error no broker had to be broken for."""
 import struct
 

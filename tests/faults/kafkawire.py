@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Kafka's framing: names for requests, and responses matched to them by correlation id.
 
 A request is called by its API ("Produce", "EndTxn"), and EndTxn also by what it asks ("EndTxn commit",

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """One connection through a proxy: two ends, and between them a pipe in each direction.
 
 All here runs in the proxy's thread. As long as no rule is armed a pipe forwards what it got as it got it,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Applications that write events, through every failure of their database, and can say afterwards what is true.
 
 Writers of a key take turns, by a lock on the key's counter, as the guide asks for; on the `loose` keys they do

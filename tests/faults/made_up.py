@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Made-up histories for the tests of the checker: a small database, a relay that works, and time."""
 import random
 import uuid

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """One wrong put into a history in which all held. Each kind names the invariant that must be found violated.
 
 A kind is a function of a history and a random source that changes the history, and returns whether it could.

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: ISC
 """Negative controls: a relay that makes an error is found out, and a healthy one passes the same run.
 
     cd tests && /usr/bin/python3 -m faults.negative [--required | ERROR...]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Short runs on one Postgres and one Kafka, each with the fault that makes some error of the relay visible."""
 import itertools
 import os

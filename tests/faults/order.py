@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Order of first arrivals, and the shape of repeats.
 
 Of a key whose writers serialised, a partition holds its events in order, and after a fault that excuses it

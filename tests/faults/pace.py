@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """How fast a load goes, and what overlapping writers of a key know of each other."""
 import threading
 import time

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """What events look like: payloads from nothing to nearly too large, headers of every kind, keys of every kind.
 
 What must arrive is told beforehand, from what was written, and never asked of Postgres: text for jsonb is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Two ends of a proxy in the test's own thread, and what may be seen at them."""
 import socket
 

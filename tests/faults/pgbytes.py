@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Postgres messages as bytes, for the tests of what reads them."""
 import struct
 

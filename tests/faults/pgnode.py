@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """One Postgres server of a pair, behind a proxy: what may happen to its processes."""
 import os
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """A primary and its asynchronous streaming standby, each behind a proxy, and what may happen to them."""
 import os
 from contextlib import contextmanager

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Postgres' protocol 3: names for requests, and which answer is whose (manual: Message Flow, Message Formats).
 
 A request is called by its statement's name and by the first word of its text: "commit" and "COMMIT". It

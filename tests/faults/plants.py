@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """The relay's failpoints and planted errors (include/base/failpoints.h), as the tests use them."""
 import os
 import re

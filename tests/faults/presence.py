@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """What was committed arrived, nothing else did, and a row leaves the outbox only once its event arrived."""
 from faults.history import COMMITTED, LOST, ROLLED_BACK, SAVEPOINT, UNKNOWN
 from faults.verdict import Verdict

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Brokers that are not Apache Kafka: a proxy that answers as they do, before a real broker.
 
     broker = Stranger(("127.0.0.1", 9092), hidden=["DescribeConfigs"])

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """A TCP proxy that a test rules over: it holds, drops, delays or cuts at a named message.
 
     proxy = Proxy(("127.0.0.1", 5432), PgWire)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """One round: its plan from a seed, its play on a stage, and what the checker says of its history."""
 import random
 import threading

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """What may be done to a connection: each kind of rule, when it fires and what it does.
 
 A rule without a message works at once, on the connections there are and (but for Cut) on those to come,

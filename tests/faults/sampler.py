@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Looks at the relays now and then: memory, descriptors, threads."""
 import os
 import re

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: ISC
 """Rounds of faults against real servers, for a time or a number; every round judged by the checker.
 
     cd tests && /usr/bin/python3 -m faults.soak --minutes 60 [--seed S] [--only F11,F12] [--pairs] [--relays 3]

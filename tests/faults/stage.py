@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """What one round is played on: a database and topics of its own on the rig's servers, relays, a load, and those
 who write down what happens. Faults get the stage and do what they like with it."""
 import os

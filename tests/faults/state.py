@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """What the relay came to: drained in time, within its memory, alive, and telling the truth about itself."""
 from faults.causes import SLACK
 from faults.verdict import Verdict

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """What the rounds of a run came to, for each fault, as a table."""
 HEAD = ("fault", "title", "rounds", "events", "lost", "reordered", "repeated (excused)", "other", "failed",
         "longest drain")

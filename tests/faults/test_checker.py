@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """The checker on made-up histories: what holds is let pass, and each wrong is called by its name, and by no other.
 Order and repeats: test_checker_order.py. One wrong at random: test_mutations.py."""
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """The checker on made-up histories: order of first arrivals, repeats, and what excuses them."""
 import pytest
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """The collector on librdkafka's mock cluster, and what a relay's log says for the history."""
 import pytest
 from confluent_kafka import Producer

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Kafka's requests get their names and their responses, and a Produce the error that a test wants."""
 import pytest
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """The parts of the load that need no server: numbers, pace, payloads, and what a transaction says of its outcome."""
 import json
 import random

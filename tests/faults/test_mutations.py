@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """One wrong in a random good history is always found, and called by its name."""
 import random
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Postgres' requests get their names, and their answers are told apart, however the bytes are cut."""
 import pytest
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """The names of the planted errors and failpoints: in the table, in the relay's code, in the controls."""
 import pathlib
 import re

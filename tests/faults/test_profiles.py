@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """What a broker that is not Apache Kafka answers, byte by byte."""
 import pytest
 

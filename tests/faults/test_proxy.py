@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Rules without a message on in-process peers: what passes, what does not, and what comes after a release."""
 import socket
 import struct

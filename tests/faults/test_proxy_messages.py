@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Rules at messages on in-process peers that speak as Postgres and Kafka do."""
 import threading
 import time

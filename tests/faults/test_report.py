@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """What the checker says, and the file it reads."""
 import os
 import subprocess

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Plans come back from their seed, and a round is counted as its history tells it."""
 from itertools import islice
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Bytes as text that compares as the bytes do: what a history holds in place of keys, values and headers.
 
 Payloads of a megabyte would make a history of gigabytes, so a long value becomes its length, a digest and

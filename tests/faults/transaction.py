@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """One transaction of an application: one key or several, one event or many, committed or not."""
 import psycopg2
 from psycopg2 import errors

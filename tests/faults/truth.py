@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """The tables of the application: a counter for each key, and the truth.
 
 truth is written in the transaction of the event, so that the database itself says what is committed: also of

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: ISC
 """Starts the cluster, says how long that took and what memory it needs, and does everything to it once.
 
     try_cluster.py [postgres] [kafka] [relay]

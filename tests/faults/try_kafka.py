@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Every rule and every fault once on the real brokers; called by try_cluster.py."""
 import time
 

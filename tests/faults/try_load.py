@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """The load, the collector and the checker once on real servers:
 
     cd tests && OUTBOX_RELAY=... /usr/bin/python3 -m faults.try_load FILE [FAULT [COUNT [SECONDS [RATE [COLUMN]]]]]

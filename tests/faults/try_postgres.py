@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Every rule and every fault once on the real pair of Postgres servers; called by try_cluster.py."""
 import subprocess
 import threading

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """The relay itself through the proxies: its messages have the names that faults are aimed with."""
 import os
 

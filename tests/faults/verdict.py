@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """The outcome of one invariant, and the part of a history that tells it."""
 from typing import NamedTuple, Optional
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """A relay whose every process goes into the history: how it began and ended, its counts, and what in its log
 excuses repeats."""
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """What the wires of all protocols share: named messages, and a stream cut at their borders.
 
 A wire knows one connection. It reads the heads of messages only: whatever is behind a head passes unread.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * fuzz_config.c - any bytes as a configuration: loaded, or refused with at least one complaint
  *

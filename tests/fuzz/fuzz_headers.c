@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * fuzz_headers.c - headers_parse on any bytes, held against another JSON parser
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * fuzz_template.c - templates and routes from any bytes, held against a naive expansion
  *

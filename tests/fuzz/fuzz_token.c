@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * fuzz_token.c - what a command for tokens may print, from any bytes
  */

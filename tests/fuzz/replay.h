@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * replay.h - runs a fuzzer's stored inputs in a unit test, without the fuzzer
  */

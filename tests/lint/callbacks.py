@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: ISC
 """Each function that a library calls back with a void * of ours checks the object's magic number, and has a test.
 
 A library may hand back another pointer than the code takes it for; see include/base/magic.h.

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: ISC
 """The documentation: lines of at most 100 columns outside of tables and code, links and anchors that lead somewhere, the
 field's words, code quoted from files, and messages of the log as the code has them."""
 import pathlib

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: ISC
 """Each folder of relay/ uses only the folders below it, through their headers in include/, and the libraries it owns.
 
 Also: no file-level circles but those of CIRCLES. A file uses another if it names a function that the other defines.

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: ISC
 """Every metric is documented, and nothing else is: docs, alerts and the dashboard against the table in metrics.c. Whatever
 is aggregated stays apart by database and outbox, and what a query reads of the rules' own series is recorded."""
 import json

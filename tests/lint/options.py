@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
 """Every option of relay/config/table.c is in docs/configuration.md and in conf/outbox-relay.conf, with the
 same default, and nothing else is; every refused librdkafka property is documented too."""
 import pathlib

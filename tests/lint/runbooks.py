@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: ISC
 """The runbooks: each page has the same parts, says when and on what it was tried, is in the index, and names alerts and problems
 that there are; each problem of a relay has its page."""
 import pathlib

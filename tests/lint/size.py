@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: ISC
 """Files of at most 600 lines, functions of at most 80; prints the median and the longest functions.
 
 Counts on the layout that clang-format keeps: a function ends with a brace in the first column, and so does nothing else

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Plays: what each page of docs/runbooks tells of, done to real servers, with a transcript. By hand, from tests/:
 /usr/bin/python3 -m runbooks.paused; OUTBOX_RELAY=path picks a binary."""
 import os

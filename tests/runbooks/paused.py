@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """docs/runbooks/paused.md: a pause that was forgotten."""
 from runbooks.stage import Play
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """A stage for plays: servers, relays and a Prometheus, and everything that they say in one transcript, as it happens."""
 import contextlib
 import os

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * broker.c - the model of Kafka, and the sink over it
  *

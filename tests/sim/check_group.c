@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * check_group.c - who owns what: one at a time, nothing owed to the next, and in fair shares
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * check_relay.c - what a relay does: it neither sleeps on events nor stays where it should not
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * chunk.c - rows of the model as a source's events, and the route they take
  */

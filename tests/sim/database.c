@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * database.c - the model of Postgres: rows, writers, backends, notifications, commits
  *

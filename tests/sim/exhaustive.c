@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * exhaustive.c - two relays, two keys, three events: any one and any two faults, at any steps
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * group.c - a session's part in the group: what outbox/membership.c does, with the real
  * outbox/group.c, on modelled locks

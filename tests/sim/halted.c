@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * halted.c - what a session does with what was rejected and is not to be a dead letter: what
  * outbox/held.c, outbox/trial.c and outbox/reconcile.c do, with the real outbox/holds.c; and the

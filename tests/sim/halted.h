@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * halted.h - what was rejected and is not to be a dead letter, and the operator who mends it
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * heap.c - stands in for xalloc.c: during a search all that a run allocates lies in one place
  *

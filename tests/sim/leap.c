@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * leap.c - time: when nothing can happen it leaps to when something can
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * locks.c - the advisory locks by which relays know each other
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * plant.h - the planted errors (base/failpoints.c): mistakes of the models that stand for mistakes
  * of the relay

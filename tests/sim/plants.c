@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * plants.c - the planted errors, and what finds each
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * process.c - a relay's process: started, killed, stopped, started again
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * quiet_log.c - stands in for log.c: thousands of runs a second need no words
  */

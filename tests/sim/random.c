@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * random.c - every choice of a run comes from its seed
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * refused.c - what a session does when the database does not let a row go: what outbox/refused.c,
  * outbox/examine.c and outbox/reconcile.c do, with the real outbox/holds.c

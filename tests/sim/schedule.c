@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * schedule.c - a run: what could happen next, which of it does, and when time leaps
  */

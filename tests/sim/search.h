@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * search.h - all runs of a kind instead of some: states that are kept, put back and told apart
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * session.c - the source over the model of Postgres: asks go to a backend, answers come back
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * sim.h - a small world in which the real worker, engine, batch, poll and route run
  *

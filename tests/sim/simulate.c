@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * simulate.c - the program: random runs, the exhaustive ones, and the planted errors
  */

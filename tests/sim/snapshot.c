@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * snapshot.c - all that the rest of a run depends on: kept, put back, made a hash of
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * states.c - sets of states, as hashes: those that were explored from, and how many were seen
  *

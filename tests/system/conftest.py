@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """What the tests stand on: one Postgres and one Kafka for all, and for each a database, topics, relays."""
 import itertools
 import os

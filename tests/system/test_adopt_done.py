@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """A table whose rows say that they were published already: migrate does not hand them to the relay."""
 import pytest
 

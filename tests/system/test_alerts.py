@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """The rules of conf/alerts.yml, tried by promtool on series made up for them: two services in one Prometheus, of which
 one is in trouble."""
 import json

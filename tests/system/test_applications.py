@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """The programs of docs/examples: applications of each kind that publish in their own transactions, with the rights of
 outbox_writer only, and consumers that apply each event once."""
 import functools

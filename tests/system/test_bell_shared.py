@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """One bell for all relays of an outbox: whoever it rings for hears it, and nobody leaves it armed for nothing."""
 import random
 import threading

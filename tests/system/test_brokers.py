@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Brokers that answer otherwise than Apache Kafka: events arrive, or it is said what is missing, and no event is
 lost or rejected for it."""
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """The checker finds what it is there to find: each test plants one error. And murmur2 is Java's."""
 from harness.checker import Arrival, Event, problems, repeats
 from harness.murmur2 import murmur2

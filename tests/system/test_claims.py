@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """What a claim takes, and what becomes of a row that no claim could bring."""
 import os
 import re

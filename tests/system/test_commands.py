@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """The commands beside `run`: migrate, check, status, and what they answer to a user who asks wrongly."""
 import json
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Bad input, each with its message: what is wrong, where, and what to do about it."""
 import os
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """kill -9 of the relay, again and again, while all around it fails too."""
 import random
 

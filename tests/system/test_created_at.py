@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Times of creation that no clock shows: beyond what Unix time in microseconds holds, and at the ends of Postgres' range."""
 import pytest
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """conf/dashboard.json, conf/alerts.yml and conf/prometheus.yml on a real Prometheus, which scrapes two services: one with
 two relays, one with a single one."""
 import json

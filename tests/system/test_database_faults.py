@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Postgres goes away in every way it can: while the relay lives, each event arrives exactly once."""
 import os
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """File descriptors that run out: the relay lives, goes on publishing, says so and serves again."""
 import resource
 import socket

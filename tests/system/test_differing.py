@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Relays of one outbox that put a key in different shards, for another route.key or another column in it, never
 work at the same time."""
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """A database.dsn that cannot be right ends `run` at its start with the reason; what may pass is waited for."""
 import subprocess
 

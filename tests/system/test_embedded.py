@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """The embedded broker, for trying things out without a Kafka."""
 from harness.consumer import Reader
 from harness.fleet import wait_spread

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """What the relay publishes, hashes and compares does not depend on the settings of its session."""
 import pytest
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """From a row to a record: where every column goes, on a real Postgres and a real Kafka."""
 import time
 

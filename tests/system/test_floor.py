@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """The floor: dead rows are not walked again and again, and no row is lost from sight because of it."""
 import time
 

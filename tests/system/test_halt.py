@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """on_reject = "halt": the relay stays, publishes nothing, says how to go on, and goes on by itself."""
 import json
 import signal

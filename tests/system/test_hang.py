@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """A relay that hangs loses its session after outbox.session_timeout, and its shards to another; when it goes on
 it touches nothing any more."""
 import pytest

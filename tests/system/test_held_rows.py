@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Rows that the database does not let go: each is named and holds its key, all other keys flow."""
 import json
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """What the relay tells over HTTP: metrics that Prometheus takes, health, readiness."""
 import json
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Ids that begin again below those that were published: a table emptied with its sequence, a sequence set back
 or moved to negative values; and the lowest ids there are."""
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """What is not UTF-8 is in the JSON all the same, with U+FFFD for each byte that is not."""
 import json
 import os

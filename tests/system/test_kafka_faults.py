@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Kafka goes away in every way it can: nothing is lost, nothing repeated, no transaction stays open."""
 import time
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Every way to log in to Kafka, with Debian's librdkafka and a current one: the table is printed at the end."""
 import re
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """What is wrong between the relay and a broker is told by check, in the log and by /readyz: on which broker, and what
 to do. With either librdkafka, whose words differ."""
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """A broker that refuses everything: nothing is rejected, the reason is told, and it goes on when the broker does."""
 import os
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """A lock that another session holds, or a server that does not answer: each command ends soon and says who."""
 import socket
 import subprocess

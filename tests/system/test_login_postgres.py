@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Logging in to a PostgreSQL that takes TLS only, with a CA of the tests; and what each wrong set-up says."""
 import contextlib
 import os

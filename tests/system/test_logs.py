@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """What the log says of an outage, and its lines as JSON."""
 import json
 import re

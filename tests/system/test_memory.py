@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Memory is bounded whatever waits in the outbox."""
 from harness.writers import insert
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """A topic that does not exist, on a broker that makes none by itself."""
 import json
 import os

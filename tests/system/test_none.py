@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """ordering = "none": relays compete for every event, and which of them gets it is nobody's business."""
 import pytest
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """ordering = "none" on an outbox in partitions: relays compete for the events of each."""
 import pytest
 

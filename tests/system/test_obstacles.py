@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """What stops rows from being settled is found by migrate, check and run, in the same words."""
 import re
 

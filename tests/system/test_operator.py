@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """What the role of operators may do, and what it may not; who else may not do it, and what they are told."""
 import json
 import os

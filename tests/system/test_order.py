@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Order: the events of a key arrive in the order of their transactions, whatever else goes on."""
 from harness.checker import problems
 from harness.writers import Writers, arrivals

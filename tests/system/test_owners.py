@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """migrate by an owner who is no superuser, as on a managed PostgreSQL: with CREATEROLE, and without."""
 import re
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """An outbox partitioned by hash: every partition is a shard, and belongs to one relay at a time."""
 import time
 

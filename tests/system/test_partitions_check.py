@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """What check finds on a partitioned outbox."""
 import re
 

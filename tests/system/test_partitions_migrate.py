@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """An outbox partitioned by hash of the key: how it is made, recognised, or refused."""
 import re
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """pause and resume, and what they wait for."""
 import json
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Resumed at the moment when a session is lost."""
 from harness.fleet import wait_standby
 from harness.postgres import Database

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """pause and resume with relays at work."""
 import pytest
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """The value is the payload column, byte for byte, whatever its type; and tables with other names serve."""
 import json
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """A hostile role has created objects with the names of PostgreSQL's own, where everybody may (CVE-2018-1058):
 nothing of the product calls them, with whatever rights it runs."""
 import subprocess

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """A connection pooler between the relay and Postgres would tear its session apart: it is found out."""
 import pytest
 

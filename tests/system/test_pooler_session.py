@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """database.pooler = "session": a PgBouncer in between that leaves the relay a session of its own, and one that does not."""
 import contextlib
 import signal

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """A relay that lost its session ends what the server still has of it, and never a session of another relay that
 has got the same process id since: in a container, after a restart, process ids begin anew."""
 import os

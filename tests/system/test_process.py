@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """What the process takes from the machine and lets others see."""
 import os
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Events that Kafka can never accept: the relay halts at them, or sets them aside, as configured."""
 import pytest
 

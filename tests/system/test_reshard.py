@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Another number of shards puts keys elsewhere: relays with the new number wait until the last with the old one
 has ended."""
 import pytest

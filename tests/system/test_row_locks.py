@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Somebody else's lock on a row of the outbox holds back the later events of its key and nothing else."""
 import threading
 import time

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """The runbooks' commands are commands, and their SQL runs."""
 import glob
 import os

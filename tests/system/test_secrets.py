@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Passwords from a file and by a command: read anew before every connect, and taken as they are."""
 import os
 import time

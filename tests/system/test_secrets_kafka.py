@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """What is shown to Kafka changes under a running relay: passwords from a file, tokens by a command."""
 import os
 import signal

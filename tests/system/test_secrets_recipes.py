@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """The recipes of docs/secrets.md: their configurations are right, and what clouds' programs print logs the relay in."""
 import os
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Services that share a database share no rights; what the two roles of each may do."""
 import psycopg2
 import pytest

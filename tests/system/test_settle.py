@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Settling: what was published is deleted, or marked and kept for a while."""
 import re
 import subprocess

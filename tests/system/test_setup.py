@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """tests/setup.sh, which the demo and the tests begin with, on a made-up Debian."""
 import os
 import shutil

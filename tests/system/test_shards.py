@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Several relays share the shards of an outbox: they come, leave and die under load, and every event arrives
 in the order of its key."""
 import signal

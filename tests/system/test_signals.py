@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Signals: stop, stop at once, reload, tell; at any time."""
 import errno
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """A Kafka that acknowledges little by little."""
 import json
 import threading

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """A slow network between the relays and Postgres: an answer takes several times session_timeout to arrive, and
 that is no reason to end anybody's session."""
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """What status tells of the relays and their shards."""
 import re
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Another role in the same database takes the relays' advisory locks and sends their notifications: it holds up
 nothing but the shards whose locks it has, and that is told."""
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """A machine that was suspended: CLOCK_MONOTONIC stood still, CLOCK_BOOTTIME went on, and the session is over."""
 import os
 import subprocess

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """The relay's schema is its own: it is never taken over, and nothing is dropped that migrate has not made."""
 import pytest
 

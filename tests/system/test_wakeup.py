@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Waking up: by the bell, without it, and what an idle relay asks of the database."""
 import select
 import time

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """A relay that cannot reach Kafka leaves its shards to others that can."""
 import pytest
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * config_files.h - for the tests of the configuration: a directory to write files in
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * engine_world.h - an engine with a batch, told by a test what happens; its actions in words
  */

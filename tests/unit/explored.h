@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * explored.h - a set of states of fixed size and the queue of those not yet expanded: for model
  * tests

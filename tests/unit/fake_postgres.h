@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * fake_postgres.h - a server that speaks as much of the v3 protocol as a scripted conversation
  * needs

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * kafka_rig.h - a stand-in for the engine and a consumer, for the tests of the Kafka sink
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * pg_rig.h - a session under test: what it told, in order, and how long to let it talk
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * poll_world.h - poll.c told by a test what happens; its actions in words
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_adopt.c - what becomes of tables that other people have made
  */

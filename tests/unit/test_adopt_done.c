@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_adopt_done.c - which columns say that an event was handled, and when
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_backoff.c - waits double up to a bound, and no two relays wait alike
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_batch.c - the bookkeeping of a batch, by stories and by random walks beside a naive model
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_command.c - commands that print a secret: what comes of each way in which they end
  */

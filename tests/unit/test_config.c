@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_config.c - the configuration: defaults, values from elsewhere, reload, the samples
  */

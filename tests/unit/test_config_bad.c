@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_config_bad.c - every complaint about a configuration, in full
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_config_judged.c - what the parts of the relay say of a configuration as the commands load it
  */

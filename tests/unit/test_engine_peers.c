@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_engine_peers.c - the engine among other relays: whether they are to serve its shards while
  * it cannot reach the sink

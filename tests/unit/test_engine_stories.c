@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_engine_stories.c - the engine's ways through several states, step by step
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_group.c - single polls of the locks, and what the group makes of them
  */

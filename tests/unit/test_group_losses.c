@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_group_losses.c - small groups on modelled locks, each relay with the real group.c,
  * exhaustively

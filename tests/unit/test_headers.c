@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_headers.c - flat JSON objects as headers: what is taken, byte for byte, and what is refused
  */

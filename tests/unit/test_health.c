@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_health.c - what is wrong decides /readyz, in order; every state has a sentence
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_horizon.c - explores every interleaving of small cases of writers, readings, claims, row
  * locks of others, rollbacks and ids that begin again through the real horizon.c

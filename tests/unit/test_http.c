@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_http.c - the server and the client against each other, and each against a rude peer
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_http_limits.c - what clients cannot take from the server: connections, time, descriptors
  */

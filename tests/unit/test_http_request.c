@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_http_request.c - what the head of a request asks for, and what is refused
  */

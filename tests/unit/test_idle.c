@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_idle.c - explores every interleaving of writers, rings and looks through the real idle.c,
  * used as the engine uses it: the relay never sleeps on a visible row that nobody rings for

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_idle_peers.c - explores every interleaving of two relays at one bell, through the real
  * idle.c, used as the engine and the source use it: none of them sleeps on its own visible row

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_kafka_log.c - librdkafka repeats itself for as long as a broker is unreachable; our log does
  * not

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_kafka_login.c - what librdkafka says of a connection, 2.0.2 and 2.16, and what it means
  */

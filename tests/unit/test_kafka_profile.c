@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_kafka_profile.c - products by their addresses, what brokers offer by librdkafka's log, and
  * versions of librdkafka with known faults

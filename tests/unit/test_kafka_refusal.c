@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_kafka_refusal.c - whose fault a broker's refusal is, on the embedded broker
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_kafka_sink.c - the sink on the embedded broker, with the real loop
  */

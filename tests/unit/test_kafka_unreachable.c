@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_kafka_unreachable.c - the sink while Kafka or a topic is not there: how often it connects,
  * what it waits for, and how it ends

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_log.c - log lines as they arrive on stderr: levels, hostile text, length, one write a line
  */

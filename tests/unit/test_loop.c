@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_loop.c - timers, descriptors and signals: order, replacing, and freeing from the own
  * callback

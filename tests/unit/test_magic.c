@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_magic.c - an object that is not what a callback takes it for ends the process with words
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_metrics.c - the exposition: what is printed, escaping, and promtool's opinion of it
  */

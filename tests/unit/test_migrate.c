@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_migrate.c - variables in the scripts are replaced where psql replaces them, and nowhere else
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_outage.c - an outage of an hour is a few lines and one at its end; a peer that comes and
  * goes writes few lines, too

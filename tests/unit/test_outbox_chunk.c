@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_outbox_chunk.c - a claim's binary result as events, from results made by hand
  */

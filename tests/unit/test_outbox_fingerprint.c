@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_outbox_fingerprint.c - relays that put a row in different shards have different fingerprints
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_outbox_holds.c - rows that the database does not let go: what claims leave out, and when
  * they are tried again

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_outbox_ids.c - the events of a batch as Postgres array literals
  */

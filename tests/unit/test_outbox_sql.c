@@ -1,6 +1,6 @@
+/* SPDX-License-Identifier: ISC */
 /*
- * test_outbox_sql.c - which tables are accepted, and what the statements must have whatever the
- * table's shape
+ * test_outbox_sql.c - which tables are accepted, and what the statements must have for any table
  */
 #include "outbox/sql.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_outbox_table.c - which tables can be an outbox, and which partitions its shards
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_passing.c - which errors of the server pass, and for how long that is believed
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_pg.c - the Postgres session against a scripted server: order, ends told once, closing from
  * anywhere

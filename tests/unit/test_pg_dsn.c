@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_pg_dsn.c - which connection strings cannot be right, and that no password is in the words
  */

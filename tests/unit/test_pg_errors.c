@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_pg_errors.c - asks that the server refuses, in sessions that go on
  */

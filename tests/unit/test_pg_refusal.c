@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_pg_refusal.c - what libpq says of connections that did not come about, word by word as
  * libpq 15 and 17 have said it to a PostgreSQL 15, and what the relay makes of it

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_pg_refused.c - which failures to connect cannot be waited out, by what libpq says of them
  */

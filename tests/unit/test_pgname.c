@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_pgname.c - names of tables as the configuration writes them, and as SQL must get them
  */

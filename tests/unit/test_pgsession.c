@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_pgsession.c - the settings of a session: the user's own ones first, then ours
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_poll.c - when the outbox is looked at and from where: the ways of a fetch, step by step
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_poll_failed.c - when to claim again after the database has refused, and while events are
  * held that it does not let go

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_poll_group.c - when the group is looked at, what follows, and the bell that it shares
  */

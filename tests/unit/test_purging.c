@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_purging.c - rows that cannot be deleted are passed over, and all others are deleted
  */

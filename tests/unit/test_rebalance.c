@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_rebalance.c - groups in which each relay decides for itself by the real rebalance.c
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_route.c - topic, key and headers of an event by templates, and every way they can be wrong
  */

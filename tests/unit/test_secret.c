@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_secret.c - secrets from files and by commands: what is taken, and what is not
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_units.c - durations and sizes: what parses, what does not, and the way back
  */

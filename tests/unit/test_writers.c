@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * test_writers.c - one reading of the writer horizon: sets, their overflow, and how names are read
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * writer_masks.h - writers by their bits, 1 << 0 being writer 1: for model tests
  */

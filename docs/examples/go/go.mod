@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 module shop
 
 go 1.19

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // An order and its events in one transaction, with database/sql. The server is that of PGHOST, PGUSER and so on.
 // The driver is pgx; lib/pq works with the same code.
 package main

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // An order and its events in one transaction, with pg. The server is that of PGHOST, PGUSER and so on.
 const { Pool } = require("pg");
 

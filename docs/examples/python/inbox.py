@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """A consumer that applies each event once: inbox.py BOOTSTRAP_SERVERS GROUP TOPIC. Its tables are in inbox.sql, on the
 server of PGHOST, PGUSER and so on."""
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Certificate authorities of the tests, and what they sign, as PEM files."""
 import datetime
 import ipaddress

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Judges what arrived against what was committed. Pure: no Kafka, no Postgres.
 
 Every event carries its key and its number among the events of that key: 1, 2, 3, ... in the order in

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """An independent consumer: what really is in the topics, in the order it is there."""
 import json
 import time

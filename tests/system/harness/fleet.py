@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Several relays: which shards each owns, by its own word and by the locks in the database."""
 import re
 

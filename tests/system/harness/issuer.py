@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """An issuer of tokens: signs JSON Web Tokens, gives them to clients that show their secret (the client credentials
 grant of OAuth 2), and writes the key set that a broker checks them with."""
 import base64

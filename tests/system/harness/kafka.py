@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Real Kafka (KRaft) on 127.0.0.1: a node of a cluster, and a broker that is its own controller."""
 import fcntl
 import functools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """The versions of librdkafka that the relay is tried with: Debian's, and a current one."""
 import functools
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """A broker with a listener for every way to log in, ACLs, and what its clients need."""
 import os
 import subprocess

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """The partition of a key as Java's producer computes it (org.apache.kafka.common.utils.Utils.murmur2)."""
 
 M = 0x5BD1E995

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """A PgBouncer in front of a private Postgres; PGBOUNCER names another program than Debian's."""
 import os
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """What a hostile role can put into schemas where it may create: objects with the names of PostgreSQL's own.
 
 Each answers as PostgreSQL's does, and tells the server's log of who called it (CVE-2018-1058)."""

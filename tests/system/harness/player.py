@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Sessions in the part of relays: they hold the locks that a relay holds (include/outbox/locks.h)."""
 
 MEMBER, SHARD = 0x6e000000, 0x6f000000

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Free TCP ports on 127.0.0.1 for servers that cannot be told to take any port."""
 import random
 import socket

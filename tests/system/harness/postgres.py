@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """A private Postgres on 127.0.0.1: a cluster of its own, stopped, started and cloned at will."""
 import glob
 import os

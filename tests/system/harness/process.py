@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """A child process with a log file: started, signalled, awaited, and never left behind."""
 import os
 import pwd

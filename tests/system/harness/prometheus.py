@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """A Prometheus of a test's own, with conf/prometheus.yml and conf/alerts.yml as they are shipped, but hurried."""
 import json
 import os

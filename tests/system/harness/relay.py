@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """The relay under test: its configuration file, its process, and what it says over HTTP and to stderr."""
 import copy
 import json

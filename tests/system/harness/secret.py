@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """A file with a secret that changes."""
 import os
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """A slow network between a relay and Postgres: a TCP proxy that passes so many bytes a second on, for each
 connection and direction, and reads no faster than that."""
 import socket

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Events at a steady rate, and how long a consumer waits between two of them."""
 import json
 import threading

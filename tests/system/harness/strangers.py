@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Brokers that are not Apache Kafka, by the proxy of tests/faults."""
 import os
 import sys

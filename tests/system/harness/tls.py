@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """A PostgreSQL that takes connections over TLS only, but the tests' own: like a managed one, with an administrator who is
 no superuser."""
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Waiting for something to become true, never longer than asked."""
 import time
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 """Applications that write events: threads that commit, roll back and use savepoints, and know the truth."""
 import json
 import random

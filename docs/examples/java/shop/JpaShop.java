@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 package shop;
 
 import jakarta.persistence.EntityManager;

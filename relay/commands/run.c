@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "base/notify.h"
 #include "base/pgname.h"
 #include "base/xalloc.h"
 #include "config.h"
@@ -20,7 +21,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 /* A stop waits so long for acknowledgements before it leaves the rest to the next start: well under
@@ -44,7 +44,7 @@ struct daemon {
 	struct pages pages;
 	struct loop_timer *wake, *stall, *outage, *patience, *watchdog;
 	struct loop_signal *signals[SIGNALS];
-	int64_t watchdog_us; /* 0: systemd does not ask for one */
+	int64_t watchdog_us; /* how often it is fed */
 	bool stopping;
 	bool working; /* as last logged */
 	bool failed;
@@ -138,11 +138,12 @@ static void on_patience(void *arg)
 static void on_stop_signal(int signo, void *arg)
 {
 	struct daemon *daemon = arg;
+	struct error err; /* it sees the end anyway */
 	log_fact(LOG_INFO, "stopping", LOG_FIELDS(field_number("signal", signo)), "%s: %s",
 		 strsignal(signo),
 		 daemon->stopping ? "stopping immediately"
 				  : "settling what is in flight, then stopping");
-	sd_notify(0, "STOPPING=1");
+	notify_manager("STOPPING=1", &err);
 	loop_timer_set(daemon->patience, STOP_PATIENCE_US);
 	bool now = daemon->stopping;
 	daemon->stopping = true;
@@ -212,8 +213,9 @@ static void on_usr1(int signo, void *arg)
 static void on_watchdog(void *arg)
 {
 	struct daemon *daemon = arg;
+	struct error err; /* the next one may arrive */
 	if (pages_healthy(&daemon->pages))
-		sd_notify(0, "WATCHDOG=1");
+		notify_manager("WATCHDOG=1", &err);
 	loop_timer_set(daemon->watchdog, daemon->watchdog_us);
 }
 
@@ -304,13 +306,15 @@ static bool make_http(struct daemon *daemon, struct error *err)
 
 static void start_watchdog(struct daemon *daemon)
 {
-	uint64_t asked;
-	if (sd_watchdog_enabled(0, &asked) > 0) {
-		daemon->watchdog_us = (int64_t)asked / 2;
+	int64_t asked = notify_watchdog_us();
+	if (asked > 0) {
+		daemon->watchdog_us = asked / 2;
 		loop_timer_set(daemon->watchdog, 0);
 	}
 	/* Ready to be asked; /readyz says whether the peers are there. */
-	sd_notify(0, "READY=1");
+	struct error err;
+	if (!notify_manager("READY=1", &err))
+		log_fact(LOG_WARNING, "manager_not_told", NULL, "%s", err.text);
 }
 
 /* With fewer the loop, a session and a broker's connection do not come about together, and

@@ -32,7 +32,6 @@ LIBRARIES = {
     "event2/": ["base/loop.c"],
     "libconfig.h": ["config"],
     "jansson.h": ["base/text.c", "http", "kafka/token.c", "commands"],
-    "systemd/": ["commands/run.c"],
 }
 
 # Modules that do no I/O and read no clock, so that the simulator and exhaustive tests can run them.

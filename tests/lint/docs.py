@@ -34,7 +34,7 @@ def pages():
 
 def comments():
     """(file, number, line) of manuals, comments of samples and texts of alerts."""
-    for path in sorted((ROOT / "docs").glob("*.[0-9]")) + sorted((ROOT / "conf").iterdir()):
+    for path in sorted((ROOT / "docs").glob("*.[0-9]")) + sorted(filter(pathlib.Path.is_file, (ROOT / "conf").iterdir())):
         for number, line in enumerate(path.read_text().splitlines(), 1):
             if path.parent.name == "docs" or re.match(r"\s*#|\s*(- )?(summary|description):|\s*[A-Z][a-z ]", line):
                 yield path, number, line

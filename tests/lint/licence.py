@@ -25,7 +25,7 @@ COMMENT = {
 }
 STYLE = {kind: style for style, kinds in COMMENT.items() for kind in kinds.split()}
 FIRST = ("#!", "<?xml", "<!doctype", "<!DOCTYPE", "# syntax=")  # must be a file's first line
-WITHOUT = re.compile(r"\.(md|json|sum|png)$|(^|/)(LICENSE|NOTES\.txt|changelog|copyright)$|/(corpus|golden)/")
+WITHOUT = re.compile(r"\.(md|json|sum|png)$|(^|/)(LICENSE|NOTES\.txt|README\.Debian|changelog(\.in)?|conffiles|copyright)$|/(corpus|golden)/")
 NOT_OURS = re.compile(r"(\./build[^/]*|.*/(\.git|__pycache__|\.pytest_cache))$")  # .gitignore
 
 

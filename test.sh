@@ -174,7 +174,7 @@ layer_unit() {
     say "unit tests"
     build_normal || { fail "build"; return; }
     run_ctest build -E '^simulate$'
-    run_pytest build/outbox-relay 0 tests/faults
+    run_pytest build/outbox-relay 0 tests/faults tests/endurance
 }
 
 layer_asan() {

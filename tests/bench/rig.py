@@ -32,14 +32,15 @@ WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wconversion"]
 
 
 class Rig:
-    """One Postgres with one database, one Kafka broker, and a directory for everything else."""
+    """One Postgres with one database, one Kafka broker, and a directory for everything else. kafka: makes another
+    Kafka in the directory that it is given, a cluster for instance."""
 
-    def __init__(self, against=None):
+    def __init__(self, against=None, kafka=Kafka):
         self.against = against  # another relay's binary, to compare with
         self.directory = tempfile.mkdtemp(prefix="outbox-relay-bench-")
         os.chmod(self.directory, 0o755)
         self.postgres = Postgres(os.path.join(self.directory, "postgres"))
-        self.kafka = Kafka(os.path.join(self.directory, "kafka"))
+        self.kafka = kafka(os.path.join(self.directory, "kafka"))
         self.database = Database(self.postgres, "bench")
         self.relays = []
 

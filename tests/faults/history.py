@@ -163,6 +163,11 @@ class Recorder:
         with self._lock:
             self._file.write(lines)
 
+    def flush(self):
+        """So that a run that is killed leaves what it has."""
+        with self._lock:
+            self._file.flush()
+
     def close(self):
         with self._lock:
             self._file.close()

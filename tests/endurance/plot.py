@@ -196,5 +196,7 @@ def draw(kept):
     """The SVG of what a run left."""
     drawn = panels(kept)
     seconds = max(at for panel in drawn for series in panel.series for at, _ in series.points)
-    return str(Plot(f"Two relays: {kept.history.run.note}, {len(kept.restarts)} restarts", drawn,
+    events = sum(counts.get("first", 0) for _, counts, _ in kept.read)
+    return str(Plot(f"Two relays, {(kept.end - kept.begin) / 60:.0f} minutes, {events:,} events, "
+                    f"{len(kept.restarts)} restarts around them", drawn,
                     [(fault.at - kept.begin, fault.name) for fault in kept.restarts], seconds))

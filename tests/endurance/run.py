@@ -27,7 +27,7 @@ class Run:
     def __init__(self, options, directory):
         self.options, self.directory = options, directory
         self.problems = []
-        about = this_run({}, seed=options.seed, note=f"{options.rate} events/s for {options.minutes} min")
+        about = this_run({}, seed=options.seed, note=f"{options.rate} events/s for {options.minutes:g} min")
         self.recorder = Recorder(self.path(HISTORY))
         self.recorder.add(about)
         self.ground = Ground(self.recorder, about.wall_offset)

@@ -44,8 +44,11 @@ const char *http_address(const struct http *http);
 /* ---- the pages of the relay. Thread: loop. ---- */
 
 struct pages {
-	const struct metrics *metrics; /* borrowed, both */
-	const struct worker *worker;
+	const struct metrics *metrics; /* borrowed, all of these */
+	struct worker *worker;
+	const char *outbox;   /* "public.outbox_events" */
+	const char *database; /* which, for people: no password */
+	const char *brokers;
 	int64_t stall_us;
 	double started_s; /* CLOCK_MONOTONIC */
 };

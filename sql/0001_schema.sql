@@ -9,7 +9,7 @@
 --     psql -1 -v ON_ERROR_STOP=1 -v outbox_schema=public -v outbox_table=outbox_events \
 --          -v outbox_id=id -v outbox_event_id=event_id -v settle=delete -v relay_role= \
 --          -f begin.sql -f guard.sql -f 0001_schema.sql -f 0002_outbox.sql -f 0003_bell.sql \
---          -f 0004_roles.sql -f 0005_pause.sql -f 0006_operator.sql -f end.sql
+--          -f 0004_roles.sql -f 0005_pause.sql -f 0006_operator.sql -f 0007_actions.sql -f end.sql
 --
 -- outbox_id is the column with the ascending number; settle is "delete" or "mark"; relay_role is the role
 -- of 0004, where it is to be another than outbox_relay.

@@ -25,8 +25,9 @@ BEGIN
                WHEN 'c' THEN 'type' WHEN 'f' THEN 'foreign table' ELSE 'table' END AS kind, c.relname AS name
           FROM pg_class c
          WHERE c.relnamespace = home AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'c', 'S')
-           AND NOT (c.relkind = 'S' AND left(c.relname, 5) = 'bell_')
-           AND NOT (c.relkind = 'r' AND c.relname IN ('schema_version', 'outboxes', 'dead_letters')
+           AND NOT (c.relkind = 'S' AND (left(c.relname, 5) = 'bell_' OR c.relname = 'operator_actions_number_seq'))
+           AND NOT (c.relkind = 'r' AND c.relname IN ('schema_version', 'outboxes', 'dead_letters',
+                                                        'operator_actions')
                     AND NOT EXISTS (
                         SELECT FROM (VALUES ('schema_version', 'version', 'int4'::regtype),
                                             ('schema_version', 'script', 'text'),
@@ -36,14 +37,16 @@ BEGIN
                                             ('dead_letters', 'outbox', 'regclass'),
                                             ('dead_letters', 'id', 'int8'),
                                             ('dead_letters', 'event_id', 'text'),
-                                            ('dead_letters', 'payload', 'bytea')) AS ours (rel, col, type)
+                                            ('dead_letters', 'payload', 'bytea'),
+                                            ('operator_actions', 'number', 'int8'),
+                                            ('operator_actions', 'outbox', 'regclass')) AS ours (rel, col, type)
                          WHERE ours.rel = c.relname AND NOT EXISTS (
                                SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = ours.col
                                   AND a.atttypid = ours.type AND NOT a.attisdropped)))
          UNION ALL
         SELECT 'function', p.proname FROM pg_proc p
          WHERE p.pronamespace = home
-           AND NOT (p.proname = 'ring' AND p.pronargs = 0 AND p.prorettype = 'trigger'::regtype)
+           AND NOT (p.proname IN ('ring', 'note_pause') AND p.pronargs = 0 AND p.prorettype = 'trigger'::regtype)
          UNION ALL
         SELECT 'type', t.typname FROM pg_type t
          WHERE t.typnamespace = home AND t.typrelid = 0 AND t.typcategory <> 'A') AS o

@@ -112,9 +112,11 @@ BEGIN
             'outbox_relay.dead_letters';
     END IF;
     DROP TABLE outbox_relay.dead_letters;
+    DROP TABLE IF EXISTS outbox_relay.operator_actions; -- an older schema has none
     DROP TABLE outbox_relay.outboxes;
     DROP TABLE outbox_relay.schema_version;
     DROP FUNCTION outbox_relay.ring();
+    DROP FUNCTION IF EXISTS outbox_relay.note_pause();
     IF EXISTS (SELECT FROM pg_depend WHERE refclassid = 'pg_namespace'::regclass
                   AND refobjid = 'outbox_relay'::regnamespace) THEN
         RAISE WARNING 'schema outbox_relay stays: it holds what outbox-relay has not made';

@@ -11,6 +11,7 @@
 
 #include "base/shards.h"
 #include "core/event.h"
+#include "core/recent.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -58,6 +59,7 @@ struct metrics {
 	bool halted; /* a rejected event stops the relay until it is fixed */
 	bool paused; /* the operator has paused the outbox, as far as a session tells */
 	uint64_t wakeups[WAKEUPS];
+	struct recent recent;			  /* for people; Prometheus computes its own */
 	const char *version, *librdkafka, *libpq; /* borrowed */
 };
 

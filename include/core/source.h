@@ -44,6 +44,24 @@ struct source_peers {
 	bool suspect; /* another is there that does not */
 };
 
+/* A relay of the outbox, for people: this one or another. */
+struct source_relay {
+	int pid; /* of its session's process at the database */
+	bool self;
+	bool unavailable; /* it does not reach the sink */
+	int layout;	  /* how many shards it counts; 0: it publishes without order */
+	struct shards shards;
+	char application[64], client[64]; /* "" if not known */
+};
+
+/* What an operator has done to the outbox, for people. */
+struct source_action {
+	char at[32]; /* "2026-11-28T23:58:16Z" */
+	char role[64], action[32], detail[200];
+};
+
+enum { SOURCE_ACTIONS_MAX = 10 };
+
 struct source_events {
 	/* The session is open, and source->shards are ours. Told whenever the source has looked at
 	 * the group. gained: some shards were not ours before, all of them after open(). */
@@ -134,6 +152,14 @@ struct source {
 	 * is accepted now. */
 	bool halted;
 	struct source_event halted_at; /* one of those held; all NULL if there is none */
+	/* As the last look has seen them; none without a session. */
+	const struct source_relay *relays;
+	size_t relay_count;
+	/* The last ones first, as of the last look while somebody watched. */
+	struct source_action actions[SOURCE_ACTIONS_MAX];
+	size_t action_count;
+	/* The owner's to write: until when (monotonic) somebody watches what is only for people. */
+	int64_t watched_us;
 };
 
 #endif

@@ -50,6 +50,9 @@ void worker_stop(struct worker *worker, bool now);
 void worker_on_timer(struct worker *worker, enum worker_timer timer);
 void worker_reload(struct worker *worker, const struct engine_options *options, int64_t stall_us);
 
+/* For so long somebody watches: the source looks up what is only for people, too. */
+void worker_watch(struct worker *worker, int64_t for_us);
+
 /* What /status, /healthz and /readyz tell. */
 struct worker_status {
 	const char *state; /* the name of engine */
@@ -80,7 +83,13 @@ struct worker_status {
 	/* Since when the sink has taken nothing although it holds nothing: it waits for a topic.
 	 * Negative: it does not. */
 	int64_t blocked_us;
-	int64_t outage_us[PEERS]; /* for how long the peer is gone; negative: it is not */
+	int64_t outage_us[PEERS];  /* for how long the peer is gone; negative: it is not */
+	int64_t answers_us[PEERS]; /* for how long it has answered; negative: it does not */
+	/* The source's, until it is next asked or told anything. */
+	const struct source_relay *relays;
+	size_t relay_count;
+	const struct source_action *actions;
+	size_t action_count;
 };
 void worker_status(const struct worker *worker, struct worker_status *status);
 

@@ -55,6 +55,17 @@ static inline int32_t outbox_shard_lock(int shards, int shard)
 	return OUTBOX_SHARD_LOCK | shards << 12 | shard;
 }
 
+/* Of any of these locks but a layout's: the number of shards that its session counts. */
+static inline int outbox_lock_layout(uint32_t key)
+{
+	return (int)((key >= OUTBOX_SHARD_LOCK ? key >> 12 : key) & 0xfff);
+}
+
+static inline int outbox_lock_shard(uint32_t key)
+{
+	return (int)(key & 0xfff);
+}
+
 /* SQL: the locks of relays in this database, as (class, key, pid, mode, granted), among them the
  * layout locks of other outboxes' relays. Two-key locks have objsubid 2 (manual: pg_locks). */
 #define OUTBOX_SQL_LOCKS(table)                                                                    \

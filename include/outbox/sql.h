@@ -135,7 +135,9 @@ enum {
 	GROUP_FINGERPRINT,
 	GROUP_STRANGER,
 	GROUP_HELD,
-	GROUP_EXCLUSIVE
+	GROUP_EXCLUSIVE,
+	GROUP_APPLICATION,
+	GROUP_CLIENT
 };
 
 /* Of what decides which shard a row is in, beside the number of shards. It is made of the

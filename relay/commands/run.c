@@ -42,6 +42,7 @@ struct daemon {
 	struct route *route;
 	struct http *http;
 	struct pages pages;
+	char *outbox, *database; /* owned; names for people */
 	struct loop_timer *wake, *stall, *outage, *patience, *watchdog;
 	struct loop_signal *signals[SIGNALS];
 	int64_t watchdog_us; /* how often it is fed */
@@ -290,6 +291,9 @@ static bool make_http(struct daemon *daemon, struct error *err)
 {
 	daemon->pages = (struct pages){.metrics = &daemon->metrics,
 				       .worker = daemon->worker,
+				       .outbox = daemon->outbox,
+				       .database = daemon->database,
+				       .brokers = kafka_bootstrap(daemon->sink),
 				       .stall_us = daemon->config->outbox.stall_timeout_ms * 1000,
 				       .started_s = (double)clock_monotonic_us() / 1e6};
 	if (daemon->config->http.listen[0] == '\0')
@@ -339,12 +343,14 @@ static void say_of_what(struct daemon *daemon)
 	struct pgname table;
 	struct error err;
 	char *database = pgsession_keyword(config->database.dsn, "dbname");
+	char *host = pgsession_keyword(config->database.dsn, "host");
 	pgname_parse(config->outbox.table, &table, &err);
-	char *outbox = xasprintf("%s.%s", table.schema, table.table);
-	log_about(database, outbox);
-	metrics_init(&daemon->metrics, database, outbox);
-	free(outbox);
+	daemon->outbox = xasprintf("%s.%s", table.schema, table.table);
+	daemon->database = xasprintf("%s%s%s", database, host[0] != '\0' ? " at " : "", host);
+	log_about(database, daemon->outbox);
+	metrics_init(&daemon->metrics, database, daemon->outbox);
 	free(database);
+	free(host);
 }
 
 static bool set_up(struct daemon *daemon, struct error *err)
@@ -378,6 +384,8 @@ static void take_down(struct daemon *daemon)
 	loop_timer_free(&daemon->watchdog);
 	loop_free(&daemon->loop);
 	metrics_fini(&daemon->metrics);
+	free(daemon->outbox);
+	free(daemon->database);
 	config_free(&daemon->config);
 }
 

@@ -100,6 +100,40 @@ static bool add_dead_letters(json_t *out, PGconn *conn, const char *table, struc
 	return true;
 }
 
+/* A schema that is older than this binary has no such table. */
+static bool add_actions(json_t *out, PGconn *conn, const char *table, struct error *err)
+{
+	static const char SQL[] =
+	    "SELECT to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS at,"
+	    " role, action, detail FROM outbox_relay.operator_actions"
+	    " WHERE outbox = to_regclass($1) ORDER BY number DESC LIMIT 10";
+	static const char *const MEMBERS[] = {"at", "role", "action", "detail"};
+	json_t *actions = json_array();
+	PGresult *result =
+	    pgsync_query(conn, "looking for the actions of operators",
+			 "SELECT to_regclass('outbox_relay.operator_actions') IS NOT NULL AS known",
+			 0, NULL, err);
+	bool known = result && pgsync_bool(result, 0, "known"), asked = result != NULL;
+
+	PQclear(result);
+	json_object_set_new(out, "operator_actions", actions);
+	if (!known)
+		return asked;
+	result = pgsync_query(conn, "reading the actions of operators", SQL, 1, &table, err);
+	if (!result)
+		return false;
+	for (int row = 0; row < PQntuples(result); row++) {
+		json_t *action = json_object();
+
+		for (size_t i = 0; i < sizeof(MEMBERS) / sizeof(MEMBERS[0]); i++)
+			json_object_set_new(action, MEMBERS[i],
+					    json_text(pgsync_text(result, row, MEMBERS[i])));
+		json_array_append_new(actions, action);
+	}
+	PQclear(result);
+	return true;
+}
+
 /* What the relay says of itself, as it says it; or why it does not. */
 static void add_relay(json_t *out, const struct config *config)
 {
@@ -149,7 +183,8 @@ static bool collect(json_t *out, const struct config *config, struct error *err)
 			  " SET LOCAL enable_bitmapscan = off; SET LOCAL statement_timeout = '15s'",
 			  err) &&
 	    add_waiting(out, config, conn, table, err) &&
-	    group_add(out, config, conn, table, err) && add_dead_letters(out, conn, table, err);
+	    group_add(out, config, conn, table, err) && add_dead_letters(out, conn, table, err) &&
+	    add_actions(out, conn, table, err);
 	PQfinish(conn);
 	if (good)
 		add_relay(out, config);
@@ -218,7 +253,8 @@ static void print_numbers(const json_t *relay)
 	    {"floor", "low watermark", ""},
 	    {"parked_keys", "parked keys", ""},
 	    {"published", "published", " since its start"},
-	    {"rate", "rate", " events/s"},
+	    {"rate_10s", "rate", " events/s in the last 10 s"},
+	    {"rate_60s", "", " events/s in the last minute"},
 	};
 	const json_t *value;
 	size_t i;
@@ -234,6 +270,33 @@ static void print_numbers(const json_t *relay)
 	}
 }
 
+static void print_latency(const json_t *relay)
+{
+	const json_t *latency = json_object_get(relay, "latency");
+
+	if (json_is_object(latency))
+		printf("%-14s %.3f s, 95 %% within %.3f s, 99 %% within %.3f s (last minute)\n",
+		       "latency", json_number_value(json_object_get(latency, "p50")),
+		       json_number_value(json_object_get(latency, "p95")),
+		       json_number_value(json_object_get(latency, "p99")));
+}
+
+/* The last three. */
+static void print_actions(const json_t *out)
+{
+	const json_t *action, *actions = json_object_get(out, "operator_actions");
+	size_t i;
+
+	json_array_foreach(actions, i, action)
+	{
+		if (i == 3)
+			return;
+		printf("%-14s %s %s by %s (%s)\n", i == 0 ? "operators" : "", text_of(action, "at"),
+		       text_of(action, "action"), text_of(action, "role"),
+		       text_of(action, "detail"));
+	}
+}
+
 /* What the relay at http.listen says, in its own words. */
 static void print_relay(const json_t *out)
 {
@@ -246,6 +309,7 @@ static void print_relay(const json_t *out)
 	print_state(relay);
 	print_problems(relay);
 	print_numbers(relay);
+	print_latency(relay);
 }
 
 static void print_text(const json_t *out)
@@ -262,6 +326,7 @@ static void print_text(const json_t *out)
 	group_print(out);
 	printf("%-14s %" JSON_INTEGER_FORMAT "\n", "dead letters",
 	       json_integer_value(json_object_get(out, "dead_letters")));
+	print_actions(out);
 	print_relay(out);
 }
 

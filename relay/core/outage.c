@@ -96,6 +96,8 @@ static enum outage_line end(struct outage *outage, int64_t now_us)
 
 enum outage_line outage_answered(struct outage *outage, int64_t now_us)
 {
+	if (outage->down || outage->up_us == 0)
+		outage->up_us = now_us;
 	if (!outage->down)
 		return OUTAGE_NOTHING;
 	outage->down = false;

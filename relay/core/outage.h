@@ -28,6 +28,7 @@ struct outage {
 	bool told;	    /* a line said so, and none that it is over */
 	int64_t since_us;   /* when it began; the last one, if it is over */
 	int64_t back_us;    /* when the peer was back; 0: it never went */
+	int64_t up_us;	    /* since when it answers; 0: it never did */
 	unsigned failures;  /* of this outage: sessions lost, attempts in vain */
 	int64_t written_us; /* the last line */
 	int64_t every_us;   /* until the next one */

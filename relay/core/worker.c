@@ -282,9 +282,11 @@ static void reported(struct worker *worker)
 static void on_delivered(void *owner, struct event *event)
 {
 	struct worker *worker = owner;
+	int64_t age = -1;
 	if (event->created_us > 0) {
-		int64_t age = worker->world->realtime_us(worker->world->arg) - event->created_us;
-		histogram_observe(&worker->metrics->latency, age > 0 ? worker_seconds(age) : 0);
+		age = worker->world->realtime_us(worker->world->arg) - event->created_us;
+		age = age > 0 ? age : 0;
+		histogram_observe(&worker->metrics->latency, worker_seconds(age));
 	}
 	worker->published++;
 	batch_delivered(&worker->batch, event);
@@ -292,6 +294,7 @@ static void on_delivered(void *owner, struct event *event)
 		FAILPOINT("acknowledged");
 	reported(worker);
 	worker->moved_us = worker->progress_us;
+	recent_event(&worker->metrics->recent, worker->moved_us, age);
 }
 
 static void on_rejected(void *owner, struct event *event, enum reject_reason reason,
@@ -466,6 +469,11 @@ void worker_reload(struct worker *worker, const struct engine_options *options, 
 	worker_tell(worker, ON_RELOADED);
 }
 
+void worker_watch(struct worker *worker, int64_t for_us)
+{
+	worker->source->watched_us = worker_now_us(worker) + for_us;
+}
+
 void worker_status(const struct worker *worker, struct worker_status *status)
 {
 	int64_t since =
@@ -500,5 +508,11 @@ void worker_status(const struct worker *worker, struct worker_status *status)
 	    .blocked_us = blocked ? worker_now_us(worker) - worker->blocked_us : -1,
 	    .outage_us = {worker_peer_outage_us(worker, PEER_DATABASE),
 			  worker_peer_outage_us(worker, PEER_KAFKA)},
+	    .answers_us = {worker_peer_answers_us(worker, PEER_DATABASE),
+			   worker_peer_answers_us(worker, PEER_KAFKA)},
+	    .relays = source->relays,
+	    .relay_count = source->relay_count,
+	    .actions = source->actions,
+	    .action_count = source->action_count,
 	};
 }

@@ -64,6 +64,8 @@ void worker_peer_answers(struct worker *worker, enum metrics_peer peer);
 void worker_peers_on_timer(struct worker *worker);
 /* For how long it is gone; negative: it is not. */
 int64_t worker_peer_outage_us(const struct worker *worker, enum metrics_peer peer);
+/* For how long it has answered; negative: it does not. */
+int64_t worker_peer_answers_us(const struct worker *worker, enum metrics_peer peer);
 /* It answers, but that was not said yet: it comes and goes. */
 bool worker_peer_flaps(const struct worker *worker, enum metrics_peer peer);
 

@@ -194,3 +194,11 @@ int64_t worker_peer_outage_us(const struct worker *worker, enum metrics_peer pee
 
 	return outage->down ? worker_now_us(worker) - outage->since_us : -1;
 }
+
+int64_t worker_peer_answers_us(const struct worker *worker, enum metrics_peer peer)
+{
+	const struct outage *outage = &worker->outages[peer];
+	bool answers = !outage->down && outage->up_us != 0;
+
+	return answers ? worker_now_us(worker) - outage->up_us : -1;
+}

@@ -37,23 +37,14 @@ void group_view_begin(const struct group *group, struct group_view *view, bool p
 	view->shards.paused = paused;
 }
 
-static int layout_of(uint32_t key)
-{
-	return (int)(key >> 12 & 0xfff);
-}
-
-static int shard_of(uint32_t key)
-{
-	return (int)(key & 0xfff);
-}
-
 /* Where every relay has every shard, shared locks do not disturb. */
 static void add_stranger(const struct group *group, struct group_view *view,
 			 const struct group_lock *lock)
 {
-	int shard = shard_of(lock->key);
+	int shard = outbox_lock_shard(lock->key);
 	bool is_shard = lock->key >= OUTBOX_SHARD_LOCK;
-	bool blocks = is_shard && lock->held && layout_of(lock->key) == group_layout(group) &&
+	bool blocks = is_shard && lock->held &&
+		      outbox_lock_layout(lock->key) == group_layout(group) &&
 		      shard < view->shards.shards && (lock->exclusive || !group->shared);
 	if (!is_shard && view->stranger[0] != '\0')
 		return;
@@ -83,9 +74,9 @@ static void add_session(const struct group *group, struct group_view *view,
 static void add_shard_lock(const struct group *group, struct group_view *view,
 			   const struct group_lock *lock, bool alike)
 {
-	int shard = shard_of(lock->key), pid = lock->session.pid;
-	if (layout_of(lock->key) != group_layout(group) || !alike)
-		view->other_layout = layout_of(lock->key);
+	int shard = outbox_lock_shard(lock->key), pid = lock->session.pid;
+	if (outbox_lock_layout(lock->key) != group_layout(group) || !alike)
+		view->other_layout = outbox_lock_layout(lock->key);
 	else if (shard < view->shards.shards && (!group->shared || pid == group->self))
 		view->shards.owner[shard] = pid;
 }
@@ -111,7 +102,7 @@ void group_view_add(const struct group *group, struct group_view *view,
 	view->joined |= own;
 	if (lock->key < OUTBOX_MEMBER_LOCK)
 		view->unavailable_peers |= !own;
-	else if (shard_of(lock->key) == group_layout(group) && alike)
+	else if (outbox_lock_layout(lock->key) == group_layout(group) && alike)
 		rebalance_add_member(&view->shards, pid);
 }
 

@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "base/xalloc.h"
 #include "outbox/locks.h"
+#include "roster.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +32,7 @@ struct membership {
 	void *owner;
 	struct group group; /* outlives the session */
 	struct group_peers peers;
+	struct roster roster;
 	unsigned member_salt, layout_salt;
 	struct log_limit obstacle_log;
 };
@@ -279,9 +281,11 @@ static bool is_true(const PGresult *result, int row, int column)
 	return PQgetvalue(result, row, column)[0] == 't';
 }
 
-static void read_lock(const struct group *group, struct group_view *view, const PGresult *result,
-		      int row)
+static void read_lock(struct membership *membership, struct group_view *view,
+		      const PGresult *result, int row)
 {
+	const struct group *group = &membership->group;
+	bool is_known = !PQgetisnull(result, row, GROUP_CLIENT);
 	bool stranger = !PQgetisnull(result, row, GROUP_STRANGER);
 	bool marked = !PQgetisnull(result, row, GROUP_FINGERPRINT);
 	const char *fingerprint = PQgetvalue(result, row, GROUP_FINGERPRINT);
@@ -294,17 +298,24 @@ static void read_lock(const struct group *group, struct group_view *view, const 
 	    .held = is_true(result, row, GROUP_HELD),
 	    .exclusive = is_true(result, row, GROUP_EXCLUSIVE)};
 	group_view_add(group, view, &lock);
+	roster_add(&membership->roster, &lock, PQgetvalue(result, row, GROUP_APPLICATION),
+		   is_known ? PQgetvalue(result, row, GROUP_CLIENT) : NULL,
+		   lock.session.pid == group->self);
 }
 
 /* False if the outbox is not there any more, or not the same. */
-static bool read_view(const struct membership *membership, const PGresult *result,
+static bool read_view(struct membership *membership, const PGresult *result,
 		      struct group_view *view)
 {
 	int rows = PQntuples(result);
+	struct roster *roster = &membership->roster;
+	roster_clear(roster);
 	group_view_begin(&membership->group, view, rows > 0 && is_true(result, 0, GROUP_PAUSED));
 	for (int i = 0; i < rows; i++)
 		if (!PQgetisnull(result, i, GROUP_KEY))
-			read_lock(&membership->group, view, result, i);
+			read_lock(membership, view, result, i);
+	membership->source->relays = roster->relays;
+	membership->source->relay_count = roster->count;
 	return rows > 0 && is_true(result, 0, GROUP_SAME);
 }
 
@@ -456,6 +467,7 @@ static void on_lost(void *part)
 	shards_clear(&source->shards, source->shards.count);
 	source->obstacle[0] = '\0';
 	source->paused = false;
+	source->relay_count = 0;
 }
 
 struct membership *membership_new(struct session *session, struct opening *opening,
@@ -476,6 +488,9 @@ struct membership *membership_new(struct session *session, struct opening *openi
 
 void membership_free(struct membership **membership)
 {
+	if (*membership == NULL)
+		return;
+	roster_fini(&(*membership)->roster);
 	free(*membership);
 	*membership = NULL;
 }

@@ -7,6 +7,7 @@
  */
 #include "outbox/outbox.h"
 
+#include "actions.h"
 #include "base/clock.h"
 #include "base/failpoints.h"
 #include "base/log.h"
@@ -42,6 +43,7 @@ struct outbox {
 	struct asker asker;
 	struct opening *opening;
 	struct membership *membership;
+	struct actions *actions;
 	struct held *held;
 	struct claimer *claimer;
 	struct trial *trial;
@@ -150,6 +152,7 @@ static void perform(struct outbox *outbox, const struct poll_action *action)
 	switch (action->kind) {
 	case POLL_DO_LOOK:
 		membership_poll(outbox->membership, !outbox->poll.available, action->keeps);
+		actions_look(outbox->actions);
 		break;
 	case POLL_DO_CLAIM:
 		if (action->claim.alone)
@@ -528,6 +531,7 @@ static void make_parts(struct outbox *outbox, struct loop *loop)
 	struct source *source = &outbox->source;
 	outbox->membership =
 	    membership_new(session, outbox->opening, source, &membership_events, outbox);
+	outbox->actions = actions_new(session, source);
 	outbox->held = held_new(session, outbox->opening, source, on_released, outbox);
 	outbox->claimer =
 	    claimer_new(session, outbox->opening, outbox->held, &claimer_events, outbox);
@@ -578,6 +582,7 @@ void outbox_free(struct source **source)
 	trial_free(&outbox->trial);
 	claimer_free(&outbox->claimer);
 	held_free(&outbox->held);
+	actions_free(&outbox->actions);
 	membership_free(&outbox->membership);
 	opening_free(&outbox->opening);
 	session_free(&outbox->session);

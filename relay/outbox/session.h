@@ -35,7 +35,7 @@ struct asker {
 	int number;
 };
 
-enum { SESSION_ASKERS_MAX = 12 };
+enum { SESSION_ASKERS_MAX = 13 };
 
 /* The tag of what has no answer worth telling; a part's own begin above it. */
 enum { TAG_IGNORE };

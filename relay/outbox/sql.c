@@ -293,6 +293,7 @@ char *outbox_sql_group(const struct outbox_shape *shape)
 	return xasprintf(
 	    "WITH locks AS MATERIALIZED (%s), sessions AS MATERIALIZED (SELECT s.pid, "
 	    "s.fingerprint, " OUTBOX_SQL_START " AS started, "
+	    "a.application_name, host(a.client_addr) AS client, "
 	    "CASE WHEN s.pid IS NULL THEN 'a prepared transaction (pg_prepared_xacts)' "
 	    "WHEN NOT %s THEN format('session %%s (role %%s, application \"%%s\")', s.pid, "
 	    "pg_get_userbyid(a.usesysid), a.application_name) END AS stranger "
@@ -300,7 +301,7 @@ char *outbox_sql_group(const struct outbox_shape *shape)
 	    "GROUP BY pid) AS s LEFT JOIN LATERAL pg_stat_get_activity(coalesce(s.pid, 0)) AS a "
 	    "ON true) "
 	    "SELECT l.key, l.pid, o.paused, %s, s.started, s.fingerprint, s.stranger, "
-	    "l.granted, l.mode = 'ExclusiveLock' "
+	    "l.granted, l.mode = 'ExclusiveLock', s.application_name, s.client "
 	    "FROM outbox_relay.outboxes AS o LEFT JOIN (locks AS l JOIN sessions AS s "
 	    "ON l.pid IS NOT DISTINCT FROM s.pid) ON l.key >= %d WHERE o.outbox = %s",
 	    locks, may, OUTBOX_BE_UNAVAILABLE_LOCK, same, OUTBOX_BE_UNAVAILABLE_LOCK, table);

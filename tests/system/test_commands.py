@@ -197,7 +197,7 @@ def test_check_finds_what_is_missing(empty_database, new_relay, kafka):
      r"outbox_events\S* is not known to schema outbox_relay"),
     ("UPDATE outbox_relay.outboxes SET settle = 'mark'",
      r'outbox_events\S* was migrated for outbox\.settle = "mark", the configuration says "delete"'),
-    ("DELETE FROM outbox_relay.schema_version WHERE version > 3", "version (is )?3, this relay needs 6")])
+    ("DELETE FROM outbox_relay.schema_version WHERE version > 3", "version (is )?3, this relay needs 7")])
 def test_check_and_run_refuse_the_same(database, new_relay, topic, change, words):
     topic()
     database.execute(change)

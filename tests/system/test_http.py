@@ -132,3 +132,65 @@ def test_no_http(database, new_relay, reader):
     insert(database, 1)
     reader().take(1)
     assert not relay.log_contains("http listens")
+
+
+def test_status_tells_of_the_last_minute(relay, new_relay, database, reader):
+    """Rates, percentiles, who owns what, how long the peers have answered; and nothing that is secret."""
+    insert(database, 300)
+    reader().take(300)
+    def told():
+        found = json.loads(relay.get("/status")[1])
+        return found if found["rate_10s"] >= 30 and found["rate_60s"] >= 5 else None
+    status = until(told, 10, "the rate of 300 events in 10 s", every=0.1)
+    latency = status["latency"]
+    assert latency["seconds"] == 60 and latency["events"] == 300
+    assert 0 < latency["p50"] <= latency["p95"] <= latency["p99"] < 60
+    [mine] = status["relays"]
+    assert mine["self"] and mine["shards"] == [0] and mine["client"] == "127.0.0.1"
+    assert mine["application"].startswith("outbox-relay ") and mine["pid"] == relay.status()["relays"][0]["pid"]
+    for peer in ("database", "kafka"):
+        assert status["peers"][peer]["connected"] and status["peers"][peer]["seconds"] > 0
+    assert "127.0.0.1" in status["peers"]["database"]["address"] and status["outbox"] == "public.outbox_events"
+    listen = relay.wait_log(r"http listens on (\S+:\d+)").group(1)
+    words = new_relay(http={"listen": listen}).command("status").stdout
+    assert re.search(r"^rate +[0-9.]+ events/s in the last 10 s$", words, re.M)
+    assert re.search(r"^latency +[0-9.]+ s, 95 % within ", words, re.M)
+    assert "password" not in relay.get("/status")[1]
+
+
+def actions(relay):
+    return [(a["action"], a["role"]) for a in json.loads(relay.get("/status")[1])["operator_actions"]]
+
+
+def test_status_tells_what_operators_did(relay, database):
+    """Who paused and resumed: by the command, or in SQL. While nobody watches nothing is asked."""
+    assert relay.command("pause", "--no-wait").returncode == 0
+    until(lambda: actions(relay) == [("pause", "outbox_relay")], 15, "the pause to be told", every=0.2)
+    database.execute("UPDATE outbox_relay.outboxes SET paused = false")
+    owner = database.value("SELECT session_user")
+    until(lambda: actions(relay) == [("resume", owner), ("pause", "outbox_relay")], 15, "the resume", every=0.2)
+    told = relay.status()["operator_actions"]
+    assert [a["action"] for a in told] == ["resume", "pause"] and told[1]["detail"].startswith("outbox-relay pause")
+    assert re.search(r"^operators +\S+Z resume by ", relay.command("status").stdout, re.M)
+
+
+def test_actions_are_few_and_nobody_makes_them_up(database):
+    """The last 100 are kept; a pause that changes nothing is none; no role writes to the table."""
+    for paused in ("true", "true", "false") * 51:
+        database.execute(f"UPDATE outbox_relay.outboxes SET paused = {paused}")
+    assert database.value("SELECT count(*) FROM outbox_relay.operator_actions") == 100
+    for role in ("outbox_relay", "outbox_operator"):
+        for privilege in ("INSERT", "UPDATE", "DELETE", "TRUNCATE"):
+            assert not database.value("SELECT has_table_privilege(%s, 'outbox_relay.operator_actions', %s)",
+                                      role, privilege)
+
+
+def test_actions_that_may_not_be_read(relay, database, reader):
+    """Then nothing is told of them, and the relay works."""
+    database.execute("REVOKE SELECT ON outbox_relay.operator_actions FROM outbox_relay;"
+                     " UPDATE outbox_relay.outboxes SET paused = true; UPDATE outbox_relay.outboxes SET paused = false")
+    until(lambda: relay.get("/status") and database.value(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") > 1, 15, "the relay to own its shard", every=0.2)
+    insert(database, 10)
+    reader().take(10)
+    assert json.loads(relay.get("/status")[1])["operator_actions"] == []

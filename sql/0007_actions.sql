@@ -1,0 +1,57 @@
+-- SPDX-License-Identifier: ISC
+-- outbox-relay 7: what operators have done to an outbox: who paused or resumed it, and when. The status page
+-- and `outbox-relay status` show the last ones. Whoever changes outbox_relay.outboxes.paused is recorded, by
+-- the command or by hand. The last 100 of each outbox are kept: it is a help at night, and no audit log.
+
+CREATE TABLE IF NOT EXISTS outbox_relay.operator_actions (
+    number bigint      GENERATED ALWAYS AS IDENTITY,
+    outbox regclass    NOT NULL REFERENCES outbox_relay.outboxes ON DELETE CASCADE,
+    at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    role   text        NOT NULL, -- who had logged in, whatever role was set since
+    action text        NOT NULL, -- pause, resume
+    detail text,
+    PRIMARY KEY (outbox, number)
+);
+
+-- With the rights of its owner: no role may write to the table by itself.
+CREATE OR REPLACE FUNCTION outbox_relay.note_pause() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO outbox_relay.operator_actions (outbox, role, action, detail)
+    VALUES (NEW.outbox, session_user, CASE WHEN NEW.paused THEN 'pause' ELSE 'resume' END,
+            concat_ws(' at ', nullif(current_setting('application_name'), ''), host(inet_client_addr())));
+    DELETE FROM outbox_relay.operator_actions
+     WHERE outbox = NEW.outbox
+       AND number <= (SELECT a.number FROM outbox_relay.operator_actions a
+                       WHERE a.outbox = NEW.outbox ORDER BY a.number DESC OFFSET 100 LIMIT 1);
+    RETURN NULL;
+END $$;
+REVOKE ALL ON FUNCTION outbox_relay.note_pause() FROM PUBLIC;
+
+-- Relays and operators of all outboxes, since none of the others may be migrated again. As of the dead
+-- letters, each role sees those of its own.
+DO $$
+DECLARE
+    who name;
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'outbox_relay.outboxes'::regclass
+                      AND tgname = 'outbox_relay_note_pause') THEN
+        CREATE TRIGGER outbox_relay_note_pause AFTER UPDATE OF paused ON outbox_relay.outboxes
+            FOR EACH ROW WHEN (OLD.paused IS DISTINCT FROM NEW.paused)
+            EXECUTE FUNCTION outbox_relay.note_pause();
+    END IF;
+    FOR who IN
+        SELECT DISTINCT r.rolname FROM outbox_relay.outboxes o JOIN pg_roles r ON r.oid IN (o.relay, o.operator)
+    LOOP
+        EXECUTE format('GRANT SELECT ON outbox_relay.operator_actions TO %I', who);
+    END LOOP;
+    IF NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = 'outbox_relay.operator_actions'::regclass) THEN
+        CREATE POLICY own ON outbox_relay.operator_actions FOR SELECT USING (outbox IN (
+            SELECT o.outbox FROM outbox_relay.outboxes o
+             WHERE pg_catalog.pg_has_role(o.relay, 'USAGE') OR pg_catalog.pg_has_role(o.operator, 'USAGE')));
+        ALTER TABLE outbox_relay.operator_actions ENABLE ROW LEVEL SECURITY;
+    END IF;
+END $$;
+
+INSERT INTO outbox_relay.schema_version (version, script)
+VALUES (7, '0007_actions.sql') ON CONFLICT DO NOTHING;

@@ -148,7 +148,7 @@ check_tidy() {
 # bash -n takes one script; what follows are that script's arguments.
 check_scripts() {
     local script bad=0
-    for script in *.sh tests/*.sh .ci/run; do
+    for script in *.sh tests/*.sh tests/*/*.sh .ci/run; do
         bash -n "$script" || bad=1
     done
     return $bad
@@ -167,6 +167,7 @@ layer_lint() {
         --inline-suppr --suppress=ctuuninitvar --suppress=normalCheckLevelMaxBranches --error-exitcode=1 \
         -D_GNU_SOURCE '-DOUTBOX_RELAY_VERSION=""' '-DJSON_INTEGER_FORMAT="lld"' -I include relay
     check "clang-tidy" check_tidy
+    check "musl has all that is used of the C library" tests/musl.sh
     check "shell scripts parse" check_scripts
 }
 

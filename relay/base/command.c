@@ -10,10 +10,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -279,8 +281,20 @@ static void on_words(int what, void *arg)
 
 /* ---- starting ---- */
 
-/* Of ours it inherits only the environment: libraries' descriptors are not all closed on exec, and
- * signals that are blocked or ignored here would be there too. */
+/* It inherits none of our descriptors but the standard ones; libraries' are not all closed on exec.
+ * Where the C library cannot (musl), ours are marked, from Linux 5.11 on (close_range(2)). */
+static void inherit_nothing(posix_spawn_file_actions_t *actions)
+{
+#ifdef __GLIBC__
+	posix_spawn_file_actions_addclosefrom_np(actions, STDERR_FILENO + 1);
+#else
+	(void)actions;
+	syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
+#endif
+}
+
+/* Of ours it inherits only the environment: signals that are blocked or ignored here would be there
+ * too. */
 static int spawn(const char *line, int out, int words, pid_t *pid)
 {
 	/* As exec(3) has it, for compatibility: nothing writes to them. */
@@ -296,7 +310,7 @@ static int spawn(const char *line, int out, int words, pid_t *pid)
 	posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
 	posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
 	posix_spawn_file_actions_adddup2(&actions, words, STDERR_FILENO);
-	posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
+	inherit_nothing(&actions);
 	posix_spawnattr_init(&attributes);
 	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF |
 						  POSIX_SPAWN_SETSIGMASK);

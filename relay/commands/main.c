@@ -79,10 +79,13 @@ static void forbid_core_dumps(void)
 
 int main(int argc, char **argv)
 {
+	hold_signals(argc, argv, environ); /* again: musl runs no preinit functions */
 	forbid_core_dumps();
+#ifdef M_ARENA_MAX
 	/* librdkafka's threads would otherwise get an arena each, of which little is ever given
-	 * back. */
+	 * back. musl has no arenas. */
 	mallopt(M_ARENA_MAX, 2);
+#endif
 	pgsession_clean_environment();
 	if (argc < 2) {
 		print_help(stderr);

@@ -127,16 +127,28 @@ static void producer_free(struct kafka *kafka)
 	producer->rk = NULL;
 }
 
+/* Whether the thread has ended by then. musl has no pthread_clockjoin_np. */
+static bool join_by(pthread_t thread, int64_t until_us)
+{
+	static const struct timespec nap = {.tv_nsec = 1000 * 1000};
+
+	while (pthread_tryjoin_np(thread, NULL) != 0) {
+		if (clock_monotonic_us() >= until_us)
+			return false;
+		nanosleep(&nap, NULL);
+	}
+	return true;
+}
+
 /* Frees what the destruction of producers that has ended by then leaves. */
 static void join_destroys(struct kafka *kafka, int64_t until_us)
 {
-	struct timespec until = {until_us / 1000000, until_us % 1000000 * 1000};
 	struct background_destroy **at = &kafka->destroys;
 
 	while (*at != NULL) {
 		struct background_destroy *background = *at;
 
-		if (pthread_clockjoin_np(background->thread, NULL, CLOCK_MONOTONIC, &until) != 0) {
+		if (!join_by(background->thread, until_us)) {
 			at = &background->next;
 			continue;
 		}

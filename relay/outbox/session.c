@@ -99,11 +99,16 @@ static void compared(struct session *session, PGresult *result)
 		changed(session);
 }
 
+static bool is_rollback(int wire)
+{
+	return wire == (OWN << TAG_BITS | TAG_ROLLED_BACK);
+}
+
 static void on_answered(void *owner, int wire, PGresult *result)
 {
 	struct session *session = owner;
 	int number = wire >> TAG_BITS, tag = wire & ((1 << TAG_BITS) - 1);
-	bool ends = number == OWN && tag == TAG_ROLLED_BACK;
+	bool ends = is_rollback(wire);
 	if (number == OWN && tag == TAG_COMPARED) {
 		if (session->events->heard(session->owner))
 			compared(session, result);
@@ -141,7 +146,13 @@ static bool on_refused(void *owner, const struct pg_failure *failure)
 	struct session *session = owner;
 	struct pg_failure of_part = *failure;
 	int number = failure->tag >> TAG_BITS;
-	if (!session->events->heard(session->owner) || session->ignoring)
+	if (!session->events->heard(session->owner))
+		return true;
+	/* On a full disk the server may refuse to roll back, as it then writes out what it has in
+	 * temporary files. The transaction stays failed; the end of the session ends it. */
+	if (is_rollback(failure->tag))
+		return false;
+	if (session->ignoring)
 		return true;
 	if (number <= OWN || session->askers[number].ops->refused == NULL)
 		return false;

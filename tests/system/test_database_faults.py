@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: ISC
 """Postgres goes away in every way it can: while the relay lives, each event arrives exactly once."""
+import json
 import os
 
 import pytest
@@ -175,4 +176,16 @@ def test_the_same_reason_is_not_repeated(database, relay):
     assert relay.log().count("the database cannot be worked with: ") == 1
     database.execute("GRANT USAGE ON SCHEMA outbox_relay TO outbox_relay")
     insert(database, 1)
+    database.wait_empty()
+
+
+def test_a_rollback_that_is_refused(database, relay):
+    """The claim's temporary file may not grow, as on a full disk, and the ROLLBACK, which writes the rest of it, fails
+    likewise. The relay begins a new session instead of waiting in the failed transaction."""
+    database.execute(f"ALTER ROLE outbox_relay IN DATABASE {database.name} SET work_mem = '64kB';"
+                     f"ALTER ROLE outbox_relay IN DATABASE {database.name} SET temp_file_limit = '128kB'")
+    database.end_relay_sessions()
+    insert(database, 3000, payload=json.dumps("x" * 2000))
+    relay.wait_log(r"is gone: SQLSTATE 53400: temporary file size exceeds", timeout=30)
+    database.execute(f"ALTER ROLE outbox_relay IN DATABASE {database.name} RESET ALL")
     database.wait_empty()

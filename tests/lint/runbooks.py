@@ -13,8 +13,8 @@ TRIED = re.compile(r"\d{4}-\d\d-\d\d")
 VERSION = re.compile(r"outbox-relay \d+\.\d+\.\d+")
 # Pages that have not got this form yet.
 WITHOUT_FORM = {"database-refuses", "database-unreachable", "event-not-removed", "kafka-login", "kafka-refuses-topic",
-                "kafka-unreachable", "locked-rows", "long-transactions", "no-relay", "rejected-event", "relay-resources",
-                "standby-does-not-take-over", "stuck", "suspended-machine", "topic-missing", "backlog-grows"}
+                "locked-rows", "long-transactions", "no-relay", "rejected-event", "relay-resources",
+                "standby-does-not-take-over", "stuck", "suspended-machine", "topic-missing"}
 
 
 def parts(text):

@@ -56,12 +56,12 @@ class Play:
     def kafka(self, **properties):
         return Kafka(self.path("kafka"), **properties).create().start()
 
-    def on(self, postgres, kafka, **settings):
+    def on(self, postgres, broker, **settings):
         """The database shop with an outbox, and what its relays are configured by."""
         self.database = Database(postgres, "shop").create()
         self.settings = merge({"database": {"dsn": self.database.dsn("outbox_relay")},
                                "outbox": {"table": "outbox_events"},
-                               "kafka": {"bootstrap_servers": kafka.bootstrap}}, settings)
+                               "kafka": {"bootstrap_servers": broker.bootstrap}}, settings)
         done = Relay(self.directory, self.settings, "owner").command("migrate", "--dsn", self.database.dsn())
         assert done.returncode == 0, done.stderr
 

@@ -26,8 +26,8 @@ def code(text):
 def commands(text):
     """(command, [option]) of each run of outbox-relay in a page."""
     for line in code(text):
-        found = re.match(r"(?:\$ )?(?:sudo (?:-u \w+ )?)?outbox-relay ([a-z][a-z-]*)\b([^|>;]*)", line)
-        if found and not line.startswith("outbox-relay host"):
+        found = re.match(r"(?:\$ )?(?:sudo (?:-u \w+ )?)?outbox-relay ([a-z][a-z-]*)(?![\w:-])([^|>;]*)", line)
+        if found:
             yield found.group(1), re.findall(r"(?<![\w-])--?[a-z][a-z-]*", found.group(2))
 
 

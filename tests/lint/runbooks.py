@@ -14,7 +14,7 @@ VERSION = re.compile(r"outbox-relay \d+\.\d+\.\d+")
 # Pages that have not got this form yet.
 WITHOUT_FORM = {"database-refuses", "database-unreachable", "event-not-removed", "kafka-login", "kafka-refuses-topic",
                 "locked-rows", "long-transactions", "no-relay", "rejected-event", "relay-resources",
-                "standby-does-not-take-over", "stuck", "suspended-machine", "topic-missing"}
+                "standby-does-not-take-over", "stuck", "topic-missing"}
 
 
 def parts(text):

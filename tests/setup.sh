@@ -8,6 +8,7 @@
 #   tests/setup.sh runtimes            go, npm and javac, by packages of these groups unless they are there
 #   tests/setup.sh examples LANGUAGE   what the programs of docs/examples/LANGUAGE need: python, node, java, go;
 #                                      prints the directory it is in
+#   tests/setup.sh compose             the reader of compose files of docker compose; prints the directory it is in
 #   tests/setup.sh librdkafka          a current librdkafka; prints the directory it is in, for LD_LIBRARY_PATH
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -156,6 +157,21 @@ runtimes() {
     done
 }
 
+compose() {
+    local version=v2.16.2 cache part
+    cache=${XDG_CACHE_HOME:-$HOME/.cache}/outbox-relay/compose-go-$version
+    if [ ! -d "$cache" ]; then
+        runtimes
+        echo "getting compose-go $version (Go)" >&2
+        mkdir -p "$(dirname "$cache")"
+        part=$(mktemp -d "$cache.XXXXXX")
+        GOBIN=$part go install "github.com/compose-spec/compose-go/v2/cmd@$version" >&2
+        chmod 755 "$part"
+        mv -T "$part" "$cache" 2>/dev/null || rm -rf "$part" # somebody else was faster
+    fi
+    echo "$cache"
+}
+
 # For python a virtual environment, for node node_modules, for java jars, for go the program. In a cache by what it
 # is made from.
 examples() {
@@ -204,6 +220,7 @@ packages)
 kafka) kafka ;;
 librdkafka) librdkafka ;;
 runtimes) runtimes ;;
+compose) compose ;;
 examples) examples "${2-}" ;;
 postgres) postgres "${2-}" ;;
 *)

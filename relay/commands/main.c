@@ -27,6 +27,7 @@ static const struct command commands[] = {
     {"check", cmd_check, "checks configuration, database and brokers"},
     {"migrate", cmd_migrate, "creates what the relay needs in the database"},
     {"status", cmd_status, "what waits, which relays publish, how fast"},
+    {"health", cmd_health, "asks a running relay whether it makes progress"},
     {"pause", cmd_pause, "all relays of the outbox stop claiming"},
     {"resume", cmd_resume, "and go on"},
 };

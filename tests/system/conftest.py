@@ -179,7 +179,8 @@ def new_relay(settings, directory, librdkafka):
     stopped = [relay.process.end(timeout=20) for relay in made]
     for relay in made:
         relay.process.forget()
-    assert all(stopped), "a relay did not stop when it was told to"
+    said = [relay.log()[-20000:] for relay, done in zip(made, stopped) if not done]
+    assert not said, "a relay did not stop when it was told to:\n" + "\n".join(said)
     for relay in made:
         found = relay.broken()
         assert not found, f"{relay.name} said:\n{found}"

@@ -11,7 +11,7 @@ import pytest
 from harness.relay import libconfig, run_relay
 from harness.writers import insert
 
-COMMANDS = ["run", "check", "migrate", "status", "pause", "resume"]
+COMMANDS = ["run", "check", "migrate", "status", "health", "pause", "resume"]
 
 
 def schema(database):

@@ -194,3 +194,21 @@ def test_actions_that_may_not_be_read(relay, database, reader):
     insert(database, 10)
     reader().take(10)
     assert json.loads(relay.get("/status")[1])["operator_actions"] == []
+def test_the_command_health(database, new_relay, directory):
+    """It asks what a container's health check wants to know, of the relay with the same configuration."""
+    relay = new_relay(http={"listen": f"unix:{directory}/asked"})
+    done = relay.command("health")
+    assert done.returncode == 1 and "is the relay running" in done.stderr
+    relay.start()
+    done = relay.command("health")
+    assert (done.returncode, done.stdout) == (0, "ok\n")
+    assert relay.command("health", "--ready").returncode == 0
+    database.server.stop()
+    until(lambda: relay.command("health", "--ready").returncode == 1, 20, "it not to be ready")
+    assert "database" in relay.command("health", "--ready").stdout
+    assert relay.command("health").returncode == 0
+    database.server.start()
+    relay.write_config(http={"listen": ""})
+    done = relay.command("health")
+    assert done.returncode == 1 and "http.listen is off" in done.stderr
+    assert relay.command("health", "surplus").returncode == 2

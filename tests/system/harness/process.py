@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: ISC
 """A child process with a log file: started, signalled, awaited, and never left behind."""
+import glob
 import os
 import pwd
+import shutil
 import signal
 import subprocess
 
@@ -29,6 +31,23 @@ def as_unprivileged(argv):
     if who is None:
         return list(argv)
     return ["setpriv", f"--reuid={who[0]}", f"--regid={who[1]}", "--clear-groups", "--"] + list(argv)
+
+
+def threads(pid):
+    """Where each thread of a process is, in the kernel's words and, with gdb, in the program's."""
+    lines = ["Its threads:"]
+    for task in sorted(glob.glob(f"/proc/{pid}/task/*")):
+        try:
+            said = {line.split(":")[0]: line.split(":")[1].strip() for line in open(f"{task}/status")}
+            lines.append(f"{said['Name']}: {said['State']}, traced by {said['TracerPid']},"
+                         f" in {open(f'{task}/wchan').read()}")
+        except OSError:  # it has ended meanwhile
+            pass
+    if shutil.which("gdb"):
+        lines.append(subprocess.run(["gdb", "-p", str(pid), "-batch", "-ex", "thread apply all bt"], text=True,
+                                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                    stderr=subprocess.STDOUT, timeout=60, check=False).stdout)
+    return "\n".join(lines) + "\n"
 
 
 class Process:
@@ -93,6 +112,8 @@ class Process:
             self.child.wait(timeout)
             return True
         except subprocess.TimeoutExpired:
+            with open(self.log_path, "a") as log:
+                log.write(f"{self.name} did not stop in {timeout} s. {threads(self.pid)}")
             self.kill()
             return False
 

@@ -16,11 +16,12 @@
 
 struct http;
 
-/* One page: fills *body (malloc'd, the server frees it) and returns the HTTP status code. */
-typedef int (*http_page_fn)(void *arg, char **body, size_t *len);
+/* One page: fills *body (malloc'd, the server frees it) and returns the HTTP status code. path is
+ * what was asked for, for this call. */
+typedef int (*http_page_fn)(void *arg, const char *path, char **body, size_t *len);
 
 struct http_page {
-	const char *path;	  /* "/metrics" */
+	const char *path;	  /* "/metrics"; "/runbooks/" stands for all that begins so */
 	const char *content_type; /* "text/plain; version=0.0.4" */
 	http_page_fn page;
 };

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: ISC
-# Writes OUT, a C file that holds each of FILES as bytes: sql_files[] of include/outbox/sql_files.h.
-set(c "#include \"outbox/sql_files.h\"\n\n")
-set(table "")
+# Writes OUT, a C file that holds each of FILES as bytes: the array TABLE of struct TYPE, see HEADER.
+set(c "#include \"${HEADER}\"\n\n")
+set(rows "")
 set(i 0)
 foreach(file ${FILES})
   get_filename_component(name ${file} NAME)
   file(READ ${file} hex HEX)
-  string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${hex}")
+  string(REGEX REPLACE "([0-9a-f][0-9a-f])" "'\\\\x\\1'," bytes "${hex}")
   string(APPEND c "static const char file_${i}[] = {${bytes}0};\n")
-  string(APPEND table "\t{\"${name}\", file_${i}},\n")
+  string(APPEND rows "\t{\"${name}\", file_${i}},\n")
   math(EXPR i "${i} + 1")
 endforeach()
-string(APPEND c "\nconst struct sql_file sql_files[] = {\n${table}\t{0, 0},\n};\n")
+string(APPEND c "\nconst struct ${TYPE} ${TABLE}[] = {\n${rows}\t{0, 0},\n};\n")
 file(WRITE ${OUT} "${c}")

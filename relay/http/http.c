@@ -133,7 +133,10 @@ static void answer(struct connection *connection, int status, const char *conten
 	strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", &utc);
 	connection->head =
 	    xasprintf("HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
-		      "Cache-Control: no-store\r\nDate: %s\r\n%sConnection: close\r\n\r\n",
+		      "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
+		      "Content-Security-Policy: frame-ancestors 'none'\r\n"
+		      "Referrer-Policy: no-referrer\r\n"
+		      "Date: %s\r\n%sConnection: close\r\n\r\n",
 		      status, reason_of(status), content_type, connection->body_len, date,
 		      status == 405 ? "Allow: GET, HEAD\r\n" : "");
 	connection->head_len = strlen(connection->head);
@@ -149,19 +152,29 @@ static void answer_words(struct connection *connection, int status, const char *
 	answer(connection, status, "text/plain; charset=utf-8", head);
 }
 
+static bool is_meant(const struct http_page *page, const char *path)
+{
+	size_t len = strlen(page->path);
+
+	if (len > 1 && page->path[len - 1] == '/')
+		return strncmp(page->path, path, len) == 0;
+	return strcmp(page->path, path) == 0;
+}
+
 static void serve(struct connection *connection, const struct http_request *request)
 {
 	const struct http *http = connection->http;
 	const struct http_page *page = http->pages;
 
-	while (page->path != NULL && strcmp(page->path, request->path) != 0)
+	while (page->path != NULL && !is_meant(page, request->path))
 		page++;
 	if (request->refusal != 0) {
 		answer_words(connection, request->refusal, request->words, request->head);
 	} else if (page->path == NULL) {
 		answer_words(connection, 404, "no such page", request->head);
 	} else {
-		int status = page->page(http->arg, &connection->body, &connection->body_len);
+		int status =
+		    page->page(http->arg, request->path, &connection->body, &connection->body_len);
 
 		answer(connection, status, page->content_type, request->head);
 	}

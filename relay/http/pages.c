@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * pages.c - the pages: /metrics, /healthz, /readyz, /status
+ * pages.c - the pages: /, /metrics, /healthz, /readyz, /status, /runbooks/NAME
  */
 #include "http.h"
 
@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "base/xalloc.h"
+#include "page_files.h"
 #include "status.h"
 
 #include <stdlib.h>
@@ -20,8 +21,9 @@ static int text_page(char **body, size_t *len, int code, const char *text)
 	return code;
 }
 
-static int metrics_page(void *arg, char **body, size_t *len)
+static int metrics_page(void *arg, const char *path, char **body, size_t *len)
 {
+	(void)path;
 	const struct pages *p = arg;
 	*body = metrics_print(p->metrics, len);
 	return 200;
@@ -35,8 +37,9 @@ bool pages_healthy(const struct pages *p)
 	return !health.stuck;
 }
 
-static int healthz_page(void *arg, char **body, size_t *len)
+static int healthz_page(void *arg, const char *path, char **body, size_t *len)
 {
+	(void)path;
 	if (pages_healthy(arg))
 		return text_page(body, len, 200, "ok\n");
 	return text_page(body, len, 503,
@@ -51,8 +54,9 @@ static int line_page(char **body, size_t *len, int code, const char *text)
 	return code;
 }
 
-static int readyz_page(void *arg, char **body, size_t *len)
+static int readyz_page(void *arg, const char *path, char **body, size_t *len)
 {
+	(void)path;
 	struct worker_status status;
 	struct health health;
 	pages_judge(arg, &status, &health);
@@ -70,13 +74,40 @@ static int readyz_page(void *arg, char **body, size_t *len)
  * at the group. */
 enum { WATCH_US = 10 * 1000 * 1000 };
 
-static int status_page(void *arg, char **body, size_t *len)
+static int status_page(void *arg, const char *path, char **body, size_t *len)
 {
+	(void)path;
 	const struct pages *p = arg;
 	worker_watch(p->worker, WATCH_US);
 	*body = status_json(p);
 	*len = strlen(*body);
 	return 200;
+}
+
+static int file_page(char **body, size_t *len, const char *name)
+{
+	const struct page_file *file = page_files;
+	while (file->name != NULL && strcmp(file->name, name) != 0)
+		file++;
+	if (file->name == NULL)
+		return text_page(body, len, 404, "no such page\n");
+	return text_page(body, len, 200, file->text);
+}
+
+static int root_page(void *arg, const char *path, char **body, size_t *len)
+{
+	const struct pages *p = arg;
+	(void)path;
+	worker_watch(p->worker, WATCH_US);
+	return file_page(body, len, "status.html");
+}
+
+static int runbook_page(void *arg, const char *path, char **body, size_t *len)
+{
+	char name[256];
+	(void)arg;
+	text_print(name, sizeof(name), "%s.md", path + strlen("/runbooks/"));
+	return file_page(body, len, name);
 }
 
 /* ---- SIGUSR1 ---- */
@@ -119,5 +150,7 @@ const struct http_page relay_pages[] = {
     {"/healthz", "text/plain", healthz_page},
     {"/readyz", "text/plain", readyz_page},
     {"/status", "application/json", status_page},
+    {"/", "text/html; charset=utf-8", root_page},
+    {"/runbooks/", "text/plain; charset=utf-8", runbook_page},
     {NULL, NULL, NULL},
 };

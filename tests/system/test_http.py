@@ -105,7 +105,9 @@ def test_a_relay_that_stands_by_is_ready(relay, new_relay):
 
 
 def test_other_paths_and_methods(relay):
-    assert relay.get("/")[0] == 404
+    assert relay.get("/")[0] == 200
+    assert relay.get("/runbooks/../status.html")[0] == relay.get("/runbooks/none")[0] == 404
+    assert relay.get("/runbooks/paused")[0] == 200
     assert relay.get("/nothing")[0] == 404
     host, port = relay.wait_log(r"http listens on (\S+):(\d+)").groups()
     with socket.create_connection((host, int(port)), timeout=10) as raw:

@@ -32,23 +32,26 @@ static struct http *http;
 static struct error err;
 static char dir[64], unix_listen[96];
 
-static int page_hello(void *arg, char **body, size_t *len)
+static int page_hello(void *arg, const char *path, char **body, size_t *len)
 {
+	(void)path;
 	*body = xasprintf("hello %s\n", (const char *)arg);
 	*len = strlen(*body);
 	return 200;
 }
 
-static int page_sick(void *arg, char **body, size_t *len)
+static int page_sick(void *arg, const char *path, char **body, size_t *len)
 {
+	(void)path;
 	(void)arg;
 	*body = xstrdup("stalled\n");
 	*len = strlen(*body);
 	return 503;
 }
 
-static int page_big(void *arg, char **body, size_t *len)
+static int page_big(void *arg, const char *path, char **body, size_t *len)
 {
+	(void)path;
 	(void)arg;
 	*len = 3 * 1024 * 1024;
 	*body = xmalloc(*len);
@@ -56,8 +59,9 @@ static int page_big(void *arg, char **body, size_t *len)
 	return 200;
 }
 
-static int page_empty(void *arg, char **body, size_t *len)
+static int page_empty(void *arg, const char *path, char **body, size_t *len)
 {
+	(void)path;
 	(void)arg;
 	*body = NULL;
 	*len = 0;

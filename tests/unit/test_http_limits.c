@@ -31,16 +31,18 @@ static struct rlimit files;
 static int clients[CLIENTS];
 static char dir[] = "/tmp/test_http_limits.XXXXXX", unix_listen[96];
 
-static int page_big(void *arg, char **body, size_t *len)
+static int page_big(void *arg, const char *path, char **body, size_t *len)
 {
+	(void)path;
 	(void)arg;
 	*len = 64 * 1024 * 1024;
 	*body = xcalloc(1, *len);
 	return 200;
 }
 
-static int page_small(void *arg, char **body, size_t *len)
+static int page_small(void *arg, const char *path, char **body, size_t *len)
 {
+	(void)path;
 	(void)arg;
 	*body = xstrdup("small\n");
 	*len = strlen(*body);

@@ -12,111 +12,15 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-# First this script runs itself in namespaces: all processes end with that of the processes, and all
-# mounts are gone with that of the mounts, however it ends. The directory is removed from outside.
-if [ "${BARE_WORK-}" = "" ]; then
-    if [ $# = 0 ] || [[ $1 = -* ]]; then
-        sed -n '3,/^set/s/^# \{0,1\}//p' "$0" | sed '$d' >&2
-        exit 2
-    fi
-    if [ "$(id -u)" != 0 ] || ! command -v debootstrap >/dev/null; then
-        echo "tests/bare.sh makes file systems and mounts: run it as root, with debootstrap installed" >&2
-        exit 2
-    fi
-    work=$(mktemp -d "${TMPDIR:-/tmp}/outbox-relay-bare.XXXXXX") || exit 1
-    inside=
-    clean_up() {
-        [ -z "$inside" ] || kill -KILL "$inside" 2>/dev/null # unshare blocks the others
-        local tries
-        for tries in $(seq 50); do # what was killed may still write for a moment
-            rm -rf --one-file-system "$work" 2>/dev/null && return
-            sleep 0.1
-        done
-        echo "could not remove $work" >&2
-    }
-    trap clean_up EXIT
-    trap 'exit 130' INT TERM HUP
-    BARE_WORK=$work setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child \
-        "tests/bare.sh" "$@" &
-    inside=$!
-    wait "$inside"
-    status=$?
-    inside=
-    exit "$status"
-fi
-
-work=$BARE_WORK
-root=$work/root
-log=$work/log
-release=$1
+. tests/roots.sh
+enter "$@"
 shift
-passed=0
-failed=0
-failures=()
+root=$work/root
 # What a shell in there gets from here: the way to a network.
 proxies=http_proxy,https_proxy,no_proxy,HTTP_PROXY,HTTPS_PROXY,NO_PROXY
 
-say() { printf '\n=== %s\n' "$*"; }
-
-# quietly COMMAND...: shows what it printed only if it fails.
-quietly() {
-    "$@" >"$log" 2>&1 || {
-        tail -n 20 "$log"
-        return 1
-    }
-}
-
-# check NAME COMMAND...: one test, whose output is shown as it comes.
-check() {
-    local name=$1
-    shift
-    say "$name"
-    if "$@" 2>&1; then
-        echo "ok      $name"
-        passed=$((passed + 1))
-    else
-        echo "FAILED  $name"
-        failed=$((failed + 1))
-        failures+=("$name")
-    fi
-}
-
-finish() {
-    say "result on $release, after $SECONDS s"
-    [ ${#failures[@]} -eq 0 ] || printf 'failed: %s\n' "${failures[@]}"
-    echo "$passed passed, $failed failed"
-    [ "$failed" = 0 ] && [ "$passed" -gt 0 ]
-    exit
-}
-
-# The mirror that apt of this machine uses. Empty on another system: debootstrap has one of its own.
-mirror() {
-    apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
-        sed -n 's/^Debian|Debian|//p' | sort -u | head -n 1
-}
-
-# How apt of this machine gets to its mirror, whose certificates this machine trusts, and what a
-# server needs. Services start when they are asked to, not when they are installed: some of the tests'
-# have ports that this machine may use.
-furnish() {
-    cp /etc/resolv.conf /etc/hosts "$root/etc/" &&
-        apt-config dump | sed -nE '/^Acquire::(http|https|Retries|Check)/p' >"$root/etc/apt/apt.conf.d/99outside" &&
-        mkdir -p "$root/usr/local/share/ca-certificates" &&
-        cp -R /usr/local/share/ca-certificates/. "$root/usr/local/share/ca-certificates" &&
-        printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d" &&
-        chmod 755 "$root/usr/sbin/policy-rc.d" &&
-        mount -t proc proc "$root/proc" &&
-        mount --rbind /dev "$root/dev" &&
-        mount -t tmpfs -o mode=1777 shm "$root/dev/shm"
-}
-
 make_root() {
-    chmod 755 "$work"
-    quietly debootstrap --variant=minbase "$release" "$root" $(mirror) && furnish && clone_into /root
-}
-
-clone_into() {
-    mkdir "$root$1/outbox-relay" && git archive HEAD | tar -x -C "$root$1/outbox-relay"
+    bare "$root" && clone_into "$root/root"
 }
 
 # A user as the pages take it for granted: who may use sudo.
@@ -125,7 +29,7 @@ make_newcomer() {
         useradd --create-home --shell /bin/bash newcomer && chmod 700 ~newcomer' &&
         printf '%s\n' "newcomer ALL=(ALL:ALL) NOPASSWD: ALL" "Defaults env_keep += \"${proxies//,/ } PGPORT\"" \
             >"$root/etc/sudoers.d/newcomer" &&
-        clone_into /home/newcomer && chroot "$root" chown -R newcomer: /home/newcomer
+        clone_into "$root/home/newcomer" && chroot "$root" chown -R newcomer: /home/newcomer
 }
 
 # as USER COMMANDS: in the clone, by a login shell of the user.

@@ -9,6 +9,7 @@
 #   tests/setup.sh examples LANGUAGE   what the programs of docs/examples/LANGUAGE need: python, node, java, go;
 #                                      prints the directory it is in
 #   tests/setup.sh compose             the reader of compose files of docker compose; prints the directory it is in
+#   tests/setup.sh kubernetes          a checker of Kubernetes manifests with its schemas; prints its program
 #   tests/setup.sh librdkafka          a current librdkafka; prints the directory it is in, for LD_LIBRARY_PATH
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -172,6 +173,21 @@ compose() {
     echo "$cache"
 }
 
+kubernetes() {
+    local version=1.37.0 cache
+    cache=${XDG_CACHE_HOME:-$HOME/.cache}/outbox-relay/kubernetes-validate-$version
+    mkdir -p "$(dirname "$cache")"
+    (
+        flock 9 # a virtual environment cannot be moved to its place when it is complete
+        [ -f "$cache/complete" ] && exit
+        echo "getting kubernetes-validate $version (PyPI)" >&2
+        /usr/bin/python3 -m venv --clear "$cache" >&2
+        "$cache/bin/pip" install -q --disable-pip-version-check "kubernetes-validate==$version" >&2
+        touch "$cache/complete"
+    ) 9>"$cache.lock"
+    echo "$cache/bin/kubernetes-validate"
+}
+
 # For python a virtual environment, for node node_modules, for java jars, for go the program. In a cache by what it
 # is made from.
 examples() {
@@ -221,6 +237,7 @@ kafka) kafka ;;
 librdkafka) librdkafka ;;
 runtimes) runtimes ;;
 compose) compose ;;
+kubernetes) kubernetes ;;
 examples) examples "${2-}" ;;
 postgres) postgres "${2-}" ;;
 *)

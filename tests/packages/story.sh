@@ -54,7 +54,7 @@ database = {
 kafka = { embedded = true; };
 http = { listen = "127.0.0.1:9464"; };
 END
-        show runuser -u postgres -- outbox-relay migrate --dsn "dbname=shop" &&
+        show env CREDENTIALS_DIRECTORY=/etc/outbox-relay runuser -u postgres -- outbox-relay migrate --dsn "dbname=shop" &&
         sql "ALTER ROLE outbox_relay PASSWORD 'a secret'" &&
         (umask 077 && printf 'a secret' >/etc/outbox-relay/database) &&
         drop_in credential '[Service]' 'LoadCredential=database:/etc/outbox-relay/database'

@@ -13,7 +13,7 @@ TRIED = re.compile(r"\d{4}-\d\d-\d\d")
 VERSION = re.compile(r"outbox-relay \d+\.\d+\.\d+")
 # Pages that have not got this form yet.
 WITHOUT_FORM = {"database-refuses", "database-unreachable", "event-not-removed", "kafka-login", "kafka-refuses-topic",
-                "locked-rows", "long-transactions", "rejected-event", "relay-resources",
+                "locked-rows", "long-transactions", "relay-resources",
                 "standby-does-not-take-over", "stuck", "topic-missing"}
 
 

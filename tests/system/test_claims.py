@@ -36,7 +36,7 @@ def test_a_value_that_postgres_cannot_print(database, new_relay, reader, topic, 
     relay.stop()
     with open(os.path.join(ROOT, "docs/runbooks/rejected-event.md")) as page:  # it says how to send one again
         put_back = re.search(r"WITH back AS .*?FROM back;", page.read(), re.DOTALL).group()
-    database.execute(put_back.replace("event_id = '...'", "true"))
+    database.execute(put_back.replace("event_id = 'EVENT_ID'", "true"))
     assert database.value(f"SELECT jsonb_array_length({column}) FROM outbox_events") == 9000
 
 

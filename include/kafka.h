@@ -48,6 +48,11 @@ struct sink *kafka_sink_new(struct loop *loop, const struct kafka_options *optio
  * sink. */
 bool kafka_sink_free(struct sink **sink, int64_t patience_ms);
 
+/* Threads of librdkafka's may still run after kafka_sink_free. End the process by _exit(2) then:
+ * exit(3) has libraries clean up, and OPENSSL_cleanup(3) says that no other thread may use OpenSSL
+ * meanwhile. Thread: main. */
+bool kafka_left_behind(void);
+
 /* The options of secrets are these from now on. */
 void kafka_sink_reload(struct sink *sink, const struct kafka_options *options);
 

@@ -392,6 +392,7 @@ static void take_down(struct daemon *daemon)
 static int run(struct daemon *daemon)
 {
 	struct error err;
+	int status;
 	const struct config *config = daemon->config;
 	log_setup((enum log_level)config->log.level, (enum log_format)config->log.format);
 	say_of_what(daemon);
@@ -412,7 +413,10 @@ static int run(struct daemon *daemon)
 		log_fact(LOG_INFO, "stopped", NULL, "stopped");
 	}
 	take_down(daemon);
-	return daemon->failed ? EXIT_FAILED : EXIT_DONE;
+	status = daemon->failed ? EXIT_FAILED : EXIT_DONE;
+	if (kafka_left_behind())
+		_exit(status);
+	return status;
 }
 
 static const char help[] =

@@ -260,6 +260,11 @@ static void on_restart(void *arg)
  * partition of a record. Kept until the process ends, and known here so that it is no leak. */
 static struct kafka *left_behind;
 
+bool kafka_left_behind(void)
+{
+	return left_behind != NULL;
+}
+
 static void kafka_free(struct kafka *kafka, int64_t until_us)
 {
 	kafka_secrets_free(kafka);

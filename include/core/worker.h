@@ -83,6 +83,7 @@ struct worker_status {
 	/* Since when the sink has taken nothing although it holds nothing: it waits for a topic.
 	 * Negative: it does not. */
 	int64_t blocked_us;
+	const char *blocked_topic; /* that topic's name, while it does */
 	int64_t outage_us[PEERS];  /* for how long the peer is gone; negative: it is not */
 	int64_t answers_us[PEERS]; /* for how long it has answered; negative: it does not */
 	/* The source's, until it is next asked or told anything. */

@@ -132,7 +132,8 @@ static void judge_rest(const struct worker_status *status, const struct metrics 
 		       struct health *health)
 {
 	if (status->blocked_us > topic_patience_us && !is_standby(status)) {
-		add(health, PROBLEM_TOPIC_MISSING, false, "waiting for a topic, see the log");
+		add(health, PROBLEM_TOPIC_MISSING, false, "waiting for topic \"%s\", see the log",
+		    status->blocked_topic);
 		lasts(health, status->blocked_us);
 	}
 	/* Stuck says nothing of readiness: /healthz tells it. */

@@ -89,6 +89,8 @@ static bool produce_one(struct worker *worker, struct event *event)
 		FAILPOINT("first-produced");
 		return true;
 	case SINK_LATER:
+		text_print(worker->blocked_topic, sizeof(worker->blocked_topic), "%s",
+			   message.topic.data);
 		worker->tell_blocked = true;
 		return false;
 	case SINK_REFUSED:
@@ -506,6 +508,7 @@ void worker_status(const struct worker *worker, struct worker_status *status)
 	    .trouble = worker->sink->trouble != NULL ? worker->sink->trouble : "",
 	    .login_refused = worker->sink->login_refused,
 	    .blocked_us = blocked ? worker_now_us(worker) - worker->blocked_us : -1,
+	    .blocked_topic = worker->blocked_topic,
 	    .outage_us = {worker_peer_outage_us(worker, PEER_DATABASE),
 			  worker_peer_outage_us(worker, PEER_KAFKA)},
 	    .answers_us = {worker_peer_answers_us(worker, PEER_DATABASE),

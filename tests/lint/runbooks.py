@@ -12,9 +12,9 @@ PARTS = ["What you see", "What it means", "What to do", "When it is over", "What
 TRIED = re.compile(r"\d{4}-\d\d-\d\d")
 VERSION = re.compile(r"outbox-relay \d+\.\d+\.\d+")
 # Pages that have not got this form yet.
-WITHOUT_FORM = {"database-refuses", "database-unreachable", "event-not-removed", "kafka-login", "kafka-refuses-topic",
-                "locked-rows", "long-transactions", "relay-resources",
-                "standby-does-not-take-over", "stuck", "topic-missing"}
+WITHOUT_FORM = {"database-refuses", "database-unreachable", "kafka-login",
+                "long-transactions", "relay-resources",
+                "standby-does-not-take-over", "stuck"}
 
 
 def parts(text):

@@ -225,7 +225,7 @@ def test_a_topic_that_does_not_exist(database, new_relay, world, number):
         insert(database, 3, aggregate_type="absent")
         relay.start(wait=False)
         relay.wait_log('topic "absent" does not exist', timeout=40)
-        until(lambda: relay.get("/readyz") == (503, "waiting for a topic, see the log\n"), 10, "readyz to say so")
+        until(lambda: relay.get("/readyz") == (503, 'waiting for topic "absent", see the log\n'), 10, "readyz to say so")
         holds(lambda: relay.get("/healthz")[0] == 200, 4, "a healthz of 200, as a restart brings no topic")
         strict.create_topic("absent")
         consumer = Reader(strict.bootstrap, "absent")

@@ -39,7 +39,7 @@ def waiting(database, new_relay, strict):
     insert(database, 1, aggregate_type="present")
     relay.start(wait=False)
     relay.wait_log('topic "absent" does not exist', timeout=40)
-    until(lambda: relay.get("/readyz") == (503, "waiting for a topic, see the log\n"), 10, "readyz to say so")
+    until(lambda: relay.get("/readyz") == (503, 'waiting for topic "absent", see the log\n'), 10, "readyz to say so")
     return relay
 
 

@@ -152,9 +152,10 @@ static void test_topic(void **state)
 
 	(void)state;
 	status.blocked_us = 2000 * 1000;
+	status.blocked_topic = "events.order";
 	assert_string_equal(unready(&status), "");
 	status.blocked_us = 4000 * 1000;
-	assert_string_equal(unready(&status), "waiting for a topic, see the log");
+	assert_string_equal(unready(&status), "waiting for topic \"events.order\", see the log");
 	check_only(PROBLEM_TOPIC_MISSING);
 }
 

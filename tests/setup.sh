@@ -10,6 +10,9 @@
 #                                      prints the directory it is in
 #   tests/setup.sh compose             the reader of compose files of docker compose; prints the directory it is in
 #   tests/setup.sh kubernetes          a checker of Kubernetes manifests with its schemas; prints its program
+#   tests/setup.sh helm                helm, for the chart; prints its program
+#   tests/setup.sh operator            the definitions of the Prometheus operator's resources; prints the directory
+#                                      they are in
 #   tests/setup.sh librdkafka          a current librdkafka; prints the directory it is in, for LD_LIBRARY_PATH
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -188,6 +191,38 @@ kubernetes() {
     echo "$cache/bin/kubernetes-validate"
 }
 
+# Debian has none, and no registry of packages a current one: it is built, which takes minutes once.
+helm() {
+    local version=v3.22.0 cache part
+    cache=${XDG_CACHE_HOME:-$HOME/.cache}/outbox-relay/helm-$version
+    if [ ! -d "$cache" ]; then
+        runtimes
+        echo "building helm $version (Go)" >&2
+        mkdir -p "$(dirname "$cache")"
+        part=$(mktemp -d "$cache.XXXXXX")
+        GOBIN=$part go install "helm.sh/helm/v3/cmd/helm@$version" >&2
+        chmod 755 "$part"
+        mv -T "$part" "$cache" 2>/dev/null || rm -rf "$part" # somebody else was faster
+    fi
+    echo "$cache/helm"
+}
+
+operator() {
+    local version=v0.85.0 module=github.com/prometheus-operator/prometheus-operator cache part from
+    cache=${XDG_CACHE_HOME:-$HOME/.cache}/outbox-relay/prometheus-operator-$version
+    if [ ! -d "$cache" ]; then
+        runtimes
+        echo "getting the definitions of the Prometheus operator $version (Go)" >&2
+        mkdir -p "$(dirname "$cache")"
+        part=$(mktemp -d "$cache.XXXXXX")
+        from=$(go mod download -json "$module@$version" | sed -n 's/^\t"Dir": "\(.*\)",*$/\1/p')
+        install -m 644 "$from"/example/prometheus-operator-crd/*.yaml "$part"
+        chmod 755 "$part"
+        mv -T "$part" "$cache" 2>/dev/null || rm -rf "$part" # somebody else was faster
+    fi
+    echo "$cache"
+}
+
 # For python a virtual environment, for node node_modules, for java jars, for go the program. In a cache by what it
 # is made from.
 examples() {
@@ -238,6 +273,8 @@ librdkafka) librdkafka ;;
 runtimes) runtimes ;;
 compose) compose ;;
 kubernetes) kubernetes ;;
+helm) helm ;;
+operator) operator ;;
 examples) examples "${2-}" ;;
 postgres) postgres "${2-}" ;;
 *)

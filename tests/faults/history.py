@@ -28,13 +28,18 @@ LOSS = "loss"        # commits that were answered may be gone from the database
 REJECT = "reject"    # relays may halt at events, and count them, which are published later
 
 
+# Events a second that relays publish at the least: in CI, beside everything else, 185 were seen. Writers may be
+# faster, and leave a backlog that no fault has made.
+DRAIN_RATE = 100
+
+
 class Run(NamedTuple):
     """What the run was about. wall_offset: wall clock minus monotonic clock."""
     kind = "run"
     wall_offset: float
     topics: dict                            # {name: partitions}
     seed: Optional[int] = None
-    drain_limit: Optional[float] = None     # seconds from the last fault to an empty outbox
+    drain_limit: Optional[float] = None     # seconds from the last fault to an empty outbox, beside its backlog's
     memory_limit: Optional[float] = None    # MiB a relay may have resident
     settle: str = "delete"
     note: str = ""
@@ -131,10 +136,12 @@ class Memory(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """A moment: "load started", "load ended", "drained" (the outbox was seen empty; as often as it was)."""
+    """A moment: "load started", "load ended", "backlog", "drained" (the outbox was seen empty; as often
+    as it was)."""
     kind = "mark"
     name: str
     at: float
+    waiting: int = 0  # events in the outbox when the load had ended, of "backlog"
 
 
 KINDS = {cls.kind: cls for cls in (Run, Event, Arrival, Fault, Process, Metrics, Snapshot, Memory, Mark,
@@ -202,6 +209,10 @@ class History:
         """The last time of that name, or None."""
         times = [mark.at for mark in self.marks if mark.name == name]
         return max(times) if times else None
+
+    def drain_limit(self):
+        """How long the drain may take: the run's limit, and what the backlog takes."""
+        return self.run.drain_limit + max((mark.waiting for mark in self.marks), default=0) / DRAIN_RATE
 
     def all(self):
         yield self.run

@@ -14,7 +14,7 @@ from harness.waiting import until
 from faults import truth
 from faults.collector import Collector
 from faults.fleet import Fleet
-from faults.history import Fault, Mark, Recorder, Snapshot, now, this_run
+from faults.history import DRAIN_RATE, Fault, Mark, Recorder, Snapshot, now, this_run
 from faults.load import AWAY, Load, Mix
 from faults.sampler import Sampler
 
@@ -99,7 +99,9 @@ class Stage:
         self.look()
         self.load.stop()
         self.loading = False
-        self._drain()
+        backlog = len(self._waiting())
+        self.recorder.add(Mark("backlog", now(), backlog))
+        self._drain(backlog)
         for member in self.fleet:
             if member.watched.name:
                 member.watched.finish()
@@ -107,10 +109,10 @@ class Stage:
         self.collector.finish()
         self.recorder.add(*self.load.facts())
 
-    def _drain(self):
+    def _drain(self, backlog):
         """What is not drained well after the limit is left to the checker's judgement."""
         try:
-            self.database.wait_empty(timeout=self.about.drain_limit + 15)
+            self.database.wait_empty(timeout=self.about.drain_limit + backlog / DRAIN_RATE + 15)
             self.recorder.add(Mark("drained", now()))
         except AssertionError:
             pass

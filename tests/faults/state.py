@@ -9,18 +9,19 @@ PUBLISHED, REJECTED, DEPTH = "published_total", "rejected_total", "depth"
 def drained(facts):
     """Within the limit after the last fault was mended and the load had ended, nothing waited any more."""
     verdict = Verdict("drained in time", "waits")
-    history, limit = facts.history, facts.run.drain_limit
+    history = facts.history
     _still_waiting(facts, verdict)
-    if limit is None:
+    if facts.run.drain_limit is None:
         return verdict if verdict.count else verdict.skip("the run has no limit")
     verdict.judged = 1
+    limit = history.drain_limit()
     done = history.mark("drained")
     begin = max([fault.until for fault in history.faults] + [history.mark("load ended") or 0])
     if done is None:
         verdict.blame("the outbox was never seen empty after the load")
     elif done - begin > limit:
         verdict.blame(f"the outbox was empty {done - begin:.1f} s after the last fault and the load, which is more "
-                      f"than {limit} s")
+                      f"than {limit:.1f} s")
     return verdict
 
 

@@ -156,6 +156,17 @@ def test_drained_late(story):
     assert violated(history) == {DRAINED}
 
 
+def test_a_backlog_has_its_time(story):
+    """Which writers faster than the relays left: 10,000 events may take 100 s, and no longer."""
+    story.publish(*story.events(2))
+    history = story.finish()
+    history.marks[-2] = history.marks[-2]._replace(waiting=10000)
+    history.marks[-1] = history.marks[-1]._replace(at=history.marks[-2].at + 109)
+    assert violated(history) == set()
+    history.marks[-1] = history.marks[-1]._replace(at=history.marks[-2].at + 111)
+    assert violated(history) == {DRAINED}
+
+
 def test_memory(story):
     story.history.add(Memory("relay-1", story.tick(), 41.0))
     assert violated(story.finish()) == {MEMORY}

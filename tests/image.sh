@@ -70,6 +70,14 @@ its_files() {
         [ "$(find . ! -type l -perm /022)" = ./tmp ]
 }
 
+# By a scanner, if there is one: it has to find the same packages.
+scan() {
+    command -v syft >/dev/null || { echo "no syft: go install github.com/anchore/syft/cmd/syft"; return; }
+    SYFT_CHECK_FOR_APP_UPDATE=false syft scan -q "dir:$IMAGE_ROOT" -o syft-table >"$log" || return
+    grep -c ' deb *$' "$log"
+    [ "$(grep -c ' deb *$' "$log")" = "$(ls "$IMAGE_ROOT/var/lib/dpkg/status.d" | wc -l)" ]
+}
+
 its_packages() {
     local entry
     for entry in "$IMAGE_ROOT"/var/lib/dpkg/status.d/*; do
@@ -102,6 +110,7 @@ check "its files can be had" unpack
 check "its configuration" its_configuration
 check "its files" eval "(its_files)"
 check "its packages, each with its licence" its_packages
+check "a scanner finds them" scan
 check "without a configuration it says which file it looked for" no_file
 check "system tests: ${tests[*]}" system_tests
 finish

@@ -122,7 +122,8 @@ class Plot:
         return LEFT + INNER * at / self.seconds
 
     def __str__(self):
-        parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {self.height}" role="img" '
+        parts = ["<!-- SPDX-License-Identifier: ISC -->",
+                 f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {self.height}" role="img" '
                  f'aria-label="{escape(self.title, True)}"><style>{STYLE}</style>',
                  f'<rect class="bg" width="{WIDTH}" height="{self.height}"/>',
                  f'<text class="title" x="{LEFT}" y="16">{escape(self.title)}</text>']

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * frame.c - one picture of `status --watch` as text
+ */
+#include "frame.h"
+
+#include "base/xalloc.h"
+#include "lines.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ACTIONS_MAX = 3 };
+
+static const char *text_of(const json_t *object, const char *member)
+{
+	const char *text = json_string_value(json_object_get(object, member));
+
+	return text ? text : "";
+}
+
+static double number_of(const json_t *object, const char *member)
+{
+	return json_number_value(json_object_get(object, member));
+}
+
+static json_int_t integer_of(const json_t *object, const char *member)
+{
+	return json_integer_value(json_object_get(object, member));
+}
+
+/* "12 s", as the page says it. */
+static const char *lasting(double seconds, char out[32])
+{
+	if (seconds < 1)
+		snprintf(out, 32, "%.0f ms", seconds * 1000);
+	else if (seconds < 120)
+		snprintf(out, 32, "%.*f s", seconds < 10, seconds);
+	else if (seconds < 7200)
+		snprintf(out, 32, "%.0f min", seconds / 60);
+	else if (seconds < 172800)
+		snprintf(out, 32, "%.0f h", seconds / 3600);
+	else
+		snprintf(out, 32, "%.0f days", seconds / 86400);
+	return out;
+}
+
+/* A curve of one character a sample, under its highest. */
+static char *curve(const double *values, size_t count, bool unicode)
+{
+	static const char *const BLOCKS[] = {"\xe2\x96\x81", "\xe2\x96\x82", "\xe2\x96\x83",
+					     "\xe2\x96\x84", "\xe2\x96\x85", "\xe2\x96\x86",
+					     "\xe2\x96\x87", "\xe2\x96\x88"};
+	static const char *const SIGNS[] = {"_", ".", ":", "-", "=", "+", "*", "#"};
+	const char *const *steps = unicode ? BLOCKS : SIGNS;
+	char *text = xstrdup("");
+	double most = 0;
+
+	for (size_t i = 0; i < count; i++)
+		most = values[i] > most ? values[i] : most;
+	for (size_t i = 0; i < count; i++)
+		xappend(&text, "%s",
+			values[i] < 0 ? " "
+				      : steps[most > 0 ? (size_t)(values[i] / most * 7 + 0.5) : 0]);
+	return text;
+}
+
+/* The most urgent problem for which the relay is not ready. */
+static const json_t *trouble_of(const json_t *relay)
+{
+	const json_t *problem;
+	size_t i;
+
+	json_array_foreach(json_object_get(relay, "problems"), i, problem)
+	{
+		if (!json_is_true(json_object_get(problem, "ready")) ||
+		    strcmp(text_of(problem, "name"), "stuck") == 0)
+			return problem;
+	}
+	return NULL;
+}
+
+static const char *word_of(const json_t *relay, enum tone *tone)
+{
+	*tone = TONE_BAD;
+	if (json_is_true(json_object_get(relay, "halted")))
+		return "[x] Halted";
+	if (trouble_of(relay))
+		return "[x] In trouble";
+	*tone = TONE_WARN;
+	if (json_is_true(json_object_get(relay, "paused")))
+		return "[!] Paused";
+	if (json_array_size(json_object_get(relay, "problems")) > 0)
+		return "[!] Publishing, with rejected events";
+	*tone = TONE_GOOD;
+	if (*text_of(relay, "standby"))
+		return "[o] Standby";
+	return number_of(relay, "depth") > 0 || number_of(relay, "batch_events") > 0
+		   ? "[+] Publishing"
+		   : "[+] Publishing: nothing waits";
+}
+
+static void add_state(struct lines *lines, const json_t *seen)
+{
+	const json_t *relay = json_object_get(seen, "relay");
+	enum tone tone;
+	const char *word;
+
+	if (json_is_object(relay)) {
+		word = word_of(relay, &tone);
+		lines_add(lines, tone, "state", "%s", word);
+		lines_add(lines, TONE_PLAIN, "", "%s", text_of(relay, "explanation"));
+	} else {
+		lines_add(lines, TONE_WARN, "state", "[?] No answer from a relay since %s",
+			  text_of(seen, "relay_since"));
+		lines_add(lines, TONE_PLAIN, "", "%s", text_of(seen, "relay_error"));
+		if (json_is_true(json_object_get(seen, "paused")))
+			lines_add(lines, TONE_WARN, "", "[!] Paused");
+	}
+	if (json_object_get(seen, "database_error")) {
+		lines_add(lines, TONE_BAD, "database", "[x] Not asked since %s",
+			  text_of(seen, "database_since"));
+		lines_add(lines, TONE_PLAIN, "", "%s", text_of(seen, "database_error"));
+	}
+}
+
+static void add_problems(struct lines *lines, const json_t *relay)
+{
+	const json_t *problem, *seconds;
+	char time[32];
+	size_t i;
+
+	json_array_foreach(json_object_get(relay, "problems"), i, problem)
+	{
+		seconds = json_object_get(problem, "seconds");
+		lines_add(lines,
+			  json_is_true(json_object_get(problem, "ready")) ? TONE_WARN : TONE_BAD,
+			  i == 0 ? "problems" : "", "%s%s%s: %s", text_of(problem, "name"),
+			  json_is_number(seconds) ? " for " : "",
+			  json_is_number(seconds) ? lasting(json_number_value(seconds), time) : "",
+			  text_of(problem, "text"));
+		lines_add(lines, TONE_PLAIN, "", "see %s", text_of(problem, "runbook"));
+	}
+}
+
+/* Of the whole outbox if the database was asked, otherwise of the relay's shards. */
+static void add_backlog(struct lines *lines, const json_t *seen,
+			const struct frame_history *history)
+{
+	const json_t *relay = json_object_get(seen, "relay"), *age;
+	bool whole = json_is_integer(json_object_get(seen, "depth"));
+	const json_t *from = whole ? seen : relay;
+	char *drawn, oldest[32];
+
+	if (!json_is_object(from) || (!whole && integer_of(relay, "shards_owned") == 0))
+		return;
+	age = json_object_get(from, "oldest_age_seconds");
+	lines_add(lines, TONE_PLAIN, "backlog", "%s%" JSON_INTEGER_FORMAT "%s%s%s",
+		  json_is_false(json_object_get(from, "depth_exact")) ? "about " : "",
+		  integer_of(from, "depth"), whole ? "" : " in the shards of this relay",
+		  integer_of(from, "depth") > 0 && json_is_number(age) ? ", oldest " : "",
+		  integer_of(from, "depth") > 0 && json_is_number(age)
+		      ? lasting(json_number_value(age), oldest)
+		      : "");
+	drawn = curve(history->depth, history->count, lines->unicode);
+	lines_add(lines, TONE_PLAIN, "", "%s", drawn);
+	free(drawn);
+}
+
+static void add_rate(struct lines *lines, const json_t *relay, const struct frame_history *history)
+{
+	const json_t *latency = json_object_get(relay, "latency");
+	char *drawn, p50[32], p95[32], p99[32];
+
+	if (!json_is_object(relay))
+		return;
+	lines_add(lines, TONE_PLAIN, "rate", "%.1f/s, last minute %.1f/s",
+		  number_of(relay, "rate_10s"), number_of(relay, "rate_60s"));
+	drawn = curve(history->rate, history->count, lines->unicode);
+	lines_add(lines, TONE_PLAIN, "", "%s", drawn);
+	free(drawn);
+	if (json_is_object(latency))
+		lines_add(lines, TONE_PLAIN, "latency", "%s, p95 %s, p99 %s",
+			  lasting(number_of(latency, "p50"), p50),
+			  lasting(number_of(latency, "p95"), p95),
+			  lasting(number_of(latency, "p99"), p99));
+	else
+		lines_add(lines, TONE_PLAIN, "latency", "no event in the last minute");
+}
+
+static void add_letters(struct lines *lines, const json_t *seen)
+{
+	const json_t *relay = json_object_get(seen, "relay");
+	const json_t *from = json_is_integer(json_object_get(seen, "dead_letters")) ? seen : relay;
+	json_int_t parked = integer_of(relay, "parked_keys");
+
+	if (!json_is_object(from))
+		return;
+	lines_add(lines, TONE_PLAIN, "dead letters", "%" JSON_INTEGER_FORMAT,
+		  integer_of(from, "dead_letters"));
+	if (parked > 0)
+		lines_add(lines, TONE_WARN, "parked keys", "%" JSON_INTEGER_FORMAT, parked);
+}
+
+static void add_peers(struct lines *lines, const json_t *relay)
+{
+	static const char *const NAMES[][2] = {{"database", "database"}, {"kafka", "Kafka"}};
+
+	for (size_t i = 0; json_is_object(relay) && i < 2; i++) {
+		const json_t *peer = json_object_get(json_object_get(relay, "peers"), NAMES[i][0]);
+		const json_t *seconds = json_object_get(peer, "seconds");
+		bool connected = json_is_true(json_object_get(peer, "connected"));
+		char time[32] = "";
+
+		lines_add(lines, connected ? TONE_PLAIN : TONE_BAD, i == 0 ? "peers" : "",
+			  "%s %s %s%s%s (%s)", connected ? "[+]" : "[x]", NAMES[i][1],
+			  connected ? "connected" : "unreachable",
+			  json_is_number(seconds) ? " for " : "",
+			  json_is_number(seconds) ? lasting(json_number_value(seconds), time) : "",
+			  text_of(peer, "address"));
+	}
+}
+
+static void add_relays(struct lines *lines, const json_t *seen)
+{
+	const json_t *relay, *relays = json_object_get(seen, "relays");
+	size_t i, owned;
+
+	if (!relays)
+		relays = json_object_get(json_object_get(seen, "relay"), "relays");
+	json_array_foreach(relays, i, relay)
+	{
+		json_int_t layout = integer_of(relay, "layout");
+
+		owned = json_array_size(json_object_get(relay, "shards"));
+		lines_add(lines, TONE_PLAIN, i == 0 ? "relays" : "",
+			  "%s, session %" JSON_INTEGER_FORMAT ": %s", text_of(relay, "application"),
+			  integer_of(relay, "pid"),
+			  json_is_true(json_object_get(relay, "abstains")) ? "cannot reach Kafka"
+			  : owned == 0					   ? "standby"
+			  : layout == 0 ? "publishes without order"
+					: "at work");
+		if (layout > 0 && owned > 0)
+			lines_add(lines, TONE_PLAIN, "",
+				  "owns %zu of %" JSON_INTEGER_FORMAT " shards", owned, layout);
+	}
+	if (json_is_array(relays) && json_array_size(relays) == 0)
+		lines_add(lines, TONE_WARN, "relays", "none");
+}
+
+static void add_actions(struct lines *lines, const json_t *seen)
+{
+	const json_t *action, *actions = json_object_get(seen, "operator_actions");
+	size_t i;
+
+	if (!actions)
+		actions = json_object_get(json_object_get(seen, "relay"), "operator_actions");
+	json_array_foreach(actions, i, action)
+	{
+		if (i == ACTIONS_MAX)
+			return;
+		lines_add(lines, TONE_PLAIN, i == 0 ? "operators" : "", "%s %s by %s (%s)",
+			  text_of(action, "at"), text_of(action, "action"), text_of(action, "role"),
+			  text_of(action, "detail"));
+	}
+}
+
+static char *print(const struct lines *lines, const struct frame_shape *shape)
+{
+	static const char *const ON[] = {"", "\x1b[1;32m", "\x1b[1;33m", "\x1b[1;31m"};
+	size_t rows = shape->rows > 1 ? (size_t)shape->rows : 1;
+	size_t shown = lines->count > rows ? rows - 1 : lines->count;
+	char *out = xstrdup("\x1b[H"), more[64];
+
+	snprintf(more, sizeof(more), "%zu more lines: enlarge the window", lines->count - shown);
+	for (size_t i = 0; i < shown; i++) {
+		const struct line *line = &lines->items[i];
+		bool coloured = shape->colour && line->tone != TONE_PLAIN;
+
+		xappend(&out, "%s%s%s%s\x1b[K", i > 0 ? "\r\n" : "", coloured ? ON[line->tone] : "",
+			line->text, coloured ? "\x1b[m" : "");
+	}
+	if (shown < lines->count)
+		xappend(&out, "%s%.*s\x1b[K", shown > 0 ? "\r\n" : "",
+			lines->columns > 0 ? lines->columns : 0, more);
+	xappend(&out, "\x1b[J");
+	return out;
+}
+
+char *frame_draw(const json_t *seen, const struct frame_history *history,
+		 const struct frame_shape *shape)
+{
+	const json_t *relay = json_object_get(seen, "relay");
+	struct lines lines = {NULL, 0, shape->columns - 1, shape->unicode};
+	char *out;
+
+	lines_add(&lines, TONE_PLAIN, "outbox", "%s, %s (q: quit)", text_of(seen, "outbox"),
+		  text_of(seen, "time"));
+	add_state(&lines, seen);
+	add_problems(&lines, relay);
+	add_backlog(&lines, seen, history);
+	add_rate(&lines, relay, history);
+	add_letters(&lines, seen);
+	add_peers(&lines, relay);
+	add_relays(&lines, seen);
+	add_actions(&lines, seen);
+	out = print(&lines, shape);
+	lines_free(&lines);
+	return out;
+}

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * status_read.c - what `status` shows: from the database, and from the relay at http.listen
+ */
+#include "status_read.h"
+
+#include "base/pgname.h"
+#include "base/text.h"
+#include "base/xalloc.h"
+#include "http.h"
+#include "postgres.h"
+#include "relays.h"
+
+#include <stdlib.h>
+
+enum { COUNT_CAP = 10000, HTTP_TIMEOUT_MS = 2000 };
+
+/* Counted as far as that is cheap; beyond, by how many ids were given out. */
+static char *waiting_sql(const struct config *config, const char *table)
+{
+	char id[PGNAME_QUOTED_SIZE], created[PGNAME_QUOTED_SIZE] = "NULL::timestamptz";
+	const struct config_columns *columns = &config->outbox.columns;
+
+	pgname_quote(columns->id, id);
+	if (*columns->created_at)
+		pgname_quote(columns->created_at, created);
+	return xasprintf(
+	    "WITH head AS (SELECT %s AS id, %s AS at FROM %s%s ORDER BY %s LIMIT %d)"
+	    " SELECT count(*) AS counted, max(id) AS last,"
+	    " pg_sequence_last_value(pg_get_serial_sequence($1::text, $2::text)::regclass) AS "
+	    "drawn,"
+	    " (SELECT CASE WHEN isfinite(at) THEN extract(epoch FROM clock_timestamp())"
+	    " - extract(epoch FROM at) END"
+	    "  FROM head ORDER BY id LIMIT 1) AS age FROM head",
+	    id, created, table,
+	    config->outbox.settle == SETTLE_MARK ? " WHERE published_at IS NULL" : "", id,
+	    COUNT_CAP + 1);
+}
+
+static bool add_waiting(json_t *out, const struct config *config, PGconn *conn, const char *table,
+			struct error *err)
+{
+	char *sql = waiting_sql(config, table);
+	const char *params[] = {table, config->outbox.columns.id};
+	PGresult *result = pgsync_query(conn, "counting what waits", sql, 2, params, err);
+	int64_t depth, behind;
+	const char *age;
+
+	free(sql);
+	if (!result)
+		return false;
+	depth = pgsync_number(result, 0, "counted");
+	json_object_set_new(out, "depth_exact", json_boolean(depth <= COUNT_CAP));
+	if (depth > COUNT_CAP) {
+		bool fits = !__builtin_sub_overflow(pgsync_number(result, 0, "drawn"),
+						    pgsync_number(result, 0, "last"), &behind);
+		depth += fits && behind > 0 ? behind : 0;
+	}
+	json_object_set_new(out, "depth", json_integer(depth));
+	age = pgsync_text(result, 0, "age");
+	json_object_set_new(out, "oldest_age_seconds",
+			    age ? json_real(strtod(age, NULL)) : json_null());
+	PQclear(result);
+	return true;
+}
+
+static bool add_dead_letters(json_t *out, PGconn *conn, const char *table, struct error *err)
+{
+	static const char SQL[] = "SELECT count(*) AS letters FROM outbox_relay.dead_letters"
+				  " WHERE outbox = to_regclass($1)";
+	PGresult *result = pgsync_query(conn, "counting dead letters", SQL, 1, &table, err);
+
+	if (!result)
+		return false;
+	json_object_set_new(out, "dead_letters", json_integer(pgsync_number(result, 0, "letters")));
+	PQclear(result);
+	return true;
+}
+
+/* A schema that is older than this binary has no such table. */
+static bool add_actions(json_t *out, PGconn *conn, const char *table, struct error *err)
+{
+	static const char SQL[] =
+	    "SELECT to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS at,"
+	    " role, action, detail FROM outbox_relay.operator_actions"
+	    " WHERE outbox = to_regclass($1) ORDER BY number DESC LIMIT 10";
+	static const char *const MEMBERS[] = {"at", "role", "action", "detail"};
+	json_t *actions = json_array();
+	PGresult *result =
+	    pgsync_query(conn, "looking for the actions of operators",
+			 "SELECT to_regclass('outbox_relay.operator_actions') IS NOT NULL AS known",
+			 0, NULL, err);
+	bool known = result && pgsync_bool(result, 0, "known"), asked = result != NULL;
+
+	PQclear(result);
+	json_object_set_new(out, "operator_actions", actions);
+	if (!known)
+		return asked;
+	result = pgsync_query(conn, "reading the actions of operators", SQL, 1, &table, err);
+	if (!result)
+		return false;
+	for (int row = 0; row < PQntuples(result); row++) {
+		json_t *action = json_object();
+
+		for (size_t i = 0; i < sizeof(MEMBERS) / sizeof(MEMBERS[0]); i++)
+			json_object_set_new(action, MEMBERS[i],
+					    json_text(pgsync_text(result, row, MEMBERS[i])));
+		json_array_append_new(actions, action);
+	}
+	PQclear(result);
+	return true;
+}
+
+void status_add_relay(json_t *out, const struct config *config)
+{
+	struct error err = {""};
+	char *body = NULL;
+	json_t *relay = NULL;
+	size_t len = 0;
+	int code;
+
+	code = http_get(config->http.listen, "/status", HTTP_TIMEOUT_MS, &body, &len, &err);
+	if (code == 200)
+		relay = json_loadb(body, len, 0, NULL);
+	if (code >= 0 && !json_is_object(relay))
+		error_set(&err, "what answers at %s is not a relay (HTTP %d)", config->http.listen,
+			  code);
+	if (json_is_object(relay))
+		json_object_set(out, "relay", relay);
+	else
+		json_object_set_new(out, "relay", json_null());
+	json_object_set_new(out, "relay_error",
+			    json_is_object(relay) ? json_null() : json_text(err.text));
+	json_decref(relay);
+	free(body);
+}
+
+bool status_add_outbox(json_t *out, const struct config *config, struct error *err)
+{
+	char shown[PGNAME_FULL_SIZE];
+	struct pgname name;
+
+	if (!pgname_parse(config->outbox.table, &name, err))
+		return false;
+	pgname_show(&name, shown);
+	json_object_set_new(out, "outbox", json_text(shown));
+	json_object_set_new(out, "settle",
+			    json_string(config->outbox.settle == SETTLE_MARK ? "mark" : "delete"));
+	return true;
+}
+
+bool status_add_database(json_t *out, const struct config *config, PGconn *conn, struct error *err)
+{
+	char table[PGNAME_FULL_SIZE];
+	struct pgname name;
+
+	if (!pgname_parse(config->outbox.table, &name, err))
+		return false;
+	pgname_print(&name, table);
+	/* Empty one second and a million rows the next: never trust the statistics. */
+	return pgsync_script(
+		   conn, "preparing to read",
+		   "BEGIN READ ONLY; SET LOCAL enable_seqscan = off;"
+		   " SET LOCAL enable_bitmapscan = off; SET LOCAL statement_timeout = '15s'",
+		   err) &&
+	       add_waiting(out, config, conn, table, err) &&
+	       group_add(out, config, conn, table, err) &&
+	       add_dead_letters(out, conn, table, err) && add_actions(out, conn, table, err) &&
+	       pgsync_script(conn, "ending the reading", "COMMIT", err);
+}

@@ -44,6 +44,7 @@ EVERYTHING = {
     "fullnameOverride": "events"}
 EVERYTHING["podMonitor"] = {"enabled": True, "metricRelabelings": [{"action": "labeldrop", "regex": "pod"}]}
 NAME = "relay-outbox-relay"
+pytestmark = pytest.mark.xdist_group("helm")  # on a new machine it is built, while the others go on
 
 
 @pytest.fixture(scope="module")
@@ -124,19 +125,19 @@ def parent(helm, directory, **values):
         "apiVersion": "v2", "name": "shop", "version": "1.0.0", "dependencies": [
             {"name": "outbox-relay", "version": version(), "repository": f"file://{CHART}"}]}))
     (directory / "shop" / "values.yaml").write_text(yaml.safe_dump({"outbox-relay": values}))
-    with open(os.path.join(ROOT, "docs", "kubernetes.md"), encoding="utf-8") as page:
-        (templates / "deployment.yaml").write_text(example(page.read()))
+    (templates / "deployment.yaml").write_text(example("{{- $relay"))
     done = helm("dependency", "update", "--skip-refresh", directory / "shop")
     assert done.returncode == 0, done.stderr
     return directory / "shop"
 
 
-def example(page):
-    """The one of the page that includes the sidecar."""
-    blocks = page.split("\n\n")
-    start = next(at for at, block in enumerate(blocks) if block.startswith("    {{- $relay"))
-    end = next(at for at in range(start, len(blocks)) if not blocks[at].startswith("    "))
-    return "\n".join(line[4:] for line in "\n\n".join(blocks[start:end]).splitlines()) + "\n"
+def example(beginning):
+    """The indented block of the page that begins so."""
+    with open(os.path.join(ROOT, "docs", "kubernetes.md"), encoding="utf-8") as page:
+        block = page.read().partition(f"\n    {beginning}")[2]
+    assert block, f"docs/kubernetes.md has no block that begins with {beginning}"
+    lines = itertools.takewhile(lambda line: line.startswith("    "), block.splitlines()[1:])
+    return "\n".join([beginning + block.splitlines()[0], *(line[4:] for line in lines)]) + "\n"
 
 
 def test_lint(helm, tmp_path):
@@ -177,6 +178,16 @@ def test_a_deployment(rendered, values):
     for one in expected:
         if one.startswith(("Deployment", "Job")):
             assert_without_rights(one, objects[one])
+
+
+def test_the_values_of_the_page(rendered):
+    """With conf/kubernetes' configuration, which names the file of a secret."""
+    with open(os.path.join(ROOT, "conf", "kubernetes", "configuration.yaml"), encoding="utf-8") as stream:
+        text = read(stream.read())["ConfigMap outbox-relay"]["data"]["outbox-relay.conf"]
+    objects = rendered({**yaml.safe_load(example("image: {")), "config": text})
+    assert {f"Deployment {NAME}", f"PodMonitor {NAME}", f"Job {NAME}-migrate"} < set(objects)
+    mounts = [mount["mountPath"] for mount in relay_of(objects[f"Deployment {NAME}"])["volumeMounts"]]
+    assert mounts == ["/etc/outbox-relay", "/run/secrets/outbox-relay"]
 
 
 def test_it_makes_what_the_manifests_make(rendered):

@@ -77,11 +77,11 @@ static inline int outbox_lock_shard(uint32_t key)
 	"OR (l.objid::int8 >> 24 BETWEEN 109 AND 111 AND l.classid = " table "))"
 
 /* SQL: whether session a of pg_stat_activity may be a relay of this outbox: its role may DELETE
- * from it, or may become a role that may. A session that has just ended has no role. The session
- * that asks is one, also when its right was revoked. */
+ * from it, or may become a role that may. A session that has just ended has no role. Sessions
+ * of the role that asks may be, also when its right was revoked: it says so itself. */
 #define OUTBOX_SQL_MAY_RELAY(table)                                                                \
-	"coalesce(a.pid = pg_backend_pid() OR has_table_privilege(a.usesysid, " table              \
-	", 'DELETE') OR EXISTS (SELECT FROM "                                                      \
+	"coalesce(pg_get_userbyid(a.usesysid) = session_user OR "                                  \
+	"has_table_privilege(a.usesysid, " table ", 'DELETE') OR EXISTS (SELECT FROM "             \
 	"pg_catalog.pg_class AS c WHERE c.oid = " table                                            \
 	" AND (pg_has_role(a.usesysid, c.relowner, 'MEMBER') "                                     \
 	"OR EXISTS (SELECT FROM aclexplode(c.relacl) AS x WHERE x.privilege_type = 'DELETE' "      \

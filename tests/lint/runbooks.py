@@ -11,10 +11,6 @@ PAGES = ROOT / "docs" / "runbooks"
 PARTS = ["What you see", "What it means", "What to do", "When it is over", "What not to do", "Tried"]
 TRIED = re.compile(r"\d{4}-\d\d-\d\d")
 VERSION = re.compile(r"outbox-relay \d+\.\d+\.\d+")
-# Pages that have not got this form yet.
-WITHOUT_FORM = {"database-refuses", "database-unreachable", "kafka-login",
-                "long-transactions", "relay-resources",
-                "standby-does-not-take-over", "stuck"}
 
 
 def parts(text):
@@ -50,7 +46,7 @@ def problems(alerts):
         text = page.read_text()
         found = list(check_names(text, alerts))
         if page.stem != "README":
-            found += [] if page.stem in WITHOUT_FORM else check_form(text)
+            found += check_form(text)
             found += [] if f"]({page.name})" in index else ["is not in the index"]
         yield from (f"{page.relative_to(ROOT)}: {what}" for what in found)
     health = (ROOT / "include" / "core" / "health.h").read_text()
@@ -58,7 +54,7 @@ def problems(alerts):
         page = PAGES / f"{stem}.md"
         if not page.exists():
             yield f"problem {name}: there is no {stem}.md"
-        elif stem not in WITHOUT_FORM and f"`{name}`" not in page.read_text():
+        elif f"`{name}`" not in page.read_text():
             yield f"docs/runbooks/{stem}.md: does not mention the problem `{name}`"
 
 

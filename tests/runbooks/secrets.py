@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""docs/runbooks/secret-rotated.md, kafka-login.md: a password is changed at one end only. python3 -m runbooks.secrets database|kafka"""
+"""docs/runbooks/secret-rotated.md, kafka-login.md: a password is changed at one end only. python3 -m runbooks.secrets database|kafka|login"""
 import sys
 import time
 
@@ -77,9 +77,23 @@ def of_kafka(play):
     play.sh("outbox-relay check -c relay1.conf 2>&1 | tail -1")
 
 
+def login(play):
+    """What a relay says that is never let in, and ends."""
+    broker = LoginKafka(play.path("kafka")).create().start()
+    play.on(play.postgres(), broker)
+    cases = {"another CA": broker.sasl("PLAIN", ca=broker.other_ca), "wrong password": broker.sasl("PLAIN", password="hunter2"),
+             "a plain client at a TLS port": [], "SCRAM by librdkafka 2.0.2": broker.sasl("SCRAM-SHA-512")}
+    for what, properties in cases.items():
+        play.settings["kafka"] = {"bootstrap_servers": broker.at("SASL"), "properties": properties}
+        relay = play.relay(start=False, http={"listen": ""})
+        play.mark(what)
+        play.sh(f"timeout 30 outbox-relay run -c {relay.name}.conf 2>&1 | grep 'not let' | cut -c26-")
+        play.sh(f"outbox-relay check -c {relay.name}.conf | grep -E '^error'")
+
+
 def main():
     with Play() as play:
-        {"database": of_database, "kafka": of_kafka}[sys.argv[1]](play)
+        {"database": of_database, "kafka": of_kafka, "login": login}[sys.argv[1]](play)
 
 
 if __name__ == "__main__":

@@ -271,3 +271,17 @@ def test_a_lock_on_the_dead_letters(database, relay, reader):
     operator.cursor().execute("ROLLBACK")
     assert len(reader().take(1)) == 1
     operator.close()
+
+
+def test_a_relay_that_has_lost_a_right_is_no_stranger(database, new_relay, topic):
+    """Nobody is told to end its session: the right is what is missing."""
+    topic()
+    relay = new_relay().start()
+    pid, = locked(database, 1)
+    database.execute("REVOKE DELETE ON outbox_events FROM outbox_relay")
+    insert(database, 1)
+    relay.wait_log("the database refuses to let events be claimed")
+    status = relay.status()
+    assert [one["pid"] for one in status["relays"]] == [pid] and status["strangers"] == []
+    said = relay.command("check").stdout
+    assert "lacks rights on outbox_events: DELETE" in said and "is no relay" not in said

@@ -222,31 +222,63 @@ static void add_peers(struct lines *lines, const json_t *relay)
 	}
 }
 
+static void add_session(struct lines *lines, const char *label, const json_t *relay)
+{
+	json_int_t layout = integer_of(relay, "layout");
+	size_t owned = json_array_size(json_object_get(relay, "shards"));
+	bool abstains = json_is_true(json_object_get(relay, "abstains"));
+	char owns[64] = "standby";
+
+	if (owned > 0 && layout == 0)
+		snprintf(owns, sizeof(owns), "publishes without order");
+	else if (owned > 0 || abstains)
+		snprintf(owns, sizeof(owns), "owns %zu of %" JSON_INTEGER_FORMAT "%s", owned,
+			 layout, layout == 1 ? " shard" : " shards");
+	lines_add(lines, abstains ? TONE_WARN : TONE_PLAIN, label,
+		  "%s, session %" JSON_INTEGER_FORMAT ": %s%s", text_of(relay, "application"),
+		  integer_of(relay, "pid"), abstains ? "[!] cannot reach Kafka, " : "", owns);
+}
+
+/* What only the database tells: shards that nobody owns, sessions that are no relays, and relays
+ * that count shards in another way. */
+static void add_odds(struct lines *lines, const json_t *seen)
+{
+	const json_t *each;
+	size_t i, count, unowned = 0;
+
+	json_array_foreach(json_object_get(seen, "shards"), count, each)
+	{
+		unowned += !json_is_object(json_object_get(each, "owner"));
+	}
+	if (unowned > 0)
+		lines_add(lines, TONE_WARN, "free", "[!] %zu of %zu shards", unowned, count);
+	if (json_array_size(json_object_get(seen, "layouts")) > 1)
+		lines_add(lines, TONE_WARN, "at odds",
+			  "[!] relays count shards in different ways: see outbox-relay status");
+	json_array_foreach(json_object_get(seen, "strangers"), i, each)
+	{
+		lines_add(lines, TONE_WARN, i == 0 ? "no relay" : "",
+			  "[!] %s, session %" JSON_INTEGER_FORMAT
+			  " (role %s): has locks of relays; end it",
+			  text_of(each, "application"), integer_of(each, "pid"),
+			  text_of(each, "role"));
+	}
+}
+
 static void add_relays(struct lines *lines, const json_t *seen)
 {
 	const json_t *relay, *relays = json_object_get(seen, "relays");
-	size_t i, owned;
+	size_t i;
 
 	if (!relays)
 		relays = json_object_get(json_object_get(seen, "relay"), "relays");
 	json_array_foreach(relays, i, relay)
 	{
-		json_int_t layout = integer_of(relay, "layout");
-
-		owned = json_array_size(json_object_get(relay, "shards"));
-		lines_add(lines, TONE_PLAIN, i == 0 ? "relays" : "",
-			  "%s, session %" JSON_INTEGER_FORMAT ": %s", text_of(relay, "application"),
-			  integer_of(relay, "pid"),
-			  json_is_true(json_object_get(relay, "abstains")) ? "cannot reach Kafka"
-			  : owned == 0					   ? "standby"
-			  : layout == 0 ? "publishes without order"
-					: "at work");
-		if (layout > 0 && owned > 0)
-			lines_add(lines, TONE_PLAIN, "",
-				  "owns %zu of %" JSON_INTEGER_FORMAT " shards", owned, layout);
+		add_session(lines, i == 0 ? "relays" : "", relay);
 	}
 	if (json_is_array(relays) && json_array_size(relays) == 0)
-		lines_add(lines, TONE_WARN, "relays", "none");
+		lines_add(lines, TONE_WARN, "relays", "[!] none");
+	add_odds(lines, seen);
 }
 
 static void add_actions(struct lines *lines, const json_t *seen)

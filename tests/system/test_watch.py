@@ -62,7 +62,7 @@ def test_well_backlog_and_gone(database, heard, kafka, topic, terminal):
     insert(database, 300)
     window.wait("rate           30.0/s")
     shown = window.wait("p99")
-    assert "[+] Kafka connected for" in shown and "owns 1 of 1 shards" in shown
+    assert "[+] Kafka connected for" in shown and "owns 1 of 1 shard" in shown
     until(lambda: "█" in window.text(), 20, "a curve")
     picture(window, "well")
     kafka.stop()
@@ -93,7 +93,7 @@ def test_without_database(database, postgres, heard, terminal):
 
 
 def test_sizes(database, heard, terminal):
-    """Drawn anew in the new size before the next 2 s are over; no line is longer; what is cut is counted."""
+    """Drawn anew in the new size; no line is longer; what is cut is counted."""
     relay = heard()
     window = terminal(columns=100, rows=40)
     watch(window, relay)

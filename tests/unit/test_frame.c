@@ -191,6 +191,33 @@ static void test_endless(void **state)
 	free(name);
 }
 
+static void test_group(void **state)
+{
+	static const char *const words[] = {
+	    "r1, session 1: owns 2 of 4 shards",
+	    "r2, session 2: standby",
+	    "r3, session 3: [!] cannot reach Kafka, owns 0 of 4 shards",
+	    "r4, session 4: publishes without order",
+	    "[!] 1 of 2 shards",
+	    "[!] relays count shards in different ways",
+	    "[!] psql, session 5 (role bob): has locks of relays"};
+	char *frame =
+	    drawn("\"relay\": null, \"relays\": ["
+		  "{\"application\": \"r1\", \"pid\": 1, \"layout\": 4, \"shards\": [0, 1]},"
+		  "{\"application\": \"r2\", \"pid\": 2, \"layout\": 4, \"shards\": []},"
+		  "{\"application\": \"r3\", \"pid\": 3, \"layout\": 4, \"shards\": [],"
+		  "\"abstains\": true},"
+		  "{\"application\": \"r4\", \"pid\": 4, \"layout\": 0, \"shards\": [0]}],"
+		  "\"shards\": [{\"owner\": {}}, {\"owner\": null}], \"layouts\": [{}, {}],"
+		  "\"strangers\": [{\"application\": \"psql\", \"pid\": 5, \"role\": \"bob\"}]",
+		  40, 100, true);
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		assert_non_null(strstr(frame, words[i]));
+	free(frame);
+}
+
 static void test_words(void **state)
 {
 	static const char *const words[][2] = {
@@ -239,6 +266,7 @@ int main(void)
 	    cmocka_unit_test(test_endless),
 	    cmocka_unit_test(test_colour),
 	    cmocka_unit_test(test_words),
+	    cmocka_unit_test(test_group),
 	};
 
 	if (!setlocale(LC_CTYPE, "C.UTF-8"))

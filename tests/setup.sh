@@ -13,6 +13,7 @@
 #   tests/setup.sh helm                helm, for the chart; prints its program
 #   tests/setup.sh operator            the definitions of the Prometheus operator's resources; prints the directory
 #                                      they are in
+#   tests/setup.sh spdx                a reader and writer of SPDX documents; prints the python that has it
 #   tests/setup.sh librdkafka          a current librdkafka; prints the directory it is in, for LD_LIBRARY_PATH
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -177,18 +178,31 @@ compose() {
 }
 
 kubernetes() {
-    local version=1.37.0 cache
-    cache=${XDG_CACHE_HOME:-$HOME/.cache}/outbox-relay/kubernetes-validate-$version
+    local directory
+    directory=$(from_pypi kubernetes-validate 1.37.0)
+    echo "$directory/bin/kubernetes-validate"
+}
+
+spdx() {
+    local directory
+    directory=$(from_pypi spdx-tools 0.8.5)
+    echo "$directory/bin/python"
+}
+
+# from_pypi NAME VERSION: a virtual environment that has it; prints its directory.
+from_pypi() {
+    local cache
+    cache=${XDG_CACHE_HOME:-$HOME/.cache}/outbox-relay/$1-$2
     mkdir -p "$(dirname "$cache")"
     (
         flock 9 # a virtual environment cannot be moved to its place when it is complete
         [ -f "$cache/complete" ] && exit
-        echo "getting kubernetes-validate $version (PyPI)" >&2
+        echo "getting $1 $2 (PyPI)" >&2
         /usr/bin/python3 -m venv --clear "$cache" >&2
-        "$cache/bin/pip" install -q --disable-pip-version-check "kubernetes-validate==$version" >&2
+        "$cache/bin/pip" install -q --disable-pip-version-check "$1==$2" >&2
         touch "$cache/complete"
     ) 9>"$cache.lock"
-    echo "$cache/bin/kubernetes-validate"
+    echo "$cache"
 }
 
 # Debian has none, and no registry of packages a current one: it is built once, in three minutes of one processor.
@@ -274,6 +288,7 @@ compose) compose ;;
 kubernetes) kubernetes ;;
 helm) helm ;;
 operator) operator ;;
+spdx) spdx ;;
 examples) examples "${2-}" ;;
 postgres) postgres "${2-}" ;;
 *)

@@ -3,28 +3,38 @@
 # Sets up and runs the tests: all layers side by side, or those named.
 #
 #   ./test.sh [NAME...]
+#   ./test.sh nightly
 #   ./test.sh all
 #
-# NAME is a layer (lint, unit, asan, fuzz, sim, system, faults, negative) or a test: test_units, test_order.py, ...
-# all: every layer, and then hours of what finds the more the longer it runs: seeds, searches, faults, other versions.
+# NAME is a layer (lint, unit, asan, fuzz, sim, system, faults, negative, matrix) or a test: test_units, test_order.py, ...
+# nightly: every layer, with more seeds, half an hour of faults, and all system tests on every platform of the matrix.
+# all: that, and then hours of what finds the more the longer it runs.
 # POSTGRES_VERSION=17 ./test.sh system runs on that major version instead of Debian's: 14, 16, 17 or 18.
+# LIBRDKAFKA=current ./test.sh system runs on that librdkafka instead of Debian's.
 # The last line is "N passed, N failed"; the status is 1 if any failed or none ran.
 set -uo pipefail
 cd "$(dirname "$0")"
 
 # In the order in which they begin, each once its builds are there. What takes longest goes first.
-LAYERS=(system faults unit sim asan negative lint fuzz)
+LAYERS=(system faults unit sim asan negative matrix lint fuzz)
 declare -A BUILDS=([system]=normal [faults]=normal [unit]=normal [sim]=normal [asan]=sanitized [negative]=plants
-    [lint]="normal clang" [fuzz]=clang)
+    [matrix]="normal clang" [lint]="normal clang" [fuzz]=clang)
 # They need all of a core, the others mostly wait: at a lower priority they disturb nobody's timing.
 BUSY=(sim lint fuzz)
 # What also runs on the build with sanitizers: every part of the relay once, what handles input, and the ways out of a
 # fault, where memory is given back out of turn.
 ASAN_SYSTEM=(first_event payloads claims settle reject commands shards partitions missing_topic signals http embedded
     database_faults kafka_faults)
+# Memory is not what it is without the sanitizer, and what takes a long load takes longer. librdkafka 2.16 reads a
+# byte too many of a token's payload (rd_kafka_oidc_token_try_validate takes it for a string).
+WITH_SANITIZERS='not hundred_megabytes and not restarts_under_load and not test_memory and not OIDC'
 FUZZ_SECONDS=10
 LONG_FUZZ_SECONDS=600
-POSTGRES_VERSIONS=(14 16 17 18) # that all takes beside Debian's
+NIGHTLY_FUZZ_SECONDS=60
+# PostgreSQL, compiler and librdkafka, beside Debian's PostgreSQL and librdkafka with gcc, which all layers have: each
+# version of PostgreSQL, and each compiler with each librdkafka. clang's build is the one with sanitizers.
+MATRIX=("14 clang current" "16 gcc debian" "17 clang debian" "18 gcc current")
+MATRIX_SYSTEM=(first_event settle)
 jobs=$(nproc)
 workers=$((jobs * 2)) # of pytest, each with a Postgres and a Kafka of its own: the tests wait more than they work
 AT_A_TIME=3           # layers side by side: more of them would only wait for each other
@@ -187,15 +197,13 @@ layer_asan() {
         check "simulate, with sanitizers" build-sanitize/tests/simulate --seeds 20000
     local files=tests/system
     [ -n "$all" ] || files=$(python_files "${ASAN_SYSTEM[@]}")
-    # Memory is not what it is without the sanitizer, and what takes a long load takes longer. librdkafka 2.16 reads a
-    # byte too many of a token's payload (rd_kafka_oidc_token_try_validate takes it for a string).
-    run_pytest build-sanitize/outbox-relay "$jobs" \
-        -k 'not hundred_megabytes and not restarts_under_load and not test_memory and not OIDC' $files
+    run_pytest build-sanitize/outbox-relay "$jobs" -k "$WITH_SANITIZERS" $files
 }
 
 layer_fuzz() {
-    local seconds=${all:+$LONG_FUZZ_SECONDS}
-    : "${seconds:=$FUZZ_SECONDS}"
+    local seconds=$FUZZ_SECONDS
+    [ -z "$nightly" ] || seconds=$NIGHTLY_FUZZ_SECONDS
+    [ -z "$all" ] || seconds=$LONG_FUZZ_SECONDS
     say "fuzzers, $seconds s each"
     build_clang || { fail "build of the fuzzers"; return; }
     local source name corpus found
@@ -214,7 +222,7 @@ layer_sim() {
     say "simulator"
     build_normal || { fail "build"; return; }
     run_ctest build -R '^simulate$'
-    [ -n "$all" ] || return 0
+    [ -n "$nightly" ] || return 0
     check "30,000 seeds more" build/tests/simulate --seed 10001 --seeds 30000
     check "any two faults at any steps" build/tests/simulate --exhaustive 1
 }
@@ -223,17 +231,30 @@ layer_system() {
     say "system tests on a real Postgres and a real Kafka"
     build_normal || { fail "build"; return; }
     run_pytest build/outbox-relay "$workers" tests/system
-    [ -n "$all" ] || return 0
-    local version
-    for version in "${POSTGRES_VERSIONS[@]}"; do
-        say "the same on PostgreSQL $version"
-        if POSTGRES_BINDIR=$(tests/setup.sh postgres "$version"); then
-            export POSTGRES_BINDIR
-            run_pytest build/outbox-relay "$workers" tests/system
-        else
-            fail "PostgreSQL $version"
-        fi
+}
+
+# A few system tests on each platform that is supported; in the night all of them.
+layer_matrix() {
+    say "other versions of PostgreSQL and librdkafka, and clang"
+    build_normal && build_clang || { fail "builds"; return; }
+    local platform
+    for platform in "${MATRIX[@]}"; do
+        say "PostgreSQL, compiler, librdkafka: $platform"
+        on_platform $platform
     done
+}
+
+# on_platform POSTGRES COMPILER LIBRDKAFKA
+on_platform() {
+    local binary=build/outbox-relay processes=0 files=tests/system without=
+    local -x LIBRDKAFKA=$3 POSTGRES_BINDIR
+    if ! POSTGRES_BINDIR=$(tests/setup.sh postgres "$1"); then
+        fail "PostgreSQL $1"
+        return
+    fi
+    [ "$2" = gcc ] || { binary=build-clang/outbox-relay without=$WITH_SANITIZERS; }
+    if [ -n "$nightly" ]; then processes=$jobs; else files=$(python_files "${MATRIX_SYSTEM[@]}"); fi
+    run_pytest "$binary" "$processes" ${without:+-k "$without"} $files
 }
 
 # soak ARGUMENTS...: rounds of faults with relays in the middle; each is a test.
@@ -254,12 +275,8 @@ soak() {
 layer_faults() {
     say "faults, against a pair of Postgres servers and three brokers"
     build_normal || { fail "build"; return; }
-    if [ -z "$all" ]; then
-        soak --select ci
-    else
-        soak
-        soak --pairs --minutes 30
-    fi
+    if [ -n "$all" ]; then soak; else soak --select ci; fi
+    [ -z "$nightly" ] || soak --pairs --minutes 30
 }
 
 # Whether such a round finds an error.
@@ -381,11 +398,12 @@ end_all() {
 
 layers=()
 tests=()
+nightly=
 all=
-if [ "$*" = all ]; then
-    all=1
-    set --
-fi
+case "$*" in
+nightly) nightly=1 && set -- ;;
+all) nightly=1 all=1 && set -- ;;
+esac
 [ $# -gt 0 ] || set -- "${LAYERS[@]}"
 for argument in "$@"; do
     if is_in "$argument" "${LAYERS[@]}"; then

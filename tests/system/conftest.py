@@ -162,7 +162,7 @@ def database(empty_database, migrate):
 @pytest.fixture
 def librdkafka(request):
     """Which one relays use: a name of harness/librdkafka.py, by indirect parametrization."""
-    return getattr(request, "param", librdkafka_versions.DEBIANS)
+    return getattr(request, "param", librdkafka_versions.DEFAULT)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import subprocess
 import urllib.error
 import urllib.request
 
+from harness import librdkafka
 from harness.process import Process, as_unprivileged
 from harness.waiting import until
 
@@ -54,7 +55,7 @@ def run_relay(*argv, timeout=60, env=None, unprivileged=False):
     command = [BINARY, *map(str, argv)]
     return subprocess.run(as_unprivileged(command) if unprivileged else command,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=timeout,
-                          stdin=subprocess.DEVNULL, env=dict(os.environ, **(env or {})))
+                          stdin=subprocess.DEVNULL, env={**os.environ, **librdkafka.environment(librdkafka.DEFAULT), **(env or {})})
 
 
 class Relay:

@@ -157,10 +157,11 @@ bool status_add_database(json_t *out, const struct config *config, PGconn *conn,
 	if (!pgname_parse(config->outbox.table, &name, err))
 		return false;
 	pgname_print(&name, table);
-	/* Empty one second and a million rows the next: never trust the statistics. */
+	/* Empty one second and a million rows the next: never trust the statistics. What a plan
+	 * may not use counts as so costly that it would be compiled each time. */
 	return pgsync_script(
 		   conn, "preparing to read",
-		   "BEGIN READ ONLY; SET LOCAL enable_seqscan = off;"
+		   "BEGIN READ ONLY; SET LOCAL enable_seqscan = off; SET LOCAL jit = off;"
 		   " SET LOCAL enable_bitmapscan = off; SET LOCAL statement_timeout = '15s'",
 		   err) &&
 	       add_waiting(out, config, conn, table, err) &&

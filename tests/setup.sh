@@ -206,8 +206,9 @@ from_pypi() {
 }
 
 # Debian has none, and no registry of packages a current one: it is built once, in three minutes of one processor.
+# This is the newest that Go 1.24 of Debian 13 builds.
 helm() {
-    local version=v3.22.0 cache
+    local version=v3.19.5 cache
     cache=${XDG_CACHE_HOME:-$HOME/.cache}/outbox-relay/helm-$version
     mkdir -p "$(dirname "$cache")"
     (

@@ -29,7 +29,7 @@ static const char HELP[] =
     "  -c, --config FILE   configuration (default " COMMAND_CONFIG_FILE ")\n"
     "      --dsn DSN       connect with this instead of database.dsn: as the owner of the table\n"
     "                      (the relay's own role must not own anything). A password is better\n"
-    "                      kept out of it: libpq also reads ~/.pgpass and PGPASSFILE\n"
+    "                      kept out of it: libpq also reads PGPASSWORD, ~/.pgpass, PGPASSFILE\n"
     "      --table TABLE   this table instead of outbox.table\n"
     "      --partitions N  a new table gets N partitions (2 to 256) by hash of the key, for "
     "several\n"

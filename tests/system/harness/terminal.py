@@ -17,7 +17,11 @@ class Terminal:
         names = {"LC_ALL": "C.UTF-8", "NO_COLOR": "", **(env or {})}
         self._ask("-f", "/dev/null", "new-session", "-d", "-x", str(columns), "-y", str(rows),
                   *(part for name, value in names.items() for part in ("-e", f"{name}={value}")), "sh")
-        until(lambda: self.text().strip(), 20, "the prompt of the shell")
+        try:
+            until(lambda: self.text().strip(), 20, "the prompt of the shell")
+        except AssertionError:
+            self.quit()
+            raise
 
     def _ask(self, *argv):
         # -u: it is UTF-8, whatever the locale of the tests is.

@@ -58,7 +58,8 @@ def package(tmp_path_factory):
 def data():
     return ({"usr/bin/outbox-relay", UNIT}
             | {f"{DATA}/sql/{name}" for name in sources("sql") if name.endswith(".sql")}
-            | {f"{DATA}/conf/{name}" for name in sources("conf", without=("debian/", "outbox-relay.service"))})
+            | {f"{DATA}/conf/{name}" for name in sources("conf", without=(
+                "container/", "debian/", "release/", "outbox-relay.service"))})
 
 
 def pages():

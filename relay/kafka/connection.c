@@ -156,10 +156,24 @@ void kafka_explain_silence(struct kafka *kafka)
 	keep_reason(kafka, text, true);
 }
 
+/* Brokers name their cluster in an answer. Without waiting: librdkafka keeps the name. */
+static bool has_answered(rd_kafka_t *rk)
+{
+	char *cluster = rd_kafka_clusterid(rk, 0);
+	bool named = cluster != NULL;
+
+	if (named)
+		rd_kafka_mem_free(rk, cluster);
+	return named;
+}
+
 static void on_all_down(struct kafka *kafka)
 {
 	if (kafka->connection.all_down_us == 0)
 		kafka->connection.all_down_us = clock_monotonic_us();
+	/* A broker that hangs later is not one that expects another protocol. */
+	if (has_answered(kafka->producer.rk))
+		kafka->connection.ever_answered = true;
 	kafka_set_reachable(kafka, false);
 	end_if_refused(kafka);
 }

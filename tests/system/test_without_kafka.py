@@ -86,3 +86,15 @@ def test_an_outage_for_all(database, fleet, kafka, reader):
     assert len(consumer.take(100)) == 100
     wait_spread(relays, 2, 2)
     assert set(before) == set(relays)
+
+
+def test_a_broker_that_hangs_is_not_taken_for_another_protocol(database, kafka, new_relay):
+    """The relay was in before, if only for a moment and without an event."""
+    relay = new_relay().start()
+    kafka.pause()
+    try:
+        insert(database, 1)
+        relay.wait_log("no Kafka broker answers", timeout=30)
+        holds(lambda: not relay.log_contains("does not let this relay in"), 4, "no word of TLS or a login")
+    finally:
+        kafka.resume()

@@ -136,7 +136,7 @@ def resources(play):
     play.mark("started with 20 descriptors")
     play.relay(start=False, http={"listen": ""})
     play.sh("ulimit -n 20; outbox-relay run -c relay2.conf 2>&1 | cut -c26-")
-    play.mark("memory: an address space of 300 MB and large events")
+    play.mark("memory: an address space of 420 MB, batch_bytes = \"256MiB\", 600 events of 640 kB")
     relay.stop()
     relay.write_config(outbox={"batch_bytes": "256MiB"})
     relay.process.argv = ["prlimit", "--as=420000000", "--", *relay.process.argv]

@@ -11,6 +11,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import urllib.parse
 
 from spdx_tools.common.spdx_licensing import spdx_licensing
 from spdx_tools.spdx.model import (
@@ -53,7 +54,7 @@ def debian(name):
     licence = spdx_licensing.parse(LICENCES[name]) if name in LICENCES else SpdxNoAssertion()
     release = re.search(r'^VERSION_ID="?([^"\n]+)', pathlib.Path("/etc/os-release").read_text(), re.M)
     distro = f"&distro=debian-{release.group(1)}" if release else ""
-    quoted = version.replace("+", "%2B").replace("~", "~")
+    quoted = urllib.parse.quote(version, safe="~:")
     return package("Package-" + re.sub(r"[^A-Za-z0-9.-]", "-", name), name, version, licence, SpdxNoAssertion(),
                    source_info=f"built by Debian from the source package {source} {upstream}",
                    primary_package_purpose=PackagePurpose.LIBRARY,

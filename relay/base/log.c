@@ -203,9 +203,9 @@ static bool put_value(struct line *line, struct slice text)
 	for (size_t i = 0; i < text.len;) {
 		char out[8];
 		size_t len = text_character(text.data + i, text.len - i);
+		size_t encoded = encode(out, (const unsigned char *)text.data + i, len, LOG_JSON);
 
-		if (!put_within(line, out,
-				encode(out, (const unsigned char *)text.data + i, len, LOG_JSON)))
+		if (!put_within(line, out, encoded))
 			return false;
 		i += len ? len : 1;
 	}

@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-#define SECONDS(n) ((n)*INT64_C(1000000))
+#define SECONDS(n) (INT64_C(1000000) * (n))
 
 static const int64_t expected_us = SECONDS(5);
 static const int64_t first_us = SECONDS(60), last_us = SECONDS(600);

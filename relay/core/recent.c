@@ -25,7 +25,7 @@ static double middle_of(size_t class)
 {
 	size_t shift = class < STEPS ? 0 : class / STEPS - 1;
 	double units = (double)(class < STEPS ? class : STEPS + class % STEPS) + 0.5;
-	return units * (double)((uint64_t)1 << shift) * UNIT_US / SECOND_US;
+	return units * (double)((uint64_t)UNIT_US << shift) / (double)SECOND_US;
 }
 
 void recent_event(struct recent *recent, int64_t now_us, int64_t latency_us)

@@ -50,13 +50,15 @@ static bool waits_behind_another(const struct rejects *rejects, const PGresult *
 
 static void hold(const struct rejects *rejects, const PGresult *result, size_t leaf)
 {
+	static char nothing[] = "";
+
 	for (int i = 0; i < PQntuples(result); i++) {
 		struct outbox_hold row = held_row(result, i, leaf);
 		const struct event *event = event_of(rejects, &row);
 		if (event == NULL || waits_behind_another(rejects, result, &row))
 			continue;
 		row.reason = event->reason;
-		row.why = event->why != NULL ? event->why : (char *)(uintptr_t) "";
+		row.why = event->why != NULL ? event->why : nothing;
 		row.tried_us = clock_monotonic_us();
 		held_add(rejects->held, &row);
 	}

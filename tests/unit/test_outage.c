@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#define S(n) ((int64_t)((n)*1e6))
+#define S(n) ((int64_t)(1e6 * (n)))
 
 static struct outage outage;
 static unsigned lines[4]; /* of each kind */

@@ -109,5 +109,5 @@ check "a machine for it" furnish_machine
 [ "$failed" = 0 ] || finish
 check "the machine runs to its end" run_machine
 count_story
-[ -z "${KEEP-}" ] || cp "$packages"/* "$story" "$work/console" "$KEEP"
+[ -z "${KEEP-}" ] || { mkdir -p "$KEEP" && cp "$packages"/* "$story" "$work/console" "$KEEP"; }
 finish

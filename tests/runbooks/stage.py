@@ -71,11 +71,11 @@ class Play:
         self.relays.append(relay)
         return relay.start(wait=False) if start else relay
 
-    def alerts(self):
-        """From here on the alerts of conf/alerts.yml are watched."""
+    def alerts(self, hurried=True):
+        """From here on the alerts of conf/alerts.yml are watched; not hurried: at the pace that they are shipped with."""
         for relay in self.relays:
             relay.wait_ready()
-        self.prometheus = Prometheus(self.directory, self.relays)
+        self.prometheus = Prometheus(self.directory, self.relays, hurried)
 
     def insert(self, count, keys=100, database=None):
         (database or self.database).execute(INSERT.format(count=count, keys=keys))

@@ -20,8 +20,8 @@ RUNBOOK = os.path.join(ROOT, "docs", "runbooks", "rejected-event.md")
 def again(table):
     """The runbook's statement that sends it again."""
     with open(RUNBOOK) as page:
-        statement = re.search(r"^    WITH back AS .*?;$", page.read(), re.M | re.S).group()
-    return statement.replace("'...'", "'b4f3d1f2-6c1b-4f43-93c5-4b8a0a0b0c01'").replace("outbox_events", table)
+        statement = re.search(r"^ +WITH back AS .*?;$", page.read(), re.M | re.S).group()
+    return statement.replace("'EVENT_ID'", "'b4f3d1f2-6c1b-4f43-93c5-4b8a0a0b0c01'").replace("outbox_events", table)
 
 
 @pytest.fixture

@@ -140,7 +140,7 @@ def test_refusals(empty_database, migrate, new_relay, command):
     refused("table other is not known", new_relay(outbox={"table": "other"}))
     empty_database.execute("REVOKE UPDATE ON outbox_relay.outboxes FROM outbox_relay")
     refused("SQLSTATE 42501")
-    empty_database.execute("ALTER TABLE outbox_relay.outboxes DROP COLUMN paused")
+    empty_database.execute("ALTER TABLE outbox_relay.outboxes DROP COLUMN paused CASCADE")
     refused("SQLSTATE 42703")
     assert relay.status()["paused"] is False
 

@@ -61,6 +61,7 @@ static bool on_refused(void *part, const struct pg_failure *failure)
 {
 	struct actions *actions = part;
 	actions->refused = true;
+	actions->source->action_count = 0;
 	log_debug("the actions of operators cannot be read: %s", failure->why);
 	return true;
 }

@@ -196,6 +196,30 @@ def test_actions_that_may_not_be_read(relay, database, reader):
     insert(database, 10)
     reader().take(10)
     assert json.loads(relay.get("/status")[1])["operator_actions"] == []
+def test_actions_whose_right_is_taken_away(relay, database):
+    """The old ones are told no longer."""
+    assert relay.command("pause", "--no-wait").returncode == 0
+    until(lambda: actions(relay) == [("pause", "outbox_relay")], 15, "the pause to be told", every=0.2)
+    database.execute("REVOKE SELECT ON outbox_relay.operator_actions FROM outbox_relay")
+    until(lambda: actions(relay) == [], 15, "nothing to be told", every=0.2)
+
+
+def test_actions_that_are_locked(relay, database, reader):
+    """By a maintenance of their owner's: reading them is given up after lock_timeout (5 s), and events flow."""
+    database.wait_empty()
+    with database.session(autocommit=False) as cursor:
+        cursor.execute("LOCK TABLE outbox_relay.operator_actions IN ACCESS EXCLUSIVE MODE")
+        until(lambda: relay.get("/status") and database.value(
+            "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'outbox_relay.operator_actions'::regclass"),
+            15, "the relay to wait for the lock", every=0.1)
+        insert(database, 10)
+        reader().take(10)
+        for _ in range(3):
+            relay.get("/status")
+        insert(database, 10)
+        reader().take(20)
+
+
 def test_the_command_health(database, new_relay, directory):
     """It asks what a container's health check wants to know, of the relay with the same configuration."""
     relay = new_relay(http={"listen": f"unix:{directory}/asked"})

@@ -265,13 +265,19 @@ static void add_odds(struct lines *lines, const json_t *seen)
 	}
 }
 
+/* What the database told, else what the relay did. */
+static const json_t *told_by_either(const json_t *seen, const char *name)
+{
+	const json_t *told = json_object_get(seen, name);
+
+	return told ? told : json_object_get(json_object_get(seen, "relay"), name);
+}
+
 static void add_relays(struct lines *lines, const json_t *seen)
 {
-	const json_t *relay, *relays = json_object_get(seen, "relays");
+	const json_t *relay, *relays = told_by_either(seen, "relays");
 	size_t i;
 
-	if (!relays)
-		relays = json_object_get(json_object_get(seen, "relay"), "relays");
 	json_array_foreach(relays, i, relay)
 	{
 		add_session(lines, i == 0 ? "relays" : "", relay);
@@ -283,11 +289,9 @@ static void add_relays(struct lines *lines, const json_t *seen)
 
 static void add_actions(struct lines *lines, const json_t *seen)
 {
-	const json_t *action, *actions = json_object_get(seen, "operator_actions");
+	const json_t *action, *actions = told_by_either(seen, "operator_actions");
 	size_t i;
 
-	if (!actions)
-		actions = json_object_get(json_object_get(seen, "relay"), "operator_actions");
 	json_array_foreach(actions, i, action)
 	{
 		if (i == ACTIONS_MAX)

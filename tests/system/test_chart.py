@@ -11,9 +11,8 @@ import jsonschema
 import pytest
 import yaml
 
-from harness.consumer import Reader
-from harness.kubernetes import (BROKER, DATABASE, SETUP, assert_without_rights, check, migrate, pod, prepare, probe, read,
-                                relay_of, version)
+from harness.kubernetes import (BROKER, DATABASE, SETUP, assert_without_rights, check, migrate, pod, prepare, probe, publishes,
+                                read, relay_of, version)
 from harness.postgres import OWNER
 from harness.relay import ROOT
 from harness.waiting import until
@@ -314,12 +313,7 @@ def test_what_it_makes_migrates_and_publishes(rendered, empty_database, kafka, d
     relay.start()
     try:
         until(lambda: probe(relay, deployment, "readinessProbe") == 200, 20, "ready")
-        topic = prefix + "thing"
-        empty_database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
-                               " VALUES (%s, 'k', 't', '{}')", topic)
-        consumer = Reader(kafka.bootstrap, "events." + topic)
-        assert consumer.take(1)[0].key == b"k"
-        consumer.close()
+        assert publishes(empty_database, kafka.bootstrap, prefix + "thing") == b"k"
         assert relay.stop() == 0
     finally:
         relay.process.end()

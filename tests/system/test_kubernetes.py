@@ -6,8 +6,7 @@ import os
 
 import pytest
 
-from harness.consumer import Reader
-from harness.kubernetes import assert_without_rights, check, migrate, prepare, probe, read, relay_of, version
+from harness.kubernetes import assert_without_rights, check, migrate, prepare, probe, publishes, read, relay_of, version
 from harness.postgres import OWNER, PASSWORD_ROLE
 from harness.relay import ROOT
 from harness.waiting import until
@@ -88,12 +87,7 @@ def test_the_deployment_publishes(manifests, made, empty_database, kafka, prefix
     relay = made("Deployment outbox-relay", kafka.bootstrap).start()
     until(lambda: probe(relay, deployment, "readinessProbe") == 200, 20, "ready")
     assert probe(relay, deployment, "livenessProbe") == 200
-    topic = prefix + "thing"
-    empty_database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
-                           " VALUES (%s, 'k', 't', '{}')", topic)
-    consumer = Reader(kafka.bootstrap, "events." + topic)
-    assert consumer.take(1)[0].key == b"k"
-    consumer.close()
+    assert publishes(empty_database, kafka.bootstrap, prefix + "thing") == b"k"
     assert relay.stop() == 0
 
 

@@ -6,6 +6,7 @@ import subprocess
 
 import yaml
 
+from harness.consumer import Reader
 from harness.postgres import OWNER
 from harness.relay import ROOT, Relay, run_relay
 
@@ -84,3 +85,14 @@ def migrate(job, relay, dsn, password="unused"):
     secret, = (one["name"] for one in relay_of(job)["env"] if "valueFrom" in one)
     args[2], args[4] = relay.config, dsn
     return run_relay(*args, env={secret: password})
+
+
+def publishes(database, bootstrap, topic):
+    """The key of the record that an event with key k becomes, by the configuration's default route."""
+    database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
+                     " VALUES (%s, 'k', 't', '{}')", topic)
+    consumer = Reader(bootstrap, "events." + topic)
+    try:
+        return consumer.take(1)[0].key
+    finally:
+        consumer.close()

@@ -19,8 +19,14 @@
 
 enum config_pooler { POOLER_NONE, POOLER_SESSION };
 enum config_ordering { ORDERING_KEY, ORDERING_NONE };
-enum config_settle { SETTLE_DELETE, SETTLE_MARK };
-enum config_on_reject { ON_REJECT_HALT, ON_REJECT_DEAD_LETTER };
+enum config_settle { SETTLE_DELETE, SETTLE_MARK, SETTLE_POSITION };
+
+/* As the configuration, the database and --json say it. Thread: any. */
+const char *config_settle_word(int settle);
+/* SETTLE_DELETE if it is no such word. */
+int config_settle_of(const char *word);
+
+enum config_on_reject { ON_REJECT_HALT, ON_REJECT_DEAD_LETTER, ON_REJECT_PARK };
 
 struct config_strings {
 	char **items; /* owned, each too */
@@ -56,6 +62,7 @@ struct config {
 		int ordering; /* enum config_ordering */
 		int settle;   /* enum config_settle */
 		int64_t retention_ms;
+		int64_t partitions_ahead;
 		int64_t shards;
 		int64_t claim_rows;
 		int64_t batch_rows;
@@ -78,6 +85,7 @@ struct config {
 		char *topic;
 		char *key;
 		struct config_strings headers; /* "name=template" */
+		char *dead_letter_topic;       /* "" = none */
 	} route;
 	struct {
 		char *listen; /* "" = off, "host:port" ("[::1]:port"), "unix:/path" */

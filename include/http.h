@@ -64,6 +64,11 @@ void pages_log_status(const struct pages *pages);
  * although both peers answer and no topic is waited for. */
 bool pages_healthy(const struct pages *pages);
 
+struct json_t;
+
+/* What is set aside, as members of json; `status` says it of the whole outbox in the same words. */
+void letters_json(struct json_t *json, const struct letter_gauges *letters);
+
 /* ---- the client. Thread: main, of a process without a loop. ---- */
 
 /* Blocking GET for command-line use: body malloc'd. The status code, or -1 with err. */

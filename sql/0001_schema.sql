@@ -8,11 +8,15 @@
 --
 --     psql -1 -v ON_ERROR_STOP=1 -v outbox_schema=public -v outbox_table=outbox_events \
 --          -v outbox_id=id -v outbox_event_id=event_id -v settle=delete -v relay_role= \
+--          -v partition_by= \
 --          -f begin.sql -f guard.sql -f 0001_schema.sql -f 0002_outbox.sql -f 0003_bell.sql \
---          -f 0004_roles.sql -f 0005_pause.sql -f 0006_operator.sql -f 0007_actions.sql -f end.sql
+--          -f 0004_roles.sql -f 0005_pause.sql -f 0006_operator.sql -f 0007_actions.sql \
+--          -f 0008_letters.sql -f 0009_depth_guard.sql -f 0010_handover.sql \
+--          -f 0011_replays.sql -f 0012_ranges.sql -f 0013_copies.sql \
+--          -f 0014_positions.sql -f end.sql
 --
--- outbox_id is the column with the ascending number; settle is "delete" or "mark"; relay_role is the role
--- of 0004, where it is to be another than outbox_relay.
+-- outbox_id is the column with the ascending number; settle is "delete", "mark" or "position"; relay_role is the role
+-- of 0004, where it is to be another than outbox_relay; partition_by is for 0012.
 
 CREATE SCHEMA IF NOT EXISTS outbox_relay;
 
@@ -27,8 +31,18 @@ CREATE TABLE IF NOT EXISTS outbox_relay.schema_version (
 CREATE TABLE IF NOT EXISTS outbox_relay.outboxes (
     outbox regclass PRIMARY KEY,
     bell   regclass NOT NULL,
-    settle text     NOT NULL CHECK (settle IN ('delete', 'mark'))
+    settle text     NOT NULL CHECK (settle IN ('delete', 'mark', 'position'))
 );
+
+-- A schema that was made before version 14 does not know "position".
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_constraint WHERE conrelid = 'outbox_relay.outboxes'::regclass
+                  AND conname = 'outboxes_settle_check' AND pg_get_constraintdef(oid) !~ 'position') THEN
+        ALTER TABLE outbox_relay.outboxes DROP CONSTRAINT outboxes_settle_check,
+            ADD CONSTRAINT outboxes_settle_check CHECK (settle IN ('delete', 'mark', 'position'));
+    END IF;
+END $$;
 
 -- Dead letters: events that Kafka can never accept, with the whole row and the reason.
 CREATE TABLE IF NOT EXISTS outbox_relay.dead_letters (

@@ -22,7 +22,9 @@ REVOKE ALL ON FUNCTION outbox_relay.ring() FROM PUBLIC;
 -- Tables that were dropped since.
 DO $$
 DECLARE
-    bell regclass;
+    bell  regclass;
+    named name;
+    rel   regclass;
 BEGIN
     FOR bell IN
         DELETE FROM outbox_relay.outboxes o
@@ -30,6 +32,14 @@ BEGIN
         RETURNING (SELECT c.oid FROM pg_class c WHERE c.oid = o.bell)
     LOOP
         IF bell IS NOT NULL THEN
+            -- A table that was restored under the name has brought its trigger along.
+            FOR named, rel IN
+                SELECT t.tgname, t.tgrelid FROM pg_depend d JOIN pg_trigger t ON t.oid = d.objid
+                 WHERE d.classid = 'pg_trigger'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = bell
+                   AND t.tgfoid = 'outbox_relay.ring()'::regprocedure AND t.tgparentid = 0
+            LOOP
+                EXECUTE format('DROP TRIGGER %I ON %s', named, rel);
+            END LOOP;
             EXECUTE format('DROP SEQUENCE %s', bell);
         END IF;
     END LOOP;

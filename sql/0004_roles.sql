@@ -136,7 +136,12 @@ BEGIN
     EXECUTE format('GRANT INSERT, SELECT (%s) ON %s TO %I', names, box, writer);
     FOR leaf IN SELECT box UNION SELECT relid FROM pg_partition_tree(box) LOOP
         EXECUTE format('REVOKE UPDATE ON %s FROM %I', leaf, relay); -- of the other settle mode
-        EXECUTE format('GRANT SELECT, DELETE, UPDATE (%I) ON %s TO %I', marks, leaf, relay);
+        IF current_setting('outbox_relay.settle') = 'position' THEN -- rows stay, and a relay of another mode stops
+            EXECUTE format('REVOKE DELETE ON %s FROM %I', leaf, relay);
+            EXECUTE format('GRANT SELECT ON %s TO %I', leaf, relay);
+        ELSE
+            EXECUTE format('GRANT SELECT, DELETE, UPDATE (%I) ON %s TO %I', marks, leaf, relay);
+        END IF;
     END LOOP;
 
     -- The sequence that gives the ids. An identity is drawn from without rights, a plain default is not.

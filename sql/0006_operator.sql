@@ -1,11 +1,11 @@
 -- SPDX-License-Identifier: ISC
--- outbox-relay 6: the role of operators. It may see what waits in its outbox, pause and resume it, see its
--- dead letters, send one again (an INSERT) and delete one. Give it to people and their tools:
+-- outbox-relay 6: the role of operators. It may see what waits in its outbox, pause and resume it, and
+-- see its dead letters; 0008 adds what it may ask of them. Give it to people and their tools:
 --
 --     GRANT outbox_operator TO alice;
 --
--- With another relay_role it is relay_role_operator (shop_relay_operator). It may not DELETE from the outbox:
--- whose role may do that counts as a relay.
+-- With another relay_role it is relay_role_operator (shop_relay_operator). It may not write to the
+-- outbox: whose role may DELETE there counts as a relay.
 
 DO $$
 BEGIN
@@ -78,7 +78,7 @@ BEGIN
 END $$;
 
 -- On the outbox itself, through the parent of partitions. The sequences are those of 0004: `status` reads how
--- far the ids are, and an INSERT may draw one.
+-- far the ids are.
 DO $$
 DECLARE
     box  regclass := current_setting('outbox_relay.outbox');
@@ -89,7 +89,7 @@ BEGIN
     IF NOT has_schema_privilege(who, home, 'USAGE') THEN
         EXECUTE format('GRANT USAGE ON SCHEMA %s TO %I', home, who);
     END IF;
-    EXECUTE format('GRANT SELECT, INSERT ON %s TO %I', box, who);
+    EXECUTE format('GRANT SELECT ON %s TO %I', box, who);
     seq := pg_get_serial_sequence(box::text, current_setting('outbox_relay.id'));
     IF seq IS NOT NULL THEN
         EXECUTE format('GRANT SELECT ON SEQUENCE %s TO %I', seq, who);
@@ -100,7 +100,7 @@ BEGIN
           JOIN pg_class s ON s.oid = d.refobjid AND s.relkind = 'S'
          WHERE ad.adrelid = box AND d.refclassid = 'pg_class'::regclass
     LOOP
-        EXECUTE format('GRANT SELECT, USAGE ON SEQUENCE %s TO %I', seq, who);
+        EXECUTE format('GRANT SELECT ON SEQUENCE %s TO %I', seq, who);
     END LOOP;
 END $$;
 

@@ -25,9 +25,13 @@ BEGIN
                WHEN 'c' THEN 'type' WHEN 'f' THEN 'foreign table' ELSE 'table' END AS kind, c.relname AS name
           FROM pg_class c
          WHERE c.relnamespace = home AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'c', 'S')
-           AND NOT (c.relkind = 'S' AND (left(c.relname, 5) = 'bell_' OR c.relname = 'operator_actions_number_seq'))
+           AND NOT (c.relkind = 'S' AND (left(c.relname, 5) = 'bell_' OR left(c.relname, 6) = 'depth_'
+               OR c.relname IN (
+               'operator_actions_number_seq', 'dead_letters_number_seq', 'letter_requests_number_seq',
+               'replays_number_seq', 'positions_number_seq')))
            AND NOT (c.relkind = 'r' AND c.relname IN ('schema_version', 'outboxes', 'dead_letters',
-                                                        'operator_actions')
+                                                        'operator_actions', 'letter_requests', 'depths', 'replays',
+                                                        'positions', 'settled_ahead', 'withdrawn')
                     AND NOT EXISTS (
                         SELECT FROM (VALUES ('schema_version', 'version', 'int4'::regtype),
                                             ('schema_version', 'script', 'text'),
@@ -39,14 +43,36 @@ BEGIN
                                             ('dead_letters', 'event_id', 'text'),
                                             ('dead_letters', 'payload', 'bytea'),
                                             ('operator_actions', 'number', 'int8'),
-                                            ('operator_actions', 'outbox', 'regclass')) AS ours (rel, col, type)
+                                            ('operator_actions', 'outbox', 'regclass'),
+                                            ('letter_requests', 'letter', 'int8'),
+                                            ('depths', 'base', 'regclass'),
+                                            ('replays', 'number', 'int8'),
+                                            ('replays', 'position', 'int8'),
+                                            ('positions', 'finished', 'pg_snapshot'),
+                                            ('settled_ahead', 'event_id', 'text'),
+                                            ('withdrawn', 'event_id', 'text')) AS ours (rel, col, type)
                          WHERE ours.rel = c.relname AND NOT EXISTS (
                                SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = ours.col
                                   AND a.atttypid = ours.type AND NOT a.attisdropped)))
          UNION ALL
         SELECT 'function', p.proname FROM pg_proc p
          WHERE p.pronamespace = home
-           AND NOT (p.proname IN ('ring', 'note_pause') AND p.pronargs = 0 AND p.prorettype = 'trigger'::regtype)
+           AND NOT (p.proname IN ('ring', 'note_pause', 'note_requests', 'depth_guard', 'keep_x', 'keep_place') AND p.pronargs = 0
+                    AND p.prorettype = 'trigger'::regtype)
+           AND NOT (p.proname = 'raise_letters' AND p.pronargs = 0)
+           AND NOT (p.proname IN ('record_action', 'depth_guard', 'set_depth_guard', 'raise_ids', 'set_position', 'withdraw')
+                    AND p.pronargs = 3)
+           AND NOT (p.proname IN ('count_depth', 'judge_depth') AND p.pronargs = 4)
+           AND NOT (p.proname IN ('range_partitions', 'partitions_ahead', 'kept_by_partman', 'own_outbox',
+                                  'position_home', 'last_positions', 'lacks_positions', 'settled_condition',
+                                  'unsettled_condition', 'drop_x', 'lock_outbox', 'lock_positions',
+                                  'admit_partitions', 'range_trouble') AND p.pronargs = 1)
+           AND NOT (p.proname IN ('range_number', 'make_partitions', 'grant_partitions', 'leave_positions', 'count_waiting',
+                                  'hand_over_position') AND p.pronargs = 2)
+           AND NOT (p.proname IN ('range_position', 'drop_partition') AND p.pronargs = 3)
+           AND NOT (p.proname IN ('range_after', 'make_partition', 'make_missing', 'begin_positions') AND p.pronargs = 4)
+           AND NOT (p.proname IN ('next_partition', 'drop_partitions', 'take_up') AND p.pronargs = 5)
+           AND NOT (p.proname = 'purge_settled' AND p.pronargs = 6)
          UNION ALL
         SELECT 'type', t.typname FROM pg_type t
          WHERE t.typnamespace = home AND t.typrelid = 0 AND t.typcategory <> 'A') AS o

@@ -43,6 +43,7 @@ DECLARE
     home   regnamespace := (SELECT relnamespace FROM pg_class WHERE oid = box);
     bell   regclass;
     rel    regclass;
+    named  name;
     who    text;
     shared boolean; -- with another outbox in the same schema
     kept   boolean; -- by any other outbox
@@ -50,6 +51,31 @@ BEGIN
     IF EXISTS (SELECT FROM pg_trigger WHERE tgrelid = box AND tgname = 'outbox_relay_bell'
                   AND tgfoid = to_regprocedure('outbox_relay.ring()')) THEN
         EXECUTE format('DROP TRIGGER outbox_relay_bell ON %s', box);
+    END IF;
+    FOR named IN
+        SELECT tgname FROM pg_trigger WHERE tgrelid = box AND NOT tgisinternal
+           AND tgfoid IN (to_regprocedure('outbox_relay.depth_guard()'), to_regprocedure('outbox_relay.keep_x()'),
+                          to_regprocedure('outbox_relay.keep_place()'))
+    LOOP
+        EXECUTE format('DROP TRIGGER %I ON %s', named, box);
+    END LOOP;
+    -- An older schema has no such tables.
+    IF to_regclass('outbox_relay.positions') IS NOT NULL THEN
+        DELETE FROM outbox_relay.positions p WHERE p.outbox = box;
+        DELETE FROM outbox_relay.settled_ahead a WHERE a.outbox = box;
+    END IF;
+    IF to_regclass('outbox_relay.withdrawn') IS NOT NULL THEN
+        DELETE FROM outbox_relay.withdrawn w WHERE w.outbox = box;
+    END IF;
+    IF to_regclass('outbox_relay.depths') IS NOT NULL THEN
+        FOR rel IN
+            WITH gone AS (DELETE FROM outbox_relay.depths d
+                           WHERE d.outbox = box OR NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = d.outbox)
+                           RETURNING d.*)
+            SELECT c.oid FROM gone JOIN pg_class c ON c.oid IN (gone.base, gone.counted, gone.until, gone.low, gone.walked)
+        LOOP
+            EXECUTE format('DROP SEQUENCE %s', rel);
+        END LOOP;
     END IF;
     -- An older schema has no columns for the roles.
     FOR who, shared, kept IN
@@ -86,6 +112,7 @@ BEGIN
         IF NOT kept THEN
             EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA outbox_relay FROM %I', who);
             EXECUTE format('REVOKE ALL ON ALL SEQUENCES IN SCHEMA outbox_relay FROM %I', who);
+            EXECUTE format('REVOKE ALL ON ALL ROUTINES IN SCHEMA outbox_relay FROM %I', who);
             EXECUTE format('REVOKE ALL ON SCHEMA outbox_relay FROM %I', who);
         END IF;
     END LOOP;
@@ -111,12 +138,61 @@ BEGIN
             'holds events of tables that were dropped; keep a copy of them, then run: TRUNCATE '
             'outbox_relay.dead_letters';
     END IF;
+    DROP TABLE IF EXISTS outbox_relay.letter_requests; -- an older schema has none, nor what follows
+    DROP TABLE IF EXISTS outbox_relay.replays;
+    DROP TABLE IF EXISTS outbox_relay.positions;
+    DROP TABLE IF EXISTS outbox_relay.settled_ahead;
+    DROP TABLE IF EXISTS outbox_relay.withdrawn;
+    DROP FUNCTION IF EXISTS outbox_relay.withdraw(regclass, bigint, text);
+    DROP FUNCTION IF EXISTS outbox_relay.hand_over_position(regclass, bigint);
+    DROP FUNCTION IF EXISTS outbox_relay.keep_x();
+    DROP FUNCTION IF EXISTS outbox_relay.keep_place();
+    DROP FUNCTION IF EXISTS outbox_relay.drop_x(regclass);
+    DROP FUNCTION IF EXISTS outbox_relay.lock_positions(regclass);
+    DROP FUNCTION IF EXISTS outbox_relay.lock_outbox(regclass);
+    DROP FUNCTION IF EXISTS outbox_relay.unsettled_condition(regclass);
+    DROP FUNCTION IF EXISTS outbox_relay.set_position(regclass, text, bigint);
+    DROP FUNCTION IF EXISTS outbox_relay.leave_positions(regclass, text);
+    DROP FUNCTION IF EXISTS outbox_relay.purge_settled(regclass, regclass, name, bigint, bigint, bigint);
+    DROP FUNCTION IF EXISTS outbox_relay.take_up(regclass, integer, integer, text[], boolean);
+    DROP FUNCTION IF EXISTS outbox_relay.begin_positions(regclass, name, name, text);
+    DROP FUNCTION IF EXISTS outbox_relay.count_waiting(regclass, bigint);
+    DROP FUNCTION IF EXISTS outbox_relay.settled_condition(regclass);
+    DROP FUNCTION IF EXISTS outbox_relay.lacks_positions(regclass);
+    DROP FUNCTION IF EXISTS outbox_relay.last_positions(regclass);
+    DROP FUNCTION IF EXISTS outbox_relay.position_home(regclass);
     DROP TABLE outbox_relay.dead_letters;
-    DROP TABLE IF EXISTS outbox_relay.operator_actions; -- an older schema has none
+    DROP TABLE IF EXISTS outbox_relay.operator_actions;
+    DROP TABLE IF EXISTS outbox_relay.depths;
+    DROP PROCEDURE IF EXISTS outbox_relay.drop_partitions(regclass, bigint, bigint, text, text);
+    DROP FUNCTION IF EXISTS outbox_relay.drop_partition(regclass, bigint, bigint);
+    DROP FUNCTION IF EXISTS outbox_relay.make_partitions(regclass, integer);
+    DROP FUNCTION IF EXISTS outbox_relay.make_missing(regclass, bigint, integer, integer);
+    DROP FUNCTION IF EXISTS outbox_relay.make_partition(regclass, text, text, text);
+    DROP FUNCTION IF EXISTS outbox_relay.next_partition(regclass, regclass, text, bigint, integer);
+    DROP FUNCTION IF EXISTS outbox_relay.range_after(text, text, numeric, regtype);
+    DROP FUNCTION IF EXISTS outbox_relay.admit_partitions(regclass);
+    DROP FUNCTION IF EXISTS outbox_relay.grant_partitions(regclass, oid);
+    DROP FUNCTION IF EXISTS outbox_relay.range_trouble(regclass);
+    DROP FUNCTION IF EXISTS outbox_relay.own_outbox(regclass);
+    DROP FUNCTION IF EXISTS outbox_relay.kept_by_partman(regclass);
+    DROP FUNCTION IF EXISTS outbox_relay.partitions_ahead(regclass);
+    DROP FUNCTION IF EXISTS outbox_relay.range_number(text, regtype);
+    DROP FUNCTION IF EXISTS outbox_relay.range_position(regclass, name, regtype);
+    DROP FUNCTION IF EXISTS outbox_relay.range_partitions(regclass);
     DROP TABLE outbox_relay.outboxes;
     DROP TABLE outbox_relay.schema_version;
     DROP FUNCTION outbox_relay.ring();
+    DROP FUNCTION IF EXISTS outbox_relay.raise_ids(regclass, bigint, text);
+    DROP FUNCTION IF EXISTS outbox_relay.depth_guard();
+    DROP FUNCTION IF EXISTS outbox_relay.depth_guard(bigint, text, regclass);
+    DROP FUNCTION IF EXISTS outbox_relay.set_depth_guard(regclass, bigint, text);
+    DROP FUNCTION IF EXISTS outbox_relay.judge_depth(regclass, bigint, text, integer);
+    DROP FUNCTION IF EXISTS outbox_relay.count_depth(regclass, bigint, text, integer);
+    DROP FUNCTION IF EXISTS outbox_relay.raise_letters();
+    DROP FUNCTION IF EXISTS outbox_relay.note_requests();
     DROP FUNCTION IF EXISTS outbox_relay.note_pause();
+    DROP FUNCTION IF EXISTS outbox_relay.record_action(regclass, text, text);
     IF EXISTS (SELECT FROM pg_depend WHERE refclassid = 'pg_namespace'::regclass
                   AND refobjid = 'outbox_relay'::regnamespace) THEN
         RAISE WARNING 'schema outbox_relay stays: it holds what outbox-relay has not made';

@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 
 struct slice {
@@ -27,6 +28,16 @@ static inline bool slice_equal(struct slice a, struct slice b)
 {
 	return a.len == b.len && (a.data == NULL) == (b.data == NULL) &&
 	       (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+}
+
+/* FNV-1a. */
+static inline uint64_t slice_hash(struct slice s)
+{
+	uint64_t hash = UINT64_C(14695981039346656037);
+
+	for (size_t i = 0; i < s.len; i++)
+		hash = (hash ^ (unsigned char)s.data[i]) * UINT64_C(1099511628211);
+	return hash;
 }
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * units.h - durations and sizes as people write them in the configuration
+ * units.h - numbers, durations and sizes as people write them
  *
  * Pure. Thread: any.
  */
@@ -10,6 +10,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/* Digits, with a '-' before them or without: no '+', no blanks, nothing behind. False if it is none
+ * or lies outside of least and most; number is left as it was then. */
+bool units_parse_number(const char *text, int64_t least, int64_t most, int64_t *number);
 
 /* "500ms", "10s", "5m", "12h", "7d" to milliseconds. A unit is needed, except for "0"; no sign, no
  * fraction, no blanks. False if it does not parse or does not fit. */

@@ -22,20 +22,31 @@ struct batch {
 	size_t delivered;
 	size_t rejected;
 	size_t returned;
+	size_t deferred;
+	size_t passed; /* not sent: they wait behind others */
 };
 
 void batch_add(struct batch *batch, struct chunk *chunk);
 
-/* The next event to hand to the sink, or NULL. It stays the next until batch_sent or batch_reject.
- */
+/* The next event to hand to the sink, or NULL. It stays the next until batch_sent, batch_pass or
+ * batch_reject. */
 struct event *batch_next(const struct batch *batch);
 void batch_sent(struct batch *batch, struct event *event);
+
+/* The next one is not sent: it goes back to the source with the transaction. */
+void batch_pass(struct batch *batch, struct event *event);
+
+/* Likewise: it is to wait aside for its topic, of this name. */
+void batch_defer(struct batch *batch, struct event *event, struct slice topic);
 
 /* A verdict on an event that was sent, or, for a reject, on the next one to be sent. */
 void batch_delivered(struct batch *batch, struct event *event);
 void batch_returned(struct batch *batch, struct event *event);
 void batch_reject(struct batch *batch, struct event *event, enum reject_reason reason,
 		  const char *why);
+
+/* One that was rejected goes back with the transaction after all, as those never sent do. */
+void batch_put_back(struct batch *batch, struct event *event);
 
 /* Forgets what was never sent: the cursor moves to the end. */
 void batch_skip_unsent(struct batch *batch);

@@ -11,8 +11,12 @@
  * again. While the transaction is open the batch is attached, and settling it is a COMMIT. When the
  * transaction is gone (session lost, acknowledgement timeout, reject, broken sink) the batch is
  * orphaned: the engine waits until every event in the sink's hands is reported, settles the
- * delivered ones by identity, and only then fetches. With that the rejected ones go to the dead
- * letters, or the source keeps them back and lets no fetch have events (source.h: halted).
+ * delivered ones by identity, and only then fetches. With that the rejected ones are set aside, or
+ * the source keeps them back and lets no fetch have events (source.h: halted).
+ *
+ * Behind a rejected event that parks its key, the worker passes over the key's later events of the
+ * batch; they go back with the transaction, and the source sets them aside once it meets them. So
+ * it does with events of a topic that cannot be used: the first one is deferred.
  */
 #ifndef OUTBOX_ENGINE_H
 #define OUTBOX_ENGINE_H
@@ -84,7 +88,7 @@ enum engine_do {
 	DO_PRODUCE,
 	DO_SETTLE,
 	DO_ROLL_BACK,
-	DO_RECONCILE, /* dead_letter */
+	DO_RECONCILE, /* policy */
 	DO_TIMER,     /* after_us; replaces the one before */
 	DO_REBUILD,
 	DO_GIVE_UP,
@@ -99,7 +103,8 @@ struct engine_action {
 	enum engine_do kind;
 	struct fetch fetch;
 	int64_t after_us;
-	bool dead_letter, available, keeps;
+	bool available, keeps;
+	enum reject_policy policy;
 };
 
 enum { ENGINE_ACTIONS_MAX = 10 };
@@ -110,7 +115,7 @@ struct engine_actions {
 
 struct engine_options {
 	int64_t batch_rows, batch_bytes;
-	bool dead_letter; /* on_reject = "dead-letter"; otherwise the source halts at a reject */
+	enum reject_policy policy;
 };
 
 struct engine {
@@ -151,7 +156,7 @@ void engine_step(struct engine *engine, const struct engine_input *input,
 /* True while a transaction is open and waits for the sink: the stall timer must run. */
 bool engine_waits_for_sink(const struct engine *engine);
 
-/* True if nothing is published past a reject; otherwise it is dead-lettered. */
+/* True if nothing is published past a reject. */
 bool engine_halts_at_reject(const struct engine *engine);
 
 /* True while the sink takes nothing, though its peer answers: it waits for a topic. */

@@ -24,6 +24,7 @@
 	X(TOPIC_MISSING, "topic_missing", "topic-missing")                                         \
 	X(STUCK, "stuck", "stuck")                                                                 \
 	X(PAUSED, "paused", "paused")                                                              \
+	X(PARKED_KEYS, "parked_keys", "rejected-event")                                            \
 	X(DEAD_LETTERS, "dead_letters", "rejected-event")
 
 enum health_problem {

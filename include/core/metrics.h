@@ -11,6 +11,7 @@
 
 #include "base/shards.h"
 #include "core/event.h"
+#include "core/letters.h"
 #include "core/recent.h"
 
 #include <stdbool.h>
@@ -45,20 +46,40 @@ struct topic_metrics {
 	uint64_t rejected[REJECT_REASONS];
 };
 
+/* An error code of Kafka that the relay does not know. Of so many a count of their own, the rest
+ * share the last one, "other". */
+enum { METRICS_UNKNOWN_ERRORS = 16 };
+struct unknown_error {
+	char code[64]; /* "": unused */
+	uint64_t count;
+};
+
 struct metrics {
 	char *labels; /* owned; of every sample, as they are printed */
 	double depth;
 	double oldest_age_seconds;
+	double position_lag_seconds;   /* negative: no positions */
 	struct topic_metrics **topics; /* owned */
 	size_t topics_count;
 	uint64_t retries[PEERS];
-	double parked_keys, dead_letters;
+	double copies;	    /* of rejected events, that Kafka has acknowledged; a counter */
+	double held_keys;   /* that wait behind an event that cannot be removed */
+	double parked_keys; /* these, and those behind letters */
+	struct letter_gauges letters;
+	struct unknown_error unknown_errors[METRICS_UNKNOWN_ERRORS];
+	double partitions_ahead; /* negative: not known, or never too few */
 	struct histogram latency, claim, publish, settle, batch_events;
 	struct shards shards;
 	bool connected[PEERS];
 	bool halted; /* a rejected event stops the relay until it is fixed */
 	bool paused; /* the operator has paused the outbox, as far as a session tells */
 	uint64_t wakeups[WAKEUPS];
+	struct {		    /* of `verify --continuous` only */
+		double sent, lost;  /* counters */
+		double up;	    /* whether the last one came back in time */
+		double returned_at; /* when one did, in s since 1970; 0: never */
+		struct histogram round_trip;
+	} canary;
 	struct recent recent;			  /* for people; Prometheus computes its own */
 	const char *version, *librdkafka, *libpq; /* borrowed */
 };
@@ -71,8 +92,13 @@ void metrics_fini(struct metrics *metrics);
 /* The record of a topic, made at first use. Keep the pointer rather than asking per event. */
 struct topic_metrics *metrics_topic(struct metrics *metrics, struct slice name);
 
+/* Counts an error of Kafka that the relay does not know, by its code in words. */
+void metrics_unknown_error(struct metrics *metrics, const char *code);
+
 /* The text exposition format 0.0.4 as one malloc'd string (the caller frees it); *len its length.
  */
 char *metrics_print(const struct metrics *metrics, size_t *len);
+/* Likewise, of a canary. */
+char *metrics_print_canary(const struct metrics *metrics, size_t *len);
 
 #endif

@@ -7,9 +7,9 @@
  * Thread: any, but one at a time for a route.
  *
  * A template that is exactly one ${field} yields that field's bytes without a copy, and NULL if it
- * is NULL. In a longer template, or in a topic, a NULL field is a reject (REJECT_ROUTE). A key that
- * is exactly one NULL field is a NULL key (the record then has no key); a header that is exactly
- * one NULL field is left out.
+ * is NULL. In a longer template, or in a topic, a NULL field is a reject. A key that is exactly one
+ * NULL field is a NULL key (the record then has no key); a header that is exactly one NULL field is
+ * left out.
  */
 #ifndef OUTBOX_ROUTE_H
 #define OUTBOX_ROUTE_H
@@ -67,10 +67,25 @@ void route_free(struct route **route);
 bool route_fields(const char *topic, const char *key, const struct config_strings *headers,
 		  void (*each)(const char *name, void *arg), void *arg, struct error *err);
 
+/* Whether all events go to the same topic. */
+bool route_topic_is_constant(const struct route *route);
+
 /* Routes one event. REJECT_NONE, or why this event can never be routed, with words in err. The
  * event's own headers (JSON) come after the configured ones, in the order of the text. */
 enum reject_reason route_event(struct route *route, const struct event *event,
 			       struct message *message, struct error *err);
+
+/* The event's key alone, which may be told though the event cannot be routed; data == NULL: it has
+ * none. Holds as a message's bytes do. */
+struct slice route_key(struct route *route, const struct event *event);
+
+/* The copy of a rejected event, as far as it can be told: to the topic of its notes, with its key
+ * and value, the headers it would have had, and a header for each note. A configured header that
+ * cannot be rendered is left out. If its own headers are none, their text is one header. */
+void route_copy(struct route *route, const struct event *event, struct message *message);
+
+/* Whether a value of route.dead_letter_topic is right, beside this of route.topic; "" is. */
+bool route_check_dead_letters(const char *text, const char *topic, struct error *err);
 
 /* Kafka's rule: 1 to 249 of [a-zA-Z0-9._-], not "." or "..".
  * org.apache.kafka.common.internals.Topic. Names beginning with "__" are refused too: they are

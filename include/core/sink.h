@@ -16,7 +16,10 @@
 enum sink_answer {
 	SINK_TAKEN, /* a report will follow; the event's bytes are borrowed until then */
 	SINK_LATER, /* not now (topic not yet known, queue full): sink_events.writable tells when */
-	SINK_REFUSED /* can never be accepted: *reason and *err say why */
+	SINK_REFUSED, /* can never be accepted: *reason and *err say why */
+	/* Its topic cannot be used, for longer than a topic takes to appear; events of others can
+	 * be published. If the owner waits for it nevertheless: as SINK_LATER. */
+	SINK_NO_TOPIC
 };
 
 /* What a sink tells its owner. */

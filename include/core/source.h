@@ -30,12 +30,15 @@
 #include "base/shards.h"
 #include "core/batch.h"
 #include "core/event.h"
+#include "core/letters.h"
 
 /* What is known of the waiting events without scanning them. */
 struct gauges {
 	double depth;
-	double oldest_age_seconds; /* 0 when nothing waits */
-	double dead_letters;
+	double oldest_age_seconds;    /* 0 when nothing waits */
+	double position_lag_seconds;  /* of the oldest that is open; negative: not known, or the
+				       * source has no positions */
+	struct letter_gauges letters; /* what is deferred waits, too */
 };
 
 /* The other relays of the group. */
@@ -112,9 +115,12 @@ struct source_ops {
 	/* Gives back what the open fetch, or the last one, has fetched; rolled back. */
 	void (*roll_back)(struct source *source);
 	/* Settles, by itself, the delivered events of an orphaned batch by their exact identity
-	 * and, if dead_letter, moves the rejected ones to the dead letters; else keeps them back,
-	 * and halts. Reconciled. Events that are gone already are no error. */
-	void (*reconcile)(struct source *source, const struct batch *batch, bool dead_letter);
+	 * and sets the rejected ones aside; where the policy halts it keeps them back. What comes
+	 * behind an event that parks its key is set aside, too, when it is met. Those that are
+	 * deferred are set aside until their topic can be used, and so are later ones of that
+	 * topic. Reconciled. Events that are gone already are no error. */
+	void (*reconcile)(struct source *source, const struct batch *batch,
+			  enum reject_policy policy);
 	/* Does what was asked, then closes the session: closed. No fetch is open. */
 	void (*close)(struct source *source);
 	/* Closes the session immediately; no answer. */
@@ -136,6 +142,7 @@ struct source {
 	void *owner; /* passed back to events */
 	/* The source's to write: */
 	struct shards shards;
+	bool renews; /* lost() by its own will, to read anew what has changed: no outage */
 	bool paused; /* by an operator: no relay is to own anything. False without a session. */
 	int64_t position; /* how far it has come, for people; 0: it begins at the start */
 	/* What another session does that keeps relays from their shards, and how to end it; "" if
@@ -144,9 +151,11 @@ struct source {
 	char refusal[400]; /* why nothing can be fetched at all; "" if it can */
 	/* Events that the database does not let go, or that were rejected: they are not fetched,
 	 * nor is what follows them in their order. */
-	size_t held;	      /* of these, not published yet */
-	size_t held_keys;     /* with those that are published */
-	const char *held_why; /* words about one of them; "" or NULL if there is none */
+	size_t held;		  /* of these, not published yet */
+	size_t held_keys;	  /* with those that are published */
+	char deferred_topic[250]; /* one that events wait for aside; "": none */
+	const char *held_why;	  /* words about one of them; "" or NULL if there is none */
+	double partitions_ahead;  /* of the outbox; negative: not known, or never too few */
 	/* Nothing is fetched while an event is held, though shards are ours: the policy says so.
 	 * The event that a sink has rejected is fetched alone from time to time, to see whether it
 	 * is accepted now. */

@@ -38,4 +38,8 @@ bool template_measure(const struct template *tpl, const struct slice *fields, si
  */
 char *template_write(const struct template *tpl, const struct slice *fields, char *out);
 
+/* Tells its parts in their order: text as it is, and fields by their index. */
+void template_walk(const struct template *tpl, void (*literal)(struct slice text, void *arg),
+		   void (*field)(int index, void *arg), void *arg);
+
 #endif

@@ -83,9 +83,10 @@ struct worker_status {
 	/* Since when the sink has taken nothing although it holds nothing: it waits for a topic.
 	 * Negative: it does not. */
 	int64_t blocked_us;
-	const char *blocked_topic; /* that topic's name, while it does */
-	int64_t outage_us[PEERS];  /* for how long the peer is gone; negative: it is not */
-	int64_t answers_us[PEERS]; /* for how long it has answered; negative: it does not */
+	const char *blocked_topic;  /* that topic's name, while it does */
+	const char *deferred_topic; /* one that events wait for aside; "": none */
+	int64_t outage_us[PEERS];   /* for how long the peer is gone; negative: it is not */
+	int64_t answers_us[PEERS];  /* for how long it has answered; negative: it does not */
 	/* The source's, until it is next asked or told anything. */
 	const struct source_relay *relays;
 	size_t relay_count;

@@ -77,14 +77,18 @@ static inline int outbox_lock_shard(uint32_t key)
 	"OR (l.objid::int8 >> 24 BETWEEN 109 AND 111 AND l.classid = " table "))"
 
 /* SQL: whether session a of pg_stat_activity may be a relay of this outbox: its role may DELETE
- * from it, or may become a role that may. A session that has just ended has no role. Sessions
- * of the role that asks may be, also when its right was revoked: it says so itself. */
+ * from it, or may become a role that may. Where rows stay nobody needs to: there it is a member of
+ * the role of its relays. A session that has just ended has no role. Sessions of the role that asks
+ * may be, also when its right was revoked: it says so itself. */
 #define OUTBOX_SQL_MAY_RELAY(table)                                                                \
 	"coalesce(pg_get_userbyid(a.usesysid) = session_user OR "                                  \
 	"has_table_privilege(a.usesysid, " table ", 'DELETE') OR EXISTS (SELECT FROM "             \
 	"pg_catalog.pg_class AS c WHERE c.oid = " table                                            \
 	" AND (pg_has_role(a.usesysid, c.relowner, 'MEMBER') "                                     \
 	"OR EXISTS (SELECT FROM aclexplode(c.relacl) AS x WHERE x.privilege_type = 'DELETE' "      \
-	"AND x.grantee <> 0 AND pg_has_role(a.usesysid, x.grantee, 'MEMBER')))), true)"
+	"AND x.grantee <> 0 AND pg_has_role(a.usesysid, x.grantee, 'MEMBER')))) OR EXISTS ("       \
+	"SELECT FROM outbox_relay.outboxes AS o WHERE o.outbox = " table                           \
+	" AND o.settle = 'position' AND pg_has_role(a.usesysid, to_regrole(to_jsonb(o) ->> "       \
+	"'relay'), 'MEMBER')), true)"
 
 #endif

@@ -18,9 +18,12 @@ struct migrate_target {
 	struct pgname outbox;
 	const char *id, *event_id; /* the columns */
 	const char *role;	   /* of the relay; NULL: as it is, at first outbox_relay */
-	bool mark;		   /* settle = "mark" */
+	int settle;		   /* enum config_settle */
 	/* How many a new table is to have, in digits; NULL: it is to be a plain one. */
 	const char *partitions;
+	/* How far each partition by range reaches, "id:10000000" or "created_at:1d"; NULL: as it
+	 * is, at first the relay makes and drops none. */
+	const char *partition_by;
 };
 
 /* One script ready to run; malloc'd. NULL and err if it names an unknown variable. */
@@ -32,8 +35,11 @@ int migrate_number(const char *name);
 /* The number of the newest migration in this binary. */
 int migrate_latest(void);
 
-/* The script that makes a new table in target->partitions partitions, to be run before the
- * migrations; malloc'd. */
+/* Whether a schema of this version will do; false and err, which says what to do. */
+bool migrate_is_new_enough(int version, struct error *err);
+
+/* The script that makes a new table in target->partitions partitions, or by target->partition_by,
+ * to be run before the migrations; malloc'd. */
 char *migrate_partitions(const struct migrate_target *target, struct error *err);
 
 /* What must hold before anything of ours is made or changed, as a script that changes nothing;

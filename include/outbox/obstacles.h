@@ -15,10 +15,10 @@
 	" JOIN pg_type AS t ON t.oid = base.below) SELECT base.oid FROM base WHERE base.below = "  \
 	"0)"
 
-/* The outbox c (pg_class) and its partitions, as relid. pg_partition_tree would lock them. */
+/* The outbox c (pg_class) and all its partitions, as relid. pg_partition_tree would lock them. */
 #define OUTBOX_TREE                                                                                \
-	"(SELECT c.oid AS relid UNION SELECT h.inhrelid FROM pg_inherits AS h"                     \
-	" WHERE h.inhparent = c.oid)"
+	"(WITH RECURSIVE below (relid) AS (SELECT c.oid UNION SELECT h.inhrelid FROM below"        \
+	" JOIN pg_inherits AS h ON h.inhparent = below.relid) SELECT below.relid FROM below)"
 
 /* Table k (pg_class) by its full name, whatever search_path is. */
 #define OUTBOX_NAME "format('%s.%I', k.relnamespace::regnamespace, k.relname)"

@@ -20,8 +20,15 @@ extern const char outbox_registry[];
 /* The columns of its result. Lacks: the rights that are missing, "" if none. */
 enum { REGISTRY_BELL, REGISTRY_VERSION, REGISTRY_SETTLE, REGISTRY_USER, REGISTRY_LACKS };
 
+/* How the outbox $1 is settled, in a word; a row if it is known. Whether that is as the
+ * configuration says; otherwise false and err. */
+extern const char outbox_settling[];
+bool outbox_settling_check(const char *settled, const char *table, int settle, struct error *err);
+
 /* Whether the answer lets the relay begin; otherwise false and err: "what is wrong; what to do".
- * table is for the words, mark what the configuration says. */
-bool outbox_registry_check(const PGresult *result, const char *table, bool mark, struct error *err);
+ * table is for the words, settle (enum config_settle) what the configuration
+ * says. */
+bool outbox_registry_check(const PGresult *result, const char *table, int settle,
+			   struct error *err);
 
 #endif

@@ -15,25 +15,31 @@
 #include <libpq-fe.h>
 #include <stdbool.h>
 
-/* A query, to be used within another; $1 is the table's name. No row if there is none. ctid tells
- * rows of one plain table apart, and a hash says which of them a key is in. */
+/* A query, to be used within another; $1 is the table's name. No row if there is none. A hash says
+ * which partition a key is in; partitions by range and list are read together. */
 #define OUTBOX_TABLE                                                                               \
 	"(SELECT c.oid, CASE WHEN c.relkind NOT IN ('r', 'p') THEN 'is no table'"                  \
 	" WHEN c.relkind = 'r' AND children.count > 0 THEN 'has tables that inherit from it'"      \
-	" WHEN p.partstrat <> 'h' THEN 'is partitioned by range or list'"                          \
-	" WHEN 0 = ANY (p.partattrs) THEN 'is partitioned by an expression'"                       \
-	" WHEN c.relkind = 'p' AND children.count = 0"                                             \
+	" WHEN p.partstrat = 'h' AND 0 = ANY (p.partattrs)"                                        \
+	"  THEN 'is partitioned by an expression'"                                                 \
+	" WHEN c.relkind = 'p' AND below.odd > 0"                                                  \
+	"  THEN 'has a partition that is a foreign table'"                                         \
+	" WHEN c.relkind = 'p' AND below.plain = 0"                                                \
 	"  THEN 'is partitioned and has no partition'"                                             \
-	" WHEN children.odd > 0"                                                                   \
-	"  THEN 'has a partition that is partitioned again, or is a foreign table'"                \
 	" END AS misfit, o.what AS obstacle, o.remedy,"                                            \
-	" m.what AS mark_obstacle, m.remedy AS mark_remedy, children.count AS partitions,"         \
+	" m.what AS mark_obstacle, m.remedy AS mark_remedy,"                                       \
+	" CASE p.partstrat WHEN 'h' THEN children.count ELSE 0 END AS partitions,"                 \
+	" CASE WHEN below.parted THEN below.plain ELSE 0 END AS parts,"                            \
 	" (SELECT string_agg(a.attname, chr(10) ORDER BY a.attnum) FROM pg_attribute a"            \
-	"  WHERE a.attrelid = c.oid AND a.attnum = ANY (p.partattrs)) AS partitioned_by"           \
+	"  WHERE a.attrelid = c.oid AND p.partstrat = 'h' AND a.attnum = ANY (p.partattrs))"       \
+	"  AS partitioned_by"                                                                      \
 	" FROM pg_class c LEFT JOIN pg_partitioned_table p ON p.partrelid = c.oid"                 \
-	" CROSS JOIN LATERAL (SELECT count(*), count(*) FILTER (WHERE k.relkind <> 'r') AS odd"    \
-	"  FROM pg_inherits i JOIN pg_class k ON k.oid = i.inhrelid WHERE i.inhparent = c.oid)"    \
-	"  AS children"                                                                            \
+	" CROSS JOIN LATERAL (SELECT count(*) FROM pg_inherits i WHERE i.inhparent = c.oid"        \
+	"  AND NOT i.inhdetachpending) AS children"                                                \
+	" CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE k.relkind = 'r') AS plain,"            \
+	"  count(*) FILTER (WHERE k.relkind NOT IN ('r', 'p')) AS odd,"                            \
+	"  bool_or(k.relkind = 'p' AND (k.oid <> c.oid OR p.partstrat <> 'h')) AS parted"          \
+	"  FROM " OUTBOX_TREE " AS tree JOIN pg_class k ON k.oid = tree.relid) AS below"           \
 	" LEFT JOIN LATERAL " OUTBOX_OBSTACLE " AS o ON true"                                      \
 	" LEFT JOIN LATERAL " OUTBOX_MARK_OBSTACLE " AS m ON true"                                 \
 	" WHERE c.oid = to_regclass($1))"
@@ -44,8 +50,9 @@ struct outbox_table {
 	const char *obstacle; /* why no row can be settled, likewise, and what to do about it */
 	const char *remedy;
 	const char *mark_obstacle, *mark_remedy; /* likewise for settle = "mark" */
-	int partitions;				 /* 0: it is a plain table */
-	const char *partitioned_by;		 /* columns, a line each */
+	int partitions; /* by hash, each a shard; 0: it is not partitioned so */
+	int parts;	/* the tables that rows lie in where a shard has several; else 0 */
+	const char *partitioned_by; /* columns, a line each */
 };
 
 /* From the first row of a result with the query's columns. */

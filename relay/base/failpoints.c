@@ -17,9 +17,10 @@
 
 /* In the order in which a relay comes to them. */
 static const char *const failpoints[] = {
-    "session-open",    "lock-got",     "claim-sent",	  "claimed",	 "before-produce",
-    "first-produced",  "acknowledged", "before-commit",	  "commit-sent", "commit-answered",
-    "before-recovery", "recovered",    "before-handover", "handed-over", NULL,
+    "session-open",    "lock-got",	  "claim-sent",	     "claimed",
+    "before-produce",  "first-produced",  "acknowledged",    "before-commit",
+    "commit-sent",     "commit-answered", "before-recovery", "recovered",
+    "before-handover", "handed-over",	  "letters-asked",   NULL,
 };
 
 static const char *const errors[] = {
@@ -36,6 +37,8 @@ static const char *const errors[] = {
     "null-is-empty",	   /* a payload of NULL becomes an empty one */
     "no-headers",	   /* but the id */
     "leak",		   /* what was settled is not given back */
+    "publishes-parked",	   /* a claim does not look for letters of its keys */
+    "passes-parked",	   /* later events of a batch go past one that parks their key */
     NULL,
 };
 

@@ -151,13 +151,9 @@ struct log_field field_text(const char *name, const char *text)
 
 struct log_field field_hash(const char *name, struct slice text)
 {
-	uint64_t hash = UINT64_C(14695981039346656037);
-
-	for (size_t i = 0; i < text.len; i++)
-		hash = (hash ^ (unsigned char)text.data[i]) * UINT64_C(1099511628211);
 	return text.data == NULL ? field_text(name, NULL)
 				 : (struct log_field){.name = name,
-						      .number = (int64_t)hash,
+						      .number = (int64_t)slice_hash(text),
 						      .kind = LOG_FIELD_HASH};
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * units.c - durations and sizes as people write them in the configuration
+ * units.c - numbers, durations and sizes as people write them
  */
 #include "base/units.h"
 
@@ -39,6 +39,28 @@ static const char *parse_digits(const char *text, int64_t *number)
 			return NULL;
 	}
 	return at == text ? NULL : at;
+}
+
+bool units_parse_number(const char *text, int64_t least, int64_t most, int64_t *number)
+{
+	bool negative = *text == '-';
+	const char *digits = text + negative, *at;
+	int64_t value = 0, digit;
+
+	/* Down rather than up, as there is one more number below 0 than above. */
+	for (at = digits; *at >= '0' && *at <= '9'; at++) {
+		digit = *at - '0';
+		if (__builtin_mul_overflow(value, 10, &value) ||
+		    __builtin_sub_overflow(value, digit, &value))
+			return false;
+	}
+	if (at == digits || *at != '\0' || (!negative && value == INT64_MIN))
+		return false;
+	value = negative ? value : -value;
+	if (value < least || value > most)
+		return false;
+	*number = value;
+	return true;
 }
 
 static bool scale(int64_t number, const char *name, const struct unit *units, size_t count,

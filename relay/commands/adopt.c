@@ -97,9 +97,10 @@ static int any_row(PGconn *conn, const char *table, const char *condition, struc
 	return any;
 }
 
-static bool is_mapped(const char *name, const struct config_columns *mapped, bool mark)
+static bool is_mapped(const char *name, const struct config_columns *mapped, int settle)
 {
-	bool found = mark && strcmp(name, "published_at") == 0;
+	bool found = (settle == SETTLE_MARK && strcmp(name, "published_at") == 0) ||
+		     (settle == SETTLE_POSITION && strcmp(name, "x") == 0);
 
 	for (int role = 0; role < ADOPT_ROLES; role++)
 		found = found || strcmp(adopt_configured(mapped, (enum adopt_role)role), name) == 0;
@@ -132,14 +133,14 @@ static bool done_check(PGconn *conn, const struct pgname *table, const char *col
 }
 
 bool adopt_done_check(PGconn *conn, const struct adopt_facts *facts,
-		      const struct config_columns *mapped, bool mark, struct error *err)
+		      const struct config_columns *mapped, int settle, struct error *err)
 {
 	bool good = true;
 
 	for (size_t i = 0; good && i < facts->count; i++) {
 		const struct adopt_column *column = &facts->columns[i];
 		char *condition =
-		    is_mapped(column->name, mapped, mark) ? NULL : adopt_done_condition(column);
+		    is_mapped(column->name, mapped, settle) ? NULL : adopt_done_condition(column);
 
 		if (condition)
 			good = done_check(conn, &facts->table, column->name, condition, err);

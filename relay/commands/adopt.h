@@ -58,7 +58,7 @@ bool adopt_plan(const struct adopt_facts *facts, const struct config_columns *wa
 void adopt_plan_free(struct adopt_plan *plan);
 
 /* The block for the configuration file; malloc'd. */
-char *adopt_config(const struct adopt_facts *facts, const struct adopt_plan *plan, bool mark);
+char *adopt_config(const struct adopt_facts *facts, const struct adopt_plan *plan, int settle);
 
 /* Whether a column of this type can play this role. */
 bool adopt_type_fits(enum adopt_role role, const char *type);
@@ -95,7 +95,7 @@ void adopt_table_free(struct adopt_table *table);
 /* False and err if a column that is not mapped says of a row that it was handled: the relay would
  * publish it again. A column that only may say so is reported on stderr. */
 bool adopt_done_check(PGconn *conn, const struct adopt_facts *facts,
-		      const struct config_columns *mapped, bool mark, struct error *err);
+		      const struct config_columns *mapped, int settle, struct error *err);
 
 /* Prints on stderr what the plan does to the table, and to those who use it meanwhile. */
 void adopt_explain(const struct adopt_table *table, const struct adopt_plan *plan);

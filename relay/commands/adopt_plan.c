@@ -289,7 +289,7 @@ static char *config_string(const char *text)
 	return out;
 }
 
-char *adopt_config(const struct adopt_facts *facts, const struct adopt_plan *plan, bool mark)
+char *adopt_config(const struct adopt_facts *facts, const struct adopt_plan *plan, int settle)
 {
 	char table[PGNAME_FULL_SIZE];
 	char *value, *out;
@@ -304,7 +304,10 @@ char *adopt_config(const struct adopt_facts *facts, const struct adopt_plan *pla
 		xappend(&out, "    %s = %s;\n", roles[role].name, value);
 		free(value);
 	}
-	xappend(&out, "  };\n%s};\n", mark ? "  settle = \"mark\";\n" : "");
+	xappend(&out, "  };\n");
+	if (settle != SETTLE_DELETE)
+		xappend(&out, "  settle = \"%s\";\n", config_settle_word(settle));
+	xappend(&out, "};\n");
 	return out;
 }
 

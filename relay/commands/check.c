@@ -241,7 +241,8 @@ int cmd_check(int argc, char **argv)
 	struct config *config;
 	bool json = false;
 	PGconn *conn;
-	int status = command_options(argc, argv, HELP, &path, &json);
+	const struct command_flag flags[] = {{"json", &json, NULL, NULL}, {0}};
+	int status = command_options(argc, argv, HELP, &path, flags);
 
 	if (status >= 0)
 		return status;

@@ -11,6 +11,7 @@
 #include "core/template.h"
 #include "kafka.h"
 #include "postgres.h"
+#include "unsettled.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -72,28 +73,23 @@ static void add_topic(struct check *check, struct topics *topics, const char *na
 }
 
 /* The different values of the topic's fields among the first events that wait. */
-static char *look_sql(const struct config *config, const struct topics *topics)
+static char *look_sql(const struct config *config, const struct topics *topics, const char *rows)
 {
-	char *inner = xstrdup(""), *outer = xstrdup(""), *sql;
-	char table[PGNAME_FULL_SIZE], column[PGNAME_QUOTED_SIZE];
-	struct pgname name;
-	struct error err;
+	char *inner = xstrdup(""), *outer = xstrdup(""), *order, *sql;
+	char column[PGNAME_QUOTED_SIZE];
 	size_t i;
 
 	for (i = 0; i < topics->field_count; i++) {
 		pgname_quote(route_column(&config->outbox.columns, topics->fields[i]), column);
-		xappend(&inner, "%s%s::text AS f%zu", i ? ", " : "", column, i);
+		xappend(&inner, "%st.%s::text AS f%zu", i ? ", " : "", column, i);
 		xappend(&outer, "%sf%zu", i ? ", " : "", i);
 	}
-	if (!pgname_parse(config->outbox.table, &name, &err))
-		abort(); /* check_outbox has parsed it */
-	pgname_print(&name, table);
 	pgname_quote(config->outbox.columns.id, column);
-	sql = xasprintf("SELECT DISTINCT %s FROM (SELECT %s FROM %s%s ORDER BY %s LIMIT %d) AS "
-			"waiting LIMIT %d",
-			outer, inner, table,
-			config->outbox.settle == SETTLE_MARK ? " WHERE published_at IS NULL" : "",
-			column, LOOK_ROWS, TOPICS_MAX);
+	order = unsettled_order(config, column);
+	sql = xasprintf("SELECT DISTINCT %s FROM (SELECT %s FROM %s%s LIMIT %d) AS waiting LIMIT "
+			"%d",
+			outer, inner, rows, order, LOOK_ROWS, TOPICS_MAX);
+	free(order);
 	free(inner);
 	free(outer);
 	return sql;
@@ -122,15 +118,37 @@ static void render(struct check *check, struct topics *topics, const struct temp
 	free(name);
 }
 
+static PGresult *read_waiting(const struct config *config, PGconn *conn,
+			      const struct topics *topics, struct error *err)
+{
+	char table[PGNAME_FULL_SIZE], *waiting, *sql;
+	struct pgname name;
+	PGresult *rows = NULL;
+
+	if (!pgname_parse(config->outbox.table, &name, err))
+		return NULL;
+	pgname_print(&name, table);
+	if (!unsettled_known(conn, config, table, NULL, err)) {
+		error_set(err, "what waits is not known");
+		return NULL;
+	}
+	waiting = unsettled_rows(conn, config, table, err);
+	if (waiting) {
+		sql = look_sql(config, topics, waiting);
+		rows = pgsync_query(conn, "looking at waiting events", sql, 0, NULL, err);
+		free(sql);
+	}
+	free(waiting);
+	return rows;
+}
+
 static void topics_of_waiting(struct check *check, const struct config *config, PGconn *conn,
 			      struct topics *topics, const struct template *tpl)
 {
-	char *sql = look_sql(config, topics);
 	struct error err;
-	PGresult *rows = pgsync_query(conn, "looking at waiting events", sql, 0, NULL, &err);
+	PGresult *rows = read_waiting(config, conn, topics, &err);
 	int row;
 
-	free(sql);
 	if (!rows) {
 		check_warn(check, "see what is said about the table above",
 			   "topics are not checked: %s", err.text);
@@ -142,6 +160,19 @@ static void topics_of_waiting(struct check *check, const struct config *config, 
 		check_ok(check,
 			 "no event waits; run check again when some do, to check their topics");
 	PQclear(rows);
+}
+
+/* Where consumers of events take copies for some. */
+static void find_dead_letters(struct check *check, const char *name, struct topics *topics)
+{
+	size_t before = topics->count;
+
+	if (*name == '\0')
+		return;
+	add_topic(check, topics, name);
+	if (topics->count == before && before < TOPICS_MAX)
+		check_warn(check, "give route.dead_letter_topic a name of its own",
+			   "events go to topic %s, too, where rejected events are copied to", name);
 }
 
 static void find_topics(struct check *check, const struct config *config, PGconn *conn,
@@ -161,6 +192,7 @@ static void find_topics(struct check *check, const struct config *config, PGconn
 	else if (conn)
 		topics_of_waiting(check, config, conn, topics, tpl);
 	template_free(&tpl);
+	find_dead_letters(check, config->route.dead_letter_topic, topics);
 }
 
 static void on_cluster(void *arg, const struct kafka_probe_cluster *cluster)

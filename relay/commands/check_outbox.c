@@ -6,6 +6,7 @@
 #include "adopt.h"
 #include "check.h"
 #include "core/route.h"
+#include "depth_guard.h"
 #include "outbox/migrations.h"
 #include "outbox/registry.h"
 #include "postgres.h"
@@ -252,11 +253,17 @@ static bool check_table_rights(const struct subject *s)
 	    "  UNION SELECT relid FROM pg_partition_tree(to_regclass($1))) AS leaves"
 	    " LEFT JOIN LATERAL (VALUES"
 	    "  (has_table_privilege(leaf, 'SELECT'), 'SELECT'),"
-	    "  (has_table_privilege(leaf, 'DELETE'), 'DELETE'),"
-	    "  (has_any_column_privilege(leaf, 'UPDATE'), 'UPDATE')) AS v (has, missing)"
+	    "  ($3 OR has_table_privilege(leaf, 'DELETE'), 'DELETE'),"
+	    "  ($3 OR has_any_column_privilege(leaf, 'UPDATE'), 'UPDATE')) AS v (has, missing)"
 	    " ON NOT has";
-	PGresult *result = ask(s, "looking at rights on the table", SQL);
-	bool good = true;
+	bool stay = s->config->outbox.settle == SETTLE_POSITION, good = true;
+	const char *params[] = {s->name, s->config->outbox.columns.id, stay ? "true" : "false"};
+	struct error err;
+	PGresult *result =
+	    pgsync_query(s->conn, "looking at rights on the table", SQL, 3, params, &err);
+
+	if (!result)
+		check_error(s->check, remedy_of_failure(RIGHTS), "%s", err.text);
 
 	if (result && pgsync_text(result, 0, "missing")) {
 		check_error(s->check, RIGHTS, "this role lacks rights on %s: %s", s->shown,
@@ -270,8 +277,11 @@ static bool check_table_rights(const struct subject *s)
 		good = false;
 	} else if (result && pgsync_bool(result, 0, "filtered")) {
 		check_warn(s->check,
-			   "see that a policy lets it SELECT, UPDATE and DELETE all rows, or ALTER "
-			   "ROLE ... BYPASSRLS",
+			   stay
+			       ? "see that a policy lets it SELECT all rows, or ALTER ROLE ... "
+				 "BYPASSRLS"
+			       : "see that a policy lets it SELECT, UPDATE and DELETE all rows, or "
+				 "ALTER ROLE ... BYPASSRLS",
 			   "row level security decides which rows of %s this role sees; what it "
 			   "hides is never published",
 			   s->shown);
@@ -293,9 +303,9 @@ static bool check_registry(const struct subject *s)
 		check_error(s->check, remedy_of_failure(RIGHTS), "%s", err.text);
 		return false;
 	}
-	good = outbox_registry_check(result, s->shown, mark, &err);
+	good = outbox_registry_check(result, s->shown, s->config->outbox.settle, &err);
 	PQclear(result);
-	return good || refuse(s, &err);
+	return good ? check_parked(s->check, s->config, s->conn, s->name) : refuse(s, &err);
 }
 
 static void check_rights(const struct subject *s, bool whole)
@@ -353,9 +363,9 @@ static void check_sequence(const struct subject *s)
 
 static void check_warnings(const struct subject *s)
 {
-	bool mark = s->config->outbox.settle == SETTLE_MARK;
 	struct error err;
-	PGresult *result = warnings_read(s->conn, s->name, &s->config->outbox.columns, mark, &err);
+	PGresult *result = warnings_read(s->conn, s->name, &s->config->outbox.columns,
+					 s->config->outbox.settle, &err);
 
 	if (!result)
 		check_error(s->check, remedy_of_failure(RIGHTS), "%s", err.text);
@@ -578,6 +588,9 @@ void check_outbox(struct check *check, const struct config *config, PGconn *conn
 			check_rights(&s, whole);
 			check_bell(&s);
 			check_pause(&s);
+			depth_guard_check(check, conn, s.name, s.shown);
+			check_parts(check, conn, &s.table.outbox, s.name, s.shown);
+			check_position(check, config, conn, &s.table.outbox, s.name, s.shown);
 			check_strangers(&s);
 		}
 		check_vacuum(&s);

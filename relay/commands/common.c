@@ -3,14 +3,22 @@
  * common.c - what the commands share: options, loading the configuration, saying why something
  * failed
  */
+#include "base/pgname.h"
+#include "base/text.h"
+#include "base/units.h"
 #include "commands.h"
 #include "core/route.h"
 #include "kafka.h"
 #include "postgres.h"
 
+#include <assert.h>
+#include <errno.h>
 #include <getopt.h>
+#include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 int command_surplus(int argc, char **argv)
 {
@@ -22,29 +30,131 @@ int command_surplus(int argc, char **argv)
 	return EXIT_USAGE;
 }
 
-int command_options(int argc, char **argv, const char *help, const char **path, bool *json)
+enum { FLAGS_MAX = 24, FLAG = 256 }; /* beyond any character, which a short option is */
+
+static size_t count_of(const struct command_flag *flags)
 {
-	static const struct option options[] = {{"config", required_argument, NULL, 'c'},
-						{"json", no_argument, NULL, 'j'},
-						{"help", no_argument, NULL, 'h'},
-						{NULL, 0, NULL, 0}};
+	size_t count = 0;
+
+	while (flags && flags[count].name)
+		count++;
+	assert(count <= FLAGS_MAX);
+	return count;
+}
+
+static void options_of(const struct command_flag *flags, struct option *options)
+{
+	size_t count = count_of(flags);
+
+	for (size_t i = 0; i < count; i++)
+		options[i] =
+		    (struct option){flags[i].name, flags[i].take ? required_argument : no_argument,
+				    NULL, FLAG + (int)i};
+	options[count++] = (struct option){"config", required_argument, NULL, 'c'};
+	options[count++] = (struct option){"help", no_argument, NULL, 'h'};
+	options[count] = (struct option){0};
+}
+
+static bool take(const char *command, const struct command_flag *flag)
+{
+	struct error err;
+
+	if (flag->set)
+		*flag->set = true;
+	if (!flag->take || flag->take(flag->to, optarg, &err))
+		return true;
+	fprintf(stderr, "outbox-relay %s: --%s %s\n", command, flag->name, err.text);
+	return false;
+}
+
+int command_parse(int argc, char **argv, const char *help, const char **path,
+		  const struct command_flag *flags)
+{
+	struct option options[FLAGS_MAX + 3];
 	int option;
 
+	options_of(flags, options);
 	optind = 1;
 	while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
 		if (option == 'c') {
 			*path = optarg;
-		} else if (option == 'j' && json != NULL) {
-			*json = true;
 		} else if (option == 'h') {
 			fputs(help, stdout);
 			return EXIT_DONE;
-		} else {
+		} else if (option < FLAG) {
 			fprintf(stderr, "try: outbox-relay %s --help\n", argv[0]);
+			return EXIT_USAGE;
+		} else if (!take(argv[0], &flags[option - FLAG])) {
 			return EXIT_USAGE;
 		}
 	}
-	return command_surplus(argc, argv);
+	return -1;
+}
+
+int command_options(int argc, char **argv, const char *help, const char **path,
+		    const struct command_flag *flags)
+{
+	int status = command_parse(argc, argv, help, path, flags);
+
+	return status >= 0 ? status : command_surplus(argc, argv);
+}
+
+bool command_take_text(void *to, const char *text, struct error *err)
+{
+	(void)err;
+	*(const char **)to = text;
+	return true;
+}
+
+bool command_take_duration(void *to, const char *text, struct error *err)
+{
+	if (units_parse_duration(text, to))
+		return true;
+	return error_set(err, "\"%s\" is no duration; write it like 30s or 500ms", text);
+}
+
+bool command_number(const char *text, int64_t least, int64_t most, int64_t *number,
+		    struct error *err)
+{
+	if (units_parse_number(text, least, most, number))
+		return true;
+	if (least == INT64_MIN && most == INT64_MAX)
+		return error_set(err, "\"%s\" is no whole number of 64 bits", text);
+	if (most == INT64_MAX)
+		return error_set(err, "\"%s\" is no whole number from %" PRId64 " on", text, least);
+	return error_set(err, "\"%s\" is no whole number from %" PRId64 " to %" PRId64, text, least,
+			 most);
+}
+
+bool command_take_utf8(void *to, const char *text, struct error *err)
+{
+	size_t len;
+
+	for (const char *at = text; *at != '\0'; at += len) {
+		len = text_character(at, 4);
+		if (len == 0)
+			return error_set(err, "has a value that is no UTF-8");
+	}
+	return command_take_text(to, text, err);
+}
+
+void command_hint(void)
+{
+	static const struct {
+		const char *state, *words;
+	} hints[] = {
+	    {"55P03", "nothing has changed; try again when the transaction that holds the lock has "
+		      "ended"},
+	    {"42P01", "run `outbox-relay migrate` as the table's owner, or fix outbox.table"},
+	    {"42703", "run `outbox-relay migrate` as the table's owner, or fix outbox.columns (see "
+		      "`outbox-relay migrate --adopt`)"},
+	    {"42501", COMMAND_OPERATOR_HINT},
+	};
+
+	for (size_t i = 0; i < sizeof(hints) / sizeof(hints[0]); i++) {
+		if (strcmp(pgsync_sqlstate(), hints[i].state) == 0)
+			fprintf(stderr, "%s\n", hints[i].words);
+	}
 }
 
 struct kafka_options command_kafka_options(const struct config *config)
@@ -88,6 +198,8 @@ static bool judge(const struct config *config, const char *option, const char *t
 	if (strcmp(option, "route") == 0)
 		return route_check_fields(config->route.topic, config->route.key,
 					  &config->route.headers, err);
+	if (strcmp(option, "route.dead_letter_topic") == 0)
+		return route_check_dead_letters(text, config->route.topic, err);
 	if (strncmp(option, "route.", 6) == 0)
 		return route_check(option, text, &config->outbox.columns, err);
 	return true;
@@ -107,6 +219,18 @@ struct config *command_config(const char *path)
 	for (i = 0; i < problems.count; i++)
 		fprintf(stderr, "%s\n", problems.items[i].text);
 	config_problems_free(&problems);
+	return config;
+}
+
+struct config *command_outbox(const char *path, struct pgname *name)
+{
+	struct config *config = command_config(path);
+	struct error err;
+
+	if (config && !pgname_parse(config->outbox.table, name, &err)) {
+		fprintf(stderr, "%s: outbox.table: %s\n", path, err.text);
+		config_free(&config);
+	}
 	return config;
 }
 
@@ -136,6 +260,40 @@ void command_print(const json_t *json)
 {
 	json_dumpf(json, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
 	fputc('\n', stdout);
+}
+
+json_t *command_result_number(const PGresult *result, int row, const char *column)
+{
+	return pgsync_text(result, row, column) ? json_integer(pgsync_number(result, row, column))
+						: json_null();
+}
+
+bool command_flush(void)
+{
+	return fflush(stdout) == 0 && !ferror(stdout);
+}
+
+/* Whether whoever read it has had enough, as of `| head`. The error of a write that failed earlier
+ * is not to be had any more. */
+static bool is_reader_gone(void)
+{
+	struct pollfd out = {STDOUT_FILENO, POLLOUT, 0};
+
+	return poll(&out, 1, 0) == 1 && (out.revents & POLLERR) != 0;
+}
+
+int command_finish(const char *command, int status)
+{
+	const char *why;
+
+	errno = 0;
+	if (command_flush() || is_reader_gone())
+		return status;
+	why = errno != 0 ? strerror(errno) : "a write failed";
+	fprintf(stderr,
+		"outbox-relay %s: cannot write to standard output, so it is not all there: %s\n",
+		command, why);
+	return status == EXIT_DONE ? EXIT_FAILED : status;
 }
 
 int command_failed(const char *command, const struct error *err)

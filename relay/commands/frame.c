@@ -6,6 +6,8 @@
 
 #include "base/xalloc.h"
 #include "lines.h"
+#include "position_state.h"
+#include "words.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,22 +30,6 @@ static double number_of(const json_t *object, const char *member)
 static json_int_t integer_of(const json_t *object, const char *member)
 {
 	return json_integer_value(json_object_get(object, member));
-}
-
-/* "12 s", as the page says it. */
-static const char *lasting(double seconds, char out[32])
-{
-	if (seconds < 1)
-		snprintf(out, 32, "%.0f ms", seconds * 1000);
-	else if (seconds < 120)
-		snprintf(out, 32, "%.*f s", seconds < 10, seconds);
-	else if (seconds < 7200)
-		snprintf(out, 32, "%.0f min", seconds / 60);
-	else if (seconds < 172800)
-		snprintf(out, 32, "%.0f h", seconds / 3600);
-	else
-		snprintf(out, 32, "%.0f days", seconds / 86400);
-	return out;
 }
 
 /* A curve of one character a sample, under its highest. */
@@ -81,8 +67,10 @@ static const json_t *trouble_of(const json_t *relay)
 	return NULL;
 }
 
-static const char *word_of(const json_t *relay, enum tone *tone)
+static const char *word_of(const json_t *relay, enum tone *tone, char *text, size_t size)
 {
+	const json_t *problem;
+
 	*tone = TONE_BAD;
 	if (json_is_true(json_object_get(relay, "halted")))
 		return "[x] Halted";
@@ -91,8 +79,11 @@ static const char *word_of(const json_t *relay, enum tone *tone)
 	*tone = TONE_WARN;
 	if (json_is_true(json_object_get(relay, "paused")))
 		return "[!] Paused";
-	if (json_array_size(json_object_get(relay, "problems")) > 0)
-		return "[!] Publishing, with rejected events";
+	problem = json_array_get(json_object_get(relay, "problems"), 0);
+	if (problem != NULL) {
+		snprintf(text, size, "[!] Publishing, but: %s", text_of(problem, "name"));
+		return text;
+	}
 	*tone = TONE_GOOD;
 	if (*text_of(relay, "standby"))
 		return "[o] Standby";
@@ -106,9 +97,10 @@ static void add_state(struct lines *lines, const json_t *seen)
 	const json_t *relay = json_object_get(seen, "relay");
 	enum tone tone;
 	const char *word;
+	char text[64];
 
 	if (json_is_object(relay)) {
-		word = word_of(relay, &tone);
+		word = word_of(relay, &tone, text, sizeof(text));
 		lines_add(lines, tone, "state", "%s", word);
 		lines_add(lines, TONE_PLAIN, "", "%s", text_of(relay, "explanation"));
 	} else {
@@ -134,12 +126,12 @@ static void add_problems(struct lines *lines, const json_t *relay)
 	json_array_foreach(json_object_get(relay, "problems"), i, problem)
 	{
 		seconds = json_object_get(problem, "seconds");
-		lines_add(lines,
-			  json_is_true(json_object_get(problem, "ready")) ? TONE_WARN : TONE_BAD,
-			  i == 0 ? "problems" : "", "%s%s%s: %s", text_of(problem, "name"),
-			  json_is_number(seconds) ? " for " : "",
-			  json_is_number(seconds) ? lasting(json_number_value(seconds), time) : "",
-			  text_of(problem, "text"));
+		lines_add(
+		    lines, json_is_true(json_object_get(problem, "ready")) ? TONE_WARN : TONE_BAD,
+		    i == 0 ? "problems" : "", "%s%s%s: %s", text_of(problem, "name"),
+		    json_is_number(seconds) ? " for " : "",
+		    json_is_number(seconds) ? words_lasting(json_number_value(seconds), time) : "",
+		    text_of(problem, "text"));
 		lines_add(lines, TONE_PLAIN, "", "see %s", text_of(problem, "runbook"));
 	}
 }
@@ -161,11 +153,32 @@ static void add_backlog(struct lines *lines, const json_t *seen,
 		  integer_of(from, "depth"), whole ? "" : " in the shards of this relay",
 		  integer_of(from, "depth") > 0 && json_is_number(age) ? ", oldest " : "",
 		  integer_of(from, "depth") > 0 && json_is_number(age)
-		      ? lasting(json_number_value(age), oldest)
+		      ? words_lasting(json_number_value(age), oldest)
 		      : "");
 	drawn = curve(history->depth, history->count, lines->unicode);
 	lines_add(lines, TONE_PLAIN, "", "%s", drawn);
 	free(drawn);
+}
+
+struct position_lines {
+	struct lines *lines;
+	const char *label;
+};
+
+static void add_position_line(void *arg, bool warns, const char *text)
+{
+	struct position_lines *own = arg;
+
+	lines_add(own->lines, warns ? TONE_WARN : TONE_PLAIN, own->label, "%s", text);
+	own->label = "";
+}
+
+/* The database told it, or nobody did. */
+static void add_position(struct lines *lines, const json_t *seen)
+{
+	struct position_lines own = {lines, "position"};
+
+	position_state_tell(seen, add_position_line, &own);
 }
 
 static void add_rate(struct lines *lines, const json_t *relay, const struct frame_history *history)
@@ -182,25 +195,37 @@ static void add_rate(struct lines *lines, const json_t *relay, const struct fram
 	free(drawn);
 	if (json_is_object(latency))
 		lines_add(lines, TONE_PLAIN, "latency", "%s, p95 %s, p99 %s",
-			  lasting(number_of(latency, "p50"), p50),
-			  lasting(number_of(latency, "p95"), p95),
-			  lasting(number_of(latency, "p99"), p99));
+			  words_lasting(number_of(latency, "p50"), p50),
+			  words_lasting(number_of(latency, "p95"), p95),
+			  words_lasting(number_of(latency, "p99"), p99));
 	else
 		lines_add(lines, TONE_PLAIN, "latency", "no event in the last minute");
 }
 
+static void add_words(struct lines *lines, const char *label, bool warns, char *words)
+{
+	bool none = strcmp(words, "0") == 0;
+
+	if (!warns || !none)
+		lines_add(lines, warns ? TONE_WARN : TONE_PLAIN, label, "%s", words);
+	free(words);
+}
+
+/* Of the whole outbox if the database was asked. What waits is shown if there is some. */
 static void add_letters(struct lines *lines, const json_t *seen)
 {
 	const json_t *relay = json_object_get(seen, "relay");
 	const json_t *from = json_is_integer(json_object_get(seen, "dead_letters")) ? seen : relay;
-	json_int_t parked = integer_of(relay, "parked_keys");
 
 	if (!json_is_object(from))
 		return;
-	lines_add(lines, TONE_PLAIN, "dead letters", "%" JSON_INTEGER_FORMAT,
-		  integer_of(from, "dead_letters"));
-	if (parked > 0)
-		lines_add(lines, TONE_WARN, "parked keys", "%" JSON_INTEGER_FORMAT, parked);
+	add_words(lines, "dead letters", false, words_dead_letters(from));
+	add_words(lines, "parked keys", true, words_parked_keys(from));
+	add_words(lines, "for topics", true, words_deferred(from, relay));
+	if (integer_of(relay, "held_keys") > 0)
+		lines_add(lines, TONE_WARN, "held keys",
+			  "%" JSON_INTEGER_FORMAT " behind events that cannot be removed",
+			  integer_of(relay, "held_keys"));
 }
 
 static void add_peers(struct lines *lines, const json_t *relay)
@@ -213,12 +238,12 @@ static void add_peers(struct lines *lines, const json_t *relay)
 		bool connected = json_is_true(json_object_get(peer, "connected"));
 		char time[32] = "";
 
-		lines_add(lines, connected ? TONE_PLAIN : TONE_BAD, i == 0 ? "peers" : "",
-			  "%s %s %s%s%s (%s)", connected ? "[+]" : "[x]", NAMES[i][1],
-			  connected ? "connected" : "unreachable",
-			  json_is_number(seconds) ? " for " : "",
-			  json_is_number(seconds) ? lasting(json_number_value(seconds), time) : "",
-			  text_of(peer, "address"));
+		lines_add(
+		    lines, connected ? TONE_PLAIN : TONE_BAD, i == 0 ? "peers" : "",
+		    "%s %s %s%s%s (%s)", connected ? "[+]" : "[x]", NAMES[i][1],
+		    connected ? "connected" : "unreachable", json_is_number(seconds) ? " for " : "",
+		    json_is_number(seconds) ? words_lasting(json_number_value(seconds), time) : "",
+		    text_of(peer, "address"));
 	}
 }
 
@@ -336,6 +361,7 @@ char *frame_draw(const json_t *seen, const struct frame_history *history,
 	add_state(&lines, seen);
 	add_problems(&lines, relay);
 	add_backlog(&lines, seen, history);
+	add_position(&lines, seen);
 	add_rate(&lines, relay, history);
 	add_letters(&lines, seen);
 	add_peers(&lines, relay);

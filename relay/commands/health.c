@@ -7,10 +7,8 @@
 #include "commands.h"
 #include "http.h"
 
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 enum { TIMEOUT_MS = 5000, HTTP_OK = 200 };
 
@@ -29,34 +27,6 @@ static const char HELP[] =
     "the\n"
     "file is wrong.\n";
 
-/* The exit status if there is nothing more to do, -1 to go on. */
-static int parse(int argc, char **argv, const char **file, const char **page)
-{
-	static const struct option options[] = {{"config", required_argument, NULL, 'c'},
-						{"ready", no_argument, NULL, 'r'},
-						{"help", no_argument, NULL, 'h'},
-						{0}};
-	int option;
-
-	while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
-		switch (option) {
-		case 'c':
-			*file = optarg;
-			break;
-		case 'r':
-			*page = "/readyz";
-			break;
-		case 'h':
-			fputs(HELP, stdout);
-			return EXIT_DONE;
-		default:
-			fputs(HELP, stderr);
-			return EXIT_USAGE;
-		}
-	}
-	return command_surplus(argc, argv);
-}
-
 static int ask(const char *listen, const char *page)
 {
 	struct error err;
@@ -73,8 +43,10 @@ static int ask(const char *listen, const char *page)
 
 int cmd_health(int argc, char **argv)
 {
-	const char *file = COMMAND_CONFIG_FILE, *page = "/healthz";
-	int status = parse(argc, argv, &file, &page);
+	const char *file = COMMAND_CONFIG_FILE;
+	bool ready = false;
+	const struct command_flag flags[] = {{"ready", &ready, NULL, NULL}, {0}};
+	int status = command_options(argc, argv, HELP, &file, flags);
 	struct config *config;
 
 	if (status >= 0)
@@ -82,7 +54,7 @@ int cmd_health(int argc, char **argv)
 	config = command_config(file);
 	if (config == NULL)
 		return EXIT_USAGE;
-	status = ask(config->http.listen, page);
+	status = ask(config->http.listen, ready ? "/readyz" : "/healthz");
 	config_free(&config);
 	return status;
 }

@@ -30,6 +30,10 @@ static const struct command commands[] = {
     {"health", cmd_health, "asks a running relay whether it makes progress"},
     {"pause", cmd_pause, "all relays of the outbox stop claiming"},
     {"resume", cmd_resume, "and go on"},
+    {"dlq", cmd_dlq, "rejected events: list, show, retry, discard, edit"},
+    {"handover", cmd_handover, "before and after a switch of databases"},
+    {"replay", cmd_replay, "publishes rows once more that are published already"},
+    {"verify", cmd_verify, "compares the topics with what the outbox says was published"},
 };
 enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
 
@@ -94,13 +98,13 @@ int main(int argc, char **argv)
 	}
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
 		print_help(stdout);
-		return EXIT_DONE;
+		return command_finish(argv[1], EXIT_DONE);
 	}
 	if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)
-		return print_version();
+		return command_finish(argv[1], print_version());
 	for (size_t i = 0; i < COMMANDS; i++)
 		if (strcmp(argv[1], commands[i].name) == 0)
-			return commands[i].run(argc - 1, argv + 1);
+			return command_finish(argv[1], commands[i].run(argc - 1, argv + 1));
 	fprintf(stderr, "outbox-relay: there is no command \"%s\"\n", argv[1]);
 	print_help(stderr);
 	return EXIT_USAGE;

@@ -4,18 +4,18 @@
  * tables
  */
 #include "adopt.h"
+#include "base/units.h"
 #include "base/xalloc.h"
 #include "commands.h"
 #include "outbox/migrations.h"
 #include "outbox/sql_files.h"
 #include "postgres.h"
+#include "waiting.h"
 #include "warnings.h"
 
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 static const char HELP[] =
@@ -34,7 +34,12 @@ static const char HELP[] =
     "      --partitions N  a new table gets N partitions (2 to 256) by hash of the key, for "
     "several\n"
     "                      relays to share. A table that exists must have as many; without this\n"
-    "                      option one that is partitioned by hash is taken as it is\n"
+    "                      option one that is partitioned is taken as it is\n"
+    "      --partition-by id:N | created_at:Nh | created_at:Nd\n"
+    "                      a new table gets partitions of so many ids, hours or days each, which "
+    "the\n"
+    "                      relay makes ahead and drops when they are published; with\n"
+    "                      --partitions by hash first. A table that exists must be partitioned so\n"
     "      --role ROLE     the relay's role of this outbox instead of outbox_relay, ROLE_writer\n"
     "                      instead of outbox_writer and ROLE_operator instead of "
     "outbox_operator,\n"
@@ -92,55 +97,18 @@ static const struct config_columns standard_columns = {
 
 static int parse_options(int argc, char **argv, struct request *request)
 {
-	enum { DSN = 256, TABLE, PARTITIONS, ROLE, PRINT, UNINSTALL, ADOPT };
-	static const struct option options[] = {{"config", required_argument, NULL, 'c'},
-						{"dsn", required_argument, NULL, DSN},
-						{"table", required_argument, NULL, TABLE},
-						{"partitions", required_argument, NULL, PARTITIONS},
-						{"role", required_argument, NULL, ROLE},
-						{"print", no_argument, NULL, PRINT},
-						{"uninstall", no_argument, NULL, UNINSTALL},
-						{"adopt", no_argument, NULL, ADOPT},
-						{"help", no_argument, NULL, 'h'},
-						{NULL, 0, NULL, 0}};
-	int option;
+	const struct command_flag flags[] = {
+	    {"dsn", NULL, command_take_text, &request->dsn},
+	    {"table", NULL, command_take_text, &request->table},
+	    {"partitions", NULL, command_take_text, &request->target.partitions},
+	    {"partition-by", NULL, command_take_text, &request->target.partition_by},
+	    {"role", NULL, command_take_text, &request->target.role},
+	    {"print", &request->print, NULL, NULL},
+	    {"uninstall", &request->uninstall, NULL, NULL},
+	    {"adopt", &request->adopt, NULL, NULL},
+	    {0}};
 
-	optind = 1;
-	while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
-		switch (option) {
-		case 'c':
-			request->path = optarg;
-			break;
-		case DSN:
-			request->dsn = optarg;
-			break;
-		case TABLE:
-			request->table = optarg;
-			break;
-		case PARTITIONS:
-			request->target.partitions = optarg;
-			break;
-		case ROLE:
-			request->target.role = optarg;
-			break;
-		case PRINT:
-			request->print = true;
-			break;
-		case UNINSTALL:
-			request->uninstall = true;
-			break;
-		case ADOPT:
-			request->adopt = true;
-			break;
-		case 'h':
-			fputs(HELP, stdout);
-			return EXIT_DONE;
-		default:
-			fputs("try: outbox-relay migrate --help\n", stderr);
-			return EXIT_USAGE;
-		}
-	}
-	return -1;
+	return command_options(argc, argv, HELP, &request->path, flags);
 }
 
 static int usage(const char *text)
@@ -151,10 +119,28 @@ static int usage(const char *text)
 
 static bool is_number_of_partitions(const char *text)
 {
-	size_t digits = strspn(text, "0123456789");
+	int64_t ignored;
 
-	return digits > 0 && digits < 4 && !text[digits] && atoi(text) >= PARTITIONS_MIN &&
-	       atoi(text) <= PARTITIONS_MAX;
+	return strlen(text) < 4 &&
+	       units_parse_number(text, PARTITIONS_MIN, PARTITIONS_MAX, &ignored);
+}
+
+/* "id:N", "created_at:Nh" or "created_at:Nd", without leading zeros. */
+static bool is_range(const char *text)
+{
+	bool by_id = strncmp(text, "id:", 3) == 0;
+	const char *number = text + (by_id ? 3 : strlen("created_at:"));
+	size_t digits;
+
+	if (!by_id && strncmp(text, "created_at:", strlen("created_at:")) != 0)
+		return false;
+	digits = strspn(number, "0123456789");
+	if (digits == 0 || *number == '0')
+		return false;
+	if (by_id)
+		return digits < 16 && !number[digits];
+	return digits < 5 && (number[digits] == 'h' || number[digits] == 'd') &&
+	       !number[digits + 1];
 }
 
 /* The roles of "outbox" would be outbox_writer and outbox_operator, which are those of
@@ -168,8 +154,9 @@ static bool is_role(const char *text)
 static int judge(const struct request *request)
 {
 	const char *partitions = request->target.partitions;
+	const char *range = request->target.partition_by;
 
-	if (request->uninstall && (!request->print || request->adopt || partitions))
+	if (request->uninstall && (!request->print || request->adopt || partitions || range))
 		return usage("--uninstall goes with --print only: it is run by hand");
 	if (request->uninstall && request->target.role)
 		return usage("--uninstall knows the roles of the outbox: leave --role out");
@@ -187,9 +174,18 @@ static int judge(const struct request *request)
 			partitions, PARTITIONS_MIN, PARTITIONS_MAX);
 		return EXIT_USAGE;
 	}
-	if (partitions && request->adopt)
-		return usage("--partitions makes a new table, --adopt takes one that exists: "
-			     "give one of them");
+	if (range && !is_range(range)) {
+		fprintf(stderr,
+			"outbox-relay migrate: --partition-by \"%s\" is none of id:N, "
+			"created_at:Nh and created_at:Nd, as in id:10000000 or created_at:1d\n",
+			range);
+		return EXIT_USAGE;
+	}
+	if ((partitions || range) && request->adopt)
+		return usage(
+		    "--partitions and --partition-by make a new table, --adopt takes one that "
+		    "exists: "
+		    "give one of them");
 	return -1;
 }
 
@@ -207,7 +203,7 @@ static int complete(struct request *request)
 		if (!request->config)
 			return EXIT_USAGE;
 		request->columns = request->config->outbox.columns;
-		request->target.mark = request->config->outbox.settle == SETTLE_MARK;
+		request->target.settle = request->config->outbox.settle;
 		if (!request->table)
 			request->table = request->config->outbox.table;
 	}
@@ -270,7 +266,8 @@ static bool fits(const struct request *request, const struct adopt_table *table,
 	char name[PGNAME_FULL_SIZE];
 
 	pgname_show(&table->facts.table, name);
-	if (table->exists && !outbox_table_check(&table->outbox, name, request->target.mark, err))
+	if (table->exists &&
+	    !outbox_table_check(&table->outbox, name, request->target.settle == SETTLE_MARK, err))
 		return false;
 	if (table->outbox.partitions > 0 && request->adopt)
 		return error_set(err,
@@ -343,12 +340,12 @@ static bool read_known(PGconn *conn, struct request *request, struct error *err)
 		return has == 0;
 	pgname_print(&request->target.outbox, name);
 	result = pgsync_query(conn, "looking how rows are settled",
-			      "SELECT settle = 'mark' AS mark FROM outbox_relay.outboxes"
+			      "SELECT settle FROM outbox_relay.outboxes"
 			      " WHERE outbox = to_regclass($1)",
 			      1, params, err);
 	request->known = result && PQntuples(result) > 0;
 	if (request->known && !request->config)
-		request->target.mark = pgsync_bool(result, 0, "mark");
+		request->target.settle = config_settle_of(PQgetvalue(result, 0, 0));
 	PQclear(result);
 	return result != NULL;
 }
@@ -391,7 +388,8 @@ static void report(const struct request *request, const struct adopt_table *tabl
 				file->name);
 	}
 	pgname_show(&request->target.outbox, name);
-	fprintf(stderr, "%s is ready, settle = %s", name, request->target.mark ? "mark" : "delete");
+	fprintf(stderr, "%s is ready, settle = %s", name,
+		config_settle_word(request->target.settle));
 	if (partitions > 0)
 		fprintf(stderr, ", %d partitions", partitions);
 	fputc('\n', stderr);
@@ -405,7 +403,7 @@ static bool prepare(PGconn *conn, const struct request *request, const struct ad
 		return false;
 	if (request->adopt)
 		return pgsync_script(conn, "adopting the table", plan->sql, err);
-	return !request->target.partitions ||
+	return (!request->target.partitions && !request->target.partition_by) ||
 	       run_owned(conn, "making the partitions", migrate_partitions(&request->target, err),
 			 err);
 }
@@ -449,7 +447,7 @@ static bool nothing_done(PGconn *conn, const struct request *request,
 						 plan->columns[ADOPT_HEADERS],
 						 plan->columns[ADOPT_CREATED_AT]};
 	return request->known ||
-	       adopt_done_check(conn, &table->facts, &mapped, request->target.mark, err);
+	       adopt_done_check(conn, &table->facts, &mapped, request->target.settle, err);
 }
 
 static int apply_or_print(PGconn *conn, struct request *request, struct adopt_table *table,
@@ -474,7 +472,7 @@ static int apply_or_print(PGconn *conn, struct request *request, struct adopt_ta
 		warned.aggregate_id = plan.columns[ADOPT_AGGREGATE_ID];
 		request->target.id = plan.columns[ADOPT_ID];
 		request->target.event_id = plan.columns[ADOPT_EVENT_ID];
-		config = adopt_config(&table->facts, &plan, request->target.mark);
+		config = adopt_config(&table->facts, &plan, request->target.settle);
 		adopt_explain(table, &plan);
 	}
 	if (request->print) {
@@ -482,7 +480,7 @@ static int apply_or_print(PGconn *conn, struct request *request, struct adopt_ta
 		status = print_script(migrate_print(&request->target, plan.sql, err), err);
 	} else if (apply(conn, request, &plan, &before, err)) {
 		report(request, table, before);
-		warnings_print(conn, &request->target.outbox, &warned, request->target.mark);
+		warnings_print(conn, &request->target.outbox, &warned, request->target.settle);
 		fputs(config ? config : "", stdout);
 		status = EXIT_DONE;
 	} else {
@@ -502,7 +500,7 @@ static int print_unseen(const struct request *request)
 	struct error err;
 	int status;
 
-	if (request->target.partitions) {
+	if (request->target.partitions || request->target.partition_by) {
 		first = migrate_partitions(&request->target, &err);
 		if (!first)
 			return command_failed("migrate", &err);
@@ -546,7 +544,6 @@ static int migrate_once(PGconn *conn, struct request *request)
  * not long, and the writers have their turn in between. */
 static int with_connection(struct request *request)
 {
-	const struct timespec pause = {1, 0};
 	struct pg_login login = command_login(request->config, request->dsn);
 	struct error err;
 	PGconn *conn = pgsync_connect(&login, "outbox-relay migrate", &err);
@@ -559,7 +556,7 @@ static int with_connection(struct request *request)
 		    !pgsync_script(conn, "ROLLBACK", "ROLLBACK", &err))
 			break;
 		if (tries + 1 < LOCK_TRIES)
-			nanosleep(&pause, NULL);
+			waiting_pause(1000);
 	}
 	PQfinish(conn);
 	return status;
@@ -571,9 +568,6 @@ int cmd_migrate(int argc, char **argv)
 	struct error err;
 	int status = parse_options(argc, argv, &request);
 
-	if (status >= 0)
-		return status;
-	status = command_surplus(argc, argv);
 	if (status < 0)
 		status = judge(&request);
 	if (status < 0)

@@ -43,7 +43,8 @@ static const char TABLE_SQL[] =
     "SELECT (SELECT coalesce((to_jsonb(o) ->> 'paused')::boolean, false)"
     "  FROM outbox_relay.outboxes o WHERE o.outbox = c.oid) AS paused,"
     " (SELECT json_agg(k.relname ORDER BY k.oid) FROM pg_inherits i"
-    "  JOIN pg_class k ON k.oid = i.inhrelid WHERE i.inhparent = c.oid) AS partitions"
+    "  JOIN pg_class k ON k.oid = i.inhrelid WHERE i.inhparent = c.oid AND EXISTS (SELECT"
+    "  FROM pg_partitioned_table p WHERE p.partrelid = c.oid AND p.partstrat = 'h')) AS partitions"
     " FROM pg_class c WHERE c.oid = to_regclass($1)";
 
 static json_t *text_or_null(const PGresult *result, int row, const char *column)

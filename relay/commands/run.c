@@ -12,6 +12,7 @@
 #include "base/xalloc.h"
 #include "config.h"
 #include "core/worker.h"
+#include "desk.h"
 #include "http.h"
 #include "kafka.h"
 #include "outbox/outbox.h"
@@ -33,77 +34,27 @@ enum { SIGNALS = 4, FILES_MIN = 32 };
 struct daemon {
 	const char *config_path;
 	struct config *config;
-	struct loop *loop;
-	struct metrics metrics;
-	struct worker_world world;
-	struct worker *worker;
+	struct desk desk;
 	struct sink *sink;
 	struct source *source;
 	struct route *route;
 	struct http *http;
 	struct pages pages;
 	char *outbox, *database; /* owned; names for people */
-	struct loop_timer *wake, *stall, *outage, *patience, *watchdog;
+	struct loop_timer *patience, *watchdog;
 	struct loop_signal *signals[SIGNALS];
 	int64_t watchdog_us; /* how often it is fed */
 	bool stopping;
 	bool working; /* as last logged */
-	bool failed;
 };
 
-/* ---- the worker's world ---- */
-
-static int64_t monotonic_us(void *arg)
-{
-	(void)arg;
-	return clock_monotonic_us();
-}
-
-static int64_t realtime_us(void *arg)
-{
-	(void)arg;
-	return clock_realtime_us();
-}
-
-static void set_timer(void *arg, enum worker_timer timer, int64_t after_us)
-{
-	struct daemon *daemon = arg;
-	struct loop_timer *const timers[] = {[WORKER_TIMER_WAKE] = daemon->wake,
-					     [WORKER_TIMER_STALL] = daemon->stall,
-					     [WORKER_TIMER_OUTAGE] = daemon->outage};
-	loop_timer_set(timers[timer], after_us);
-}
-
-static void on_wake(void *arg)
-{
-	struct daemon *daemon = arg;
-	worker_on_timer(daemon->worker, WORKER_TIMER_WAKE);
-}
-
-static void on_stall(void *arg)
-{
-	struct daemon *daemon = arg;
-	worker_on_timer(daemon->worker, WORKER_TIMER_STALL);
-}
-
-static void on_outage(void *arg)
-{
-	struct daemon *daemon = arg;
-	worker_on_timer(daemon->worker, WORKER_TIMER_OUTAGE);
-}
-
-static void on_stopped(void *arg, bool failed)
-{
-	struct daemon *daemon = arg;
-	daemon->failed = failed;
-	loop_stop(daemon->loop);
-}
+/* ---- what the worker tells ---- */
 
 static void on_changed(void *arg)
 {
 	struct daemon *daemon = arg;
 	struct worker_status status;
-	worker_status(daemon->worker, &status);
+	worker_status(daemon->desk.worker, &status);
 	if (status.flapping)
 		return;
 	if (status.working && !daemon->working)
@@ -126,14 +77,14 @@ static void on_patience(void *arg)
 {
 	struct daemon *daemon = arg;
 	struct worker_status status;
-	worker_status(daemon->worker, &status);
+	worker_status(daemon->desk.worker, &status);
 	log_fact(LOG_WARNING, "stop_timeout",
 		 LOG_FIELDS(field_number("in_flight", (int64_t)status.in_flight)),
 		 "%s in %d s; what is not settled is published again at the next start",
 		 status.in_flight > 0 ? "Kafka has not acknowledged everything"
 				      : "the database has not settled everything",
 		 STOP_PATIENCE_US / 1000000);
-	worker_stop(daemon->worker, true);
+	worker_stop(daemon->desk.worker, true);
 }
 
 static void on_stop_signal(int signo, void *arg)
@@ -148,7 +99,18 @@ static void on_stop_signal(int signo, void *arg)
 	loop_timer_set(daemon->patience, STOP_PATIENCE_US);
 	bool now = daemon->stopping;
 	daemon->stopping = true;
-	worker_stop(daemon->worker, now);
+	worker_stop(daemon->desk.worker, now);
+}
+
+/* Without order no key waits: all that is rejected of a key is set aside at once. */
+static enum reject_policy policy_of(const struct config *config)
+{
+	static const enum reject_policy policies[] = {[ON_REJECT_HALT] = REJECT_HALTS,
+						      [ON_REJECT_DEAD_LETTER] = REJECT_DEAD_LETTERS,
+						      [ON_REJECT_PARK] = REJECT_PARKS};
+	enum reject_policy policy = policies[config->outbox.on_reject];
+	bool ordered = config->outbox.ordering == ORDERING_KEY;
+	return policy == REJECT_PARKS && !ordered ? REJECT_DEAD_LETTERS : policy;
 }
 
 static void engine_options(const struct config *config, struct engine_options *options)
@@ -156,7 +118,7 @@ static void engine_options(const struct config *config, struct engine_options *o
 	*options = (struct engine_options){
 	    .batch_rows = config->outbox.batch_rows,
 	    .batch_bytes = config->outbox.batch_bytes,
-	    .dead_letter = config->outbox.on_reject == ON_REJECT_DEAD_LETTER,
+	    .policy = policy_of(config),
 	};
 }
 
@@ -194,7 +156,7 @@ static void reload(struct daemon *daemon)
 	log_setup((enum log_level)config->log.level, (enum log_format)config->log.format);
 	engine_options(config, &options);
 	daemon->pages.stall_us = config->outbox.stall_timeout_ms * 1000;
-	worker_reload(daemon->worker, &options, daemon->pages.stall_us);
+	worker_reload(daemon->desk.worker, &options, daemon->pages.stall_us);
 	log_fact(LOG_INFO, "reloaded", NULL, "reload: done");
 }
 
@@ -224,7 +186,7 @@ static void on_watchdog(void *arg)
  * does. */
 static void catch_signals(struct daemon *daemon)
 {
-	struct loop *loop = daemon->loop;
+	struct loop *loop = daemon->desk.loop;
 	sigset_t none;
 	daemon->signals[0] = loop_signal_new(loop, SIGTERM, on_stop_signal, daemon);
 	daemon->signals[1] = loop_signal_new(loop, SIGINT, on_stop_signal, daemon);
@@ -250,47 +212,37 @@ static void make_shard(struct daemon *daemon)
 {
 	struct engine_options options;
 	engine_options(daemon->config, &options);
-	daemon->world = (struct worker_world){.monotonic_us = monotonic_us,
-					      .realtime_us = realtime_us,
-					      .set_timer = set_timer,
-					      .stopped = on_stopped,
-					      .changed = on_changed,
-					      .arg = daemon};
-	daemon->wake = loop_timer_new(daemon->loop, on_wake, daemon);
-	daemon->stall = loop_timer_new(daemon->loop, on_stall, daemon);
-	daemon->outage = loop_timer_new(daemon->loop, on_outage, daemon);
-	daemon->patience = loop_timer_new(daemon->loop, on_patience, daemon);
-	daemon->watchdog = loop_timer_new(daemon->loop, on_watchdog, daemon);
-	uint64_t seed = (uint64_t)clock_realtime_us() ^ (uint64_t)getpid() << 40;
-	daemon->worker = worker_new(&options, daemon->config->outbox.stall_timeout_ms * 1000,
-				    &daemon->world, &daemon->metrics, seed);
+	daemon->patience = loop_timer_new(daemon->desk.loop, on_patience, daemon);
+	daemon->watchdog = loop_timer_new(daemon->desk.loop, on_watchdog, daemon);
+	desk_worker(&daemon->desk, &options, daemon->config->outbox.stall_timeout_ms * 1000);
 }
 
 static bool make_ends(struct daemon *daemon, struct error *err)
 {
 	const struct config *config = daemon->config;
 	struct kafka_options kafka = command_kafka_options(config);
-	kafka.metrics = &daemon->metrics;
-	daemon->sink =
-	    kafka_sink_new(daemon->loop, &kafka, &worker_sink_events, daemon->worker, err);
+	kafka.metrics = &daemon->desk.metrics;
+	daemon->sink = kafka_sink_new(daemon->desk.loop, &kafka, &worker_sink_events,
+				      daemon->desk.worker, err);
 	if (daemon->sink == NULL)
 		return false;
-	daemon->source = outbox_new(daemon->loop, config, kafka_sink_max_bytes(daemon->sink),
-				    &daemon->metrics, &worker_source_events, daemon->worker, err);
+	daemon->source =
+	    outbox_new(daemon->desk.loop, config, kafka_sink_max_bytes(daemon->sink),
+		       &daemon->desk.metrics, &worker_source_events, daemon->desk.worker, err);
 	if (daemon->source == NULL)
 		return false;
 	daemon->route = route_new(config->route.topic, config->route.key, &config->route.headers,
 				  outbox_field, daemon->source, err);
 	if (daemon->route == NULL)
 		return false;
-	worker_attach(daemon->worker, daemon->source, daemon->sink, daemon->route);
+	worker_attach(daemon->desk.worker, daemon->source, daemon->sink, daemon->route);
 	return true;
 }
 
 static bool make_http(struct daemon *daemon, struct error *err)
 {
-	daemon->pages = (struct pages){.metrics = &daemon->metrics,
-				       .worker = daemon->worker,
+	daemon->pages = (struct pages){.metrics = &daemon->desk.metrics,
+				       .worker = daemon->desk.worker,
 				       .outbox = daemon->outbox,
 				       .database = daemon->database,
 				       .brokers = kafka_bootstrap(daemon->sink),
@@ -298,8 +250,8 @@ static bool make_http(struct daemon *daemon, struct error *err)
 				       .started_s = (double)clock_monotonic_us() / 1e6};
 	if (daemon->config->http.listen[0] == '\0')
 		return true;
-	daemon->http =
-	    http_new(daemon->loop, daemon->config->http.listen, relay_pages, &daemon->pages, err);
+	daemon->http = http_new(daemon->desk.loop, daemon->config->http.listen, relay_pages,
+				&daemon->pages, err);
 	if (daemon->http == NULL)
 		return false;
 	log_fact(LOG_INFO, "http_listens",
@@ -348,17 +300,19 @@ static void say_of_what(struct daemon *daemon)
 	daemon->outbox = xasprintf("%s.%s", table.schema, table.table);
 	daemon->database = xasprintf("%s%s%s", database, host[0] != '\0' ? " at " : "", host);
 	log_about(database, daemon->outbox);
-	metrics_init(&daemon->metrics, database, daemon->outbox);
+	metrics_init(&daemon->desk.metrics, database, daemon->outbox);
 	free(database);
 	free(host);
 }
 
 static bool set_up(struct daemon *daemon, struct error *err)
 {
-	daemon->metrics.version = OUTBOX_RELAY_VERSION;
-	daemon->metrics.librdkafka = kafka_version();
-	daemon->metrics.libpq = outbox_libpq_version();
-	daemon->loop = loop_new();
+	daemon->desk.metrics.version = OUTBOX_RELAY_VERSION;
+	daemon->desk.metrics.librdkafka = kafka_version();
+	daemon->desk.metrics.libpq = outbox_libpq_version();
+	daemon->desk.changed = on_changed;
+	daemon->desk.owner = daemon;
+	desk_open(&daemon->desk);
 	catch_signals(daemon);
 	make_shard(daemon);
 	return make_ends(daemon, err) && make_http(daemon, err);
@@ -371,19 +325,14 @@ static void take_down(struct daemon *daemon)
 	 * and known here so that it is no leak. */
 	static struct worker *kept;
 	if (!kafka_sink_free(&daemon->sink, SINK_PATIENCE_MS))
-		kept = daemon->worker;
+		kept = daemon->desk.worker;
 	outbox_free(&daemon->source);
-	if (kept == NULL)
-		worker_free(&daemon->worker);
 	route_free(&daemon->route);
 	release_signals(daemon);
-	loop_timer_free(&daemon->wake);
-	loop_timer_free(&daemon->stall);
-	loop_timer_free(&daemon->outage);
 	loop_timer_free(&daemon->patience);
 	loop_timer_free(&daemon->watchdog);
-	loop_free(&daemon->loop);
-	metrics_fini(&daemon->metrics);
+	desk_free(&daemon->desk, kept != NULL);
+	metrics_fini(&daemon->desk.metrics);
 	free(daemon->outbox);
 	free(daemon->database);
 	config_free(&daemon->config);
@@ -398,7 +347,7 @@ static int run(struct daemon *daemon)
 	say_of_what(daemon);
 	if (!has_descriptors(&err) || !set_up(daemon, &err)) {
 		log_fact(LOG_ERROR, "setup_refused", NULL, "%s", err.text);
-		daemon->failed = true;
+		daemon->desk.failed = true;
 	} else {
 		log_fact(LOG_INFO, "started",
 			 LOG_FIELDS(field_text("version", OUTBOX_RELAY_VERSION),
@@ -408,12 +357,12 @@ static int run(struct daemon *daemon)
 			 OUTBOX_RELAY_VERSION, kafka_version(), outbox_libpq_version(),
 			 config->outbox.table, kafka_bootstrap(daemon->sink));
 		start_watchdog(daemon);
-		worker_start(daemon->worker);
-		loop_run(daemon->loop);
+		worker_start(daemon->desk.worker);
+		loop_run(daemon->desk.loop);
 		log_fact(LOG_INFO, "stopped", NULL, "stopped");
 	}
 	take_down(daemon);
-	status = daemon->failed ? EXIT_FAILED : EXIT_DONE;
+	status = daemon->desk.failed ? EXIT_FAILED : EXIT_DONE;
 	if (kafka_left_behind())
 		_exit(status);
 	return status;

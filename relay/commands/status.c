@@ -6,23 +6,25 @@
  * the relay at http.listen.
  */
 #include "commands.h"
+#include "depth_guard.h"
+#include "position_state.h"
 #include "postgres.h"
 #include "relays.h"
 #include "status_read.h"
 #include "watch.h"
+#include "words.h"
 
-#include <getopt.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char HELP[] =
     "Usage: outbox-relay status [-c FILE] [--json | --watch]\n"
     "\n"
     "Shows how many events wait and since when, which relays there are and who owns which shard,\n"
-    "whether they are paused, how many dead letters there are, and what the relay at http.listen "
-    "says of "
-    "itself.\n"
+    "whether they are paused, how many keys are parked and dead letters there are, and what the\n"
+    "relay at http.listen says of itself.\n"
     "Changes nothing.\n"
     "\n"
     "  -c, --config FILE   configuration (default " COMMAND_CONFIG_FILE ")\n"
@@ -111,7 +113,7 @@ static void print_numbers(const json_t *relay)
 		const char *member, *label, *unit;
 	} lines[] = {
 	    {"floor", "low watermark", ""},
-	    {"parked_keys", "parked keys", ""},
+	    {"held_keys", "held keys", ""},
 	    {"published", "published", " since its start"},
 	    {"rate_10s", "rate", " events/s in the last 10 s"},
 	    {"rate_60s", "", " events/s in the last minute"},
@@ -172,40 +174,60 @@ static void print_relay(const json_t *out)
 	print_latency(relay);
 }
 
+static void print_words(const char *label, char *words)
+{
+	printf("%-14s %s\n", label, words);
+	free(words);
+}
+
+static void print_letters(const json_t *out)
+{
+	print_words("dead letters", words_dead_letters(out));
+	print_words("parked keys", words_parked_keys(out));
+	if (json_integer_value(json_object_get(out, "deferred_events")) > 0)
+		print_words("for topics", words_deferred(out, json_object_get(out, "relay")));
+}
+
+static void print_depth(const json_t *out)
+{
+	const json_t *depth = json_object_get(out, "depth");
+	bool exact = json_is_true(json_object_get(out, "depth_exact"));
+
+	if (!json_is_integer(depth))
+		printf("%-14s not known\n", "depth");
+	else
+		printf("%-14s %s%" JSON_INTEGER_FORMAT "%s\n", "depth", exact ? "" : "about ",
+		       json_integer_value(depth), exact ? "" : " (estimate)");
+}
+
+static void print_position(void *arg, bool warns, const char *text)
+{
+	const char **label = arg;
+
+	(void)warns;
+	printf("%-14s %s\n", *label, text);
+	*label = "";
+}
+
 static void print_text(const json_t *out)
 {
+	const char *label = "position";
+
 	printf("%-14s %s, settle = %s%s\n", "outbox",
 	       json_string_value(json_object_get(out, "outbox")),
 	       json_string_value(json_object_get(out, "settle")),
 	       json_is_true(json_object_get(out, "paused")) ? ", paused" : "");
-	printf("%-14s %s%" JSON_INTEGER_FORMAT "%s\n", "depth",
-	       json_is_true(json_object_get(out, "depth_exact")) ? "" : "about ",
-	       json_integer_value(json_object_get(out, "depth")),
-	       json_is_true(json_object_get(out, "depth_exact")) ? "" : " (estimate)");
+	print_depth(out);
 	print_age(out);
+	position_state_tell(out, print_position, &label);
+	depth_guard_print(json_object_get(out, "depth_guard"));
 	group_print(out);
-	printf("%-14s %" JSON_INTEGER_FORMAT "\n", "dead letters",
-	       json_integer_value(json_object_get(out, "dead_letters")));
+	print_letters(out);
+	if (json_integer_value(json_object_get(out, "copies_owed")) > 0)
+		printf("%-14s %" JSON_INTEGER_FORMAT "\n", "copies owed",
+		       json_integer_value(json_object_get(out, "copies_owed")));
 	print_actions(out);
 	print_relay(out);
-}
-
-/* What to do about the commonest refusals of the database. */
-static void hint(void)
-{
-	static const struct {
-		const char *state, *words;
-	} hints[] = {
-	    {"42P01", "run `outbox-relay migrate`, or fix outbox.table"},
-	    {"42703", "fix outbox.columns, or see `outbox-relay migrate --adopt`"},
-	    {"42501", COMMAND_OPERATOR_HINT},
-	};
-	size_t i;
-
-	for (i = 0; i < sizeof(hints) / sizeof(hints[0]); i++) {
-		if (strcmp(pgsync_sqlstate(), hints[i].state) == 0)
-			fprintf(stderr, "%s\n", hints[i].words);
-	}
 }
 
 static int report(const struct config *config, bool json)
@@ -216,7 +238,7 @@ static int report(const struct config *config, bool json)
 
 	if (!collect(out, config, &err)) {
 		status = command_failed("status", &err);
-		hint();
+		command_hint();
 	} else if (json) {
 		command_print(out);
 	} else {
@@ -226,49 +248,22 @@ static int report(const struct config *config, bool json)
 	return status;
 }
 
-/* -1 to go on. */
-static int options_of(int argc, char **argv, const char **path, bool *json, bool *watch)
-{
-	static const struct option options[] = {{"config", required_argument, NULL, 'c'},
-						{"json", no_argument, NULL, 'j'},
-						{"watch", no_argument, NULL, 'w'},
-						{"help", no_argument, NULL, 'h'},
-						{NULL, 0, NULL, 0}};
-	int option;
-
-	optind = 1;
-	while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
-		if (option == 'c') {
-			*path = optarg;
-		} else if (option == 'j') {
-			*json = true;
-		} else if (option == 'w') {
-			*watch = true;
-		} else if (option == 'h') {
-			fputs(HELP, stdout);
-			return EXIT_DONE;
-		} else {
-			fprintf(stderr, "try: outbox-relay status --help\n");
-			return EXIT_USAGE;
-		}
-	}
-	if (*json && *watch) {
-		fprintf(stderr, "outbox-relay status: --watch is for people, --json for programs; "
-				"call status --json as often as you need\n");
-		return EXIT_USAGE;
-	}
-	return command_surplus(argc, argv);
-}
-
 int cmd_status(int argc, char **argv)
 {
 	const char *path = COMMAND_CONFIG_FILE;
 	struct config *config;
 	bool json = false, watch = false;
-	int status = options_of(argc, argv, &path, &json, &watch);
+	const struct command_flag flags[] = {
+	    {"json", &json, NULL, NULL}, {"watch", &watch, NULL, NULL}, {0}};
+	int status = command_options(argc, argv, HELP, &path, flags);
 
 	if (status >= 0)
 		return status;
+	if (json && watch) {
+		fprintf(stderr, "outbox-relay status: --watch is for people, --json for programs; "
+				"call status --json as often as you need\n");
+		return EXIT_USAGE;
+	}
 	config = command_config(path);
 	if (!config)
 		return EXIT_USAGE;

@@ -2,7 +2,8 @@
 /*
  * warnings.c - what may stop single rows of the outbox, or will stop it one day
  *
- * Parameters: $1 the table, $2 its id column, $3 that of the key, $4 whether rows are marked.
+ * Parameters: $1 the table, $2 its id column, $3 that of the key, $4 whether rows are marked, $5
+ * whether they stay as they are.
  */
 #include "warnings.h"
 
@@ -26,7 +27,7 @@
 #define TRIGGERS                                                                                   \
 	TABLES " JOIN pg_trigger AS g ON g.tgrelid = k.oid AND NOT g.tgisinternal"                 \
 	       " AND g.tgparentid = 0 AND g.tgenabled IN ('O', 'A')"                               \
-	       " AND g.tgname <> 'outbox_relay_bell'" OF_OUTBOX
+	       " AND g.tgname NOT IN ('outbox_relay_bell', 'outbox_relay_depth_guard')" OF_OUTBOX
 
 /* A row that is referred to cannot be deleted, or takes rows of the application along. */
 static const char *const foreign_keys =
@@ -45,8 +46,9 @@ static const char *const foreign_keys =
 /* In mark mode rows are updated, and deleted after the retention. */
 static const char *const row_triggers =
     "SELECT format('trigger %I of table %s runs for each row that the relay %s: an event for which "
-    "it raises an error, or returns another row or none, cannot be settled', g.tgname, " OUTBOX_NAME
-    ", CASE WHEN $4 AND g.tgtype & 16 <> 0 THEN 'marks' ELSE 'deletes' END),"
+    "it raises an error, or returns another row or none, cannot be %s', g.tgname, " OUTBOX_NAME
+    ", CASE WHEN $4 AND g.tgtype & 16 <> 0 THEN 'marks' ELSE 'deletes' END,"
+    " CASE WHEN $5 THEN 'deleted after outbox.retention' ELSE 'settled' END),"
     " 'see that it lets every row of role outbox_relay pass'" TRIGGERS
     " AND g.tgtype & 1 <> 0 AND (g.tgtype & 8 <> 0 OR ($4 AND g.tgtype & 16 <> 0"
     " AND (cardinality(g.tgattr::int2[]) = 0 OR EXISTS (SELECT FROM pg_attribute AS a"
@@ -58,7 +60,7 @@ static const char *const statement_triggers =
     "is "
     "published', g.tgname, " OUTBOX_NAME "),"
     " 'see that it lets role outbox_relay pass'" TRIGGERS
-    " AND k.relkind = 'r' AND g.tgtype & 1 = 0"
+    " AND NOT $5 AND k.relkind = 'r' AND g.tgtype & 1 = 0"
     " AND g.tgtype & CASE WHEN $4 THEN 24 ELSE 8 END <> 0";
 
 static const char *const insert_triggers =
@@ -144,29 +146,31 @@ static const char *const parts[] = {foreign_keys, row_triggers, statement_trigge
 				    collations,	  encodings,	extensions};
 
 PGresult *warnings_read(PGconn *conn, const char *table, const struct config_columns *columns,
-			bool mark, struct error *err)
+			int settle, struct error *err)
 {
-	const char *params[] = {table, columns->id, columns->aggregate_id, mark ? "true" : "false"};
+	const char *params[] = {table, columns->id, columns->aggregate_id,
+				settle == SETTLE_MARK ? "true" : "false",
+				settle == SETTLE_POSITION ? "true" : "false"};
 	char *sql = xstrdup(parts[0]);
 	PGresult *result;
 
 	for (size_t i = 1; i < sizeof(parts) / sizeof(parts[0]); i++)
 		xappend(&sql, " UNION ALL %s", parts[i]);
-	result = pgsync_query(conn, "looking for what may stop rows", sql, 4, params, err);
+	result = pgsync_query(conn, "looking for what may stop rows", sql, 5, params, err);
 	free(sql);
 	return result;
 }
 
 /* Nothing is lost by what is said here, so a failure to ask is a warning as well. */
 void warnings_print(PGconn *conn, const struct pgname *table, const struct config_columns *columns,
-		    bool mark)
+		    int settle)
 {
 	char name[PGNAME_FULL_SIZE];
 	struct error err;
 	PGresult *result;
 
 	pgname_print(table, name);
-	result = warnings_read(conn, name, columns, mark, &err);
+	result = warnings_read(conn, name, columns, settle, &err);
 	if (!result)
 		fprintf(stderr, "warning: %s\n", err.text);
 	for (int row = 0; result && row < PQntuples(result); row++)

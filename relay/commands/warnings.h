@@ -13,13 +13,13 @@
 #include <libpq-fe.h>
 #include <stdbool.h>
 
-/* Rows of what and remedy; the caller clears them. table is quoted, mark says how rows are settled.
- * NULL and err if the catalog cannot be read. */
+/* Rows of what and remedy; the caller clears them. table is quoted, settle (enum config_settle)
+ * says how rows are settled. NULL and err if the catalog cannot be read. */
 PGresult *warnings_read(PGconn *conn, const char *table, const struct config_columns *columns,
-			bool mark, struct error *err);
+			int settle, struct error *err);
 
 /* The same on stderr, a line each. */
 void warnings_print(PGconn *conn, const struct pgname *table, const struct config_columns *columns,
-		    bool mark);
+		    int settle);
 
 #endif

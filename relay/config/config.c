@@ -346,3 +346,19 @@ void config_password(const struct config *config, struct secret_source *source)
 	    .command = config->database.password_command,
 	};
 }
+
+static const char *const settle_words[] = {
+    [SETTLE_DELETE] = "delete", [SETTLE_MARK] = "mark", [SETTLE_POSITION] = "position"};
+
+const char *config_settle_word(int settle)
+{
+	return settle_words[settle];
+}
+
+int config_settle_of(const char *word)
+{
+	for (int settle = SETTLE_POSITION; settle > SETTLE_DELETE; settle--)
+		if (strcmp(word, settle_words[settle]) == 0)
+			return settle;
+	return SETTLE_DELETE;
+}

@@ -381,6 +381,10 @@ static void check_together(struct reader *reader)
 		add_problem(reader, *place_in(reader, &config->database.password_command),
 			    "database.password_file and database.password_command are both set; "
 			    "remove one");
+	if (config->outbox.settle == SETTLE_POSITION && config->outbox.ordering == ORDERING_NONE)
+		add_problem(reader, *place_in(reader, &config->outbox.settle),
+			    "outbox.settle = \"position\" needs an order, as it keeps how far each "
+			    "shard is; set outbox.ordering = \"key\", or another outbox.settle");
 }
 
 /* What other parts of the relay say of the strings, and of the templates together. */

@@ -58,6 +58,24 @@ void batch_sent(struct batch *batch, struct event *event)
 	advance(batch);
 }
 
+void batch_pass(struct batch *batch, struct event *event)
+{
+	assert(event != NULL && event == batch_next(batch));
+	assert(event->state == EVENT_CLAIMED);
+	batch->passed++;
+	advance(batch);
+}
+
+void batch_defer(struct batch *batch, struct event *event, struct slice topic)
+{
+	assert(event != NULL && event == batch_next(batch));
+	assert(event->state == EVENT_CLAIMED);
+	event->state = EVENT_DEFERRED;
+	event->why = xasprintf("%.*s", (int)topic.len, topic.data);
+	batch->deferred++;
+	advance(batch);
+}
+
 static void report(struct batch *batch, struct event *event, enum event_state verdict)
 {
 	assert(event != NULL && event->state == EVENT_SENT);
@@ -92,6 +110,14 @@ void batch_reject(struct batch *batch, struct event *event, enum reject_reason r
 	event->reason = reason;
 	event->why = why != NULL ? xstrdup(why) : NULL;
 	batch->rejected++;
+}
+
+void batch_put_back(struct batch *batch, struct event *event)
+{
+	assert(event != NULL);
+	assert(event->state == EVENT_REJECTED || event->state == EVENT_DEFERRED);
+	*(event->state == EVENT_REJECTED ? &batch->rejected : &batch->deferred) -= 1;
+	event->state = EVENT_CLAIMED;
 }
 
 void batch_skip_unsent(struct batch *batch)

@@ -72,7 +72,7 @@ bool engine_is_blocked(const struct engine *engine)
 
 bool engine_halts_at_reject(const struct engine *engine)
 {
-	return !engine->options.dead_letter;
+	return engine->options.policy == REJECT_HALTS;
 }
 
 bool engine_is_working(const struct engine *engine)
@@ -116,7 +116,7 @@ static bool has_unsettled(const struct engine *engine)
 	const struct batch *batch = engine->batch;
 	if (PLANTED("forget-acknowledged"))
 		return false;
-	return batch->delivered > 0 || (batch->rejected > 0 && engine->options.dead_letter);
+	return batch->delivered > 0 || (batch->rejected > 0 && !engine_halts_at_reject(engine));
 }
 
 /* Nothing was published that is not settled: the shards may be left. A reject that halts is met
@@ -127,10 +127,10 @@ static bool owes_nothing(const struct step *s)
 	return engine->batch->in_flight == 0 && !has_unsettled(engine);
 }
 
-/* The source keeps back what was rejected, or moves it to the dead letters. */
+/* The source keeps back what was rejected, or sets it aside, as it does what is deferred. */
 static bool needs_reconciliation(const struct engine *engine)
 {
-	return has_unsettled(engine) || engine->batch->rejected > 0;
+	return has_unsettled(engine) || engine->batch->rejected > 0 || engine->batch->deferred > 0;
 }
 
 static void stopped(struct step *s)
@@ -258,7 +258,7 @@ static void resume(struct step *s)
 	}
 	if (needs_reconciliation(engine)) {
 		enter(engine, ENGINE_RECONCILING);
-		act(s, DO_RECONCILE)->dead_letter = engine->options.dead_letter;
+		act(s, DO_RECONCILE)->policy = engine->options.policy;
 		return;
 	}
 	act(s, DO_CLEAR);
@@ -313,8 +313,9 @@ static void publish_on(struct step *s)
 	struct engine *engine = s->engine;
 	const struct batch *batch = engine->batch;
 	bool done = engine->state == ENGINE_PUBLISHING && all_reported(batch);
-	/* Rejected and returned events must not go with the commit. */
-	bool unfit = batch->rejected > 0 || batch->returned > 0;
+	/* These must not go with the commit. */
+	bool unfit =
+	    batch->rejected > 0 || batch->returned > 0 || batch->deferred > 0 || batch->passed > 0;
 	bool in_vain = engine->probing && engine->sink_blocked && batch->in_flight == 0;
 	if (must_break_off(engine) || in_vain || (done && unfit))
 		roll_back(s);

@@ -7,6 +7,7 @@
 #include "base/text.h"
 
 #include <stdarg.h>
+#include <string.h>
 
 /* A topic seen for the first time takes a moment; one that is missing is logged after 3 s. */
 static const int64_t topic_patience_us = 3 * INT64_C(1000000);
@@ -128,14 +129,74 @@ static bool is_stuck(const struct worker_status *status, const struct metrics *m
 	       !status->stopped_by_refusal && status->idle_us > 2 * stall_us;
 }
 
-static void judge_rest(const struct worker_status *status, const struct metrics *metrics,
-		       struct health *health)
+/* "events: at least 10001 (too_large 3, headers 1)". */
+static void print_letters(char *text, size_t size, double count, const double *by_reason)
 {
-	if (status->blocked_us > topic_patience_us && !is_standby(status)) {
+	const char *between = " (";
+
+	text_print(text, size, "%s%.0f", count > LETTERS_EXACT ? "at least " : "", count);
+	for (int reason = 0; by_reason != NULL && reason < REJECT_REASONS; reason++) {
+		size_t len = strlen(text);
+
+		if (by_reason[reason] <= 0)
+			continue;
+		text_print(text + len, size - len, "%s%s %.0f", between,
+			   reject_reason_name((enum reject_reason)reason), by_reason[reason]);
+		between = ", ";
+	}
+	if (between[0] == ',')
+		text_print(text + strlen(text), size - strlen(text), ")");
+}
+
+static void judge_topics(const struct worker_status *status, const struct metrics *metrics,
+			 struct health *health)
+{
+	char events[64];
+
+	print_letters(events, sizeof(events), metrics->letters.deferred, NULL);
+	if (is_standby(status))
+		return;
+	if (status->blocked_us > topic_patience_us) {
 		add(health, PROBLEM_TOPIC_MISSING, false, "waiting for topic \"%s\", see the log",
 		    status->blocked_topic);
 		lasts(health, status->blocked_us);
+	} else if (metrics->letters.deferred > 0 && status->deferred_topic[0] != '\0')
+		add(health, PROBLEM_TOPIC_MISSING, true,
+		    "events that wait for topic \"%s\", or for others that cannot be used: %s; "
+		    "events of all other topics are published",
+		    status->deferred_topic, events);
+	else if (metrics->letters.deferred > 0) /* it is tried at this moment */
+		add(health, PROBLEM_TOPIC_MISSING, true,
+		    "events that wait for a topic that could not be used: %s", events);
+}
+
+/* What nothing but an operator's decision moves on. */
+static void judge_letters(const struct metrics *metrics, struct health *health)
+{
+	const struct letter_gauges *letters = &metrics->letters;
+	char count[400], events[64];
+
+	if (letters->parked.keys > 0) {
+		print_letters(count, sizeof(count), letters->parked.keys,
+			      letters->parked.by_reason);
+		print_letters(events, sizeof(events), letters->parked.events, NULL);
+		add(health, PROBLEM_PARKED_KEYS, true,
+		    "keys that wait behind a rejected event: %s; their events: %s, the oldest is "
+		    "%.0f s old; `outbox-relay dlq list` names them",
+		    count, events, letters->parked.oldest_age_seconds);
 	}
+	if (letters->dead > 0) {
+		print_letters(count, sizeof(count), letters->dead, letters->dead_by_reason);
+		add(health, PROBLEM_DEAD_LETTERS, true,
+		    "rejected events in the dead letters: %s; `outbox-relay dlq list` names them",
+		    count);
+	}
+}
+
+static void judge_rest(const struct worker_status *status, const struct metrics *metrics,
+		       struct health *health)
+{
+	judge_topics(status, metrics, health);
 	/* Stuck says nothing of readiness: /healthz tells it. */
 	if (health->stuck)
 		add(health, PROBLEM_STUCK, true,
@@ -143,9 +204,7 @@ static void judge_rest(const struct worker_status *status, const struct metrics 
 		    "outbox.stall_timeout");
 	if (metrics->paused)
 		add(health, PROBLEM_PAUSED, true, "the outbox is paused: no relay publishes");
-	if (metrics->dead_letters > 0)
-		add(health, PROBLEM_DEAD_LETTERS, true, "rejected events in the dead letters: %.0f",
-		    metrics->dead_letters);
+	judge_letters(metrics, health);
 }
 
 void health_judge(const struct worker_status *status, const struct metrics *metrics,

@@ -6,15 +6,13 @@
 
 #include "base/text.h"
 #include "base/xalloc.h"
+#include "process_metrics.h"
 
 #include <assert.h>
-#include <dirent.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 static const double SECONDS[] = {0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2,
 				 0.5,	 1,	2,     5,     10,   30,	  60,	300};
@@ -23,14 +21,6 @@ static const double EVENTS[] = {1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 
 static const char *const PEER_NAMES[PEERS] = {"database", "kafka"};
 static const char *const WAKEUP_NAMES[WAKEUPS] = {"bell", "poll", "sweep"};
 static const char *const KIND_NAMES[] = {"gauge", "counter", "histogram"};
-
-/* Negative where it could not be read. */
-struct process_metrics {
-	double resident_memory_bytes;
-	double cpu_seconds;
-	double open_fds;
-	double start_time_seconds; /* since 1970 */
-};
 
 /* What one exposition is made of. */
 struct sources {
@@ -49,90 +39,6 @@ struct metric {
 	size_t
 	    offset; /* of the value in struct sources' parts; unused by those that print labels */
 };
-
-/* ---- the process, from /proc/self. A hardened unit (ProcSubset=pid) hides /proc/stat. ---- */
-
-/* Reads a small file of /proc as a string. */
-static bool read_small(const char *path, char *out, size_t size)
-{
-	FILE *file = fopen(path, "re");
-	size_t len;
-
-	if (file == NULL)
-		return false;
-	len = fread(out, 1, size - 1, file);
-	fclose(file);
-	out[len] = '\0';
-	return len > 0;
-}
-
-static double seconds_of(clockid_t id)
-{
-	struct timespec now;
-
-	if (clock_gettime(id, &now) != 0)
-		return -1;
-	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
-
-static double resident_memory(void)
-{
-	char text[256];
-	unsigned long pages;
-
-	if (!read_small("/proc/self/statm", text, sizeof(text)) ||
-	    sscanf(text, "%*u %lu", &pages) != 1)
-		return -1;
-	return (double)pages * (double)sysconf(_SC_PAGESIZE);
-}
-
-static double open_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	const struct dirent *entry;
-	double count = -1; /* the directory itself is open too */
-
-	if (dir == NULL)
-		return -1;
-	while ((entry = readdir(dir)) != NULL)
-		if (entry->d_name[0] != '.')
-			count++;
-	closedir(dir);
-	return count;
-}
-
-/* Field 22 of stat counts clock ticks from boot; the name in field 2 may hold blanks and brackets.
- */
-static double start_time(void)
-{
-	char text[1024];
-	const char *rest;
-	unsigned long long ticks;
-
-	if (!read_small("/proc/self/stat", text, sizeof(text)))
-		return -1;
-	rest = strrchr(text, ')');
-	if (rest == NULL || sscanf(rest + 1,
-				   " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d"
-				   " %*d %*d %*d %*d %llu",
-				   &ticks) != 1)
-		return -1;
-	return seconds_of(CLOCK_REALTIME) - seconds_of(CLOCK_BOOTTIME) +
-	       (double)ticks / (double)sysconf(_SC_CLK_TCK);
-}
-
-static void process_metrics_read(struct process_metrics *process)
-{
-	/* Once: the difference of two clocks would wander by a little at each reading. */
-	static double started;
-
-	if (started <= 0)
-		started = start_time();
-	process->resident_memory_bytes = resident_memory();
-	process->cpu_seconds = seconds_of(CLOCK_PROCESS_CPUTIME_ID);
-	process->open_fds = open_fds();
-	process->start_time_seconds = started;
-}
 
 /* ---- the text ---- */
 
@@ -209,18 +115,19 @@ static void print_labelled(FILE *out, const struct metric *metric, const struct 
 	print_count(out, count);
 }
 
+/* Negative: not known. */
 static void plain(FILE *out, const struct metric *metric, const struct sources *from)
 {
-	const char *base = (const char *)from->metrics;
-
-	print_plain(out, metric, from, *(const double *)(const void *)(base + metric->offset));
+	double value =
+	    *(const double *)(const void *)((const char *)from->metrics + metric->offset);
+	if (value >= 0)
+		print_plain(out, metric, from, value);
 }
 
 static void process(FILE *out, const struct metric *metric, const struct sources *from)
 {
-	const char *base = (const char *)&from->process;
-	double value = *(const double *)(const void *)(base + metric->offset);
-
+	double value =
+	    *(const double *)(const void *)((const char *)&from->process + metric->offset);
 	if (value >= 0)
 		print_plain(out, metric, from, value);
 }
@@ -278,6 +185,27 @@ static void rejected(FILE *out, const struct metric *metric, const struct source
 	}
 }
 
+/* Of every reason, so that there is a 0 before the first. */
+static void by_reason(FILE *out, const struct metric *metric, const struct sources *from)
+{
+	const char *base = (const char *)from->metrics;
+	const double *values = (const void *)(base + metric->offset);
+
+	for (int reason = REJECT_NONE + 1; reason < REJECT_REASONS; reason++) {
+		print_name(out, metric, "", from, "reason",
+			   reject_reason_name((enum reject_reason)reason));
+		print_value(out, values[reason]);
+	}
+}
+
+static void unknown_errors(FILE *out, const struct metric *metric, const struct sources *from)
+{
+	const struct unknown_error *errors = from->metrics->unknown_errors;
+
+	for (int i = 0; i < METRICS_UNKNOWN_ERRORS && errors[i].code[0] != '\0'; i++)
+		print_labelled(out, metric, from, "code", errors[i].code, errors[i].count);
+}
+
 static void retries(FILE *out, const struct metric *metric, const struct sources *from)
 {
 	for (int peer = 0; peer < PEERS; peer++)
@@ -285,14 +213,9 @@ static void retries(FILE *out, const struct metric *metric, const struct sources
 			       from->metrics->retries[peer]);
 }
 
-static void halted(FILE *out, const struct metric *metric, const struct sources *from)
+static void flag(FILE *out, const struct metric *metric, const struct sources *from)
 {
-	print_plain(out, metric, from, from->metrics->halted);
-}
-
-static void paused(FILE *out, const struct metric *metric, const struct sources *from)
-{
-	print_plain(out, metric, from, from->metrics->paused);
+	print_plain(out, metric, from, ((const char *)from->metrics)[metric->offset]);
 }
 
 static void connected(FILE *out, const struct metric *metric, const struct sources *from)
@@ -349,15 +272,45 @@ static const struct metric METRICS[] = {
 	{"outbox_relay_rejected_total", COUNTER,
 	 "Events that Kafka can never accept.",
 	 rejected, 0},
+	{"outbox_relay_dead_letter_copies_total", COUNTER,
+	 "Copies of rejected events that Kafka has acknowledged.",
+	 plain, IN_METRICS(copies)},
+	{"outbox_relay_unknown_errors_total", COUNTER,
+	 "Errors of Kafka that this version does not know; they reject nothing.",
+	 unknown_errors, 0},
 	{"outbox_relay_retries_total", COUNTER,
 	 "Attempts to work with a peer that had to be repeated.",
 	 retries, 0},
 	{"outbox_relay_parked_keys", GAUGE,
-	 "Keys held back because one of their events cannot be removed from the outbox.",
+	 "Keys held back because one of their events was rejected, or cannot be removed.",
 	 plain, IN_METRICS(parked_keys)},
+	{"outbox_relay_held_keys", GAUGE,
+	 "Those of them that wait behind an event that cannot be removed.",
+	 plain, IN_METRICS(held_keys)},
+	{"outbox_relay_parked_keys_by_reason", GAUGE,
+	 "Keys held back by a rejected event, by why it was rejected.",
+	 by_reason, IN_METRICS(letters.parked.by_reason)},
+	{"outbox_relay_parked_events", GAUGE,
+	 "Events set aside of keys that a rejected event holds back, that one included.",
+	 plain, IN_METRICS(letters.parked.events)},
+	{"outbox_relay_parked_oldest_age_seconds", GAUGE,
+	 "Age of the oldest event that holds back its key; 0 when none does.",
+	 plain, IN_METRICS(letters.parked.oldest_age_seconds)},
 	{"outbox_relay_dead_letters", GAUGE,
-	 "Events in the table of dead letters.",
-	 plain, IN_METRICS(dead_letters)},
+	 "Events in the table of dead letters that hold back no other.",
+	 plain, IN_METRICS(letters.dead)},
+	{"outbox_relay_dead_letters_by_reason", GAUGE,
+	 "The same, by why they were rejected.",
+	 by_reason, IN_METRICS(letters.dead_by_reason)},
+	{"outbox_relay_deferred_events", GAUGE,
+	 "Events that wait aside for topics that cannot be used.",
+	 plain, IN_METRICS(letters.deferred)},
+	{"outbox_relay_partitions_ahead", GAUGE,
+	 "Partitions by range that begin above where inserts are now; none is told where there is always one.",
+	 plain, IN_METRICS(partitions_ahead)},
+	{"outbox_relay_position_lag_seconds", GAUGE,
+	 "How long the oldest transaction has been open that positions cannot pass; with positions only.",
+	 plain, IN_METRICS(position_lag_seconds)},
 	{"outbox_relay_latency_seconds", HISTOGRAM,
 	 "Time from an event's created_at to its acknowledgement by Kafka.",
 	 histogram, IN_METRICS(latency)},
@@ -381,10 +334,10 @@ static const struct metric METRICS[] = {
 	 connected, 0},
 	{"outbox_relay_halted", GAUGE,
 	 "1 while a rejected event keeps the relay from publishing, 0 if none does.",
-	 halted, 0},
+	 flag, IN_METRICS(halted)},
 	{"outbox_relay_paused", GAUGE,
 	 "1 while the outbox is paused, 0 if not.",
-	 paused, 0},
+	 flag, IN_METRICS(paused)},
 	{"outbox_relay_wakeups_total", COUNTER,
 	 "Polls of an idle relay that found events, by what caused the poll.",
 	 wakeups, 0},
@@ -404,16 +357,53 @@ static const struct metric METRICS[] = {
 	 "Start time of the process since the Unix epoch in seconds.",
 	 process, IN_PROCESS(start_time_seconds)},
 };
+
+/* No relay has these. */
+static const struct metric CANARY_METRICS[] = {
+	{"outbox_relay_canary_up", GAUGE,
+	 "1 if the last canary came back in time, 0 if not.",
+	 plain, IN_METRICS(canary.up)},
+	{"outbox_relay_canary_sent_total", COUNTER,
+	 "Canaries that were to be inserted.",
+	 plain, IN_METRICS(canary.sent)},
+	{"outbox_relay_canary_lost_total", COUNTER,
+	 "Canaries that did not come back in time.",
+	 plain, IN_METRICS(canary.lost)},
+	{"outbox_relay_canary_returned_timestamp_seconds", GAUGE,
+	 "When a canary last came back, since the Unix epoch in seconds; 0: none has.",
+	 plain, IN_METRICS(canary.returned_at)},
+	{"outbox_relay_canary_round_trip_seconds", HISTOGRAM,
+	 "Time from a canary's INSERT to its record, as a consumer sees it.",
+	 histogram, IN_METRICS(canary.round_trip)},
+};
 /* clang-format on */
 
 /* ---- counting ---- */
 
+void metrics_unknown_error(struct metrics *metrics, const char *code)
+{
+	struct unknown_error *error = metrics->unknown_errors;
+	struct unknown_error *last = error + METRICS_UNKNOWN_ERRORS - 1;
+
+	for (; error < last && error->code[0] != '\0'; error++)
+		if (strcmp(error->code, code) == 0)
+			break;
+	if (error->code[0] == '\0')
+		text_print(error->code, sizeof(error->code), "%s", error < last ? code : "other");
+	error->count++;
+}
+
 const char *reject_reason_name(enum reject_reason reason)
 {
 	static const char *const names[REJECT_REASONS] = {
-	    [REJECT_NONE] = "none",   [REJECT_TOO_LARGE] = "too_large",
-	    [REJECT_TOPIC] = "topic", [REJECT_HEADERS] = "headers",
-	    [REJECT_ROUTE] = "route", [REJECT_BROKER] = "broker",
+	    [REJECT_NONE] = "none",
+	    [REJECT_TOO_LARGE] = "too_large",
+	    [REJECT_UNREADABLE] = "unreadable",
+	    [REJECT_TOPIC] = "topic",
+	    [REJECT_KEY] = "key",
+	    [REJECT_HEADERS] = "headers",
+	    [REJECT_INVALID_RECORD] = "invalid_record",
+	    [REJECT_POLICY_VIOLATION] = "policy_violation",
 	};
 
 	assert((unsigned)reason < REJECT_REASONS);
@@ -463,10 +453,11 @@ static char *labels_of(const char *database, const char *outbox)
 void metrics_init(struct metrics *metrics, const char *database, const char *outbox)
 {
 	struct histogram *timed[] = {&metrics->latency, &metrics->claim, &metrics->publish,
-				     &metrics->settle};
+				     &metrics->settle, &metrics->canary.round_trip};
 
 	memset(metrics, 0, sizeof(*metrics));
 	metrics->labels = labels_of(database, outbox);
+	metrics->partitions_ahead = metrics->position_lag_seconds = -1;
 	shards_clear(&metrics->shards, 1);
 	for (size_t i = 0; i < sizeof(timed) / sizeof(timed[0]); i++)
 		histogram_init(timed[i], SECONDS, sizeof(SECONDS) / sizeof(SECONDS[0]));
@@ -515,7 +506,8 @@ struct topic_metrics *metrics_topic(struct metrics *metrics, struct slice name)
 	return topic;
 }
 
-char *metrics_print(const struct metrics *metrics, size_t *len)
+static char *print_all(const struct metrics *metrics, const struct metric *rows, size_t count,
+		       size_t *len)
 {
 	struct sources from = {.metrics = metrics};
 	char *text = NULL;
@@ -524,8 +516,8 @@ char *metrics_print(const struct metrics *metrics, size_t *len)
 	if (out == NULL)
 		abort();
 	process_metrics_read(&from.process);
-	for (size_t i = 0; i < sizeof(METRICS) / sizeof(METRICS[0]); i++) {
-		const struct metric *metric = &METRICS[i];
+	for (size_t i = 0; i < count; i++) {
+		const struct metric *metric = &rows[i];
 
 		fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", metric->name, metric->help,
 			metric->name, KIND_NAMES[metric->kind]);
@@ -534,4 +526,15 @@ char *metrics_print(const struct metrics *metrics, size_t *len)
 	if (fclose(out) != 0)
 		abort();
 	return text;
+}
+
+char *metrics_print(const struct metrics *metrics, size_t *len)
+{
+	return print_all(metrics, METRICS, sizeof(METRICS) / sizeof(METRICS[0]), len);
+}
+
+char *metrics_print_canary(const struct metrics *metrics, size_t *len)
+{
+	return print_all(metrics, CANARY_METRICS,
+			 sizeof(CANARY_METRICS) / sizeof(CANARY_METRICS[0]), len);
 }

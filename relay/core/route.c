@@ -294,11 +294,12 @@ bool route_check_fields(const char *topic, const char *key, const struct config_
 
 /* ---- routing ---- */
 
-static enum reject_reason reject_null(struct error *err, const char *option, const char *field)
+static enum reject_reason reject_null(struct error *err, enum reject_reason reason,
+				      const char *option, const char *field)
 {
 	error_set(err, "%s needs the field \"%s\", which is NULL; fill it in or route by another",
 		  option, field);
-	return REJECT_ROUTE;
+	return reason;
 }
 
 static enum reject_reason reject_topic(const struct route *route, const char *problem,
@@ -319,7 +320,7 @@ static enum reject_reason route_topic(struct route *route, const struct slice *f
 	size_t len;
 
 	if (!template_measure(route->topic, fields, &len, &null_field))
-		return reject_null(err, "route.topic", null_field);
+		return reject_null(err, REJECT_TOPIC, "route.topic", null_field);
 	if (len <= TOPIC_MAX)
 		template_write(route->topic, fields, fresh);
 	if (len == 0 || len != route->legal_len ||
@@ -357,10 +358,10 @@ static enum reject_reason measure_all(const struct route *route, const struct sl
 
 	*size = 0;
 	if (!measure(route->key, fields, size, &null_field))
-		return reject_null(err, "route.key", null_field);
+		return reject_null(err, REJECT_KEY, "route.key", null_field);
 	for (size_t i = 0; i < route->named_count; i++)
 		if (!measure(route->named[i].value, fields, size, &null_field))
-			return reject_null(err, "route.headers", null_field);
+			return reject_null(err, REJECT_HEADERS, "route.headers", null_field);
 	return REJECT_NONE;
 }
 
@@ -428,4 +429,117 @@ enum reject_reason route_event(struct route *route, const struct event *event,
 	if (PLANTED("null-is-empty") && message->value.data == NULL)
 		message->value = slice_of("");
 	return REJECT_NONE;
+}
+
+/* ---- copies of what was rejected ---- */
+
+static const char *const note_names[COPY_NOTES] = {
+    [COPY_REASON] = "dead-letter-reason",
+    [COPY_ERROR] = "dead-letter-error",
+    [COPY_TOPIC] = "dead-letter-topic",
+    [COPY_OUTBOX] = "dead-letter-outbox",
+    [COPY_ID] = "dead-letter-id",
+    [COPY_AT] = "dead-letter-at",
+    [COPY_ATTEMPTS] = "dead-letter-attempts",
+};
+static const char event_id_name[] = "dead-letter-event-id";
+static const char own_headers_name[] = "dead-letter-headers";
+
+static void add_note(struct route *route, const char *name, struct slice value)
+{
+	if (value.data != NULL)
+		headers_add(&route->headers, slice_of(name), value);
+}
+
+static void add_notes(struct route *route, const struct event *event)
+{
+	for (int i = 0; i < COPY_NOTES; i++)
+		if (note_names[i] != NULL)
+			add_note(route, note_names[i], event->copy[i]);
+	add_note(route, event_id_name, event->identity);
+}
+
+/* All or none: what is left of a faulty text would look like the whole. */
+static void add_own_headers(struct route *route, const struct event *event)
+{
+	struct error ignored;
+	size_t before = route->headers.count;
+
+	if (event->headers.data == NULL || headers_parse(&route->headers, event->headers, &ignored))
+		return;
+	route->headers.count = before;
+	add_note(route, own_headers_name, event->headers);
+}
+
+static void add_configured(struct route *route, const struct slice *fields, char *out)
+{
+	const char *null_field;
+	size_t ignored = 0;
+
+	for (size_t i = 0; i < route->named_count; i++) {
+		const struct named_template *named = &route->named[i];
+
+		if (!measure(named->value, fields, &ignored, &null_field))
+			continue;
+		add_note(route, named->name, render(named->value, fields, &out));
+	}
+}
+
+void route_copy(struct route *route, const struct event *event, struct message *message)
+{
+	const char *null_field;
+	size_t size = 0;
+	bool has_key = measure(route->key, event->fields, &size, &null_field);
+
+	for (size_t i = 0; i < route->named_count; i++)
+		measure(route->named[i].value, event->fields, &size, &null_field);
+	make_room(route, size);
+	char *out = route->scratch;
+	*message = (struct message){.topic = event->copy[COPY_TO], .value = event->payload};
+	message->key = has_key ? render(route->key, event->fields, &out) : SLICE_NULL;
+	headers_clear(&route->headers);
+	add_configured(route, event->fields, out);
+	add_own_headers(route, event);
+	add_notes(route, event);
+	message->headers = route->headers.items;
+	message->header_count = route->headers.count;
+}
+
+bool route_check_dead_letters(const char *text, const char *topic, struct error *err)
+{
+	const char *problem = *text != '\0' ? topic_problem(slice_of(text)) : NULL;
+
+	if (strstr(text, "${") != NULL)
+		return error_set(err,
+				 "route.dead_letter_topic \"%s\": copies of all rejected events go "
+				 "to one topic; give its name, without fields",
+				 text);
+	if (problem != NULL)
+		return error_set(err,
+				 "route.dead_letter_topic \"%s\" %s; give a legal topic name, or "
+				 "\"\" for no copies",
+				 text, problem);
+	if (*text != '\0' && strcmp(text, topic) == 0)
+		return error_set(err,
+				 "route.dead_letter_topic \"%s\" is route.topic, where consumers "
+				 "would take copies for events; give another name",
+				 text);
+	return true;
+}
+
+struct slice route_key(struct route *route, const struct event *event)
+{
+	const char *null_field;
+	size_t size = 0;
+
+	if (!measure(route->key, event->fields, &size, &null_field))
+		return SLICE_NULL;
+	make_room(route, size);
+	char *out = route->scratch;
+	return render(route->key, event->fields, &out);
+}
+
+bool route_topic_is_constant(const struct route *route)
+{
+	return template_is_constant(route->topic);
 }

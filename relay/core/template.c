@@ -177,3 +177,13 @@ char *template_write(const struct template *tpl, const struct slice *fields, cha
 	}
 	return out;
 }
+
+void template_walk(const struct template *tpl, void (*literal)(struct slice text, void *arg),
+		   void (*field)(int index, void *arg), void *arg)
+{
+	for (size_t i = 0; i < tpl->count; i++)
+		if (tpl->parts[i].field < 0)
+			literal(tpl->parts[i].text, arg);
+		else
+			field(tpl->parts[i].field, arg);
+}

@@ -49,6 +49,12 @@ static void log_reject(struct worker *worker, const struct event *event, enum re
 	struct error ignored;
 	if (route_event(worker->route, event, &message, &ignored) != REJECT_NONE)
 		message = (struct message){.value = SLICE_NULL};
+	static const char *const follows[] = {
+	    [REJECT_HALTS] = "the relay halts until the row is changed or gone",
+	    [REJECT_DEAD_LETTERS] = "it is moved to outbox_relay.dead_letters",
+	    [REJECT_PARKS] = "it is moved to outbox_relay.dead_letters",
+	    [REJECT_SKIPS] = "the replay leaves it out",
+	};
 	log_fact(LOG_ERROR, "event_rejected",
 		 LOG_FIELDS(field_number("id", event->id), field_slice("event_id", event->identity),
 			    field_slice("topic", message.topic),
@@ -57,14 +63,15 @@ static void log_reject(struct worker *worker, const struct event *event, enum re
 			    field_text("error_code", code)),
 		 "event %lld is rejected (%s): %s; %s", (long long)event->id,
 		 reject_reason_name(reason), why,
-		 engine_halts_at_reject(&worker->engine)
-		     ? "the relay halts until the row is changed or gone"
-		     : "it is moved to outbox_relay.dead_letters");
+		 event->parks ? "its key is parked: its later events wait behind it in "
+				"outbox_relay.dead_letters; see outbox-relay dlq"
+			      : follows[worker->engine.options.policy]);
 }
 
 static void reject(struct worker *worker, struct event *event, enum reject_reason reason,
 		   const char *code, const char *why)
 {
+	worker_park(worker, event);
 	/* One that was tried again was told of before, and counted. */
 	if (!event->again || !engine_halts_at_reject(&worker->engine))
 		log_reject(worker, event, reason, code, why);
@@ -74,13 +81,55 @@ static void reject(struct worker *worker, struct event *event, enum reject_reaso
 	worker->tell_progress = true;
 }
 
+/* Later events of the topic go back with the transaction, and the source meets them one by one:
+ * what somebody has locked meanwhile must not be overtaken by what comes behind it. */
+static void defer(struct worker *worker, struct event *event, struct slice topic)
+{
+	keys_add(&worker->deferred, topic);
+	batch_defer(&worker->batch, event, topic);
+}
+
+/* The sink takes no event of this topic now, and says when it does. */
+static void wait_for(struct worker *worker, struct slice topic)
+{
+	text_print(worker->blocked_topic, sizeof(worker->blocked_topic), "%s", topic.data);
+	worker->tell_blocked = true;
+}
+
+/* Topic, key and headers; what the source cannot hand out goes nowhere. */
+static enum reject_reason route(struct worker *worker, const struct event *event,
+				struct message *message, struct error *err)
+{
+	enum reject_reason reason = REJECT_NONE;
+	if (event->copy != NULL)
+		route_copy(worker->route, event, message);
+	else
+		reason = route_event(worker->route, event, message, err);
+	if (reason != REJECT_NONE || !event->unreadable)
+		return reason;
+	error_set(err,
+		  "payload and headers have %lld bytes as text, or more: the database cannot hand "
+		  "that out",
+		  (long long)event->payload_bytes);
+	return REJECT_UNREADABLE;
+}
+
 /* Hands the next event to the sink. False if there is no going on for now. */
 static bool produce_one(struct worker *worker, struct event *event)
 {
 	struct message message;
 	struct error err;
-	enum reject_reason reason = route_event(worker->route, event, &message, &err);
+	if (event->copy == NULL && worker_parked(worker, event)) {
+		batch_pass(&worker->batch, event);
+		return true;
+	}
+	enum reject_reason reason = route(worker, event, &message, &err);
 	enum sink_answer answer = SINK_REFUSED;
+	/* It may be usable by now, but others of it wait. */
+	if (reason == REJECT_NONE && keys_have(&worker->deferred, message.topic)) {
+		batch_pass(&worker->batch, event);
+		return true;
+	}
 	if (reason == REJECT_NONE)
 		answer = worker->sink->ops->produce(worker->sink, event, &message, &reason, &err);
 	switch (answer) {
@@ -88,13 +137,22 @@ static bool produce_one(struct worker *worker, struct event *event)
 		batch_sent(&worker->batch, event);
 		FAILPOINT("first-produced");
 		return true;
+	case SINK_NO_TOPIC:
+		/* Where there is no other topic, nothing is gained. */
+		if (event->copy != NULL || !route_topic_is_constant(worker->route)) {
+			defer(worker, event, message.topic);
+			return true;
+		}
+		/* fall through */
 	case SINK_LATER:
-		text_print(worker->blocked_topic, sizeof(worker->blocked_topic), "%s",
-			   message.topic.data);
-		worker->tell_blocked = true;
+		wait_for(worker, message.topic);
 		return false;
 	case SINK_REFUSED:
 		break;
+	}
+	if (event->copy != NULL) {
+		worker_drop_copy(worker, event, "", err.text);
+		return true;
 	}
 	reject(worker, event, reason, "", err.text);
 	/* Nothing behind a rejected event may go out when the relay is to halt at it. */
@@ -130,6 +188,8 @@ static void settle(struct worker *worker)
 void worker_clear(struct worker *worker)
 {
 	batch_clear(&worker->batch);
+	keys_clear(&worker->parked);
+	keys_clear(&worker->deferred);
 	worker->claim_us = 0;
 }
 
@@ -172,7 +232,8 @@ static void perform(struct worker *worker, const struct engine_action *action)
 		break;
 	case DO_RECONCILE:
 		FAILPOINT("before-recovery");
-		source->ops->reconcile(source, &worker->batch, action->dead_letter);
+		worker_put_back_others(worker);
+		source->ops->reconcile(source, &worker->batch, action->policy);
 		break;
 	case DO_TIMER:
 		world->set_timer(world->arg, WORKER_TIMER_WAKE, action->after_us);
@@ -281,9 +342,8 @@ static void reported(struct worker *worker)
 		worker_tell(worker, ON_PROGRESS);
 }
 
-static void on_delivered(void *owner, struct event *event)
+static void count_published(struct worker *worker, const struct event *event)
 {
-	struct worker *worker = owner;
 	int64_t age = -1;
 	if (event->created_us > 0) {
 		age = worker->world->realtime_us(worker->world->arg) - event->created_us;
@@ -291,19 +351,31 @@ static void on_delivered(void *owner, struct event *event)
 		histogram_observe(&worker->metrics->latency, worker_seconds(age));
 	}
 	worker->published++;
+	recent_event(&worker->metrics->recent, worker_now_us(worker), age);
+}
+
+static void on_delivered(void *owner, struct event *event)
+{
+	struct worker *worker = owner;
 	batch_delivered(&worker->batch, event);
 	if (worker->batch.in_flight == 0)
 		FAILPOINT("acknowledged");
+	if (event->copy != NULL)
+		worker->metrics->copies++;
+	else
+		count_published(worker, event);
 	reported(worker);
 	worker->moved_us = worker->progress_us;
-	recent_event(&worker->metrics->recent, worker->moved_us, age);
 }
 
 static void on_rejected(void *owner, struct event *event, enum reject_reason reason,
 			const char *code, const char *why)
 {
 	struct worker *worker = owner;
-	reject(worker, event, reason, code, why);
+	if (event->copy != NULL)
+		worker_drop_copy(worker, event, code, why);
+	else
+		reject(worker, event, reason, code, why);
 	reported(worker);
 }
 
@@ -407,7 +479,7 @@ void worker_free(struct worker **worker)
 		return;
 	/* What the sink still held has been taken from it by now: nothing is in flight. */
 	(*worker)->batch.in_flight = 0;
-	batch_clear(&(*worker)->batch);
+	worker_clear(*worker);
 	free(*worker);
 	*worker = NULL;
 }
@@ -509,6 +581,7 @@ void worker_status(const struct worker *worker, struct worker_status *status)
 	    .login_refused = worker->sink->login_refused,
 	    .blocked_us = blocked ? worker_now_us(worker) - worker->blocked_us : -1,
 	    .blocked_topic = worker->blocked_topic,
+	    .deferred_topic = source->deferred_topic,
 	    .outage_us = {worker_peer_outage_us(worker, PEER_DATABASE),
 			  worker_peer_outage_us(worker, PEER_KAFKA)},
 	    .answers_us = {worker_peer_answers_us(worker, PEER_DATABASE),

@@ -7,13 +7,16 @@
 
 #include "base/log.h"
 #include "core/worker.h"
+#include "keys.h"
 #include "outage.h"
 
 struct worker {
 	struct engine engine;
 	struct batch batch;
-	int64_t state_us;  /* since when the engine is in its state */
-	int64_t probed_us; /* when the sink was last asked for a sign of life */
+	struct keys parked;   /* of events of the batch that were rejected and park their keys */
+	struct keys deferred; /* topics of events of the batch that are deferred */
+	int64_t state_us;     /* since when the engine is in its state */
+	int64_t probed_us;    /* when the sink was last asked for a sign of life */
 	int64_t stall_us;
 	const struct worker_world *world; /* borrowed, like all of these */
 	struct metrics *metrics;
@@ -54,6 +57,21 @@ void worker_tell(struct worker *worker, enum engine_event event);
 
 /* Forgets the batch: it is settled. */
 void worker_clear(struct worker *worker);
+
+/* ---- keys that wait (worker_parked.c) ---- */
+
+/* It is rejected: later events of its key are to wait; what has no key keeps nothing waiting. */
+void worker_park(struct worker *worker, struct event *event);
+bool worker_parked(struct worker *worker, const struct event *event);
+/* Of a key's events only the first that is to be published yet may be set aside: it may not go, and
+ * nothing is to overtake it. The others are claimed again behind it. */
+void worker_put_back_others(struct worker *worker);
+
+/* ---- copies (worker_copies.c) ---- */
+
+/* It can never be published, and nothing waits for it: says so and counts it as done. */
+void worker_drop_copy(struct worker *worker, struct event *event, const char *code,
+		      const char *why);
 
 /* ---- a peer's outage in the log (worker_peers.c) ---- */
 

@@ -30,7 +30,9 @@ static void forget_waiting(struct worker *worker)
 {
 	struct metrics *metrics = worker->metrics;
 	metrics->depth = metrics->oldest_age_seconds = 0;
-	metrics->parked_keys = metrics->dead_letters = 0;
+	metrics->held_keys = metrics->parked_keys = 0;
+	metrics->letters = (struct letter_gauges){0};
+	metrics->partitions_ahead = metrics->position_lag_seconds = -1;
 }
 
 /* Another relay cannot reach the sink: perhaps this one has only not noticed. */
@@ -67,6 +69,7 @@ static void on_busy(void *owner, const char *why, bool yields, struct source_pee
 	text_print(worker->standby_for, sizeof(worker->standby_for), "%s", why);
 	worker->yields = yields;
 	forget_waiting(worker);
+	worker->metrics->partitions_ahead = worker->source->partitions_ahead;
 	worker->waiting_us = 0;
 	probe_if_suspect(worker, peers);
 	worker_step(worker, (struct engine_input){.event = ON_BUSY, .healthy_peer = peers.healthy});
@@ -85,8 +88,13 @@ static void lose(struct worker *worker, const char *why, bool permanent)
 	worker->metrics->paused = false;
 	worker->metrics->connected[PEER_DATABASE] = false;
 	forget_waiting(worker);
-	worker->metrics->retries[PEER_DATABASE]++;
-	worker_peer_failed(worker, PEER_DATABASE);
+	if (worker->source->renews) {
+		log_fact(LOG_INFO, "session_renewed", LOG_FIELDS(field_text("peer", "database")),
+			 "begins its session with the database anew: %s", why);
+	} else {
+		worker->metrics->retries[PEER_DATABASE]++;
+		worker_peer_failed(worker, PEER_DATABASE);
+	}
 	worker_tell(worker, ON_LOST);
 }
 
@@ -175,6 +183,9 @@ static void on_reconciled(void *owner)
 			 LOG_FIELDS(field_number("events", (int64_t)worker->batch.delivered)),
 			 "settled %zu published events by their identity", worker->batch.delivered);
 	worker->moved_us = worker_now_us(worker);
+	/* What is deferred waits for no restart; what else waits shows with the next gauges. */
+	if (worker->batch.deferred > 0)
+		worker->waiting_us = 0;
 	worker_clear(worker);
 	worker_tell(worker, ON_RECONCILED);
 }
@@ -184,9 +195,13 @@ static void on_gauged(void *owner, const struct gauges *gauges)
 	struct worker *worker = owner;
 	worker->metrics->depth = gauges->depth;
 	worker->metrics->oldest_age_seconds = gauges->oldest_age_seconds;
-	worker->metrics->dead_letters = gauges->dead_letters;
-	worker->metrics->parked_keys = (double)worker->source->held_keys;
-	if (gauges->depth <= 0)
+	worker->metrics->position_lag_seconds = gauges->position_lag_seconds;
+	worker->metrics->letters = gauges->letters;
+	worker->metrics->partitions_ahead = worker->source->partitions_ahead;
+	worker->metrics->held_keys = (double)worker->source->held_keys;
+	worker->metrics->parked_keys = worker->metrics->held_keys + gauges->letters.parked.keys;
+	/* No restart brings a topic. */
+	if (gauges->depth - gauges->letters.deferred <= 0)
 		worker->waiting_us = 0;
 	else if (worker->waiting_us == 0)
 		worker->waiting_us = worker_now_us(worker);

@@ -54,6 +54,17 @@ static int line_page(char **body, size_t *len, int code, const char *text)
 	return code;
 }
 
+/* Below it, what is wrong all the same. */
+static int ready_page(char **body, size_t *len, const struct health *health)
+{
+	*body = xstrdup("ready\n");
+	for (size_t i = 0; i < health->count; i++)
+		xappend(body, "%s: %s\n", health_problem_name(health->problems[i].kind),
+			health->problems[i].text);
+	*len = strlen(*body);
+	return 200;
+}
+
 static int readyz_page(void *arg, const char *path, char **body, size_t *len)
 {
 	(void)path;
@@ -67,7 +78,7 @@ static int readyz_page(void *arg, const char *path, char **body, size_t *len)
 		text_print(text, sizeof(text), "standby: %s", status.standby);
 		return line_page(body, len, 200, text);
 	}
-	return text_page(body, len, 200, "ready\n");
+	return ready_page(body, len, &health);
 }
 
 /* So long after a page was asked for, somebody is taken to watch: twice the time between two looks

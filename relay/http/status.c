@@ -62,9 +62,27 @@ static void add_words(json_t *json, const struct pages *p, const struct worker_s
 	json_object_set_new(json, "halted_at", halted_at(status->halted_at));
 	json_object_set_new(json, "ready", json_boolean(health->unready == NULL));
 	json_object_set_new(json, "paused", json_boolean(p->metrics->paused));
-	json_object_set_new(json, "dead_letters",
-			    json_integer((json_int_t)p->metrics->dead_letters));
 	json_object_set_new(json, "problems", problems_json(health));
+}
+
+/* What waits for an operator, or for a topic. Keys wait also behind rows that cannot be removed. */
+static void add_letters(json_t *json, const struct pages *p, const struct worker_status *status)
+{
+	const struct letter_gauges *letters = &p->metrics->letters;
+	const char *topic = letters->deferred > 0 ? status->deferred_topic : "";
+	letters_json(json, letters);
+	json_object_set_new(
+	    json, "parked_keys",
+	    json_integer((json_int_t)letters->parked.keys + (json_int_t)status->held_keys));
+	json_object_set_new(json, "held_keys", json_integer((json_int_t)status->held_keys));
+	json_object_set_new(json, "deferred_topic", json_text(*topic != '\0' ? topic : NULL));
+}
+
+/* With positions: how long the oldest transaction has been open that they cannot pass. */
+static void add_position(json_t *json, const struct pages *p)
+{
+	double lag = p->metrics->position_lag_seconds;
+	json_object_set_new(json, "position_lag_seconds", lag < 0 ? json_null() : json_real(lag));
 }
 
 static json_t *seconds(int64_t us)
@@ -152,7 +170,7 @@ char *status_json(const struct pages *p)
 	struct health health;
 	pages_judge(p, &status, &health);
 	json_t *json = json_pack(
-	    "{s:s, s:o, s:i, s:i, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:b, s:b, s:f, s:I, s:o, s:o}",
+	    "{s:s, s:o, s:i, s:i, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:b, s:b, s:f, s:o, s:o}",
 	    "state", status.state, "standby", json_text(status.standby), "shards",
 	    status.shards->count, "shards_owned", shards_owned(status.shards), "floor",
 	    (json_int_t)status.low_watermark, "batch_events", (json_int_t)status.batch_events,
@@ -160,9 +178,10 @@ char *status_json(const struct pages *p)
 	    "uptime_seconds", pages_uptime(p), "rate", (double)status.published / pages_uptime(p),
 	    "depth", p->metrics->depth, "database", p->metrics->connected[PEER_DATABASE], "kafka",
 	    p->metrics->connected[PEER_KAFKA], "oldest_age_seconds", p->metrics->oldest_age_seconds,
-	    "parked_keys", (json_int_t)status.held_keys, "refusal", json_text(status.refusal),
-	    "trouble", json_text(status.trouble));
+	    "refusal", json_text(status.refusal), "trouble", json_text(status.trouble));
 	add_words(json, p, &status, &health);
+	add_letters(json, p, &status);
+	add_position(json, p);
 	add_identity(json, p, &status);
 	add_recent(json, p);
 	add_group(json, &status);

@@ -351,10 +351,11 @@ static void serve_tokens(rd_kafka_t *rk)
 		rd_kafka_error_destroy(refused);
 }
 
-rd_kafka_t *kafka_client_new(rd_kafka_conf_t *conf, rd_kafka_queue_t **queue, struct error *err)
+rd_kafka_t *kafka_client_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, rd_kafka_queue_t **queue,
+			     struct error *err)
 {
 	char words[512];
-	rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, words, sizeof(words));
+	rd_kafka_t *rk = rd_kafka_new(type, conf, words, sizeof(words));
 
 	if (rk == NULL) {
 		rd_kafka_conf_destroy(conf);

@@ -9,7 +9,7 @@
  * partition; refusal.c judges what brokers refuse; sink.c takes events and turns delivery reports
  * into answers; kafka.c makes, serves and destroys producers; secrets.c keeps what they show to
  * brokers up to date, and token.c reads tokens. profile.c knows products and what brokers offer;
- * probe.c reads what a cluster says, for `check`.
+ * probe.c reads what a cluster says, for `check`; reader.c reads what topics hold, for `verify`.
  */
 #ifndef OUTBOX_KAFKA_INTERNAL_H
 #define OUTBOX_KAFKA_INTERNAL_H
@@ -174,8 +174,11 @@ struct topic {
 	int64_t wanted_us;	       /* when an event last had to wait for it */
 	int64_t trouble_since_us;      /* no event is taken since; 0: they are */
 	int64_t warned_us;
-	unsigned failures; /* questions in a row without a use */
-	unsigned unknown;  /* questions in a row that brokers seem not to know */
+	int64_t absent_since_us; /* brokers say since then that it is not there; 0: they do not */
+	int64_t denied_until_us; /* they have said that it is not ours to write; until then */
+	unsigned denials;	 /* in a row */
+	unsigned failures;	 /* questions in a row without a use */
+	unsigned unknown;	 /* questions in a row that brokers seem not to know */
 
 	/* The first-record gates; of the current producer. */
 	int64_t *gates; /* owned; of each partition: when it last acknowledged, or a gate_state */
@@ -289,7 +292,8 @@ size_t kafka_conf_get_size(const rd_kafka_conf_t *conf, const char *name);
 void kafka_conf_must_set(rd_kafka_conf_t *conf, const char *name, const char *value);
 bool kafka_conf_compresses(const rd_kafka_conf_t *conf);
 /* A client whose reports, errors and log lines are events of *queue. Takes conf. */
-rd_kafka_t *kafka_client_new(rd_kafka_conf_t *conf, rd_kafka_queue_t **queue, struct error *err);
+rd_kafka_t *kafka_client_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, rd_kafka_queue_t **queue,
+			     struct error *err);
 /* Why a broker may close connections, by the client's security.protocol. */
 struct login_fault kafka_closed_fault(const rd_kafka_t *rk);
 bool kafka_embedded_new(struct embedded *embedded, char **bootstrap, struct error *err);
@@ -367,6 +371,11 @@ void kafka_explain_silence(struct kafka *kafka);
 uint32_t kafka_hash(const void *bytes, size_t len);
 struct topic *kafka_topic(struct kafka *kafka, struct slice name);
 bool kafka_topic_usable(struct kafka *kafka, struct topic *topic);
+/* The brokers say that it is not there, or not ours to write, and that is not about to change:
+ * events of other topics should not wait for it. */
+bool kafka_topic_is_out(const struct kafka *kafka, const struct topic *topic);
+/* A broker has said that this relay may not write to it. */
+void kafka_topic_denied(struct kafka *kafka, struct topic *topic);
 /* A record was refused immediately because of what librdkafka knows of the topic. */
 void kafka_topic_failed(struct kafka *kafka, struct topic *topic, rd_kafka_resp_err_t code);
 /* What is known of it is no longer true: a broker found something too large, or no such topic. */
@@ -386,14 +395,19 @@ void kafka_gate_sent(struct topic *topic, const struct event *event, int64_t now
 void kafka_gate_reported(struct topic *topic, const struct event *event, int32_t partition,
 			 bool delivered, int64_t now_us);
 
-/* refusal.c */
+/* verdict.c: pure */
 /* The reject an error may stand for, by the protocol's name of it ("MSG_SIZE_TOO_LARGE");
- * REJECT_NONE for an error that is always the environment's. */
+ * REJECT_NONE for an error that is always the environment's, and for one that is not known. */
 enum reject_reason kafka_verdict(const char *error_name);
+/* Whether the error is one that a produced record may come back with, as far as is known. */
+bool kafka_knows(const char *error_name);
+size_t kafka_verdicts(void); /* so many are known */
 /* What to do about an error, to be put behind its description: "; ...", or "". */
 const char *kafka_advice(const char *error_name);
 /* Whether brokers may mean the compression by an error, by the protocol's name of it. */
 bool kafka_refuses_codec(const char *error_name);
+
+/* refusal.c */
 /* A broker refused the event with an error that may be its own fault. */
 void kafka_refused(struct kafka *kafka, const struct candidate *candidate);
 /* Nothing is in flight any more. */

@@ -72,7 +72,7 @@ static bool producer_new(struct kafka *kafka, struct error *err)
 	producer->single = kafka->refusals.singles_left > 0;
 	if (producer->single)
 		kafka_conf_must_set(conf, "batch.num.messages", "1");
-	producer->rk = kafka_client_new(conf, &producer->queue, err);
+	producer->rk = kafka_client_new(RD_KAFKA_PRODUCER, conf, &producer->queue, err);
 	if (producer->rk == NULL)
 		return false;
 	rd_kafka_queue_io_event_enable(producer->queue, kafka->wake_fd, &(uint64_t){1}, 8);

@@ -140,7 +140,7 @@ static bool probe_open(struct probe *probe, const struct kafka_options *options,
 		return false;
 	kafka_conf_must_set(conf, "debug", "eos,feature");
 	kafka_conf_must_set(conf, "log_level", "7");
-	probe->rk = kafka_client_new(conf, &probe->queue, err);
+	probe->rk = kafka_client_new(RD_KAFKA_PRODUCER, conf, &probe->queue, err);
 	if (probe->rk != NULL)
 		kafka_password_awaited(probe->rk, options);
 	return probe->rk != NULL;

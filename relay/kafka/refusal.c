@@ -3,9 +3,8 @@
  * refusal.c - whose fault it is when a broker refuses an event: its own or the environment's
  *
  * An error of the event makes it a reject: sent again, it would fail again. An error of the
- * environment says nothing of the event: it is published again later, for as long as it takes. An
- * error that is not in the table counts as the environment's, so that nothing is dead-lettered by
- * mistake.
+ * environment says nothing of the event: it is published again later, for as long as it takes.
+ * Which is which: verdict.c.
  *
  * A broker that refuses one record of a batch refuses, in most versions, the whole batch with the
  * same error. So an error that may be an event's own fault makes candidates first; if there is more
@@ -46,53 +45,6 @@ enum {
 
 /* The same words are not repeated in the log before this. */
 static const int64_t repeat_us = 30 * INT64_C(1000000);
-
-static const struct {
-	const char *name;
-	enum reject_reason reason;
-} event_errors[] = {
-    {"MSG_SIZE_TOO_LARGE", REJECT_TOO_LARGE}, {"RECORD_LIST_TOO_LARGE", REJECT_TOO_LARGE},
-    {"INVALID_RECORD", REJECT_BROKER},	      {"POLICY_VIOLATION", REJECT_BROKER},
-    {"TOPIC_EXCEPTION", REJECT_TOPIC},
-};
-
-static const struct {
-	const char *name, *text;
-} advices[] = {
-    {"INVALID_TIMESTAMP",
-     "; the broker does not accept the time of the records, which is that of this machine's "
-     "clock: compare the clocks of this machine and of the brokers, and see "
-     "message.timestamp.after.max.ms and message.timestamp.before.max.ms of the topic"},
-    {"UNSUPPORTED_FOR_MESSAGE_FORMAT",
-     "; the broker does not accept this form of records: see compression.codec in "
-     "kafka.properties (Azure Event Hubs accepts gzip or none)"},
-    {"UNSUPPORTED_COMPRESSION_TYPE", "; see compression.codec in kafka.properties"},
-    {"TOPIC_AUTHORIZATION_FAILED", "; grant the relay WRITE and DESCRIBE on the topic"},
-    {"CLUSTER_AUTHORIZATION_FAILED",
-     "; grant the relay WRITE on the topics, or IDEMPOTENT_WRITE on the cluster"},
-};
-
-enum reject_reason kafka_verdict(const char *error_name)
-{
-	for (size_t i = 0; i < sizeof(event_errors) / sizeof(event_errors[0]); i++)
-		if (strcmp(error_name, event_errors[i].name) == 0)
-			return event_errors[i].reason;
-	return REJECT_NONE;
-}
-
-const char *kafka_advice(const char *error_name)
-{
-	for (size_t i = 0; i < sizeof(advices) / sizeof(advices[0]); i++)
-		if (strcmp(error_name, advices[i].name) == 0)
-			return advices[i].text;
-	return "";
-}
-
-bool kafka_refuses_codec(const char *error_name)
-{
-	return strcmp(error_name, "UNSUPPORTED_COMPRESSION_TYPE") == 0 ||
-	       strcmp(error_name, "UNSUPPORTED_FOR_MESSAGE_FORMAT") == 0; /* Azure Event Hubs */
-}
 
 static struct refusal *find(struct refusals *refusals, const struct event *event)
 {

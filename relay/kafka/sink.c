@@ -11,14 +11,18 @@ enum { RECORD_OVERHEAD = 61 + 36, HEADER_OVERHEAD = 10 };
 
 static void delivered(struct kafka *kafka, struct event *event)
 {
-	event->topic->metrics->published++;
+	if (event->copy == NULL)
+		event->topic->metrics->published++;
+	event->topic->denials = 0;
 	if (PLANTED("count-twice"))
 		event->topic->metrics->published++;
+	event->topic->denials = 0;
 	kafka->incident.failures = 0;
 	kafka->connection.ever_answered = true;
 	kafka_set_reachable(kafka, true);
 	kafka_taken(kafka, event->topic);
-	if (kafka->trouble.topic == NULL || kafka->trouble.topic == event->topic)
+	if (kafka->trouble.topic == NULL || kafka->trouble.topic == event->topic ||
+	    kafka_topic_is_out(kafka, kafka->trouble.topic))
 		kafka_trouble_over(kafka);
 	kafka->sink.events->delivered(kafka->sink.owner, event);
 	kafka_single_settled(kafka);
@@ -41,7 +45,7 @@ static void forgo_compression(struct kafka *kafka, const struct topic *topic,
 }
 
 /* The error is not, or not known to be, the event's own fault. */
-static void break_for(struct kafka *kafka, const struct topic *topic, rd_kafka_resp_err_t code)
+static void break_for(struct kafka *kafka, struct topic *topic, rd_kafka_resp_err_t code)
 {
 	const char *name = rd_kafka_err2name(code);
 	struct error why;
@@ -54,9 +58,14 @@ static void break_for(struct kafka *kafka, const struct topic *topic, rd_kafka_r
 	}
 	error_set(&why, "topic %s: %s (%s)%s", topic->name, name, rd_kafka_err2str(code),
 		  kafka_advice(name));
+	if (!kafka_knows(name))
+		metrics_unknown_error(kafka->options.metrics, name);
 	if (kafka_verdict(name) == REJECT_NONE)
 		kafka_trouble(kafka, topic, "%s", why.text);
-	kafka_break(kafka, why.text);
+	if (code == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
+		kafka_topic_denied(kafka, topic);
+	else
+		kafka_break(kafka, why.text);
 }
 
 /* It was deleted, or lost partitions. A new producer would wait for it for a long time
@@ -212,8 +221,12 @@ static enum sink_answer produce(struct sink *sink, struct event *event,
 	if (kafka->state != KAFKA_READY)
 		return SINK_LATER;
 	event->topic = topic = kafka_topic(kafka, message->topic);
-	if (!kafka_topic_usable(kafka, topic))
-		return later(kafka, WAITS_FOR_TOPIC);
+	if (!kafka_topic_usable(kafka, topic)) {
+		later(kafka, WAITS_FOR_TOPIC);
+		/* No event waits until a topic is known that only copies go to. */
+		return event->copy != NULL || kafka_topic_is_out(kafka, topic) ? SINK_NO_TOPIC
+									       : SINK_LATER;
+	}
 	size = wire_size(event, message);
 	if (event->withheld || size > topic->max_bytes || size > kafka->producer.max_bytes) {
 		if (is_worth_asking(kafka, event, size)) {

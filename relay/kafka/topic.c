@@ -40,6 +40,10 @@ enum {
 static const int64_t refresh_us = 5 * 60 * INT64_C(1000000);
 /* Unless what is known refuses an event that is tried again. */
 static const int64_t stale_us = 5 * INT64_C(1000000);
+/* A right that was lacking is tried again after so long, then twice as long: each try costs a
+ * producer, which finishes what it has first. */
+static const int64_t denied_us = 4 * INT64_C(1000000);
+enum { DENIALS_MOST = 3 };
 /* Which cluster it is, a broker says with its first metadata. */
 static const int64_t cluster_us = 200 * 1000;
 static const int64_t warn_after_us = 3 * INT64_C(1000000);
@@ -228,8 +232,43 @@ struct topic *kafka_topic(struct kafka *kafka, struct slice name)
 	return topics->last;
 }
 
+/* Asked for each event: mostly no clock is read. */
+static bool is_denied(const struct topic *topic)
+{
+	return topic->denials > 0 && clock_monotonic_us() < topic->denied_until_us;
+}
+
+/* A broker that has just come back may not know its topics yet. */
+bool kafka_topic_is_out(const struct kafka *kafka, const struct topic *topic)
+{
+	int64_t since_us = topic->absent_since_us;
+
+	if (since_us < kafka->connection.reachable_us)
+		since_us = kafka->connection.reachable_us;
+	if (is_denied(topic))
+		return true;
+	return topic->state == TOPIC_UNKNOWN && topic->absent_since_us != 0 &&
+	       clock_monotonic_us() - since_us >= warn_after_us;
+}
+
+void kafka_topic_denied(struct kafka *kafka, struct topic *topic)
+{
+	int64_t pause =
+	    denied_us << (topic->denials < DENIALS_MOST ? topic->denials : DENIALS_MOST);
+
+	if (is_denied(topic))
+		return; /* an event that was sent with the first one */
+	topic->denied_until_us = clock_monotonic_us() + pause;
+	topic->denials++;
+	topic->state = TOPIC_UNKNOWN;
+	ask_at(kafka, topic, topic->denied_until_us); /* the answer says that it is worth a try */
+	kafka_drain(kafka, kafka->trouble.text);
+}
+
 bool kafka_topic_usable(struct kafka *kafka, struct topic *topic)
 {
+	if (is_denied(topic))
+		return false;
 	if (topic->state == TOPIC_KNOWN && make_handle(kafka, topic))
 		return true;
 	topic->wanted_us = clock_monotonic_us();
@@ -277,6 +316,8 @@ static void trouble(struct kafka *kafka, struct topic *topic, rd_kafka_resp_err_
 static void absent(struct kafka *kafka, struct topic *topic)
 {
 	topic->state = TOPIC_UNKNOWN;
+	if (topic->absent_since_us == 0)
+		topic->absent_since_us = clock_monotonic_us();
 	topic->asking = true;
 	kafka_ask_creation(kafka->producer.rk, topic->name, ASK_TIMEOUT_MS, topic,
 			   kafka->producer.queue);
@@ -344,6 +385,7 @@ static void learn(struct kafka *kafka, struct topic *topic, size_t max_bytes)
 	}
 	ask_at(kafka, topic, clock_monotonic_us() + refresh_us);
 	topic->state = TOPIC_KNOWN;
+	topic->absent_since_us = 0;
 	if (kafka->topics.smallest < kafka->producer.batch_bytes) {
 		error_set(&why,
 			  "topic \"%s\" takes batches of at most %zu bytes, and the producer's are "

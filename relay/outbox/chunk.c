@@ -9,6 +9,7 @@
 
 #include "base/xalloc.h"
 #include "postgres.h"
+#include "sql_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,7 @@ struct outbox_chunk {
 	PGresult **results; /* owned, each too */
 	size_t result_count;
 	struct slice *fields; /* owned; field_count per row */
+	struct slice *notes;  /* owned; of copies, COPY_NOTES per row */
 	char *arena, *unused; /* owned; texts of uuids and integers */
 };
 
@@ -31,6 +33,7 @@ static void chunk_free(struct chunk *chunk)
 	struct outbox_chunk *own = (struct outbox_chunk *)chunk;
 	free(chunk->events);
 	free(own->fields);
+	free(own->notes);
 	free(own->arena);
 	for (size_t i = 0; i < own->result_count; i++)
 		PQclear(own->results[i]);
@@ -96,11 +99,16 @@ static int64_t unix_time(struct slice raw)
 	return known ? time + postgres_epoch_us : 0;
 }
 
-static uint32_t *field_types(const struct outbox_shape *shape)
+/* What a result's rows are. */
+enum kind { ROWS, LETTERS, COPIES };
+
+/* A letter's are all text. */
+static uint32_t *field_types(const struct outbox_shape *shape, enum kind kind)
 {
 	uint32_t *types = xcalloc(shape->field_count, sizeof(*types));
 	for (size_t i = 0; i < shape->field_count; i++)
-		types[i] = outbox_shape_column(shape, shape->fields[i])->type;
+		types[i] =
+		    kind != ROWS ? TYPE_TEXT : outbox_shape_column(shape, shape->fields[i])->type;
 	return types;
 }
 
@@ -120,12 +128,24 @@ static void read_row(struct outbox_chunk *own, const PGresult *result, int row, 
 	event->withheld = withheld.data != NULL;
 	event->payload_bytes =
 	    withheld.data ? pg_get_int8(withheld.data) : (int64_t)event->payload.len;
+	event->unreadable = event->withheld && event->payload_bytes > PRINTABLE;
 	event->chunk = &own->chunk;
+	if (PQgetisnull(result, row, CLAIM_LETTER))
+		return;
+	int64_t letter = pg_get_int8(PQgetvalue(result, row, CLAIM_LETTER));
+	event->again = letter < 0;
+	event->letter = letter < 0 ? -letter : letter;
 }
 
 static int by_id(const void *a, const void *b)
 {
 	int64_t x = ((const struct event *)a)->id, y = ((const struct event *)b)->id;
+	return (x > y) - (x < y);
+}
+
+static int by_letter(const void *a, const void *b)
+{
+	int64_t x = ((const struct event *)a)->letter, y = ((const struct event *)b)->letter;
 	return (x > y) - (x < y);
 }
 
@@ -144,15 +164,31 @@ static void read_rows(struct outbox_chunk *own, const PGresult *result, const ui
 	struct chunk *chunk = &own->chunk;
 	int rows = PQntuples(result);
 	for (int i = 0; i < rows; i++)
-		read_row(own, result, i, &chunk->events[chunk->count++], types, field_count);
+		if (!outbox_claim_moved(result, i))
+			read_row(own, result, i, &chunk->events[chunk->count++], types,
+				 field_count);
 }
 
-struct chunk *outbox_chunk_new(PGresult **results, size_t count, const struct outbox_shape *shape)
+/* They follow the fields. */
+static void read_notes(struct outbox_chunk *own, const PGresult *result, size_t field_count)
+{
+	size_t rows = own->chunk.count;
+	own->notes = xcalloc(rows * COPY_NOTES + 1, sizeof(*own->notes));
+	for (size_t row = 0; row < rows; row++) {
+		struct slice *notes = own->notes + row * COPY_NOTES;
+		for (int i = 0; i < COPY_NOTES; i++)
+			notes[i] = cell(result, (int)row, CLAIM_FIELDS + (int)field_count + i);
+		own->chunk.events[row].copy = notes;
+	}
+}
+
+static struct chunk *make(PGresult **results, size_t count, const struct outbox_shape *shape,
+			  enum kind kind)
 {
 	struct outbox_chunk *own = xcalloc(1, sizeof(*own));
 	struct chunk *chunk = &own->chunk;
 	size_t rows = 0, arena = 0;
-	uint32_t *types = field_types(shape);
+	uint32_t *types = field_types(shape, kind);
 	for (size_t i = 0; i < count; i++) {
 		rows += (size_t)PQntuples(results[i]);
 		chunk->bytes += PQresultMemorySize(results[i]);
@@ -170,16 +206,52 @@ struct chunk *outbox_chunk_new(PGresult **results, size_t count, const struct ou
 	for (size_t i = 0; i < count; i++)
 		read_rows(own, results[i], types, shape->field_count);
 	free(types);
-	sort(chunk);
+	if (kind == COPIES)
+		read_notes(own, results[0], shape->field_count);
+	if (kind != ROWS)
+		qsort(chunk->events, chunk->count, sizeof(struct event), by_letter);
+	else
+		sort(chunk);
 	return chunk;
+}
+
+struct chunk *outbox_chunk_new(PGresult **results, size_t count, const struct outbox_shape *shape)
+{
+	return make(results, count, shape, ROWS);
+}
+
+static struct chunk *make_one(PGresult *result, const struct outbox_shape *shape, enum kind kind)
+{
+	PGresult **results = xcalloc(1, sizeof(PGresult *));
+	results[0] = result;
+	return make(results, 1, shape, kind);
+}
+
+struct chunk *outbox_chunk_of_letters(PGresult *result, const struct outbox_shape *shape)
+{
+	return make_one(result, shape, LETTERS);
+}
+
+struct chunk *outbox_chunk_of_copies(PGresult *result, const struct outbox_shape *shape)
+{
+	return make_one(result, shape, COPIES);
+}
+
+bool outbox_claim_moved(const PGresult *result, int row)
+{
+	return !PQgetisnull(result, row, CLAIM_LETTER) &&
+	       pg_get_int8(PQgetvalue(result, row, CLAIM_LETTER)) == 0;
 }
 
 bool outbox_claim_kept(const PGresult *result)
 {
 	int rows = PQntuples(result);
-	for (int i = 0; i < rows; i++)
-		if (PQgetisnull(result, i, CLAIM_PLACES) ||
-		    pg_get_int4(PQgetvalue(result, i, CLAIM_PLACES)) != rows)
+	for (int i = 0; i < rows; i++) {
+		int meant = PQgetisnull(result, i, CLAIM_PLACES)
+				? -1
+				: pg_get_int4(PQgetvalue(result, i, CLAIM_PLACES));
+		if (meant != rows && meant != PLACES_STAY)
 			return true;
+	}
 	return false;
 }

@@ -9,6 +9,7 @@
 #include "base/xalloc.h"
 #include "chunk.h"
 #include "ids.h"
+#include "ids_seen.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@ enum {
 	TAG_CLAIM,
 	TAG_IDS,
 	TAG_LEFT,
+	TAG_ASIDE,
 	TAG_AFTER /* what is back of the rows that a claim has taken */
 };
 
@@ -28,13 +30,8 @@ enum { DOUBT_US = 1000 * 1000 };
 /* A leaf counts as if it had had so many rows more, so that each is asked for some. */
 enum { LEAF_ROWS = 100 };
 
-/* What tells that ids begin again: the sequence's last value, and the files of the sequence and of
- * the leaf, which RESTART and TRUNCATE replace. */
-struct ids_seen {
-	int64_t last;		     /* DRAWN_UNKNOWN: nothing drawn, or no sequence */
-	int64_t sequence_file, file; /* 0: not known */
-	int64_t found;		     /* the highest id just below the low watermark; 0: none */
-};
+/* What was seen of letters is thought to hold for so long. */
+enum { PLAIN_US = 100 * 1000 };
 
 /* What is known of a leaf that is ours. */
 struct leaf {
@@ -44,7 +41,7 @@ struct leaf {
 
 /* What one claim has asked for. */
 struct asked {
-	bool opens, observes, exact;
+	bool opens, observes, exact, plain;
 	int64_t low_watermark;
 	int64_t *rows; /* owned; of each leaf, in their order */
 };
@@ -80,6 +77,7 @@ struct claimer {
 	bool verifies;			/* with opening_verifies; outlives the session */
 	unsigned measuring;		/* so many claims more; outlives the session */
 	unsigned answers;
+	int64_t plain_until_us;		      /* claims are plain: no letter was seen lately */
 	int64_t drawn;			      /* of the reading under way */
 	int64_t rows_had;		      /* by the leaves of this claim */
 	int64_t doubted_us;		      /* when a claim was CLAIM_EMPTY */
@@ -118,10 +116,20 @@ static void sum_rows(struct claimer *claimer)
 		    claimer->leaves[session_own_leaf(claimer->session, i)].rows + LEAF_ROWS;
 }
 
+/* Whether it is likely that no event waits behind a letter. Where letters are, a plain claim takes
+ * nothing: so it is not sent where what a claim has left counts. */
+static bool may_be_plain(const struct claimer *claimer, const struct claim *claim)
+{
+	bool counts = claim->observes || claim->low_watermark == 0;
+	return claimer->measuring == 0 && (!counts || session_shape(claimer->session)->position) &&
+	       clock_monotonic_us() < claimer->plain_until_us;
+}
+
 /* The events of one leaf; how many rows it was asked for. */
 static int64_t ask_leaf(struct claimer *claimer, const struct claim *claim, size_t number,
-			bool exact)
+			const struct asked *as)
 {
+	bool exact = as->exact;
 	double part = part_of(claimer, &claimer->leaves[number]);
 	int64_t asked = exact ? 1 : share(claim->rows, part);
 	struct pg_int8 first = claim_above(claim->low_watermark), rows = pg_put_int8(asked);
@@ -130,8 +138,11 @@ static int64_t ask_leaf(struct claimer *claimer, const struct claim *claim, size
 	struct pg_param params[5] = {pg_param_int8(&first), exact ? held : pg_param_int8(&rows),
 				     pg_param_int8(&bytes), held};
 	int count = session_param_mine(claimer->session, params, exact ? 2 : 4);
-	session_ask_leaf(&claimer->asker, TAG_CLAIM, exact ? "claim_exact" : "claim", number,
-			 params, count, true);
+	session_ask_leaf(&claimer->asker, TAG_CLAIM,
+			 exact	     ? "claim_exact"
+			 : as->plain ? "claim_plain"
+				     : "claim",
+			 number, params, count, true);
 	return asked;
 }
 
@@ -154,15 +165,15 @@ static void ask_ids(struct claimer *claimer, int64_t low_watermark)
 
 void claimer_ask(struct claimer *claimer, const struct claim *claim)
 {
-	bool exact = claimer->measuring > 0;
 	struct pg_int8 first = claim_above(claim->low_watermark);
 	struct pg_param params[3] = {pg_param_int8(&first)};
 	struct asked asked = {.opens = claim->opens,
 			      .observes = claim->observes,
-			      .exact = exact,
+			      .exact = claimer->measuring > 0,
+			      .plain = may_be_plain(claimer, claim),
 			      .low_watermark = claim->low_watermark};
 	asked.rows = xcalloc(session_own_count(claimer->session), sizeof(*asked.rows));
-	claimer->measuring -= exact;
+	claimer->measuring -= asked.exact;
 	if (claim->opens) {
 		session_begin(claimer->session);
 		held_end_try(claimer->held, false);
@@ -183,7 +194,9 @@ void claimer_ask(struct claimer *claimer, const struct claim *claim)
 	sum_rows(claimer);
 	for (size_t i = 0; i < session_own_count(claimer->session); i++)
 		asked.rows[i] =
-		    ask_leaf(claimer, claim, session_own_leaf(claimer->session, i), exact);
+		    ask_leaf(claimer, claim, session_own_leaf(claimer->session, i), &asked);
+	if (!asked.plain)
+		session_ask(&claimer->asker, TAG_ASIDE, "aside", NULL, 0, true);
 	ask_ids(claimer, claim->low_watermark);
 	if (claim->observes)
 		session_ask_own_leaves(&claimer->asker, TAG_LEFT, "left", params, 2, true);
@@ -242,25 +255,14 @@ static void on_writers(struct claimer *claimer, PGresult *result)
 	claimer->events->observed(claimer->owner, claimer->drawn, &writers);
 }
 
-/* NULL, no sequence or nothing was ever drawn from it: DRAWN_UNKNOWN. That is the lowest id too, in
- * whose place the next one is a bound as good. */
-static int64_t last_drawn(const PGresult *result, int column)
+/* By the answer to "drawn" or "ids"; otherwise the session is given up. */
+static bool is_same(struct claimer *claimer, const PGresult *result, int column)
 {
-	if (PQgetisnull(result, 0, column))
-		return DRAWN_UNKNOWN;
-	int64_t last = pg_get_int8(PQgetvalue(result, 0, column));
-	return last == DRAWN_UNKNOWN ? last + 1 : last;
-}
-
-static void on_drawn(struct claimer *claimer, PGresult *result)
-{
-	claimer->drawn = last_drawn(result, 0);
-	bool same = PQgetvalue(result, 0, 1)[0] != '\0'; /* a binary boolean */
-	PQclear(result);
-	if (!same)
-		session_give_up(claimer->session, false,
-				"another table has taken the outbox's name, or its partitions have "
-				"changed");
+	if (PQgetvalue(result, 0, column)[0] != '\0') /* a binary boolean */
+		return true;
+	session_renew(claimer->session,
+		      "another table has taken the outbox's name, or its partitions have changed");
+	return false;
 }
 
 static void lower(int64_t *upto, int64_t bound)
@@ -300,7 +302,10 @@ static void on_claimed(struct claimer *claimer, PGresult *result)
 	for (int i = 0; i < rows; i++) {
 		int64_t id = pg_get_int8(PQgetvalue(result, i, CLAIM_ID));
 		last = id > last ? id : last;
+		gathering->answer.moved += outbox_claim_moved(result, i);
 	}
+	if (last > gathering->answer.last)
+		gathering->answer.last = last;
 	if (left_nothing(claimer, result))
 		lower(&gathering->answer.upto, last);
 	else
@@ -331,34 +336,20 @@ static void on_left(struct claimer *claimer, PGresult *result)
 	PQclear(result);
 }
 
-/* The first id drawn from a sequence may be lower than any id given by hand, too. */
-static bool is_set_back(const struct ids_seen *before, const struct ids_seen *now)
-{
-	bool first = before->last == DRAWN_UNKNOWN && now->last != DRAWN_UNKNOWN;
-	return before->file != 0 &&
-	       (first || now->last < before->last || now->file != before->file ||
-		now->sequence_file != before->sequence_file);
-}
-
 static void on_ids(struct claimer *claimer, PGresult *result)
 {
 	struct gathering *gathering = &claimer->gathering;
 	size_t own = gathering->ids++ % session_own_count(claimer->session);
 	struct ids_seen *before = &claimer->leaves[session_own_leaf(claimer->session, own)].seen;
-	struct ids_seen now = {.last = last_drawn(result, IDS_LAST),
-			       .sequence_file =
-				   pg_get_int8(PQgetvalue(result, 0, IDS_SEQUENCE_FILE)),
-			       .file = pg_get_int8(PQgetvalue(result, 0, IDS_FILE))};
+	struct ids_seen now = ids_seen_read(result);
 	/* A row that a claim could not remove stays: it is news once. */
-	if (!PQgetisnull(result, 0, IDS_FOUND))
-		now.found = pg_get_int8(PQgetvalue(result, 0, IDS_FOUND));
-	else if (claimer->asked[0].low_watermark <= 0)
+	if (now.found == 0 && claimer->asked[0].low_watermark <= 0)
 		now.found = before->found;
 	bool found = now.found != 0 && now.found != before->found;
 	/* Below the low watermark: a trigger that was made since this session began may put rows
 	 * back. */
 	claimer->verifies |= found;
-	gathering->answer.set_back |= found || is_set_back(before, &now);
+	gathering->answer.set_back |= found || ids_set_back(before, &now);
 	if (PLANTED("claim-above-last")) /* it would heal this, and the next */
 		gathering->answer.set_back = false;
 	if (PLANTED("floor-past-writers"))
@@ -421,8 +412,8 @@ static void look_for(struct claimer *claimer, const struct chunk *chunk)
 	struct outbox_ids_item *items = xcalloc(chunk->count, sizeof(*items));
 	struct outbox_ids ids;
 	for (size_t i = 0; i < chunk->count; i++)
-		items[i] =
-		    (struct outbox_ids_item){chunk->events[i].id, chunk->events[i].identity, NULL};
+		items[i] = (struct outbox_ids_item){.id = chunk->events[i].id,
+						    .identity = chunk->events[i].identity};
 	outbox_ids_published(&ids, items, chunk->count);
 	struct pg_param params[] = {pg_param_text(ids.ids), pg_param_text(ids.identities)};
 	for (size_t i = 0; i < session_own_count(claimer->session); i++)
@@ -487,6 +478,9 @@ static void tell_claimed(struct claimer *claimer)
 							       session_shape(claimer->session)),
 				     .answer = gathering.answer,
 				     .low_watermark = claimer->asked[0].low_watermark};
+	/* It has only gone past rows that are settled: those that are to be measured come later. */
+	if (claimer->asked[0].exact && claim.chunk->count == 0 && gathering.answer.moved > 0)
+		claimer->measuring++;
 	if (!gathering.whole)
 		claim.answer.upto = 0;
 	claim.answer.too_high = gathering.answer.set_back && claim.low_watermark > 0;
@@ -501,8 +495,15 @@ static void tell_claimed(struct claimer *claimer)
 static void on_answered(void *part, int tag, PGresult *result)
 {
 	struct claimer *claimer = part;
-	if (tag == TAG_DRAWN) {
-		on_drawn(claimer, result);
+	bool changed = (tag == TAG_DRAWN && !is_same(claimer, result, 1)) ||
+		       (tag == TAG_IDS && !is_same(claimer, result, IDS_SAME));
+	if (tag == TAG_DRAWN)
+		claimer->drawn = ids_last_drawn(result, 0);
+	if (tag == TAG_ASIDE)
+		claimer->plain_until_us =
+		    PQgetvalue(result, 0, 0)[0] == '\0' ? clock_monotonic_us() + PLAIN_US : 0;
+	if (changed || tag == TAG_DRAWN || tag == TAG_ASIDE) {
+		PQclear(result);
 		return;
 	}
 	if (tag == TAG_WRITERS) {
@@ -527,7 +528,8 @@ static void on_answered(void *part, int tag, PGresult *result)
 
 static bool on_refused(void *part, const struct pg_failure *failure)
 {
-	if (failure->tag != TAG_CLAIM)
+	/* undefined_table: the next session sees which there are */
+	if (failure->tag != TAG_CLAIM || strcmp(failure->state, "42P01") == 0)
 		return false;
 	report_oldest(part, CLAIM_REFUSED, failure);
 	return true;

@@ -37,7 +37,8 @@ struct claim_trouble {
 struct claimer_events {
 	/* Before the answer of the claim that observes. */
 	void (*observed)(void *owner, int64_t drawn, const struct writers *writers);
-	/* Takes the chunk. Of the answer the number of events, their ids and bytes are left out. */
+	/* Takes the chunk. Of the answer the number of events, their first id and bytes are left
+	 * out. */
 	void (*claimed)(void *owner, struct chunk *chunk, const struct claim_answer *answer);
 	void (*wrong)(void *owner, const struct claim_trouble *trouble);
 };

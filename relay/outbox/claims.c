@@ -25,7 +25,7 @@ void claims_init(struct claims *claims)
 void claims_begin(struct claims *claims, const struct claims_limits *limits)
 {
 	claims->limits = *limits;
-	claims->events = claims->bytes = 0;
+	claims->events = claims->moved = claims->bytes = 0;
 	claims->under_way = 0;
 	claims->dry = false;
 }
@@ -40,7 +40,7 @@ static int64_t promised(const struct claims *claims)
 
 static int64_t rows_left(const struct claims *claims)
 {
-	return claims->limits.batch_rows - claims->events - promised(claims);
+	return claims->limits.batch_rows - claims->events - claims->moved - promised(claims);
 }
 
 static int64_t bytes_left(const struct claims *claims)
@@ -67,10 +67,10 @@ void claims_next(struct claims *claims, struct claim *claim)
 	claims->asked[claims->under_way++] = claim->rows;
 }
 
-void claims_alone(struct claims *claims, struct claim *claim)
+void claims_single(struct claims *claims, const struct claims_limits *limits, struct claim *claim)
 {
-	claims_begin(claims, &(struct claims_limits){1, 1, 1});
-	*claim = (struct claim){.opens = true, .alone = true};
+	claims_begin(claims, limits);
+	claim->opens = true;
 	claims_next(claims, claim);
 	claims->dry = true;
 }
@@ -85,7 +85,7 @@ static void learn(struct claims *claims)
 	    now > claims->event_bytes ? now : (claims->event_bytes * 7 + now) / 8 + 1;
 }
 
-void claims_answered(struct claims *claims, int64_t events, size_t bytes, bool full)
+void claims_answered(struct claims *claims, int64_t events, int64_t moved, size_t bytes, bool full)
 {
 	assert(claims->under_way > 0);
 	for (unsigned i = 1; i < claims->under_way; i++)
@@ -95,6 +95,7 @@ void claims_answered(struct claims *claims, int64_t events, size_t bytes, bool f
 		claims->dry = true;
 	claims->most = claims->most < MOST_AT_LAST ? claims->most * 2 : 0;
 	claims->events += events;
+	claims->moved += moved;
 	claims->bytes += (int64_t)bytes;
 	learn(claims);
 }

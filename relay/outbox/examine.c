@@ -181,10 +181,16 @@ static void on_take(struct examiner *examiner, const PGresult *result)
 static void on_took(struct examiner *examiner, const PGresult *result)
 {
 	const struct claim_trouble *trouble = &examiner->trouble;
-	if (PQntuples(result) > 0)
+	if (PQntuples(result) > 0) {
 		hold_suspect(examiner, held_kept_words);
-	else if (!trouble->exact && trouble->wrong != CLAIM_EMPTY)
+		finish(examiner);
+		return;
+	}
+	if (!trouble->exact && trouble->wrong != CLAIM_EMPTY)
 		claimer_measure(examiner->claimer, 1); /* it can go if it is measured first */
+	/* Or it lies behind others that the transaction had set aside: with one claim at a time
+	 * these go for good, and it is met first. */
+	examiner->failure.narrow = true;
 	finish(examiner);
 }
 

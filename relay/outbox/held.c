@@ -98,7 +98,7 @@ static struct log_field field_shard(const struct held *held, const struct outbox
 /* Whether nothing goes out past a row that is held. */
 static bool halts(const struct held *held)
 {
-	return session_config(held->session)->outbox.on_reject != ON_REJECT_DEAD_LETTER;
+	return session_config(held->session)->outbox.on_reject == ON_REJECT_HALT;
 }
 
 bool held_halts(struct held *held)

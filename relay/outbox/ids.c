@@ -62,8 +62,8 @@ static void add_text(struct literal *literal, struct slice text)
 	put(literal, "\"", 1);
 }
 
-/* A foreign table may hold rows without an identity: NULL, which no text is. */
-static void add_identity(struct literal *literal, struct slice identity)
+/* NULL, which no text is: a foreign table may hold rows without an identity. */
+static void add_text_or_null(struct literal *literal, struct slice identity)
 {
 	if (identity.data != NULL) {
 		add_text(literal, identity);
@@ -100,14 +100,14 @@ static char *finish(struct literal *literal)
 
 /* The arrays while they grow. */
 struct making {
-	struct literal numbers, identities, reasons, errors;
+	struct literal numbers, identities, reasons, errors, held;
 };
 
 static void add(struct outbox_ids *ids, struct making *m, int64_t id, struct slice identity)
 {
 	ids->count++;
 	add_number(&m->numbers, id);
-	add_identity(&m->identities, identity);
+	add_text_or_null(&m->identities, identity);
 }
 
 static void finish_all(struct outbox_ids *ids, struct making *m)
@@ -116,39 +116,94 @@ static void finish_all(struct outbox_ids *ids, struct making *m)
 	ids->identities = finish(&m->identities);
 	ids->reasons = finish(&m->reasons);
 	ids->errors = finish(&m->errors);
+	ids->held = finish(&m->held);
 }
 
-void outbox_ids_published(struct outbox_ids *ids, const struct outbox_ids_item *items, size_t count)
+/* What an item is. */
+enum kind { ROW, LETTER, COPY };
+
+static enum kind kind_of(const struct outbox_ids_item *item)
+{
+	if (item->copy != NULL)
+		return COPY;
+	return item->letter != 0 ? LETTER : ROW;
+}
+
+static void published(struct outbox_ids *ids, const struct outbox_ids_item *items, size_t count,
+		      enum kind kind)
 {
 	struct making m = {0};
 	ids->count = 0;
 	for (size_t i = 0; i < count; i++)
-		if (items[i].rejected == NULL)
-			add(ids, &m, items[i].id, items[i].identity);
+		if (items[i].rejected == NULL && kind_of(&items[i]) == kind)
+			add(ids, &m, kind == ROW ? items[i].id : items[i].letter,
+			    kind == COPY ? items[i].copy[COPY_ATTEMPTS] : items[i].identity);
 	finish_all(ids, &m);
+}
+
+void outbox_ids_published(struct outbox_ids *ids, const struct outbox_ids_item *items, size_t count)
+{
+	published(ids, items, count, ROW);
+}
+
+void outbox_ids_letters_published(struct outbox_ids *ids, const struct outbox_ids_item *items,
+				  size_t count)
+{
+	published(ids, items, count, LETTER);
+}
+
+void outbox_ids_copied(struct outbox_ids *ids, const struct outbox_ids_item *items, size_t count)
+{
+	published(ids, items, count, COPY);
 }
 
 void outbox_ids_one(struct outbox_ids *ids, int64_t id, const char *identity)
 {
-	struct outbox_ids_item item = {id, identity != NULL ? slice_of(identity) : SLICE_NULL,
-				       NULL};
+	struct outbox_ids_item item = {
+	    .id = id, .identity = identity != NULL ? slice_of(identity) : SLICE_NULL};
 	outbox_ids_published(ids, &item, 1);
+}
+
+/* An event that waits for its topic has no reason. */
+static void add_verdict(struct making *m, const struct outbox_ids_item *item, bool utf8)
+{
+	const struct event *event = item->rejected;
+	bool deferred = event->state == EVENT_DEFERRED;
+	const char *held = deferred ? "topic" : item->parks ? "key" : NULL;
+	char *words = deferred ? xasprintf("topic %s cannot be used", event->why) : NULL;
+	add_text_or_null(&m->reasons,
+			 deferred ? SLICE_NULL : slice_of(reject_reason_name(event->reason)));
+	add_words(&m->errors, deferred ? words : event->why, utf8);
+	add_text_or_null(&m->held, held != NULL ? slice_of(held) : SLICE_NULL);
+	free(words);
+}
+
+static void rejected(struct outbox_ids *ids, const struct outbox_ids_item *items, size_t count,
+		     bool utf8, enum kind kind)
+{
+	struct making m = {0};
+	ids->count = 0;
+	for (size_t i = 0; i < count; i++) {
+		const struct event *event = items[i].rejected;
+		if (event == NULL || kind_of(&items[i]) != kind ||
+		    (kind != ROW && event->state == EVENT_DEFERRED))
+			continue;
+		add(ids, &m, kind == ROW ? items[i].id : items[i].letter, items[i].identity);
+		add_verdict(&m, &items[i], utf8);
+	}
+	finish_all(ids, &m);
 }
 
 void outbox_ids_rejected(struct outbox_ids *ids, const struct outbox_ids_item *items, size_t count,
 			 bool utf8)
 {
-	struct making m = {0};
-	ids->count = 0;
-	for (size_t i = 0; i < count; i++) {
-		const struct event *rejected = items[i].rejected;
-		if (rejected == NULL)
-			continue;
-		add(ids, &m, items[i].id, items[i].identity);
-		add_text(&m.reasons, slice_of(reject_reason_name(rejected->reason)));
-		add_words(&m.errors, rejected->why, utf8);
-	}
-	finish_all(ids, &m);
+	rejected(ids, items, count, utf8, ROW);
+}
+
+void outbox_ids_letters_rejected(struct outbox_ids *ids, const struct outbox_ids_item *items,
+				 size_t count, bool utf8)
+{
+	rejected(ids, items, count, utf8, LETTER);
 }
 
 void outbox_ids_free(struct outbox_ids *ids)
@@ -157,5 +212,14 @@ void outbox_ids_free(struct outbox_ids *ids)
 	free(ids->identities);
 	free(ids->reasons);
 	free(ids->errors);
+	free(ids->held);
 	memset(ids, 0, sizeof(*ids));
+}
+
+char *outbox_ids_texts(const char *const *texts, size_t count)
+{
+	struct literal literal = {0};
+	for (size_t i = 0; i < count; i++)
+		add_text(&literal, slice_of(texts[i]));
+	return finish(&literal);
 }

@@ -11,29 +11,46 @@
 
 struct outbox_ids {
 	size_t count;
-	char *ids, *identities; /* owned; {1,2} and {"a",NULL} */
-	char *reasons, *errors; /* owned; of rejected events */
+	char *ids, *identities;	       /* owned; {1,2} and {"a",NULL} */
+	char *reasons, *errors, *held; /* owned; of rejected and deferred events */
 };
 
 /* A row to be settled. */
 struct outbox_ids_item {
 	int64_t id;
 	struct slice identity;	      /* borrowed */
-	const struct event *rejected; /* borrowed; NULL: it is published */
+	const struct event *rejected; /* borrowed; or deferred; NULL: it is published */
+	bool parks;		      /* rejected: its key is to wait */
+	int64_t letter;		      /* it is this letter, and no row; 0: a row */
+	const struct slice *copy;     /* borrowed; no more than its copy, of these notes; or NULL */
 };
 
-/* Of so many items those that are published. */
+/* Of so many items the rows that are published. */
 void outbox_ids_published(struct outbox_ids *ids, const struct outbox_ids_item *items,
 			  size_t count);
 
 /* One row that is published. identity may be NULL. */
 void outbox_ids_one(struct outbox_ids *ids, int64_t id, const char *identity);
 
-/* Those that are rejected, with their words: as they are in a UTF-8 database, else in ASCII only.
+/* The rows that are rejected, with their words: as they are in a UTF-8 database, else in ASCII
+ * only.
  */
 void outbox_ids_rejected(struct outbox_ids *ids, const struct outbox_ids_item *items, size_t count,
 			 bool utf8);
 
+/* The letters that are published, or rejected: ids are their numbers. */
+void outbox_ids_letters_published(struct outbox_ids *ids, const struct outbox_ids_item *items,
+				  size_t count);
+void outbox_ids_letters_rejected(struct outbox_ids *ids, const struct outbox_ids_item *items,
+				 size_t count, bool utf8);
+
+/* The letters whose copies are published: ids are their numbers, identities how often they had been
+ * rejected. */
+void outbox_ids_copied(struct outbox_ids *ids, const struct outbox_ids_item *items, size_t count);
+
 void outbox_ids_free(struct outbox_ids *ids);
+
+/* So many texts as text[]; malloc'd. */
+char *outbox_ids_texts(const char *const *texts, size_t count);
 
 #endif

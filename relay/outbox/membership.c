@@ -326,9 +326,9 @@ static void on_polled(struct membership *membership, PGresult *result)
 	bool there = read_view(membership, result, &view);
 	PQclear(result);
 	if (!there) {
-		session_give_up(membership->session, false,
-				"another table has taken the outbox's name, its partitions have "
-				"changed, or it has left schema outbox_relay");
+		session_renew(membership->session,
+			      "another table has taken the outbox's name, its partitions have "
+			      "changed, or it has left schema outbox_relay");
 		return;
 	}
 	group_polled(&membership->group, &view, clock_monotonic_us(), &plan);

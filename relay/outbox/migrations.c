@@ -5,6 +5,7 @@
 #include "outbox/migrations.h"
 
 #include "base/xalloc.h"
+#include "config.h"
 #include "outbox/sql_files.h"
 
 #include <ctype.h>
@@ -82,8 +83,9 @@ static const char *value_of(const char *name, size_t len, const struct migrate_t
 	    {"outbox_id", target->id},
 	    {"outbox_event_id", target->event_id},
 	    {"relay_role", target->role ? target->role : ""},
-	    {"settle", target->mark ? "mark" : "delete"},
+	    {"settle", config_settle_word(target->settle)},
 	    {"partitions", target->partitions ? target->partitions : "0"},
+	    {"partition_by", target->partition_by ? target->partition_by : ""},
 	};
 	size_t i;
 
@@ -163,6 +165,15 @@ int migrate_latest(void)
 			latest = migrate_number(file->name);
 	}
 	return latest;
+}
+
+bool migrate_is_new_enough(int version, struct error *err)
+{
+	return version >= migrate_latest() ||
+	       error_set(err,
+			 "schema outbox_relay has version %d, this relay needs %d; run "
+			 "outbox-relay migrate",
+			 version, migrate_latest());
 }
 
 static void append_string(struct text *out, const char *text)
@@ -251,7 +262,7 @@ char *migrate_print(const struct migrate_target *target, const char *before, str
 
 char *migrate_partitions(const struct migrate_target *target, struct error *err)
 {
-	return fill_named("partitions.sql", target, err);
+	return fill_named(target->partition_by ? "ranges.sql" : "partitions.sql", target, err);
 }
 
 char *migrate_print_uninstall(const struct migrate_target *target, struct error *err)

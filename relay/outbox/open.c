@@ -14,11 +14,15 @@
 #include "base/xalloc.h"
 #include "core/route.h"
 #include "core/template.h"
+#include "leaves.h"
+#include "open_settings.h"
 #include "outbox/migrations.h"
+#include "outbox/parked.h"
 #include "outbox/registry.h"
 #include "outbox/table.h"
 #include "passing.h"
 #include "pooled.h"
+#include "position.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +34,10 @@ enum {
 	TAG_LEAVES,
 	TAG_COLUMNS,
 	TAG_REGISTRY,
+	TAG_SETTLING,
+	TAG_ADMITTED,
+	TAG_PARKED,
+	TAG_POSITION,
 	TAG_PREPARED,
 	TAG_PROBED
 };
@@ -48,86 +56,14 @@ struct opening {
 	size_t field_count;
 	char *keys[ROUTE_FIELDS_MAX]; /* likewise */
 	size_t key_count;
-	struct outbox_shape *shape; /* the session's, to be filled in */
-	bool verifies;		    /* outlives the session */
+	struct outbox_shape *shape;   /* the session's, to be filled in */
+	struct error lacking;	      /* what the table lacks, if rows are settled as we think */
+	size_t expected_leaves;	      /* as counted just before they are read */
+	bool verifies;		      /* outlives the session */
+	char lacks[PGNAME_FULL_SIZE]; /* a part without rights; "": none */
 };
 
-/* ---- what the schema knows of the outbox ---- */
-
-const char outbox_registry[] =
-    "SELECT bell::oid::int8, (SELECT max(version) FROM outbox_relay.schema_version) AS version, "
-    "settle, current_user, concat_ws(', ', "
-    "CASE WHEN has_sequence_privilege(bell::oid, 'UPDATE') IS NOT TRUE THEN 'UPDATE on ' || bell "
-    "END, CASE WHEN NOT has_sequence_privilege(sequence, 'SELECT') THEN 'SELECT on ' || sequence "
-    "END, CASE WHEN $3 AND NOT has_column_privilege(outbox, 'published_at', 'UPDATE') "
-    "THEN 'UPDATE (published_at) on ' || outbox END, "
-    "CASE WHEN NOT (has_table_privilege(dead_letters, 'SELECT') AND "
-    "has_table_privilege(dead_letters, "
-    "'INSERT') AND has_table_privilege(dead_letters, 'UPDATE')) "
-    "THEN 'SELECT, INSERT and UPDATE on ' || dead_letters END) AS lacks "
-    "FROM outbox_relay.outboxes, CAST('outbox_relay.dead_letters' AS regclass) AS dead_letters, "
-    "CAST(pg_get_serial_sequence($1, $2) AS regclass) AS sequence "
-    "WHERE outbox = to_regclass($1)";
-
-bool outbox_registry_check(const PGresult *result, const char *table, bool mark, struct error *err)
-{
-	const char *settle = mark ? "mark" : "delete";
-	if (PQntuples(result) != 1)
-		return error_set(
-		    err, "table %s is not known to schema outbox_relay; run outbox-relay migrate",
-		    table);
-	int version = atoi(PQgetvalue(result, 0, REGISTRY_VERSION)), ours = migrate_latest();
-	if (version < ours)
-		return error_set(err,
-				 "schema outbox_relay has version %d, this relay needs %d; run "
-				 "outbox-relay migrate",
-				 version, ours);
-	/* In delete mode a claim takes the published rows that mark mode has kept, too. */
-	if (strcmp(PQgetvalue(result, 0, REGISTRY_SETTLE), settle) != 0)
-		return error_set(err,
-				 "table %s was migrated for outbox.settle = \"%s\", the "
-				 "configuration says \"%s\"; fix outbox.settle, or delete the "
-				 "published rows that must not be published again and run "
-				 "outbox-relay migrate",
-				 table, PQgetvalue(result, 0, REGISTRY_SETTLE), settle);
-	if (PQgetvalue(result, 0, REGISTRY_LACKS)[0] != '\0')
-		return error_set(err,
-				 "role %s lacks the right to %s; run outbox-relay migrate, and "
-				 "connect as the role outbox_relay or a member of it",
-				 PQgetvalue(result, 0, REGISTRY_USER),
-				 PQgetvalue(result, 0, REGISTRY_LACKS));
-	return true;
-}
-
 /* ---- opening a session ---- */
-
-/* Statements of ours must walk the id index whatever the statistics say of a table that is empty
- * one second and a million rows the next, must wait for no lock for long, and must see each other's
- * commits. Whatever the role or the database has by default, a COMMIT that was answered must
- * survive a crash: its events are not remembered. A relay whose host has vanished must not keep the
- * lock: keepalives find out within some ten seconds, and over a unix socket, where no host can
- * vanish, they do nothing. What this version of Postgres does not know is left out, and so is
- * client_connection_check_interval where it may be refused (manual: it rests on poll(2) extensions
- * of Linux). */
-static const char settings[] =
-    "SELECT set_config(name, value, false) FROM (VALUES "
-    "('plan_cache_mode', 'force_generic_plan'), "
-    "('enable_seqscan', 'off'), ('enable_bitmapscan', 'off'), ('enable_hashjoin', 'off'), "
-    "('enable_mergejoin', 'off'), ('jit', 'off'), ('max_parallel_workers_per_gather', '0'), "
-    "('default_transaction_isolation', 'read committed'), ('default_transaction_read_only', "
-    "'off'), "
-    "('statement_timeout', '0'), ('transaction_timeout', '0'), ('lock_timeout', '5s'), "
-    "('synchronous_commit', coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'on')), "
-    "('tcp_keepalives_idle', '5'), ('tcp_keepalives_interval', '2'), ('tcp_keepalives_count', "
-    "'3'), "
-    "(CASE WHEN version() ~ 'linux' THEN 'client_connection_check_interval' END, '5s')) "
-    "AS settings (name, value) "
-    "WHERE current_setting(name, true) IS NOT NULL";
-
-/* A database without an encoding (SQL_ASCII) may hold bytes that are not UTF-8, and asked for UTF-8
- * would refuse to give the row. */
-static const char encoding[] = "SELECT set_config('client_encoding', 'SQL_ASCII', false) "
-			       "WHERE current_setting('server_encoding') = 'SQL_ASCII'";
 
 static const char facts[] =
     "SELECT pg_is_in_recovery(), current_setting('server_version_num')::int, "
@@ -137,25 +73,9 @@ static const char facts[] =
     "END, "
     "EXISTS (SELECT FROM pg_class r JOIN pg_namespace n ON n.oid = r.relnamespace WHERE "
     "n.nspname = 'outbox_relay' AND r.relname = 'outboxes'), has_table_privilege(c.oid, 'SELECT'), "
-    "has_table_privilege(c.oid, 'DELETE') AND has_any_column_privilege(c.oid, 'UPDATE'), "
+    "$3 OR has_table_privilege(c.oid, 'DELETE') AND has_any_column_privilege(c.oid, 'UPDATE'), "
     "current_user, t.* "
     "FROM (SELECT to_regclass($1)::oid AS oid) AS c LEFT JOIN " OUTBOX_TABLE " AS t ON true";
-
-/* The tables that hold the rows. A trigger, be it a foreign key's, may put work off to the end of
- * the transaction, itself or by what it does to other tables. */
-static const char leaves[] =
-    "SELECT r.oid::int8, format('%I.%I', n.nspname, r.relname), "
-    "has_table_privilege(r.oid, 'SELECT') AND has_table_privilege(r.oid, 'DELETE') AND "
-    "has_any_column_privilege(r.oid, 'UPDATE'), "
-    "EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = r.oid AND t.tgname <> "
-    "'outbox_relay_bell'), "
-    /* AFTER (neither 2, BEFORE, nor 64, INSTEAD) DELETE or UPDATE: pg_trigger.h */
-    "EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = r.oid AND NOT t.tgisinternal AND "
-    "t.tgtype & 66 = 0 AND t.tgtype & 24 <> 0) "
-    "FROM pg_class AS r JOIN pg_namespace AS n ON n.oid = r.relnamespace "
-    "WHERE (r.oid = to_regclass($1) AND r.relkind <> 'p') OR "
-    "r.oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = to_regclass($1) AND "
-    "(SELECT relkind FROM pg_class WHERE oid = inhparent) = 'p') ORDER BY r.oid";
 
 static const char columns[] = "SELECT a.attname, " OUTBOX_BASE_TYPE "::int8 FROM pg_attribute AS a "
 			      "WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 "
@@ -172,6 +92,11 @@ void opening_begin(struct opening *opening)
 	session_sync(opening->session);
 }
 
+static bool rows_stay(const struct opening *opening)
+{
+	return session_config(opening->session)->outbox.settle == SETTLE_POSITION;
+}
+
 /* What the table is like. */
 static void read_catalog(void *arg)
 {
@@ -180,13 +105,15 @@ static void read_catalog(void *arg)
 	pgname_print(&opening->name, table);
 	struct pg_param params[] = {
 	    pg_param_text(table),
-	    pg_param_text(session_config(opening->session)->outbox.columns.id)};
+	    pg_param_text(session_config(opening->session)->outbox.columns.id),
+	    pg_param_text(rows_stay(opening) ? "true" : "false")};
 	struct outbox_shape *shape = opening->shape = session_new_shape(opening->session);
+	opening->lacking.text[0] = '\0';
 	shape->table = xstrdup(table);
 	shape->competing = session_config(opening->session)->outbox.ordering == ORDERING_NONE;
-	session_ask_text(&opening->asker, TAG_IGNORE, encoding, NULL, 0);
-	session_ask_text(&opening->asker, TAG_FACTS, facts, params, 2);
-	session_ask_text(&opening->asker, TAG_LEAVES, leaves, params, 1);
+	session_ask_text(&opening->asker, TAG_IGNORE, open_encoding, NULL, 0);
+	session_ask_text(&opening->asker, TAG_FACTS, facts, params, 3);
+	session_ask_text(&opening->asker, TAG_LEAVES, leaves_question, params, 1);
 	session_ask_text(&opening->asker, TAG_COLUMNS, columns, params, 1);
 	session_sync(opening->session);
 }
@@ -210,13 +137,33 @@ static void set_up(struct opening *opening)
 	snprintf(timeout, sizeof(timeout), "%lldms",
 		 (long long)session_config(opening->session)->outbox.session_timeout_ms);
 	struct pg_param param = pg_param_text(timeout);
-	session_ask_text(&opening->asker, TAG_IGNORE, settings, NULL, 0);
+	session_ask_text(&opening->asker, TAG_IGNORE, open_settings, NULL, 0);
 	session_ask_text(&opening->asker, TAG_IGNORE,
 			 "SELECT set_config('idle_session_timeout', $1, false), "
 			 "set_config('idle_in_transaction_session_timeout', $1, false), "
 			 "set_config('tcp_user_timeout', $1, false)",
 			 &param, 1);
 	session_sync(opening->session);
+}
+
+/* What the table lacks, columns or rights, it may well lack because rows are settled in another
+ * way: then that is told. */
+static void ask_settling(struct opening *opening, const struct error *lacking)
+{
+	struct pg_param param = pg_param_text(opening->shape->table);
+	opening->lacking = *lacking;
+	session_ask_text(&opening->asker, TAG_SETTLING, outbox_settling, &param, 1);
+	session_sync(opening->session);
+}
+
+static void on_settling(struct opening *opening, PGresult *result)
+{
+	struct error err = opening->lacking;
+	if (PQntuples(result) > 0)
+		outbox_settling_check(PQgetvalue(result, 0, 0), opening->shape->table,
+				      session_config(opening->session)->outbox.settle, &err);
+	PQclear(result);
+	session_give_up(opening->session, true, err.text);
 }
 
 static uint32_t oid_at(const PGresult *result, int column)
@@ -240,8 +187,6 @@ enum {
 	FACT_MAY_TAKE,
 	FACT_USER
 };
-
-enum { LEAF_OID, LEAF_NAME, LEAF_MAY_TAKE, LEAF_GUARDED, LEAF_VERIFIES };
 
 /* Why this server, database or table cannot be used; true if it can. *permanent: waiting is no use.
  */
@@ -290,8 +235,13 @@ static void on_facts(struct opening *opening, PGresult *result)
 	bool permanent;
 	outbox_table_read(result, &table);
 	if (!check_facts(opening, result, &table, &permanent, &err)) {
+		bool migrated = is_true(result, FACT_MIGRATED) &&
+				!PQgetisnull(result, 0, FACT_TABLE) && permanent;
 		PQclear(result);
-		session_give_up(opening->session, permanent, err.text);
+		if (migrated)
+			ask_settling(opening, &err);
+		else
+			session_give_up(opening->session, permanent, err.text);
 		return;
 	}
 	struct outbox_shape *shape = opening->shape;
@@ -299,35 +249,29 @@ static void on_facts(struct opening *opening, PGresult *result)
 	shape->database = oid_at(result, FACT_DATABASE);
 	shape->sequence = oid_at(result, FACT_SEQUENCE);
 	shape->partitioned = table.partitions > 0;
-	shape->leaf_count = shape->partitioned ? (size_t)table.partitions : 1;
-	shape->leaves = xcalloc(shape->leaf_count, sizeof(*shape->leaves));
+	opening->expected_leaves = shape->partitioned ? (size_t)table.partitions : 1;
 	PQclear(result);
 }
 
 static void on_leaves(struct opening *opening, PGresult *result)
 {
 	struct outbox_shape *shape = opening->shape;
-	struct error err = {""};
-	bool whole = (size_t)PQntuples(result) == shape->leaf_count;
-	if (!whole)
-		error_set(&err, "the partitions of table %s have just changed", shape->table);
-	for (size_t i = 0; i < shape->leaf_count && err.text[0] == '\0'; i++) {
-		const char *leaf = PQgetvalue(result, (int)i, LEAF_NAME);
-		shape->leaves[i].oid =
-		    (uint32_t)strtoul(PQgetvalue(result, (int)i, LEAF_OID), NULL, 10);
-		shape->leaves[i].table = xstrdup(leaf);
-		if (PQgetvalue(result, (int)i, LEAF_GUARDED)[0] == 't')
-			session_guard(opening->session);
-		opening->verifies |= PQgetvalue(result, (int)i, LEAF_VERIFIES)[0] == 't';
-		if (PQgetvalue(result, (int)i, LEAF_MAY_TAKE)[0] != 't')
-			error_set(&err,
-				  "the relay's role may not SELECT, DELETE and UPDATE on "
-				  "partition %s; run outbox-relay migrate again",
-				  leaf);
-	}
+	struct leaves_traits traits;
+	struct error err;
+	bool good = leaves_read(shape, result, rows_stay(opening), &traits, &err),
+	     whole = shape->leaf_count == opening->expected_leaves;
 	PQclear(result);
-	if (err.text[0] != '\0')
-		session_give_up(opening->session, whole, err.text);
+	if (!whole)
+		good =
+		    error_set(&err, "the partitions of table %s have just changed", shape->table);
+	if (traits.guarded && !rows_stay(opening))
+		session_guard(opening->session);
+	opening->verifies |= traits.verifies && !rows_stay(opening);
+	memcpy(opening->lacks, traits.lacks, sizeof(opening->lacks));
+	if (!whole)
+		session_renew(opening->session, err.text);
+	else if (!good)
+		ask_settling(opening, &err);
 }
 
 static void ask_registry(struct opening *opening)
@@ -344,11 +288,14 @@ static void on_columns(struct opening *opening, PGresult *result)
 	struct outbox_shape *shape = opening->shape;
 	struct error err;
 	shape->mark = session_config(opening->session)->outbox.settle == SETTLE_MARK;
+	shape->position = session_config(opening->session)->outbox.settle == SETTLE_POSITION;
 	if (!shape->competing && !shape->partitioned &&
 	    session_config(opening->session)->outbox.shards > 1)
 		shape->hashed = (int)session_config(opening->session)->outbox.shards;
 	shape->keys = (const char *const *)opening->keys;
 	shape->key_count = opening->key_count;
+	shape->key_template = session_config(opening->session)->route.key;
+	shape->topic_template = session_config(opening->session)->route.topic;
 	shape->withhold_bytes = opening->withhold_bytes;
 	shape->names = &session_config(opening->session)->outbox.columns;
 	shape->fields = (const char *const *)opening->fields;
@@ -361,7 +308,7 @@ static void on_columns(struct opening *opening, PGresult *result)
 	}
 	PQclear(result);
 	if (!outbox_shape_check(shape, &err)) {
-		session_give_up(opening->session, true, err.text);
+		ask_settling(opening, &err);
 		return;
 	}
 	ask_registry(opening);
@@ -385,6 +332,7 @@ void opening_prepare(struct opening *opening, size_t leaf)
 	shape->leaves[leaf].prepared = true;
 	int64_t retention_ms = session_config(opening->session)->outbox.retention_ms;
 	prepare_on(opening, "claim", leaf, outbox_sql_claim(shape, leaf, false));
+	prepare_on(opening, "claim_plain", leaf, outbox_sql_claim_plain(shape, leaf));
 	prepare_on(opening, "claim_exact", leaf, outbox_sql_claim(shape, leaf, true));
 	prepare_on(opening, "suspect", leaf, outbox_sql_suspect(shape, leaf));
 	prepare_on(opening, "still", leaf, outbox_sql_still(shape, leaf));
@@ -393,8 +341,12 @@ void opening_prepare(struct opening *opening, size_t leaf)
 	prepare_on(opening, "settle", leaf, outbox_sql_settle(shape, leaf));
 	prepare_on(opening, "dead_letter", leaf, outbox_sql_dead_letter(shape, leaf, true));
 	prepare_on(opening, "dead_letter_bare", leaf, outbox_sql_dead_letter(shape, leaf, false));
+	if (shape->position) {
+		prepare_on(opening, "claim_one", leaf, outbox_sql_claim_one(shape, leaf));
+		prepare_on(opening, "prune", leaf, outbox_sql_prune(shape, leaf));
+	}
 	prepare_on(opening, "gauges", leaf, outbox_sql_gauges(shape, leaf));
-	if (shape->mark)
+	if (shape->mark || shape->position)
 		prepare_on(opening, "purge", leaf, outbox_sql_purge(shape, leaf, retention_ms));
 }
 
@@ -417,12 +369,42 @@ void opening_probe(struct opening *opening)
 	session_sync(opening->session);
 }
 
+static void make_ready(struct opening *opening)
+{
+	struct outbox_shape *shape = opening->shape;
+	set_up(opening);
+	prepare(opening, "group", outbox_sql_group(shape));
+	prepare(opening, "drawn", outbox_sql_drawn(shape));
+	prepare(opening, "writers", outbox_sql_writers(shape));
+	prepare(opening, "aside", outbox_sql_any_aside(shape));
+	if (shape->aligns)
+		prepare(opening, "take_up", outbox_sql_take_up(shape));
+	prepare(opening, "bell", outbox_sql_bell(shape));
+	prepare(opening, "bell_off", outbox_sql_bell_off(shape, false));
+	prepare(opening, "bell_off_told", outbox_sql_bell_off(shape, true));
+	prepare(opening, "begin", xstrdup("BEGIN"));
+	prepare(opening, "immediate", xstrdup("SET CONSTRAINTS ALL IMMEDIATE"));
+	prepare(opening, "commit", xstrdup("COMMIT"));
+	session_ask_text(&opening->asker, TAG_IGNORE, "LISTEN outbox_relay", NULL, 0);
+	opening->events->ready(opening->owner);
+}
+
+/* A new part comes without rights; a function of ours grants them. */
+static void admit(struct opening *opening)
+{
+	struct pg_param param = pg_param_text(opening->shape->table);
+	session_ask_text(&opening->asker, TAG_ADMITTED,
+			 "SELECT outbox_relay.admit_partitions(CAST($1 AS regclass))", &param, 1);
+	session_sync(opening->session);
+}
+
 static void on_registry(struct opening *opening, PGresult *result)
 {
 	struct outbox_shape *shape = opening->shape;
 	struct error err;
 	int version;
-	if (!outbox_registry_check(result, shape->table, shape->mark, &err)) {
+	if (!outbox_registry_check(result, shape->table,
+				   session_config(opening->session)->outbox.settle, &err)) {
 		PQclear(result);
 		session_give_up(opening->session, true, err.text);
 		return;
@@ -434,23 +416,58 @@ static void on_registry(struct opening *opening, PGresult *result)
 			 migrate_latest());
 	shape->bell = oid_at(result, REGISTRY_BELL);
 	PQclear(result);
-	set_up(opening);
-	prepare(opening, "group", outbox_sql_group(shape));
-	prepare(opening, "drawn", outbox_sql_drawn(shape));
-	prepare(opening, "writers", outbox_sql_writers(shape));
-	prepare(opening, "bell", outbox_sql_bell(shape));
-	prepare(opening, "bell_off", outbox_sql_bell_off(shape, false));
-	prepare(opening, "bell_off_told", outbox_sql_bell_off(shape, true));
-	prepare(opening, "begin", xstrdup("BEGIN"));
-	prepare(opening, "immediate", xstrdup("SET CONSTRAINTS ALL IMMEDIATE"));
-	prepare(opening, "commit", xstrdup("COMMIT"));
-	session_ask_text(&opening->asker, TAG_IGNORE, "LISTEN outbox_relay", NULL, 0);
-	opening->events->ready(opening->owner);
+	struct pg_param param = pg_param_text(shape->table);
+	session_ask_text(&opening->asker, TAG_PARKED, parked_question, &param, 1);
+	session_sync(opening->session);
+}
+
+static void prepare_to_serve(struct opening *opening)
+{
+	if (opening->lacks[0] != '\0')
+		admit(opening);
+	else
+		make_ready(opening);
+}
+
+static void on_position(struct opening *opening, PGresult *result)
+{
+	struct error err;
+	bool good = position_read(opening->shape, result, &err);
+	PQclear(result);
+	if (good)
+		prepare_to_serve(opening);
+	else
+		session_give_up(opening->session, true, err.text);
+}
+
+static void on_parked(struct opening *opening, PGresult *result)
+{
+	struct outbox_shape *shape = opening->shape;
+	int64_t layout = shape->competing ? PARKED_BY_ANY_KEY : outbox_sql_key_layout(shape);
+	struct error err;
+	const char *remedy = parked_check(result, shape->table, layout, &err);
+	PQclear(result);
+	if (remedy != NULL) {
+		struct error words;
+		error_set(&words, "%s; %s", err.text, remedy);
+		session_give_up(opening->session, true, words.text);
+		return;
+	}
+	if (!shape->position) {
+		prepare_to_serve(opening);
+		return;
+	}
+	struct pg_param param = pg_param_text(shape->table);
+	session_ask_text(&opening->asker, TAG_POSITION, position_question, &param, 1);
+	session_sync(opening->session);
 }
 
 static void on_answered(void *part, int tag, PGresult *result)
 {
 	struct opening *opening = part;
+	/* In doubt of how rows are settled, these are of no account. */
+	if (opening->lacking.text[0] != '\0' && (tag == TAG_LEAVES || tag == TAG_COLUMNS))
+		tag = TAG_IGNORE;
 	if (tag == TAG_SESSION)
 		on_session(opening, result);
 	else if (tag == TAG_FACTS)
@@ -459,10 +476,18 @@ static void on_answered(void *part, int tag, PGresult *result)
 		on_leaves(opening, result);
 	else if (tag == TAG_COLUMNS)
 		on_columns(opening, result);
+	else if (tag == TAG_SETTLING)
+		on_settling(opening, result);
 	else if (tag == TAG_REGISTRY)
 		on_registry(opening, result);
+	else if (tag == TAG_PARKED)
+		on_parked(opening, result);
+	else if (tag == TAG_POSITION)
+		on_position(opening, result);
 	else
 		PQclear(result);
+	if (tag == TAG_ADMITTED)
+		make_ready(opening);
 	if (tag == TAG_PROBED)
 		opening->events->probed(opening->owner);
 }
@@ -471,6 +496,16 @@ static void on_answered(void *part, int tag, PGresult *result)
 static bool on_refused(void *part, const struct pg_failure *failure)
 {
 	struct opening *opening = part;
+	if (failure->tag == TAG_ADMITTED) {
+		struct error err;
+		error_set(&err, leaves_lacks_words, opening->lacks);
+		session_give_up(opening->session, true, err.text);
+		return true;
+	}
+	if (failure->tag == TAG_SETTLING) {
+		session_give_up(opening->session, true, opening->lacking.text);
+		return true;
+	}
 	if (failure->tag != TAG_PREPARED || failure->permanent || passing_kind(failure->state))
 		return false;
 	session_give_up(opening->session, true, failure->why);

@@ -14,11 +14,15 @@
 #include "base/text.h"
 #include "base/xalloc.h"
 #include "examine.h"
+#include "gauge.h"
 #include "heartbeat.h"
+#include "letters.h"
 #include "membership.h"
 #include "notified.h"
 #include "purge.h"
+#include "ranges.h"
 #include "reconcile.h"
+#include "take_up.h"
 #include "trial.h"
 
 #include <assert.h>
@@ -30,8 +34,8 @@ enum { HOUSEKEEP_US = 5 * 1000 * 1000, STREAM_EVENTS = 32 };
 
 enum {
 	TAG_SETTLED = TAG_IGNORE + 1,
-	TAG_ENDED, /* a transaction that claimed nothing */
-	TAG_GAUGES,
+	TAG_ENDED, /* a transaction that leaves nothing to be published */
+	TAG_TRIED, /* likewise: of an event that was tried alone */
 	TAG_CLOSE
 };
 
@@ -46,18 +50,20 @@ struct outbox {
 	struct actions *actions;
 	struct held *held;
 	struct claimer *claimer;
+	struct take_up *take_up;
 	struct trial *trial;
+	struct letters *letters;
 	struct examiner *examiner;
 	struct reconciler *reconciler;
 	struct purger *purger;
+	struct ranges *ranges;
+	struct gauger *gauger;
 	struct heartbeat *heartbeat;
 	struct notified *notified;
 	struct poll poll;
 	struct loop_timer *poll_timer;
 	struct chunk *answered; /* owned; of the claim that poll hears of */
 	bool rest_due;		/* the bell is to be put to rest behind the transaction */
-	struct gauges gauges;	/* the sum so far */
-	size_t gauges_left;
 };
 
 static struct outbox *outbox_of(struct source *source)
@@ -66,12 +72,6 @@ static struct outbox *outbox_of(struct source *source)
 }
 
 /* ---- carrying out what poll.c says ---- */
-
-static void ask_alone(struct outbox *outbox, int tag)
-{
-	session_ask_text(&outbox->asker, tag, "SELECT", NULL, 0);
-	session_sync(outbox->session);
-}
 
 static void on_rolled_back(void *owner);
 
@@ -116,14 +116,13 @@ static void housekeep(struct outbox *outbox)
 {
 	/* What is held waits too, below the low watermark. */
 	bool all = !held_is_empty(outbox->held);
-	struct pg_int8 first = claim_above(all ? 0 : outbox->poll.horizon.low_watermark);
-	struct pg_param params[2] = {pg_param_int8(&first)};
-	purger_run(outbox->purger);
+	ranges_run(outbox->ranges, outbox->poll.horizon.low_watermark);
+	purger_prune(outbox->purger);
+	if (ranges_leave_rows(outbox->ranges))
+		purger_run(outbox->purger);
 	held_retest(outbox->held);
-	outbox->gauges = (struct gauges){0};
-	outbox->gauges_left = session_own_count(outbox->session);
-	session_ask_own_leaves(&outbox->asker, TAG_GAUGES, "gauges", params, 1, false);
-	session_sync(outbox->session);
+	letters_count(outbox->letters);
+	gauger_ask(outbox->gauger, all ? 0 : outbox->poll.horizon.low_watermark);
 }
 
 static void tell_fetched(struct outbox *outbox, const struct poll_action *action)
@@ -155,8 +154,12 @@ static void perform(struct outbox *outbox, const struct poll_action *action)
 		actions_look(outbox->actions);
 		break;
 	case POLL_DO_CLAIM:
+		if (action->claim.opens)
+			take_up_ask(outbox->take_up);
 		if (action->claim.alone)
 			trial_ask(outbox->trial);
+		else if (action->claim.letters)
+			letters_ask(outbox->letters, &action->claim);
 		else
 			claimer_ask(outbox->claimer, &action->claim);
 		break;
@@ -164,7 +167,7 @@ static void perform(struct outbox *outbox, const struct poll_action *action)
 		tell_fetched(outbox, action);
 		break;
 	case POLL_DO_END:
-		session_commit(&outbox->asker, TAG_ENDED);
+		session_commit(&outbox->asker, action->claim.alone ? TAG_TRIED : TAG_ENDED);
 		break;
 	case POLL_DO_ROLL_BACK:
 		undo(outbox);
@@ -190,7 +193,8 @@ static void perform(struct outbox *outbox, const struct poll_action *action)
 		break;
 	case POLL_DO_CLOSE:
 		membership_leave(outbox->membership);
-		ask_alone(outbox, TAG_CLOSE);
+		session_ask_text(&outbox->asker, TAG_CLOSE, "SELECT", NULL, 0);
+		session_sync(outbox->session);
 		break;
 	case POLL_DO_TIMER:
 		loop_timer_set(outbox->poll_timer, action->after_us);
@@ -213,6 +217,7 @@ static void step(struct outbox *outbox, struct poll_input input)
 	outbox->metrics->halted = input.halted = held_halts(outbox->held);
 	input.releases = held_releases(outbox->held);
 	input.tries = held_tries(outbox->held);
+	input.letters = letters_are_due(outbox->letters);
 	poll_step(&outbox->poll, &options, &input, &actions);
 	outbox->source.position = outbox->poll.horizon.low_watermark;
 	for (unsigned i = 0; i < actions.count; i++)
@@ -253,12 +258,14 @@ static void on_kept(void *owner)
 
 static void on_probed(void *owner)
 {
+	letters_look(((struct outbox *)owner)->letters);
 	acquired(owner, true);
 }
 
 static void on_busy(void *owner, const char *why, bool yields)
 {
 	struct outbox *outbox = owner;
+	ranges_make(outbox->ranges);
 	tell(outbox, POLL_BUSY);
 	outbox->source.events->busy(outbox->source.owner, why, yields, peers(outbox));
 }
@@ -267,6 +274,7 @@ static void on_ready(void *owner)
 {
 	struct outbox *outbox = owner;
 	heartbeat_begin(outbox->heartbeat);
+	letters_prepare(outbox->letters);
 	session_serve(outbox->session);
 	membership_join(outbox->membership, !outbox->poll.available);
 }
@@ -284,10 +292,8 @@ static void on_claimed(void *owner, struct chunk *chunk, const struct claim_answ
 	outbox->source.refusal[0] = '\0';
 	input.answer.count = (int64_t)chunk->count;
 	input.answer.bytes = chunk->bytes;
-	if (chunk->count > 0) {
+	if (chunk->count > 0)
 		input.answer.first = chunk->events[0].id;
-		input.answer.last = chunk->events[chunk->count - 1].id;
-	}
 	outbox->answered = chunk;
 	step(outbox, input);
 	if (outbox->answered != NULL) /* it was not asked for, or it is empty */
@@ -324,6 +330,16 @@ static void on_reconciled(void *owner)
 	outbox->source.events->reconciled(outbox->source.owner);
 }
 
+static void on_gauged(void *owner, const struct gauges *gauges)
+{
+	struct outbox *outbox = owner;
+	if (purger_has_more(outbox->purger))
+		tell(outbox, POLL_UNFINISHED);
+	struct gauges all = *gauges;
+	letters_add(outbox->letters, &all);
+	outbox->source.events->gauged(outbox->source.owner, &all);
+}
+
 static void on_released(void *owner, bool more)
 {
 	if (more)
@@ -346,6 +362,13 @@ static void on_connected(void *owner)
 	opening_begin(((struct outbox *)owner)->opening);
 }
 
+/* An operator has asked for something. */
+static void on_letters(struct outbox *outbox)
+{
+	letters_look(outbox->letters);
+	tell(outbox, POLL_RELEASED);
+}
+
 static void on_notified(void *owner, const char *payload, int sender)
 {
 	struct outbox *outbox = owner;
@@ -354,7 +377,10 @@ static void on_notified(void *owner, const char *payload, int sender)
 		return;
 	if (strncmp(words, " free ", 6) == 0)
 		membership_freed(outbox->membership, words + 6, sender);
-	notified_receive(outbox->notified, words);
+	if (strcmp(words, " letters") == 0)
+		on_letters(outbox);
+	else
+		notified_receive(outbox->notified, words);
 }
 
 static bool on_heard(void *owner)
@@ -365,40 +391,13 @@ static bool on_heard(void *owner)
 static void on_gone(void *owner, bool permanent, const char *why)
 {
 	struct outbox *outbox = owner;
+	outbox->source.renews = session_renews(outbox->session);
 	outbox->source.events->lost(outbox->source.owner, why, permanent);
-}
-
-/* Of what is beyond the cap the ids tell: those since the first, and of them our shards' part. */
-static double depth(const struct outbox *outbox, double count, double first, double drawn)
-{
-	const struct shards *shards = &outbox->source.shards;
-	int ours = session_shape(outbox->session)->partitioned ? 1 : shards_owned(shards);
-	double estimate = (drawn - first + 1) * ours / shards->count;
-	return count > (double)GAUGE_CAP && estimate > count ? estimate : count;
-}
-
-/* A leaf's; told when all are there. */
-static void on_gauges(struct outbox *outbox, const PGresult *result)
-{
-	struct gauges *gauges = &outbox->gauges;
-	double count = strtod(PQgetvalue(result, 0, 0), NULL);
-	double first = strtod(PQgetvalue(result, 0, 1), NULL);
-	double age = strtod(PQgetvalue(result, 0, 2), NULL);
-	double drawn = strtod(PQgetvalue(result, 0, 3), NULL);
-	gauges->depth += depth(outbox, count, first, drawn);
-	if (age > gauges->oldest_age_seconds)
-		gauges->oldest_age_seconds = age;
-	gauges->dead_letters = strtod(PQgetvalue(result, 0, 4), NULL);
-	if (--outbox->gauges_left > 0)
-		return;
-	if (purger_has_more(outbox->purger))
-		tell(outbox, POLL_UNFINISHED);
-	outbox->source.events->gauged(outbox->source.owner, gauges);
 }
 
 static void on_settled(struct outbox *outbox)
 {
-	held_end_try(outbox->held, true);
+	letters_settled(outbox->letters);
 	tell(outbox, POLL_SETTLED);
 	outbox->source.events->settled(outbox->source.owner);
 }
@@ -412,21 +411,22 @@ static void on_closed(struct outbox *outbox)
 static void on_answered(void *part, int tag, PGresult *result)
 {
 	struct outbox *outbox = part;
-	if (tag == TAG_SETTLED || tag == TAG_ENDED) {
-		if (session_committed(outbox->session, result) && tag == TAG_SETTLED)
+	if (tag != TAG_CLOSE) {
+		bool committed = session_committed(outbox->session, result);
+		if (committed && tag != TAG_ENDED)
+			held_end_try(outbox->held, true);
+		if (committed && tag == TAG_SETTLED)
 			on_settled(outbox);
 		return;
 	}
-	if (tag == TAG_GAUGES)
-		on_gauges(outbox, result);
-	else
-		on_closed(outbox);
+	on_closed(outbox);
 	PQclear(result);
 }
 
 static bool on_refused(void *part, const struct pg_failure *failure)
 {
 	struct outbox *outbox = part;
+	session_guard(outbox->session); /* a row that was set aside may not go, either */
 	if (failure->tag != TAG_SETTLED)
 		return false;
 	examiner_commit_refused(outbox->examiner, failure);
@@ -477,11 +477,11 @@ static void roll_back(struct source *source)
 	tell(outbox_of(source), POLL_ROLL_BACK);
 }
 
-static void reconcile(struct source *source, const struct batch *batch, bool dead_letter)
+static void reconcile(struct source *source, const struct batch *batch, enum reject_policy policy)
 {
 	struct outbox *outbox = outbox_of(source);
 	tell(outbox, POLL_RECONCILE);
-	reconciler_start(outbox->reconciler, batch, dead_letter);
+	reconciler_start(outbox->reconciler, batch, policy);
 }
 
 static void close_when_done(struct source *source)
@@ -535,12 +535,16 @@ static void make_parts(struct outbox *outbox, struct loop *loop)
 	outbox->held = held_new(session, outbox->opening, source, on_released, outbox);
 	outbox->claimer =
 	    claimer_new(session, outbox->opening, outbox->held, &claimer_events, outbox);
+	outbox->take_up = take_up_new(session);
 	outbox->trial = trial_new(session, outbox->held, &claimer_events, outbox);
+	outbox->letters = letters_new(session, source, &claimer_events, outbox);
 	outbox->examiner =
 	    examiner_new(session, outbox->claimer, outbox->held, &examiner_events, outbox);
-	outbox->reconciler =
-	    reconciler_new(session, outbox->opening, outbox->held, on_reconciled, outbox);
+	outbox->reconciler = reconciler_new(session, outbox->opening, outbox->held, outbox->letters,
+					    on_reconciled, outbox);
 	outbox->purger = purger_new(session);
+	outbox->ranges = ranges_new(session, source);
+	outbox->gauger = gauger_new(session, on_gauged, outbox);
 	outbox->heartbeat = heartbeat_new(loop, session, outbox->claimer, outbox->membership);
 	outbox->notified = notified_new(loop, pass_on, outbox);
 	/* Last: the parts have forgotten the session when poll.c hears of its end. */
@@ -576,10 +580,14 @@ void outbox_free(struct source **source)
 	loop_timer_free(&outbox->poll_timer);
 	notified_free(&outbox->notified);
 	heartbeat_free(&outbox->heartbeat);
+	gauger_free(&outbox->gauger);
+	ranges_free(&outbox->ranges);
 	purger_free(&outbox->purger);
 	reconciler_free(&outbox->reconciler);
 	examiner_free(&outbox->examiner);
+	letters_free(&outbox->letters);
 	trial_free(&outbox->trial);
+	take_up_free(&outbox->take_up);
 	claimer_free(&outbox->claimer);
 	held_free(&outbox->held);
 	actions_free(&outbox->actions);
@@ -588,12 +596,4 @@ void outbox_free(struct source **source)
 	session_free(&outbox->session);
 	free(outbox);
 	*source = NULL;
-}
-
-const char *outbox_libpq_version(void)
-{
-	static char text[32];
-	int version = PQlibVersion();
-	snprintf(text, sizeof(text), "%d.%d", version / 10000, version % 10000);
-	return text;
 }

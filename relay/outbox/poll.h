@@ -62,13 +62,15 @@ enum poll_event {
 
 /* What a claim has brought. */
 struct claim_answer {
-	int64_t count, first, last; /* events, and their ids */
-	size_t bytes;		    /* that they take in memory, about */
-	int64_t upto;		    /* no event up to here was left behind; 0: not known */
-	bool full;		    /* as many as were asked for, somewhere at least */
-	bool cut;		    /* more may be there nevertheless */
-	bool set_back;		    /* ids begin again, or an event was found below */
-	bool too_high;		    /* and earlier events may wait below the low watermark */
+	int64_t count, first; /* events, and the first one's id */
+	int64_t moved;	      /* rows that were set aside */
+	int64_t last;	      /* of both */
+	size_t bytes;	      /* that they take in memory, about */
+	int64_t upto;	      /* no event up to here was left behind; 0: not known */
+	bool full;	      /* as many as were asked for, somewhere at least */
+	bool cut;	      /* more may be there nevertheless */
+	bool set_back;	      /* ids begin again, or an event was found below */
+	bool too_high;	      /* and earlier events may wait below the low watermark */
 };
 
 struct poll_input {
@@ -86,13 +88,15 @@ struct poll_input {
 	bool halted;   /* an event is held, and nothing may be published past it */
 	bool releases; /* events that were held may be claimed again, by a claim of all */
 	bool tries;    /* one that was rejected is to be claimed again, alone */
+	bool letters;  /* what was set aside may be due */
 };
 
 enum poll_do {
 	POLL_DO_LOOK,  /* at the group; keeps */
 	POLL_DO_CLAIM, /* claim */
 	POLL_DO_TELL,  /* the answered claim's chunk is for the fetch; last, took_us */
-	POLL_DO_END,   /* the transaction, which has claimed nothing */
+	POLL_DO_END,   /* the transaction, which has claimed nothing, or set aside what it has;
+			* claim.alone: the event that was tried alone */
 	POLL_DO_ROLL_BACK,
 	POLL_DO_ABORT,		  /* rolls back unasked; POLL_FAILED */
 	POLL_DO_TELL_ROLLED_BACK, /* no transaction was open */
@@ -148,6 +152,7 @@ struct poll {
 	int64_t pause_us;    /* to rest after it */
 	bool sweeping;	     /* claims start at 0 until one has got past the low watermark */
 	bool trying;	     /* the batch is one event that was rejected */
+	bool lettering;	     /* the batch is of letters, and so was the last claim */
 	bool halted;	     /* at the last step */
 	unsigned refusals;   /* transactions that failed in a row, without a cause found */
 	int64_t retry_at_us; /* nothing is claimed before */

@@ -10,6 +10,8 @@
 /* A ring that finds nobody asleep is answered so often at most. */
 enum { RUNG_OFF_US = 20 * 1000 };
 
+enum { SWEEP_SHARE = 200, SWEEP_RARER = 30 };
+
 /* Longer and longer, up to four seconds, while no cause is found and all of it fails. */
 enum { RETRY_US = 250 * 1000, RETRY_DOUBLINGS = 4 };
 
@@ -27,26 +29,46 @@ static void claim(struct step *s, struct claim claim)
 	act(s, POLL_DO_CLAIM)->claim = claim;
 }
 
+static struct claims_limits limits_of(const struct step *s)
+{
+	return (struct claims_limits){.claim_rows = s->options->claim_rows,
+				      .batch_rows = s->poll->fetch.rows,
+				      .batch_bytes = s->poll->fetch.bytes};
+}
+
 static void claim_first(struct step *s, bool observes)
 {
-	const struct claims_limits limits = {.claim_rows = s->options->claim_rows,
-					     .batch_rows = s->poll->fetch.rows,
-					     .batch_bytes = s->poll->fetch.bytes};
+	const struct claims_limits limits = limits_of(s);
 	claims_begin(&s->poll->claims, &limits);
 	s->poll->begun_us = s->input->now_us;
-	s->poll->trying = false;
+	s->poll->trying = s->poll->lettering = false;
 	claim(s, (struct claim){.opens = true, .observes = observes});
 }
 
-/* The event that was rejected is published alone: nothing else goes out while it waits, and nothing
- * that waits behind it goes out before. What is known of other events is not touched. */
-static void try_alone(struct step *s)
+/* What is known of rows is not touched. */
+static void claim_once(struct step *s, struct claims_limits limits, struct claim claim)
 {
 	struct poll *poll = s->poll;
 	poll->state = POLL_CLAIMING;
-	poll->trying = true;
+	poll->trying = claim.alone;
+	poll->lettering = claim.letters;
 	poll->begun_us = poll->claim_us = s->input->now_us;
-	claims_alone(&poll->claims, &act(s, POLL_DO_CLAIM)->claim);
+	claims_single(&poll->claims, &limits, &claim);
+	act(s, POLL_DO_CLAIM)->claim = claim;
+}
+
+/* The event that was rejected is published alone: nothing else goes out while it waits, and nothing
+ * that waits behind it goes out before. */
+static void try_alone(struct step *s)
+{
+	claim_once(s, (struct claims_limits){1, 1, 1}, (struct claim){.alone = true});
+}
+
+/* What was set aside and is due is a batch of its own. Between two of them the others have their
+ * turn. */
+static void claim_letters(struct step *s)
+{
+	claim_once(s, limits_of(s), (struct claim){.letters = true});
 }
 
 static void begin_sweep_if_due(struct step *s)
@@ -95,7 +117,11 @@ void poll_go_on(struct step *s, bool observes)
 		look_at_group(s, false);
 	else if (s->input->tries && s->input->now_us >= s->poll->retry_at_us)
 		try_alone(s);
-	else if (!waits_for_database(s))
+	else if (waits_for_database(s))
+		return;
+	else if (s->input->letters && !s->poll->lettering)
+		claim_letters(s);
+	else
 		open_batch(s, observes);
 }
 
@@ -105,7 +131,8 @@ void poll_go_on(struct step *s, bool observes)
 static bool may_claim_ahead(const struct step *s)
 {
 	return s->poll->pause_us == 0 && s->input->now_us < s->poll->housekeep_at_us &&
-	       !group_is_due(s) && !s->input->halted && !s->input->tries && !s->poll->trying;
+	       !group_is_due(s) && !s->input->halted && !s->input->tries && !s->poll->trying &&
+	       !s->input->letters;
 }
 
 void poll_on_fetch(struct step *s)
@@ -206,7 +233,7 @@ static void dry(struct step *s)
 	poll->cause = CAUSE_NONE;
 	/* A look that is due now goes out in the same breath, behind the arming: among them one for
 	 * what was released while this look was under way. */
-	if (next.after_us == 0 || s->input->releases || s->input->tries)
+	if (next.after_us == 0 || s->input->releases || s->input->tries || s->input->letters)
 		poll_go_on(s, next.observe);
 	else
 		rest(s, s->input->now_us + next.after_us);
@@ -216,11 +243,42 @@ static void found(struct step *s, int64_t low_watermark)
 {
 	struct poll *poll = s->poll;
 	put_bell_to_rest(s);
-	if (poll->sweeping && s->input->answer.first <= low_watermark)
+	if (poll->sweeping && s->input->answer.count > 0 && s->input->answer.first <= low_watermark)
 		poll->cause = CAUSE_SWEEP;
 	if (poll->cause != CAUSE_NONE)
 		act(s, POLL_DO_WOKEN)->cause = poll->cause;
 	poll->cause = CAUSE_NONE;
+}
+
+static void claim_on(struct step *s)
+{
+	while (claims_want(&s->poll->claims))
+		claim(s, (struct claim){.opens = false});
+}
+
+/* All rows so far were set aside. That is committed, and leaves nothing to be published. */
+static void go_past_moved(struct step *s)
+{
+	claim_on(s);
+	if (s->poll->claims.under_way > 0)
+		return;
+	act(s, POLL_DO_END);
+	poll_go_on(s, false);
+}
+
+/* Nothing of it is due after all: the others have their turn. */
+static void no_letters(struct step *s)
+{
+	act(s, POLL_DO_END);
+	open_batch(s, false);
+}
+
+/* The event that was tried alone waits for its topic now, and nothing for it. */
+static void set_aside(struct step *s)
+{
+	act(s, POLL_DO_END)->claim.alone = true;
+	s->poll->trying = false;
+	poll_go_on(s, false);
 }
 
 /* The next claims go out before this one's events are told: the database works meanwhile. */
@@ -229,8 +287,7 @@ static void tell(struct step *s)
 	struct poll *poll = s->poll;
 	const struct claim_answer *answer = &s->input->answer;
 	int64_t took_us = s->input->now_us - poll->claim_us;
-	while (claims_want(&poll->claims))
-		claim(s, (struct claim){.opens = false});
+	claim_on(s);
 	bool last = poll->claims.under_way == 0;
 	if (last) {
 		poll->full = answer->full || answer->cut;
@@ -242,32 +299,55 @@ static void tell(struct step *s)
 	action->took_us = took_us;
 }
 
+/* While an old snapshot is held, a sweep walks all rows that were deleted since, and nothing is
+ * published meanwhile. So it has one part of the time in so many, as long as it is no rarer than so
+ * many intervals. */
+static void end_sweep(struct step *s)
+{
+	struct poll *poll = s->poll;
+	int64_t now = s->input->now_us, took_us = now - poll->claim_us;
+	int64_t later_us = min64(took_us * SWEEP_SHARE, s->options->sweep_us * SWEEP_RARER);
+	if (poll->sweep_at_us < now + later_us)
+		poll->sweep_at_us = now + later_us;
+	poll->sweeping = false;
+}
+
 void poll_on_claimed(struct step *s)
 {
 	struct poll *poll = s->poll;
 	const struct claim_answer *answer = &s->input->answer;
-	claims_answered(&poll->claims, answer->count, answer->bytes, answer->full);
+	claims_answered(&poll->claims, answer->count, answer->moved, answer->bytes, answer->full);
 	/* In any state: what was read ahead of this claim is of no use either. */
 	if (answer->set_back)
 		horizon_reset(&poll->horizon);
 	if (poll->state != POLL_CLAIMING)
 		return; /* rolled back meanwhile */
-	if (poll->trying) {
+	if (poll->lettering && answer->count == 0) {
+		no_letters(s);
+		return;
+	}
+	if (poll->trying && answer->moved > 0) {
+		set_aside(s);
+		return;
+	}
+	if (poll->trying || poll->lettering) {
 		tell(s);
 		return;
 	}
 	int64_t low_watermark = poll->horizon.low_watermark;
 	poll->refusals = 0;
-	horizon_claimed(&poll->horizon, answer->count, answer->last, answer->upto);
-	if (answer->count > 0)
+	horizon_claimed(&poll->horizon, answer->count + answer->moved, answer->last, answer->upto);
+	if (answer->count + answer->moved > 0)
 		found(s, low_watermark);
 	/* A sweep is over once a claim from 0 has got past the low watermark: nothing is left
 	 * below. What was left for want of bytes is there still. */
 	bool whole = !answer->full && !answer->cut;
-	if (whole || answer->last > low_watermark)
-		poll->sweeping = false;
+	if (poll->sweeping && (whole || answer->last > low_watermark))
+		end_sweep(s);
 	if (answer->too_high)
 		act(s, POLL_DO_ABORT); /* earlier events may be there; poll_on_failed */
+	else if (poll->claims.events == 0 && poll->claims.moved > 0)
+		go_past_moved(s);
 	else if (poll->claims.events == 0)
 		dry(s);
 	else

@@ -73,9 +73,14 @@ static inline void housekeep_if_due(struct step *s)
 	act(s, POLL_DO_HOUSEKEEP);
 }
 
+/* While there is more to do, so soon: others have the database meanwhile. */
+enum { UNFINISHED_US = 20 * 1000 };
+
 /* Sets the timer for the next look, or for the next look at the group if that comes sooner. */
 static inline void rest(struct step *s, int64_t until_us)
 {
+	if (s->poll->housekeep_at_us == 0)
+		until_us = min64(until_us, s->input->now_us + UNFINISHED_US);
 	s->poll->state = POLL_RESTING;
 	s->poll->rest_until_us = until_us;
 	set_timer(s, min64(until_us, s->poll->group_at_us));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * purge.c - mark mode: published rows are deleted when they are older than outbox.retention
+ * purge.c - where published rows stay, they are deleted when they are older than outbox.retention
  *
  * A foreign key or a trigger may refuse such a row. It is published, so that nothing waits for it,
  * and the others are deleted (purging.h).
@@ -15,7 +15,7 @@
 
 #include <stdlib.h>
 
-enum { TAG_PURGED = TAG_IGNORE + 1 };
+enum { TAG_PURGED = TAG_IGNORE + 1, TAG_PRUNED };
 enum { LOG_US = 600 * 1000 * 1000 };
 
 struct purger {
@@ -26,11 +26,21 @@ struct purger {
 	struct log_limit log;
 };
 
+void purger_prune(struct purger *purger)
+{
+	struct pg_param params[1];
+	if (!session_shape(purger->session)->position)
+		return;
+	session_ask_own_leaves(&purger->asker, TAG_PRUNED, "prune", params, 0, false);
+	session_sync(purger->session);
+}
+
 void purger_run(struct purger *purger)
 {
+	const struct outbox_shape *shape = session_shape(purger->session);
 	struct purging *purging = &purger->purging;
 	purger->more = false;
-	if (!session_shape(purger->session)->mark ||
+	if ((!shape->mark && !shape->position) ||
 	    !purging_plan(purging, PURGE_ROWS, clock_monotonic_us()))
 		return;
 	purger->more = purging->bound > 0;
@@ -52,15 +62,17 @@ bool purger_has_more(const struct purger *purger)
 static void on_answered(void *part, int tag, PGresult *result)
 {
 	struct purger *purger = part;
-	(void)tag;
-	purger->more |= atoi(PQcmdTuples(result)) == purger->purging.rows;
+	bool told = PQntuples(result) > 0; /* by a function, which has deleted them */
+	if (tag == TAG_PURGED)
+		purger->more |= atoi(told ? PQgetvalue(result, 0, 0) : PQcmdTuples(result)) ==
+				purger->purging.rows;
 	PQclear(result);
 }
 
 static bool on_refused(void *part, const struct pg_failure *failure)
 {
 	struct purger *purger = part;
-	if (passing_kind(failure->state))
+	if (passing_kind(failure->state) || failure->tag == TAG_PRUNED)
 		return true; /* it is tried again with the next housekeeping */
 	purger->purging.refused = purger->more = true;
 	if (log_limit_due(&purger->log, clock_monotonic_us(), LOG_US))

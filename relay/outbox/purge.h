@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * purge.h - mark mode: published rows are deleted when they are older than outbox.retention
+ * purge.h - where published rows stay, they are deleted when they are older than outbox.retention
  *
  * Thread: loop.
  */
@@ -16,6 +16,9 @@ void purger_free(struct purger **purger);
 
 /* Deletes some, if there are any; outside a transaction. */
 void purger_run(struct purger *purger);
+/* Where positions tell what is published: of these, and of what is noted ahead of them, what is of
+ * no use any more. Likewise. */
+void purger_prune(struct purger *purger);
 /* There may be more to delete: the next run is to come soon. */
 bool purger_has_more(const struct purger *purger);
 

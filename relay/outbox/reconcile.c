@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/xalloc.h"
 #include "ids.h"
+#include "letters.h"
 #include "rejects.h"
 
 #include <stdlib.h>
@@ -35,6 +36,7 @@ struct reconciler {
 	struct asker asker;
 	struct opening *opening;
 	struct held *held;
+	struct letters *letters;
 	struct rejects *rejects; /* owned */
 	const struct batch
 	    *kept_back; /* borrowed; what was rejected of it is to be held; or NULL */
@@ -80,12 +82,14 @@ static void dead_letter(struct reconciler *reconciler, const struct outbox_ids_i
 {
 	struct outbox_ids ids;
 	outbox_ids_rejected(&ids, items, count, session_is_utf8(reconciler->session));
-	struct pg_param params[] = {pg_param_text(ids.ids), pg_param_text(ids.identities),
-				    pg_param_text(ids.reasons), pg_param_text(ids.errors)};
+	struct pg_param params[] = {
+	    pg_param_text(ids.ids),	pg_param_text(ids.identities),
+	    pg_param_text(ids.reasons), pg_param_text(ids.errors),
+	    pg_param_text(ids.held),	letters_copied(reconciler->letters)};
 	if (ids.count > 0)
 		session_ask_all_leaves(&reconciler->asker, TAG_DEAD_LETTER,
 				       reconciler->bare ? "dead_letter_bare" : "dead_letter",
-				       params, 4);
+				       params, 6);
 	outbox_ids_free(&ids);
 }
 
@@ -151,8 +155,12 @@ static void try(struct reconciler *reconciler)
 	const struct outbox_ids_item *items = reconciler->items + reconciler->at;
 	reconciler->removed = 0;
 	session_begin(reconciler->session);
-	settle_published(reconciler, items, reconciler->size);
+	/* In this order: where an id stands for two rows, what was not published is not removed. */
 	dead_letter(reconciler, items, reconciler->size);
+	settle_published(reconciler, items, reconciler->size);
+	letters_settle(&reconciler->asker, TAG_RECONCILE, items, reconciler->size);
+	letters_keep(reconciler->letters, &reconciler->asker, TAG_RECONCILE, items,
+		     reconciler->size);
 	if (reconciler->bare)
 		warn_of_bare(reconciler);
 	session_commit(&reconciler->asker, TAG_RECONCILED);
@@ -264,24 +272,50 @@ static bool on_refused(void *part, const struct pg_failure *failure)
 
 /* ---- making one ---- */
 
-void reconciler_start(struct reconciler *reconciler, const struct batch *batch, bool dead_letter)
+/* A letter that halts stays where it is. */
+static bool is_settled(const struct event *event, enum reject_policy policy)
 {
+	bool stays = policy == REJECT_HALTS && event->letter == 0;
+	if (event->copy != NULL)
+		return event->state == EVENT_DELIVERED;
+	return event->state == EVENT_DELIVERED || event->state == EVENT_DEFERRED ||
+	       (event->state == EVENT_REJECTED && !stays);
+}
+
+static struct outbox_ids_item item_of(const struct event *event, enum reject_policy policy,
+				      bool competing)
+{
+	bool rejected = event->state == EVENT_REJECTED || event->state == EVENT_DEFERRED;
+	bool parks = event->letter != 0 ? policy != REJECT_DEAD_LETTERS
+					: policy == REJECT_PARKS && event->parks && !competing;
+	return (struct outbox_ids_item){.id = event->id,
+					.identity = event->identity,
+					.rejected = rejected ? event : NULL,
+					.parks = parks,
+					.letter = event->letter,
+					.copy = event->copy};
+}
+
+void reconciler_start(struct reconciler *reconciler, const struct batch *batch,
+		      enum reject_policy policy)
+{
+	bool competing = session_shape(reconciler->session)->competing;
 	struct batch_walk walk;
 	forget(reconciler);
-	reconciler->items =
-	    xcalloc(batch->delivered + batch->rejected + 1, sizeof(*reconciler->items));
+	reconciler->items = xcalloc(batch->delivered + batch->rejected + batch->deferred + 1,
+				    sizeof(*reconciler->items));
 	for (struct event *e = batch_first(batch, &walk); e != NULL; e = batch_following(&walk))
-		if (e->state == EVENT_DELIVERED || (dead_letter && e->state == EVENT_REJECTED))
-			reconciler->items[reconciler->count++] = (struct outbox_ids_item){
-			    e->id, e->identity, e->state == EVENT_REJECTED ? e : NULL};
+		if (is_settled(e, policy))
+			reconciler->items[reconciler->count++] = item_of(e, policy, competing);
 	reconciler->size = reconciler->count;
-	reconciler->kept_back = batch->rejected > 0 && !dead_letter ? batch : NULL;
+	reconciler->kept_back = batch->rejected > 0 && policy == REJECT_HALTS ? batch : NULL;
 	opening_prepare_all(reconciler->opening);
 	next(reconciler);
 }
 
 struct reconciler *reconciler_new(struct session *session, struct opening *opening,
-				  struct held *held, void (*done)(void *owner), void *owner)
+				  struct held *held, struct letters *letters,
+				  void (*done)(void *owner), void *owner)
 {
 	static const struct asker_ops ops = {on_answered, on_refused, forget};
 	struct reconciler *reconciler = xcalloc(1, sizeof(*reconciler));
@@ -289,6 +323,7 @@ struct reconciler *reconciler_new(struct session *session, struct opening *openi
 	reconciler->asker = session_join(session, &ops, reconciler);
 	reconciler->opening = opening;
 	reconciler->held = held;
+	reconciler->letters = letters;
 	reconciler->rejects = rejects_new(session, opening, held, done, owner);
 	reconciler->done = done;
 	reconciler->owner = owner;

@@ -9,15 +9,18 @@
 
 #include "core/batch.h"
 #include "held.h"
+#include "letters.h"
 
 struct reconciler;
 
 struct reconciler *reconciler_new(struct session *session, struct opening *opening,
-				  struct held *held, void (*done)(void *owner), void *owner);
+				  struct held *held, struct letters *letters,
+				  void (*done)(void *owner), void *owner);
 void reconciler_free(struct reconciler **reconciler);
 
-/* Of a batch that outlives it, those that are delivered and, if dead_letter, those that are
- * rejected; then done. Outside a transaction. */
-void reconciler_start(struct reconciler *reconciler, const struct batch *batch, bool dead_letter);
+/* Of a batch that outlives it, those that are delivered and, unless the policy halts, those
+ * that are rejected, and those that are deferred; then done. Outside a transaction. */
+void reconciler_start(struct reconciler *reconciler, const struct batch *batch,
+		      enum reject_policy policy);
 
 #endif

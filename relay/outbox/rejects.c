@@ -3,7 +3,8 @@
  * rejects.c - holds what was rejected and is not to be a dead letter
  *
  * A row that is held is tried again alone, ahead of all others. So one that waits behind another of
- * its key, which the sink gave back, is not held: it is claimed behind that, and rejected again.
+ * its key, which the sink gave back or whose topic cannot be used, is not held: it is claimed
+ * behind that, and rejected again.
  */
 #include "rejects.h"
 
@@ -95,8 +96,9 @@ void rejects_hold(struct rejects *rejects, const struct batch *batch)
 	for (struct event *e = batch_first(batch, &walk); e != NULL; e = batch_following(&walk)) {
 		if (e->state == EVENT_REJECTED)
 			rejects->events[rejects->count++] = e;
-		if (e->state == EVENT_REJECTED || e->state == EVENT_RETURNED)
-			items[count++] = (struct outbox_ids_item){e->id, e->identity, NULL};
+		if (e->state != EVENT_DELIVERED && e->letter == 0)
+			items[count++] =
+			    (struct outbox_ids_item){.id = e->id, .identity = e->identity};
 	}
 	outbox_ids_published(&ids, items, count);
 	struct pg_param params[] = {pg_param_text(ids.ids), pg_param_text(ids.identities)};

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/xalloc.h"
+#include "outbox/outbox.h"
 #include "passing.h"
 
 #include <assert.h>
@@ -31,6 +32,7 @@ struct session {
 
 	struct pg *pg; /* NULL: no session */
 	bool serving;
+	bool renews;			/* outlives the session */
 	char mark[PGSESSION_MARK_SIZE]; /* that the backend must have; "": it is not watched */
 	struct outbox_shape shape;	/* of this session's table */
 	char *own_text;			/* owned; the shards that are ours as a parameter */
@@ -199,6 +201,7 @@ struct pg_login session_login(const struct session *session)
 void session_open(struct session *session)
 {
 	struct pg_login login = session_login(session);
+	session->renews = false;
 	session->pg = pg_open(session->loop, &login, &pg_events, session);
 }
 
@@ -216,6 +219,17 @@ void session_give_up(struct session *session, bool permanent, const char *why)
 {
 	session_close(session);
 	session->events->gone(session->owner, permanent, why);
+}
+
+void session_renew(struct session *session, const char *why)
+{
+	session->renews = true;
+	session_give_up(session, false, why);
+}
+
+bool session_renews(const struct session *session)
+{
+	return session->renews;
 }
 
 void session_serve(struct session *session)
@@ -355,6 +369,15 @@ int session_param_mine(const struct session *session, struct pg_param *params, i
 	return count + 1;
 }
 
+int session_param_shards(const struct session *session, struct pg_param *params, int count)
+{
+	const struct outbox_shape *shape = &session->shape;
+	if (shape->hashed == 0 && (!shape->partitioned || shape->competing))
+		return count;
+	params[count] = pg_param_text(session->own_text);
+	return count + 1;
+}
+
 void session_ask_own_leaves(const struct asker *asker, int tag, const char *name,
 			    struct pg_param *params, int count, bool binary)
 {
@@ -458,4 +481,12 @@ void session_ignore(struct session *session)
 bool session_passes(struct session *session, const char *sqlstate)
 {
 	return passing_still(&session->passing, sqlstate, clock_monotonic_us());
+}
+
+const char *outbox_libpq_version(void)
+{
+	static char text[32];
+	int version = PQlibVersion();
+	snprintf(text, sizeof(text), "%d.%d", version / 10000, version % 10000);
+	return text;
 }

@@ -35,7 +35,7 @@ struct asker {
 	int number;
 };
 
-enum { SESSION_ASKERS_MAX = 13 };
+enum { SESSION_ASKERS_MAX = 20 };
 
 /* The tag of what has no answer worth telling; a part's own begin above it. */
 enum { TAG_IGNORE };
@@ -66,6 +66,10 @@ void session_open(struct session *session);
 void session_close(struct session *session);
 /* Closes it and tells why. */
 void session_give_up(struct session *session, bool permanent, const char *why);
+/* Likewise, to read anew what has changed: that is no outage. session_renews tells it, until the
+ * next session is opened. */
+void session_renew(struct session *session, const char *why);
+bool session_renews(const struct session *session);
 
 /* It is set up: from now on it can lose something. */
 void session_serve(struct session *session);
@@ -127,6 +131,8 @@ void session_ask_own_leaves(const struct asker *asker, int tag, const char *name
 			    struct pg_param *params, int count, bool binary);
 /* Adds the shards that are meant, where a statement asks for them; the new count. */
 int session_param_mine(const struct session *session, struct pg_param *params, int count);
+/* Likewise of statements that belong to no leaf. */
+int session_param_shards(const struct session *session, struct pg_param *params, int count);
 
 /* ---- the transaction ---- */
 

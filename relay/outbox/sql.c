@@ -13,15 +13,27 @@
 #include <stdlib.h>
 #include <string.h>
 
+static void free_leaf(struct outbox_leaf *leaf)
+{
+	free(leaf->table);
+	for (size_t i = 0; i < leaf->part_count; i++)
+		free(leaf->parts[i].table);
+	free(leaf->parts);
+}
+
 void outbox_shape_free(struct outbox_shape *shape)
 {
 	free(shape->table);
 	for (size_t i = 0; i < shape->leaf_count; i++)
-		free(shape->leaves[i].table);
+		free_leaf(&shape->leaves[i]);
 	free(shape->leaves);
+	free(shape->tree);
 	for (size_t i = 0; i < shape->column_count; i++)
 		free(shape->columns[i].name);
 	free(shape->columns);
+	for (size_t i = 0; i < shape->position_key_count; i++)
+		free(shape->position_keys[i]);
+	free(shape->position_keys);
 	memset(shape, 0, sizeof(*shape));
 }
 
@@ -90,6 +102,15 @@ bool outbox_shape_check(const struct outbox_shape *shape, struct error *err)
 				 "table %s has no column published_at, which outbox.settle = "
 				 "\"mark\" needs; run outbox-relay migrate",
 				 shape->table);
+	const struct outbox_column *x = outbox_shape_column(shape, "x");
+	if (shape->position && (x == NULL || x->type != TYPE_XID8))
+		return error_set(
+		    err,
+		    "table %s has no column x of type xid8, in which outbox.settle = "
+		    "\"position\" keeps which transaction inserted a row; rename a column "
+		    "x of yours, and have its owner say where to go on: SELECT "
+		    "outbox_relay.set_position('%s', 'end'), or 'start' or 'from'",
+		    shape->table, shape->table);
 	return check_column(shape, "id", names->id, id_types, "bigint or integer", err) &&
 	       check_column(shape, "event_id", names->event_id, NULL, NULL, err) &&
 	       check_column(shape, "aggregate_type", names->aggregate_type, NULL, NULL, err) &&
@@ -143,20 +164,47 @@ const char *outbox_sql_verb(const struct outbox_shape *shape)
 	return shape->mark ? "UPDATE ONLY" : "DELETE FROM ONLY";
 }
 
+const char *outbox_sql_verb_on(const struct outbox_shape *shape, const struct outbox_leaf *leaf)
+{
+	if (!leaf->parted)
+		return outbox_sql_verb(shape);
+	return shape->mark ? "UPDATE" : "DELETE FROM";
+}
+
+const char *outbox_sql_only(const struct outbox_leaf *leaf)
+{
+	return leaf->parted ? "" : "ONLY ";
+}
+
 const char *outbox_sql_set(const struct outbox_shape *shape)
 {
 	return shape->mark ? " SET published_at = clock_timestamp()" : "";
 }
 
 /* Bytes, whatever the columns' collation holds for equal. */
-char *outbox_sql_key(const struct outbox_shape *shape)
+char *outbox_sql_hash(const char *const *keys, size_t count)
 {
 	SCRATCH char *text = xstrdup("''");
-	for (size_t i = 0; i < shape->key_count; i++) {
-		SCRATCH char *name = outbox_sql_quoted(shape->keys[i]);
+	for (size_t i = 0; i < count; i++) {
+		SCRATCH char *name = outbox_sql_quoted(keys[i]);
 		xappend(&text, " || coalesce(t.%s::text, '') || chr(31)", name);
 	}
 	return xasprintf("hashtextextended((%s) COLLATE \"C\", 0)", text);
+}
+
+char *outbox_sql_key(const struct outbox_shape *shape)
+{
+	return outbox_sql_hash(shape->keys, shape->key_count);
+}
+
+char *outbox_sql_has_key(const struct outbox_shape *shape)
+{
+	char *text = xstrdup("true");
+	for (size_t i = 0; i < shape->key_count; i++) {
+		SCRATCH char *name = outbox_sql_quoted(shape->keys[i]);
+		xappend(&text, " AND t.%s IS NOT NULL", name);
+	}
+	return text;
 }
 
 char *outbox_sql_mine(const struct outbox_shape *shape, const char *param)
@@ -186,27 +234,46 @@ char *outbox_sql_not_held(const struct outbox_shape *shape, const char *param)
 
 /* ---- horizon and bell ---- */
 
-static char *last_drawn(const struct outbox_shape *shape)
+/* Where rows stay, what is left is not told by ids. */
+static const char *may_wait(const struct outbox_shape *shape)
+{
+	return shape->position ? " AND false" : outbox_sql_unpublished(shape);
+}
+
+char *outbox_sql_last_drawn(const struct outbox_shape *shape)
 {
 	if (shape->sequence == 0)
 		return xstrdup("NULL::int8");
 	return xasprintf("pg_sequence_last_value(%u::oid::regclass)", shape->sequence);
 }
 
-/* Whether the table's name and its partitions are those that the statements were made for. */
+static char *tree_of(const struct outbox_shape *shape)
+{
+	char *text = xstrdup("");
+	for (size_t i = 0; i < shape->tree_count; i++)
+		xappend(&text, ",%u", shape->tree[i]);
+	return text;
+}
+
+/* Whether the tables below the outbox are those that the statements were made for. One that is
+ * being detached is out already. */
+static char *same_tree(const struct outbox_shape *shape)
+{
+	if (shape->tree_count == 0)
+		return xstrdup("true");
+	SCRATCH char *tree = tree_of(shape);
+	return xasprintf("(SELECT string_agg(inhrelid::text, ',' ORDER BY inhrelid) FROM "
+			 "pg_inherits WHERE inhparent IN (%u%s) AND NOT inhdetachpending) "
+			 "IS NOT DISTINCT FROM '%s'",
+			 shape->oid, tree, tree + 1);
+}
+
+/* Whether the table's name means the same table, too. */
 static char *still_the_same(const struct outbox_shape *shape)
 {
-	SCRATCH char *table = pgname_literal(shape->table), *leaves = xstrdup("");
-	for (size_t i = 0; i < shape->leaf_count; i++)
-		xappend(&leaves, "%s%u", i == 0 ? "" : ",", shape->leaves[i].oid);
-	SCRATCH char *partitions =
-	    shape->partitioned
-		? xasprintf(" AND (SELECT string_agg(inhrelid::text, ',' ORDER BY inhrelid) FROM "
-			    "pg_inherits WHERE inhparent = %u::oid) = '%s'",
-			    shape->oid, leaves)
-		: xstrdup("");
-	return xasprintf("coalesce(to_regclass(%s)::oid = %u::oid%s, false)", table, shape->oid,
-			 partitions);
+	SCRATCH char *table = pgname_literal(shape->table), *tree = same_tree(shape);
+	return xasprintf("coalesce(to_regclass(%s)::oid = %u::oid AND %s, false)", table,
+			 shape->oid, tree);
 }
 
 static char *file_of(uint32_t oid)
@@ -214,24 +281,43 @@ static char *file_of(uint32_t oid)
 	return xasprintf("coalesce(pg_relation_filenode(%u::oid::regclass), 0::oid)::int8", oid);
 }
 
+/* Of several files a number that is another one with another file, and never 0. */
+static char *file_of_leaf(const struct outbox_leaf *leaf)
+{
+	if (!leaf->parted)
+		return file_of(leaf->oid);
+	SCRATCH char *parts = xstrdup("");
+	for (size_t i = 0; i < leaf->part_count; i++)
+		xappend(&parts, ",%u", leaf->parts[i].oid);
+	return xasprintf("(SELECT coalesce(bit_xor(hashint8extended(pg_relation_filenode(part)::"
+			 "int8, part::int8)), 0) | 1 FROM unnest('{%s}'::oid[]) AS part)",
+			 parts[0] != '\0' ? parts + 1 : "");
+}
+
 /* The sequence's lock is taken behind the table's, as INSERT and TRUNCATE do it, and kept to the
  * end of the transaction: RESTART waits for that. Rows are found as outbox_sql_left finds them. */
 char *outbox_sql_ids(const struct outbox_shape *shape, size_t leaf)
 {
-	SCRATCH char *last = last_drawn(shape), *sequence_file = file_of(shape->sequence);
-	SCRATCH char *file = file_of(shape->leaves[leaf].oid);
+	SCRATCH char *last = outbox_sql_last_drawn(shape),
+		     *sequence_file = file_of(shape->sequence);
+	SCRATCH char *file = file_of_leaf(&shape->leaves[leaf]);
 	SCRATCH char *id = outbox_sql_quoted(shape->names->id),
 		     *mine = outbox_sql_mine(shape, "$4");
 	SCRATCH char *not_held = outbox_sql_not_held(shape, "$3");
-	return xasprintf("SELECT %s, %s, %s, (SELECT t.%s::int8 FROM ONLY %s AS t WHERE "
-			 "t.%s > $1::int8 AND t.%s <= $2::int8%s%s%s ORDER BY t.%s DESC LIMIT 1)",
-			 last, sequence_file, file, id, shape->leaves[leaf].table, id, id,
-			 outbox_sql_unpublished(shape), not_held, mine, id);
+	/* What a claim took of a part is published only if no part was unknown to it. Partitions by
+	 * hash are looked at less often: a key stays in one. */
+	SCRATCH char *same = shape->leaves[leaf].parted ? same_tree(shape) : xstrdup("true");
+	return xasprintf("SELECT %s, %s, %s, (SELECT t.%s::int8 FROM %s%s AS t WHERE "
+			 "t.%s > $1::int8 AND t.%s <= $2::int8%s%s%s ORDER BY t.%s DESC LIMIT 1), "
+			 "%s",
+			 last, sequence_file, file, id, outbox_sql_only(&shape->leaves[leaf]),
+			 shape->leaves[leaf].table, id, id, may_wait(shape), not_held, mine, id,
+			 same);
 }
 
 char *outbox_sql_drawn(const struct outbox_shape *shape)
 {
-	SCRATCH char *drawn = last_drawn(shape), *same = still_the_same(shape);
+	SCRATCH char *drawn = outbox_sql_last_drawn(shape), *same = still_the_same(shape);
 	return xasprintf("SELECT %s, %s", drawn, same);
 }
 
@@ -239,9 +325,7 @@ char *outbox_sql_drawn(const struct outbox_shape *shape)
  * prepared transaction has no pid and shows here too (manual: pg_locks). */
 char *outbox_sql_writers(const struct outbox_shape *shape)
 {
-	SCRATCH char *tables = xasprintf("%u", shape->oid);
-	for (size_t i = 0; shape->partitioned && i < shape->leaf_count; i++)
-		xappend(&tables, ", %u", shape->leaves[i].oid);
+	SCRATCH char *tree = tree_of(shape), *tables = xasprintf("%u%s", shape->oid, tree);
 	return xasprintf("SELECT DISTINCT virtualtransaction FROM pg_locks "
 			 "WHERE locktype = 'relation' "
 			 "AND database = %u::oid AND relation IN (%s) "
@@ -276,10 +360,20 @@ char *outbox_sql_left(const struct outbox_shape *shape, size_t leaf)
 	SCRATCH char *id = outbox_sql_quoted(shape->names->id),
 		     *mine = outbox_sql_mine(shape, "$3");
 	SCRATCH char *not_held = outbox_sql_not_held(shape, "$2");
-	return xasprintf("SELECT t.%s::int8 FROM ONLY %s AS t WHERE t.%s >= $1::int8%s%s%s "
+	return xasprintf("SELECT t.%s::int8 FROM %s%s AS t WHERE t.%s >= $1::int8%s%s%s "
 			 "ORDER BY t.%s LIMIT 1",
-			 id, shape->leaves[leaf].table, id, outbox_sql_unpublished(shape), not_held,
-			 mine, id);
+			 id, outbox_sql_only(&shape->leaves[leaf]), shape->leaves[leaf].table, id,
+			 may_wait(shape), not_held, mine, id);
+}
+
+/* And "o" says that its rows are settled as this session does. */
+static char *same_settling(const struct outbox_shape *shape)
+{
+	SCRATCH char *same = still_the_same(shape);
+	if (!shape->position)
+		return xasprintf("%s AND o.settle = '%s'", same, shape->mark ? "mark" : "delete");
+	return xasprintf("%s AND o.settle = 'position' AND o.position_layout = %d", same,
+			 shape->position_layout);
 }
 
 /* One row at least while the outbox is known. When a session started is told of those of our own
@@ -287,8 +381,8 @@ char *outbox_sql_left(const struct outbox_shape *shape, size_t leaf)
  */
 char *outbox_sql_group(const struct outbox_shape *shape)
 {
-	SCRATCH char *same = still_the_same(shape), *table = xasprintf("%u::oid", shape->oid);
-	SCRATCH char *may = xasprintf(OUTBOX_SQL_MAY_RELAY("%s"), table, table);
+	SCRATCH char *table = xasprintf("%u::oid", shape->oid), *same = same_settling(shape);
+	SCRATCH char *may = xasprintf(OUTBOX_SQL_MAY_RELAY("%s"), table, table, table);
 	SCRATCH char *locks = xasprintf(OUTBOX_SQL_LOCKS("%s"), table);
 	return xasprintf(
 	    "WITH locks AS MATERIALIZED (%s), sessions AS MATERIALIZED (SELECT s.pid, "
@@ -324,47 +418,8 @@ uint32_t outbox_sql_fingerprint(const struct outbox_shape *shape)
 	return hash_of(text);
 }
 
-/* ---- housekeeping ---- */
-
-/* waiting (up to the cap + 1), first id, age of the first in seconds, last id drawn, dead letters.
- */
-char *outbox_sql_gauges(const struct outbox_shape *shape, size_t leaf)
+uint32_t outbox_sql_key_layout(const struct outbox_shape *shape)
 {
-	SCRATCH char *id = outbox_sql_quoted(shape->names->id);
-	SCRATCH char *created = shape->names->created_at[0]
-				    ? outbox_sql_quoted(shape->names->created_at)
-				    : xstrdup("NULL::timestamptz");
-	SCRATCH char *drawn = last_drawn(shape), *mine = outbox_sql_mine(shape, "$2");
-	const char *table = shape->leaves[leaf].table;
-	return xasprintf(
-	    "SELECT (SELECT count(*) FROM (SELECT 1 FROM ONLY %s AS t WHERE %s >= $1::int8%s%s "
-	    "LIMIT %d) AS waiting), "
-	    "first.id, first.age, %s, (SELECT count(*) FROM (SELECT 1 FROM "
-	    "outbox_relay.dead_letters "
-	    "WHERE outbox = %u::oid LIMIT %d) AS dead) FROM (SELECT 1) AS one LEFT JOIN "
-	    "(SELECT %s::int8 AS id, CASE WHEN isfinite(%s) THEN (extract(epoch FROM "
-	    "clock_timestamp()) - extract(epoch FROM %s))::float8 END AS age "
-	    "FROM ONLY %s AS t WHERE %s >= $1::int8%s%s ORDER BY %s LIMIT 1) AS first ON true",
-	    table, id, outbox_sql_unpublished(shape), mine, GAUGE_CAP + 1, drawn, shape->oid,
-	    GAUGE_CAP + 1, id, created, created, table, id, outbox_sql_unpublished(shape), mine,
-	    id);
-}
-
-/* The oldest published rows have the lowest ids, so looking at the first few thousand is enough.
- * Rows that another session has locked are for another time: waiting would end the session. $1: at
- * most so many, $2: after so many that are passed over. */
-char *outbox_sql_purge(const struct outbox_shape *shape, size_t leaf, int64_t retention_ms)
-{
-	SCRATCH char *id = outbox_sql_quoted(shape->names->id);
-	const char *table = shape->leaves[leaf].table;
-	return xasprintf(
-	    "DELETE FROM ONLY %s WHERE ctid = ANY (ARRAY(SELECT ctid FROM ONLY %s WHERE ctid = ANY "
-	    "(ARRAY("
-	    "SELECT ctid FROM (SELECT ctid, published_at "
-	    "FROM ONLY %s WHERE published_at IS NOT NULL ORDER BY %s LIMIT $1::int8 OFFSET "
-	    "$2::int8) "
-	    "AS oldest "
-	    "WHERE published_at < clock_timestamp() - %lld * interval '1 millisecond')) "
-	    "FOR UPDATE SKIP LOCKED))",
-	    table, table, table, id, (long long)retention_ms);
+	SCRATCH char *text = outbox_sql_key(shape);
+	return hash_of(text);
 }

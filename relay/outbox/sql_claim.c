@@ -12,39 +12,23 @@
  * the head of a backlog they become many, since the low watermark stays below it: what has been
  * seen is found again by its place.
  */
-#include "sql_internal.h"
+#include "sql_making.h"
 
 #include "base/failpoints.h"
 #include "base/xalloc.h"
 
 #include <stdlib.h>
 
-/* As many events of keys that are held back do not hold back the others. */
-enum { HELD_MAX = 20000 };
-
-/* The part of what was seen that is worth a claim: for less, looking far ahead costs no more for
- * each event. */
-enum { WORTH = 2 };
-
-/* One claim's text under way. */
-struct making {
-	const struct outbox_shape *shape;
-	const struct outbox_leaf *leaf;
-	char *id, *ours;   /* owned; ours: whose shards, and which keys not */
-	const char *size;  /* what a row counts in the sum of bytes; the exact claim has none */
-	const char *limit; /* of rows */
-};
-
 /* With the count it tells sets of places apart. The count alone does not: of a row that was updated
  * meanwhile the new version is locked. */
 static const char digest[] = "bit_xor(hashtidextended(place, 0::int8)) AS digest";
 
 /* The next rows that can be seen. */
-static char *waiting(const struct making *m, const char *limit)
+static char *waiting(const struct making *m, const char *filter, const char *limit)
 {
-	return xasprintf("FROM ONLY %s AS t WHERE t.%s >= $1::int8%s%s AND tableoid = %u::oid "
+	return xasprintf("FROM ONLY %s AS t WHERE t.%s >= $1::int8%s%s%s AND tableoid = %u::oid "
 			 "ORDER BY t.%s LIMIT %s",
-			 m->leaf->table, m->id, outbox_sql_unpublished(m->shape), m->ours,
+			 m->leaf->table, m->id, outbox_sql_unpublished(m->shape), m->ours, filter,
 			 m->leaf->oid, m->id, limit);
 }
 
@@ -52,7 +36,7 @@ static char *waiting(const struct making *m, const char *limit)
  * (manual: "Aggregate Functions"). */
 static char *seen(const struct making *m, const char *name, const char *limit)
 {
-	SCRATCH char *rows = waiting(m, limit);
+	SCRATCH char *rows = waiting(m, m->none, limit);
 	return xasprintf("%s AS MATERIALIZED (SELECT array_agg(place) AS places, "
 			 "array_agg(size) AS sizes, sum(size) AS total, count(*) AS count, "
 			 "%s FROM (SELECT t.ctid AS place, %s AS size %s) AS next)",
@@ -80,13 +64,12 @@ static char *locked(const struct making *m, const char *name, const char *rows)
 static char *judged(const struct making *m, const char *name, const char *rows,
 		    const char *lockable)
 {
-	SCRATCH char *key = outbox_sql_key(m->shape);
 	return xasprintf(
 	    "%s AS MATERIALIZED (SELECT place, id, key, size, bool_and(free) OVER (PARTITION BY "
 	    "key ORDER BY id) AS clear FROM (SELECT t.ctid AS place, t.%s::int8 AS id, %s AS key, "
 	    "%s AS size, t.ctid IN (SELECT unnest(places) FROM %s) AS free FROM ONLY %s AS t WHERE "
 	    "t.ctid = ANY ((SELECT places FROM %s)::tid[]) OFFSET 0) AS rows)",
-	    name, m->id, key, m->size, lockable, m->leaf->table, rows);
+	    name, m->id, m->key, m->size, lockable, m->leaf->table, rows);
 }
 
 static char *clear(const struct making *m, const char *name, const char *rows)
@@ -121,14 +104,13 @@ static char *near(const struct making *m)
  * join. */
 static char *others(const struct making *m)
 {
-	SCRATCH char *most = xasprintf("%s + %d", m->limit, HELD_MAX), *rows = waiting(m, most);
-	SCRATCH char *key = outbox_sql_key(m->shape);
+	SCRATCH char *most = xasprintf("%s + %d", m->limit, HELD_MAX), *rows = waiting(m, "", most);
 	return xasprintf(
 	    "others AS MATERIALIZED (SELECT array_agg(place) AS places FROM (SELECT place FROM "
 	    "(SELECT t.ctid AS place, %s AS key %s) AS next WHERE key NOT IN (SELECT key FROM "
 	    "judged WHERE NOT clear) OR place IN (SELECT place FROM judged WHERE clear) LIMIT %s + "
 	    "(SELECT %d * (seen.count - locked.count) / seen.count FROM seen, locked)) AS found)",
-	    key, rows, m->limit, HELD_MAX);
+	    m->key, rows, m->limit, HELD_MAX);
 }
 
 /* A look past the keys that are held back. */
@@ -198,55 +180,74 @@ static char *taken_alone(const struct making *m, const char *size, size_t most)
 			 CUT_BYTES, size, most, m->leaf->table);
 }
 
-static struct making making_new(const struct outbox_shape *shape, size_t leaf, bool alone)
+/* What is to be moved, and its copies, see sql_aside.c. The rows themselves are taken with the
+ * others.
+ */
+static char *parting(const struct making *m, size_t leaf)
 {
-	SCRATCH char *not_held = outbox_sql_not_held(shape, alone ? "$2" : "$4");
-	SCRATCH char *mine = outbox_sql_mine(shape, alone ? "$3" : "$5");
-	return (struct making){.shape = shape,
-			       .leaf = &shape->leaves[leaf],
-			       .id = outbox_sql_quoted(shape->names->id),
-			       .ours = xasprintf("%s%s", not_held, mine),
-			       .size = "0",
-			       .limit = alone ? "1" : "$2::int8"};
-}
-
-static void making_free(struct making *m)
-{
-	free(m->id);
-	free(m->ours);
+	if (m->plain || PLANTED("publishes-parked"))
+		return xstrdup("");
+	SCRATCH char *from = xasprintf("ONLY %s AS t", m->leaf->table);
+	SCRATCH char *rows = outbox_sql_aside_rows(
+	    m->shape, from, " AND t.ctid = ANY ((SELECT places FROM taken)::tid[])");
+	SCRATCH char *places =
+	    xasprintf("%s WHERE t.ctid = ANY ((SELECT places FROM aside)::tid[])", from);
+	SCRATCH char *copies = outbox_sql_aside_copies(m->shape, leaf, places);
+	SCRATCH char *members = outbox_sql_aside_members(m->shape);
+	return xasprintf(", %s, aside AS MATERIALIZED (SELECT %s FROM %s), %s", members,
+			 outbox_sql_aside_arrays, rows, copies);
 }
 
 /* One statement that locks rows and takes them. ctid = ANY(an array) and not IN (...): a subquery
  * under IN may be run again and take more than the limit. RETURNING has no order. */
-char *outbox_sql_claim(const struct outbox_shape *shape, size_t leaf, bool exact)
+static char *claim(const struct outbox_shape *shape, size_t leaf, bool exact, bool plain)
 {
+	if (shape->position)
+		return outbox_sql_claim_position(shape, leaf, exact, plain);
+	if (shape->leaves[leaf].parted)
+		return outbox_sql_claim_parts(shape, leaf, exact, plain);
 	struct values *values = outbox_sql_values_new(shape, exact);
 	SCRATCH char *size = outbox_sql_row_size(values);
-	struct making m = making_new(shape, leaf, exact);
+	struct making m = outbox_sql_making_new(shape, leaf, exact, plain);
 	if (!exact)
 		m.size = size;
-	SCRATCH char *list = outbox_sql_returning(shape, values), *rows = chosen(&m);
+	SCRATCH char *moved =
+	    plain || PLANTED("publishes-parked") ? xstrdup("false") : outbox_sql_is_aside(shape);
+	SCRATCH char *list = outbox_sql_returning(shape, values, moved), *rows = chosen(&m);
 	SCRATCH char *places =
 	    exact ? taken_alone(&m, size, outbox_sql_whole_size(values)) : taken();
-	char *sql = xasprintf("WITH %s, %s %s %s%s WHERE ctid = ANY ((SELECT places FROM "
+	SCRATCH char *parts = parting(&m, leaf);
+	char *sql = xasprintf("WITH %s, %s%s %s %s AS t%s WHERE t.ctid = ANY ((SELECT places FROM "
 			      "taken)::tid[]) RETURNING %s",
-			      rows, places, outbox_sql_verb(shape), m.leaf->table,
+			      rows, places, parts, outbox_sql_verb(shape), m.leaf->table,
 			      outbox_sql_set(shape), list);
 	outbox_sql_values_free(&values);
-	making_free(&m);
+	outbox_sql_making_free(&m);
 	return sql;
+}
+
+char *outbox_sql_claim(const struct outbox_shape *shape, size_t leaf, bool exact)
+{
+	return claim(shape, leaf, exact, false);
+}
+
+char *outbox_sql_claim_plain(const struct outbox_shape *shape, size_t leaf)
+{
+	return claim(shape, leaf, false, true);
 }
 
 char *outbox_sql_suspect(const struct outbox_shape *shape, size_t leaf)
 {
-	struct making m = making_new(shape, leaf, true);
+	if (shape->position)
+		return outbox_sql_suspect_position(shape, leaf);
+	if (shape->leaves[leaf].parted)
+		return outbox_sql_suspect_parts(shape, leaf);
+	struct making m = outbox_sql_making_new(shape, leaf, true, false);
 	SCRATCH char *rows = chosen(&m), *hold = outbox_sql_hold(shape);
-	SCRATCH char *name = outbox_sql_quoted(shape->names->event_id);
-	SCRATCH char *event_id = xasprintf("t.%s", name),
-		     *identity = outbox_sql_identity(shape, event_id);
+	SCRATCH char *identity = outbox_sql_identity(shape);
 	char *sql = xasprintf("WITH %s SELECT t.%s::int8, %s, %s FROM ONLY %s AS t WHERE t.ctid = "
 			      "ANY ((SELECT places FROM chosen)::tid[])",
 			      rows, m.id, identity, hold, m.leaf->table);
-	making_free(&m);
+	outbox_sql_making_free(&m);
 	return sql;
 }

@@ -37,8 +37,21 @@ static char *where(const struct outbox_shape *shape, int64_t id, const char *ide
 	return text;
 }
 
+/* Nothing is deleted from a history. */
+static char *withdraw(const struct outbox_shape *shape, int64_t id, const char *identity)
+{
+	bool named = can_be_pasted(identity);
+	SCRATCH char *table = pgname_literal(shape->table);
+	SCRATCH char *event_id = pgname_literal(named ? identity : "");
+	return xasprintf("SELECT outbox_relay.withdraw(%s, %" PRId64 "%s%s);",
+			 table + (table[0] == ' '), id, named ? ", " : "",
+			 named ? event_id + (event_id[0] == ' ') : "");
+}
+
 char *outbox_sql_remove(const struct outbox_shape *shape, int64_t id, const char *identity)
 {
+	if (shape->position)
+		return withdraw(shape, id, identity);
 	SCRATCH char *row = where(shape, id, identity);
 	return xasprintf(shape->mark ? "UPDATE %s SET published_at = now() %s;"
 				     : "DELETE FROM %s %s;",
@@ -59,7 +72,9 @@ static bool remedy_of(const struct outbox_shape *shape, enum reject_reason reaso
 		*value = "'a_legal_name'";
 		break;
 	case REJECT_TOO_LARGE:
-	case REJECT_BROKER:
+	case REJECT_UNREADABLE:
+	case REJECT_INVALID_RECORD:
+	case REJECT_POLICY_VIOLATION:
 		*column = shape->names->payload;
 		*value = "'{}'";
 		break;
@@ -69,11 +84,20 @@ static bool remedy_of(const struct outbox_shape *shape, enum reject_reason reaso
 	return outbox_shape_column(shape, *column) != NULL;
 }
 
+/* By another key the row may be of another shard, whose position has passed it. */
+static bool moves_row(const struct outbox_shape *shape, const char *column)
+{
+	for (size_t i = 0; shape->position && i < shape->key_count; i++)
+		if (strcmp(shape->keys[i], column) == 0)
+			return true;
+	return false;
+}
+
 char *outbox_sql_change(const struct outbox_shape *shape, int64_t id, const char *identity,
 			enum reject_reason reason)
 {
 	const char *column, *value;
-	if (!remedy_of(shape, reason, &column, &value))
+	if (!remedy_of(shape, reason, &column, &value) || moves_row(shape, column))
 		return NULL;
 	SCRATCH char *row = where(shape, id, identity), *name = outbox_sql_quoted(column);
 	return xasprintf("UPDATE %s SET %s = %s %s;", shape->table, name, value, row);

@@ -45,6 +45,7 @@ struct values {
 	struct value *fields;	       /* owned, each too; the identity is the first */
 	size_t count, limit;	       /* of fields; bytes that may be fetched of a value */
 	bool exact;
+	const char *whole; /* exact: whether all of the row may be fetched */
 };
 
 static bool is_text(uint32_t type)
@@ -84,6 +85,14 @@ struct values *outbox_sql_values_new(const struct outbox_shape *shape, bool exac
 		row->fields[i] = value_of(shape, shape->fields[i], false);
 	row->limit = shape->withhold_bytes < PRINTABLE ? shape->withhold_bytes : PRINTABLE;
 	row->exact = exact;
+	row->whole = "(SELECT whole FROM taken)";
+	return row;
+}
+
+struct values *outbox_sql_values_read(const struct outbox_shape *shape, const char *whole)
+{
+	struct values *row = outbox_sql_values_new(shape, true);
+	row->whole = whole;
 	return row;
 }
 
@@ -173,7 +182,7 @@ size_t outbox_sql_whole_size(const struct values *row)
 static char *fits(const struct values *row, const struct value *value)
 {
 	if (row->exact)
-		return xstrdup("(SELECT whole FROM taken)");
+		return xstrdup(row->whole);
 	if (is_plain(value))
 		return xasprintf("coalesce(octet_length(%s), 0) <= %zu", value->name, row->limit);
 	SCRATCH char *bytes = stored(value->name);
@@ -209,12 +218,20 @@ static size_t text_limit(size_t withhold_bytes)
 	return (withhold_bytes < PRINTABLE ? withhold_bytes : PRINTABLE) + 1;
 }
 
-char *outbox_sql_identity(const struct outbox_shape *shape, const char *expression)
+/* Text as it is, or cut where no event fits any more. */
+static char *identity_text(const struct outbox_shape *shape, const char *expression)
 {
 	char *text = xasprintf("%s::text", expression);
 	if (is_fixed(outbox_sql_type(shape, shape->names->event_id)))
 		return text;
 	return cut(text, text_limit(shape->withhold_bytes));
+}
+
+char *outbox_sql_identity(const struct outbox_shape *shape)
+{
+	SCRATCH char *name = outbox_sql_quoted(shape->names->event_id);
+	SCRATCH char *event_id = xasprintf("t.%s", name);
+	return identity_text(shape, event_id);
 }
 
 /* Fails as a text does that is too far from what is stored. Not of constants only, since those are
@@ -255,7 +272,7 @@ static char *identity(const struct outbox_shape *shape, const struct values *row
 	const struct value *value = &row->fields[0];
 	if (is_fixed(value->type) || !row->exact)
 		return field(row, value);
-	return outbox_sql_identity(shape, value->name);
+	return identity_text(shape, value->name);
 }
 
 /* What payload or headers add to the length of an event that is not fetched. */
@@ -284,21 +301,17 @@ static char *withheld(const struct values *row)
 }
 
 /* How many rows the claim meant to take. */
-#define MEANT "(SELECT cardinality(places) FROM taken)"
-
-/* In the order of CLAIM_*. */
-char *outbox_sql_returning(const struct outbox_shape *shape, const struct values *row)
+static const char *meant(const struct outbox_shape *shape)
 {
-	const char *created = shape->names->created_at;
-	SCRATCH char *id = outbox_sql_quoted(shape->names->id);
-	SCRATCH char *time = created[0] ? outbox_sql_quoted(created) : xstrdup("NULL::timestamptz");
-	SCRATCH char *payload = document(row, &row->payload),
-		     *headers = document(row, &row->headers);
-	SCRATCH char *length = withheld(row);
-	char *list = xasprintf(
-	    "%s::int8, %s, %s, %s, %s, (SELECT cut FROM taken), %s, ", id, time, payload, length,
-	    headers,
-	    shape->mark ? "CASE WHEN published_at IS NULL THEN -1 ELSE " MEANT " END" : MEANT);
+	if (shape->position)
+		return "-2"; /* PLACES_STAY */
+	return shape->mark ? "CASE WHEN published_at IS NULL THEN -1 ELSE (SELECT "
+			     "cardinality(places) FROM taken) END"
+			   : "(SELECT cardinality(places) FROM taken)";
+}
+
+static char *append_fields(char *list, const struct outbox_shape *shape, const struct values *row)
+{
 	list = outbox_sql_append(list, identity(shape, row));
 	for (size_t i = 1; i < row->count; i++) {
 		xappend(&list, ", ");
@@ -307,60 +320,32 @@ char *outbox_sql_returning(const struct outbox_shape *shape, const struct values
 	return list;
 }
 
-/* ---- rows that are found again by what was returned of them ---- */
-
-/*
- * Where the given rows lie, of a list "given" with id and event_id. OFFSET 0 keeps the subquery one
- * of its own, so that each id is looked up in the index: a plain join, planned while the table was
- * small, walks the whole of it for each id. Not "=": the event_id of an adopted table may be NULL.
- * A row that another session has locked is passed over: waiting for it would hold up everything.
- */
-static char *found(const struct outbox_shape *shape, size_t leaf, const char *what,
-		   const char *filter, const char *lock)
+/* In the order of CLAIM_*. */
+char *outbox_sql_returning(const struct outbox_shape *shape, const struct values *row,
+			   const char *gone)
 {
+	const char *created = shape->names->created_at;
 	SCRATCH char *id = outbox_sql_quoted(shape->names->id);
-	SCRATCH char *name = outbox_sql_quoted(shape->names->event_id);
-	SCRATCH char *event_id = xasprintf("t.%s", name),
-		     *text = outbox_sql_identity(shape, event_id);
-	return xasprintf("LATERAL (SELECT %s FROM ONLY %s AS t WHERE t.%s = given.id "
-			 "AND %s IS NOT DISTINCT FROM given.event_id%s OFFSET 0%s) AS found",
-			 what, shape->leaves[leaf].table, id, text, filter, lock);
+	SCRATCH char *time = created[0] ? outbox_sql_quoted(created) : xstrdup("NULL::timestamptz");
+	SCRATCH char *payload = document(row, &row->payload),
+		     *headers = document(row, &row->headers);
+	SCRATCH char *length = withheld(row);
+	char *list = xasprintf(
+	    "%s::int8, %s, CASE WHEN NOT %s THEN %s END, %s, CASE WHEN NOT %s THEN %s END, (SELECT "
+	    "cut FROM taken), %s, CASE WHEN %s THEN 0::int8 END, ",
+	    id, time, gone, payload, length, gone, headers, meant(shape), gone);
+	return append_fields(list, shape, row);
 }
 
-char *outbox_sql_places(const struct outbox_shape *shape, size_t leaf, const char *filter)
+char *outbox_sql_reading(const struct outbox_shape *shape, const struct values *row)
 {
-	return found(shape, leaf, "t.ctid AS place", filter, " FOR UPDATE SKIP LOCKED");
-}
-
-char *outbox_sql_settle(const struct outbox_shape *shape, size_t leaf)
-{
-	SCRATCH char *found = outbox_sql_places(shape, leaf, outbox_sql_unpublished(shape));
-	return xasprintf("%s %s%s WHERE ctid = ANY (ARRAY(SELECT found.place FROM "
-			 "unnest($1::int8[], $2::text[]) AS given (id, event_id), %s))",
-			 outbox_sql_verb(shape), shape->leaves[leaf].table, outbox_sql_set(shape),
-			 found);
-}
-
-/* Cut short: it is for people. */
-static char *key_in_words(const struct outbox_shape *shape)
-{
-	SCRATCH char *columns = xstrdup("NULL");
-	for (size_t i = 0; i < shape->key_count; i++) {
-		SCRATCH char *name = outbox_sql_quoted(shape->keys[i]);
-		xappend(&columns, ", left(t.%s::text, 64)", name);
-	}
-	return xasprintf("nullif(concat_ws(' ', %s), '')", columns);
-}
-
-/* Whoever has locked them. */
-char *outbox_sql_still(const struct outbox_shape *shape, size_t leaf)
-{
-	SCRATCH char *hold = outbox_sql_hold(shape), *name = key_in_words(shape);
-	SCRATCH char *what = xasprintf("given.id, given.event_id, %s AS hold, %s AS name, "
-				       "t.ctid::text || ' ' || t.xmin::text AS version",
-				       hold, name);
-	SCRATCH char *rows = found(shape, leaf, what, outbox_sql_unpublished(shape), "");
-	return xasprintf("SELECT found.* FROM unnest($1::int8[], $2::text[]) AS given (id, "
-			 "event_id), %s",
-			 rows);
+	const char *created = shape->names->created_at;
+	SCRATCH char *id = outbox_sql_quoted(shape->names->id);
+	SCRATCH char *time = created[0] ? outbox_sql_quoted(created) : xstrdup("NULL::timestamptz");
+	SCRATCH char *payload = document(row, &row->payload),
+		     *headers = document(row, &row->headers);
+	SCRATCH char *length = withheld(row);
+	char *list = xasprintf("%s::int8, %s, %s, %s, %s, NULL::int4, 1::int4, NULL::int8, ", id,
+			       time, payload, length, headers);
+	return append_fields(list, shape, row);
 }

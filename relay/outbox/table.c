@@ -25,6 +25,7 @@ void outbox_table_read(const PGresult *result, struct outbox_table *table)
 				       .mark_obstacle = text_of(result, "mark_obstacle"),
 				       .mark_remedy = text_of(result, "mark_remedy"),
 				       .partitions = atoi(text_of(result, "partitions")),
+				       .parts = atoi(text_of(result, "parts")),
 				       .partitioned_by = text_of(result, "partitioned_by")};
 }
 
@@ -33,8 +34,8 @@ bool outbox_table_check(const struct outbox_table *table, const char *name, bool
 {
 	if (*table->misfit != '\0')
 		return error_set(err,
-				 "%s %s; name a plain table, or one partitioned by hash of columns "
-				 "whose partitions are all plain tables, in outbox.table",
+				 "%s %s; name a plain table, or a partitioned one whose rows lie "
+				 "in plain tables, in outbox.table",
 				 name, table->misfit);
 	if (*table->obstacle != '\0')
 		return error_set(err, "%s %s; %s", name, table->obstacle, table->remedy);

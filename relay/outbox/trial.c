@@ -40,7 +40,9 @@ void trial_ask(struct trial *trial)
 	free(trial->identity);
 	trial->identity = hold->identity != NULL ? xstrdup(hold->identity) : NULL;
 	session_begin(trial->session);
-	session_ask_leaf(&trial->asker, TAG_CLAIM, "claim_exact", hold->leaf, params, count, true);
+	session_ask_leaf(&trial->asker, TAG_CLAIM,
+			 session_shape(trial->session)->position ? "claim_one" : "claim_exact",
+			 hold->leaf, params, count, true);
 	session_ask_leaf(&trial->asker, TAG_AFTER, "still", hold->leaf, given, 2, false);
 	session_sync(trial->session);
 	outbox_ids_free(&ids);
@@ -72,13 +74,22 @@ static bool is_meant(const struct trial *trial, const struct chunk *chunk)
 	       slice_equal(chunk->events[0].identity, identity);
 }
 
+/* Others of its topic wait for that: it has joined them, and is to stay there. */
+static bool is_set_aside(const PGresult *result)
+{
+	return PQntuples(result) == 1 && outbox_claim_moved(result, 0);
+}
+
 static void on_after(struct trial *trial, bool back)
 {
 	bool kept = back || outbox_claim_kept(trial->claimed);
+	bool aside = is_set_aside(trial->claimed);
 	struct chunk *chunk = take_chunk(trial);
-	if (is_meant(trial, chunk) && !kept) {
-		chunk->events[0].again = true;
-		trial->events->claimed(trial->owner, chunk, &(struct claim_answer){0});
+	if ((is_meant(trial, chunk) || aside) && !kept) {
+		struct claim_answer answer = {.count = (int64_t)chunk->count, .moved = aside};
+		for (size_t i = 0; i < chunk->count; i++)
+			chunk->events[i].again = true;
+		trial->events->claimed(trial->owner, chunk, &answer);
 		return;
 	}
 	const char *why = is_meant(trial, chunk) ? held_kept_words : NULL;

@@ -3,11 +3,12 @@
  * bare.c - the barest program that claims, produces and commits: what can be had without any
  * guarantee
  *
- * usage: bare DSN TOPIC EVENTS ROWS PROPERTY=VALUE...
+ * usage: bare DSN TOPIC EVENTS ROWS POLL_MS delete|position PROPERTY=VALUE...
  *
- * Publishes so many events of outbox_events, up to ROWS in a transaction, and ends. When there are
- * none it waits for a notification: the bell must be armed. No error is dealt with, nothing is
- * routed, and the order of a claim's rows is whatever RETURNING makes it.
+ * Publishes so many events of outbox_events (outbox_positions), up to ROWS in a transaction, and
+ * ends. When there are none it looks again after POLL_MS. With 0 it waits for a notification: the
+ * bell must be armed. No error is dealt with, nothing is routed, and the order of a claim's rows is
+ * whatever RETURNING makes it.
  */
 #include <libpq-fe.h>
 #include <librdkafka/rdkafka.h>
@@ -15,11 +16,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char claim_sql[] =
     "DELETE FROM outbox_events WHERE ctid = ANY(ARRAY(SELECT ctid FROM outbox_events ORDER BY id "
     "LIMIT $1::int8 FOR UPDATE SKIP LOCKED)) RETURNING aggregate_id, payload, event_id, event_type";
 enum { KEY, VALUE, ID, TYPE, COLUMNS };
+
+/* The same where rows stay: by id alone, which is no position that could be trusted. */
+static const char read_sql[] = "SELECT aggregate_id, payload, event_id, event_type, id FROM "
+			       "outbox_positions WHERE id > (SELECT "
+			       "reached FROM bare_position) ORDER BY id LIMIT $1::int8";
+static const char reached_sql[] = "UPDATE bare_position SET reached = $1";
+static int deletes;
 
 static long unreported;
 
@@ -67,6 +76,10 @@ static int publish(PGconn *db, rd_kafka_t *rk, rd_kafka_topic_t *topic, const ch
 		produce(rk, topic, res, row);
 	while (unreported > 0)
 		rd_kafka_poll(rk, 1000);
+	if (!deletes && count > 0) {
+		const char *last = PQgetvalue(res, count - 1, COLUMNS);
+		PQclear(PQexecParams(db, reached_sql, 1, NULL, &last, NULL, NULL, 0));
+	}
 	PQclear(res); /* librdkafka has only borrowed the payloads */
 	res = PQexec(db, "COMMIT");
 	check(PQresultStatus(res) == PGRES_COMMAND_OK, "commit");
@@ -103,19 +116,24 @@ static rd_kafka_topic_t *open_topic(const char *name, char **properties, int cou
 
 int main(int argc, char **argv)
 {
-	check(argc >= 5, "run: usage: bare DSN TOPIC EVENTS ROWS PROPERTY=VALUE...");
+	check(argc >= 7, "run: usage: bare DSN TOPIC EVENTS ROWS POLL_MS delete|position "
+			 "PROPERTY=VALUE...");
 	rd_kafka_t *rk;
-	rd_kafka_topic_t *topic = open_topic(argv[2], argv + 5, argc - 5, &rk);
+	rd_kafka_topic_t *topic = open_topic(argv[2], argv + 7, argc - 7, &rk);
+	useconds_t poll_us = (useconds_t)atol(argv[5]) * 1000;
 	PGconn *db = PQconnectdb(argv[1]);
 	check(PQstatus(db) == CONNECTION_OK, "connect");
 	PQclear(PQexec(db, "LISTEN outbox_relay"));
-	PQclear(PQprepare(db, "claim", claim_sql, 0, NULL));
+	deletes = strcmp(argv[6], "delete") == 0;
+	PQclear(PQprepare(db, "claim", deletes ? claim_sql : read_sql, 0, NULL));
 	printf("ready\n");
 	fflush(stdout);
 	for (long left = atol(argv[3]); left > 0;) {
 		int count = publish(db, rk, topic, argv[4]);
 		left -= count;
-		if (count == 0)
+		if (count == 0 && poll_us > 0)
+			usleep(poll_us);
+		else if (count == 0)
 			wait_for_notification(db);
 	}
 	PQfinish(db);

@@ -17,6 +17,7 @@ import inserts
 import latency
 import machine
 import memory
+import modes
 import outbox
 import scale
 import takeover
@@ -24,7 +25,7 @@ from plan import Plan
 from rig import Rig, relay_binary
 
 SECTIONS = {"drain": drain, "latency": latency, "inserts": inserts, "dead": dead_rows, "idle": idle,
-            "memory": memory, "scale": scale, "takeover": takeover}
+            "memory": memory, "scale": scale, "takeover": takeover, "modes": modes}
 
 
 def arguments():
@@ -38,6 +39,8 @@ def arguments():
     parser.add_argument("--json", metavar="FILE", help="writes all figures of all rounds there")
     parser.add_argument("--against", metavar="BINARY", type=os.path.abspath,
                         help="another relay, measured in turns with ours in drain and latency")
+    parser.add_argument("--settle", choices=("delete", "mark", "position"), default="delete",
+                        help="of latency, inserts, idle and takeover")
     parser.add_argument("--without-relay", action="store_true",
                         help="only what the machine gives without it")
     given = parser.parse_args()
@@ -65,8 +68,10 @@ def say(text):
 def measure(rig, given, plan):
     """The whole run as one dictionary; prints each section as it ends. A failed section does not end it."""
     with_relay = not given.without_relay
-    outbox.migrate(rig, "outbox_events", "delete")
+    rig.settle = given.settle
+    outbox.migrate(rig, "outbox_events", rig.settle)
     outbox.migrate(rig, "outbox_marked", "mark")
+    outbox.migrate(rig, "outbox_positions", "position")
     about = {**machine.describe(rig, with_relay), "seed": plan.seed}
     print(", ".join(f"{name} {value}" for name, value in about.items()), flush=True)
     results = {"machine": about, "plan": dataclasses.asdict(plan), "sections": {}, "failed": {}}

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: ISC
 """The claims that "Postgres alone" runs: the plain one, and the one the relay itself prepares."""
-from contextlib import contextmanager
+import re
 
 from rig import until
 
@@ -13,34 +13,21 @@ PLAIN = {
             "SELECT ctid FROM outbox_marked WHERE id > $1::int8 AND published_at IS NULL"
             " ORDER BY id LIMIT $2::int8 FOR UPDATE SKIP LOCKED))"
             f" RETURNING {COLUMNS}",
+    "position": f"SELECT {COLUMNS} FROM outbox_positions WHERE id > $1::int8 ORDER BY id LIMIT $2::int8",
 }
-# pg_stat_activity shows a statement as it was sent.
-SEEN = """SELECT query FROM pg_stat_activity
-           WHERE usename = 'outbox_relay' AND query LIKE %s AND query LIKE '%%SKIP LOCKED%%'"""
-
-
-@contextmanager
-def _nobody_may_claim(rig, table):
-    with rig.database.session(autocommit=False) as cursor:
-        cursor.execute(f"LOCK TABLE {table} IN EXCLUSIVE MODE")
-        yield
 
 
 def of_the_relay(rig, relay, table):
-    """The text of a relay's claim on this table: caught while a lock holds the statement up."""
-    with _nobody_may_claim(rig, table), rig.database.session() as cursor:
-        def look():
-            cursor.execute(SEEN, (f"%{table}%",))
-            return cursor.fetchone()
-        try:
-            relay.start(wait=False)
-            claim = until(look, 30, "the relay to claim")[0]
-        finally:
-            relay.kill()
-    _wait_gone(rig)
-    return claim
-
-
-def _wait_gone(rig):
-    """Until no session of a killed relay is left."""
+    """The text of a relay's claim on this table where nothing is set aside, as the server logs it."""
+    def logged():
+        rig.sql(f"INSERT INTO {table} (aggregate_type, aggregate_id, event_type) VALUES ('bench', 'a', 'Claimed')")
+        return re.findall(r"LOG:  execute claim_plain \d+: (WITH .*%s.*)" % table, rig.postgres.process.log())
+    rig.sql("ALTER ROLE outbox_relay SET log_statement = 'all'")
+    try:
+        relay.start(wait=False)
+        claim = until(logged, 30, "the relay to claim")[-1]
+    finally:
+        relay.kill()
+        rig.sql("ALTER ROLE outbox_relay RESET log_statement")
     rig.database.wait("SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE usename = 'outbox_relay')")
+    return claim

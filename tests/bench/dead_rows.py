@@ -13,11 +13,11 @@ TIMEOUT = 600
 
 
 @contextmanager
-def old_snapshot(rig):
+def old_snapshot(rig, reads="outbox_events"):
     """A report, a backup: reads as of now until the end of the block."""
     with rig.database.session(autocommit=False) as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        cursor.execute("SELECT count(*) FROM outbox_events")
+        cursor.execute(f"SELECT count(*) FROM {reads}")
         yield
 
 

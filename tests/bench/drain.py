@@ -13,12 +13,13 @@ from report import Table
 from rig import run_json, stop
 from topics import Topic
 
-TABLES = {"delete": "outbox_events", "mark": "outbox_marked"}
+TABLES = {"delete": "outbox_events", "mark": "outbox_marked", "position": "outbox_positions"}
 TIMEOUT = 300
-PLAIN_DELETE, PLAIN_MARK, BARE = "Postgres alone, delete", "Postgres alone, mark", "barest program, delete"
+PLAIN = {settle: f"Postgres alone, {settle}" for settle in TABLES}
+BARE = {settle: f"barest program, {settle}" for settle in ("delete", "position")}
 OWN = {settle: f"Postgres alone, the relay's {settle}" for settle in TABLES}
-ROWS = [PLAIN_DELETE, OWN["delete"], PLAIN_MARK, OWN["mark"], "librdkafka alone", BARE, "relay, delete",
-        "relay, mark", "other relay, delete", "other relay, mark"]
+ROWS = [*(name for settle in TABLES for name in (PLAIN[settle], OWN[settle])), "librdkafka alone", *BARE.values(),
+        *(f"relay, {settle}" for settle in TABLES), *(f"other relay, {settle}" for settle in TABLES)]
 BARE_ROWS = 10_000  # in a transaction, as the relay's default
 # As in relay/kafka/conf.c, but for the queue: the relay bounds what is in flight by its batch.
 PRODUCER = ["acks=all", "enable.idempotence=true", "enable.gapless.guarantee=true", "message.timeout.ms=0",
@@ -42,23 +43,25 @@ def kafka_alone(rig, plan):
                 "whole": plan.events / done["seconds"], "cpu": done["cpu_seconds"] * 1e6 / plan.events}
 
 
-def bare_publisher(rig, topic, events, rows=BARE_ROWS):
-    """Started and ready to claim."""
+def bare_publisher(rig, topic, events, rows=BARE_ROWS, poll_ms=0, session="", settle="delete"):
+    """Started and ready to claim. session: more of its connection string."""
     publisher = subprocess.Popen(
-        [rig.build("bare"), f"{rig.dsn} options='-c enable_seqscan=off'", topic.name, str(events), str(rows),
+        [rig.build("bare"), f"{rig.dsn} options='-c enable_seqscan=off -c enable_bitmapscan=off' {session}", topic.name, str(events),
+         str(rows), str(poll_ms), settle,
          f"bootstrap.servers={rig.kafka.bootstrap}", "linger.ms=0", "partitioner=murmur2_random", *PRODUCER],
-        stdout=subprocess.PIPE, text=True)
+        stdout=subprocess.PIPE, text=True, start_new_session=True)  # like the relay: Linux may share by session
     if publisher.stdout.readline() != "ready\n":
         publisher.kill()
         raise RuntimeError("the barest program did not start")
     return publisher
 
 
-def bare(rig, plan):
-    outbox.prepare(rig, plan)
+def bare(rig, plan, settle="delete"):
+    outbox.prepare(rig, plan, TABLES[settle])
+    rig.sql("DROP TABLE IF EXISTS bare_position; CREATE TABLE bare_position AS SELECT 0::bigint AS reached")
     with Topic(rig.kafka) as topic:
         started = time.monotonic()
-        with bare_publisher(rig, topic, plan.events) as publisher:
+        with bare_publisher(rig, topic, plan.events, settle=settle) as publisher:
             _, status, used = os.wait4(publisher.pid, 0)
             publisher.returncode = os.waitstatus_to_exitcode(status)
         elapsed = time.monotonic() - started
@@ -86,10 +89,10 @@ def relay(rig, plan, settle, binary=None):
 
 def _contenders(rig, plan, with_relay):
     """{name: what measures it once}; a row each."""
-    found = {PLAIN_DELETE: partial(postgres_alone, rig, plan, "delete", claims.PLAIN["delete"]),
-             PLAIN_MARK: partial(postgres_alone, rig, plan, "mark", claims.PLAIN["mark"]),
-             "librdkafka alone": partial(kafka_alone, rig, plan),
-             BARE: partial(bare, rig, plan)}
+    found = {PLAIN[settle]: partial(postgres_alone, rig, plan, settle, claims.PLAIN[settle])
+             for settle in ("delete", "mark")}
+    found["librdkafka alone"] = partial(kafka_alone, rig, plan)
+    found |= {name: partial(bare, rig, plan, settle) for settle, name in BARE.items()}
     for settle in TABLES if with_relay else ():
         found[OWN[settle]] = partial(postgres_alone, rig, plan, settle, _claim_of_the_relay(rig, settle))
         found[f"relay, {settle}"] = partial(relay, rig, plan, settle)
@@ -109,7 +112,7 @@ def measure(rig, plan, with_relay, say):
     table = Table("drain", f"{plan.events:,} events, medians of {plan.rounds}", {
         "rate": "events/s", "whole": "start to end, events/s", "of_postgres": "of Postgres alone",
         "of_own": "of its own claim alone", "of_bare": "of the barest program",
-        "of_other": "of the other relay", "cpu": "CPU us/event", "peak": "peak RSS MiB"})
+        "of_other": "of the other relay", "of_delete": "of relay, delete", "cpu": "CPU us/event", "peak": "peak RSS MiB"})
     contenders = _contenders(rig, plan, with_relay)
     table.rows = {name: {} for name in contenders}
     order = deque(contenders)
@@ -123,7 +126,7 @@ def measure(rig, plan, with_relay, say):
                 figures[name] = contenders[name]()
             _add_round(table, figures)
             order.rotate(-1)
-    table.note("of Postgres alone: of the plain claim with delete; start to end: of the process, for"
+    table.note("of Postgres alone: of the plain claim with delete; of the barest program: of the one that settles alike; start to end: of the process, for"
                " librdkafka of its work; CPU: of the client process")
     return table
 
@@ -131,7 +134,9 @@ def measure(rig, plan, with_relay, say):
 def _add_round(table, figures):
     rate = {name: figure["rate"] for name, figure in figures.items()}
     for name, figure in figures.items():
-        table.add(name, **figure, of_postgres=rate[name] / rate[PLAIN_DELETE], of_bare=rate[name] / rate[BARE])
+        table.add(name, **figure, of_postgres=rate[name] / rate[PLAIN["delete"]],
+                  of_bare=rate[name] / rate[BARE["position" if "position" in name else "delete"]],
+                  **({"of_delete": rate[name] / rate["relay, delete"]} if "relay, delete" in rate else {}))
         if name.startswith("relay, "):
             table.add(name, of_own=rate[name] / rate[OWN[name.split(", ")[1]]])
         if f"other {name}" in rate:

@@ -3,7 +3,6 @@
 import os
 import re
 import select
-import threading
 import time
 from collections import deque
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 import outbox
 import usage
 from report import Table
-from rig import HERE, program_of_postgres, run, stop
+from rig import HERE, beside, program_of_postgres, run, stop
 from topics import Topic
 
 CLIENTS, THREADS = 32, 2
@@ -67,20 +66,16 @@ def _listener(rig):
     """The publisher that such a trigger is there for: it only listens."""
     connection = rig.postgres.connect(rig.database.name)
     connection.cursor().execute("LISTEN naive")
-    over = threading.Event()
 
-    def listen():
+    def listen(over):
         while not over.is_set():
             if select.select([connection], [], [], 0.1)[0]:
                 connection.poll()
                 connection.notifies.clear()
-    thread = threading.Thread(target=listen)
-    thread.start()
     try:
-        yield
+        with beside(listen):
+            yield
     finally:
-        over.set()
-        thread.join()
         connection.close()
 
 

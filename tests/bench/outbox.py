@@ -4,9 +4,8 @@ import os
 
 from rig import HERE, program_of_postgres, run
 
-SCRIPTS = ["begin.sql", "guard.sql", "0001_schema.sql", "0002_outbox.sql", "0003_bell.sql", "0004_roles.sql",
-           "0005_pause.sql", "0006_operator.sql", "end.sql"]
 SQL = os.path.join(HERE, "..", "..", "sql")
+SCRIPTS = ["begin.sql", "guard.sql", *sorted(name for name in os.listdir(SQL) if name[0].isdigit()), "end.sql"]
 PAYLOAD_BYTES = 300
 PAD_BYTES = PAYLOAD_BYTES - len('{"n": "0123456789", "t": ""}')
 CHUNK = 100_000
@@ -21,10 +20,10 @@ SELECT 'bench', 'key-' || lpad(((hashint8extended(n, %(seed)s) & 2147483647) %% 
 """
 
 
-def migrate(rig, table, settle, partitions=0):
+def migrate(rig, table, settle, partitions=0, schema="public"):
     """As an app team that runs the scripts itself."""
-    names = {"outbox_schema": "public", "outbox_table": table, "outbox_id": "id", "outbox_event_id": "event_id",
-             "settle": settle, "relay_role": ""}
+    names = {"outbox_schema": schema, "outbox_table": table, "outbox_id": "id", "outbox_event_id": "event_id",
+             "settle": settle, "relay_role": "", "partition_by": ""}
     argv = [program_of_postgres("psql"), rig.dsn, "-X", "-q", "-1", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null"]
     for name, value in names.items():
         argv += ["-v", f"{name}={value}"]
@@ -39,7 +38,7 @@ def migrate(rig, table, settle, partitions=0):
 
 def empty(rig, table="outbox_events"):
     """Without rows, dead or alive, and with the bell at rest."""
-    rig.sql(f"TRUNCATE {table}")
+    rig.sql(f"TRUNCATE {table} RESTART IDENTITY")
     rig.sql("SELECT setval(bell, 1, false) FROM outbox_relay.outboxes WHERE outbox = %s::regclass", table)
 
 
@@ -70,5 +69,8 @@ def prepare(rig, plan, table="outbox_events"):
 
 def waiting(rig, table="outbox_events", settle="delete"):
     """How many events are still to be published."""
-    return rig.value(f"SELECT count(*) FROM {table}"
-                     + (" WHERE published_at IS NULL" if settle == "mark" else ""))
+    where = {"delete": "", "mark": " WHERE published_at IS NULL",
+             "position": " AS t WHERE NOT EXISTS (SELECT FROM (SELECT * FROM outbox_relay.positions"
+                         " ORDER BY number DESC LIMIT 1) AS p WHERE pg_visible_in_snapshot(t.x, p.finished)"
+                         " OR pg_visible_in_snapshot(t.x, p.target) AND t.id <= p.reached)"}
+    return rig.value(f"SELECT count(*) FROM {table}" + where[settle])

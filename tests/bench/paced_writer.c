@@ -6,12 +6,13 @@
  * usage: paced_writer DSN RATE SECONDS CONNECTIONS KEYS > times
  *
  * Event n is due n / RATE after the start, whatever happened to those before it, so a slow commit
- * does not make the load lighter. Each line of the output: n, microseconds (CLOCK_MONOTONIC) just
- * before COMMIT was sent, and just after it returned. The payload begins with {"n": "<n, ten
- * digits>".
+ * does not make the load lighter. SIGTERM ends it before that. Each line of the output: n,
+ * microseconds (CLOCK_MONOTONIC) just before COMMIT was sent, and just after it returned. The
+ * payload begins with {"n": "<n, ten digits>".
  */
 #include <libpq-fe.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,6 +38,14 @@ struct worker {
 	PGconn *db;
 	pthread_t thread;
 };
+
+static volatile sig_atomic_t stopped;
+
+static void stop(int number)
+{
+	(void)number;
+	stopped = 1;
+}
 
 static int64_t now_us(void)
 {
@@ -99,7 +108,7 @@ static void *work(void *arg)
 {
 	struct worker *worker = arg;
 	const struct load *load = worker->load;
-	for (long n = worker->first; n < load->events; n += load->connections) {
+	for (long n = worker->first; n < load->events && !stopped; n += load->connections) {
 		sleep_until(load->start_us + n * 1000000 / load->rate);
 		insert(worker->db, load, n);
 	}
@@ -135,10 +144,12 @@ int main(int argc, char **argv)
 			    .keys = atol(argv[5])};
 	load.events = load.rate * atol(argv[3]);
 	load.times = calloc((size_t)load.events, sizeof(*load.times));
+	signal(SIGTERM, stop);
 	run(&load);
 	for (long n = 0; n < load.events; n++)
-		printf("%ld %lld %lld\n", n, (long long)load.times[n].before_us,
-		       (long long)load.times[n].after_us);
+		if (load.times[n].after_us > 0)
+			printf("%ld %lld %lld\n", n, (long long)load.times[n].before_us,
+			       (long long)load.times[n].after_us);
 	free(load.times);
 	return 0;
 }

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { CLAIM_ROWS = 2500, CLAIM_BYTES = 16 << 20, BATCH_CLAIMS = 4, MAX_PARAMS = 4 };
+enum { CLAIM_ROWS = 2500, CLAIM_BYTES = 16 << 20, BATCH_CLAIMS = 4, MAX_PARAMS = 4, MOVED_ON = -1 };
 
 /* As the relay's session has it: the claim must walk the index whatever the statistics say. */
 static const char *const SETTINGS[] = {
@@ -78,7 +78,8 @@ static int parameters(PGconn *db)
 	return params;
 }
 
-/* As the relay: binary parameters and results. The low watermark stays 0. */
+/* As the relay: binary parameters and results. The low watermark stays 0. MOVED_ON: no events, and
+ * there may be more (an id of 0, see sql_position.c). */
 static int claim(PGconn *db, int params)
 {
 	const uint64_t numbers[] = {0, htobe64(CLAIM_ROWS), htobe64(CLAIM_BYTES)};
@@ -89,6 +90,8 @@ static int claim(PGconn *db, int params)
 	if (PQresultStatus(res) != PGRES_TUPLES_OK)
 		fail(db, "claim");
 	int rows = PQntuples(res);
+	if (rows == 1 && be64toh(*(const uint64_t *)PQgetvalue(res, 0, 0)) == 0)
+		rows = MOVED_ON;
 	PQclear(res);
 	return rows;
 }
@@ -96,11 +99,11 @@ static int claim(PGconn *db, int params)
 static long drain(PGconn *db, int params)
 {
 	long events = 0;
-	for (int last = CLAIM_ROWS; last == CLAIM_ROWS;) {
+	for (int last = CLAIM_ROWS; last != 0;) {
 		run(db, "BEGIN");
-		for (int i = 0; i < BATCH_CLAIMS && last == CLAIM_ROWS; i++) {
+		for (int i = 0; i < BATCH_CLAIMS && last != 0; i++) {
 			last = claim(db, params);
-			events += last;
+			events += last > 0 ? last : 0;
 		}
 		run(db, "COMMIT");
 	}

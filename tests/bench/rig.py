@@ -12,6 +12,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "system"))
 
 from harness import process, relay as relay_module  # noqa: E402
+from harness.beside import beside  # noqa: E402,F401  for the others
 from harness.kafka import Kafka  # noqa: E402
 from harness.postgres import Database, Postgres, bindir  # noqa: E402
 from harness.relay import Relay  # noqa: E402
@@ -37,6 +38,7 @@ class Rig:
 
     def __init__(self, against=None, kafka=Kafka):
         self.against = against  # another relay's binary, to compare with
+        self.settle = "delete"  # of relays that are not told another
         self.directory = tempfile.mkdtemp(prefix="outbox-relay-bench-")
         os.chmod(self.directory, 0o755)
         self.postgres = Postgres(os.path.join(self.directory, "postgres"))
@@ -84,8 +86,9 @@ class Rig:
             self.sql(f"ALTER SYSTEM RESET {name}")
             self.sql("SELECT pg_reload_conf()")
 
-    def relay(self, topic, table="outbox_events", settle="delete", shards=1, binary=None):
+    def relay(self, topic, table="outbox_events", settle=None, shards=1, binary=None):
         """A relay with the defaults, not yet started."""
+        settle = settle or self.settle
         settings = {
             "database": {"dsn": self.database.dsn("outbox_relay")},
             "outbox": {"table": table, "settle": settle, "on_reject": "halt", "shards": shards},

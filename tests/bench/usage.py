@@ -11,6 +11,23 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def family_cpu_seconds(pid):
+    """The same of a process and its children, with those that have ended and were waited for: of a whole Postgres."""
+    with open(f"/proc/{pid}/stat") as stat:
+        fields = stat.read().rsplit(")", 1)[1].split()
+    total = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    with open(f"/proc/{pid}/task/{pid}/children") as children:
+        return total + sum(map(cpu_seconds_if_there, children.read().split()))
+
+
+def cpu_seconds_if_there(pid):
+    """0 of one that has ended: its parent's figures have it soon."""
+    try:
+        return cpu_seconds(pid)
+    except OSError:
+        return 0
+
+
 def fine_cpu_seconds(pid):
     """The same to the nanosecond, but without threads that ended."""
     total = 0

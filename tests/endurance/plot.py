@@ -112,10 +112,11 @@ class Panel:
 
 
 class Plot:
-    """panels, marks: [(seconds, kind)], seconds: of the whole run."""
+    """panels, marks: [(seconds, kind)], seconds: of the whole run. kinds, legend: as MARKS and LEGEND."""
 
-    def __init__(self, title, panels, marks, seconds):
+    def __init__(self, title, panels, marks, seconds, kinds=MARKS, legend=LEGEND):
         self.title, self.panels, self.marks, self.seconds = title, panels, marks, seconds
+        self.kinds, self.legend = kinds, legend
         self.height = TOP + len(panels) * (PANEL + BETWEEN) - BETWEEN + BOTTOM
 
     def x(self, at):
@@ -128,7 +129,7 @@ class Plot:
                  f'<rect class="bg" width="{WIDTH}" height="{self.height}"/>',
                  f'<text class="title" x="{LEFT}" y="16">{escape(self.title)}</text>']
         parts += [f'<text class="t{who}" x="{LEFT}" y="{31 + 13 * number}">{escape(text)}</text>'
-                  for number, (who, text) in enumerate(LEGEND.items())]
+                  for number, (who, text) in enumerate(self.legend.items())]
         for number, panel in enumerate(self.panels):
             parts += self._panel(panel, TOP + number * (PANEL + BETWEEN))
         return "\n".join([*parts, *self._marks(), *self._axis(), "</svg>"]) + "\n"
@@ -151,7 +152,7 @@ class Plot:
     def _marks(self):
         bottom = self.height - BOTTOM
         for at, kind in self.marks:
-            letter, who = MARKS[kind]
+            letter, who = self.kinds[kind]
             x = _number(self.x(at))
             yield f'<path class="mark {who}" d="M{x} {TOP}V{bottom}"><title>{escape(kind)}</title></path>'
             yield f'<text class="mid t{who}" x="{x}" y="{bottom + 11}">{letter}</text>'

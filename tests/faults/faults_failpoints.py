@@ -11,7 +11,7 @@ from faults.faults_relay import AWHILE, TOO_LONG
 from faults.history import REPLAY, SCATTER
 
 REACHED = r"failpoint \S+ is reached"
-ONCE = ("session-open", "lock-got")  # in a process that nothing befalls
+ONCE = ("session-open", "lock-got", "letters-asked")  # in a process that nothing befalls
 
 
 def lose_session(stage, member):

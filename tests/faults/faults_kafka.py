@@ -172,7 +172,8 @@ def small_batches(stage, rng):
 
 
 @fault("F35", "a record larger than max.message.bytes: the relay halts", KAFKA, [REJECT], mix={"largest": 5000, "large": 0.2},
-       settings={"kafka": {"properties": ["compression.codec=none"]}})  # the limit is for what is sent
+       settings={"outbox": {"on_reject": "halt"},
+                 "kafka": {"properties": ["compression.codec=none"]}})  # the limit is for what is sent
 def halted_by_size(stage, rng):
     """It goes on by itself when the limit is mended."""
     topic = a_topic(stage, rng)

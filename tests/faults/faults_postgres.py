@@ -113,7 +113,7 @@ def failover_without_deletes(stage, rng):
         pair.wait_replayed()
         behind = pair.fall_behind()
         stage.fleet.resume()
-        stage.database.wait_empty()
+        stage.wait_drained()
         fail_over(stage)
     behind.release()
 

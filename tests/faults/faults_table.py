@@ -37,7 +37,7 @@ def prepared(stage, rng):
         raise AssertionError("every transaction rang the bell, and none could be prepared")
     stage.wait(rng.uniform(0, LONG))
     stage.execute(f"COMMIT PREPARED '{name}'")
-    stage.load.committed(transaction.events)
+    transaction.committed()
 
 
 @fault("F41", "a reader with an old snapshot", TABLE)
@@ -80,7 +80,9 @@ def ids_start_over(stage, rng):
     stage.execute("SELECT setval(pg_get_serial_sequence('outbox_events', 'id'), 1000000 * %s)", rng.randint(2, 9))
     stage.wait(rng.uniform(0.5, 2))
     with stage.postgres.locked(stage.name, "app_counters"):
-        stage.database.wait_empty()
+        stage.wait_drained()
+        if stage.settle != "delete":  # the ids are there still
+            stage.execute("TRUNCATE outbox_events")
         stage.execute("SELECT setval(pg_get_serial_sequence('outbox_events', 'id'), %s)", rng.randint(1, 1000))
 
 

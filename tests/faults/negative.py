@@ -44,6 +44,8 @@ CONTROLS = (
     Control("pass-over-locked", "rows locked by others", {"order per key"}, True),
     Control("settle-before-ack", "Kafka silent, relay killed", {"no loss", "settled after published"}, True),
     Control("settle-on-stall", "Kafka silent, relay killed", {"no loss", "settled after published"}),
+    Control("publishes-parked", "a key is parked", {"order per key"}),
+    Control("passes-parked", "a key is parked", {"order per key"}),
     Control("forget-acknowledged", "session lost", {"repeats have a cause"}),
     Control("no-idempotence", "answers of Kafka lost", {"repeats have a cause"}),
 )

@@ -2,8 +2,10 @@
 """Short runs on one Postgres and one Kafka, each with the fault that makes some error of the relay visible."""
 import itertools
 import os
+import random
 import shutil
 import tempfile
+from types import SimpleNamespace
 from typing import Callable, NamedTuple
 
 from harness import process
@@ -12,9 +14,9 @@ from harness.postgres import Database, Postgres
 from harness.relay import Relay
 from harness.waiting import TimedOut
 
-from faults import plants
+from faults import faults_parked, plants
 from faults.collector import Collector
-from faults.history import REPLAY, Fault, Mark, Recorder, now, read, this_run
+from faults.history import REJECT, REPLAY, Fault, Mark, Recorder, now, read, this_run
 from faults.kafkawire import KafkaWire
 from faults.load import Load, Mix
 from faults.proxy import Proxy
@@ -205,6 +207,23 @@ def answers_lost(trial):
     trial.more(100)
 
 
+def parked_key(trial):
+    """An event of several of a key in one transaction is rejected; while it is parked more of its key come. Then it is
+    fixed and sent again."""
+    stage = SimpleNamespace(load=trial.load, mix=trial.mix, database=trial.database, execute=trial.database.execute,
+                            connect=lambda: trial.database.server.connect(trial.name, autocommit=False))
+    trial.more(100)
+    at = now()
+    event_id, headers = faults_parked.spoil(stage, random.Random(1))
+    faults_parked.wait_parked(stage, event_id)
+    trial.more(300)
+    faults_parked.ask(stage, "edit", event_id, headers)
+    faults_parked.ask(stage, "retry", event_id)
+    faults_parked.wait_gone(stage)
+    trial.recorder.add(Fault("a key is parked", at, now(), [REJECT]))
+    trial.more(100)
+
+
 SCENARIOS = {
     "steady load": Scenario(steady),
     "writers that take long": Scenario(slow_writers, threads=8, mix={"keys": 12, "delay": 0.6, "longest_delay": 0.7}),
@@ -212,6 +231,7 @@ SCENARIOS = {
     "two relays, one late": Scenario(late_owner, relays=2),
     "rows locked by others": Scenario(locked_rows),
     "Kafka silent, relay killed": Scenario(silence_and_kill),
+    "a key is parked": Scenario(parked_key),
     "session lost": Scenario(session_lost),
     "answers of Kafka lost": Scenario(answers_lost),
 }

@@ -12,6 +12,7 @@ from faults.stage import Stage
 
 WARM = 30     # events before the first fault
 LATEST = 1.5  # seconds from one to the next
+SETTLES = ("delete", "delete", "mark", "position", "position")
 
 
 class Plan(NamedTuple):
@@ -61,10 +62,10 @@ def plans(seed, entries, pairs=False):
 
 def weather(rng):
     """(changes of the relays' settings, delays in ms to Postgres and to Kafka, events per second, whether the
-    relays find a backlog): what makes batches short or long and windows narrow or wide."""
+    relays find a backlog): what makes batches short or long and windows narrow or wide; and how rows are settled."""
     changes = rng.choice(({}, {}, {"claim_rows": 50, "batch_rows": 200}, {"claim_rows": 10, "batch_rows": 30}))
-    return ({"outbox": changes}, rng.choice((0, 0, 1, 5)), rng.choice((0, 0, 2, 20)),
-            rng.choice((200, 300, 500)), rng.random() < 0.3)
+    rest = (rng.choice((0, 0, 1, 5)), rng.choice((0, 0, 2, 20)), rng.choice((200, 300, 500)), rng.random() < 0.3)
+    return ({"outbox": {**changes, "settle": rng.choice(SETTLES)}}, *rest)
 
 
 def play(cluster, plan, relays=2, changes=None):

@@ -38,6 +38,7 @@ def arguments(argv):
     parser.add_argument("--pairs", action="store_true", help="two faults at a time")
     parser.add_argument("--round", type=int, help="only the one with this number")
     parser.add_argument("--relays", type=int, default=2)
+    parser.add_argument("--settle", choices=("delete", "mark", "position"), help="in all rounds; by default as the seed has it")
     parser.add_argument("--binary", help="the relay; by default OUTBOX_RELAY or build/outbox-relay")
     parser.add_argument("--keep", default=os.path.join(tempfile.gettempdir(), "outbox-relay-faults"),
                         help="where failed rounds are kept (%(default)s)")
@@ -64,6 +65,7 @@ def planned(options, entries):
 class Soak:
     def __init__(self, options):
         self.options = options
+        self.changes = {"outbox": {"settle": options.settle}} if options.settle else {}
         self.tally = tally.Tally()
         self.cluster = None
 
@@ -81,7 +83,7 @@ class Soak:
         """A round that broke off may leave the servers in any state: the next one gets new ones."""
         if self.cluster is None:
             self.cluster = Cluster().__enter__()
-        outcome, stage = rounds.play(self.cluster, plan, self.options.relays)
+        outcome, stage = rounds.play(self.cluster, plan, self.options.relays, self.changes)
         self.tally.add(outcome)
         print(tally.line(outcome), flush=True)
         if outcome.problems:

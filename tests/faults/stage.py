@@ -43,7 +43,8 @@ class Stage:
         self.mix = Mix(topic=name + ".{}", **mix)
         self.topics = {topic: PARTITIONS for topic in self.mix.topics()}
         limit = max(entry.limit or DRAIN_LIMIT for entry in entries) if entries else DRAIN_LIMIT
-        self.about = this_run(self.topics, seed=seed, drain_limit=limit, memory_limit=MEMORY_LIMIT, note=note)
+        self.settle = (changes or {}).get("outbox", {}).get("settle", "delete")
+        self.about = this_run(self.topics, seed=seed, drain_limit=limit, memory_limit=MEMORY_LIMIT, settle=self.settle, note=note)
         self.recorder = Recorder(self.history)
         self.recorder.add(self.about)
         self.fleet = Fleet(self, changes or {})
@@ -86,7 +87,8 @@ class Stage:
 
     def migrate(self):
         relay = Relay(self.directory, {"database": {"dsn": self.database.dsn("outbox_relay")},
-                                       "kafka": {"bootstrap_servers": self.kafka.direct}}, "migrate")
+                                       "kafka": {"bootstrap_servers": self.kafka.direct},
+                                       "outbox": {"settle": self.settle}}, "migrate")
         done = relay.command("migrate", "--dsn", self.database.dsn())
         assert done.returncode == 0, done.stderr
 
@@ -112,7 +114,7 @@ class Stage:
     def _drain(self, backlog):
         """What is not drained well after the limit is left to the checker's judgement."""
         try:
-            self.database.wait_empty(timeout=self.about.drain_limit + backlog / DRAIN_RATE + 15)
+            self.wait_drained(self.about.drain_limit + backlog / DRAIN_RATE + 15)
             self.recorder.add(Mark("drained", now()))
         except AssertionError:
             pass
@@ -152,7 +154,7 @@ class Stage:
     def _waiting(self):
         connection = self.connect()
         try:
-            return truth.waiting(connection)
+            return truth.waiting(connection, settle=self.settle) + truth.parked(connection)  # in this order: what moves is in both
         finally:
             connection.close()
 
@@ -164,6 +166,15 @@ class Stage:
             self.recorder.add(Snapshot(at, waiting, self.collector.ends(), False))
         except (KafkaException, *AWAY):
             pass
+
+    def wait_drained(self, timeout=30):
+        """Until no row waits to be published; others may be there where they stay."""
+        connection = self.connect()
+        connection.autocommit = True
+        try:
+            until(lambda: not truth.waiting(connection, settle=self.settle), timeout, "the outbox to be drained", every=0.05)
+        finally:
+            connection.close()
 
     def wait_primary(self):
         """Until the primary takes statements again."""

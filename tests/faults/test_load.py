@@ -113,6 +113,20 @@ def outcome(breaks=None, **mix):
     return (len(load.acked), states.count("rolled back"), states.count("savepoint"), len(load.unknown))
 
 
+def test_nothing_is_ordered_behind_a_prepared_transaction():
+    """Until that is committed."""
+    load = Load(None, Mix(delay=0))
+    transaction = Transaction(load, Connection(), random.Random(3), "t")
+    transaction.keys = transaction.order = ["loose-0"]
+    assert transaction.prepare()
+    tickets = load.tickets["loose-0"]
+    number, after = tickets.draw("other")
+    assert after < transaction.events[0].number < number
+    tickets.end("other")
+    transaction.committed()
+    assert tickets.draw("another") == (number + 1, number)
+
+
 def test_commit():
     acked, rolled_back, savepoint, unknown = outcome(rollback=0, savepoint=1)
     assert acked and savepoint and not rolled_back and not unknown

@@ -41,8 +41,8 @@ class Transaction:
         self._commit()
 
     def prepare(self):
-        """Does the work and prepares the transaction under its name; whoever commits it tells the load. False if it
-        was rolled back: Postgres prepares no transaction that has notified, as one does that rings the bell."""
+        """Does the work and prepares the transaction under its name; committed() is for when that is committed. False
+        if it was rolled back: Postgres prepares no transaction that has notified, as one does that rings the bell."""
         self._work()
         with self.connection.cursor() as cursor:
             try:
@@ -50,8 +50,12 @@ class Transaction:
             except errors.FeatureNotSupported:
                 self._ended(self.undone, self.events)
                 return False
-        self._ended(self.undone, [])
         return True
+
+    def committed(self):
+        """Its COMMIT was answered. Until then nothing is ordered behind it, also if it was prepared."""
+        self.load.committed(self.events)
+        self._ended(self.undone, [])
 
     def _commit(self):
         """An error here says nothing about the outcome: truth will tell."""
@@ -61,8 +65,7 @@ class Transaction:
             self.load.unknown += self.events
             self.load.aborted += [e._replace(state=SAVEPOINT) for e in self.undone]
             raise
-        self.load.committed(self.events)
-        self._ended(self.undone, [])
+        self.committed()
 
     def _recover(self, error):
         """Goes on with the connection if the server has only refused a statement (a deadlock, a cancel)."""

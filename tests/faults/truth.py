@@ -96,6 +96,20 @@ def shut(connection):
 def waiting(connection, table="outbox_events", settle="delete"):
     """The event ids that wait in the outbox."""
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT event_id::text FROM {table}"
-                       + (" WHERE published_at IS NULL" if settle == "mark" else ""))
+        cursor.execute(f"SELECT event_id::text FROM {table} AS t WHERE {_waits(cursor, table, settle)}")
+        return [event_id for (event_id,) in cursor.fetchall()]
+
+
+def _waits(cursor, table, settle):
+    """The condition that a row of it does. The positions are as old as the rows, or older."""
+    if settle != "position":
+        return "published_at IS NULL" if settle == "mark" else "true"
+    cursor.execute("SELECT outbox_relay.settled_condition(%s::regclass)", (table,))
+    return f"({cursor.fetchone()[0]}) IS NOT TRUE"
+
+
+def parked(connection):
+    """Those that were set aside, and wait there."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT event_id FROM outbox_relay.dead_letters WHERE held_for IS NOT NULL")
         return [event_id for (event_id,) in cursor.fetchall()]

@@ -39,7 +39,7 @@ PURE = ["core/*", "outbox/claims.c", "outbox/group.c", "outbox/holds.c", "outbox
         "outbox/passing.c", "outbox/poll.c", "outbox/poll_claim.c", "outbox/poll_group.c",
         "outbox/purging.c", "outbox/rebalance.c", "outbox/writers.c",
         "base/backoff.c", "base/units.c"]
-NOT_PURE = ["core/metrics.c"]
+NOT_PURE = ["core/process_metrics.c"]
 IMPURE = [*LIBRARIES, "base/loop.h", "base/clock.h", "time.h", "sys/time.h", "sys/socket.h", "unistd.h", "poll.h",
           "pthread.h"]
 

@@ -14,10 +14,9 @@ MENTIONED = re.compile(r"\b(?:outbox_relay|process)_[a-z_]+\b")
 
 
 def declared():
-    """Name -> kind, from the table METRICS."""
-    source = (ROOT / "relay/core/metrics.c").read_text()
-    table = source[source.index("METRICS[] = {"):]
-    return dict(ROW.findall(table[:table.index("\n};")]))
+    """Name -> kind, from the tables METRICS and CANARY_METRICS."""
+    tables = (ROOT / "relay/core/metrics.c").read_text().split("METRICS[] = {")[1:]
+    return dict(row for table in tables for row in ROW.findall(table[:table.index("\n};")]))
 
 
 def series(metrics):

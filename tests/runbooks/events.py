@@ -22,7 +22,7 @@ def start(play, broker, **settings):
 
 
 def status(play):
-    play.sh("outbox-relay status -c relay1.conf | grep -E -A1 '^(depth|state|problems|parked)' | grep -v -e '^--' | cut -c1-300")
+    play.sh("outbox-relay status -c relay1.conf | grep -E -A1 '^(depth|state|problems|parked|held)' | grep -v -e '^--' | cut -c1-300")
 
 
 def topic(play):

@@ -80,7 +80,8 @@ def main():
         play.database = Database(new, "shop")
         relay.write_config(database={"dsn": play.database.dsn("outbox_relay")})
         recover(play, broker, new)
-        play.mark("6. start the relays")
+        play.mark("6. ids far above all that were drawn since; start the relays")
+        play.sh("outbox-relay handover -c relay1.conf --above +1000000 --stay-paused")
         relay.start(wait=False)
         play.sh("outbox-relay resume -c relay1.conf")
         play.database.wait_empty()
@@ -110,12 +111,11 @@ def recover(play, broker, new):
     play.mark("4. promote, and pause the outbox before a relay is started")
     play.sql("SELECT pg_promote()", Database(new, "postgres"))
     play.sh("outbox-relay pause -c relay1.conf")
-    play.note("5. take out of the outbox what was published since, and set the ids above the old ones")
+    play.note("5. take out of the outbox what was published since")
     play.sh(f"kcat -C -q -e -b {broker.bootstrap} -t events.order -f '%h\\n' | sed 's/.*\\bid=\\([^,]*\\).*/\\1/' >published.txt")
     play.sh(f'''psql -X "{play.database.dsn()}" -c "CREATE TEMP TABLE published (event_id uuid)"'''
             ''' -c "\\copy published FROM published.txt"'''
             ''' -c "DELETE FROM outbox_events o USING published p WHERE o.event_id = p.event_id"'''
-            ''' -c "SELECT setval(pg_get_serial_sequence('outbox_events', 'id'), nextval(pg_get_serial_sequence('outbox_events', 'id')) + 1000000)"'''
             ''' -c "SELECT count(DISTINCT event_id) AS lost_orders FROM published p LEFT JOIN orders o ON o.id = p.event_id WHERE o.id IS NULL"''')
 
 

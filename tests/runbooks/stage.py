@@ -71,9 +71,10 @@ class Play:
         self.relays.append(relay)
         return relay.start(wait=False) if start else relay
 
-    def alerts(self, hurried=True):
-        """From here on the alerts of conf/alerts.yml are watched; not hurried: at the pace that they are shipped with."""
-        for relay in self.relays:
+    def alerts(self, hurried=True, ready=None):
+        """From here on the alerts of conf/alerts.yml are watched; not hurried: at the pace that they are shipped with.
+        ready: those to be awaited, if not all of them are relays."""
+        for relay in self.relays if ready is None else ready:
             relay.wait_ready()
         self.prometheus = Prometheus(self.directory, self.relays, hurried)
 

@@ -10,8 +10,11 @@ static bool waits_for_a_row(const struct sim *sim, const struct backend *backend
 {
 	for (unsigned i = 0; i < sim->db.row_count; i++) {
 		const struct row *row = &sim->db.rows[i];
-		if ((rows & ROW_BIT(i)) && row->state == ROW_VISIBLE && !row_is_free(sim, row) &&
-		    row->taken_by != backend_number(sim, backend))
+		bool waits = row->state == ROW_LETTER
+				 ? row->taken_by != 0
+				 : row->state == ROW_VISIBLE && !row_is_free(sim, row) &&
+				       !sim->plan.position;
+		if ((rows & ROW_BIT(i)) && waits && row->taken_by != backend_number(sim, backend))
 			return true;
 	}
 	return false;
@@ -22,8 +25,11 @@ bool backend_can_serve(const struct sim *sim, const struct backend *backend)
 	if (!backend->used || backend->ask_count == 0)
 		return false;
 	const struct ask *first = &backend->asks[0];
-	return first->kind != ASK_RECONCILE ||
-	       !waits_for_a_row(sim, backend, first->delivered | first->rejected);
+	if (first->kind >= ASK_LETTERS_EDIT && first->kind <= ASK_LETTERS_CLAIM)
+		return !letters_wait(sim, backend, first);
+	return first->kind != ASK_RECONCILE || !waits_for_a_row(sim, backend,
+								first->delivered | first->rejected |
+								    first->published | first->kept);
 }
 
 static void delete_row(struct sim *sim, struct backend *backend, unsigned row)
@@ -84,14 +90,19 @@ static void take_rows(struct sim *sim, struct backend *backend, const struct ask
 			break;
 		at = found->id;
 		bool is_free = row_is_free(sim, found) || is_dirty(sim, found);
-		if (!is_free && !sim->plan.competing)
+		bool parked = letters_park(sim, backend, (unsigned)row);
+		bool aside = parked || letters_wait_for_topic(sim, backend, (unsigned)row);
+		if (!is_free && !sim->plan.competing &&
+		    !(aside && sim->plant == PLANT_MOVES_PASS_LOCKED))
 			held |= 1u << found->key;
 		if (!is_free || ((held & 1u << found->key) && sim->plant != PLANT_KEY_NOT_HELD))
 			continue;
 		last = at;
 		check_claimed(sim, backend, (unsigned)row);
 		delete_row(sim, backend, (unsigned)row);
-		answer->rows |= ROW_BIT(row);
+		if (aside)
+			letters_move(sim, backend, (unsigned)row, !parked);
+		*(aside ? &answer->moved : &answer->rows) |= ROW_BIT(row);
 		taken++;
 	}
 	answer->full = taken == claim->rows;
@@ -107,7 +118,8 @@ static void take_rows(struct sim *sim, struct backend *backend, const struct ask
 
 static bool is_stuck(const struct sim *sim, const struct row *row, bool immediate)
 {
-	return row->stuck_until_us > sim->now_us && (immediate || !row->stuck_at_commit);
+	return row->state != ROW_LETTER && row->stuck_until_us > sim->now_us &&
+	       (immediate || !row->stuck_at_commit);
 }
 
 static uint64_t stuck_of(const struct sim *sim, uint64_t rows, bool immediate)
@@ -131,10 +143,13 @@ static void claim_rows(struct sim *sim, struct backend *backend, const struct as
 		       struct answer *answer)
 {
 	answer->kind = ANSWER_CLAIMED;
-	take_rows(sim, backend, ask, answer);
-	if (stuck_of(sim, answer->rows, backend->immediate) == 0)
+	if (sim->plan.position)
+		positions_claim(sim, backend, ask, answer);
+	else
+		take_rows(sim, backend, ask, answer);
+	if (stuck_of(sim, answer->rows | answer->moved, backend->immediate) == 0)
 		return;
-	fail(sim, backend, answer->rows);
+	fail(sim, backend, answer->rows | answer->moved);
 	*answer = (struct answer){.kind = ANSWER_REFUSED,
 				  .alone = ask->claim.rows == 1,
 				  .low_watermark = ask->claim.low_watermark};
@@ -147,6 +162,7 @@ static uint64_t examine(struct sim *sim, struct backend *backend, const struct a
 
 	backend->immediate = ask->immediate;
 	take_rows(sim, backend, ask, &taken);
+	taken.rows |= taken.moved;
 	fail(sim, backend, taken.rows);
 	return stuck_of(sim, taken.rows, backend->immediate);
 }
@@ -156,7 +172,8 @@ static struct answer look_for_more(struct sim *sim, const struct backend *backen
 				   const struct ask *ask)
 {
 	struct answer answer = backend->claimed;
-	int row = lowest_above(sim, backend, ask, ask->claim.low_watermark);
+	int row =
+	    sim->plan.position ? -1 : lowest_above(sim, backend, ask, ask->claim.low_watermark);
 
 	if (sim->plant != PLANT_PASSED_OVER)
 		answer.upto = row < 0 ? NEVER : sim->db.rows[row].id - 1;
@@ -177,8 +194,15 @@ static void note_kept(const struct sim *sim, struct backend *backend, const stru
 	uint64_t stuck = stuck_of(sim, first->delivered | first->rejected, true);
 
 	stuck = visible_of(sim, stuck);
-	backend->kept = stuck;
-	backend->kept_published = stuck & first->delivered;
+	backend->stuck = stuck;
+	backend->stuck_published = stuck & first->delivered;
+}
+
+/* Whether it can be settled. */
+static bool is_to_settle(const struct sim *sim, const struct backend *backend, unsigned row)
+{
+	return sim->plan.position ? positions_waits(sim, backend, row)
+				  : row_is_free(sim, &sim->db.rows[row]);
 }
 
 static void reconcile_rows(struct sim *sim, struct backend *backend, const struct ask *first)
@@ -194,18 +218,21 @@ static void reconcile_rows(struct sim *sim, struct backend *backend, const struc
 	if (sim->plant == PLANT_REJECT_SETTLED)
 		all |= first->kept_back;
 	for (unsigned i = 0; i < sim->db.row_count; i++) {
-		if (!(all & ROW_BIT(i)) || (backend->kept & ROW_BIT(i)))
+		if (!(all & ROW_BIT(i)) || (backend->stuck & ROW_BIT(i)))
 			continue;
 		for (unsigned j = 0; j < sim->db.row_count; j++)
-			if (row_is_free(sim, &sim->db.rows[j]) &&
+			if (is_to_settle(sim, backend, j) &&
 			    (j == i || (sim->plant == PLANT_RECONCILE_BY_ID &&
 					sim->db.rows[j].id == sim->db.rows[i].id))) {
 				delete_row(sim, backend, j);
+				positions_note_ahead(sim, backend, j);
 				if ((first->rejected & ROW_BIT(i)) &&
 				    sim->plant != PLANT_ASIDE_DROPPED)
 					backend->dead_letter |= ROW_BIT(j);
 			}
 	}
+	if (sim->plan.letters)
+		letters_reconcile(sim, backend, first);
 }
 
 static void begin(struct sim *sim, struct backend *backend, bool expected)
@@ -221,11 +248,11 @@ static void begun(struct sim *sim, struct backend *backend)
 	begin(sim, backend, true);
 	backend->begun_us = sim->now_us;
 	backend->transactions++;
-	backend->kept = backend->kept_published = backend->kept_back = 0;
+	backend->stuck = backend->stuck_published = backend->kept_back = 0;
 	backend->returned = 0;
 }
 
-static void outside_transaction(struct sim *sim, const struct backend *backend)
+void backend_is_outside(struct sim *sim, const struct backend *backend)
 {
 	if (backend->in_transaction)
 		violated(sim, "asks within a transaction what belongs outside", "%s",
@@ -268,14 +295,20 @@ static void move_bell(struct sim *sim, const struct backend *backend, bool armed
 		sim->db.bell = armed;
 }
 
-static void end_look(struct sim *sim, struct backend *backend)
+/* False if a row that was set aside cannot go. */
+static bool end_look(struct sim *sim, struct backend *backend)
 {
 	begin(sim, backend, false);
+	if (stuck_of(sim, backend->deleted, true) != 0) {
+		backend_abort(sim, backend);
+		return false;
+	}
 	backend_commit(sim, backend);
 	struct session *session = &sim->relays[backend->relay].session;
 	if (session->bell_late)
 		sim->db.bell = true;
 	session->bell_late = false;
+	return true;
 }
 
 /* False if a row cannot go after all. */
@@ -330,81 +363,7 @@ static uint64_t retest(struct sim *sim, struct backend *backend, const struct as
 	return can_go;
 }
 
-static struct note free_note(const struct backend *backend, uint32_t shards)
-{
-	return (struct note){NOTE_FREE, backend->pid, backend->layout, shards};
-}
-
-/* It ends once it has done what it is at. */
-static void end_previous(struct sim *sim, const struct backend *self, const struct session_id *id)
-{
-	for (unsigned b = 0; b < BACKENDS_MAX; b++) {
-		struct backend *other = &sim->db.backends[b];
-		if (!other->used || other == self || other->pid != id->pid ||
-		    (other->started != id->start && sim->plant != PLANT_ENDS_BY_PID))
-			continue;
-		if (!other->ghost || other->relay != self->relay)
-			violated(sim, "ends another relay's session", "relay %u that of relay %u",
-				 self->relay, other->relay);
-		other->ask_count = 0;
-		other->ends_us = sim->now_us;
-	}
-}
-
-static void leave(struct sim *sim, struct backend *backend)
-{
-	outside_transaction(sim, backend);
-	/* Of several one may have died that had armed it. */
-	if (sim->plan.relays == 1 && sim->db.bell && backend->locks != 0)
-		violated(sim, "leaves the bell armed", "at the end");
-	uint32_t given = backend->locks;
-	check_given(&sim->relays[backend->relay], given);
-	locks_give(sim, backend, given);
-	notify(sim, backend, free_note(backend, given));
-	backend->layout = 0;
-}
-
-/* Joining, looking, taking and giving; false if there is nothing to answer. */
-static bool serve_group(struct sim *sim, struct backend *backend, const struct ask *first,
-			struct answer *answer)
-{
-	switch (first->kind) {
-	case ASK_JOIN:
-		backend->layout = sim->relays[backend->relay].process.shards;
-		backend->joined_us = sim->now_us;
-		backend->rejoined = sim->relays[backend->relay].session.has_polled;
-		/* fall through */
-	case ASK_MEMBERSHIP:
-		backend->unavailable = first->unavailable;
-		notify(sim, backend, (struct note){.kind = NOTE_GROUP});
-		return false;
-	case ASK_END_PREVIOUS:
-		end_previous(sim, backend, &first->previous);
-		return false;
-	case ASK_LOOK:
-	case ASK_VERIFY:
-		if (sim->plant != PLANT_GIVES_TOO_SOON)
-			outside_transaction(sim, backend);
-		answer->kind = first->kind == ASK_LOOK ? ANSWER_GROUP : ANSWER_VERIFIED;
-		locks_look(sim, &answer->sight);
-		sim->idle_looks++;
-		return true;
-	case ASK_TRY:
-		answer->kind = ANSWER_TRIED;
-		answer->asked = first->shards;
-		answer->shards = locks_try(sim, backend, first->shards);
-		check_taken(sim, backend, answer->shards, first->alone);
-		return true;
-	default:
-		if (!first->untouched)
-			check_given(&sim->relays[backend->relay], backend->locks & first->shards);
-		locks_give(sim, backend, first->shards);
-		notify(sim, backend, free_note(backend, first->shards));
-		return false;
-	}
-}
-
-/* Reading and claiming; likewise. */
+/* Reading and claiming; false if there is nothing to answer. */
 static bool serve_claim(struct sim *sim, struct backend *backend, const struct ask *first,
 			struct answer *answer)
 {
@@ -442,8 +401,9 @@ static bool serve_end(struct sim *sim, struct backend *backend, const struct ask
 		answer->kind = answer->of_commit ? ANSWER_REFUSED : ANSWER_SETTLED;
 		return true;
 	case ASK_END:
-		end_look(sim, backend);
-		return false;
+		answer->kind = end_look(sim, backend) ? ANSWER_SETTLED : ANSWER_END_REFUSED;
+		answer->alone = first->alone || positions_are_over(sim, backend);
+		return answer->kind == ANSWER_END_REFUSED || answer->alone;
 	case ASK_ROLLBACK:
 		if (!first->idle)
 			roll_back(sim, backend);
@@ -452,6 +412,7 @@ static bool serve_end(struct sim *sim, struct backend *backend, const struct ask
 	case ASK_ABORT:
 		backend_abort(sim, backend);
 		answer->stuck = first->claim.rows == 1 ? examine(sim, backend, first) : 0;
+		answer->alone = first->claim.rows == 1;
 		answer->kind = ANSWER_ABORTED;
 		return true;
 	case ASK_RECONCILE:
@@ -461,8 +422,9 @@ static bool serve_end(struct sim *sim, struct backend *backend, const struct ask
 	default:
 		backend_commit(sim, backend);
 		answer->kind = ANSWER_RECONCILED;
-		answer->stuck = backend->kept;
-		answer->published = backend->kept_published;
+		answer->stuck = backend->stuck;
+		answer->of_commit = backend->stuck != stuck_of(sim, backend->stuck, false);
+		answer->published = backend->stuck_published;
 		answer->kept_back = visible_of(sim, backend->kept_back);
 		answer->returned = visible_of(sim, backend->returned);
 		return true;
@@ -480,7 +442,7 @@ static bool is_in_vain(const struct backend *backend, enum ask_kind kind)
 static void serve_bell(struct sim *sim, const struct backend *backend, enum ask_kind kind)
 {
 	if (kind != ASK_BELL_OFF)
-		outside_transaction(sim, backend);
+		backend_is_outside(sim, backend);
 	move_bell(sim, backend, kind == ASK_BELL_ON);
 	if (kind == ASK_BELL_OFF_TOLD)
 		notify(sim, backend, (struct note){.kind = NOTE_REST});
@@ -503,13 +465,21 @@ static bool carry_out(struct sim *sim, struct backend *backend, const struct ask
 	case ASK_TRY:
 	case ASK_VERIFY:
 	case ASK_GIVE:
-		return serve_group(sim, backend, first, answer);
+		return backend_serve_group(sim, backend, first, answer);
 	case ASK_BEGIN:
 	case ASK_DRAWN:
 	case ASK_WRITERS:
 	case ASK_CLAIM:
 	case ASK_LEFT:
 		return serve_claim(sim, backend, first, answer);
+	case ASK_LETTERS_EDIT:
+	case ASK_LETTERS_DISCARD:
+	case ASK_LETTERS_ATTEMPT:
+		backend_is_outside(sim, backend);
+		return letters_serve(sim, backend, first, answer);
+	case ASK_LETTERS_CLAIM:
+		begin(sim, backend, false);
+		return letters_serve(sim, backend, first, answer);
 	case ASK_COMMIT:
 	case ASK_END:
 	case ASK_ROLLBACK:
@@ -527,12 +497,14 @@ static bool carry_out(struct sim *sim, struct backend *backend, const struct ask
 	case ASK_BEAT:
 		return false;
 	case ASK_LEAVE:
-		leave(sim, backend);
+		backend_leave(sim, backend);
 		return false;
 	case ASK_HOUSEKEEP:
-		outside_transaction(sim, backend);
+		backend_is_outside(sim, backend);
 		answer->kind = ANSWER_GAUGED;
+		positions_forget_ahead(sim, backend);
 		answer->rows = retest(sim, backend, first, &answer->due);
+		answer->letters = letters_count(sim, backend, first);
 		return true;
 	case ASK_CLOSE:
 		answer->kind = ANSWER_CLOSED;

@@ -36,7 +36,15 @@ static void remove_flight(struct producer *producer, unsigned partition, unsigne
 	memmove(&flights[index], &flights[index + 1], after * sizeof(*flights));
 }
 
+static bool is_out(const struct sim *sim, unsigned topic)
+{
+	return sim->now_us < sim->broker.out_until_us[topic];
+}
+
 /* ---- the sink's functions ---- */
+
+/* A topic that is new takes some time to appear, as warn_after_us in kafka/topic.c. */
+enum { CERTAIN_US = 3 * 1000 * 1000 };
 
 static enum sink_answer later(struct relay *relay)
 {
@@ -48,6 +56,14 @@ static enum sink_answer later(struct relay *relay)
 		producer->writable_us = sim->now_us + (int64_t)(1 + sim_below(sim, 400)) * MS;
 	producer->blocked = true;
 	return SINK_LATER;
+}
+
+static enum sink_answer without_topic(struct relay *relay, unsigned topic)
+{
+	const struct sim *sim = relay->sim;
+	bool certain = sim->now_us - sim->broker.out_since_us[topic] >= CERTAIN_US;
+
+	return certain && sim->plant != PLANT_TOPIC_NEVER_OUT ? SINK_NO_TOPIC : later(relay);
 }
 
 static enum sink_answer op_produce(struct sink *sink, struct event *event,
@@ -64,12 +80,15 @@ static enum sink_answer op_produce(struct sink *sink, struct event *event,
 	if (message->key.data[1] - '0' != (int)sim->db.rows[row].key)
 		violated(sim, "routes to another key", "row %u", row);
 	check_produced(relay, row);
+	check_letter_produced(relay, row);
 	if (relay->session.source.halted && !halted_is_tried(&relay->session, row))
 		violated(sim, "publishes while halted", "row %u", row);
 	if (sim->now_us < sim->broker.topic_away_until_us)
 		return later(relay);
 	if (sim->now_us < sim->db.rows[row].topic_away_until_us)
 		return SINK_LATER;
+	if (is_out(sim, sim->db.rows[row].topic))
+		return without_topic(relay, sim->db.rows[row].topic);
 	if (sim->db.rows[row].kind == KIND_TOO_LARGE) {
 		halted_rejected(relay, row);
 		*reason = REJECT_TOO_LARGE;
@@ -199,7 +218,9 @@ void broker_append_next(struct relay *relay, unsigned partition)
 	}
 	struct flight *flight = &producer->flights[partition][at];
 	trace(sim, "broker: partition %u row %u", partition, flight->row);
-	if (sim->db.rows[flight->row].kind != KIND_POISON) {
+	if (is_out(sim, sim->db.rows[flight->row].topic))
+		producer_break(relay, true, sim_below(sim, 2));
+	else if (sim->db.rows[flight->row].kind != KIND_POISON) {
 		flight->appended = true;
 		check_appended(sim, flight->row);
 	} else if (sim->plant == PLANT_POISON_DELIVERED) {
@@ -254,7 +275,7 @@ static void report(struct relay *relay, const struct report *report)
 		events->returned(worker, report->event);
 	} else {
 		halted_rejected(relay, report->row);
-		events->rejected(worker, report->event, REJECT_BROKER, "", "poison");
+		events->rejected(worker, report->event, REJECT_INVALID_RECORD, "", "poison");
 	}
 }
 

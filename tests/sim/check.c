@@ -21,6 +21,11 @@ void violated(struct sim *sim, const char *what, const char *format, ...)
 	trace(sim, "VIOLATED: %s: %s", what, sim->detail);
 }
 
+unsigned line_of(const struct row *row)
+{
+	return row->key * TOPICS + row->topic;
+}
+
 /* ---- what a fault excuses ---- */
 
 void allow_repeats(struct sim *sim, uint64_t rows)
@@ -33,22 +38,27 @@ void allow_repeats(struct sim *sim, uint64_t rows)
 /* A key's log may go back once, to be followed by a replay without a gap. */
 void allow_jumps(struct sim *sim)
 {
-	for (unsigned k = 0; k < KEYS_MAX; k++)
-		sim->jumps_allowed[k]++;
+	for (unsigned line = 0; line < LINES; line++)
+		sim->jumps_allowed[line]++;
 }
 
 /* ---- the log ---- */
 
 static bool is_committed(const struct row *row)
 {
-	return row->state == ROW_VISIBLE || row->state == ROW_GONE;
+	return row->state == ROW_VISIBLE || row->state == ROW_GONE || row->state == ROW_LETTER;
+}
+
+/* Its key goes on without it, or may. */
+static bool is_out_of_line(const struct sim *sim, const struct row *row)
+{
+	return row->dead_letter || (row->bad && may_dead_letter(sim));
 }
 
 /* A row that must stand in the log sooner or later, and before the later ones of its key. */
 static bool is_due(const struct sim *sim, const struct row *row)
 {
-	return is_committed(row) && !row->dead_letter &&
-	       !(sim->plan.dead_letter && row->kind != KIND_GOOD);
+	return is_committed(row) && !is_out_of_line(sim, row);
 }
 
 static void check_order(struct sim *sim, unsigned index)
@@ -57,21 +67,21 @@ static void check_order(struct sim *sim, unsigned index)
 
 	for (unsigned i = 0; i < sim->db.row_count && !sim->plan.competing; i++) {
 		const struct row *other = &sim->db.rows[i];
-		if (other->key == row->key && is_due(sim, other) && other->number < row->number &&
-		    other->appended == 0)
+		if (line_of(other) == line_of(row) && is_due(sim, other) &&
+		    other->number < row->number && other->appended == 0)
 			violated(sim, "reorders a key", "row %u before row %u", index, i);
 	}
 }
 
 static bool follows(const struct sim *sim, const struct row *row)
 {
-	unsigned last = sim->last_number[row->key];
+	unsigned last = sim->last_number[line_of(row)];
 
 	if (row->number < last)
 		return false;
 	for (unsigned i = 0; i < sim->db.row_count; i++) {
 		const struct row *other = &sim->db.rows[i];
-		if (other->key == row->key && is_due(sim, other) && other->number >= last &&
+		if (line_of(other) == line_of(row) && is_due(sim, other) && other->number >= last &&
 		    other->number < row->number)
 			return false;
 	}
@@ -87,12 +97,12 @@ static void check_repeat(struct sim *sim, unsigned index)
 		violated(sim, "repeats without a cause", "row %u for the %u. time", index,
 			 row->appended);
 	if (sim->plan.competing || sim->lines_excused || sim->key_excused[row->key] ||
-	    follows(sim, row))
+	    is_out_of_line(sim, row) || follows(sim, row))
 		return;
-	if (sim->jumps_allowed[row->key] == 0)
+	if (sim->jumps_allowed[line_of(row)] == 0)
 		violated(sim, "repeats out of line", "row %u", index);
 	else
-		sim->jumps_allowed[row->key]--;
+		sim->jumps_allowed[line_of(row)]--;
 }
 
 void check_appended(struct sim *sim, unsigned index)
@@ -100,7 +110,8 @@ void check_appended(struct sim *sim, unsigned index)
 	struct row *row = &sim->db.rows[index];
 
 	row->appended++;
-	if (row->state == ROW_FORGOTTEN)
+	/* What was discarded was on its way before. */
+	if (row->state == ROW_FORGOTTEN || row->state == ROW_REMOVED)
 		return;
 	if (!is_committed(row)) {
 		violated(sim, "publishes what was not committed", "row %u", index);
@@ -108,9 +119,10 @@ void check_appended(struct sim *sim, unsigned index)
 	}
 	if (row->appended > 1)
 		check_repeat(sim, index);
-	else
+	else if (!row->dead_letter)
 		check_order(sim, index);
-	sim->last_number[row->key] = row->number + 1;
+	if (!is_out_of_line(sim, row))
+		sim->last_number[line_of(row)] = row->number + 1;
 }
 
 /* ---- the outbox ---- */
@@ -122,7 +134,7 @@ void check_deleted(struct sim *sim, uint64_t deleted, uint64_t dead_letter)
 		if (!(deleted & ROW_BIT(i)))
 			continue;
 		if (dead_letter & ROW_BIT(i)) {
-			if (row->kind == KIND_GOOD)
+			if (!row->bad)
 				violated(sim, "sets a good event aside", "row %u", i);
 		} else if (row->appended == 0) {
 			violated(sim, "takes an event from the outbox unpublished", "row %u", i);
@@ -134,13 +146,19 @@ void check_deleted(struct sim *sim, uint64_t deleted, uint64_t dead_letter)
 
 void check_end(struct sim *sim)
 {
+	if (sim->plan.position)
+		positions_check_end(sim);
 	for (unsigned i = 0; i < sim->db.row_count; i++) {
 		const struct row *row = &sim->db.rows[i];
 		if (row->state == ROW_VISIBLE)
 			violated(sim, "leaves an event in the outbox", "row %u", i);
-		if (is_due(sim, row) && row->appended == 0)
+		bool is_gone = row->state == ROW_GONE && sim->plan.letters;
+		if ((is_due(sim, row) || is_gone) && row->appended == 0)
 			violated(sim, "loses an event", "row %u", i);
-		if (is_committed(row) && sim->plan.dead_letter && row->kind != KIND_GOOD &&
+		if (row->state == ROW_LETTER &&
+		    (row->letter.parked || row->letter.for_topic || row->letter.wants != 0))
+			violated(sim, "leaves a letter", "row %u", i);
+		if (is_committed(row) && !sim->plan.letters && may_dead_letter(sim) && row->bad &&
 		    !row->dead_letter)
 			violated(sim, "loses a rejected event", "row %u", i);
 	}

@@ -2,7 +2,7 @@
 /*
  * check_group.c - who owns what: one at a time, nothing owed to the next, and in fair shares
  */
-#include "sim.h"
+#include "halted.h"
 
 /* ---- taking and handing over ---- */
 
@@ -24,7 +24,8 @@ static void excuse(struct sim *sim, unsigned key)
 		struct row *row = &sim->db.rows[i];
 		if (row->key != key)
 			continue;
-		row->repeats_allowed += row->appended > 0 && row->state == ROW_VISIBLE;
+		row->repeats_allowed +=
+		    row->appended > 0 && (row->state == ROW_VISIBLE || row->state == ROW_LETTER);
 		row->repeats_allowed += (sent & ROW_BIT(i)) != 0;
 	}
 	sim->key_excused[key] = true;

@@ -2,7 +2,7 @@
 /*
  * check_relay.c - what a relay does: it neither sleeps on events nor stays where it should not
  */
-#include "sim.h"
+#include "halted.h"
 
 #include <string.h>
 
@@ -80,7 +80,18 @@ static int64_t stuck_patience(const struct relay *relay)
 /* Unless rejected events are dead-lettered, nothing goes out past one that cannot go. */
 static bool is_halted(const struct relay *relay)
 {
-	return relay->session.source.held > 0 && !relay->process.options.dead_letter;
+	return relay->session.source.held > 0 && relay->process.options.policy == REJECT_HALTS;
+}
+
+/* What was rejected under another policy keeps its key back until it is tried again. */
+static int64_t retrial_us(const struct relay *relay, unsigned row)
+{
+	uint64_t left_out = refused_left_out(&relay->session);
+	/* Where rows stay, all that comes after it waits with it. */
+	bool held = relay->sim->plan.letters &&
+		    (relay->sim->plan.position ? left_out : left_out & ROW_BIT(row)) != 0;
+
+	return held ? HOLDS_TRY_US + stuck_patience(relay) : 0;
 }
 
 static int64_t patience(const struct relay *relay, const struct row *row, bool was_held)
@@ -99,8 +110,8 @@ static void check_sleep(struct relay *relay, int64_t to_us)
 {
 	struct sim *sim = relay->sim;
 	int64_t looked = later_of(relay->process.looking_us, relay->process.paused_until_us);
-	uint64_t mine = session_mine(&relay->session, ~UINT64_C(0));
-	bool halts = !relay->process.options.dead_letter;
+	uint64_t mine = positions_mine(&relay->session);
+	bool halts = relay->process.options.policy == REJECT_HALTS;
 
 	for (unsigned i = 0; i < sim->db.row_count; i++) {
 		const struct row *row = &sim->db.rows[i];
@@ -112,6 +123,10 @@ static void check_sleep(struct relay *relay, int64_t to_us)
 			continue;
 		if (stuck != 0 || (halts && last_stuck_us(sim) > 0))
 			most = later_of(most, stuck_patience(relay));
+		most = later_of(most, retrial_us(relay, i));
+		/* What it hears then is of before. */
+		if (row->visible_us <= relay->process.paused_until_us)
+			most += 2 * relay->process.paused_for_us;
 		if (to_us - later_of(since, looked) > most)
 			violated(sim, "sleeps on a row", "relay %u, row %u for %lld ms",
 				 relay->index, i, (long long)(to_us - since) / MS);
@@ -187,8 +202,14 @@ void check_leap(struct relay *relay, int64_t to_us)
 
 	if (!process_runs(relay) || process_is_paused(relay))
 		return;
-	if (relay->session.poll.state == POLL_RESTING)
+	if (relay->session.poll.state == POLL_RESTING) {
 		check_sleep(relay, to_us);
+		if (!is_halted(relay))
+			check_letters_sleep(
+			    relay,
+			    later_of(relay->process.looking_us, relay->process.paused_until_us),
+			    to_us);
+	}
 	check_transaction(relay, to_us);
 	check_unavailable(relay);
 	check_bell(relay, to_us, state);
@@ -211,6 +232,8 @@ void check_flow(struct sim *sim)
 	for (unsigned r = 0; r < sim->plan.relays; r++) {
 		const struct relay *relay = &sim->relays[r];
 		looks = later_of(looks, 10 * SECOND + relay->process.poll_options.poll_us);
+		if (sim->plan.letters && (sim->plan.policies & 1u << REJECT_HALTS))
+			looks = later_of(looks, 20 * SECOND + relay->process.poll_options.poll_us);
 		retests = later_of(retests, stuck_patience(relay));
 		if (!sim->healed || !can_serve(relay))
 			sim->troubled_us = sim->now_us;

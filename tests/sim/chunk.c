@@ -2,7 +2,7 @@
 /*
  * chunk.c - rows of the model as a source's events, and the route they take
  */
-#include "search.h"
+#include "sim.h"
 
 #include "base/xalloc.h"
 
@@ -24,20 +24,33 @@ struct sim_chunk {
 
 static void free_chunk(struct chunk *chunk)
 {
-	if (heap_owns(chunk))
-		heap_free(chunk);
-	else
-		free(chunk);
+	free(chunk);
+}
+
+/* By a planted error what is parked is another key than what comes after it. */
+static struct slice key_of(const struct sim *sim, unsigned index)
+{
+	static const char *const keys[2][KEYS_MAX] = {{"k0", "k1", "k2", "k3"},
+						      {"k0'", "k1'", "k2'", "k3'"}};
+	const struct row *row = &sim->db.rows[index];
+
+	return slice_of(keys[sim->plant == PLANT_BATCH_PASSES && !row->bad][row->key]);
+}
+
+static struct slice topic_of(const struct row *row)
+{
+	static const char *const topics[TOPICS] = {"events", "others"};
+
+	return row->kind == KIND_UNROUTABLE ? SLICE_NULL : slice_of(topics[row->topic]);
 }
 
 static void fill(struct event *event, struct sim_event *more, const struct sim *sim, unsigned index)
 {
-	static const char *const keys[KEYS_MAX] = {"k0", "k1", "k2", "k3"};
 	const struct row *row = &sim->db.rows[index];
 
 	more->identity = index;
-	more->fields[FIELD_KEY] = slice_of(keys[row->key]);
-	more->fields[FIELD_TOPIC] = row->kind == KIND_UNROUTABLE ? SLICE_NULL : slice_of("events");
+	more->fields[FIELD_KEY] = key_of(sim, index);
+	more->fields[FIELD_TOPIC] = topic_of(row);
 	event->id = row->id;
 	event->fields = more->fields;
 	event->identity = (struct slice){(const char *)&more->identity, sizeof(more->identity)};
@@ -46,8 +59,13 @@ static void fill(struct event *event, struct sim_event *more, const struct sim *
 	event->created_us = row->visible_us + 1;
 }
 
-/* In order of id, as a claim's answer is. */
-static unsigned in_order(const struct sim *sim, uint64_t rows, unsigned *order)
+static int64_t place_of(const struct row *row, bool letters)
+{
+	return letters ? row->letter.number : row->id;
+}
+
+/* In order of id, as a claim's answer is; letters in that of their numbers. */
+static unsigned in_order(const struct sim *sim, uint64_t rows, bool letters, unsigned *order)
 {
 	bool backwards = sim->plant == PLANT_UNORDERED_CLAIM;
 	unsigned count = 0;
@@ -56,8 +74,8 @@ static unsigned in_order(const struct sim *sim, uint64_t rows, unsigned *order)
 		unsigned at = count;
 		if (!(rows & ROW_BIT(i)))
 			continue;
-		while (at > 0 &&
-		       (sim->db.rows[order[at - 1]].id > sim->db.rows[i].id) != backwards) {
+		while (at > 0 && (place_of(&sim->db.rows[order[at - 1]], letters) >
+				  place_of(&sim->db.rows[i], letters)) != backwards) {
 			order[at] = order[at - 1];
 			at--;
 		}
@@ -67,9 +85,9 @@ static unsigned in_order(const struct sim *sim, uint64_t rows, unsigned *order)
 	return count;
 }
 
-struct chunk *chunk_of_rows(const struct sim *sim, uint64_t rows)
+struct chunk *chunk_of_rows(const struct sim *sim, uint64_t rows, bool letters)
 {
-	unsigned order[ROWS_MAX], count = in_order(sim, rows, order);
+	unsigned order[ROWS_MAX], count = in_order(sim, rows, letters, order);
 	size_t size =
 	    sizeof(struct sim_chunk) + count * (sizeof(struct event) + sizeof(struct sim_event));
 	struct sim_chunk *made = xcalloc(1, size);
@@ -83,6 +101,10 @@ struct chunk *chunk_of_rows(const struct sim *sim, uint64_t rows)
 	for (unsigned i = 0; i < count; i++) {
 		chunk->events[i].chunk = chunk;
 		fill(&chunk->events[i], &made->more[i], sim, order[i]);
+		if (!letters)
+			continue;
+		chunk->events[i].letter = sim->db.rows[order[i]].letter.number;
+		chunk->events[i].again = sim->db.rows[order[i]].letter.rejected;
 	}
 	return chunk;
 }

@@ -29,8 +29,10 @@ static void plan_txn(struct sim *sim, struct txn *txn, uint32_t bad_permille)
 	for (unsigned i = 0; i < txn->rows; i++) {
 		struct row *row = &db->rows[db->row_count++];
 		row->key = sim_below(sim, sim->plan.keys);
-		row->partition = row->key % PARTITIONS;
+		row->topic = sim->plan.topics > 1 ? sim_below(sim, sim->plan.topics) : 0;
+		row->partition = (row->key + row->topic) % PARTITIONS;
 		row->kind = plan_kind(sim, bad_permille);
+		row->bad = row->kind != KIND_GOOD;
 	}
 }
 
@@ -42,10 +44,31 @@ static int64_t pause_before(struct sim *sim)
 	return sim->now_us + (int64_t)sim_below(sim, sim_chance(sim, 300) ? 4000 : 30) * MS;
 }
 
+/* Two keys and three events, two of them of one key. With letters the first of these is rejected,
+ * and the other one comes with it or later. */
+static void plan_small(struct sim *sim)
+{
+	struct database *db = &sim->db;
+
+	for (unsigned i = 0; i < db->row_count; i++) {
+		db->rows[i].key = i == 1;
+		db->rows[i].partition = i == 1;
+		db->rows[i].topic = 0;
+		db->rows[i].kind = KIND_GOOD;
+	}
+	if (!sim->plan.letters)
+		return;
+	db->rows[0].kind = (enum row_kind)(KIND_GOOD + 1 + sim_below(sim, 3));
+	db->rows[0].bad = true;
+	db->txns[2].next_us = sim->now_us + (int64_t)sim_below(sim, 2) * 100 * MS;
+}
+
 void database_plan(struct sim *sim)
 {
 	struct database *db = &sim->db;
 	uint32_t bad = sim_chance(sim, 250) ? 60 : 0;
+	if (sim->plan.letters)
+		bad = bad > 0 ? 400 : 120;
 	unsigned txns = sim->plan.exhaustive ? 3 : 1 + sim_below(sim, 16);
 
 	for (unsigned i = 0; i < txns && i < TXNS_MAX; i++) {
@@ -54,12 +77,15 @@ void database_plan(struct sim *sim)
 		plan_txn(sim, &db->txns[db->txn_count], bad);
 		db->txns[db->txn_count++].next_us = pause_before(sim);
 	}
-	/* Two keys and three events, two of them of one key. */
-	for (unsigned i = 0; sim->plan.exhaustive && i < db->row_count; i++) {
-		db->rows[i].key = i == 1;
-		db->rows[i].partition = i == 1;
-		db->rows[i].kind = KIND_GOOD;
-	}
+	if (sim->plan.exhaustive)
+		plan_small(sim);
+	if (sim->plan.position)
+		positions_plan(sim);
+}
+
+bool may_dead_letter(const struct sim *sim)
+{
+	return (sim->plan.policies & 1u << REJECT_DEAD_LETTERS) != 0;
 }
 
 bool database_is_down(const struct sim *sim)
@@ -118,15 +144,16 @@ bool txn_can_step(const struct sim *sim, const struct txn *txn)
 {
 	if (txn->phase == TXN_ENDED || txn->next_us > sim->now_us || database_is_down(sim))
 		return false;
-	return txn->phase != TXN_WAITING || keys_are_free(sim, txn);
+	return txn->phase != TXN_WAITING || positions_begins_early(sim, txn) ||
+	       keys_are_free(sim, txn);
 }
 
 static void commit_txn(struct sim *sim, struct txn *txn)
 {
 	struct database *db = &sim->db;
+	positions_keep(sim);
 	struct commit *commit = &db->commits[db->commit_count++];
 
-	assert(db->commit_count <= COMMITS_MAX);
 	*commit = (struct commit){0};
 	for (unsigned i = 0; i < txn->rows; i++) {
 		struct row *row = &db->rows[txn->first_row + i];
@@ -143,12 +170,11 @@ static void commit_txn(struct sim *sim, struct txn *txn)
 static void end_txn(struct sim *sim, struct txn *txn)
 {
 	txn->phase = TXN_ENDED;
-	if (!txn->aborts) {
+	if (!txn->aborts)
 		commit_txn(sim, txn);
-		return;
-	}
-	for (unsigned i = 0; i < txn->rows; i++)
+	for (unsigned i = 0; i < txn->rows && txn->aborts; i++)
 		sim->db.rows[txn->first_row + i].state = ROW_ABORTED;
+	positions_end_txn(sim, txn);
 }
 
 static void draw(struct sim *sim, struct txn *txn)
@@ -157,6 +183,7 @@ static void draw(struct sim *sim, struct txn *txn)
 
 	row->id = ++sim->db.sequence;
 	row->state = ROW_DRAWN;
+	positions_draw(sim, txn, txn->first_row + txn->inserted);
 	txn->phase = TXN_DRAWN;
 }
 
@@ -165,7 +192,10 @@ void txn_step(struct sim *sim, struct txn *txn)
 	trace(sim, "writer %d: step %d", (int)(txn - sim->db.txns), (int)txn->phase);
 	switch (txn->phase) {
 	case TXN_WAITING:
-		txn->phase = TXN_KEYED;
+		if (positions_begins_early(sim, txn))
+			positions_begin_txn(sim, txn);
+		else
+			txn->phase = TXN_KEYED;
 		break;
 	case TXN_KEYED:
 		txn->phase = TXN_LOCKED;
@@ -249,7 +279,9 @@ static void end_transaction(struct sim *sim, struct backend *backend)
 			row->foreign_until_us = sim->now_us;
 	}
 	backend->in_transaction = false;
-	backend->deleted = backend->dead_letter = 0;
+	backend->deleted = backend->dead_letter = backend->moved = backend->for_topic = 0;
+	backend->parks = backend->kept = backend->granted = 0;
+	positions_end(sim, backend);
 }
 
 void backend_abort(struct sim *sim, struct backend *backend)
@@ -266,18 +298,22 @@ void backend_abort(struct sim *sim, struct backend *backend)
 void backend_commit(struct sim *sim, struct backend *backend)
 {
 	struct database *db = &sim->db;
+	uint64_t settled = sim->plan.position ? positions_commit(sim, backend) : backend->deleted;
 
-	check_deleted(sim, backend->deleted, backend->dead_letter);
+	check_deleted(sim, settled & ~backend->moved & ~backend->for_topic, backend->dead_letter);
 	for (unsigned i = 0; i < db->row_count; i++)
-		if (backend->deleted & ROW_BIT(i)) {
+		if (settled & ROW_BIT(i)) {
 			db->rows[i].state = ROW_GONE;
 			db->rows[i].gone_us = sim->now_us;
-			db->rows[i].dead_letter = (backend->dead_letter & ROW_BIT(i)) != 0;
+			if (!sim->plan.letters)
+				db->rows[i].dead_letter = (backend->dead_letter & ROW_BIT(i)) != 0;
 		}
-	if (backend->deleted != 0) {
+	if (sim->plan.letters)
+		letters_commit(sim, backend);
+	else if (settled != 0) {
 		assert(db->commit_count < COMMITS_MAX);
-		db->commits[db->commit_count++] = (struct commit){
-		    .deleted = backend->deleted, .dead_letter = backend->dead_letter};
+		db->commits[db->commit_count++] =
+		    (struct commit){.deleted = settled, .dead_letter = backend->dead_letter};
 	}
 	end_transaction(sim, backend);
 }
@@ -310,6 +346,7 @@ static void forget_commit(struct sim *sim)
 	struct database *db = &sim->db;
 	struct commit commit = db->commits[--db->commit_count];
 
+	positions_forget_commit(sim);
 	if (sim->plan.competing)
 		allow_repeats(sim, commit.deleted);
 	for (unsigned i = 0; i < db->row_count; i++) {
@@ -345,13 +382,12 @@ void database_restart(struct sim *sim, bool failover, unsigned lost)
 			backend_end(sim, &db->backends[b]);
 	db->last_pid = 0;
 	abort_writers(sim);
-	if (!failover)
-		return;
-	for (unsigned i = 0; i < lost && db->commit_count > 0; i++) {
+	for (unsigned i = 0; failover && i < lost && db->commit_count > 0; i++) {
 		allow_repeats(sim, db->commits[db->commit_count - 1].deleted);
 		forget_commit(sim);
 	}
-	if (lost > 0) {
+	positions_restart(sim);
+	if (failover && lost > 0) {
 		rewind_sequence(sim);
 		sim->lines_excused = true;
 	}

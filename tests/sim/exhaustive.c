@@ -29,7 +29,12 @@ static const enum fault tried[] = {
     FAULT_STUCK,      FAULT_BAD,
 };
 enum { TRIED = sizeof(tried) / sizeof(tried[0]), RELAYS = 2, FAULTS_MOST = 2, WORKERS_MAX = 16 };
+enum { LETTERS_RUNS = 3 };
 enum { EXPLORED_BITS = 27, SEEN_BITS = 22 };
+
+/* What runs are of; so their paths begin. */
+enum small_run { RUN_PLAIN, RUN_LETTERS, RUN_POSITION, RUNS };
+static const char *const run_names[RUNS] = {"", "letters:", "position:"};
 
 /* What the processes of a search share. */
 struct found {
@@ -49,12 +54,18 @@ struct search {
 	uint64_t last_seen;
 	struct found *found;
 	bool all; /* to the end of every path, known or not */
+	enum small_run run;
 	size_t struck, paths, ends, steps, states;
 	char violation[64];
 };
 
-static void set_up(struct sim *sim, uint64_t seed, enum plant plant)
+/* With letters: the first event of the key that has two of them is rejected, and parks it; an
+ * operator has it edited, discarded or tried again. With positions: rows stay. */
+static void set_up(struct sim *sim, uint64_t seed, enum plant plant, enum small_run run)
 {
+	bool letters = run == RUN_LETTERS;
+	enum reject_policy policy = letters ? REJECT_PARKS : REJECT_DEAD_LETTERS;
+
 	sim_reset(sim, seed, plant);
 	sim->plan = (struct plan){.keys = 2,
 				  .relays = RELAYS,
@@ -62,7 +73,9 @@ static void set_up(struct sim *sim, uint64_t seed, enum plant plant)
 				  .session_timeout_us = SECOND,
 				  .exhaustive = true,
 				  .has_bell = true,
-				  .dead_letter = true,
+				  .policies = 1u << policy,
+				  .letters = letters,
+				  .position = run == RUN_POSITION,
 				  .stall_us = 300 * MS};
 }
 
@@ -70,7 +83,8 @@ static void set_up(struct sim *sim, uint64_t seed, enum plant plant)
 
 static void tell_path(const struct search *search)
 {
-	printf("; replay: simulate --path %llu", (unsigned long long)search->seed);
+	printf("; replay: simulate --path %s%llu", run_names[search->run],
+	       (unsigned long long)search->seed);
 	for (unsigned i = 0; i < search->count; i++)
 		printf(",%u:%d:%u:%u", search->faults[i].step, (int)search->faults[i].fault,
 		       search->faults[i].variant, search->faults[i].relay);
@@ -139,13 +153,20 @@ static unsigned relays_of(enum fault fault)
 	return of_all ? 1 : RELAYS;
 }
 
+/* The commits that letters came by are not kept, so that a failover cannot forget them. */
+static bool may_strike(const struct search *search, enum fault fault)
+{
+	return search->run != RUN_LETTERS || fault != FAULT_FAILOVER;
+}
+
 /* Faults times variants times relays. */
-static unsigned kinds(void)
+static unsigned kinds(const struct search *search)
 {
 	unsigned sum = 0;
 
 	for (unsigned f = 0; f < TRIED; f++)
-		sum += fault_variants(tried[f]) * relays_of(tried[f]);
+		if (may_strike(search, tried[f]))
+			sum += fault_variants(tried[f]) * relays_of(tried[f]);
 	return sum;
 }
 
@@ -156,6 +177,8 @@ static void try_faults(struct search *search)
 	snapshot_take(&search->before[search->count], search->sim);
 	for (unsigned f = 0; f < TRIED; f++) {
 		fault.fault = tried[f];
+		if (!may_strike(search, fault.fault))
+			continue;
 		for (fault.relay = 0; fault.relay < relays_of(fault.fault); fault.relay++)
 			for (fault.variant = 0; fault.variant < fault_variants(fault.fault);
 			     fault.variant++)
@@ -207,7 +230,7 @@ static void work(struct search *search)
 	searching = search;
 	signal(SIGABRT, on_abort);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	set_up(search->sim, search->seed, search->plant);
+	set_up(search->sim, search->seed, search->plant, search->run);
 	heap_open();
 	sim_begin(search->sim);
 	follow(search);
@@ -243,11 +266,15 @@ static bool work_together(struct search *search)
 	return ok;
 }
 
-/* What a first run allocates once and for all must not lie on the heap of one. */
-static void warm_up(struct sim *sim)
+/* What a first run allocates once and for all must not lie on the heap of one: a route, and what
+ * the metrics have of each topic, and of none. */
+static void warm_up(struct search *search)
 {
-	set_up(sim, 1, PLANT_NONE);
-	sim_run(sim);
+	metrics_topic(search->sim->metrics, slice_of(""));
+	metrics_topic(search->sim->metrics, slice_of("sim-events"));
+	metrics_topic(search->sim->metrics, slice_of("sim-others"));
+	set_up(search->sim, 1, PLANT_NONE, search->run);
+	sim_run(search->sim);
 }
 
 /* Every run with up to so many faults. False if something is violated, or was not explored. */
@@ -260,12 +287,15 @@ static bool search_all(struct search *search)
 	search->found = found;
 	search->explored = states_new(EXPLORED_BITS);
 	search->seen = states_new(SEEN_BITS);
-	warm_up(search->sim);
+	warm_up(search);
 	bool ended = work_together(search);
-	printf("exhaustive: 2 relays, 2 keys, 3 events, any %s of %u faults at any steps: %zu "
+	printf("exhaustive: 2 relays, 2 keys, 3 events%s, any %s of %u faults at any steps: %zu "
 	       "struck, %zu paths, %zu to the end, %zu steps, %zu states, explored from %zu: %s\n",
-	       search->most > 1 ? "one and any two" : "one", kinds(), found->struck, found->paths,
-	       found->ends, found->steps, states_count(search->seen),
+	       search->run == RUN_LETTERS    ? ", the first rejected"
+	       : search->run == RUN_POSITION ? ", rows stay"
+					     : "",
+	       search->most > 1 ? "one and any two" : "one", kinds(search), found->struck,
+	       found->paths, found->ends, found->steps, states_count(search->seen),
 	       states_count(search->explored),
 	       !ended		 ? "DID NOT END"
 	       : found->violated ? found->violation
@@ -280,10 +310,10 @@ static bool search_all(struct search *search)
 }
 
 /* With one fault every path can be followed to its end: the others must see no state less. */
-static bool misses_nothing(struct sim *sim)
+static bool misses_nothing(struct sim *sim, enum small_run run)
 {
-	struct search all = {.sim = sim, .seed = 1, .most = 1, .all = true};
-	struct search some = {.sim = sim, .seed = 1, .most = 1};
+	struct search all = {.sim = sim, .seed = 1, .most = 1, .all = true, .run = run};
+	struct search some = {.sim = sim, .seed = 1, .most = 1, .run = run};
 	bool ok = search_all(&all) && search_all(&some);
 
 	if (ok && some.states != all.states)
@@ -291,9 +321,31 @@ static bool misses_nothing(struct sim *sim)
 	return ok && some.states == all.states;
 }
 
+bool exhaustive_small(struct sim *sim)
+{
+	bool ok = misses_nothing(sim, RUN_PLAIN) && misses_nothing(sim, RUN_LETTERS);
+
+	for (uint64_t seed = 2; ok && seed <= LETTERS_RUNS; seed++)
+		ok = search_all(
+		    &(struct search){.sim = sim, .seed = seed, .most = 1, .run = RUN_LETTERS});
+	return ok &&
+	       search_all(&(struct search){.sim = sim, .seed = 1, .most = 1, .run = RUN_POSITION});
+}
+
+bool exhaustive_finds(struct sim *sim, enum plant plant, uint64_t seed)
+{
+	struct search one = {
+	    .sim = sim, .seed = seed, .plant = plant, .most = 1, .run = RUN_LETTERS};
+	bool ok = !search_all(&one) && strcmp(one.violation, plants[plant].expects) == 0;
+
+	printf("planted: %-24s %s by one fault: %s\n", plants[plant].name,
+	       ok ? "found" : "NOT FOUND", one.violation);
+	return ok;
+}
+
 bool exhaustive_run(struct sim *sim, uint64_t first, unsigned runs)
 {
-	bool ok = misses_nothing(sim);
+	bool ok = exhaustive_small(sim);
 
 	for (uint64_t seed = first; ok && seed < first + runs; seed++)
 		ok = search_all(&(struct search){.sim = sim, .seed = seed, .most = FAULTS_MOST});
@@ -322,6 +374,10 @@ bool exhaustive_replay(struct sim *sim, const char *path, enum plant plant)
 	unsigned count = 0;
 	int used, fault;
 
+	enum small_run run = RUNS - 1;
+	while (strncmp(path, run_names[run], strlen(run_names[run])) != 0)
+		run--;
+	path += strlen(run_names[run]);
 	if (sscanf(path, "%llu%n", &seed, &used) != 1)
 		return false;
 	for (path += used; count < FAULTS_MOST; count++, path += used) {
@@ -330,7 +386,7 @@ bool exhaustive_replay(struct sim *sim, const char *path, enum plant plant)
 			break;
 		faults[count].fault = (enum fault)fault;
 	}
-	set_up(sim, seed, plant);
+	set_up(sim, seed, plant, run);
 	sim->fixed = faults;
 	sim->fixed_count = count;
 	sim_run(sim);

@@ -32,6 +32,7 @@ static const struct {
     [FAULT_AWAY] = {"relay without Kafka", 2},
     [FAULT_STUCK] = {"row that cannot go", 4},
     [FAULT_BAD] = {"row that is rejected", 3},
+    [FAULT_TOPIC_OUT] = {"topic deleted", 4},
 };
 
 unsigned fault_variants(enum fault fault)
@@ -102,13 +103,15 @@ static void pause_process(struct relay *relay, unsigned variant)
 	if (variant == 2)
 		relay->process.paused_until_us +=
 		    sim->plan.session_timeout_us + (int64_t)sim_below(sim, 2000) * MS;
+	relay->process.paused_for_us = relay->process.paused_until_us - sim->now_us;
 }
 
 static void lock_row(struct sim *sim)
 {
 	struct row *row = &sim->db.rows[sim_below(sim, sim->db.row_count)];
 
-	if (row_is_free(sim, row))
+	if (row_is_free(sim, row) &&
+	    !sim->plan.position) /* where rows stay, that is none of ours */
 		row->foreign_until_us = sim->now_us + (int64_t)sim_below(sim, 3000) * MS;
 }
 
@@ -119,6 +122,8 @@ static void stick(struct sim *sim, unsigned variant)
 	struct row *row = &sim->db.rows[sim_below(sim, sim->db.row_count)];
 	uint32_t most = variant % 2 == 0 || sim->plan.exhaustive ? 3 * SECOND : 60 * SECOND;
 
+	if (sim->plan.position) /* nothing is done to it */
+		return;
 	row->stuck_until_us = sim->now_us + (int64_t)sim_below(sim, most);
 	row->stuck_at_commit = variant / 2 == 1;
 }
@@ -129,7 +134,7 @@ static void spoil(struct sim *sim, unsigned variant)
 	struct row *row = &sim->db.rows[sim_below(sim, sim->db.row_count)];
 
 	if (row->state == ROW_PLANNED || row->state == ROW_DRAWN)
-		row->kind = (enum row_kind)(KIND_GOOD + 1 + variant);
+		row->kind = (enum row_kind)(KIND_GOOD + 1 + variant), row->bad = true;
 }
 
 static void misroute(struct sim *sim, unsigned variant)
@@ -137,6 +142,19 @@ static void misroute(struct sim *sim, unsigned variant)
 	struct row *row = &sim->db.rows[sim_below(sim, sim->db.row_count)];
 
 	row->topic_away_until_us = outage(sim, variant);
+}
+
+/* The second half is made again when it is: what else goes wrong has ended long before. */
+static void delete_topic(struct sim *sim, unsigned variant)
+{
+	struct broker *broker = &sim->broker;
+	unsigned topic = variant % 2;
+	int64_t until = sim->now_us + (int64_t)sim_below(sim, (variant < 2 ? 4 : 60) * SECOND);
+
+	if (broker->out_until_us[topic] <= sim->now_us)
+		broker->out_since_us[topic] = sim->now_us;
+	if (broker->out_until_us[topic] < until)
+		broker->out_until_us[topic] = until;
 }
 
 static void pause_outbox(struct sim *sim)
@@ -158,7 +176,10 @@ static void reload(struct relay *relay)
 	struct process *process = &relay->process;
 	struct poll_options old = process->poll_options;
 
+	enum reject_policy policy = process->options.policy;
 	process_options(relay);
+	if (process->options.policy != policy)
+		memset(process->rejected_us, 0, sizeof(process->rejected_us));
 	/* A sleep that has begun goes on for as long as it was meant to. */
 	process->poll_options.poll_us = old.poll_us;
 	process->poll_options.sweep_us = old.sweep_us;
@@ -234,6 +255,9 @@ void fault_strike(struct relay *relay, enum fault fault, unsigned variant)
 		break;
 	case FAULT_BAD:
 		spoil(sim, variant);
+		break;
+	case FAULT_TOPIC_OUT:
+		delete_topic(sim, variant);
 		break;
 	case FAULTS:
 		break;

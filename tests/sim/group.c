@@ -200,6 +200,7 @@ static void on_verified(struct session *session, const struct sight *sight)
 	if (shards_owned(&give) > 0)
 		group_give(session, &give);
 	session->source.shards = session->group.owned;
+	letters_look(session);
 	tell(session, &view, gained);
 }
 

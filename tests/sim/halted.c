@@ -59,7 +59,7 @@ void halted_hold(struct session *session, uint64_t rows, uint64_t returned)
 		struct row *row = &sim->db.rows[i];
 		struct outbox_hold hold = {.id = hold_id(sim, i),
 					   .key = row->key,
-					   .reason = REJECT_BROKER,
+					   .reason = REJECT_INVALID_RECORD,
 					   .tried_us = sim->now_us};
 		if (!(rows & ROW_BIT(i)))
 			continue;
@@ -99,14 +99,15 @@ bool halted_see(struct session *session, uint64_t due)
 bool halted_now(const struct session *session)
 {
 	return session->source.held > 0 && shards_owned(&session->source.shards) > 0 &&
-	       !session->relay->process.options.dead_letter;
+	       session->relay->process.options.policy == REJECT_HALTS;
 }
 
 /* ---- trying it alone ---- */
 
 static struct outbox_hold *due(struct session *session)
 {
-	return outbox_holds_due(&session->holds, !session->relay->process.options.dead_letter);
+	return outbox_holds_due(&session->holds,
+				session->relay->process.options.policy == REJECT_HALTS);
 }
 
 bool halted_tries(struct session *session)
@@ -143,9 +144,25 @@ bool halted_is_tried(const struct session *session, unsigned row)
 	return false;
 }
 
+bool halted_found_nothing(const struct session *session, const struct answer *answer)
+{
+	return (answer->rows | answer->moved) == 0 && session->poll.trying &&
+	       session->poll.state == POLL_CLAIMING;
+}
+
+void halted_end(struct session *session, bool tried)
+{
+	struct ask *added = session_ask(session, ASK_END);
+
+	if (added != NULL)
+		added->alone = tried;
+	session_ended(session);
+}
+
 /* It is rolled back. */
 void halted_astray(struct session *session)
 {
+	outbox_holds_end_try(&session->holds);
 	session->dealing = session->aborting = true;
 	session->narrow = false;
 	session_ask(session, ASK_ABORT);
@@ -193,7 +210,8 @@ void halted_rejected(struct relay *relay, unsigned row)
 	struct sim *sim = relay->sim;
 	int64_t *last = &relay->process.rejected_us[row];
 
-	if (!relay->process.options.dead_letter && *last != 0 && sim->now_us - *last < HOLDS_TRY_US)
+	if (relay->process.options.policy == REJECT_HALTS && *last != 0 &&
+	    sim->db.rows[row].state != ROW_LETTER && sim->now_us - *last < HOLDS_TRY_US)
 		violated(sim, "goes on instead of halting", "row %u is rejected after %lld ms", row,
 			 (long long)(sim->now_us - *last) / MS);
 	*last = sim->now_us;

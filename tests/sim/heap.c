@@ -3,7 +3,9 @@
  * heap.c - stands in for xalloc.c: during a search all that a run allocates lies in one place
  *
  * A worker takes a large block, a chunk of few events a small one. The first free block is taken,
- * so that the same steps lead to the same addresses.
+ * so that the same steps lead to the same addresses. What lies there is freed there: free() itself
+ * is replaced (--wrap=free), since the relay's modules free what they have allocated themselves.
+ * Texts lie there, too: what a state that is put back points to must be as it was.
  */
 #include "search.h"
 
@@ -16,6 +18,9 @@
 #include <string.h>
 
 enum { SMALL = 512, LARGE = 20480, SMALLS = 64, LARGES = 12 };
+
+void __real_free(void *memory);
+void __wrap_free(void *memory);
 
 static struct {
 	_Alignas(16) uint8_t small[SMALLS][SMALL];
@@ -35,7 +40,7 @@ void heap_close(void)
 	heap.open = false;
 }
 
-bool heap_owns(const void *memory)
+static bool owns(const void *memory)
 {
 	const uint8_t *at = memory;
 
@@ -54,18 +59,26 @@ static void *take(size_t size)
 	while (i < end && heap.sizes[i] != 0)
 		i++;
 	assert(i < end && size <= LARGE);
-	heap.sizes[i] = size;
+	heap.sizes[i] = size > 0 ? size : 1;
 	return memset(block(i), 0, size);
 }
 
-void *heap_free(void *memory)
+static void give(void *memory)
 {
 	size_t at = (size_t)((uint8_t *)memory - &heap.small[0][0]);
 	size_t i =
 	    at < sizeof(heap.small) ? at / SMALL : SMALLS + (at - sizeof(heap.small)) / LARGE;
 
 	heap.sizes[i] = 0;
-	return NULL;
+}
+
+/* What was allocated before a search may be freed in it, and the other way round. */
+void __wrap_free(void *memory)
+{
+	if (owns(memory))
+		give(memory);
+	else
+		__real_free(memory);
 }
 
 unsigned heap_parts(struct part *parts)
@@ -99,17 +112,22 @@ void *xrealloc(void *old, size_t size)
 
 char *xstrdup(const char *text)
 {
-	return strdup(text);
+	size_t size = strlen(text) + 1;
+
+	return memcpy(xmalloc(size), text, size);
 }
 
 char *xasprintf(const char *format, ...)
 {
-	va_list args;
-	char *text;
+	va_list args, again;
 
 	va_start(args, format);
-	if (vasprintf(&text, format, args) < 0)
-		text = NULL;
+	va_copy(again, args);
+	int length = vsnprintf(NULL, 0, format, args);
 	va_end(args);
+	assert(length >= 0);
+	char *text = xmalloc((size_t)length + 1);
+	vsnprintf(text, (size_t)length + 1, format, again);
+	va_end(again);
 	return text;
 }

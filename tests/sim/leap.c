@@ -44,6 +44,8 @@ static int64_t next_time(const struct sim *sim)
 	consider(sim, &soonest, db->down_until_us);
 	consider(sim, &soonest, db->paused_until_us);
 	consider(sim, &soonest, sim->broker.down_until_us);
+	for (unsigned t = 0; t < TOPICS; t++)
+		consider(sim, &soonest, sim->broker.out_until_us[t]);
 	for (unsigned i = 0; i < db->txn_count; i++)
 		if (db->txns[i].phase != TXN_ENDED)
 			consider(sim, &soonest, db->txns[i].next_us);

@@ -57,6 +57,38 @@ enum plant {
 	PLANT_HALT_ENDS,
 	PLANT_TRIES_ALL,
 	PLANT_REJECT_SETTLED,
+	PLANT_PARKED_PUBLISHED,
+	PLANT_PARKED_IN_MEMORY,
+	PLANT_MARK_WITH_FIRST,
+	PLANT_BATCH_PASSES,
+	PLANT_RETRY_BY_ID,
+	PLANT_MOVES_PASS_LOCKED,
+	PLANT_LETTER_FORGOTTEN,
+	PLANT_LETTERS_PASSED,
+	PLANT_ATTEMPT_UNMARKED,
+	PLANT_REQUEST_FORGOTTEN,
+	PLANT_REJECT_LATE,
+	PLANT_EDIT_OVERTAKEN,
+	PLANT_END_UNGUARDED,
+	PLANT_TOPIC_NEVER_OUT,
+	PLANT_LANE_PASSED,
+	PLANT_LANE_NOT_JOINED,
+	PLANT_LANE_SENDS_ALL,
+	PLANT_LANE_FORGOTTEN,
+	PLANT_LANE_CHANGE_PASSED,
+	PLANT_DEFERRED_UNPARKED,
+	PLANT_POSITION_TARGET_MOVED,
+	PLANT_POSITION_REACHED_KEPT,
+	PLANT_POSITION_READ_TOO_SOON,
+	PLANT_POSITION_SAME_PLACE,
+	PLANT_POSITION_BY_X,
+	PLANT_POSITION_UP_TO_XMIN,
+	PLANT_POSITION_UNION,
+	PLANT_POSITION_INTERSECTION,
+	PLANT_POSITION_AT_ONCE,
+	PLANT_POSITION_TAKEN_UP_EARLY,
+	PLANT_POSITION_AHEAD_IGNORED,
+	PLANT_POSITION_AHEAD_FORGOTTEN,
 	PLANT_COUNT
 };
 
@@ -65,5 +97,13 @@ struct plant_entry {
 	const char *expects; /* the violation that finds it */
 };
 extern const struct plant_entry plants[PLANT_COUNT];
+
+/* Where it is looked for, if not in all random runs from the first on. */
+struct plant_search {
+	unsigned small; /* one fault in this small run with letters finds it; 0: in none */
+	unsigned among; /* it needs letters, or topics: one seed in so many has them; 0: all */
+	unsigned from;	/* it is rare: from this seed on; 0: from the first */
+};
+extern const struct plant_search plant_searches[PLANT_COUNT];
 
 #endif

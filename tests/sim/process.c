@@ -2,7 +2,7 @@
 /*
  * process.c - a relay's process: started, killed, stopped, started again
  */
-#include "search.h"
+#include "halted.h"
 
 #include "base/xalloc.h"
 
@@ -69,6 +69,17 @@ bool process_is_paused(const struct relay *relay)
 
 /* ---- from start to end ---- */
 
+/* One of those that the plan has. */
+static enum reject_policy draw_policy(struct sim *sim)
+{
+	uint32_t policies = sim->plan.policies;
+	enum reject_policy policy = REJECT_HALTS;
+
+	for (unsigned left = sim->plan.letters ? sim_below(sim, 6) : 0;; policy = (policy + 1) % 3)
+		if ((policies & 1u << policy) && left-- == 0)
+			return policy;
+}
+
 void process_options(struct relay *relay)
 {
 	struct sim *sim = relay->sim;
@@ -78,7 +89,7 @@ void process_options(struct relay *relay)
 	*options = (struct engine_options){
 	    .batch_rows = 1 + sim_below(sim, 8),
 	    .batch_bytes = 100 + sim_below(sim, 2000),
-	    .dead_letter = sim->plan.dead_letter,
+	    .policy = draw_policy(sim),
 	};
 	*polled = (struct poll_options){
 	    .claim_rows = 1 + sim_below(sim, 4),
@@ -129,6 +140,7 @@ void process_start(struct relay *relay)
 	process->wake_us = process->stall_timer_us = NEVER;
 	process->heartbeat_us = sim->now_us;
 	memset(process->rejected_us, 0, sizeof(process->rejected_us));
+	memset(process->lettered_us, 0, sizeof(process->lettered_us));
 	process->progress_us = process->looking_us = sim->now_us;
 	process->incarnation = ++sim->incarnations;
 	process->worker = worker_new(&process->options, sim->plan.stall_us, &process->world,
@@ -139,13 +151,9 @@ void process_start(struct relay *relay)
 	worker_start(process->worker);
 }
 
-/* What lies on the heap of a run goes with that. */
 void process_forget(struct relay *relay)
 {
-	if (heap_owns(relay->process.worker))
-		relay->process.worker = heap_free(relay->process.worker);
-	else
-		worker_free(&relay->process.worker);
+	worker_free(&relay->process.worker);
 }
 
 static void bury(struct relay *relay)

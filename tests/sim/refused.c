@@ -84,6 +84,7 @@ void refused_ask_retest(struct session *session, struct ask *ask)
 {
 	ask->shards = session_owned(session);
 	ask->immediate = session->guarded;
+	ask->out = letters_out(session);
 	for (size_t i = 0; i < session->holds.count; i++) {
 		const struct outbox_hold *hold = &session->holds.items[i];
 		if (hold->released)
@@ -171,7 +172,8 @@ static void on_refused(struct session *session, const struct answer *answer)
 static void on_aborted(struct session *session, const struct answer *answer)
 {
 	const struct source_events *events = session->source.events;
-	bool rolled_back = session->rolled_back, narrow = session->narrow;
+	bool blameless = answer->alone && answer->stuck == 0;
+	bool rolled_back = session->rolled_back, narrow = session->narrow || blameless;
 
 	refused_forget(session);
 	if (sim_of(session)->plant != PLANT_NEVER_HELD)

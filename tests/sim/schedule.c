@@ -12,6 +12,7 @@ enum option_kind {
 	OPTION_TXN,
 	OPTION_RESUME,
 	OPTION_MEND,
+	OPTION_OPERATE,
 	OPTION_EXPIRE,
 	OPTION_SERVE,
 	OPTION_NOTE,
@@ -37,7 +38,7 @@ struct option {
 };
 
 enum {
-	OPTIONS_MAX = TXNS_MAX + ROWS_MAX + BACKENDS_MAX * 4 + PARTITIONS * 3 * RELAYS_MAX +
+	OPTIONS_MAX = TXNS_MAX + ROWS_MAX * 2 + BACKENDS_MAX * 4 + PARTITIONS * 3 * RELAYS_MAX +
 		      12 * RELAYS_MAX + 1
 };
 struct options {
@@ -101,6 +102,8 @@ static void offer_database(const struct sim *sim, struct options *options)
 		offer(options, txn_can_step(sim, &db->txns[i]), OPTION_TXN, i, 0);
 	for (unsigned i = 0; i < db->row_count; i++)
 		offer(options, operator_can_mend(sim, &db->rows[i]), OPTION_MEND, i, 0);
+	for (unsigned i = 0; i < db->row_count && sim->plan.letters; i++)
+		offer(options, letters_can_be_operated(sim, &db->rows[i]), OPTION_OPERATE, i, 0);
 	offer(options, db->paused && db->paused_until_us <= sim->now_us, OPTION_RESUME, 0, 0);
 	for (unsigned i = 0; i < BACKENDS_MAX; i++) {
 		const struct backend *backend = &db->backends[i];
@@ -268,6 +271,9 @@ static void take_option(struct sim *sim, struct option option)
 	case OPTION_MEND:
 		operator_mends(sim, &sim->db.rows[option.index]);
 		break;
+	case OPTION_OPERATE:
+		letters_operate(sim, option.index);
+		break;
 	case OPTION_RESUME:
 		resume(sim);
 		break;
@@ -331,8 +337,10 @@ static void strike_at_random(struct sim *sim)
 {
 	if (sim->plan.faults_left == 0 || !sim_chance(sim, sim->plan.fault_permille))
 		return;
-	enum fault fault = (enum fault)sim_below(sim, FAULTS);
-	if (!(sim->plan.fault_kinds & 1u << fault))
+	enum fault fault = (enum fault)sim_below(sim, FAULTS_ANY);
+	if (sim->plan.topics > 1 && sim_chance(sim, 250))
+		fault = FAULT_TOPIC_OUT;
+	else if (!(sim->plan.fault_kinds & 1u << fault))
 		return;
 	sim->plan.faults_left--;
 	fault_strike(&sim->relays[sim_below(sim, sim->plan.relays)], fault,
@@ -364,7 +372,7 @@ static bool is_empty(const struct sim *sim)
 	for (unsigned i = 0; i < sim->db.row_count; i++)
 		if (sim->db.rows[i].state == ROW_VISIBLE)
 			return false;
-	return writers_are_done(sim);
+	return writers_are_done(sim) && !letters_are_left(sim);
 }
 
 /* What a fault has taken away has come back. */
@@ -376,6 +384,9 @@ static bool all_is_well(const struct sim *sim)
 	for (unsigned i = 0; i < sim->db.row_count; i++)
 		if (sim->db.rows[i].foreign_until_us > sim->now_us ||
 		    sim->db.rows[i].stuck_until_us > sim->now_us)
+			return false;
+	for (unsigned t = 0; t < TOPICS; t++)
+		if (sim->broker.out_until_us[t] > sim->now_us)
 			return false;
 	return !database_is_down(sim) && !sim->db.paused &&
 	       sim->broker.topic_away_until_us <= sim->now_us;

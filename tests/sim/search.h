@@ -17,8 +17,6 @@ struct part {
  * one size or another, so that it can be copied with the rest. */
 void heap_open(void);
 void heap_close(void);
-bool heap_owns(const void *memory);
-void *heap_free(void *memory); /* NULL */
 unsigned heap_parts(struct part *parts);
 
 enum { HEAP_PARTS = 80, PARTS_MAX = HEAP_PARTS + BACKENDS_MAX * 3 + RELAYS_MAX * 13 + 8 };
@@ -45,8 +43,12 @@ size_t states_count(const struct states *states);
 /* What an onlooker would call the state: no clock, no counters. */
 uint64_t states_hash(const struct sim *sim);
 
-/* exhaustive.c: any one fault at any step of a small run, and any two of `runs` such. False if
+/* exhaustive.c: any one fault at any step of small runs, with and without letters. False if
  * something is violated. */
+bool exhaustive_small(struct sim *sim);
+/* With a planted error: one fault must find it in this small run with letters. */
+bool exhaustive_finds(struct sim *sim, enum plant plant, uint64_t seed);
+/* Any one and any two faults of `runs` small runs. */
 bool exhaustive_run(struct sim *sim, uint64_t first, unsigned runs);
 /* With a planted error: one fault must not find it, two must. */
 bool exhaustive_plant(struct sim *sim, enum plant plant);

@@ -2,8 +2,8 @@
 /*
  * session.c - the source over the model of Postgres: asks go to a backend, answers come back
  *
- * What is here is what outbox.c and polling.c do around their statements, with the real poll.c: the
- * bell put to rest behind the transaction, the heartbeat.
+ * What is here is what outbox.c does around its statements, with the real poll.c: the bell put to
+ * rest behind the transaction.
  */
 #include "halted.h"
 
@@ -84,9 +84,14 @@ static void claim_rows(struct session *session, const struct claim *claim)
 		halted_ask(session);
 		return;
 	}
+	if (claim->letters) {
+		letters_ask(session, claim);
+		return;
+	}
 	if (claim->opens) {
 		struct ask *added = session_ask(session, ASK_BEGIN);
 		session->in_transaction = true;
+		check_letters_passed(session);
 		if (added != NULL)
 			added->immediate = session->guarded;
 		refused_claim_asked(session, claim);
@@ -106,7 +111,19 @@ static uint64_t rows_in(const struct batch *batch, enum event_state state)
 	uint64_t rows = 0;
 
 	for (struct event *e = batch_first(batch, &walk); e != NULL; e = batch_following(&walk))
-		if (e->state == state)
+		if (e->state == state && e->letter == 0)
+			rows |= ROW_BIT(event_row(e));
+	return rows;
+}
+
+static uint64_t rows_that_park(const struct batch *batch, enum reject_policy policy)
+{
+	struct batch_walk walk;
+	uint64_t rows = 0;
+
+	for (struct event *e = batch_first(batch, &walk); e != NULL; e = batch_following(&walk))
+		if (e->letter != 0 ? policy != REJECT_DEAD_LETTERS
+				   : policy == REJECT_PARKS && e->parks)
 			rows |= ROW_BIT(event_row(e));
 	return rows;
 }
@@ -145,10 +162,10 @@ static void roll_back(struct session *session)
 	session_ended(session);
 }
 
-static void op_reconcile(struct source *source, const struct batch *batch, bool dead_letter)
+static void op_reconcile(struct source *source, const struct batch *batch,
+			 enum reject_policy policy)
 {
 	struct session *session = session_of(source);
-
 	session_polled(session, POLL_RECONCILE);
 	struct ask *added = session_ask(session, ASK_RECONCILE);
 	if (session->relay->producer.in_flight > 0)
@@ -157,9 +174,11 @@ static void op_reconcile(struct source *source, const struct batch *batch, bool 
 	if (added == NULL)
 		return;
 	added->delivered = rows_in(batch, EVENT_DELIVERED);
-	added->rejected = dead_letter ? rows_in(batch, EVENT_REJECTED) : 0;
-	added->kept_back = dead_letter ? 0 : rows_in(batch, EVENT_REJECTED);
-	added->returned = rows_in(batch, EVENT_RETURNED);
+	added->rejected = policy != REJECT_HALTS ? rows_in(batch, EVENT_REJECTED) : 0;
+	added->parks = rows_that_park(batch, policy);
+	added->kept_back = policy == REJECT_HALTS ? rows_in(batch, EVENT_REJECTED) : 0;
+	added->returned = rows_in(batch, EVENT_RETURNED) | rows_in(batch, EVENT_CLAIMED);
+	letters_settle(session, added, batch);
 	if (sim_of(session)->plant == PLANT_RECOVERS_MINE) {
 		added->delivered = session_mine(session, added->delivered);
 		added->rejected = session_mine(session, added->rejected);
@@ -193,8 +212,9 @@ static void close_session(struct session *session)
 
 static void forget_session(struct session *session)
 {
-	session->in_transaction = session->rest_due = false;
+	session->in_transaction = session->rest_due = session->over = false;
 	refused_forget(session);
+	letters_lost(session);
 	halted_lost(session);
 	group_lost(&session->group);
 	session_polled(session, POLL_LOST);
@@ -236,8 +256,7 @@ static void perform(struct session *session, const struct poll_action *action)
 		tell_fetched(session, action);
 		break;
 	case POLL_DO_END:
-		session_ask(session, ASK_END);
-		session_ended(session);
+		halted_end(session, action->claim.alone);
 		break;
 	case POLL_DO_ROLL_BACK:
 		roll_back(session);
@@ -273,6 +292,7 @@ void session_poll(struct session *session, struct poll_input input)
 	input.now_us = sim_of(session)->now_us;
 	input.halted = session->source.halted = halted_now(session);
 	input.tries = halted_tries(session);
+	input.letters = letters_wanted(session);
 	input.releases =
 	    session->holds.released > 0 && sim_of(session)->plant != PLANT_RELEASE_UNTOLD;
 	poll_step(&session->poll, &process->poll_options, &input, &actions);
@@ -297,6 +317,7 @@ static void op_open(struct source *source)
 		session_push(session->relay, (struct answer){.kind = ANSWER_LOST});
 	else
 		group_begin(session, !session->poll.available);
+	letters_begin(session);
 }
 
 static void op_available(struct source *source, bool yes)
@@ -352,7 +373,7 @@ void session_init(struct relay *relay)
 	shards_clear(&session->source.shards, relay->process.shards);
 }
 
-/* ---- the heartbeat ---- */
+/* ---- what the worker hears ---- */
 
 static void tell_lost(struct session *session)
 {
@@ -362,40 +383,12 @@ static void tell_lost(struct session *session)
 	session->source.events->lost(session->source.owner, "cut", false);
 }
 
-/* Whether the process was stopped for longer than the server waits; then the session is given up.
- */
-bool session_was_stopped(struct relay *relay)
+void session_give_up(struct session *session)
 {
-	struct session *session = &relay->session;
-	struct sim *sim = sim_of(session);
-	int64_t silent = sim->now_us - session->beat_us;
-
-	bool connected = session->backend != NULL || session->answer_count > 0;
-	if (!connected || silent <= sim->plan.session_timeout_us ||
-	    sim->plant == PLANT_WOKEN_GOES_ON)
-		return false;
-	session->beat_us = sim->now_us;
-	group_forget(&session->group);
-	trace_of(session->relay, "was stopped");
 	session_cut(session->relay, false, ASKS_MAX, 0);
 	session->answer_count = 0;
 	tell_lost(session);
-	return true;
 }
-
-void session_beat(struct relay *relay)
-{
-	struct session *session = &relay->session;
-
-	relay->process.heartbeat_us = relay->sim->now_us + relay->sim->plan.session_timeout_us / 3;
-	if (session_was_stopped(relay))
-		return;
-	session->beat_us = relay->sim->now_us;
-	if (session->backend != NULL)
-		session_ask(session, ASK_BEAT);
-}
-
-/* ---- what the worker hears ---- */
 
 static void tell_observed(struct session *session, const struct answer *answer)
 {
@@ -415,20 +408,22 @@ static void tell_observed(struct session *session, const struct answer *answer)
 static void tell_claimed(struct session *session, const struct answer *answer)
 {
 	struct sim *sim = sim_of(session);
-	struct chunk *chunk = chunk_of_rows(sim, answer->rows);
+	struct chunk *chunk = chunk_of_rows(sim, answer->rows, answer->letters);
 	struct worker_status status;
 
 	worker_status(session->relay->process.worker, &status);
-	if (answer->rows == 0 && session->poll.trying && session->poll.state == POLL_CLAIMING) {
+	session->over |= answer->over;
+	if (halted_found_nothing(session, answer)) {
 		chunk->free(chunk);
 		halted_astray(session);
 		return;
 	}
-	if (chunk->count > 0)
-		session->was_lost = false;
+	session->was_lost &= chunk->count == 0;
 	if (chunk->count > 0 && status.batch_events == 0)
 		session->claimed_us = sim->now_us;
 	struct claim_answer claimed = {.count = (int64_t)chunk->count,
+				       .moved =
+					   __builtin_popcountll(answer->moved) + answer->passes,
 				       .bytes = chunk->bytes,
 				       .full = answer->full,
 				       .cut = answer->cut,
@@ -437,11 +432,27 @@ static void tell_claimed(struct session *session, const struct answer *answer)
 		claimed.first = chunk->events[0].id;
 		claimed.last = chunk->events[chunk->count - 1].id;
 	}
+	for (unsigned i = 0; i < sim->db.row_count; i++)
+		if ((answer->moved & ROW_BIT(i)) && sim->db.rows[i].id > claimed.last)
+			claimed.last = sim->db.rows[i].id;
+	if (answer->letters)
+		letters_claimed(session, answer->rows);
 	session->answered = chunk;
 	session_poll(session, (struct poll_input){.event = POLL_CLAIMED, .answer = claimed});
 	if (session->answered != NULL)
 		session->answered->free(session->answered);
 	session->answered = NULL;
+}
+
+/* What was put off to COMMIT failed there, and nothing of it was published: another session goes
+ * on, in which nothing is put off. */
+static void give_up(struct session *session)
+{
+	session->guarded |= sim_of(session)->plant != PLANT_END_UNGUARDED;
+	if (++session->ends_refused > 3)
+		violated(sim_of(session), "tries again and again what is refused", "relay %u",
+			 session->relay->index);
+	session_give_up(session);
 }
 
 static void tell_note(struct session *session, const struct note *note)
@@ -455,8 +466,23 @@ static void tell_note(struct session *session, const struct note *note)
 		session_polled(session, POLL_RUNG);
 	else if (note->kind == NOTE_REST)
 		session_polled(session, POLL_RESTED);
+	else if (note->kind == NOTE_LETTERS)
+		letters_notified(session);
 	else
 		session_polled(session, POLL_MEMBERSHIP);
+}
+
+static void tell_settled(struct session *session, const struct answer *answer)
+{
+	halted_settled(session);
+	if (!answer->alone) { /* nothing was published, or it was set aside */
+		session->ends_refused = 0;
+		letters_settled(session);
+		session_polled(session, POLL_SETTLED);
+		session->source.events->settled(session->source.owner);
+	}
+	if (session->over)
+		session_give_up(session);
 }
 
 static void tell(struct session *session, const struct answer *answer)
@@ -466,6 +492,11 @@ static void tell(struct session *session, const struct answer *answer)
 
 	switch (answer->kind) {
 	case ANSWER_GROUP:
+		if (answer->over) {
+			session_give_up(session);
+			break;
+		}
+		/* fall through */
 	case ANSWER_TRIED:
 	case ANSWER_VERIFIED:
 		group_answered(session, answer);
@@ -477,15 +508,14 @@ static void tell(struct session *session, const struct answer *answer)
 		tell_claimed(session, answer);
 		break;
 	case ANSWER_SETTLED:
-		halted_settled(session);
-		session_polled(session, POLL_SETTLED);
-		events->settled(owner);
+		tell_settled(session, answer);
 		break;
 	case ANSWER_ROLLED_BACK:
 		session_polled(session, POLL_ROLLED_BACK);
 		events->rolled_back(owner);
 		break;
 	case ANSWER_RECONCILED:
+		session->guarded |= answer->of_commit;
 		refused_hold(session, answer->stuck, answer->published);
 		halted_hold(session, answer->kept_back, answer->returned);
 		events->reconciled(owner);
@@ -497,12 +527,16 @@ static void tell(struct session *session, const struct answer *answer)
 		tell_note(session, &answer->note);
 		break;
 	case ANSWER_GAUGED:
+		letters_counted(session, answer->letters);
 		refused_retested(session, answer->rows, answer->due);
 		events->gauged(owner, &(struct gauges){0});
 		break;
 	case ANSWER_CLOSED:
 		forget_session(session);
 		events->closed(owner);
+		break;
+	case ANSWER_END_REFUSED:
+		give_up(session);
 		break;
 	case ANSWER_REFUSED:
 	case ANSWER_ABORTED:

@@ -3,15 +3,17 @@
  * sim.h - a small world in which the real worker, engine, batch, poll and route run
  *
  * One thread, a virtual clock, and a list of what could happen next, from which a seed chooses. The
- * world is a database (database.c, locks.c, backend.c) behind a source (session.c, group.c), a
- * broker behind a sink (broker.c), and processes that each run a worker (process.c). schedule.c
- * chooses steps and faults; check.c knows what must be true. Planted errors (base/failpoints.c) are
- * mistakes of the models that stand for mistakes of the relay: the checker must find each.
+ * world is a database (database.c, positions.c, locks.c, backend.c, letters.c) behind a source
+ * (session.c, group.c), a broker behind a sink (broker.c), and processes that each run a worker
+ * (process.c). schedule.c chooses steps and faults; check.c knows what must be true. Planted errors
+ * (base/failpoints.c) are mistakes of the models that stand for mistakes of the relay: the checker
+ * must find each.
  */
 #ifndef OUTBOX_SIM_H
 #define OUTBOX_SIM_H
 
 #include "core/worker.h"
+#include "faults.h"
 #include "outbox/group.h"
 #include "outbox/holds.h"
 #include "outbox/poll.h"
@@ -21,7 +23,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { ROWS_MAX = 48, TXNS_MAX = 24, TXN_ROWS_MAX = 3, KEYS_MAX = 4, PARTITIONS = 2 };
+enum { ROWS_MAX = 48, TXNS_MAX = 24, TXN_ROWS_MAX = 3, PARTITIONS = 2 };
+enum { KEYS_MAX = 4, TOPICS = 2, LINES = KEYS_MAX * TOPICS }; /* in order are a line's events */
 enum {
 	RELAYS_MAX = 3,
 	SHARDS_SIM = 4,
@@ -47,7 +50,8 @@ enum row_state {
 	ROW_GONE, /* deleted by a committed transaction */
 	ROW_ABORTED,
 	ROW_FORGOTTEN, /* a failover lost the commit */
-	ROW_REMOVED    /* an operator has deleted it unpublished */
+	ROW_LETTER,    /* set aside, by a committed transaction */
+	ROW_REMOVED    /* an operator has deleted or discarded it unpublished */
 };
 
 enum row_kind {
@@ -57,13 +61,27 @@ enum row_kind {
 	KIND_POISON	 /* the broker refuses it */
 };
 
-/* How an operator mends a row that was rejected: the row, what it met with elsewhere, or so. */
+/* How an operator mends what was rejected: the row, what it met with elsewhere, or so. */
 enum mend { MEND_CHANGE, MEND_ELSEWHERE, MEND_REMOVE, MENDS };
+
+/* What operators ask for a letter. */
+enum { WANTS_RETRY = 1, WANTS_EDIT = 2, WANTS_DISCARD = 4 };
+
+/* What the database has of a row that was set aside. */
+struct letter {
+	int64_t number; /* in the order of moving; 0: it never was */
+	bool parked;	/* its key waits for it */
+	bool for_topic; /* it waits for its topic, and nothing but what is of that waits for it */
+	bool rejected;
+	bool attempted;
+	unsigned wants;
+	int64_t wanted_us;
+};
 
 struct row {
 	int64_t id;
 	unsigned key, number; /* its place among its key's commits */
-	unsigned partition;
+	unsigned topic, partition;
 	enum row_kind kind;
 	enum row_state state;
 	unsigned taken_by;	     /* backend + 1 whose open transaction has deleted it */
@@ -74,8 +92,10 @@ struct row {
 	int64_t stuck_until_us;	     /* the database does not let it go; 0: it always has */
 	bool stuck_at_commit;	     /* only COMMIT fails, unless constraints are immediate */
 	int64_t gone_us;	     /* since when it is deleted */
-	bool dead_letter;	     /* it was moved there */
-	int64_t mend_us;	     /* when an operator mends it, having been told; 0: not */
+	bool bad;		     /* it was to be rejected, whatever it is now */
+	bool dead_letter;	     /* it was moved there, and its key has gone on */
+	struct letter letter;
+	int64_t mend_us; /* when an operator mends it, having been told; 0: not */
 	enum mend mend;
 	bool changed;		  /* by an operator */
 	unsigned appended;	  /* times it stands in the log */
@@ -117,8 +137,9 @@ struct sight {
 	bool paused;
 };
 
-/* A ring; the bell was put to rest; a relay has come; shards were handed over. */
-enum note_kind { NOTE_RING, NOTE_REST, NOTE_GROUP, NOTE_FREE };
+/* A ring; the bell was put to rest; a relay has come; shards were handed over; an operator has
+ * asked for something. */
+enum note_kind { NOTE_RING, NOTE_REST, NOTE_GROUP, NOTE_FREE, NOTE_LETTERS };
 
 struct note {
 	enum note_kind kind;
@@ -141,15 +162,20 @@ enum answer_kind {
 	ANSWER_GAUGED,
 	ANSWER_CLOSED,
 	ANSWER_REFUSED,
+	ANSWER_END_REFUSED,
 	ANSWER_ABORTED
 };
 
 struct answer {
 	enum answer_kind kind;
 	uint64_t rows;
+	uint64_t moved; /* rows that a claim has set aside */
+	bool letters;	/* the rows that were claimed are; or some are due */
 	int64_t drawn;
 	struct holders writers;
 	bool full;		/* a claim took as many as it was to */
+	bool passes;		/* it took nothing, but has moved a position on */
+	bool over;		/* what the session was made for */
 	bool cut;		/* it left rows for want of bytes, or behind a locked one */
 	int64_t upto;		/* and nothing up to here; 0: not known */
 	uint32_t shards, asked; /* ANSWER_TRIED: those we got, of these */
@@ -181,6 +207,10 @@ enum ask_kind {
 	ASK_WRITERS,
 	ASK_CLAIM,
 	ASK_LEFT,
+	ASK_LETTERS_EDIT,
+	ASK_LETTERS_DISCARD,
+	ASK_LETTERS_ATTEMPT,
+	ASK_LETTERS_CLAIM,
 	ASK_COMMIT,
 	ASK_END,
 	ASK_ROLLBACK,
@@ -198,12 +228,16 @@ enum ask_kind {
 struct ask {
 	enum ask_kind kind;
 	struct claim claim;
-	uint32_t shards;	    /* those that are meant */
-	bool unavailable;	    /* ASK_JOIN, ASK_MEMBERSHIP */
-	bool untouched;		    /* ASK_GIVE: taken a moment ago */
-	bool alone;		    /* ASK_TRY: nobody else was there at the process's first poll */
-	struct session_id previous; /* ASK_END_PREVIOUS */
+	uint32_t shards;  /* those that are meant */
+	bool unavailable; /* ASK_JOIN, ASK_MEMBERSHIP */
+	bool untouched;	  /* ASK_GIVE: taken a moment ago */
+	bool alone;	  /* ASK_TRY: nobody else was there at first. ASK_END: it was tried alone */
+	struct session_id previous;   /* ASK_END_PREVIOUS */
 	uint64_t delivered, rejected; /* rows, for ASK_RECONCILE */
+	uint64_t parks;		      /* of what is rejected, rows and letters */
+	uint64_t published, kept;     /* letters, likewise: they go, or stay */
+	uint64_t deferred;	      /* rows, of what is rejected: their topics are out */
+	uint32_t out, tried;	      /* topics that are left alone, or tried with one letter */
 	uint64_t held;		      /* rows that claims leave out, or to be tried again */
 	uint64_t settles;	      /* rows to be tried again that are only to go */
 	uint64_t kept_back; /* rejected rows, for ASK_RECONCILE, or to be looked at again */
@@ -221,23 +255,28 @@ struct backend {
 
 	int64_t begun_us;
 	uint64_t deleted;     /* rows, in the open transaction */
-	uint64_t dead_letter; /* of these, moved to the dead letters */
+	uint64_t dead_letter; /* of these, set aside since they are rejected */
+	uint64_t moved;	      /* likewise, since their keys wait, or their topics do */
+	uint64_t for_topic;   /* of these, those that wait for their topics alone */
+	uint64_t parks;	      /* keys wait for these that are rejected */
+	uint64_t kept;	      /* letters that are rejected again */
+	uint64_t granted;     /* letters that a retry is no longer asked for */
 	unsigned relay;	      /* whose it is */
 	int pid, started;
 	unsigned transactions; /* begun */
 	int layout;	       /* of the member lock; 0: none */
 	bool unavailable;      /* with the lock of an abstainer */
 	int64_t joined_us;
-	bool rejoined;		       /* its process has lost another that had polled */
-	uint32_t locks;		       /* shards */
-	uint32_t worked;	       /* shards it has claimed from */
-	int64_t worked_us[SHARDS_SIM]; /* since when */
-	int64_t heard_us;	       /* when the client last said something */
-	int64_t ends_us;	       /* a ghost's end */
-	int64_t drawn;		       /* read, not yet told */
-	struct answer claimed;	       /* likewise, until it is known what is left */
-	uint64_t kept, kept_published; /* likewise, what could not be settled */
-	uint64_t kept_back, returned;  /* likewise, what was not to be */
+	bool rejoined;			 /* its process has lost another that had polled */
+	uint32_t locks;			 /* shards */
+	uint32_t worked;		 /* shards it has claimed from */
+	int64_t worked_us[SHARDS_SIM];	 /* since when */
+	int64_t heard_us;		 /* when the client last said something */
+	int64_t ends_us;		 /* a ghost's end */
+	int64_t drawn;			 /* read, not yet told */
+	struct answer claimed;		 /* likewise, until it is known what is left */
+	uint64_t stuck, stuck_published; /* likewise, what could not be settled */
+	uint64_t kept_back, returned;	 /* likewise, what was not to be */
 	unsigned note_count, ask_count;
 	/* The fields before are all there is of it but for the first so many of these. */
 	struct note notes[NOTES_MAX]; /* to be told once out of the transaction */
@@ -250,7 +289,7 @@ struct commit {
 
 struct database {
 	unsigned key_numbers[KEYS_MAX];
-	int64_t sequence;
+	int64_t sequence, letters; /* the last numbers given out */
 	bool bell;
 	int64_t down_until_us;
 	int last_pid, last_started; /* process ids begin anew when the server does */
@@ -267,6 +306,8 @@ struct database {
 	struct backend backends[BACKENDS_MAX];
 };
 
+#include "positions.h"
+
 /* ---- the source ---- */
 
 struct session {
@@ -282,13 +323,21 @@ struct session {
 	/* As in outbox.c: */
 	bool in_transaction, rest_due;
 	int64_t beat_us;
-	bool alone;	 /* as in struct ask */
-	bool has_polled; /* a session of this process */
+	/* As in outbox/letters.c: */
+	bool letters_are_due, letters_asked, letters_ours, letters_claimed;
+	uint32_t letters_tried;		/* topics, with the last of these claims */
+	int64_t topic_until_us[TOPICS]; /* until then it is left alone; 0: it can be used */
+	unsigned letters_passed;	/* claims of rows in a row, though letters were due */
+	uint32_t remembered;		/* for a planted error: keys that it has parked */
+	bool alone;			/* as in struct ask */
+	bool has_polled;		/* a session of this process */
 	/* As in outbox/refused.c: */
 	bool dealing, aborting, rolled_back, narrow, guarded;
+	bool over; /* what it was made for: another follows */
 	/* for planted errors */
 	int64_t last_claimed;
 	bool was_lost, bell_late;
+	unsigned ends_refused; /* in a row, of transactions that only set aside */
 	unsigned answer_count;
 	/* From here on snapshot.c takes what is in use. */
 	struct answer answers[ANSWERS_MAX];
@@ -337,6 +386,7 @@ struct broker {
 	unsigned ghosts[PARTITIONS][GHOSTS_MAX];
 	unsigned ghost_count[PARTITIONS];
 	int64_t topic_away_until_us;
+	int64_t out_since_us[TOPICS], out_until_us[TOPICS]; /* these topics are deleted */
 };
 
 /* ---- the process ---- */
@@ -348,7 +398,7 @@ struct process {
 	struct poll_options poll_options;
 	int64_t wake_us, stall_timer_us;
 	int64_t start_us; /* when it is started again */
-	int64_t paused_until_us;
+	int64_t paused_until_us, paused_for_us;
 	int64_t heartbeat_us;	 /* when the next is due */
 	int shards, next_shards; /* outbox.shards, and since it was changed */
 	unsigned incarnation;	 /* unlike that of any other process */
@@ -356,6 +406,7 @@ struct process {
 	int64_t stop_us;	       /* when it was asked */
 	int64_t progress_us;	       /* last report told, or begin */
 	int64_t rejected_us[ROWS_MAX]; /* when that was last told of the row; 0: never */
+	int64_t lettered_us[ROWS_MAX]; /* when it was last claimed as a letter */
 	int64_t looking_us;	       /* since when the worker has only looked and rested */
 };
 
@@ -369,37 +420,15 @@ struct relay {
 
 /* ---- a run ---- */
 
-enum fault {
-	FAULT_CUT_SERVER,
-	FAULT_CUT_CLIENT,
-	FAULT_RESTART,
-	FAULT_FAILOVER,
-	FAULT_BROKER_DOWN,
-	FAULT_BREAK,
-	FAULT_DRAIN,
-	FAULT_BLOCK,
-	FAULT_MISROUTE,
-	FAULT_CRASH,
-	FAULT_STOP,
-	FAULT_STOP_NOW,
-	FAULT_PAUSE,
-	FAULT_ROW_LOCK,
-	FAULT_PAUSE_OUTBOX,
-	FAULT_LAYOUT,
-	FAULT_RELOAD,
-	FAULT_AWAY,
-	FAULT_OUTAGE,
-	FAULT_STUCK,
-	FAULT_BAD,
-	FAULTS
-};
-
 struct plan {
-	unsigned keys, relays;
+	unsigned keys, relays, topics;
 	int shards;
 	int64_t session_timeout_us;
-	bool dead_letter, has_bell, rings_lossy, late_requests;
+	uint32_t policies; /* bits */
+	bool letters;	   /* what is rejected is set aside as letters, which operators see */
+	bool has_bell, rings_lossy, late_requests;
 	bool competing; /* ordering = "none": one shard, which is everybody's */
+	bool position;	/* rows stay (settle = "position"); otherwise they are deleted */
 	int64_t stall_us;
 	unsigned fault_permille, faults_left;
 	uint32_t fault_kinds; /* bits */
@@ -427,8 +456,8 @@ struct sim {
 	const struct fixed_fault *fixed;
 	unsigned fixed_count;
 
-	unsigned last_number[KEYS_MAX]; /* of the log, + 1 */
-	unsigned jumps_allowed[KEYS_MAX];
+	unsigned last_number[LINES]; /* of the log, + 1 */
+	unsigned jumps_allowed[LINES];
 	bool lines_excused;		 /* repeats may come in any order, to be short */
 	bool key_excused[KEYS_MAX];	 /* the same of a key */
 	int64_t healed_us, idle_us;	 /* since when; 0: not yet */
@@ -436,9 +465,11 @@ struct sim {
 
 	struct broker broker;
 	struct database db;
+	struct positions positions;
 	struct relay relays[RELAYS_MAX];
 
 	/* Nothing depends on what follows. */
+	int64_t lettered_us; /* when letters, or what is asked for them, last changed */
 	int64_t troubled_us; /* when the last thing was wrong but for rows that cannot go */
 	unsigned steps; /* but for a limit, and when a fault comes that was told to come then */
 	unsigned claims, gains, crashes, faults, repeats; /* so far */
@@ -464,6 +495,7 @@ void backend_abort(struct sim *sim, struct backend *backend);
 void backend_end(struct sim *sim, struct backend *backend);
 void backend_commit(struct sim *sim, struct backend *backend);
 void database_restart(struct sim *sim, bool failover, unsigned lost);
+bool may_dead_letter(const struct sim *sim);
 bool txn_can_step(const struct sim *sim, const struct txn *txn);
 void txn_step(struct sim *sim, struct txn *txn);
 void lock_holders(const struct sim *sim, const struct backend *self, struct holders *holders);
@@ -472,6 +504,12 @@ void lock_holders(const struct sim *sim, const struct backend *self, struct hold
 bool backend_can_serve(const struct sim *sim, const struct backend *backend);
 void backend_serve(struct sim *sim, struct backend *backend);
 bool backend_has_expired(const struct sim *sim, const struct backend *backend);
+void backend_is_outside(struct sim *sim, const struct backend *backend); /* a transaction */
+
+/* backend_group.c: joining, looking, taking and giving; false if there is nothing to answer */
+bool backend_serve_group(struct sim *sim, struct backend *backend, const struct ask *first,
+			 struct answer *answer);
+void backend_leave(struct sim *sim, struct backend *backend);
 
 /* locks.c: the advisory locks */
 uint32_t locks_try(struct sim *sim, struct backend *backend, uint32_t shards);
@@ -487,12 +525,17 @@ bool session_knows(const struct session *session, const struct note *note);
 void session_push(struct relay *relay, struct answer answer);
 struct ask *session_ask(struct session *session, enum ask_kind kind);
 void session_cut(struct relay *relay, bool by_server, unsigned served, unsigned told);
-void session_beat(struct relay *relay);
+void session_give_up(struct session *session); /* another one follows */
 void session_poll(struct session *session, struct poll_input input);
 void session_polled(struct session *session, enum poll_event event);
-bool session_was_stopped(struct relay *relay);
 uint32_t session_owned(const struct session *session);
 uint64_t session_mine(const struct session *session, uint64_t rows);
+
+/* heartbeat.c */
+void session_beat(struct relay *relay);
+/* Whether the process was stopped for longer than the server waits; then the session is given up.
+ */
+bool session_was_stopped(struct relay *relay);
 
 /* group.c: a session's part in the group */
 void group_begin(struct session *session, bool unavailable);
@@ -501,37 +544,10 @@ void group_give(struct session *session, const struct shards *shards);
 void group_answered(struct session *session, const struct answer *answer);
 void group_heard(struct session *session, const struct note *note);
 
-/* refused.c: what the database does not let go */
-void refused_claim_asked(struct session *session, const struct claim *claim);
-uint64_t refused_left_out(const struct session *session);
-void refused_ask_retest(struct session *session, struct ask *ask);
-bool refused_heard(struct session *session, const struct answer *answer);
-bool refused_roll_back(struct session *session);
-void refused_forget(struct session *session);
-void refused_hold(struct session *session, uint64_t rows, uint64_t published);
-void refused_retested(struct session *session, uint64_t released, uint64_t due);
-uint64_t refused_published(const struct session *session);
-void refused_changed(struct session *session);
-
 /* chunk.c */
-struct chunk *chunk_of_rows(const struct sim *sim, uint64_t rows);
+struct chunk *chunk_of_rows(const struct sim *sim, uint64_t rows, bool letters);
 unsigned event_row(const struct event *event);
 struct route *sim_route(void);
-
-/* broker.c */
-void producer_init(struct relay *relay);
-void producer_break(struct relay *relay, bool hard, unsigned variant);
-void producer_give_up(struct relay *relay);
-void producer_crash(struct relay *relay, unsigned appended);
-uint64_t producer_holds(const struct relay *relay); /* rows */
-bool broker_is_up(const struct sim *sim);
-bool broker_answers(const struct relay *relay);
-bool broker_can_append(const struct relay *relay, unsigned partition);
-void broker_append_next(struct relay *relay, unsigned partition);
-bool broker_can_acknowledge(const struct relay *relay, unsigned partition);
-void broker_acknowledge_next(struct relay *relay, unsigned partition);
-void broker_append_ghost(struct sim *sim, unsigned partition);
-void producer_tell_report(struct relay *relay);
 
 /* process.c */
 void process_plan(struct relay *relay);
@@ -545,34 +561,6 @@ void process_options(struct relay *relay);
 int64_t process_timer(const struct relay *relay, int64_t after_us); /* when it ends */
 const char *process_state(const struct relay *relay);
 
-/* check.c */
-void violated(struct sim *sim, const char *what, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-void check_appended(struct sim *sim, unsigned row);
-void check_deleted(struct sim *sim, uint64_t deleted, uint64_t dead_letter);
-void check_idle(struct sim *sim);
-void check_end(struct sim *sim);
-void allow_repeats(struct sim *sim, uint64_t rows);
-void allow_jumps(struct sim *sim);
-
-/* check_group.c: who owns what */
-void note_work(struct sim *sim, struct backend *backend, uint32_t shards);
-void note_freed(struct sim *sim, const struct backend *backend);
-void check_given(struct relay *relay, uint32_t shards);
-void excuse_held(struct sim *sim, uint64_t rows);
-void check_taken(struct sim *sim, const struct backend *backend, uint32_t shards, bool alone);
-void check_claimed(struct sim *sim, const struct backend *backend, unsigned row);
-void check_produced(struct relay *relay, unsigned row);
-void check_shares(struct sim *sim);
-void check_unavailable(struct relay *relay);
-
-/* check_relay.c: what a relay does, and for how long */
-void check_claim_asked(struct relay *relay, const struct claim *claim);
-void check_leap(struct relay *relay, int64_t to_us);
-void check_stall(struct relay *relay, const char *before);
-void check_step(struct relay *relay);
-void check_flow(struct sim *sim);
-
 /* leap.c: from a time at which nothing can happen to the next at which something can */
 void leap(struct sim *sim);
 
@@ -585,16 +573,14 @@ bool sim_step(struct sim *sim); /* true at the end */
 void sim_finish(struct sim *sim);
 void sim_run(struct sim *sim);
 
-/* faults.c */
-void fault_strike(struct relay *relay, enum fault fault, unsigned variant);
-unsigned fault_variants(enum fault fault);
-const char *fault_name(enum fault fault);
-void heal(struct sim *sim);
-
 /* simulate.c */
 struct sim *sim_new(void);
 void sim_free(struct sim **sim);
 /* Sets a run up; the metrics stay. */
 void sim_reset(struct sim *sim, uint64_t seed, enum plant plant);
+
+#include "broker.h"
+#include "checks.h"
+#include "letters.h"
 
 #endif

@@ -72,6 +72,10 @@ static void find_parts(struct parts *parts, struct sim *sim)
 	parts->count = heap_parts(parts->items);
 	add(parts, sim, offsetof(struct sim, db));
 	add_database(parts, &sim->db);
+	if (sim->plan.position)
+		add(parts, &sim->positions,
+		    offsetof(struct positions, before) +
+			sim->db.commit_count * sizeof(sim->positions.before[0]));
 	for (unsigned r = 0; r < sim->plan.relays; r++)
 		add_relay(parts, &sim->relays[r]);
 }

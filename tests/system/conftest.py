@@ -84,6 +84,22 @@ def login_kafka(world):
     broker.remove()
 
 
+@pytest.fixture(scope="session")
+def strict_broker(world):
+    """One that makes no topics by itself, for tests of the xdist_group "strict"."""
+    broker = Kafka(os.path.join(world, "strict"), auto_create_topics_enable="false").create().start()
+    yield broker
+    broker.remove()
+
+
+@pytest.fixture
+def strict(strict_broker):
+    """Without any topic."""
+    yield strict_broker
+    for topic in strict_broker.topics():
+        strict_broker.delete_topic(topic)
+
+
 @pytest.fixture
 def postgres(shared_postgres):
     """The shared server, running whatever the test before did to it."""

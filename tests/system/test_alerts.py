@@ -14,7 +14,8 @@ RULES = os.path.join(ROOT, "conf", "alerts.yml")
 OUTBOX = "public.outbox_events"  # of both services: they differ by the database alone
 MINUTES, TROUBLE = 120, 60  # so long is a story; its trouble begins then
 PAGE = {"OutboxRelayDown", "OutboxRelayNone", "OutboxRelayNobodyServes", "OutboxRelayHalted", "OutboxRelayDisconnected",
-        "OutboxRelayStuck", "OutboxRelayLagging", "OutboxRelayFreshnessBurnsFast"}
+        "OutboxRelayStuck", "OutboxRelayLagging", "OutboxRelayFreshnessBurnsFast", "OutboxRelayCanaryLost",
+        "OutboxRelayPartitionsRunOut"}
 GONE = "_"
 
 
@@ -34,6 +35,12 @@ def healthy(owns):
         "depth": lambda t: 7 if owns and t % 2 else 0,
         "oldest_age_seconds": lambda t: 0.2 if owns and t % 2 else 0,
         "parked_keys": lambda t: 0,
+        "held_keys": lambda t: 0,
+        "parked_oldest_age_seconds": lambda t: 0,
+        "dead_letters_by_reason{reason=headers}": lambda t: 0,
+        "deferred_events": lambda t: 0,
+        "partitions_ahead": lambda t: 4,
+        "position_lag_seconds": lambda t: 0.3 if owns and t % 2 else 0,
         "dead_letters": lambda t: 0,
         "halted": lambda t: 0,
         "paused": lambda t: 0,
@@ -102,12 +109,12 @@ def firing(tmp_path, input_series, expected, minute, interval="1m"):
     """Asserts that at this minute exactly these alerts fire: {(name, database or None, *other labels)}."""
     samples = []
     for name, database, *others in expected:
-        labels = dict(zip(("peer", "instance", "topic", "reason"), others), alertname=name,
+        labels = dict(zip(("peer", "instance", "topic", "reason", "code"), others), alertname=name,
                       severity="page" if name in PAGE else "ticket")
         labels.update({"database": database, "outbox": OUTBOX} if database else {})
         text = ", ".join(f'{label}="{value}"' for label, value in labels.items() if value)
         samples.append({"labels": f"{{{text}}}", "value": 1})
-    grouped = "group by (alertname, severity, database, outbox, peer, instance, topic, reason)"
+    grouped = "group by (alertname, severity, database, outbox, peer, instance, topic, reason, code)"
     case = {"rule_files": [RULES], "evaluation_interval": interval, "tests": [{
         "interval": interval, "input_series": input_series,
         "promql_expr_test": [{"expr": f'{grouped} (ALERTS{{alertstate="firing"}})', "eval_time": f"{minute}m",
@@ -147,15 +154,22 @@ LAGS = ("OutboxRelayLagging", "billing")
 NO_SESSION = dict(stops(), **owned(0), **{"connected{peer=database}": since(TROUBLE, 0), "depth": since(TROUBLE, 0),
                                           "oldest_age_seconds": since(TROUBLE, 0)})
 NO_KAFKA = {"connected{peer=kafka}": since(TROUBLE, 0)}
+PARKED = {"parked_keys": since(TROUBLE, 2), "parked_oldest_age_seconds": since(TROUBLE, lambda t: 3600 + 60 * t)}
+HELD = {"parked_keys": since(TROUBLE, 2), "held_keys": since(TROUBLE, 2)}  # behind events that cannot be removed
 
 
 @pytest.mark.parametrize("owner, standby, expected", [
+    pytest.param({"partitions_ahead": since(TROUBLE, 1)}, {},
+                 {("OutboxRelayPartitionsRunOut", "billing")}, id="partitions run out"),
     pytest.param(dict(waits(), halted=since(TROUBLE, 1)), {}, {("OutboxRelayHalted", "billing"), LAGS, BURNS}, id="halted"),
     pytest.param(dict(waits(), halted=since(TROUBLE, 1), **{"shard_owned{shard=1}": since(TROUBLE, 0)}), {},
                  {("OutboxRelayHalted", "billing"), ("OutboxRelayNobodyServes", "billing"), LAGS, BURNS},
                  id="halted, and another shard unowned"),
-    pytest.param({"parked_keys": since(TROUBLE, 2), "depth": since(TROUBLE, 2)}, waits(),
-                 {("OutboxRelayParkedKeys", "billing"), LAGS, BURNS}, id="one has parked keys, the other one lags"),
+    pytest.param(dict(HELD, depth=since(TROUBLE, 2)), waits(),
+                 {("OutboxRelayEventNotRemoved", "billing"), LAGS, BURNS}, id="one has held keys, the other one lags"),
+    pytest.param(dict(waits(), **PARKED), {},
+                 {("OutboxRelayParkedKeys", "billing"), ("OutboxRelayStuck", "billing"), LAGS, BURNS},
+                 id="the one with parked keys is stuck"),
     pytest.param({"shard_owned{shard=1}": since(TROUBLE, 0)}, {}, {("OutboxRelayNobodyServes", "billing"), BURNS},
                  id="unowned"),
     pytest.param(NO_SESSION, NO_SESSION, {("OutboxRelayDisconnected", "billing", "database"), BURNS},
@@ -205,11 +219,15 @@ WAITING = {"shard_owned{shard=2}": lambda t: 0, "shard_owned{shard=3}": lambda t
     pytest.param(20, {}, everything(GONE), [("billing", "b3", dict(healthy(False), **WAITING), LATER)], set(),
                  id="another number of shards"),
     pytest.param(20, {}, {}, [("new", "n1", dict(healthy(True), **OWNS_LATER), LATER)], set(), id="a new outbox"),
-    pytest.param(20, {"parked_keys": since(TROUBLE, 2), "depth": since(TROUBLE, 2),
-                      "oldest_age_seconds": since(TROUBLE, lambda t: 60 * t)}, {}, [],
-                 {("OutboxRelayParkedKeys", "billing")}, id="parked keys"),
+    pytest.param(20, dict(HELD, depth=since(TROUBLE, 2), oldest_age_seconds=since(TROUBLE, lambda t: 60 * t)), {}, [],
+                 {("OutboxRelayEventNotRemoved", "billing")}, id="an event that cannot be removed"),
+    pytest.param(20, PARKED, {}, [], {("OutboxRelayParkedKeys", "billing")}, id="parked keys"),
+    pytest.param(20, {"deferred_events": since(TROUBLE, 7), "depth": since(TROUBLE, 7)}, {}, [],
+                 {("OutboxRelayTopicOut", "billing")}, id="a topic is missing"),
     pytest.param(50, {"dead_letters": since(TROUBLE - 30, 3)}, {}, [], {("OutboxRelayDeadLetters", "billing")},
                  id="dead letters"),
+    pytest.param(20, {"position_lag_seconds": since(TROUBLE, 7200)}, {}, [], {("OutboxRelayPositionHeldBack", "billing")},
+                 id="an old transaction before positions"),
     pytest.param(30, {"retries_total{peer=kafka}": since(TROUBLE, lambda t: 20 * t)}, {}, [],
                  {("OutboxRelayRetrying", "billing", "kafka", "b1")}, id="retrying"),
 ])
@@ -217,6 +235,22 @@ def test_what_does_not_page(tmp_path, minute, owner, standby, more, expected):
     """Nothing but tickets, and those for the service that they are about."""
     assert not {name for name, *_ in expected} & PAGE
     firing(tmp_path, story(owner, standby, more), expected, TROUBLE + minute)
+
+
+@pytest.mark.parametrize("alert, owner, words", [
+    ("OutboxRelayParkedKeys", PARKED, ["2 keys of public.outbox_events (billing) wait", "The oldest is 1h 59m 0s old."]),
+    ("OutboxRelayDeadLetters", {"dead_letters": since(TROUBLE - 30, 3), "dead_letters_by_reason{reason=headers}": since(0, 3)},
+     ["3 events of public.outbox_events (billing) are", "Rejected as headers: 3; they are not"]),
+])
+def test_what_an_alert_says(tmp_path, alert, owner, words):
+    """promtool compares whole annotations only: what it has got is in what it complains of."""
+    case = {"rule_files": [RULES], "evaluation_interval": "1m", "tests": [{
+        "interval": "1m", "input_series": story(owner), "alert_rule_test": [
+            {"eval_time": f"{TROUBLE + 60}m", "alertname": alert, "exp_alerts": []}]}]}
+    path = tmp_path / "test.yml"
+    path.write_text(json.dumps(case))
+    done = subprocess.run(["promtool", "test", "rules", path], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert [each for each in words if each not in done.stdout] == [], done.stdout
 
 
 def test_a_pause_is_a_ticket_after_an_hour(tmp_path):
@@ -296,13 +330,35 @@ REJECTED = f'outbox_relay_rejected_total{{database="billing", outbox="{OUTBOX}",
 ALIVE = f'outbox_relay_build_info{{database="billing", outbox="{OUTBOX}", instance="b1"}}'
 
 
-@pytest.mark.parametrize("values, rejecting", [
+APPEARS = [
     ("_x30 1+0x30", True),  # a series begins with its first event: no 0 comes before the 1
     ("3+0x30 4+0x30", True),
     ("3+0x60", False),
     ("3+0x5 _x17 3+0x40", False),  # Prometheus did not scrape for a while
-])
+]
+
+
+@pytest.mark.parametrize("values, rejecting", APPEARS)
+def test_unknown_errors_are_told(tmp_path, values, rejecting):
+    """Likewise: the series begins with the first error."""
+    series = REJECTED.replace("rejected_total", "unknown_errors_total").replace('topic="t", reason="headers"', 'code="ERR_4711?"')
+    firing(tmp_path, [{"series": series, "values": values}, {"series": ALIVE, "values": "1+0x60"}],
+           {("OutboxRelayUnknownError", "billing", None, None, None, None, "ERR_4711?")} if rejecting else set(), 36)
+
+
+@pytest.mark.parametrize("values, rejecting", APPEARS)
 def test_rejects_are_told(tmp_path, values, rejecting):
     """The alert is there five minutes after the event, though it may be the first of its topic and reason."""
     firing(tmp_path, [{"series": REJECTED, "values": values}, {"series": ALIVE, "values": "1+0x60"}],
            {("OutboxRelayRejecting", "billing", None, None, "t", "headers")} if rejecting else set(), 36)
+
+
+CANARY = f'outbox_relay_canary_up{{database="billing", outbox="{OUTBOX}", instance="c1"}}'
+
+
+@pytest.mark.parametrize("paused, expected", [(0, {("OutboxRelayCanaryLost", "billing")}), (1, set())])
+def test_a_lost_canary_is_told(tmp_path, paused, expected):
+    """Unless the outbox is paused; its process counts as no relay."""
+    pause = f'outbox_relay_paused{{database="billing", outbox="{OUTBOX}", instance="b1"}}'
+    firing(tmp_path, [{"series": CANARY, "values": "1+0x20 0+0x20"}, {"series": pause, "values": f"{paused}+0x40"},
+                      {"series": ALIVE, "values": "1+0x40"}], expected, 23)

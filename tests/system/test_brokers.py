@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from harness.strangers import CLOSE, Stranger
+from harness.strangers import CLOSE, ERROR, Stranger
 from harness.waiting import holds, until
 
 COUNT = 300
@@ -55,6 +55,21 @@ def all_arrive(database, reader, timeout=30):
 
 def well_again(relay):
     until(lambda: relay.get("/readyz") == (200, "ready\n"), 10, "readyz to be well")
+
+
+def test_an_error_that_nobody_knows(database, stranger, through, topic, waiting, reader):
+    """Every event waits, the code is counted and told, and all goes on when it is over."""
+    topic()
+    ERROR.setdefault("NEW_AND_UNHEARD_OF", 4711)
+    broker = stranger(refuses={"Produce": "NEW_AND_UNHEARD_OF"})
+    relay = through(broker).start(wait=False)
+    relay.wait_log(r"ERR_4711\?.*does not know the error: no event is rejected for it; please report it")
+    until(lambda: relay.get("/readyz")[0] == 503, 10, "readyz 503")
+    assert "report it" in relay.get("/readyz")[1]
+    assert 'outbox_relay_unknown_errors_total{' in relay.get("/metrics")[1] and 'code="ERR_4711?"' in relay.get("/metrics")[1]
+    broker.refuses.clear()
+    all_arrive(database, reader)
+    well_again(relay)
 
 
 SETTINGS = [{"hidden": ["DescribeConfigs"]}, {"refuses": {"DescribeConfigs": "UNSUPPORTED_VERSION"}},

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: ISC
 """What a claim takes, and what becomes of a row that no claim could bring."""
-import os
 import re
 
 import pytest
 
-from harness.relay import ROOT
+from harness.waiting import until
 from harness.writers import insert
 
 DEAD_LETTER = {"on_reject": "dead-letter"}
@@ -27,26 +26,26 @@ def test_a_value_that_postgres_cannot_print(database, new_relay, reader, topic, 
     insert(database, 10)
     relay = new_relay(outbox=DEAD_LETTER).start()
     assert len(reader().take(10, timeout=60)) == 10
-    relay.wait_log(r"event 1 is rejected \(too_large\)")
+    relay.wait_log(r"event 1 is rejected \(unreadable\)")
     database.wait_empty()
     letter = database.rows(
         f"SELECT reason, {column}, jsonb_array_length(extra->%s) FROM outbox_relay.dead_letters", column)
-    assert letter == [("too_large", None, 9000)]
+    assert letter == [("unreadable", None, 9000)]
     assert relay.peak_memory() < 110
-    relay.stop()
-    with open(os.path.join(ROOT, "docs/runbooks/rejected-event.md")) as page:  # it says how to send one again
-        put_back = re.search(r"WITH back AS .*?FROM back;", page.read(), re.DOTALL).group()
-    database.execute(put_back.replace("event_id = 'EVENT_ID'", "true"))
-    assert database.value(f"SELECT jsonb_array_length({column}) FROM outbox_events") == 9000
+    assert "rejected again (unreadable)" in relay.command("dlq", "retry", "--all").stdout  # not published without it
+    assert database.rows("SELECT attempts, jsonb_array_length(extra->%s) FROM outbox_relay.dead_letters", column) == [(2, 9000)]
 
 
-def test_such_a_value_halts_by_default(database, new_relay, topic):
+@pytest.mark.parametrize("policy", ["park", "halt"])
+def test_such_a_value_is_rejected_whatever_the_policy(database, new_relay, topic, policy):
     topic()
     add(database, payload=f"({UNPRINTABLE})::jsonb")
-    relay = new_relay().start()
-    relay.wait_log(r"event 1 is rejected \(too_large\).*the relay halts", timeout=60)
-    relay.wait_metric("halted", 1)
-    assert database.value("SELECT count(*) FROM outbox_events") == 1
+    relay = new_relay(outbox={"on_reject": policy}).start()
+    follows = {"halt": "the relay halts", "park": "its key is parked"}[policy]
+    relay.wait_log(rf"event 1 is rejected \(unreadable\).*{follows}", timeout=60)
+    relay.wait_metric("halted", int(policy == "halt"))
+    count = "SELECT (SELECT count(*) FROM outbox_events), (SELECT count(*) FROM outbox_relay.dead_letters)"
+    until(lambda: database.rows(count) == [(1, 0) if policy == "halt" else (0, 1)], 20, "the event to be where it belongs")
 
 
 @pytest.mark.parametrize("column, reason", [("aggregate_id", "too_large"), ("aggregate_type", "topic")])

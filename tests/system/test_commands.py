@@ -9,9 +9,10 @@ import subprocess
 import pytest
 
 from harness.relay import libconfig, run_relay
+from harness.waiting import until
 from harness.writers import insert
 
-COMMANDS = ["run", "check", "migrate", "status", "health", "pause", "resume"]
+COMMANDS = ["run", "check", "migrate", "status", "health", "pause", "resume", "replay", "verify"]
 
 
 def schema(database):
@@ -53,6 +54,81 @@ def test_wrong_usage(argv):
 def test_an_argument_too_many(command):
     done = run_relay(command, "surplus")
     assert done.returncode == 2 and f'{command}: unexpected argument "surplus"' in done.stderr
+
+
+NO_NUMBERS = ["", "+5", " 5", "\t5", "5 ", "5x", "5.0", "1e3", "0x10", "9223372036854775808", "-9223372036854775809"]
+
+
+@pytest.mark.parametrize("argv, numbers", [
+    (["dlq", "list", "--id"], NO_NUMBERS), (["dlq", "list", "--limit"], ["0", "-1"] + NO_NUMBERS),
+    (["replay", "--from-id"], NO_NUMBERS), (["replay", "--to-id"], NO_NUMBERS), (["replay", "--all", "--rate"], ["-1"] + NO_NUMBERS),
+    (["replay", "--resume"], ["0", "-1", "2147483648", "4294967297"] + NO_NUMBERS),
+    (["verify", "--from-id"], NO_NUMBERS), (["verify", "--samples"], ["-1"] + NO_NUMBERS),
+    (["handover", "--margin"], ["-1"] + NO_NUMBERS), (["handover", "--above"], ["+-5", "++5"] + [n for n in NO_NUMBERS if n != "+5"]),
+    (["migrate", "--print", "--partitions"], ["1", "257"] + NO_NUMBERS)])
+def test_what_is_no_number(argv, numbers):
+    """Every command refuses the same, and names the option; what is one of 19 digits is taken."""
+    for number in numbers:
+        done = run_relay(*argv, number)
+        assert done.returncode == 2 and done.stdout == "", (argv, number, done.stderr)
+        assert argv[-1] in done.stderr and f'"{number}"' in done.stderr, (argv, number, done.stderr)
+    if argv[-1] not in ("--resume", "--partitions"):
+        done = run_relay(*argv, "1234567890123456789", "-c", "/nowhere/at.all")
+        assert "/nowhere/at.all" in done.stderr or "go with" in done.stderr, (argv, done.stderr)
+
+
+def printed_to(out, binary, *argv, **how):
+    return subprocess.run([binary, *argv], stdout=out, stderr=subprocess.PIPE, text=True, timeout=60, check=False, **how)
+
+
+def test_output_that_cannot_be_written(database, new_relay):
+    """Whatever it did, the status says that what was asked for is not all there. To a reader that has gone nothing is said."""
+    relay = new_relay()
+    binary = relay.process.argv[0]
+    commands = [["--help"], ["--version"], ["dlq", "--help"], ["migrate", "--print", "-c", relay.config]] + [
+        [*argv, "-c", relay.config] for argv in (
+            ["status"], ["status", "--json"], ["check", "--json"], ["dlq", "list", "--json"], ["pause", "--json"],
+            ["resume", "--json"])]
+    for argv in commands:
+        with open("/dev/full", "w") as full:
+            done = printed_to(full, binary, *argv)
+        assert done.returncode == 1 and "cannot write to standard output" in done.stderr, (argv, done.returncode, done.stderr)
+    for restored in (True, False):  # killed by the signal, or, where that is ignored, told by write()
+        pipe = subprocess.Popen(["true"], stdin=subprocess.PIPE)
+        pipe.wait()
+        done = printed_to(pipe.stdin, binary, "status", "--json", "-c", relay.config, restore_signals=restored)
+        assert done.stderr == "" and done.returncode == (-signal.SIGPIPE if restored else 0), done
+        pipe.stdin.close()
+
+
+ASK = [["dlq", "list"], ["dlq", "retry", "--all"], ["dlq", "discard", "--id", "1"], ["replay", "--all"], ["verify"], ["handover"],
+       ["handover", "--above", "5"]]
+
+
+def test_an_outbox_that_is_not_this_role_s(empty_database, migrate, new_relay):
+    """Unknown, of another service, or of a schema that is too old: each command says so, and none that there is nothing."""
+    def refused(relay, argv, words):
+        done = relay.command(*argv)
+        assert done.returncode == 1 and done.stdout == "" and words in done.stderr, (argv, done.stdout, done.stderr)
+        assert "no parked event" not in done.stderr and "no event of" not in done.stderr, argv
+    migrate(outbox={"settle": "mark"})
+    unknown = new_relay(outbox={"table": "unknown", "settle": "mark"})
+    empty_database.execute("CREATE TABLE unknown (LIKE outbox_events)")
+    for argv in ASK + [["pause"], ["resume"]]:
+        refused(unknown, argv, "table unknown is not known to schema outbox_relay; run `outbox-relay migrate` for it")
+    empty_database.execute("DO $$ BEGIN CREATE ROLE stranger LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;"
+                           " GRANT USAGE ON SCHEMA outbox_relay TO stranger;"
+                           " GRANT SELECT ON ALL TABLES IN SCHEMA outbox_relay TO stranger;"
+                           " GRANT UPDATE (paused) ON outbox_relay.outboxes TO stranger; GRANT SELECT ON outbox_events TO stranger")
+    stranger = new_relay(database={"dsn": empty_database.dsn("stranger")}, outbox={"settle": "mark"})
+    for argv in ASK + [["pause"], ["resume"]]:
+        refused(stranger, argv, "connect as a member of role outbox_operator or outbox_relay")
+    empty_database.execute("DELETE FROM outbox_relay.schema_version WHERE version > 5")
+    known = new_relay(outbox={"settle": "mark"})
+    for argv in ASK:
+        refused(known, argv, "schema outbox_relay has version 5, this relay needs")
+    assert known.command("pause").returncode == known.command("resume").returncode == 0
+    empty_database.execute("DROP OWNED BY stranger; DROP ROLE stranger")
 
 
 def test_migrate_may_be_repeated(empty_database, migrate):
@@ -155,12 +231,12 @@ def test_adopt_a_table_with_a_uuid_id(empty_database, new_relay, reader, topic, 
 
 
 def test_the_relays_role_may_do_what_it_needs(database):
-    """And nothing more: what was set aside is the application's to take out again."""
+    """And nothing more: it sets events aside, and carries out what operators ask for them."""
     rows = database.rows("SELECT privilege_type FROM information_schema.table_privileges"
                          " WHERE table_schema = 'outbox_relay' AND table_name = 'dead_letters'"
                          " AND grantee = 'outbox_relay'")
     rights = {right for right, in rows}
-    assert {"INSERT", "SELECT"} <= rights <= {"INSERT", "SELECT", "UPDATE"}
+    assert rights == {"INSERT", "SELECT", "UPDATE", "DELETE"}
 
 
 def test_check_finds_nothing_wrong(database, new_relay, kafka, topic):
@@ -197,7 +273,7 @@ def test_check_finds_what_is_missing(empty_database, new_relay, kafka):
      r"outbox_events\S* is not known to schema outbox_relay"),
     ("UPDATE outbox_relay.outboxes SET settle = 'mark'",
      r'outbox_events\S* was migrated for outbox\.settle = "mark", the configuration says "delete"'),
-    ("DELETE FROM outbox_relay.schema_version WHERE version > 3", "version (is )?3, this relay needs 7")])
+    ("DELETE FROM outbox_relay.schema_version WHERE version > 3", "version (is )?3, this relay needs")])
 def test_check_and_run_refuse_the_same(database, new_relay, topic, change, words):
     topic()
     database.execute(change)
@@ -324,3 +400,118 @@ def test_the_password_is_in_no_output(database, new_relay, settings):
         done = relay.command(command)
         outputs += [done.stdout, done.stderr]
     assert all(secret not in output for output in outputs)
+
+
+POSITION = {"settle": "position"}
+
+
+def test_status_of_positions(empty_database, migrate, new_relay, topic):
+    """What waits, where each shard has come to, and the transaction that holds it back; for people, too."""
+    topic()
+    outbox = {**POSITION, "shards": 2}
+    migrate(outbox=outbox)
+    relay = new_relay(outbox=outbox)
+    insert(empty_database, 7)
+    told = relay.status()
+    assert (told["depth"], told["depth_exact"], told["settle"]) == (7, True, "position") and told["oldest_age_seconds"] >= 0
+    assert told["position"]["layout"] == 1 and told["position"]["held_by"] is None
+    relay.start()
+    empty_database.wait("SELECT depth = 0 FROM outbox_relay.count_waiting('outbox_events', 1)")
+    told = relay.status()
+    assert (told["depth"], told["oldest_age_seconds"]) == (0, None)
+    assert sorted(shard for position in told["position"]["positions"] for shard in position["shards"]) == [0, 1]
+    with empty_database.session(autocommit=False) as writer:
+        writer.execute("SET application_name = 'import'")
+        writer.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type) VALUES ('thing', 'secret', 'Happened')")
+        pid = writer.connection.info.backend_pid
+        insert(empty_database, 5)
+        empty_database.wait("SELECT depth = 0 FROM outbox_relay.count_waiting('outbox_events', 1)")
+        relay.wait_metric("position_lag_seconds", 1)
+        told = new_relay(outbox=outbox, database={"dsn": empty_database.dsn()}).status()  # who may see all
+        held = told["position"]["held_by"]
+        assert (held["pid"], held["application"], held["prepared"]) == (pid, "import", None) and held["seconds"] >= 1
+        assert held["query"].startswith("INSERT INTO outbox_events") and "secret" not in held["query"]
+        known = relay.status()["position"]["held_by"]
+        assert (known["pid"], known["application"], known["seconds"]) == (pid, "import", None)
+        words = relay.command("status").stdout
+        assert f"held back by session {pid} (role " in words and "finished up to transaction " in words, words
+        assert relay.stop() == 0
+        writer.connection.commit()
+        told = relay.status()  # what was begun before the position, and is not in it
+        assert (told["depth"], told["position"]["held_by"]) == (1, None) and told["oldest_age_seconds"] > 1
+        relay.start()
+    empty_database.wait("SELECT depth = 0 FROM outbox_relay.count_waiting('outbox_events', 1)")
+    until(lambda: relay.metric("position_lag_seconds") < 1, 20, "positions to be held back no more")
+    assert json.loads(relay.get("/status")[1])["position_lag_seconds"] < 1
+    assert relay.status()["position"]["held_by"] is None
+
+
+def test_no_positions_elsewhere(database, new_relay):
+    relay = new_relay()
+    assert relay.status()["position"] is None and "position" not in relay.command("status").stdout
+    relay.start()
+    assert "outbox_relay_position_lag_seconds{" not in relay.get("/metrics")[1]
+    assert json.loads(relay.get("/status")[1])["position_lag_seconds"] is None
+
+
+def test_check_of_positions(empty_database, migrate, new_relay, kafka):
+    migrate(outbox=POSITION)
+    done = new_relay(outbox=POSITION).command("check")
+    assert done.returncode == 0 and not re.search("^(warn|error)  ?.*outbox_events", done.stdout, re.M), done.stdout
+    assert "ok    table outbox_events has positions of 1 shard\n" in done.stdout
+    assert "ok    x of table outbox_events is always the transaction that inserted the row\n" in done.stdout
+    done = new_relay(outbox={**POSITION, "shards": 4}).command("check")
+    assert "has positions of 1 shards, and the configuration has 4: relays that begin publish to one" in done.stdout
+    done = new_relay(outbox={**POSITION, "ordering": "none"}).command("check")
+    assert done.returncode == 2 and 'outbox.settle = "position" needs an order' in done.stderr
+
+
+@pytest.mark.parametrize("options, words", [
+    (["--partitions", "4"], "each of the 4 partitions of table outbox_events has a position"),
+    (["--partition-by", "id:1000"], "table outbox_events has positions of 1 shard"),
+    (["--partitions", "2", "--partition-by", "id:1000"], "each of the 2 partitions of table outbox_events has a position")])
+def test_check_of_positions_of_partitions(empty_database, migrate, new_relay, kafka, options, words):
+    migrate(*options, outbox=POSITION)
+    relay = new_relay(outbox=POSITION)
+    done = relay.command("check")
+    assert done.returncode == 0 and f"ok    {words}\n" in done.stdout, done.stdout
+    assert not re.search("^(warn|error)  ?.*outbox_events", done.stdout, re.M), done.stdout
+    insert(empty_database, 20)
+    assert relay.status()["depth"] == 20
+    part, = empty_database.rows("SELECT c.oid::regclass::text FROM pg_class c WHERE c.relkind = 'r' AND c.oid IN (SELECT relid"
+                                " FROM pg_partition_tree('outbox_events')) ORDER BY 1 LIMIT 1")[0]
+    empty_database.execute(f"ALTER TABLE {part} ENABLE TRIGGER outbox_relay_x")
+    done = relay.command("check")
+    assert done.returncode == 1 and f"trigger outbox_relay_x of table public.{part} is not enabled ALWAYS" in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize("change, level, words", [
+    ("ALTER TABLE outbox_events ALTER x DROP NOT NULL", "error", "column x of table outbox_events may be NULL"),
+    ("ALTER TABLE outbox_events ALTER x DROP DEFAULT", "warn", "has not the default pg_current_xact_id()"),
+    ("DROP TRIGGER outbox_relay_x ON outbox_events; DROP TRIGGER outbox_relay_x_stays ON outbox_events;"
+     " ALTER TABLE outbox_events DROP x", "error", "table outbox_events has no column x"),
+    ("DROP INDEX outbox_events_x_id_idx", "error", "no valid index on public.outbox_events (x, id)"),
+    ("ALTER TABLE outbox_events DISABLE TRIGGER outbox_relay_x", "error", "trigger outbox_relay_x of table public.outbox_events is not"),
+    ("ALTER TABLE outbox_events ENABLE TRIGGER outbox_relay_x_stays", "error", "trigger outbox_relay_x_stays of table"),
+    ("DROP TRIGGER outbox_relay_x ON outbox_events", "error", "trigger outbox_relay_x of table public.outbox_events is missing"),
+    ("CREATE TRIGGER z BEFORE INSERT ON outbox_events FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+     "warn", "trigger z of table outbox_events runs after outbox_relay_x"),
+    ("GRANT UPDATE (aggregate_id) ON outbox_events TO outbox_writer", "warn",
+     "role outbox_writer, which inserts events, may UPDATE aggregate_id of table outbox_events"),
+    ("GRANT UPDATE ON outbox_events TO PUBLIC", "warn", "role PUBLIC may UPDATE aggregate_id, id, x of table outbox_events"),
+    ("UPDATE outbox_relay.outboxes SET position_home = '1/2/3'", "error", "are of another server, database or table (1/2/3"),
+    ("UPDATE outbox_relay.outboxes SET position_layout = 0", "error", "partitioned in another way"),
+])
+def test_check_finds_what_positions_rest_on(empty_database, migrate, new_relay, kafka, change, level, words):
+    migrate(outbox=POSITION)
+    empty_database.execute(change)
+    done = new_relay(outbox=POSITION).command("check", "--json")
+    found = [finding for finding in json.loads(done.stdout) if words in finding["what"]]
+    assert [finding["level"] for finding in found] == [level] and found[0]["remedy"], done.stdout
+    assert (done.returncode == 1) is (level == "error")
+
+
+def test_check_of_positions_without_times(empty_database, migrate, new_relay, kafka):
+    migrate(outbox=POSITION)
+    done = new_relay(outbox={**POSITION, "columns": {"created_at": ""}}).command("check")
+    assert "outbox.retention deletes none, and all stay: name the column" in done.stdout, done.stdout

@@ -88,7 +88,7 @@ def test_the_dashboard(services, kafka, directory):
         for database in databases:
             database.execute(REFUSED)
         wait_values(grafana, "Backlog", [0, 0])
-        until(lambda: grafana.values("Parked keys and dead letters", 1) == [1, 1], 20, "the dead letters", every=0.3)
+        until(lambda: grafana.values("Dead letters") == [1, 1], 20, "the dead letters", every=0.3)
         for database in databases:
             insert(database, 10)  # in a batch that is none of the outage, nor has a reject
         # Once the slope of the last minutes is down.

@@ -2,6 +2,7 @@
 """Relays of one outbox that put a key in different shards, for another route.key or another column in it, never
 work at the same time."""
 import json
+import re
 
 import pytest
 
@@ -106,3 +107,39 @@ def test_one_shard_needs_no_fingerprint(database, make, reader):
     wait_standby(second, "another relay owns the shard")
     first.stop()
     wait_spread([second], 1)
+
+
+def test_another_key_waits_for_what_is_parked(database, make, reader):
+    """Later events would not be found to be of a parked key: run and check refuse, and say how to go on."""
+    def letters():
+        return database.value("SELECT count(*) FROM outbox_relay.dead_letters")
+    old, new = make({}), make(OTHER_KEY)
+    old.start()
+    for headers in ("[]", None):
+        database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload, headers)"
+                         " VALUES ('thing', 'bad', 'E', '{}', %s)", headers)
+    until(lambda: letters() == 2, 20, "the key to be parked")
+    assert old.stop() == 0
+    done = new.command("check")
+    words = "parked by another key, one of them is event_id .*, key bad: .*dlq discard, and then change it"
+    assert done.returncode == 1 and re.search(words, " ".join(done.stdout.split())), done.stdout
+    new.start(wait=False)
+    assert new.wait_exit() == 1
+    assert new.log_contains(words)
+    # Whatever is in an event id and a key: nothing of it reaches the terminal, and what to do is still said.
+    database.execute("UPDATE outbox_relay.dead_letters SET event_id = repeat(U&'\\+01F600', 600), key = 'a; b' || chr(27) || 'c'")
+    done = new.command("check", "--json")
+    finding, = [entry for entry in json.loads(done.stdout) if "parked by another key" in entry["what"]]
+    assert done.returncode == 1 and finding["what"].count("\U0001f600") < 100 and r"key a; b\x1bc: " in finding["what"], finding
+    assert finding["remedy"].startswith("go back to the old route.key") and finding["remedy"].endswith("and then change it")
+    new.start(wait=False)
+    assert new.wait_exit() == 1
+    assert new.log_contains(r"key a; b.*dlq discard, and then change it")
+    old.start()
+    database.execute("INSERT INTO outbox_relay.letter_requests (outbox, letter, action) SELECT outbox, number, 'discard'"
+                     " FROM outbox_relay.dead_letters WHERE reason IS NOT NULL")
+    assert len(reader().take(1)) == 1
+    until(lambda: letters() == 0, 10, "no letters")
+    assert old.stop() == 0
+    assert new.command("check").returncode == 0
+    new.start()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
 """on_reject = "halt": the relay stays, publishes nothing, says how to go on, and goes on by itself."""
 import json
+import re
 import signal
 import subprocess
 
@@ -8,9 +9,11 @@ import pytest
 
 from harness.fleet import wait_spread
 from harness.ports import free_port
+from harness.positions import POSITION, wait_nothing_waits
 from harness.waiting import until
 from harness.writers import insert
 
+HALT = {"on_reject": "halt"}
 BAD = ("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload, headers)"
        " VALUES ('thing', 'bad', 'Bad', '{}', '[]') RETURNING id")
 
@@ -35,20 +38,28 @@ def paste(database, statement):
     return done.stdout.strip()
 
 
+def removed(database, statement):
+    """How many events it has taken out: by DELETE, or by a function where rows stay."""
+    said = paste(database, statement)
+    return int(re.fullmatch(r"DELETE (\d+)|\s*withdraw\s+-+\s+(\d+)\s+\(1 row\)", said).expand(r"\1\2") or 0)
+
+
 def types_of(records):
     return [record.header("type") for record in records]
 
 
-@pytest.fixture
-def halted(database, new_relay, reader, topic):
+@pytest.fixture(params=["delete", "position"])
+def halted(request, database, migrate, new_relay, reader, topic):
     """A relay that has published 20 events and halted at the one after; ten of its key and others wait."""
     topic()
+    if request.param == "position":
+        migrate(outbox=POSITION)
     insert(database, 20)
     bad = database.value(BAD)
     database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
                      " SELECT 'thing', CASE WHEN n % 2 = 0 THEN 'bad' ELSE 'k' || n END, 'After', '{}'"
                      " FROM generate_series(1, 20) n")
-    relay = new_relay(http={"listen": f"127.0.0.1:{free_port()}"}).start(wait=False)
+    relay = new_relay(outbox=dict(HALT, settle=request.param), http={"listen": f"127.0.0.1:{free_port()}"}).start(wait=False)
     halt = halted_at(relay)
     assert halt["id"] == bad
     consumer = reader()
@@ -57,12 +68,13 @@ def halted(database, new_relay, reader, topic):
     assert relay.process.alive
 
 
-def goes_on(database, relay, consumer, expected):
+def goes_on(database, relay, consumer, expected, beside=""):
+    """beside: what /readyz says of a ready relay."""
     wait_going(relay)
     assert types_of(sorted(consumer.take(len(expected)), key=lambda r: r.header("type"))) == sorted(expected)
-    database.wait_empty()
+    wait_nothing_waits(database)
     assert consumer.rest() == []
-    assert relay.get("/readyz") == (200, "ready\n")
+    assert relay.get("/readyz") == (200, "ready\n" + beside)
 
 
 def test_it_says_so(database, halted):
@@ -89,7 +101,7 @@ def test_it_says_so(database, halted):
 
 def test_the_row_is_removed(database, halted):
     relay, halt, consumer = halted
-    assert paste(database, halt["remove"]) == "DELETE 1"
+    assert removed(database, halt["remove"]) == 1
     goes_on(database, relay, consumer, ["After"] * 20)
     assert json.loads(relay.get("/status")[1])["halted_at"] is None
 
@@ -101,18 +113,20 @@ def test_the_row_is_changed(database, halted):
     wait_going(relay)
     records = consumer.take(21)
     assert [r.header("type") for r in records if r.key == b"bad"] == ["Bad"] + ["After"] * 10
-    database.wait_empty()
+    wait_nothing_waits(database)
     assert relay.metric("rejected_total") == 1
 
 
 def test_the_row_is_given_to_another_key(database, halted):
     """It takes its place there: what waits of that key before it goes first."""
     relay, halt, consumer = halted
-    database.execute("UPDATE outbox_events SET id = -1 WHERE aggregate_id = 'k5'")
+    if relay.settings["outbox"]["settle"] == "delete":
+        database.execute("UPDATE outbox_events SET id = -1 WHERE aggregate_id = 'k5'")
     database.execute("UPDATE outbox_events SET headers = NULL, aggregate_id = 'k5' WHERE id = %s", halt["id"])
     wait_going(relay)
-    assert types_of(r for r in consumer.take(21) if r.key == b"k5") == ["After", "Bad"]
-    database.wait_empty()
+    own = types_of(r for r in consumer.take(21) if r.key == b"k5")
+    assert own == (["After", "Bad"] if relay.settings["outbox"]["settle"] == "delete" else ["Bad", "After"])
+    wait_nothing_waits(database)
     assert consumer.rest() == []
 
 
@@ -125,7 +139,7 @@ def test_a_change_that_does_not_help(database, halted):
     assert consumer.rest() == []
     assert "(topic)" in relay.get("/readyz")[1]
     assert relay.metric("rejected_total") == 1
-    assert paste(database, halted_at(relay)["remove"]) == "DELETE 1"
+    assert removed(database, halted_at(relay)["remove"]) == 1
     goes_on(database, relay, consumer, ["After"] * 20)
 
 
@@ -147,7 +161,9 @@ def test_dead_letters_by_a_reload(database, halted):
     relay.write_config(outbox={"on_reject": "dead-letter"})
     relay.process.send(signal.SIGHUP)
     relay.wait_log("reload: outbox.on_reject has changed")
-    goes_on(database, relay, consumer, ["After"] * 20)
+    relay.wait_metric("dead_letters", 1)
+    goes_on(database, relay, consumer, ["After"] * 20,
+            "dead_letters: rejected events in the dead letters: 1 (headers 1); `outbox-relay dlq list` names them\n")
     assert database.rows("SELECT event_type, reason FROM outbox_relay.dead_letters") == [("Bad", "headers")]
     assert relay.metric("rejected_total") == 1
 
@@ -155,7 +171,7 @@ def test_dead_letters_by_a_reload(database, halted):
 def test_halt_by_a_reload(database, new_relay, topic):
     topic()
     relay = new_relay(outbox={"on_reject": "dead-letter"}).start()
-    relay.write_config(outbox={"on_reject": "halt"})
+    relay.write_config(outbox=HALT)
     relay.process.send(signal.SIGHUP)
     relay.wait_log("reload: outbox.on_reject has changed")
     bad = database.value(BAD)
@@ -168,7 +184,7 @@ def test_its_lines_have_fields(database, new_relay, topic):
     topic()
     bad = database.value(BAD)
     shard = database.value("SELECT (hashtextextended('bad' || chr(31) COLLATE \"C\", 0) & 9223372036854775807) % 4")
-    relay = new_relay(log={"format": "json"}, outbox={"shards": 4}).start(wait=False)
+    relay = new_relay(log={"format": "json"}, outbox=dict(HALT, shards=4)).start(wait=False)
     halt = halted_at(relay)
     line = next(line for line in map(json.loads, relay.log().splitlines()) if line.get("code") == "halted")
     assert (line["id"], line["event_id"], line["reason"]) == (bad, halt["event_id"], "headers")
@@ -209,7 +225,7 @@ def test_paused_meanwhile(database, halted):
     assert relay.command("resume").returncode == 0
     records = consumer.take(21)
     assert types_of(r for r in records if r.key == b"bad") == ["Bad"] + ["After"] * 10
-    database.wait_empty()
+    wait_nothing_waits(database)
     assert relay.metric("halted") == 0
 
 
@@ -218,7 +234,7 @@ def test_two_events_at_once(database, new_relay, topic, reader):
     topic()
     bad = [database.value(BAD) for _ in range(2)]
     insert(database, 5)
-    relay = new_relay().start(wait=False)
+    relay = new_relay(outbox=HALT).start(wait=False)
     for row in bad:
         until(lambda row=row: (halted_at(relay) or {}).get("id") == row, 20, f"the halt at {row}")
         assert relay.metric("halted") == 1
@@ -235,7 +251,7 @@ def test_the_table_is_emptied(database, halted):
     wait_going(relay)
     insert(database, 5)
     assert len(consumer.take(5)) == 5
-    database.wait_empty()
+    wait_nothing_waits(database)
 
 
 def test_its_partition_is_detached(empty_database, migrate, new_relay, reader, topic):
@@ -244,7 +260,7 @@ def test_its_partition_is_detached(empty_database, migrate, new_relay, reader, t
     topic()
     migrate("--partitions", "4")
     bad, partition = database.rows(BAD + ", tableoid::regclass::text")[0]
-    relay = new_relay().start(wait=False)
+    relay = new_relay(outbox=HALT).start(wait=False)
     assert halted_at(relay)["id"] == bad
     insert(database, 20)
     database.execute(f"ALTER TABLE outbox_events DETACH PARTITION {partition}")
@@ -257,7 +273,7 @@ def test_its_partition_is_detached(empty_database, migrate, new_relay, reader, t
 def test_another_relay_waits(database, halted, new_relay):
     """A halted relay keeps its shard. When it dies another one has it, and halts too."""
     relay, halt, consumer = halted
-    other = new_relay().start(wait=False)
+    other = new_relay(outbox=relay.settings["outbox"]).start(wait=False)
     other.wait_log("standby: ")
     assert other.metric("halted") == 0
     relay.kill()
@@ -272,10 +288,10 @@ def test_shards_are_handed_over(database, new_relay, topic, reader):
     """Whoever has the event's shard halts, the other goes on, be the event here or there."""
     topic()
     bad = [database.value(BAD.replace("'bad'", f"'bad{n}'")) for n in range(8)]
-    relays = [new_relay(outbox={"shards": 4}).start(wait=False)]
+    relays = [new_relay(outbox=dict(HALT, shards=4)).start(wait=False)]
     halted_at(relays[0])
     insert(database, 40)
-    relays.append(new_relay(outbox={"shards": 4}).start(wait=False))
+    relays.append(new_relay(outbox=dict(HALT, shards=4)).start(wait=False))
     wait_spread(relays, 2, 2)
     database.execute("DELETE FROM outbox_events WHERE id = ANY(%s) AND aggregate_id <> 'bad0'", bad)
     until(lambda: sorted(relay.metric("halted") for relay in relays) == [0, 1], 20, "one to halt")
@@ -294,7 +310,7 @@ def test_shards_are_handed_over(database, new_relay, topic, reader):
 def test_mark_mode(empty_database, migrate, new_relay, reader, topic):
     """The statement marks the row."""
     topic()
-    mark = {"settle": "mark"}
+    mark = dict(HALT, settle="mark")
     migrate(outbox=mark)
     bad = empty_database.value(BAD)
     insert(empty_database, 5)
@@ -313,7 +329,7 @@ def test_without_order(empty_database, migrate, start_relays, reader):
     """Relays that compete all come to the event, and halt."""
     database = empty_database
     migrate(outbox={"ordering": "none"})
-    relays = start_relays(2, ordering="none")
+    relays = start_relays(2, ordering="none", **HALT)
     bad = database.value(BAD)
     for relay in relays:
         assert halted_at(relay)["id"] == bad
@@ -331,7 +347,7 @@ def test_without_order(empty_database, migrate, start_relays, reader):
 def test_the_topic_takes_more(database, new_relay, reader, kafka, topic):
     """The cause is not in the row: it alone is tried from time to time. Nothing else goes out before."""
     name = topic(max_message_bytes=20_000)
-    relay = new_relay().start()
+    relay = new_relay(outbox=HALT).start()
     database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
                      " VALUES ('thing', 'k', 'Large', to_jsonb(repeat('x', 25000)))")
     halted_at(relay)
@@ -356,7 +372,7 @@ def test_odd_names(empty_database, migrate, new_relay, topic, event_id, value):
                      f' PRIMARY KEY, "event ""id" {event_id} NOT NULL, aggregate_type text NOT NULL,'
                      ' aggregate_id text NOT NULL, event_type text NOT NULL, "PayLoad" jsonb, "select" jsonb,'
                      ' created_at timestamptz NOT NULL DEFAULT clock_timestamp())')
-    outbox = {"table": '"Odd ""Shop"""."it\'s; out"',
+    outbox = {"on_reject": "halt", "table": '"Odd ""Shop"""."it\'s; out"',
               "columns": {"id": "The Id", "event_id": 'event "id', "payload": "PayLoad", "headers": "select"}}
     migrate(outbox=outbox)
     for _ in range(2):
@@ -371,3 +387,34 @@ def test_odd_names(empty_database, migrate, new_relay, topic, event_id, value):
     assert paste(database, halted_at(relay)["remove"]) == "DELETE 1"
     wait_going(relay)
     assert database.value('SELECT count(*) FROM "Odd ""Shop"""."it\'s; out"') == 0
+
+
+def test_a_row_that_stays(empty_database, migrate, new_relay, reader, topic):
+    """With positions the statement notes the row, and leaves it in the outbox."""
+    topic()
+    stay = dict(HALT, settle="position")
+    migrate(outbox=stay)
+    bad = empty_database.value(BAD)
+    insert(empty_database, 5)
+    relay = new_relay(outbox=stay).start(wait=False)
+    halt = halted_at(relay)
+    assert halt["id"] == bad and halt["remove"].startswith(f"SELECT outbox_relay.withdraw('\"public\".\"outbox_events\"', {bad}, '")
+    assert empty_database.value(halt["remove"]) == 1
+    wait_going(relay)
+    consumer = reader()
+    assert len(consumer.take(5)) == 5
+    wait_nothing_waits(empty_database)
+    assert consumer.rest() == [] and empty_database.value("SELECT count(*) FROM outbox_events") == 6
+
+
+def test_a_row_that_stays_is_changed(empty_database, migrate, new_relay, reader, topic):
+    topic()
+    stay = dict(HALT, settle="position")
+    migrate(outbox=stay)
+    empty_database.execute(BAD)
+    insert(empty_database, 5)
+    relay = new_relay(outbox=stay).start(wait=False)
+    halt = halted_at(relay)
+    assert paste(empty_database, halt["change"]) == "UPDATE 1"
+    wait_going(relay)
+    assert len(reader().take(6)) == 6

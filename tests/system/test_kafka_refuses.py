@@ -5,6 +5,7 @@ import re
 import subprocess
 
 import pytest
+from confluent_kafka import Producer
 
 from harness.kafka import GuardedKafka
 from harness.waiting import until
@@ -138,11 +139,32 @@ def test_write_on_another_topic(database, guarded, through, prefix):
     insert(database, 20)
     relay = through(guarded.login("writes")).start(wait=False)
     refused(relay, "TOPIC_AUTHORIZATION_FAILED.*grant the relay WRITE and DESCRIBE")
-    relay.wait_metric("retries_total", 4)
+    relay.wait_metric("retries_total", 4, timeout=60)  # a denied right is tried after 4, 8, 16 s
     assert similar(relay, "must be rebuilt") <= 2
     guarded.grant("writes", "write", "topic", prefix + "thing")
     database.wait_empty(timeout=40)
-    assert database.value("SELECT count(*) FROM outbox_relay.dead_letters") == 0
+    # They wait there for the topic, and none was rejected.
+    until(lambda: database.value("SELECT count(*) FROM outbox_relay.dead_letters") == 0, 60, "all to be published")
+    assert relay.metric("rejected_total") == 0 and relay.metric("published_total") == 20
+
+
+def test_verify_needs_read(database, guarded, through, prefix):
+    """And no right on any group. What to grant is said."""
+    guarded.create_topic(prefix + "thing")
+    guarded.grant("reads", "describe", "topic", prefix + "thing")
+    producer = Producer({"bootstrap.servers": guarded.bootstrap})
+    producer.produce(prefix + "thing", value=b"{}", key="k", headers=[("id", "1")])
+    assert producer.flush(30) == 0
+    relay = through(guarded.login("reads"))
+    done = relay.command("verify")
+    assert done.returncode == 1
+    assert re.search("cannot read partition .*TOPIC_AUTHORIZATION_FAILED.*; grant this user READ and DESCRIBE",
+                     done.stderr), done.stderr
+    guarded.grant("reads", "read", "topic", prefix + "thing")
+    done = relay.command("verify")
+    assert done.returncode == 0 and "records        1\n" in done.stdout, done.stderr
+    done = through(guarded.login("reads", "wrong")).command("verify")
+    assert done.returncode == 1 and re.search("refuse|[Aa]uthentication|password", done.stderr), done.stderr
 
 
 def test_no_token_is_given(database, through):

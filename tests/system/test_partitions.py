@@ -215,7 +215,7 @@ def test_dead_letters(parted, empty_database, reader, keys):
 
 def test_a_reject_that_halts(parted, empty_database, reader, keys):
     """The event and what is behind it of its key stay; the relay names it and goes on once it is mended."""
-    relay, = parted(1)
+    relay, = parted(1, on_reject="halt")
     insert(empty_database, 100)
     consumer = reader()
     consumer.take(100)

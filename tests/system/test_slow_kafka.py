@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: ISC
 """A Kafka that acknowledges little by little."""
 import json
-import threading
 from contextlib import contextmanager
 
+from harness.beside import beside
 from harness.waiting import TimedOut, until
 from harness.writers import insert
 
@@ -11,8 +11,6 @@ from harness.writers import insert
 @contextmanager
 def trickling(kafka, relay):
     """In every half second Kafka lives until it has acknowledged something, and no longer."""
-    over = threading.Event()
-
     def outstanding():
         return json.loads(relay.get("/status")[1])["outstanding"]
 
@@ -25,18 +23,13 @@ def trickling(kafka, relay):
             pass  # nothing is on its way at the moment
         kafka.pause()
 
-    def pause_and_resume():
+    def pause_and_resume(over):
         kafka.pause()
         while not over.wait(0.5):
             let_some_through()
         kafka.resume()
-    thread = threading.Thread(target=pause_and_resume)
-    thread.start()
-    try:
+    with beside(pause_and_resume):
         yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def test_reports_that_trickle_in_do_not_keep_the_transaction_open(database, kafka, new_relay, reader, topic):

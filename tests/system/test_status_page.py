@@ -93,6 +93,26 @@ def test_well_paused_and_gone(browser, relay, database, reader):
     picture(browser, "gone")
 
 
+def test_parked_and_waiting(browser, relay, database):
+    """Which keys wait, since when and why; which topic events wait for, as /status would say it."""
+    browser.open(relay)
+    shows(browser, "held", "no key waits")
+    database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload, headers)"
+                     " VALUES ('thing', 'bad', '0', '{}', '[]'), ('thing', 'bad', '1', '{}', NULL)")
+    shows(browser, "held", "events: 2, oldest: ")
+    assert (browser.text("parked"), browser.text("whys"), browser.text("letters")) == ("1", "headers: 1", "0")
+    shows(browser, "word", "Publishing, but: parked keys")
+    shows(browser, "problems", "keys that wait behind a rejected event: 1 (headers 1)")
+    for name, dark, phone in (("parked", False, False), ("parked-dark-phone", True, True)):
+        picture(browser, name, dark, phone)
+
+    def waits():
+        browser.script("return fetch('status').then(answer => answer.json()).then("
+                       "s => show({...s, deferred_events: 10001, deferred_topic: 'events.absent'}))")
+        return (browser.text("aside"), browser.text("topic")) == ("≥ 10,001", "events for events.absent, or others")
+    until(waits, 10, "the page to show what waits for a topic", every=0.2)
+
+
 def test_in_trouble(browser, database, new_relay, kafka, topic):
     """Kafka is gone: the state says so, with its runbook; the backlog grows. It is all over once Kafka is back."""
     topic()

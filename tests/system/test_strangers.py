@@ -262,7 +262,7 @@ def test_a_lock_on_the_dead_letters(database, relay, reader):
     """The services of a database share their table, and PostgreSQL has no right to keep who may DELETE from locking it:
     events wait, and status names the process."""
     operator = database.server.connect(database.name, "owner")
-    operator.cursor().execute("SET ROLE outbox_operator; BEGIN; LOCK TABLE outbox_relay.dead_letters")
+    operator.cursor().execute("SET ROLE outbox_relay; BEGIN; LOCK TABLE outbox_relay.dead_letters")
     relay.wait_log("canceling statement due to lock timeout")  # with the next count of dead letters
     insert(database, 1)
     said = relay.command("status").stderr

@@ -44,7 +44,8 @@ static inline void add_words(struct world *w, const struct engine_action *action
 
 	snprintf(w->did + len, sizeof(w->did) - len, "%s%s%s%s%s", len > 0 ? " " : "",
 		 action->available ? "available" : words[action->kind],
-		 action->fetch.now ? ":now" : "", action->dead_letter ? ":aside" : "",
+		 action->fetch.now ? ":now" : "",
+		 action->kind == DO_RECONCILE && action->policy != REJECT_HALTS ? ":aside" : "",
 		 action->keeps ? ":keeps" : "");
 }
 
@@ -127,7 +128,7 @@ static inline void report_all(struct world *w, enum event_state verdict)
 		else if (verdict == EVENT_RETURNED)
 			batch_returned(&w->batch, e);
 		else
-			batch_reject(&w->batch, e, REJECT_BROKER, "no");
+			batch_reject(&w->batch, e, REJECT_INVALID_RECORD, "no");
 	}
 	tell(w, ON_PROGRESS);
 }

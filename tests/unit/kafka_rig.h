@@ -75,7 +75,7 @@ static void pump(struct rig *rig)
 		answer =
 		    rig->sink->ops->produce(rig->sink, event, &rig->messages[i], &reason, &err);
 		rig->in_call = false;
-		if (answer == SINK_LATER)
+		if (answer == SINK_LATER || answer == SINK_NO_TOPIC)
 			return;
 		if (answer == SINK_REFUSED) {
 			event->state = EVENT_REJECTED;

@@ -24,7 +24,7 @@ struct world {
 	struct writers writers;
 	int64_t now_us, next_id;
 	struct claim_answer next; /* what the next answers to claims have beside events */
-	bool halted, releases, tries;
+	bool halted, releases, tries, letters;
 	char did[400];
 };
 
@@ -46,13 +46,15 @@ static inline void step(struct world *w, struct poll_input input)
 	input.halted = w->halted;
 	input.tries = w->tries;
 	input.releases = w->releases;
+	input.letters = w->letters;
 	poll_step(&w->poll, &w->options, &input, &w->actions);
 	w->did[0] = '\0';
 	for (unsigned i = 0; i < w->actions.count; i++) {
 		const struct poll_action *action = &w->actions.items[i];
 		size_t len = strlen(w->did);
-		snprintf(w->did + len, sizeof(w->did) - len, "%s%s%s%s%s%s%s", len > 0 ? " " : "",
+		snprintf(w->did + len, sizeof(w->did) - len, "%s%s%s%s%s%s%s%s", len > 0 ? " " : "",
 			 words[action->kind], action->claim.opens ? ":opens" : "",
+			 action->claim.letters ? ":letters" : "",
 			 action->claim.observes ? ":observes" : "", action->last ? ":last" : "",
 			 action->keeps ? ":keeps" : "", causes[action->cause]);
 	}

@@ -110,9 +110,9 @@ static void test_reject_before_and_after_sending(void **state)
 	second = batch_next(&batch);
 	assert_int_equal(second->id, 2);
 	batch_sent(&batch, second);
-	batch_reject(&batch, second, REJECT_BROKER, NULL);
+	batch_reject(&batch, second, REJECT_INVALID_RECORD, NULL);
 	assert_null(second->why);
-	assert_int_equal(second->reason, REJECT_BROKER);
+	assert_int_equal(second->reason, REJECT_INVALID_RECORD);
 	assert_int_equal(batch.sent, 1);
 	assert_int_equal(batch.in_flight, 0);
 	assert_int_equal(batch.rejected, 2);
@@ -140,6 +140,32 @@ static void test_skip_unsent(void **state)
 	assert_int_equal(event->state, EVENT_RETURNED);
 	assert_int_equal(batch.returned, 1);
 	assert_int_equal(batch.last->events[1].state, EVENT_CLAIMED);
+	batch_clear(&batch);
+	assert_int_equal(chunks_alive, 0);
+}
+
+/* One waits behind a rejected one, one that was rejected is put back: both are claimed again. */
+static void test_pass_and_put_back(void **state)
+{
+	struct batch batch = {0};
+	struct event *rejected, *second;
+
+	(void)state;
+	batch_add(&batch, new_chunk(4, 1));
+	rejected = batch_next(&batch);
+	batch_reject(&batch, rejected, REJECT_TOO_LARGE, "large");
+	batch_pass(&batch, batch_next(&batch));
+	second = batch_next(&batch);
+	assert_int_equal(second->id, 3);
+	batch_reject(&batch, second, REJECT_TOO_LARGE, "large");
+	batch_put_back(&batch, second);
+	assert_int_equal(second->state, EVENT_CLAIMED);
+	assert_int_equal(batch.rejected, 1);
+	assert_int_equal(batch.passed, 1);
+	assert_int_equal(batch_next(&batch)->id, 4);
+	batch_pass(&batch, batch_next(&batch));
+	assert_null(batch_next(&batch));
+	assert_int_equal(batch.sent, 0);
 	batch_clear(&batch);
 	assert_int_equal(chunks_alive, 0);
 }
@@ -205,7 +231,7 @@ static void reject_ahead_of_the_cursor(struct batch *batch)
 static void reject_delivered(struct batch *batch)
 {
 	batch_delivered(batch, &batch->first->events[0]);
-	batch_reject(batch, &batch->first->events[0], REJECT_BROKER, NULL);
+	batch_reject(batch, &batch->first->events[0], REJECT_INVALID_RECORD, NULL);
 }
 
 static void reject_skipped(struct batch *batch)
@@ -387,7 +413,7 @@ static void walk_report(struct batch *batch, struct model *model, uint64_t *seed
 		return;
 	switch (next_random(seed) % 4) {
 	case 0:
-		batch_reject(batch, model->event[i], REJECT_BROKER, "why");
+		batch_reject(batch, model->event[i], REJECT_INVALID_RECORD, "why");
 		model->state[i] = EVENT_REJECTED;
 		break;
 	case 1:
@@ -465,6 +491,7 @@ int main(void)
 	    cmocka_unit_test(test_add_after_the_end),
 	    cmocka_unit_test(test_reject_before_and_after_sending),
 	    cmocka_unit_test(test_skip_unsent),
+	    cmocka_unit_test(test_pass_and_put_back),
 	    cmocka_unit_test(test_walk),
 	    cmocka_unit_test(test_illegal_moves),
 	    cmocka_unit_test(test_random_walks),

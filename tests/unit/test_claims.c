@@ -25,7 +25,7 @@ static void learn(struct claims *claims, int64_t events, size_t bytes)
 {
 	claims_begin(claims, &limits);
 	ask(claims);
-	claims_answered(claims, events, bytes, false);
+	claims_answered(claims, events, 0, bytes, false);
 }
 
 static void test_a_batch_is_never_overfilled(void **state)
@@ -39,7 +39,7 @@ static void test_a_batch_is_never_overfilled(void **state)
 	while (claims.under_way > 0) {
 		int64_t rows = claims.asked[0];
 		smallest = rows < smallest ? rows : smallest;
-		claims_answered(&claims, rows, (size_t)rows * 100, true);
+		claims_answered(&claims, rows, 0, (size_t)rows * 100, true);
 		while (claims_want(&claims))
 			ask(&claims);
 	}
@@ -55,7 +55,7 @@ static void test_a_short_answer_ends_the_batch(void **state)
 	claims_init(&claims);
 	claims_begin(&claims, &limits);
 	ask(&claims);
-	claims_answered(&claims, 7, 700, false);
+	claims_answered(&claims, 7, 0, 700, false);
 	assert_false(claims_want(&claims));
 	claims_begin(&claims, &limits);
 	assert_true(claims_want(&claims));
@@ -133,15 +133,45 @@ static void test_after_a_failure_fewer_are_asked_for(void **state)
 	for (expected = 1; expected < limits.claim_rows; expected *= 2) {
 		claims_begin(&claims, &limits);
 		assert_int_equal(ask(&claims).rows, expected);
-		claims_answered(&claims, 1, 100, true);
+		claims_answered(&claims, 1, 0, 100, true);
 		assert_false(claims_want(&claims));
 	}
 	for (int i = 0; i < 2; i++) {
 		claims_begin(&claims, &limits);
 		assert_int_equal(ask(&claims).rows, limits.claim_rows);
-		claims_answered(&claims, 1, 100, true);
+		claims_answered(&claims, 1, 0, 100, true);
 	}
 	assert_true(claims_want(&claims));
+}
+
+/* They take their part of the batch, but tell nothing of the size of events. */
+static void test_what_is_set_aside_counts_as_rows(void **state)
+{
+	struct claims claims;
+	(void)state;
+	claims_init(&claims);
+	claims_begin(&claims, &(struct claims_limits){10, 10, 1 << 20});
+	int64_t bytes = claims.event_bytes;
+	ask(&claims);
+	claims_answered(&claims, 0, 6, 0, true);
+	assert_int_equal(claims.event_bytes, bytes);
+	assert_int_equal(ask(&claims).rows, 4);
+	claims_answered(&claims, 1, 3, 100, true);
+	assert_false(claims_want(&claims));
+}
+
+static void test_letters_are_claimed_once(void **state)
+{
+	struct claims claims;
+	struct claim claim = {.letters = true};
+	(void)state;
+	claims_init(&claims);
+	claims_single(&claims, &limits, &claim);
+	assert_true(claim.opens && claim.letters);
+	assert_int_equal(claim.rows, limits.claim_rows);
+	assert_int_equal(claim.bytes, limits.batch_bytes);
+	claims_answered(&claims, claim.rows, 0, 100, true);
+	assert_false(claims_want(&claims));
 }
 
 int main(void)
@@ -154,6 +184,8 @@ int main(void)
 	    cmocka_unit_test(test_the_average_rises_at_once_and_falls_slowly),
 	    cmocka_unit_test(test_one_event_is_always_asked_for),
 	    cmocka_unit_test(test_after_a_failure_fewer_are_asked_for),
+	    cmocka_unit_test(test_what_is_set_aside_counts_as_rows),
+	    cmocka_unit_test(test_letters_are_claimed_once),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

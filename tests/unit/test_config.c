@@ -26,6 +26,7 @@ static void test_defaults(void **state)
 	assert_int_equal(c->outbox.ordering, ORDERING_KEY);
 	assert_int_equal(c->outbox.settle, SETTLE_DELETE);
 	assert_int_equal(c->outbox.retention_ms, 7 * 24 * 3600 * 1000);
+	assert_int_equal(c->outbox.partitions_ahead, 4);
 	assert_int_equal(c->outbox.shards, 1);
 	assert_int_equal(c->outbox.claim_rows, 2500);
 	assert_int_equal(c->outbox.batch_rows, 10000);
@@ -33,7 +34,7 @@ static void test_defaults(void **state)
 	assert_int_equal(c->outbox.poll_interval_ms, 1000);
 	assert_int_equal(c->outbox.sweep_interval_ms, 10000);
 	assert_int_equal(c->outbox.stall_timeout_ms, 30000);
-	assert_int_equal(c->outbox.on_reject, ON_REJECT_HALT);
+	assert_int_equal(c->outbox.on_reject, ON_REJECT_PARK);
 	assert_string_equal(c->kafka.bootstrap_servers, "b:9092");
 	assert_false(c->kafka.embedded);
 	assert_int_equal(c->kafka.properties.count, 1);
@@ -77,14 +78,15 @@ static void test_every_value_can_be_set(void **state)
 	    " columns = { id = \"i\"; event_id = \"e\"; aggregate_type = \"at\"; aggregate_id = "
 	    "\"ai\";"
 	    "  event_type = \"et\"; payload = \"p\"; headers = \"\"; created_at = \"\"; };"
-	    " retention = \"1h\"; shards = 1; claim_rows = 7; batch_rows = 7; batch_bytes = "
+	    " retention = \"1h\"; partitions_ahead = 9; shards = 1; claim_rows = 7; batch_rows = "
+	    "7; batch_bytes = "
 	    "\"64KiB\";"
 	    " poll_interval = \"10ms\"; sweep_interval = \"100ms\"; stall_timeout = \"1s\";"
 	    " on_reject = \"dead-letter\"; };"
 	    "kafka = { bootstrap_servers = \"x:1\";"
 	    " sasl_password_file = \"/s\"; oauthbearer_token_command = \"c\";"
 	    " embedded = true; properties = [ \"a.b=c=d\", \"e=\" ]; };"
-	    "route = { topic = \"t$$\"; key = \"k\"; headers = ( ); };"
+	    "route = { topic = \"t$$\"; key = \"k\"; headers = ( ); dead_letter_topic = \"d\"; };"
 	    "http = { listen = \"\"; }; log = { level = \"debug\"; format = \"json\"; };");
 
 	(void)state;
@@ -103,6 +105,7 @@ static void test_every_value_can_be_set(void **state)
 	assert_string_equal(c->outbox.columns.created_at, "");
 	assert_int_equal(c->outbox.settle, SETTLE_MARK);
 	assert_int_equal(c->outbox.retention_ms, 3600000);
+	assert_int_equal(c->outbox.partitions_ahead, 9);
 	assert_int_equal(c->outbox.claim_rows, 7);
 	assert_int_equal(c->outbox.batch_rows, 7);
 	assert_int_equal(c->outbox.batch_bytes, 65536);
@@ -115,6 +118,7 @@ static void test_every_value_can_be_set(void **state)
 	assert_string_equal(c->kafka.properties.items[0], "a.b=c=d");
 	assert_string_equal(c->kafka.properties.items[1], "e=");
 	assert_string_equal(c->route.topic, "t$$");
+	assert_string_equal(c->route.dead_letter_topic, "d");
 	assert_int_equal(c->route.headers.count, 0);
 	assert_string_equal(c->http.listen, "");
 	assert_int_equal(c->log.level, LOG_DEBUG);
@@ -172,13 +176,15 @@ static void test_reload(void **state)
 	    load("two.conf",
 		 "database = { dsn = \"new\"; password_command = \"echo\"; pooler = \"session\"; };"
 		 "outbox = { table = \"t\"; columns = { id = \"i\"; }; settle = \"mark\";"
-		 " retention = \"1h\"; claim_rows = 7; batch_rows = 8; batch_bytes = \"1MiB\";"
+		 " retention = \"1h\"; partitions_ahead = 9; claim_rows = 7; batch_rows = 8; "
+		 "batch_bytes = \"1MiB\";"
 		 " poll_interval = \"2s\"; sweep_interval = \"3s\"; stall_timeout = \"4s\";"
 		 " on_reject = \"dead-letter\"; };"
 		 "kafka = { bootstrap_servers = \"x:1\"; embedded = true;"
 		 " sasl_password_file = \"/s\"; oauthbearer_token_command = \"c\";"
 		 " properties = ( \"compression.codec=zstd\" ); };"
-		 "route = { topic = \"t\"; key = \"k\"; headers = ( \"id=${event_id}\" ); };"
+		 "route = { topic = \"t\"; key = \"k\"; headers = ( \"id=${event_id}\" );"
+		 " dead_letter_topic = \"d\"; };"
 		 "http = { listen = \"\"; }; log = { level = \"debug\"; format = \"json\"; };");
 	struct collected changes = {""};
 
@@ -188,11 +194,13 @@ static void test_reload(void **state)
 	    changes.text,
 	    "database.dsn+ database.password_command+ database.pooler+ outbox.table- "
 	    "outbox.columns.id- outbox.settle- outbox.retention- "
-	    "outbox.claim_rows+ outbox.batch_rows+ outbox.batch_bytes+ outbox.poll_interval+ "
+	    "outbox.partitions_ahead+ outbox.claim_rows+ outbox.batch_rows+ outbox.batch_bytes+ "
+	    "outbox.poll_interval+ "
 	    "outbox.sweep_interval+ outbox.stall_timeout+ outbox.on_reject+ "
 	    "kafka.bootstrap_servers- kafka.embedded- kafka.sasl_password_file+ "
 	    "kafka.oauthbearer_token_command+ kafka.properties- "
-	    "route.topic- route.key- route.headers- http.listen- log.level+ log.format+ ");
+	    "route.topic- route.key- route.dead_letter_topic+ route.headers- http.listen- "
+	    "log.level+ log.format+ ");
 	assert_string_equal(live->database.dsn, "new");
 	assert_int_equal(live->outbox.claim_rows, 7);
 	assert_int_equal(live->outbox.batch_rows, 8);
@@ -200,6 +208,7 @@ static void test_reload(void **state)
 	assert_int_equal(live->outbox.poll_interval_ms, 2000);
 	assert_int_equal(live->outbox.sweep_interval_ms, 3000);
 	assert_int_equal(live->outbox.stall_timeout_ms, 4000);
+	assert_string_equal(live->route.dead_letter_topic, "d");
 	assert_int_equal(live->log.level, LOG_DEBUG);
 	assert_int_equal(live->log.format, LOG_JSON);
 	assert_string_equal(live->outbox.table, "outbox_events");

@@ -61,8 +61,8 @@ static void test_unknown(void **state)
 	     "t.conf:1: unknown option http.embedded; did you mean kafka.embedded?"},
 	    {REQUIRED "outbox = { dns = \"x\"; };",
 	     "t.conf:1: unknown option outbox.dns; allowed in outbox: table, columns, ordering, "
-	     "settle, retention, shards, claim_rows, batch_rows, batch_bytes, poll_interval, "
-	     "sweep_interval, stall_timeout, session_timeout, on_reject"},
+	     "settle, retention, partitions_ahead, shards, claim_rows, batch_rows, batch_bytes, "
+	     "poll_interval, sweep_interval, stall_timeout, session_timeout, on_reject"},
 	    {REQUIRED "zebra = 1;",
 	     "t.conf:1: unknown option zebra; allowed: database, outbox, kafka, route, http, log"},
 	    {REQUIRED "logs = { level = \"info\"; };",
@@ -170,6 +170,8 @@ static void test_out_of_range(void **state)
 	     "\"1h\""},
 	    {REQUIRED "outbox = { stall_timeout = \"0\"; };",
 	     "t.conf:1: outbox.stall_timeout is \"0\", too small; allowed are \"1s\" to \"1h\""},
+	    {REQUIRED "outbox = { partitions_ahead = 0; };",
+	     "t.conf:1: outbox.partitions_ahead is 0, too small; allowed are 1 to 100"},
 	    {REQUIRED "outbox = { retention = \"4000d\"; };",
 	     "t.conf:1: outbox.retention is \"4000d\", too large; allowed are \"1s\" to \"3650d\""},
 	    {REQUIRED "outbox = { batch_bytes = \"1KiB\"; };",
@@ -211,9 +213,10 @@ static void test_bad_values(void **state)
 	     "unit "
 	     "(B, KiB, MiB, GiB), such as \"16MiB\""},
 	    {REQUIRED "outbox = { settle = \"deleted\"; };",
-	     "t.conf:1: outbox.settle is \"deleted\"; allowed: \"delete\", \"mark\""},
+	     "t.conf:1: outbox.settle is \"deleted\"; allowed: \"delete\", \"mark\", \"position\""},
 	    {REQUIRED "outbox = { on_reject = \"drop\"; };",
-	     "t.conf:1: outbox.on_reject is \"drop\"; allowed: \"halt\", \"dead-letter\""},
+	     "t.conf:1: outbox.on_reject is \"drop\"; allowed: \"park\", "
+	     "\"dead-letter\", \"halt\""},
 	    {REQUIRED "log = { level = \"warn\"; };",
 	     "t.conf:1: log.level is \"warn\"; allowed: \"error\", \"warning\", \"info\", "
 	     "\"debug\""},
@@ -310,8 +313,8 @@ static void test_all_problems_are_told_in_the_order_of_the_file(void **state)
 	     "t.conf:5: outbox.claim_rows is 20, more than outbox.batch_rows, which is 10; a claim "
 	     "is part of a batch, so lower the one or raise the other\n"
 	     "t.conf:6: unknown option outbox.colour; allowed in outbox: table, columns, ordering, "
-	     "settle, retention, shards, claim_rows, batch_rows, batch_bytes, poll_interval, "
-	     "sweep_interval, stall_timeout, session_timeout, on_reject\n"
+	     "settle, retention, partitions_ahead, shards, claim_rows, batch_rows, batch_bytes, "
+	     "poll_interval, sweep_interval, stall_timeout, session_timeout, on_reject\n"
 	     "t.conf:7: kafka.bootstrap_servers is a whole number; a string is needed, such as "
 	     "\"127.0.0.1:9092\"\n"
 	     "t.conf: database.dsn is missing; it is required, such as dsn = \"host=127.0.0.1 "
@@ -539,7 +542,7 @@ static void test_what_others_judge(void **state)
 	    "t.conf:5: route.headers: \"a=from-envbad2\" is bad\n"
 	    "t.conf:6: route.headers, item 3: \"bad3\" is not name=template, such as "
 	    "\"id=${event_id}\"\n"
-	    "t.conf:7: outbox.settle is \"bad4\"; allowed: \"delete\", \"mark\"\n"
+	    "t.conf:7: outbox.settle is \"bad4\"; allowed: \"delete\", \"mark\", \"position\"\n"
 	    "t.conf:8: outbox.shards is 2000, too large; allowed are 1 to 1024\n"
 	    "t.conf:9: outbox.columns.id: \"bad5\" is bad\n"
 	    "t.conf:9: outbox.columns.created_at is a whole number; a string is needed, such as "

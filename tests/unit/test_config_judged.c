@@ -60,6 +60,26 @@ static void test_route(void **state)
 		"name=template without");
 }
 
+static void test_the_topic_of_copies(void **state)
+{
+	struct config *config = load("t.conf", ROUTE("dead_letter_topic = \"dead.letters\";"));
+
+	(void)state;
+	config_free(&config);
+	config = load("t.conf", ROUTE("dead_letter_topic = \"\";"));
+	config_free(&config);
+	refuses(ROUTE("dead_letter_topic = \"dead.${aggregate_type}\";"),
+		"2: route.dead_letter_topic \"dead.${aggregate_type}\": copies of all rejected "
+		"events go to one topic; give its name, without fields");
+	refuses(
+	    ROUTE("dead_letter_topic = \"__dead\";"),
+	    "2: route.dead_letter_topic \"__dead\" begins with \"__\", as only Kafka's own topics "
+	    "do; give a legal topic name, or \"\" for no copies");
+	refuses(ROUTE("topic = \"events\";\ndead_letter_topic = \"events\";"),
+		"3: route.dead_letter_topic \"events\" is route.topic, where consumers would take "
+		"copies for events; give another name");
+}
+
 static void test_what_would_reach_a_shell(void **state)
 {
 	static const char *const names[] = {"keytab", "principal", "service.name"};
@@ -228,6 +248,7 @@ int main(void)
 	    IN_DIRECTORY(test_a_part_without_a_column),
 	    IN_DIRECTORY(test_too_many_fields),
 	    IN_DIRECTORY(test_properties),
+	    IN_DIRECTORY(test_the_topic_of_copies),
 	    IN_DIRECTORY(test_what_would_reach_a_shell),
 	    IN_DIRECTORY(test_no_value_of_a_property_is_told),
 	    IN_DIRECTORY(test_two_passwords),

@@ -201,7 +201,8 @@ static void test_a_reject_is_dead_lettered_with_the_rest_settled(void **state)
 
 	(void)state;
 	reach_publishing(&w);
-	engine_reload(&w.engine, &(struct engine_options){8, 1000000, .dead_letter = true});
+	engine_reload(&w.engine,
+		      &(struct engine_options){8, 1000000, .policy = REJECT_DEAD_LETTERS});
 	batch_delivered(&w.batch, &w.batch.first->events[0]);
 	report_all(&w, EVENT_REJECTED);
 	assert_is(&w, ENGINE_ROLLING_BACK, "skip back");
@@ -246,7 +247,7 @@ static void test_an_open_fetch_is_asked_again_with_new_sizes(void **state)
 
 	(void)state;
 	reach_fetching(&w);
-	engine_reload(&w.engine, &(struct engine_options){16, 1000000, .dead_letter = false});
+	engine_reload(&w.engine, &(struct engine_options){16, 1000000, .policy = REJECT_HALTS});
 	tell(&w, ON_RELOADED);
 	assert_is(&w, ENGINE_ROLLING_BACK, "skip back");
 	tell(&w, ON_ROLLED_BACK);

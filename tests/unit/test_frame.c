@@ -21,11 +21,15 @@
 	"\"text\": \"no broker of 10.0.0.1:9092 answers\","                                        \
 	"\"runbook\": \"docs/runbooks/kafka-unreachable.md\"}], \"rate_10s\": 1.5,"                \
 	"\"rate_60s\": 0.5, \"latency\": null, \"dead_letters\": 0, \"parked_keys\": 0,"           \
+	"\"deferred_topic\": \"invoice\", \"held_keys\": 5,"                                       \
 	"\"shards_owned\": 1, \"peers\": {\"database\": {\"connected\": true, \"seconds\": 300,"   \
 	"\"address\": \"db\"}, \"kafka\": {\"connected\": false, \"seconds\": 12,"                 \
 	"\"address\": \"10.0.0.1:9092\"}}, \"relays\": [], \"operator_actions\": []}"
 #define DATABASE                                                                                   \
 	"\"depth\": 7, \"depth_exact\": true, \"oldest_age_seconds\": 61.5, \"dead_letters\": 2,"  \
+	"\"dead_letters_by_reason\": {\"topic\": 2}, \"parked_keys\": 3,"                          \
+	"\"parked_keys_by_reason\": {\"too_large\": 2, \"headers\": 1}, \"parked_events\": 10001," \
+	"\"parked_oldest_age_seconds\": 7300, \"deferred_events\": 4,"                             \
 	"\"relays\": [{\"application\": \"outbox-relay at web1\", \"pid\": 41, \"layout\": 2,"     \
 	"\"shards\": [0, 1], \"abstains\": false}], \"operator_actions\": [{\"at\": \"2026\","     \
 	"\"role\": \"ann\", \"action\": \"pause\", \"detail\": \"psql\"}]"
@@ -100,6 +104,10 @@ static void test_all_of_it(void **state)
 	    "[+] database connected for 5 min (db)",
 	    "[x] Kafka unreachable for 12 s (10.0.0.1:9092)",
 	    "owns 2 of 2 shards",
+	    "dead letters   2 (topic 2)",
+	    "parked keys    3 (too_large 2, headers 1); events: at least 10001, oldest: 2 h",
+	    "for topics     4 for invoice, or others",
+	    "held keys      5 behind events that cannot be removed",
 	    "pause by ann"};
 	char *frame = drawn(RELAY "," DATABASE, 50, 200, true);
 
@@ -228,7 +236,7 @@ static void test_words(void **state)
 	    {"\"halted\": true", "[x] Halted"},
 	    {"\"problems\": [{\"name\": \"stuck\", \"ready\": true}]", "[x] In trouble"},
 	    {"\"problems\": [{\"name\": \"dead_letters\", \"ready\": true}]",
-	     "[!] Publishing, with rejected events"},
+	     "[!] Publishing, but: dead_letters"},
 	};
 
 	(void)state;

@@ -187,14 +187,57 @@ static void test_worth_knowing(void **state)
 
 	(void)state;
 	metrics.paused = true;
-	metrics.dead_letters = 3;
+	metrics.letters.dead = 3;
+	metrics.letters.dead_by_reason[REJECT_HEADERS] = 3;
 	assert_string_equal(unready(&status), "");
 	assert_int_equal(health.count, 2);
 	assert_int_equal(health.problems[0].kind, PROBLEM_PAUSED);
-	assert_string_equal(health.problems[1].text, "rejected events in the dead letters: 3");
+	assert_string_equal(health.problems[1].text,
+			    "rejected events in the dead letters: 3 (headers 3); `outbox-relay dlq "
+			    "list` names them");
 	assert_string_equal(health_problem_name(PROBLEM_PAUSED), "paused");
 	assert_string_equal(health_problem_runbook(PROBLEM_DEAD_LETTERS),
 			    "docs/runbooks/rejected-event.md");
+}
+
+/* The relay is ready; how many, why, since when, and what to do. */
+static void test_parked_keys(void **state)
+{
+	struct worker_status status = well();
+	struct parked_gauges *parked = &metrics.letters.parked;
+
+	(void)state;
+	*parked = (struct parked_gauges){.keys = 3, .events = 17, .oldest_age_seconds = 61.5};
+	parked->by_reason[REJECT_TOO_LARGE] = 2;
+	parked->by_reason[REJECT_HEADERS] = 1;
+	assert_string_equal(unready(&status), "");
+	check_only(PROBLEM_PARKED_KEYS);
+	assert_string_equal(
+	    health.problems[0].text,
+	    "keys that wait behind a rejected event: 3 (too_large 2, headers 1); their events: 17, "
+	    "the oldest is 62 s old; `outbox-relay dlq list` names them");
+	assert_string_equal(health_problem_name(PROBLEM_PARKED_KEYS), "parked_keys");
+	*parked = (struct parked_gauges){.keys = 20000, .events = LETTERS_EXACT + 1};
+	unready(&status);
+	assert_non_null(strstr(health.problems[0].text, "their events: at least 10001, "));
+}
+
+static void test_deferred(void **state)
+{
+	struct worker_status status = well();
+
+	(void)state;
+	metrics.letters.deferred = 7;
+	status.deferred_topic = "events.invoice";
+	assert_string_equal(unready(&status), "");
+	check_only(PROBLEM_TOPIC_MISSING);
+	assert_string_equal(health.problems[0].text,
+			    "events that wait for topic \"events.invoice\", or for others that "
+			    "cannot be used: 7; events of all other topics are published");
+	status.deferred_topic = "";
+	unready(&status);
+	assert_string_equal(health.problems[0].text,
+			    "events that wait for a topic that could not be used: 7");
 }
 
 /* The order of the kinds is the order of the list, whatever else is wrong. */
@@ -203,7 +246,7 @@ static void test_order(void **state)
 	struct worker_status status = well();
 
 	(void)state;
-	metrics = (struct metrics){.paused = true, .dead_letters = 1};
+	metrics = (struct metrics){.paused = true, .letters = {.dead = 1, .parked = {.keys = 1}}};
 	status.refusal = status.obstacle = "x";
 	status.trouble = "y";
 	status.blocked_us = INT64_MAX;
@@ -211,7 +254,7 @@ static void test_order(void **state)
 	for (size_t i = 1; i < health.count; i++)
 		assert_true(health.problems[i - 1].kind < health.problems[i].kind);
 	assert_ptr_equal(health.unready, &health.problems[0]);
-	assert_true(health.count >= 7);
+	assert_true(health.count >= 8);
 }
 
 static const char *explained(const struct worker_status *status)
@@ -247,11 +290,12 @@ static void test_every_state_is_explained(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_well),    cmocka_unit_test(test_peers),
-	    cmocka_unit_test(test_standby), cmocka_unit_test(test_refusals),
-	    cmocka_unit_test(test_halted),  cmocka_unit_test(test_topic),
-	    cmocka_unit_test(test_stuck),   cmocka_unit_test(test_worth_knowing),
-	    cmocka_unit_test(test_order),   cmocka_unit_test(test_every_state_is_explained),
+	    cmocka_unit_test(test_well),	cmocka_unit_test(test_peers),
+	    cmocka_unit_test(test_standby),	cmocka_unit_test(test_refusals),
+	    cmocka_unit_test(test_halted),	cmocka_unit_test(test_topic),
+	    cmocka_unit_test(test_stuck),	cmocka_unit_test(test_worth_knowing),
+	    cmocka_unit_test(test_order),	cmocka_unit_test(test_every_state_is_explained),
+	    cmocka_unit_test(test_parked_keys), cmocka_unit_test(test_deferred),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -206,7 +206,7 @@ static void the_mates_of_a_refused_record_are_not_rejected(void **state)
 	run_until(rig, all_settled);
 	assert_int_equal(rig->rejected, 1);
 	assert_int_equal(rig->events[1].state, EVENT_REJECTED);
-	assert_int_equal(rig->reason, REJECT_BROKER);
+	assert_int_equal(rig->reason, REJECT_INVALID_RECORD);
 	assert_int_equal(rig->delivered, COUNT);
 	assert_true(rig->returned >= COUNT);
 }

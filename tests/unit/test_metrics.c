@@ -100,7 +100,11 @@ static void test_at_rest(void **state)
 	    "outbox_relay_retries_total{peer=\"database\"} 0",
 	    "outbox_relay_retries_total{peer=\"kafka\"} 0",
 	    "outbox_relay_parked_keys 0",
+	    "outbox_relay_parked_keys_by_reason{reason=\"policy_violation\"} 0",
+	    "outbox_relay_parked_events 0",
+	    "outbox_relay_parked_oldest_age_seconds 0",
 	    "outbox_relay_dead_letters 0",
+	    "outbox_relay_dead_letters_by_reason{reason=\"too_large\"} 0",
 	    "outbox_relay_latency_seconds_bucket{le=\"0.0005\"} 0",
 	    "outbox_relay_claim_seconds_bucket{le=\"300\"} 0",
 	    "outbox_relay_publish_seconds_bucket{le=\"+Inf\"} 0",
@@ -140,6 +144,15 @@ static void test_counts_and_states(void **state)
 	metrics.connected[PEER_DATABASE] = true;
 	metrics.wakeups[WAKEUP_SWEEP] = 3;
 	metrics.paused = metrics.halted = true;
+	metrics.letters.dead_by_reason[REJECT_HEADERS] = 2;
+	metrics.letters.parked.by_reason[REJECT_TOO_LARGE] = 4;
+	metrics.letters.parked.events = 5;
+	metrics.letters.parked.oldest_age_seconds = 6.5;
+	assert_true(prints("outbox_relay_dead_letters_by_reason{reason=\"headers\"} 2"));
+	assert_true(prints("outbox_relay_parked_keys_by_reason{reason=\"too_large\"} 4"));
+	assert_false(mentions("reason=\"none\""));
+	assert_true(prints("outbox_relay_parked_events 5"));
+	assert_true(prints("outbox_relay_parked_oldest_age_seconds 6.5"));
 	assert_true(prints("outbox_relay_depth 1234567890123"));
 	assert_true(prints("outbox_relay_oldest_age_seconds 0.1"));
 	assert_true(prints("outbox_relay_retries_total{peer=\"kafka\"} 18446744073709551615"));
@@ -166,6 +179,23 @@ static void test_topics(void **state)
 	assert_true(prints("outbox_relay_rejected_total{topic=\"orders\",reason=\"too_large\"} 2"));
 	assert_false(mentions("topic=\"order\",reason="));
 	assert_false(mentions("topic=\"orders\",reason=\"topic\"}"));
+}
+
+static void test_unknown_errors(void **state)
+{
+	char code[32];
+
+	(void)state;
+	assert_false(mentions("unknown_errors_total{"));
+	for (int i = 0; i < 20; i++) {
+		snprintf(code, sizeof(code), "ERR_%d?", i);
+		metrics_unknown_error(&metrics, code);
+		metrics_unknown_error(&metrics, "ERR_0?");
+	}
+	assert_true(prints("outbox_relay_unknown_errors_total{code=\"ERR_0?\"} 21"));
+	assert_true(prints("outbox_relay_unknown_errors_total{code=\"ERR_14?\"} 1"));
+	assert_true(prints("outbox_relay_unknown_errors_total{code=\"other\"} 5"));
+	assert_false(mentions("ERR_15?"));
 }
 
 /* A name may have any character; a database without an encoding even bytes that are none. */
@@ -307,6 +337,7 @@ int main(void)
 	    TEST(test_counts_and_states),
 	    TEST(test_labels_of_every_sample),
 	    TEST(test_topics),
+	    TEST(test_unknown_errors),
 	    TEST(test_topics_are_bounded),
 	    TEST(test_hostile_topics),
 	    TEST(test_histogram),

@@ -2,6 +2,7 @@
 /*
  * test_migrate.c - variables in the scripts are replaced where psql replaces them, and nowhere else
  */
+#include "config.h"
 #include "outbox/migrations.h"
 #include "outbox/sql_files.h"
 
@@ -18,7 +19,7 @@
 static const struct migrate_target odd = {.outbox = {"S x", "it's \"T\""},
 					  .id = "Id",
 					  .event_id = "Event",
-					  .mark = true,
+					  .settle = SETTLE_MARK,
 					  .partitions = "7"};
 
 static void fills(const char *text, const char *expected)

@@ -48,7 +48,7 @@ static PGresult *result;
 static void begin_result(int field_count)
 {
 	static char name[] = "x";
-	PGresAttDesc columns_of_result[CLAIM_FIELDS + FIELDS];
+	PGresAttDesc columns_of_result[CLAIM_FIELDS + FIELDS + COPY_NOTES];
 	memset(columns_of_result, 0, sizeof(columns_of_result));
 	for (int i = 0; i < CLAIM_FIELDS + field_count; i++) {
 		columns_of_result[i].name = name;
@@ -251,6 +251,36 @@ static void test_bytes_are_those_of_the_result_and_more(void **state)
 
 #define with_chunk(test) cmocka_unit_test_teardown(test, done)
 
+static void put_text(int row, int column, const char *text)
+{
+	put(row, column, text, (int)strlen(text));
+}
+
+/* In the order of their letters, each with its own notes, which may be NULL. */
+static void test_copies(void **state)
+{
+	struct outbox_shape one = shape(TYPE_JSONB);
+
+	(void)state;
+	begin_result(FIELDS + COPY_NOTES);
+	for (int row = 0; row < 2; row++) {
+		put_row(row, 10 - row, FIELDS + COPY_NOTES);
+		put_int8(row, CLAIM_LETTER, 7 - row);
+		put_text(row, CLAIM_FIELDS + EVENT_ID, row == 0 ? "first" : "second");
+		put_text(row, CLAIM_FIELDS + FIELDS + COPY_TO, "dead");
+		put_text(row, CLAIM_FIELDS + FIELDS + COPY_AT, row == 0 ? "then" : "now");
+	}
+	chunk = outbox_chunk_of_copies(result, &one);
+	assert_int_equal(chunk->count, 2);
+	const struct event *second = &chunk->events[0], *first = &chunk->events[1];
+	assert_true(second->letter == 6 && first->letter == 7 && !first->again);
+	assert_slice(second->identity, "second");
+	assert_slice(second->copy[COPY_TO], "dead");
+	assert_slice(second->copy[COPY_AT], "now");
+	assert_slice(first->copy[COPY_AT], "then");
+	assert_null(first->copy[COPY_TOPIC].data);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -261,6 +291,7 @@ int main(void)
 	    with_chunk(test_infinite_and_far_times_are_not_known),
 	    with_chunk(test_rows_are_sorted_and_keep_their_fields),
 	    with_chunk(test_no_rows),
+	    with_chunk(test_copies),
 	    with_chunk(test_bytes_are_those_of_the_result_and_more),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -53,7 +53,8 @@ static void published(struct outbox_ids *ids, size_t count, const struct slice *
 {
 	struct outbox_ids_item *items = xcalloc(count + 1, sizeof(*items));
 	for (size_t i = 0; i < count; i++)
-		items[i] = (struct outbox_ids_item){(int64_t)i - 1, identities[i], NULL};
+		items[i] =
+		    (struct outbox_ids_item){.id = (int64_t)i - 1, .identity = identities[i]};
 	outbox_ids_published(ids, items, count);
 	free(items);
 }
@@ -91,18 +92,35 @@ static void test_reasons_and_words(void **state)
 	given(2, identities);
 	batch_reject(&batch, event(0), REJECT_HEADERS, "member \"\xc3\xa9\xc3\" is no \\text");
 	batch_reject(&batch, event(1), REJECT_TOO_LARGE, NULL);
-	const struct outbox_ids_item items[] = {
-	    {1, identities[0], event(0)}, {2, identities[0], NULL}, {3, identities[1], event(1)}};
-	outbox_ids_published(&ids, items, 3);
+	const struct slice notes[COPY_NOTES] = {[COPY_ATTEMPTS] = slice_of("3")};
+	const struct outbox_ids_item items[] = {{1, identities[0], event(0), true, 0, NULL},
+						{2, identities[0], NULL, false, 0, NULL},
+						{3, identities[1], event(1), false, 0, NULL},
+						{4, identities[0], NULL, false, 40, NULL},
+						{5, identities[0], event(0), true, 50, NULL},
+						{6, identities[0], NULL, false, 60, notes}};
+	outbox_ids_published(&ids, items, 6);
 	assert_string_equal(ids.ids, "{2}");
 	outbox_ids_free(&ids);
-	outbox_ids_rejected(&ids, items, 3, false);
+	outbox_ids_rejected(&ids, items, 6, false);
 	assert_string_equal(ids.ids, "{1,3}");
 	assert_string_equal(ids.reasons, "{\"headers\",\"too_large\"}");
+	assert_string_equal(ids.held, "{\"key\",NULL}");
 	assert_string_equal(ids.errors, "{\"member \\\"???\\\" is no \\\\text\",\"\"}");
 	outbox_ids_free(&ids);
-	outbox_ids_rejected(&ids, items, 3, true);
+	outbox_ids_rejected(&ids, items, 6, true);
 	assert_string_equal(ids.errors, "{\"member \\\"\xc3\xa9?\\\" is no \\\\text\",\"\"}");
+	outbox_ids_free(&ids);
+	outbox_ids_letters_published(&ids, items, 6);
+	assert_string_equal(ids.ids, "{40}");
+	outbox_ids_free(&ids);
+	outbox_ids_copied(&ids, items, 6);
+	assert_string_equal(ids.ids, "{60}");
+	assert_string_equal(ids.identities, "{\"3\"}");
+	outbox_ids_free(&ids);
+	outbox_ids_letters_rejected(&ids, items, 6, true);
+	assert_string_equal(ids.ids, "{50}");
+	assert_string_equal(ids.reasons, "{\"headers\"}");
 	outbox_ids_free(&ids);
 }
 

@@ -281,7 +281,7 @@ static void test_hostile_names(void **state)
 		assert_has(all.items[i], shape.table);
 	}
 	assert_has(all.items[2], "c''d");
-	assert_has(all.items[2], "gone.\"c'd\"");
+	assert_has(all.items[2], "t.\"c'd\"");
 	drop(&all);
 }
 
@@ -289,8 +289,8 @@ static void test_the_claim(void **state)
 {
 	char *sql = outbox_sql_claim(&shape, 0, false);
 	(void)state;
-	assert_has(
-	    sql, "DELETE FROM ONLY \"public\".\"outbox_events\" WHERE ctid = ANY ((SELECT places ");
+	assert_has(sql, "DELETE FROM ONLY \"public\".\"outbox_events\" AS t WHERE t.ctid = ANY "
+			"((SELECT places ");
 	assert_has(sql, "ORDER BY t.\"id\" LIMIT $2::int8) AS next");
 	assert_has(sql, "\"id\" >= $1::int8");
 	assert_has(sql, "upto <= $3::int8 OR upto = size");
@@ -300,7 +300,7 @@ static void test_the_claim(void **state)
 	/* in the order of CLAIM_* and the fields */
 	assert_has(sql, "RETURNING \"id\"::int8, \"created_at\", ");
 	static const char last[] =
-	    " FROM taken), \"event_id\", \"varchar\"(\"aggregate_id\"::varchar, 1000005, true)";
+	    " 0::int8 END, \"event_id\", \"varchar\"(\"aggregate_id\"::varchar, 1000005, true)";
 	assert_string_equal(sql + strlen(sql) - strlen(last), last);
 	free(sql);
 }
@@ -309,7 +309,7 @@ static void test_the_claim_that_marks(void **state)
 {
 	char *sql = outbox_sql_claim(&shape, 0, false);
 	(void)state;
-	assert_has(sql, ") UPDATE ONLY \"public\".\"outbox_events\" SET published_at");
+	assert_has(sql, ") UPDATE ONLY \"public\".\"outbox_events\" AS t SET published_at");
 	assert_has(sql, "AND published_at IS NULL AND "); /* else not the partial index */
 	assert_has(sql, "CASE WHEN published_at IS NULL THEN -1 ELSE ");
 	assert_lacks(sql, "DELETE");
@@ -419,7 +419,7 @@ static void test_event_ids_that_are_text(void **state)
 		assert_has(exact, returned);
 		assert_has(settle, compared);
 		assert_has(aside, compared);
-		assert_has(aside, "left(coalesce(gone.\"event_id\"::text, ''), 600)");
+		assert_has(aside, "left(t.\"event_id\"::text, 600)");
 		free(claim);
 		free(exact);
 		free(settle);
@@ -449,14 +449,14 @@ static void test_reconciliation_looks_each_id_up(void **state)
 		(mark ? usual_marked : usual)(state);
 		char *settle = outbox_sql_settle(&shape, 0),
 		     *aside = outbox_sql_dead_letter(&shape, 0, true);
-		assert_has(settle, "LATERAL (SELECT t.ctid");
+		assert_has(settle, "LATERAL (SELECT t.tableoid");
 		assert_has(settle, "OFFSET 0 FOR UPDATE SKIP LOCKED)");
 		assert_has(settle, "IS NOT DISTINCT FROM given.event_id");
 		assert_has(settle, mark ? "UPDATE" : "DELETE FROM");
 		assert_int_equal(strstr(settle, "published_at IS NULL") != NULL, mark);
-		assert_has(aside, "LATERAL (SELECT t.ctid");
-		assert_has(aside, "DELETE FROM");
-		assert_has(aside, "ON CONFLICT (outbox, id, event_id) DO UPDATE");
+		assert_has(aside, "LATERAL (SELECT t.tableoid");
+		assert_has(aside, mark ? "UPDATE ONLY" : "DELETE FROM");
+		assert_lacks(aside, "ON CONFLICT"); /* each row has a letter of its own */
 		free(settle);
 		free(aside);
 	}
@@ -467,12 +467,12 @@ static void test_what_is_dead_letter_is_the_bytes(void **state)
 	(void)state;
 	char *sql = outbox_sql_dead_letter(&shape, 0, true);
 	assert_has(sql, "convert_to(CASE WHEN ");
-	assert_has(sql, "<= 1000000000 THEN gone.\"payload\"::text END, pg_client_encoding())");
-	assert_has(sql, "> 1000000000 THEN jsonb_build_object('payload', gone.\"payload\")");
+	assert_has(sql, "<= 1000000000 THEN t.\"payload\"::text END, pg_client_encoding())");
+	assert_has(sql, "> 1000000000 THEN jsonb_build_object('payload', t.\"payload\")");
 	free(sql);
 	retype("payload", TYPE_JSON);
 	sql = outbox_sql_dead_letter(&shape, 0, true);
-	assert_has(sql, "convert_to(gone.\"payload\"::text, ");
+	assert_has(sql, "convert_to(t.\"payload\"::text, ");
 	free(sql);
 	retype("payload", TYPE_BYTEA);
 	sql = outbox_sql_dead_letter(&shape, 0, true);
@@ -495,10 +495,10 @@ static void test_many_extra_columns(void **state)
 	sql = outbox_sql_dead_letter(&shape, 0, true);
 	const char *second = strstr(sql, ") || jsonb_build_object(");
 	assert_non_null(second);
-	assert_true(strstr(sql, "gone.\"x49\"") < second);
-	assert_true(strstr(sql, "gone.\"x50\"") > second);
+	assert_true(strstr(sql, "t.\"x49\"") < second);
+	assert_true(strstr(sql, "t.\"x50\"") > second);
 	assert_lacks(sql, "'created_at'");
-	assert_lacks(sql, "gone.\"x49\"::text");
+	assert_lacks(sql, "t.\"x49\"::text");
 	assert_balanced(sql);
 	free(sql);
 }
@@ -509,11 +509,11 @@ static void test_extra_columns_that_make_no_jsonb(void **state)
 	(void)state;
 	add("meta", TYPE_JSON);
 	char *sql = outbox_sql_dead_letter(&shape, 0, true);
-	assert_has(sql, "'meta', gone.\"meta\"::text");
+	assert_has(sql, "'meta', t.\"meta\"::text");
 	free(sql);
 	sql = outbox_sql_dead_letter(&shape, 0, false);
-	assert_lacks(sql, "gone.\"meta\"");
-	assert_has(sql, "jsonb_build_object('payload', gone.\"payload\")");
+	assert_lacks(sql, "t.\"meta\"");
+	assert_has(sql, "jsonb_build_object('payload', t.\"payload\")");
 	assert_lacks(sql, "'event_id', ");
 	assert_balanced(sql);
 	free(sql);

@@ -38,7 +38,17 @@ static const char *said(const struct config *config, int partitions, const char 
 	return outbox_partitions_check(&table, config, "box", &err) ? "" : err.text;
 }
 
-enum { PARTITIONED_BY, MISFIT, OBSTACLE, REMEDY, MARK_OBSTACLE, MARK_REMEDY, PARTITIONS, COLUMNS };
+enum {
+	PARTITIONED_BY,
+	MISFIT,
+	OBSTACLE,
+	REMEDY,
+	MARK_OBSTACLE,
+	MARK_REMEDY,
+	PARTITIONS,
+	PARTS,
+	COLUMNS
+};
 
 static void set(PGresult *result, int column, const char *value)
 {
@@ -50,8 +60,8 @@ static void set(PGresult *result, int column, const char *value)
 
 static void test_a_table_is_read(void **state)
 {
-	static char names[COLUMNS][16] = {"partitioned_by", "misfit",	   "obstacle",	"remedy",
-					  "mark_obstacle",  "mark_remedy", "partitions"};
+	static char names[COLUMNS][16] = {"partitioned_by", "misfit",	   "obstacle",	 "remedy",
+					  "mark_obstacle",  "mark_remedy", "partitions", "parts"};
 	PGresult *result = PQmakeEmptyPGresult(NULL, PGRES_TUPLES_OK);
 	PGresAttDesc columns[COLUMNS];
 	struct outbox_table table;
@@ -64,8 +74,10 @@ static void test_a_table_is_read(void **state)
 	PQsetResultAttrs(result, COLUMNS, columns);
 	set(result, PARTITIONED_BY, "a\nb");
 	set(result, PARTITIONS, "12");
+	set(result, PARTS, "30");
 	outbox_table_read(result, &table);
 	assert_int_equal(table.partitions, 12);
+	assert_int_equal(table.parts, 30);
 	assert_string_equal(table.partitioned_by, "a\nb");
 	assert_true(outbox_table_check(&table, "box", true, &err));
 

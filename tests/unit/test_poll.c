@@ -262,6 +262,29 @@ static void test_an_empty_sweep_ends_at_once(void **state)
 	assert_int_equal(begins_at(&w), 50);
 }
 
+/* Dead rows that an old snapshot keeps make it long: it has 0.5 % of the time, down to one in 30
+ * intervals. */
+static void test_a_long_sweep_is_rarer(void **state)
+{
+	static const struct {
+		int64_t took_us, next_us;
+	} cases[] = {
+	    {SECOND / 100, 10 * SECOND}, {SECOND / 2, 100 * SECOND}, {10 * SECOND, 300 * SECOND}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct world w;
+		reach_sweep(&w, 50);
+		int64_t begun_us = w.now_us;
+		w.now_us += cases[i].took_us;
+		claimed(&w, 0);
+		assert_false(w.poll.sweeping);
+		int64_t at_us = w.poll.sweep_at_us - begun_us;
+		assert_true(at_us >= cases[i].next_us);
+		assert_true(at_us <= cases[i].next_us + cases[i].took_us);
+	}
+}
+
 /* What was left for want of bytes waits: no sweep is over, and a backlog is there. */
 static void test_a_claim_cut_by_bytes_leaves_a_backlog(void **state)
 {
@@ -364,6 +387,7 @@ int main(void)
 	    cmocka_unit_test(test_a_sweep_ends_past_the_low_watermark),
 	    cmocka_unit_test(test_a_sweep_that_finds_a_backlog_ends_with_its_first_claim),
 	    cmocka_unit_test(test_an_empty_sweep_ends_at_once),
+	    cmocka_unit_test(test_a_long_sweep_is_rarer),
 	    cmocka_unit_test(test_a_claim_cut_by_bytes_leaves_a_backlog),
 	    cmocka_unit_test(test_what_was_claimed_too_high_is_given_back),
 	    cmocka_unit_test(test_what_was_claimed_from_the_lowest_id_is_kept),

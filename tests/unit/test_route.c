@@ -139,7 +139,8 @@ static void test_null_and_empty(void **state)
 	route_free(&route);
 }
 
-static void rejects_null(const char *topic, const char *key, const char *header, const char *words)
+static void rejects_null(enum reject_reason reason, const char *topic, const char *key,
+			 const char *header, const char *words)
 {
 	struct slice fields[NAMES];
 	struct event event = event_of(fields, "order", NULL);
@@ -147,7 +148,7 @@ static void rejects_null(const char *topic, const char *key, const char *header,
 	struct error err = {""};
 	struct route *route = route_of(topic, key, header);
 
-	assert_int_equal(route_event(route, &event, &message, &err), REJECT_ROUTE);
+	assert_int_equal(route_event(route, &event, &message, &err), reason);
 	assert_string_equal(err.text, words);
 	route_free(&route);
 }
@@ -155,15 +156,36 @@ static void rejects_null(const char *topic, const char *key, const char *header,
 static void test_null_within(void **state)
 {
 	(void)state;
-	rejects_null("${aggregate_id}", "k", NULL,
+	rejects_null(REJECT_TOPIC, "${aggregate_id}", "k", NULL,
 		     "route.topic needs the field \"aggregate_id\", which is NULL; fill it in or "
 		     "route by another");
-	rejects_null("t", "k${aggregate_id}", NULL,
+	rejects_null(REJECT_KEY, "t", "k${aggregate_id}", NULL,
 		     "route.key needs the field \"aggregate_id\", which is NULL; fill it in or "
 		     "route by another");
-	rejects_null("t", "k", "h=${event_id}${aggregate_id}",
+	rejects_null(REJECT_HEADERS, "t", "k", "h=${event_id}${aggregate_id}",
 		     "route.headers needs the field \"aggregate_id\", which is NULL; fill it in or "
 		     "route by another");
+}
+
+/* It is told of an event that has no topic, too. */
+static void test_the_key_alone(void **state)
+{
+	static const struct {
+		const char *key, *type, *id, *is;
+	} cases[] = {
+	    {"${aggregate_id}", NULL, "7", "7"},    {"${aggregate_id}", "a", NULL, NULL},
+	    {"${aggregate_id}", "a", "", ""},	    {"k-${aggregate_id}", NULL, "7", "k-7"},
+	    {"k-${aggregate_id}", "a", NULL, NULL}, {"all", NULL, NULL, "all"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct route *route = route_of("${aggregate_type}", cases[i].key, NULL);
+		struct slice fields[NAMES];
+		struct event event = event_of(fields, cases[i].type, cases[i].id);
+		is(route_key(route, &event), cases[i].is);
+		route_free(&route);
+	}
 }
 
 static void test_headers_that_are_none(void **state)
@@ -483,6 +505,7 @@ int main(void)
 	    cmocka_unit_test(test_dollars_and_constants),
 	    cmocka_unit_test(test_null_and_empty),
 	    cmocka_unit_test(test_null_within),
+	    cmocka_unit_test(test_the_key_alone),
 	    cmocka_unit_test(test_headers_that_are_none),
 	    cmocka_unit_test(test_legal_topics),
 	    cmocka_unit_test(test_topics_in_turn),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * test_units.c - durations and sizes: what parses, what does not, and the way back
+ * test_units.c - numbers, durations and sizes: what parses, what does not, and the way back
  */
 #include "base/units.h"
 
@@ -16,6 +16,63 @@ struct sample {
 	const char *text;
 	int64_t value; /* -1: must not parse */
 };
+
+static void test_numbers(void **state)
+{
+	static const struct {
+		const char *text;
+		int64_t least, most;
+		bool parses;
+		int64_t value;
+	} samples[] = {
+	    {"0", INT64_MIN, INT64_MAX, true, 0},
+	    {"-0", 0, 0, true, 0},
+	    {"1", 1, INT64_MAX, true, 1},
+	    {"0", 1, INT64_MAX, false, 0},
+	    {"-1", 0, INT64_MAX, false, 0},
+	    {"-1", -1, INT64_MAX, true, -1},
+	    {"007", 0, 10, true, 7},
+	    {"11", 0, 10, false, 0},
+	    {"2147483647", 1, INT32_MAX, true, INT32_MAX},
+	    {"2147483648", 1, INT32_MAX, false, 0},
+	    {"4294967297", 1, INT32_MAX, false, 0},
+	    {"1234567890123456789", INT64_MIN, INT64_MAX, true, 1234567890123456789},
+	    {"9223372036854775807", INT64_MIN, INT64_MAX, true, INT64_MAX},
+	    {"9223372036854775808", INT64_MIN, INT64_MAX, false, 0},
+	    {"-9223372036854775807", INT64_MIN, INT64_MAX, true, -INT64_MAX},
+	    {"-9223372036854775808", INT64_MIN, INT64_MAX, true, INT64_MIN},
+	    {"-9223372036854775809", INT64_MIN, INT64_MAX, false, 0},
+	    {"99999999999999999999", INT64_MIN, INT64_MAX, false, 0},
+	    {"0000000000000000000000001", INT64_MIN, INT64_MAX, true, 1},
+	    {"", INT64_MIN, INT64_MAX, false, 0},
+	    {"-", INT64_MIN, INT64_MAX, false, 0},
+	    {"--1", INT64_MIN, INT64_MAX, false, 0},
+	    {"+5", INT64_MIN, INT64_MAX, false, 0},
+	    {" 5", INT64_MIN, INT64_MAX, false, 0},
+	    {"\t5", INT64_MIN, INT64_MAX, false, 0},
+	    {"5 ", INT64_MIN, INT64_MAX, false, 0},
+	    {"5\n", INT64_MIN, INT64_MAX, false, 0},
+	    {"5x", INT64_MIN, INT64_MAX, false, 0},
+	    {"5.0", INT64_MIN, INT64_MAX, false, 0},
+	    {"5e3", INT64_MIN, INT64_MAX, false, 0},
+	    {"0x10", INT64_MIN, INT64_MAX, false, 0},
+	    {"1,000", INT64_MIN, INT64_MAX, false, 0},
+	    {"NaN", INT64_MIN, INT64_MAX, false, 0},
+	    {"\xd9\xa5", INT64_MIN, INT64_MAX, false, 0}, /* ARABIC-INDIC DIGIT FIVE */
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(samples) / sizeof(samples[0]); i++) {
+		int64_t value = 4711;
+		bool parsed =
+		    units_parse_number(samples[i].text, samples[i].least, samples[i].most, &value);
+
+		if (parsed != samples[i].parses ||
+		    value != (samples[i].parses ? samples[i].value : 4711))
+			fail_msg("\"%s\": parsed %d, value %lld", samples[i].text, parsed,
+				 (long long)value);
+	}
+}
 
 static void test_durations(void **state)
 {
@@ -153,6 +210,7 @@ static void test_a_small_buffer_is_terminated(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_numbers),
 	    cmocka_unit_test(test_durations),
 	    cmocka_unit_test(test_sizes),
 	    cmocka_unit_test(test_printing_is_shortest_and_exact),

@@ -27,7 +27,7 @@ JAVA = ["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
         "-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info"]
 # org.apache.kafka.common.resource.ResourceType, org.apache.kafka.common.acl.AclOperation
 RESOURCES = {"topic": 2, "cluster": 4}
-OPERATIONS = {"write": 4, "create": 5, "describe": 8, "describe_configs": 10, "idempotent_write": 12}
+OPERATIONS = {"read": 3, "write": 4, "create": 5, "describe": 8, "describe_configs": 10, "idempotent_write": 12}
 STARTED = re.compile("Kafka Server started")
 
 
@@ -150,16 +150,35 @@ class Kafka(Node):
 
     def grant(self, user, operation, resource, name):
         """For a broker with ACLs. CreateAcls, version 1: Debian's confluent_kafka does not have it."""
+        self._change_acl(30, user, operation, resource, name)
+
+    def revoke(self, user, operation, resource, name):
+        """DeleteAcls, version 1, whose filter looks as what CreateAcls makes."""
+        self._change_acl(31, user, operation, resource, name)
+
+    def _change_acl(self, api, user, operation, resource, name):
         def text(value):
             return struct.pack(">h", len(value)) + value.encode()
         literal, allow = 3, 3
-        body = (struct.pack(">hhih", 30, 1, 1, -1) + struct.pack(">ib", 1, RESOURCES[resource]) + text(name)
+        body = (struct.pack(">hhih", api, 1, 1, -1) + struct.pack(">ib", 1, RESOURCES[resource]) + text(name)
                 + struct.pack(">b", literal) + text(f"User:{user}") + text("*")
                 + struct.pack(">bb", OPERATIONS[operation], allow))
         with socket.create_connection(("127.0.0.1", self.port), 30) as connection:
             connection.sendall(struct.pack(">i", len(body)) + body)
             answer = connection.recv(4096)
         assert answer[16:18] == b"\0\0", answer  # after size, correlation, throttle time and count
+
+    def delete_records(self, name, partitions=4):
+        """All that the topic holds, as retention does. DeleteRecords, version 1: likewise."""
+        body = struct.pack(">hhih", 21, 1, 1, -1) + struct.pack(">ih", 1, len(name)) + name.encode()
+        body += struct.pack(">i", partitions)
+        body += b"".join(struct.pack(">iq", number, -1) for number in range(partitions)) + struct.pack(">i", 30000)
+        with socket.create_connection(("127.0.0.1", self.port), 30) as connection:
+            connection.sendall(struct.pack(">i", len(body)) + body)
+            answer = connection.recv(4096)
+        at = 4 + 4 + 4 + 4 + 2 + len(name) + 4  # size, correlation, throttle time, count, name, count
+        errors = [struct.unpack(">iqh", answer[at + 14 * n:at + 14 * n + 14])[2] for n in range(partitions)]
+        assert errors == [0] * partitions, answer
 
     def remove(self):
         self.process.forget()

@@ -5,4 +5,4 @@ import sys
 
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 
-from faults.profiles import CLOSE, Stranger  # noqa: E402,F401
+from faults.profiles import CLOSE, ERROR, Stranger, batches, refused_produce  # noqa: E402,F401

@@ -1,0 +1,433 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * canary.c - `verify --continuous`: inserts an event, reads it back, and exports how long that took
+ *
+ * On an event loop, so that its pages answer while database or brokers do not.
+ */
+#include "canary.h"
+
+#include "base/clock.h"
+#include "base/loop.h"
+#include "base/pgname.h"
+#include "base/units.h"
+#include "base/xalloc.h"
+#include "commands.h"
+#include "core/canary.h"
+#include "core/route.h"
+#include "http.h"
+#include "kafka/reader.h"
+#include "verify.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+/* Keys take turns, so that every shard and partition has some. */
+enum { KEYS = 64, CONNECT_MS = 10000, TICK_US = 1000 * 1000, WARN_US = 60 * 1000000 };
+
+struct runner {
+	const struct config *config; /* borrowed, and what follows */
+	const struct canary_options *options;
+
+	struct loop *loop;
+	struct loop_timer *next, *late, *tick;
+	struct loop_signal *stop[2];
+	struct http *http;
+	struct metrics metrics;
+
+	struct pg *pg; /* NULL: none */
+	bool connected, asked;
+	char *insert; /* owned */
+	unsigned number;
+	char trouble[512]; /* of the session with the database; "": none */
+	struct log_limit trouble_logged, loss_logged;
+
+	struct kafka_reader *reader;
+	char *header; /* owned: the one with the event id */
+	int fd;
+	struct loop_io *io;
+
+	struct canary canary;
+	int status;
+};
+
+/* ---- a round ---- */
+
+static void rest(struct runner *runner)
+{
+	int64_t left_us =
+	    runner->options->interval_ms * 1000 - (clock_monotonic_us() - runner->canary.begun_us);
+
+	loop_timer_stop(runner->late);
+	loop_timer_set(runner->next, left_us > 0 ? left_us : 0);
+}
+
+static void came_back(struct runner *runner, unsigned lost_before)
+{
+	double seconds = (double)(clock_monotonic_us() - runner->canary.begun_us) / 1e6;
+
+	histogram_observe(&runner->metrics.canary.round_trip, seconds);
+	runner->metrics.canary.up = 1;
+	runner->metrics.canary.returned_at = (double)clock_realtime_us() / 1e6;
+	log_debug("a canary came back after %.3f s", seconds);
+	if (lost_before > 0) {
+		log_fact(LOG_INFO, "canary_back", LOG_FIELDS(field_number("lost", lost_before)),
+			 "a canary came back after %.3f s; %u before it did not", seconds,
+			 lost_before);
+		runner->loss_logged = (struct log_limit){0};
+	}
+	rest(runner);
+}
+
+static void ask(struct runner *runner)
+{
+	char key[32];
+	struct pg_param params[] = {pg_param_text(runner->options->type), {0}};
+
+	if (!runner->connected || runner->asked || runner->canary.state != CANARY_DUE)
+		return;
+	snprintf(key, sizeof(key), "canary-%u", runner->number++ % KEYS);
+	params[1] = pg_param_text(key);
+	pg_ask(runner->pg, 0, runner->insert, params, 2, false);
+	pg_sync(runner->pg);
+	runner->asked = true;
+}
+
+/* Where it was last seen. */
+static const char *whereabouts(const struct runner *runner)
+{
+	if (runner->canary.state == CANARY_AWAITED)
+		return "it is in the outbox, and no record of it was read; see `outbox-relay "
+		       "status`";
+	if (runner->trouble[0] != '\0')
+		return runner->trouble;
+	return runner->connected ? "its INSERT is not answered"
+				 : "there is no session with the database";
+}
+
+static void on_late(void *arg)
+{
+	struct runner *runner = arg;
+	char patience[32];
+
+	units_print_duration(runner->options->timeout_ms, patience, sizeof(patience));
+	if (log_limit_due(&runner->loss_logged, clock_monotonic_us(), WARN_US))
+		log_fact(LOG_ERROR, "canary_lost",
+			 LOG_FIELDS(field_number("lost", runner->canary.lost_in_row + 1)),
+			 "a canary did not come back within %s: %s%s", patience,
+			 whereabouts(runner), runner->loss_logged.note);
+	canary_lose(&runner->canary);
+	runner->metrics.canary.lost++;
+	runner->metrics.canary.up = 0;
+	runner->status = EXIT_FAILED;
+	/* An INSERT that hangs would hold up the next one. */
+	if (runner->asked)
+		pg_close(&runner->pg);
+	runner->connected = runner->connected && !runner->asked;
+	runner->asked = false;
+	if (runner->options->listen == NULL)
+		loop_stop(runner->loop);
+	else
+		rest(runner);
+}
+
+static void on_next(void *arg)
+{
+	struct runner *runner = arg;
+
+	canary_begin(&runner->canary, clock_monotonic_us());
+	runner->metrics.canary.sent++;
+	loop_timer_set(runner->late, runner->options->timeout_ms * 1000);
+	ask(runner);
+}
+
+/* ---- the database ---- */
+
+static void note_trouble(struct runner *runner, const char *why)
+{
+	snprintf(runner->trouble, sizeof(runner->trouble), "%s", why);
+	if (log_limit_due(&runner->trouble_logged, clock_monotonic_us(), WARN_US))
+		log_fact(LOG_WARNING, "canary_database", LOG_FIELDS(field_sqlstate(why)),
+			 "canaries cannot be inserted: %s%s", why, runner->trouble_logged.note);
+}
+
+static void on_connected(void *owner)
+{
+	struct runner *runner = owner;
+
+	runner->connected = true;
+	ask(runner);
+}
+
+static void on_answered(void *owner, int tag, PGresult *result)
+{
+	struct runner *runner = owner;
+	unsigned lost = runner->canary.lost_in_row;
+	bool named = PQntuples(result) == 1 && !PQgetisnull(result, 0, 0);
+
+	(void)tag;
+	runner->asked = false;
+	runner->trouble[0] = '\0';
+	if (!named)
+		note_trouble(runner, "the outbox gives its rows no event id; add a default to the "
+				     "column");
+	else if (canary_inserted(&runner->canary, audit_name(slice_of(PQgetvalue(result, 0, 0)))))
+		came_back(runner, lost);
+	PQclear(result);
+}
+
+static void on_notified(void *owner, const char *channel, const char *payload, int sender)
+{
+	(void)owner, (void)channel, (void)payload, (void)sender;
+}
+
+/* The session is given up, and the next tick makes another, which tries again. */
+static bool on_refused(void *owner, const struct pg_failure *failure)
+{
+	(void)owner, (void)failure;
+	return false;
+}
+
+static void on_failed(void *owner, const struct pg_failure *failure)
+{
+	struct runner *runner = owner;
+
+	note_trouble(runner, failure->why);
+	runner->connected = runner->asked = false;
+	pg_close(&runner->pg);
+}
+
+static const struct pg_events pg_events = {on_connected, on_answered, on_notified, on_refused,
+					   on_failed};
+
+static char *insert_sql(const struct config *config)
+{
+	const struct config_columns *columns = &config->outbox.columns;
+	char table[PGNAME_FULL_SIZE], names[4][PGNAME_QUOTED_SIZE], event_id[PGNAME_QUOTED_SIZE];
+	struct pgname name;
+	struct error err;
+
+	if (!pgname_parse(config->outbox.table, &name, &err))
+		abort(); /* cmd_verify has parsed it */
+	pgname_print(&name, table);
+	pgname_quote(columns->aggregate_type, names[0]);
+	pgname_quote(columns->aggregate_id, names[1]);
+	pgname_quote(columns->event_type, names[2]);
+	pgname_quote(columns->payload, names[3]);
+	pgname_quote(columns->event_id, event_id);
+	return xasprintf("INSERT INTO %s (%s, %s, %s, %s) VALUES ($1, $2, 'Canary', '{}') "
+			 "RETURNING %s::text",
+			 table, names[0], names[1], names[2], names[3], event_id);
+}
+
+/* ---- Kafka ---- */
+
+static void read_records(struct runner *runner)
+{
+	const struct kafka_record *record;
+	unsigned lost = runner->canary.lost_in_row;
+	struct slice event_id;
+	struct error err;
+	bool good;
+
+	while ((record = kafka_reader_next(runner->reader, 0, &good, &err)) != NULL)
+		if (kafka_record_header(record, runner->header, &event_id) &&
+		    event_id.data != NULL && canary_arrived(&runner->canary, audit_name(event_id)))
+			came_back(runner, lost);
+}
+
+static void on_readable(int what, void *arg)
+{
+	struct runner *runner = arg;
+	eventfd_t ignored;
+
+	(void)what;
+	while (eventfd_read(runner->fd, &ignored) != 0 && errno == EINTR)
+		;
+	read_records(runner);
+}
+
+struct field {
+	const struct config *config;
+	bool unknown;
+};
+
+/* A route_field_fn: the fields that a canary fills in. */
+static int field_index(const char *name, void *arg)
+{
+	static const char *const filled[] = {"aggregate_type", "event_type"};
+	struct field *field = arg;
+	const struct config_columns *columns = &field->config->outbox.columns;
+	const char *column = route_column(columns, name);
+
+	for (int i = 0; i < 2; i++)
+		if (column != NULL && strcmp(column, route_column(columns, filled[i])) == 0)
+			return i;
+	field->unknown = true;
+	return 2;
+}
+
+/* The topic of canaries; malloc'd. NULL and err if it hangs on what they do not have. */
+static char *topic_of(const struct config *config, const char *type, struct error *err)
+{
+	static const struct config_strings none = {NULL, 0};
+	const struct slice fields[] = {slice_of(type), slice_of("Canary"), SLICE_NULL};
+	struct field field = {config, false};
+	/* The key's place takes the topic again: only the topic is wanted. */
+	struct route *route =
+	    route_new(config->route.topic, config->route.topic, &none, field_index, &field, err);
+	struct event event = {.fields = fields};
+	struct message message;
+	char *topic = NULL;
+
+	if (field.unknown)
+		error_set(err,
+			  "route.topic \"%s\" names a field that a canary does not fill in; "
+			  "it has an aggregate type and an event type",
+			  config->route.topic);
+	else if (route != NULL && route_event(route, &event, &message, err) == REJECT_NONE)
+		topic = xstrdup(message.topic.data);
+	route_free(&route);
+	return topic;
+}
+
+static bool follow(struct runner *runner, struct error *err)
+{
+	struct kafka_options kafka = command_kafka_options(runner->config);
+	char *topic = topic_of(runner->config, runner->options->type, err);
+	bool good;
+
+	if (topic == NULL)
+		return false;
+	runner->reader = kafka_reader_new(&kafka, CONNECT_MS, err);
+	if (runner->reader == NULL)
+		verify_explain(&kafka, err);
+	good = runner->reader != NULL && kafka_reader_add(runner->reader, topic, err) &&
+	       kafka_reader_mark(runner->reader, err);
+	free(topic);
+	if (!good)
+		return false;
+	kafka_reader_follow(runner->reader, runner->fd);
+	runner->io = loop_io_new(runner->loop, runner->fd, LOOP_READ, on_readable, runner);
+	return true;
+}
+
+/* ---- its life ---- */
+
+static void on_tick(void *arg)
+{
+	struct runner *runner = arg;
+	struct pg_login login = command_login(runner->config, runner->options->dsn);
+
+	if (runner->pg == NULL)
+		runner->pg = pg_open(runner->loop, &login, &pg_events, runner);
+	/* What librdkafka has to say about connections wakes nobody. */
+	read_records(runner);
+	loop_timer_set(runner->tick, TICK_US);
+}
+
+static void on_stop(int signo, void *arg)
+{
+	struct runner *runner = arg;
+
+	(void)signo;
+	runner->status = runner->canary.lost_in_row > 0 ? EXIT_FAILED : EXIT_DONE;
+	loop_stop(runner->loop);
+}
+
+static int metrics_page(void *arg, const char *path, char **body, size_t *len)
+{
+	const struct runner *runner = arg;
+
+	(void)path;
+	*body = metrics_print_canary(&runner->metrics, len);
+	return 200;
+}
+
+static const struct http_page pages[] = {
+    {"/metrics", "text/plain; version=0.0.4; charset=utf-8", metrics_page},
+    {NULL, NULL, NULL},
+};
+
+static void say_of_what(struct runner *runner)
+{
+	const struct config *config = runner->config;
+	char *database = pgsession_keyword(config->database.dsn, "dbname"), *outbox;
+	struct pgname table;
+	struct error err;
+
+	pgname_parse(config->outbox.table, &table, &err);
+	outbox = xasprintf("%s.%s", table.schema, table.table);
+	log_setup((enum log_level)config->log.level, (enum log_format)config->log.format);
+	log_about(database, outbox);
+	metrics_init(&runner->metrics, database, outbox);
+	runner->metrics.canary.up = 1;
+	free(database);
+	free(outbox);
+}
+
+static bool set_up(struct runner *runner, struct error *err)
+{
+	const char *listen = runner->options->listen;
+
+	runner->loop = loop_new();
+	runner->next = loop_timer_new(runner->loop, on_next, runner);
+	runner->late = loop_timer_new(runner->loop, on_late, runner);
+	runner->tick = loop_timer_new(runner->loop, on_tick, runner);
+	runner->stop[0] = loop_signal_new(runner->loop, SIGTERM, on_stop, runner);
+	runner->stop[1] = loop_signal_new(runner->loop, SIGINT, on_stop, runner);
+	runner->insert = insert_sql(runner->config);
+	runner->header = verify_header_of(runner->config, "event_id");
+	runner->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (runner->fd < 0)
+		return error_set(err, "cannot make an eventfd: %s", strerror(errno));
+	if (listen != NULL) {
+		runner->http = http_new(runner->loop, listen, pages, runner, err);
+		if (runner->http == NULL)
+			return false;
+		log_fact(LOG_INFO, "http_listens",
+			 LOG_FIELDS(field_text("address", http_address(runner->http))),
+			 "http listens on %s", http_address(runner->http));
+	}
+	return follow(runner, err);
+}
+
+static void take_down(struct runner *runner)
+{
+	pg_close(&runner->pg);
+	http_free(&runner->http);
+	loop_io_free(&runner->io);
+	kafka_reader_free(&runner->reader);
+	for (int i = 0; i < 2; i++)
+		loop_signal_free(&runner->stop[i]);
+	loop_timer_free(&runner->next);
+	loop_timer_free(&runner->late);
+	loop_timer_free(&runner->tick);
+	loop_free(&runner->loop);
+	if (runner->fd >= 0)
+		close(runner->fd);
+	metrics_fini(&runner->metrics);
+	free(runner->insert);
+	free(runner->header);
+}
+
+int canary_run(const struct config *config, const struct canary_options *options)
+{
+	struct runner runner = {.config = config, .options = options, .status = EXIT_DONE};
+	struct error err;
+
+	say_of_what(&runner);
+	if (set_up(&runner, &err)) {
+		loop_timer_set(runner.tick, 0);
+		loop_timer_set(runner.next, 0);
+		loop_run(runner.loop);
+	} else {
+		runner.status = command_failed("verify", &err);
+	}
+	take_down(&runner);
+	return runner.status;
+}

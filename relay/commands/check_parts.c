@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * check_parts.c - `check`: partitions by range or list, who makes them, and how many are ahead
+ */
+#include "check.h"
+#include "postgres.h"
+
+enum { PARTS_MANY = 100, AHEAD_FEW = 2 };
+
+/* Each claim looks into all tables of a shard. */
+static void check_count(struct check *check, const struct outbox_table *table, const char *shown)
+{
+	int parts = table->partitions > 0 ? table->parts / table->partitions : table->parts;
+
+	if (parts > PARTS_MANY)
+		check_warn(check,
+			   "make larger partitions, and drop those that are published sooner",
+			   "claims look into %d partitions of table %s at a time, which makes them "
+			   "slow",
+			   parts, shown);
+	else
+		check_ok(check, "the events of table %s lie in %d partitions by range or list",
+			 shown, table->parts);
+}
+
+static void check_ahead(struct check *check, int64_t ahead, bool managed, const char *shown)
+{
+	const char *remedy =
+	    managed ? "see the relay's log: it makes them, if it runs"
+		    : "make more, or have the relay do it: `outbox-relay migrate --partition-by`";
+
+	if (ahead < AHEAD_FEW)
+		check_warn(check, remedy,
+			   "table %s has %lld partition%s ahead; inserts fail where there is none",
+			   shown, (long long)ahead, ahead == 1 ? "" : "s");
+	else
+		check_ok(check, "table %s has %lld partitions ahead", shown, (long long)ahead);
+}
+
+static void judge(struct check *check, const PGresult *result, const char *shown)
+{
+	bool managed = pgsync_bool(result, 0, "managed");
+	const char *trouble = pgsync_text(result, 0, "trouble");
+
+	if (trouble && managed)
+		check_error(
+		    check,
+		    "make another table with `outbox-relay migrate --table --partition-by`, or "
+		    "make and drop partitions yourself: UPDATE outbox_relay.outboxes SET "
+		    "partition_step = NULL",
+		    "the relay makes and drops no partitions of table %s, since it %s", shown,
+		    trouble);
+	else if (managed)
+		check_ok(check, "the relay makes and drops the partitions of table %s, each of %s",
+			 shown, pgsync_text(result, 0, "step"));
+	else if (pgsync_bool(result, 0, "partman"))
+		check_ok(check,
+			 "pg_partman makes and drops the partitions of table %s; the relay only "
+			 "claims from them",
+			 shown);
+	else
+		check_ok(check, "the relay makes and drops no partitions of table %s", shown);
+	if (trouble)
+		check_ok(check,
+			 "how many partitions of table %s are ahead cannot be told, since it %s",
+			 shown, trouble);
+	else if (pgsync_text(result, 0, "ahead"))
+		check_ahead(check, pgsync_number(result, 0, "ahead"), managed, shown);
+}
+
+void check_parts(struct check *check, PGconn *conn, const struct outbox_table *table,
+		 const char *name, const char *shown)
+{
+	struct error err;
+	PGresult *result;
+
+	if (table->parts == 0)
+		return;
+	check_count(check, table, shown);
+	result =
+	    pgsync_query(conn, "looking at the partitions",
+			 "SELECT o.partition_step IS NOT NULL AS managed, o.partition_step AS step,"
+			 " outbox_relay.kept_by_partman(o.outbox) IS NOT FALSE AS partman,"
+			 " outbox_relay.partitions_ahead(o.outbox) AS ahead,"
+			 " outbox_relay.range_trouble(o.outbox) AS trouble"
+			 " FROM outbox_relay.outboxes o WHERE o.outbox = to_regclass($1)",
+			 1, &name, &err);
+	if (!result)
+		check_error(check,
+			    "run `outbox-relay migrate` as the table's owner; it grants the rights",
+			    "%s", err.text);
+	else if (PQntuples(result) > 0)
+		judge(check, result, shown);
+	PQclear(result);
+}

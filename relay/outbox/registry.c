@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * registry.c - what the schema knows of the outbox
+ */
+#include "outbox/registry.h"
+
+#include "config.h"
+#include "outbox/migrations.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const char outbox_registry[] =
+    "SELECT bell::oid::int8, (SELECT max(version) FROM outbox_relay.schema_version) AS version, "
+    "settle, current_user, concat_ws(', ', "
+    "CASE WHEN has_sequence_privilege(bell::oid, 'UPDATE') IS NOT TRUE THEN 'UPDATE on ' || bell "
+    "END, CASE WHEN NOT has_sequence_privilege(sequence, 'SELECT') THEN 'SELECT on ' || sequence "
+    "END, CASE WHEN $3 AND NOT has_column_privilege(outbox, 'published_at', 'UPDATE') "
+    "THEN 'UPDATE (published_at) on ' || outbox END, "
+    "CASE WHEN NOT (has_table_privilege(dead_letters, 'SELECT') AND "
+    "has_table_privilege(dead_letters, "
+    "'INSERT') AND has_table_privilege(dead_letters, 'UPDATE')) "
+    "THEN 'SELECT, INSERT and UPDATE on ' || dead_letters END) AS lacks "
+    "FROM outbox_relay.outboxes, CAST('outbox_relay.dead_letters' AS regclass) AS dead_letters, "
+    "CAST(pg_get_serial_sequence($1, $2) AS regclass) AS sequence "
+    "WHERE outbox = to_regclass($1)";
+
+const char outbox_settling[] =
+    "SELECT settle FROM outbox_relay.outboxes WHERE outbox = to_regclass($1)";
+
+/* In delete mode a claim takes the published rows that mark mode has kept, too. */
+bool outbox_settling_check(const char *settled, const char *table, int settle, struct error *err)
+{
+	const char *word = config_settle_word(settle);
+	if (strcmp(settled, word) == 0)
+		return true;
+	return error_set(err,
+			 "table %s was migrated for outbox.settle = \"%s\", the configuration says "
+			 "\"%s\"; fix outbox.settle, or delete the published rows that must not be "
+			 "published again and run outbox-relay migrate",
+			 table, settled, word);
+}
+
+bool outbox_registry_check(const PGresult *result, const char *table, int settle, struct error *err)
+{
+	if (PQntuples(result) != 1)
+		return error_set(
+		    err, "table %s is not known to schema outbox_relay; run outbox-relay migrate",
+		    table);
+	if (!migrate_is_new_enough(atoi(PQgetvalue(result, 0, REGISTRY_VERSION)), err))
+		return false;
+	if (!outbox_settling_check(PQgetvalue(result, 0, REGISTRY_SETTLE), table, settle, err))
+		return false;
+	if (PQgetvalue(result, 0, REGISTRY_LACKS)[0] != '\0')
+		return error_set(err,
+				 "role %s lacks the right to %s; run outbox-relay migrate, and "
+				 "connect as the role outbox_relay or a member of it",
+				 PQgetvalue(result, 0, REGISTRY_USER),
+				 PQgetvalue(result, 0, REGISTRY_LACKS));
+	return true;
+}

@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * replay.c - published rows as a source
+ *
+ * One statement is under way at a time; what the source is asked meanwhile is noted, and done in
+ * the order of the asks. A session is opened with the functions for commands, which block, and then
+ * waited for on the loop: a look at many rows of which few are meant may take minutes.
+ *
+ * Any error ends the session. The worker then has another one opened, and what it had published is
+ * settled by the batch: see replay_done.h.
+ */
+#include "outbox/replay.h"
+
+#include "base/clock.h"
+#include "base/xalloc.h"
+#include "chunk.h"
+#include "core/pace.h"
+#include "replay_done.h"
+#include "replay_rows.h"
+#include "sql_replay.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+enum asked { ASKED_NOTHING, ASKED_PAGE, ASKED_SETTLE, ASKED_RECONCILE };
+
+struct replay_source {
+	struct source source; /* first: the rest of the program sees only this */
+	struct replay_options options;
+	struct replay *replay; /* borrowed */
+	struct loop *loop;
+	struct loop_timer *timer;
+	PGconn *conn; /* owned; NULL: no session */
+	struct loop_io *io;
+	char *page; /* owned; the statement */
+	struct pace pace;
+	struct fetch fetch;
+	/* What is to be done, in this order. */
+	bool opens, settles, reconciles, rolls_back, fetches, closes;
+	enum asked asked; /* what the session has not answered */
+	bool dropped;	  /* the page that is under way is not wanted any more */
+	bool ended;
+	int64_t read_to;      /* the next page begins behind this id */
+	int64_t batch_events; /* of the batch that was told last */
+	/* What the statement that is under way makes of the replay. */
+	int64_t new_position, new_published, new_rejected;
+	struct replay_done done;
+};
+
+static struct replay_source *replay_of(struct source *source)
+{
+	return (struct replay_source *)source;
+}
+
+/* Nothing is answered from inside a function of the source. */
+static void soon(struct replay_source *own)
+{
+	loop_timer_set(own->timer, 0);
+}
+
+static void close_session(struct replay_source *own)
+{
+	loop_io_free(&own->io);
+	if (own->conn != NULL)
+		PQfinish(own->conn);
+	own->conn = NULL;
+	own->asked = ASKED_NOTHING;
+	own->opens = own->settles = own->reconciles = own->rolls_back = own->fetches = false;
+	own->closes = own->dropped = false;
+	loop_timer_stop(own->timer);
+}
+
+static void lose(struct replay_source *own, const char *why, bool permanent)
+{
+	close_session(own);
+	own->source.events->lost(own->source.owner, why, permanent);
+}
+
+/* ---- opening a session ---- */
+
+bool replay_take(PGconn *conn, int64_t number, struct error *err)
+{
+	/* A page walks the ids, whatever else the planner would like to sort: there are many pages.
+	 * No other lock of ours has the oid of this table (outbox/locks.h). */
+	static const char sql[] =
+	    "SELECT pg_try_advisory_lock('outbox_relay.replays'::regclass::oid::int8::int4, "
+	    "$1::int4) "
+	    "AS taken, set_config('statement_timeout', '0', false), set_config('enable_sort', "
+	    "'off', "
+	    "false), set_config('enable_incremental_sort', 'off', false), "
+	    "set_config('enable_bitmapscan', 'off', false), set_config('jit', 'off', false)";
+	char *text = xasprintf("%" PRId64, number);
+	const char *params[] = {text};
+	PGresult *result = pgsync_query(conn, "taking the replay", sql, 1, params, err);
+	bool taken = result != NULL && pgsync_bool(result, 0, "taken");
+	if (result != NULL && !taken)
+		error_set(err, "replay %" PRId64 " is at work in another session", number);
+	PQclear(result);
+	free(text);
+	return taken;
+}
+
+static void on_readable(int what, void *arg);
+
+static void watch(struct replay_source *own)
+{
+	own->io = loop_io_new(own->loop, PQsocket(own->conn), LOOP_READ, on_readable, own);
+}
+
+static void open_now(struct replay_source *own)
+{
+	static const struct source_peers none = {false, false};
+	struct error err;
+	if (own->conn == NULL) {
+		own->conn = pgsync_connect(&own->options.login, "outbox-relay replay", &err);
+		if (own->conn == NULL || !replay_take(own->conn, own->replay->number, &err)) {
+			lose(own, err.text, false);
+			return;
+		}
+	}
+	watch(own);
+	own->read_to = own->replay->position;
+	own->source.events->acquired(own->source.owner, true, none);
+}
+
+/* ---- asking ---- */
+
+static void ask(struct replay_source *own, enum asked what, const char *sql, int count,
+		const int64_t *numbers, bool binary)
+{
+	struct pg_int8 values[4];
+	const char *params[4];
+	int lengths[4], formats[4];
+	for (int i = 0; i < count; i++) {
+		values[i] = pg_put_int8(numbers[i]);
+		params[i] = values[i].bytes;
+		lengths[i] = sizeof(values[i].bytes);
+		formats[i] = 1;
+	}
+	if (PQsendQueryParams(own->conn, sql, count, NULL, params, lengths, formats, binary))
+		own->asked = what;
+	else
+		lose(own, PQerrorMessage(own->conn), false);
+}
+
+static void ask_position(struct replay_source *own, enum asked what)
+{
+	static const char sql[] = "UPDATE outbox_relay.replays SET position = $2::int8, published "
+				  "= $3::int8, rejected = $4::int8 WHERE number = $1::int8";
+	int64_t numbers[] = {own->replay->number, own->new_position, own->new_published,
+			     own->new_rejected};
+	ask(own, what, sql, 4, numbers, false);
+}
+
+/* Settling may be asked for in the same step as the next page. */
+static void settle_now(struct replay_source *own)
+{
+	own->new_position = own->read_to;
+	own->new_published = own->replay->published + own->batch_events;
+	own->new_rejected = own->replay->rejected;
+	ask_position(own, ASKED_SETTLE);
+}
+
+static void fetch_now(struct replay_source *own)
+{
+	int64_t now_us = clock_monotonic_us();
+	int64_t wait_us = own->fetch.now ? 0 : pace_wait_us(&own->pace, now_us);
+	int64_t numbers[] = {own->read_to, pace_rows(&own->pace, own->fetch.rows),
+			     own->fetch.bytes};
+	if (own->ended)
+		return; /* the fetch stays open until the owner ends it */
+	if (wait_us > 0) {
+		loop_timer_set(own->timer, wait_us);
+		return;
+	}
+	own->fetches = false;
+	ask(own, ASKED_PAGE, own->page, 3, numbers, true);
+}
+
+static bool take(bool *due)
+{
+	bool was = *due;
+	*due = false;
+	return was;
+}
+
+static void proceed(void *arg)
+{
+	struct replay_source *own = arg;
+	if (own->asked != ASKED_NOTHING)
+		return;
+	if (take(&own->opens)) {
+		open_now(own);
+	} else if (take(&own->settles)) {
+		settle_now(own);
+	} else if (take(&own->reconciles)) {
+		ask_position(own, ASKED_RECONCILE);
+	} else if (take(&own->rolls_back)) {
+		own->read_to = own->replay->position;
+		own->source.events->rolled_back(own->source.owner);
+	} else if (own->fetches) {
+		fetch_now(own);
+	} else if (take(&own->closes)) {
+		close_session(own);
+		own->source.events->closed(own->source.owner);
+	}
+}
+
+/* ---- answers ---- */
+
+static void note_position(struct replay_source *own)
+{
+	own->replay->position = own->new_position;
+	own->replay->published = own->new_published;
+	own->replay->rejected = own->new_rejected;
+	own->source.position = own->new_position;
+	replay_done_forget(&own->done, own->new_position);
+	own->options.events->moved(own->options.owner);
+}
+
+static struct chunk *chunk_of(struct replay_source *own, PGresult *result)
+{
+	PGresult **results = xcalloc(1, sizeof(PGresult *));
+	results[0] = result;
+	return outbox_chunk_new(results, 1, replay_rows_shape(own->options.rows));
+}
+
+static void end(struct replay_source *own, struct chunk *chunk)
+{
+	own->ended = true;
+	if (own->fetch.now) {
+		own->source.events->fetched(own->source.owner, chunk, true);
+		return;
+	}
+	chunk->free(chunk);
+	own->fetches = true;
+	own->options.events->ended(own->options.owner);
+}
+
+static void on_page(struct replay_source *own, PGresult *result)
+{
+	struct chunk *chunk = chunk_of(own, result);
+	if (take(&own->dropped)) {
+		chunk->free(chunk);
+		return;
+	}
+	if (chunk->count == 0) {
+		end(own, chunk);
+		return;
+	}
+	own->read_to = chunk->events[chunk->count - 1].id;
+	replay_done_leave_out(&own->done, chunk);
+	own->batch_events = (int64_t)chunk->count;
+	pace_took(&own->pace, own->batch_events, clock_monotonic_us());
+	if (chunk->count > 0) {
+		own->source.events->fetched(own->source.owner, chunk, true);
+		return;
+	}
+	chunk->free(chunk);
+	own->fetches = true;
+}
+
+static void tell_settled(struct replay_source *own, enum asked asked)
+{
+	if (asked == ASKED_SETTLE) {
+		own->source.events->settled(own->source.owner);
+		return;
+	}
+	own->read_to = own->replay->position;
+	own->source.events->reconciled(own->source.owner);
+}
+
+static void on_answer(struct replay_source *own, PGresult *result)
+{
+	enum asked asked = own->asked;
+	own->asked = ASKED_NOTHING;
+	if (asked == ASKED_PAGE) {
+		on_page(own, result);
+	} else {
+		PQclear(result);
+		note_position(own);
+		tell_settled(own, asked);
+	}
+	soon(own);
+}
+
+static void fail(struct replay_source *own, PGresult *result)
+{
+	const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+	bool permanent = state != NULL && pg_state_is_permanent(state);
+	struct error err;
+	if (state != NULL)
+		pg_result_error(result, &err);
+	else
+		error_set(&err, "%s", PQerrorMessage(own->conn));
+	PQclear(result);
+	lose(own, err.text, permanent);
+}
+
+static void take_answer(struct replay_source *own)
+{
+	PGresult *result = PQgetResult(own->conn), *more;
+	ExecStatusType status = PQresultStatus(result);
+	if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK) {
+		fail(own, result);
+		return;
+	}
+	/* A statement has one result, and then comes nothing. */
+	while ((more = PQgetResult(own->conn)) != NULL)
+		PQclear(more);
+	on_answer(own, result);
+}
+
+static void on_readable(int what, void *arg)
+{
+	struct replay_source *own = arg;
+	(void)what;
+	if (!PQconsumeInput(own->conn))
+		lose(own, PQerrorMessage(own->conn), false);
+	else if (own->asked != ASKED_NOTHING && !PQisBusy(own->conn))
+		take_answer(own);
+}
+
+/* ---- what the source is asked ---- */
+
+static void open_session(struct source *source)
+{
+	replay_of(source)->opens = true;
+	soon(replay_of(source));
+}
+
+static void available(struct source *source, bool yes)
+{
+	(void)source;
+	(void)yes;
+}
+
+static void fetch(struct source *source, const struct fetch *fetch)
+{
+	replay_of(source)->fetch = *fetch;
+	replay_of(source)->fetches = true;
+	soon(replay_of(source));
+}
+
+/* A page is all of its batch, so nothing is to be cut short. */
+static void hold(struct source *source, bool keeps)
+{
+	(void)source;
+	(void)keeps;
+}
+
+static void settle(struct source *source)
+{
+	replay_of(source)->settles = true;
+	soon(replay_of(source));
+}
+
+static void roll_back(struct source *source)
+{
+	struct replay_source *own = replay_of(source);
+	own->fetches = own->ended = false;
+	own->dropped = own->asked == ASKED_PAGE;
+	own->rolls_back = true;
+	soon(own);
+}
+
+/* Whatever the policy is: what is rejected is left out. */
+static void reconcile(struct source *source, const struct batch *batch, enum reject_policy policy)
+{
+	struct replay_source *own = replay_of(source);
+	(void)policy;
+	own->new_position = replay_done_take(&own->done, batch, own->replay->position);
+	own->new_published = own->replay->published + (int64_t)batch->delivered;
+	own->new_rejected = own->replay->rejected + (int64_t)batch->rejected;
+	own->reconciles = true;
+	soon(own);
+}
+
+static void close_when_done(struct source *source)
+{
+	replay_of(source)->closes = true;
+	soon(replay_of(source));
+}
+
+static void drop(struct source *source)
+{
+	close_session(replay_of(source));
+}
+
+/* ---- making one ---- */
+
+static const struct source_ops source_ops = {
+    .open = open_session,
+    .available = available,
+    .fetch = fetch,
+    .hold = hold,
+    .settle = settle,
+    .roll_back = roll_back,
+    .reconcile = reconcile,
+    .close = close_when_done,
+    .drop = drop,
+};
+
+struct source *replay_source_new(struct loop *loop, const struct replay_options *options,
+				 PGconn *conn, const struct source_events *events, void *owner)
+{
+	struct replay_source *own = xcalloc(1, sizeof(*own));
+	own->source = (struct source){.ops = &source_ops, .events = events, .owner = owner};
+	/* One shard, which is ours. */
+	shards_clear(&own->source.shards, 1);
+	own->source.shards.owned[0] = true;
+	own->options = *options;
+	own->replay = options->replay;
+	own->loop = loop;
+	own->timer = loop_timer_new(loop, proceed, own);
+	own->conn = conn;
+	own->pace.rate = options->replay->rate;
+	own->page =
+	    outbox_sql_replay_page(replay_rows_shape(options->rows), &own->options.selection,
+				   replay_rows_settled(options->rows), own->replay->last_id);
+	return &own->source;
+}
+
+void replay_source_free(struct source **source)
+{
+	struct replay_source *own = replay_of(*source);
+	if (*source == NULL)
+		return;
+	close_session(own);
+	loop_timer_free(&own->timer);
+	replay_done_forget(&own->done, INT64_MAX);
+	free(own->page);
+	free(own);
+	*source = NULL;
+}

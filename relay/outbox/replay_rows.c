@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * replay_rows.c - published rows: what the table is like, and which are meant
+ */
+#include "replay_rows.h"
+
+#include "base/pgname.h"
+#include "base/xalloc.h"
+#include "core/route.h"
+#include "outbox/obstacles.h"
+#include "sql_internal.h"
+#include "sql_replay.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { FIELDS_MAX = ROUTE_FIELDS_MAX + 1 }; /* and the identity */
+
+struct replay_rows {
+	const struct config *config; /* borrowed */
+	struct outbox_shape shape;
+	char table[PGNAME_FULL_SIZE];
+	char *fields[FIELDS_MAX]; /* owned; columns */
+	size_t field_count;
+	char *settled; /* owned */
+};
+
+static int add_column(struct replay_rows *rows, const char *column)
+{
+	for (size_t i = 0; i < rows->field_count; i++)
+		if (strcmp(rows->fields[i], column) == 0)
+			return (int)i;
+	if (rows->field_count == FIELDS_MAX)
+		return -1;
+	rows->fields[rows->field_count] = xstrdup(column);
+	return (int)rows->field_count++;
+}
+
+int replay_rows_field(const char *name, void *arg)
+{
+	struct replay_rows *rows = arg;
+	const char *column = route_column(&rows->config->outbox.columns, name);
+	return column != NULL ? add_column(rows, column) : -1;
+}
+
+static void take_down(const char *name, void *arg)
+{
+	replay_rows_field(name, arg);
+}
+
+struct replay_rows *replay_rows_new(const struct config *config, struct error *err)
+{
+	struct replay_rows *rows = xcalloc(1, sizeof(*rows));
+	struct pgname name;
+	rows->config = config;
+	/* The identity is the first field, always. */
+	add_column(rows, config->outbox.columns.event_id);
+	if (!pgname_parse(config->outbox.table, &name, err) ||
+	    !route_fields(config->route.topic, config->route.key, &config->route.headers, take_down,
+			  rows, err)) {
+		replay_rows_free(&rows);
+		return NULL;
+	}
+	pgname_print(&name, rows->table);
+	return rows;
+}
+
+void replay_rows_free(struct replay_rows **rows)
+{
+	if (*rows == NULL)
+		return;
+	outbox_shape_free(&(*rows)->shape);
+	for (size_t i = 0; i < (*rows)->field_count; i++)
+		free((*rows)->fields[i]);
+	free((*rows)->settled);
+	free(*rows);
+	*rows = NULL;
+}
+
+const struct outbox_shape *replay_rows_shape(const struct replay_rows *rows)
+{
+	return &rows->shape;
+}
+
+const char *replay_rows_settled(const struct replay_rows *rows)
+{
+	return rows->settled;
+}
+
+/* ---- the table ---- */
+
+static void read_columns(struct outbox_shape *shape, const PGresult *result)
+{
+	shape->column_count = (size_t)PQntuples(result);
+	shape->columns = xcalloc(shape->column_count + 1, sizeof(*shape->columns));
+	for (int i = 0; i < PQntuples(result); i++) {
+		shape->columns[i].name = xstrdup(pgsync_text(result, i, "name"));
+		shape->columns[i].type = (uint32_t)pgsync_number(result, i, "type");
+	}
+	if (shape->column_count > 0)
+		shape->oid = (uint32_t)pgsync_number(result, 0, "oid");
+}
+
+/* As of now, as no row says when it was published. What is settled ahead of a position is not noted
+ * any more once the position has come there, so these rows are named. */
+static bool read_settled(struct replay_rows *rows, PGconn *conn, struct error *err)
+{
+	static const char sql[] =
+	    "SELECT outbox_relay.settled_condition(to_regclass($1)) AS settled, "
+	    "quote_literal(coalesce(array_agg(a.id), '{}')) AS ids, "
+	    "quote_literal(coalesce(array_agg(a.event_id), '{}')) AS event_ids FROM "
+	    "outbox_relay.settled_ahead AS a WHERE a.outbox = to_regclass($1)";
+	const char *params[] = {rows->table};
+	PGresult *result = pgsync_query(conn, "reading positions", sql, 1, params, err);
+	if (result == NULL)
+		return false;
+	const char *ids = pgsync_text(result, 0, "ids");
+	SCRATCH char *id = outbox_sql_quoted(rows->config->outbox.columns.id);
+	SCRATCH char *event_id = outbox_sql_quoted(rows->config->outbox.columns.event_id);
+	rows->settled = xasprintf(
+	    "(%s OR t.%s = ANY (%s::int8[]) AND EXISTS (SELECT FROM unnest(%s::int8[], "
+	    "%s::text[]) AS a (id, event_id) WHERE a.id = t.%s AND a.event_id IS NOT DISTINCT "
+	    "FROM t.%s::text))",
+	    pgsync_text(result, 0, "settled"), id, ids, ids, pgsync_text(result, 0, "event_ids"),
+	    id, event_id);
+	PQclear(result);
+	return true;
+}
+
+bool replay_rows_look(struct replay_rows *rows, PGconn *conn, struct error *err)
+{
+	static const char sql[] =
+	    "SELECT a.attname AS name, " OUTBOX_BASE_TYPE "::int8 AS type, a.attrelid::int8 AS oid "
+	    "FROM pg_attribute AS a WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 "
+	    "AND NOT a.attisdropped ORDER BY a.attnum";
+	const char *params[] = {rows->table};
+	struct outbox_shape *shape = &rows->shape;
+	PGresult *result = pgsync_query(conn, "looking at the outbox", sql, 1, params, err);
+	if (result == NULL)
+		return false;
+	read_columns(shape, result);
+	PQclear(result);
+	shape->table = xstrdup(rows->table);
+	shape->mark = rows->config->outbox.settle == SETTLE_MARK;
+	shape->position = rows->config->outbox.settle == SETTLE_POSITION;
+	shape->names = &rows->config->outbox.columns;
+	shape->fields = (const char *const *)rows->fields;
+	shape->field_count = rows->field_count;
+	shape->key_template = rows->config->route.key;
+	shape->topic_template = rows->config->route.topic;
+	if (shape->oid == 0)
+		return error_set(err,
+				 "table %s does not exist in this database; fix outbox.table or "
+				 "database.dsn",
+				 rows->table);
+	return outbox_shape_check(shape, err) &&
+	       (!shape->position || read_settled(rows, conn, err));
+}
+
+void replay_rows_withhold(struct replay_rows *rows, size_t bytes)
+{
+	rows->shape.withhold_bytes = bytes;
+}
+
+char *replay_rows_count(const struct replay_rows *rows, const struct replay_selection *selection,
+			const char *topic)
+{
+	return outbox_sql_replay_count(&rows->shape, selection, rows->settled, topic);
+}

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * sql_housekeeping.c - how much waits, and what is deleted in time
+ */
+#include "sql_internal.h"
+
+#include "base/pgname.h"
+#include "base/xalloc.h"
+
+#include <stdlib.h>
+
+/* What the position that is furthest behind does not show, up to the cap, and of it what the
+ * position of its own shard does not show either. OFFSET 0: each transaction that was under way is
+ * looked up, and not each row among them. */
+static char *gauges_position(const struct outbox_shape *shape, size_t leaf)
+{
+	const struct outbox_leaf *own = &shape->leaves[leaf];
+	SCRATCH char *id = outbox_sql_quoted(shape->names->id);
+	SCRATCH char *time = shape->names->created_at[0]
+				 ? outbox_sql_quoted(shape->names->created_at)
+				 : xstrdup("NULL::timestamptz");
+	SCRATCH char *shards = outbox_sql_shards(shape, leaf, "$2");
+	SCRATCH char *last = outbox_sql_last_positions(shape, shards);
+	SCRATCH char *shard = outbox_sql_shard(shape, leaf);
+	SCRATCH char *drawn = outbox_sql_last_drawn(shape);
+	SCRATCH char *age = outbox_sql_snapshot_age("finished");
+	SCRATCH char *same = xasprintf(" AND n.shard = %s", shard);
+	SCRATCH char *row = xasprintf(
+	    "SELECT t.%s::int8 AS id, CASE WHEN isfinite(%s) THEN %s END AS created FROM %s%s "
+	    "AS t, newest AS n WHERE NOT pg_visible_in_snapshot(t.x, n.finished) AND (n.target IS "
+	    "NULL OR NOT pg_visible_in_snapshot(t.x, n.target) OR (t.%s <= n.reached) IS NOT "
+	    "TRUE)%s AND ",
+	    id, time, time, outbox_sql_only(own), own->table, id, same);
+	return xasprintf(
+	    "WITH newest AS MATERIALIZED (SELECT m.shard, p.finished::text::pg_snapshot AS "
+	    "finished, p.target::text::pg_snapshot AS target, p.reached FROM %s), low AS "
+	    "MATERIALIZED (SELECT finished FROM newest ORDER BY %s LIMIT 1), waiting AS "
+	    "MATERIALIZED (SELECT * FROM (%st.x >= "
+	    "(SELECT pg_snapshot_xmax(finished) FROM low) UNION ALL SELECT t.* FROM "
+	    "pg_snapshot_xip((SELECT finished FROM low)) AS running CROSS JOIN LATERAL (%st.x = "
+	    "running OFFSET 0) AS t) AS rows LIMIT %d) SELECT count(*), min(id), extract(epoch "
+	    "FROM "
+	    "clock_timestamp() - min(created))::float8, %s FROM waiting WHERE $1::int8 IS NOT "
+	    "NULL",
+	    last, age, row, row, GAUGE_CAP + 1, drawn);
+}
+
+static char *purge_position(const struct outbox_shape *shape, size_t leaf, int64_t retention_ms)
+{
+	if (shape->names->created_at[0] == '\0') /* nothing says how old a row is */
+		return xstrdup("SELECT 0::int8 WHERE $1::int8 IS NULL AND $2::int8 IS NULL");
+	SCRATCH char *created = pgname_literal(shape->names->created_at);
+	return xasprintf("SELECT outbox_relay.purge_settled(%u::oid::regclass, %u::oid::regclass, "
+			 "%s, %lld::int8, $1::int8, $2::int8)",
+			 shape->oid, shape->leaves[leaf].oid, created, (long long)retention_ms);
+}
+
+char *outbox_sql_prune(const struct outbox_shape *shape, size_t leaf)
+{
+	SCRATCH char *shards = outbox_sql_shards(shape, leaf, "$1");
+	SCRATCH char *notes = outbox_sql_forget_ahead(shape, leaf);
+	return xasprintf(
+	    "WITH forgotten AS (%s) DELETE FROM outbox_relay.positions AS p USING "
+	    "unnest(%s) AS m (shard) WHERE p.outbox = %u::oid AND p.layout = %d AND "
+	    "p.shard = m.shard AND p.number < (SELECT n.number FROM "
+	    "outbox_relay.positions AS n WHERE n.outbox = %u::oid AND n.layout = %d AND "
+	    "n.shard = m.shard ORDER BY n.number DESC LIMIT 1)",
+	    notes, shards, shape->oid, shape->position_layout, shape->oid, shape->position_layout);
+}
+
+/* waiting (up to the cap + 1), first id, age of the first in seconds, last id drawn */
+char *outbox_sql_gauges(const struct outbox_shape *shape, size_t leaf)
+{
+	if (shape->position)
+		return gauges_position(shape, leaf);
+	SCRATCH char *id = outbox_sql_quoted(shape->names->id);
+	SCRATCH char *created = shape->names->created_at[0]
+				    ? outbox_sql_quoted(shape->names->created_at)
+				    : xstrdup("NULL::timestamptz");
+	SCRATCH char *drawn = outbox_sql_last_drawn(shape), *mine = outbox_sql_mine(shape, "$2");
+	SCRATCH char *table =
+	    xasprintf("%s%s", outbox_sql_only(&shape->leaves[leaf]), shape->leaves[leaf].table);
+	return xasprintf(
+	    "SELECT (SELECT count(*) FROM (SELECT 1 FROM %s AS t WHERE %s >= $1::int8%s%s "
+	    "LIMIT %d) AS waiting), "
+	    "first.id, first.age, %s FROM (SELECT 1) AS one LEFT JOIN "
+	    "(SELECT %s::int8 AS id, CASE WHEN isfinite(%s) THEN (extract(epoch FROM "
+	    "clock_timestamp()) - extract(epoch FROM %s))::float8 END AS age "
+	    "FROM %s AS t WHERE %s >= $1::int8%s%s ORDER BY %s LIMIT 1) AS first ON true",
+	    table, id, outbox_sql_unpublished(shape), mine, GAUGE_CAP + 1, drawn, id, created,
+	    created, table, id, outbox_sql_unpublished(shape), mine, id);
+}
+
+/* See below. */
+static char *purge_parts(const struct outbox_shape *shape, const char *table, const char *id,
+			 int64_t retention_ms)
+{
+	(void)shape;
+	return xasprintf(
+	    "DELETE FROM %s AS t USING (SELECT t.tableoid AS part, t.ctid AS place FROM %s AS t, "
+	    "(SELECT tableoid AS part, ctid AS place FROM (SELECT tableoid, ctid, published_at "
+	    "FROM %s WHERE published_at IS NOT NULL ORDER BY %s LIMIT $1::int8 OFFSET $2::int8) AS "
+	    "oldest WHERE published_at < clock_timestamp() - %lld * interval '1 millisecond') AS "
+	    "old WHERE t.tableoid = old.part AND t.ctid = old.place FOR UPDATE OF t SKIP LOCKED "
+	    ") AS given WHERE t.tableoid = given.part AND t.ctid = given.place",
+	    table, table, table, id, (long long)retention_ms);
+}
+
+/* The oldest published rows have the lowest ids, so looking at the first few thousand is enough.
+ * Rows that another session has locked are for another time: waiting would end the session. $1: at
+ * most so many, $2: after so many that are passed over. */
+char *outbox_sql_purge(const struct outbox_shape *shape, size_t leaf, int64_t retention_ms)
+{
+	if (shape->position)
+		return purge_position(shape, leaf, retention_ms);
+	SCRATCH char *id = outbox_sql_quoted(shape->names->id);
+	const char *table = shape->leaves[leaf].table;
+	if (shape->leaves[leaf].parted)
+		return purge_parts(shape, table, id, retention_ms);
+	return xasprintf(
+	    "DELETE FROM ONLY %s WHERE ctid = ANY (ARRAY(SELECT ctid FROM ONLY %s WHERE ctid = ANY "
+	    "(ARRAY("
+	    "SELECT ctid FROM (SELECT ctid, published_at "
+	    "FROM ONLY %s WHERE published_at IS NOT NULL ORDER BY %s LIMIT $1::int8 OFFSET "
+	    "$2::int8) "
+	    "AS oldest "
+	    "WHERE published_at < clock_timestamp() - %lld * interval '1 millisecond')) "
+	    "FOR UPDATE SKIP LOCKED))",
+	    table, table, table, id, (long long)retention_ms);
+}

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * sql_replay.c - the statements of a replay: which rows, how many, the next ones
+ *
+ * What is in outbox_relay.dead_letters is settled in the outbox, and was not published: it is left
+ * out. So is what was withdrawn where rows stay as they are.
+ */
+#include "sql_internal.h"
+
+#include "base/pgname.h"
+#include "base/xalloc.h"
+#include "sql_replay.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+static void add_literal(char **sql, const char *before, const char *text, const char *after)
+{
+	SCRATCH char *literal = pgname_literal(text);
+	xappend(sql, "%s%s%s", before, literal, after);
+}
+
+static void add_event_ids(char **sql, const struct outbox_shape *shape,
+			  const struct replay_selection *selection)
+{
+	bool is_uuid = outbox_sql_type(shape, shape->names->event_id) == TYPE_UUID;
+	SCRATCH char *name = outbox_sql_quoted(shape->names->event_id);
+	if (selection->event_id_count == 0)
+		return;
+	xappend(sql, " AND t.%s%s = ANY (ARRAY[", name, is_uuid ? "" : "::text");
+	for (size_t i = 0; i < selection->event_id_count; i++)
+		add_literal(sql, i == 0 ? "" : ", ", selection->event_ids[i], "");
+	xappend(sql, "]::%s[])", is_uuid ? "uuid" : "text");
+}
+
+/* When a row of "t" was published or, where rows stay as they are, created. */
+static char *time_of(const struct outbox_shape *shape)
+{
+	if (!shape->position)
+		return xstrdup("t.published_at::timestamptz");
+	if (shape->names->created_at[0] == '\0')
+		return xstrdup("NULL::timestamptz");
+	SCRATCH char *created = outbox_sql_quoted(shape->names->created_at);
+	return xasprintf("t.%s::timestamptz", created);
+}
+
+static void add_times(char **sql, const struct outbox_shape *shape,
+		      const struct replay_selection *selection)
+{
+	SCRATCH char *time = time_of(shape);
+	if (selection->since != NULL) {
+		xappend(sql, " AND %s >= ", time);
+		add_literal(sql, "", selection->since, "::timestamptz");
+	}
+	if (selection->until != NULL) {
+		xappend(sql, " AND %s < ", time);
+		add_literal(sql, "", selection->until, "::timestamptz");
+	}
+}
+
+/* The condition on a row of "t". */
+static char *selected(const struct outbox_shape *shape, const struct replay_selection *selection,
+		      const char *settled)
+{
+	SCRATCH char *id = outbox_sql_quoted(shape->names->id);
+	SCRATCH char *lettered = outbox_sql_is_letter_of(shape);
+	SCRATCH char *key = outbox_sql_template(shape, shape->key_template);
+	char *sql = xstrdup(shape->position ? settled : "t.published_at IS NOT NULL");
+	if (selection->from_id != NULL) {
+		xappend(&sql, " AND t.%s >= ", id);
+		add_literal(&sql, "", selection->from_id, "::int8");
+	}
+	if (selection->to_id != NULL) {
+		xappend(&sql, " AND t.%s <= ", id);
+		add_literal(&sql, "", selection->to_id, "::int8");
+	}
+	add_times(&sql, shape, selection);
+	if (selection->key != NULL) {
+		xappend(&sql, " AND %s = ", key);
+		add_literal(&sql, "", selection->key, "");
+	}
+	add_event_ids(&sql, shape, selection);
+	xappend(&sql,
+		" AND NOT EXISTS (SELECT FROM outbox_relay.dead_letters AS d WHERE d.outbox = "
+		"%u::oid AND %s)",
+		shape->oid, lettered);
+	if (shape->position)
+		xappend(&sql,
+			" AND NOT EXISTS (SELECT FROM outbox_relay.withdrawn AS d WHERE d.outbox = "
+			"%u::oid AND %s)",
+			shape->oid, lettered);
+	return sql;
+}
+
+char *outbox_sql_replay_count(const struct outbox_shape *shape,
+			      const struct replay_selection *selection, const char *settled,
+			      const char *topic)
+{
+	SCRATCH char *id = outbox_sql_quoted(shape->names->id);
+	SCRATCH char *condition = selected(shape, selection, settled);
+	SCRATCH char *time = time_of(shape);
+	SCRATCH char *routed = topic != NULL ? pgname_literal(topic)
+					     : outbox_sql_template(shape, shape->topic_template);
+	return xasprintf("SELECT %s::text AS topic, count(*) AS events, min(t.%s)::int8 AS "
+			 "first_id, max(t.%s)::int8 AS last_id, "
+			 "min(%s)::text AS first_at, max(%s)::text AS last_at FROM %s AS t WHERE "
+			 "%s GROUP BY 1 ORDER BY 2 DESC, 1",
+			 routed, id, id, time, time, shape->table, condition);
+}
+
+/*
+ * The rows are measured before their text is fetched, as by an exact claim (sql_values.c). Rows
+ * with the same id stay together, as the position cannot lie between them: hence WITH TIES, and the
+ * sum, which by default has all that are alike (manual: "Window Function Calls").
+ */
+char *outbox_sql_replay_page(const struct outbox_shape *shape,
+			     const struct replay_selection *selection, const char *settled,
+			     int64_t last_id)
+{
+	SCRATCH char *id = outbox_sql_quoted(shape->names->id);
+	SCRATCH char *condition = selected(shape, selection, settled);
+	struct values *values = outbox_sql_values_read(shape, "t.outbox_relay_whole");
+	SCRATCH char *size = outbox_sql_row_size(values);
+	SCRATCH char *list = outbox_sql_reading(shape, values);
+	char *sql = xasprintf(
+	    "SELECT %s FROM (SELECT t.*, outbox_relay_size <= %zu AS outbox_relay_whole, "
+	    "sum(outbox_relay_size) OVER (ORDER BY outbox_relay_id) AS outbox_relay_upto, "
+	    "min(outbox_relay_id) OVER () AS outbox_relay_first FROM (SELECT t.*, t.%s AS "
+	    "outbox_relay_id, %s AS outbox_relay_size FROM %s AS t WHERE t.%s > $1::int8 AND t.%s "
+	    "<= %" PRId64 " AND %s ORDER BY t.%s FETCH FIRST ($2::int8) ROWS WITH TIES) AS t) AS t "
+	    "WHERE outbox_relay_upto <= $3::int8 OR outbox_relay_id = outbox_relay_first",
+	    list, outbox_sql_whole_size(values), id, size, shape->table, id, id, last_id, condition,
+	    id);
+	outbox_sql_values_free(&values);
+	return sql;
+}

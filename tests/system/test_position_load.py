@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: ISC
+"""settle = "position" beside what is hard for it: ids that were rolled back, a large transaction, one that stays open, many
+writers. All arrives, once and in order, and a claim costs no more because of history."""
+import os
+
+import pytest
+
+from harness.checker import problems
+from harness.positions import POSITION, wait_settled
+from harness.postgres import Database, Postgres
+from harness.writers import Writers, arrivals, insert
+
+# What the relay's claims have read, by the server's own count.
+CLAIMS = ("SELECT sum(calls), sum(rows), sum(shared_blks_hit + shared_blks_read) FROM pg_stat_statements"
+          " WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())"
+          " AND query LIKE 'WITH newest AS MATERIALIZED%'")
+
+
+@pytest.fixture
+def at_work(empty_database, migrate, new_relay, topic):
+    """at_work(**outbox): a relay on an empty outbox."""
+    def make(**outbox):
+        topic()
+        migrate(outbox={**POSITION, **outbox})
+        return new_relay(outbox={**POSITION, **outbox}).start()
+    return make
+
+
+def blocks_a_claim(database, work):
+    """The blocks that each claim reads while this is done."""
+    before = database.rows(CLAIMS)[0]
+    work()
+    after = database.rows(CLAIMS)[0]
+    calls = (after[0] or 0) - (before[0] or 0)
+    assert calls > 0
+    return ((after[2] or 0) - (before[2] or 0)) / calls
+
+
+def trickle(database, consumer, count=60):
+    """Events one after the other, each of them waited for."""
+    for n in range(count):
+        insert(database, 1, key=f"trickle{n}")
+        consumer.take(1)
+
+
+def test_ids_that_were_rolled_back(at_work, empty_database, reader):
+    """100,000 of them, in one transaction and one by one: they leave no gap that is waited for or looked into."""
+    at_work()
+    consumer = reader()
+    insert(empty_database, 100)
+    consumer.take(100)
+    empty_database.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+    before = blocks_a_claim(empty_database, lambda: trickle(empty_database, consumer))
+    with empty_database.session(autocommit=False) as cursor:
+        for _ in range(10):
+            cursor.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
+                           " SELECT 'thing', 'gone', 'Gone', '{}' FROM generate_series(1, 10000)")
+            cursor.connection.rollback()
+    empty_database.execute("SELECT nextval('outbox_events_id_seq') FROM generate_series(1, 100000)")
+    after = blocks_a_claim(empty_database, lambda: trickle(empty_database, consumer))
+    assert after < before + 50, (before, after)
+    wait_settled(empty_database)
+    assert consumer.rest() == []
+
+
+def test_a_large_transaction_beside_a_stream(at_work, empty_database, reader):
+    """A million rows are inserted, stay open while others flow, and are committed: the stream is not held up, and all of
+    them arrive, in order."""
+    relay = at_work()
+    consumer = reader()
+    insert(empty_database, 50)
+    consumer.take(50)
+    with empty_database.session(autocommit=False) as cursor:
+        cursor.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload) SELECT 'thing',"
+                       " 'large-' || n % 100, 'Made', to_jsonb(n) FROM generate_series(1, 1000000) n")
+        with Writers(empty_database, threads=3, keys=20, pause=0.005) as writers:
+            writers.wait_committed(300)
+            seen = consumer.take(300, timeout=20)  # while it is open
+            cursor.connection.commit()
+            writers.wait_committed(200)
+    wait_settled(empty_database, timeout=180)
+    records = seen + consumer.rest(timeout=120)
+    large = [r for r in records if r.key.startswith(b"large-")]
+    assert len(large) == len({r.event_id for r in large}) == 1_000_000
+    assert [r.json for r in large if r.key == b"large-7"] == list(range(7, 1_000_001, 100))
+    assert problems(writers.truth(), arrivals(r for r in records if r.key.startswith(b"key-"))) == []
+    assert relay.peak_memory() < 200
+
+
+def test_a_writer_that_stays_open(at_work, empty_database, reader):
+    """It has inserted and does nothing: the others' events go on arriving, each claim reads as few blocks at the end as at
+    the beginning, and its own comes with its commit."""
+    at_work()
+    consumer = reader()
+    empty_database.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+    with empty_database.session(autocommit=False) as idle:
+        idle.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
+                     " VALUES ('thing', 'idle', 'Late', '{}')")
+        insert(empty_database, 100)
+        consumer.take(100)
+        before = blocks_a_claim(empty_database, lambda: trickle(empty_database, consumer))
+        for _ in range(20):
+            insert(empty_database, 3000)
+        consumer.take(60000)
+        wait_settled(empty_database)
+        after = blocks_a_claim(empty_database, lambda: trickle(empty_database, consumer))
+        assert after < 2 * before + 50, (before, after)
+        idle.connection.commit()
+    assert [r.key for r in consumer.take(1)] == [b"idle"]
+    wait_settled(empty_database)
+    assert consumer.rest() == []
+
+
+def test_claims_do_not_walk_history(at_work, empty_database, reader):
+    """What is claimed of a stream is found by x, whatever lies in the table."""
+    at_work()
+    consumer = reader()
+    empty_database.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+    insert(empty_database, 10)
+    consumer.take(10)
+    before = blocks_a_claim(empty_database, lambda: trickle(empty_database, consumer))
+    insert(empty_database, 150_000)
+    consumer.take(150_000, timeout=60)
+    wait_settled(empty_database)
+    after = blocks_a_claim(empty_database, lambda: trickle(empty_database, consumer))
+    assert after < 2 * before + 50, (before, after)
+
+
+@pytest.fixture
+def roomy(world, number):
+    """A database on a server that takes many sessions."""
+    server = Postgres(os.path.join(world, f"roomy{number}"), "roomy").create()
+    with open(os.path.join(server.data, "postgresql.auto.conf"), "a") as conf:
+        conf.write("\nmax_connections = 300\n")
+    yield Database(server.start(), f"roomy{number}").create()
+    server.remove()
+
+
+def test_200_writers(roomy, new_relay, topic, reader):
+    """All at once, each in transactions of its own."""
+    topic()
+    outbox = dict(POSITION, shards=2)
+    relay = new_relay(outbox=outbox, database={"dsn": roomy.dsn("outbox_relay")})
+    assert relay.command("migrate", "--dsn", roomy.dsn()).returncode == 0
+    relay.start()
+    with Writers(roomy, threads=200, keys=300, pause=0.2) as writers:
+        writers.wait_committed(4000, timeout=120)
+    wait_settled(roomy)
+    assert problems(writers.truth(), arrivals(reader().rest())) == []
+
+
+def test_prepared_transactions(at_work, empty_database, reader):
+    """Committed by another session, minutes after the last event of its own."""
+    at_work()
+    consumer = reader()
+    with empty_database.session(autocommit=False) as cursor:
+        cursor.execute("DROP TRIGGER outbox_relay_bell ON outbox_events")  # a transaction that has notified is not prepared
+        cursor.connection.commit()
+        cursor.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
+                       " VALUES ('thing', 'prepared', 'Late', '{}'); PREPARE TRANSACTION 'late'")
+        cursor.connection.commit()
+    for n in range(5):
+        insert(empty_database, 10, key=f"other{n}")
+        consumer.take(10)
+    empty_database.execute("COMMIT PREPARED 'late'")
+    assert [r.key for r in consumer.take(1)] == [b"prepared"]
+    wait_settled(empty_database)
+    assert consumer.rest() == []

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from harness.fleet import owned, wait_spread, wait_standby
+from harness.fleet import owned, wait_spread, wait_spread_for_good, wait_standby
 from harness.waiting import holds
 from harness.writers import insert
 
@@ -145,7 +145,7 @@ def test_the_last_one_is_killed_asleep(two, database, reader):
 def test_a_surplus_relay_leaves_the_bell_alone(fleet, database, reader):
     """It stands by and looks now and then; the bell is for those who work, and works when it is gone."""
     relays = fleet(2, **dict(SLOW, shards=1))
-    shares = wait_spread(relays, 1, 0)
+    shares = wait_spread_for_good(relays, 1, 0)
     owner, spare = sorted(relays, key=lambda relay: not shares[relay])
     wait_standby(spare, "another relay owns the shard")
     consumer = reader()

@@ -4,7 +4,7 @@ it touches nothing any more."""
 import pytest
 
 from harness.checker import problems
-from harness.fleet import locked, sessions, wait_spread
+from harness.fleet import locked, sessions, wait_spread, wait_spread_for_good
 from harness.waiting import holds, until
 from harness.writers import Writers, arrivals, insert
 
@@ -57,7 +57,7 @@ def test_another_takes_over_from_a_paused_one(fleet, database, first_in_order):
 def test_a_standby_takes_over_from_a_paused_one(fleet, database, first_in_order):
     """One shard: the one that was paused stands by from then on."""
     relays = fleet(2, shards=1, **SOON)
-    shares = wait_spread(relays, 1, 0)
+    shares = wait_spread_for_good(relays, 1, 0)
     owner, other = sorted(relays, key=lambda relay: not shares[relay])
     with Writers(database, threads=4, keys=10) as writers:
         writers.wait_committed(200)
@@ -75,7 +75,7 @@ def test_paused_with_events_at_kafka(fleet, database, kafka, reader):
     """Kafka answers nothing while the relay has a batch there, then the relay is paused too: another publishes
     the batch; what the first one still sends are repeats, and it settles nothing of it."""
     relays = fleet(2, shards=1, **SOON)
-    shares = wait_spread(relays, 1, 0)
+    shares = wait_spread_for_good(relays, 1, 0)
     owner, other = sorted(relays, key=lambda relay: not shares[relay])
     consumer = reader()
     kafka.pause()
@@ -100,7 +100,7 @@ def test_paused_with_events_at_kafka(fleet, database, kafka, reader):
 def test_paused_in_the_midst_of_an_answer(fleet, database, reader):
     """The server is writing megabytes to a relay that reads no more. Its session is not idle: tcp_user_timeout ends it."""
     relays = fleet(2, shards=1, session_timeout="1s")
-    shares = wait_spread(relays, 1, 0)
+    shares = wait_spread_for_good(relays, 1, 0)
     owner, other = sorted(relays, key=lambda relay: not shares[relay])
     database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
                      " SELECT 'thing', 'k', 'Happened', to_jsonb(repeat('x', 500000)) FROM generate_series(1, 300)")
@@ -124,7 +124,7 @@ def test_paused_while_idle(fleet, database, reader, count):
     """It has nothing under way. An event that comes meanwhile is published by the other; where there is none, by
     the paused one when it goes on."""
     relays = fleet(count, shards=1, poll_interval="1h", **SOON)
-    shares = wait_spread(relays, *([1, 0] if count == 2 else [1]))
+    shares = wait_spread_for_good(relays, *([1, 0] if count == 2 else [1]))
     owner, = (relay for relay in relays if shares[relay])
     consumer = reader()
     insert(database, 1)

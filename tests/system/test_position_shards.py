@@ -52,7 +52,7 @@ def test_order(made, empty_database, all_once, shape, relays):
         writers.wait_committed(300)
         started[0].kill()
         writers.wait_committed(150)
-        started[0].start(wait=False)
+        started[0].start()
         writers.wait_committed(100)
         empty_database.end_relay_sessions()
         writers.wait_committed(200)

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from harness.fleet import locked, owned, standby, wait_spread, wait_standby
+from harness.fleet import locked, owned, standby, wait_spread, wait_spread_for_good, wait_standby
 from harness.waiting import holds, until
 from harness.writers import Writers, insert
 
@@ -28,7 +28,7 @@ def test_a_second_relay_joins_under_load(fleet, new_relay, database, in_order):
         wait_spread([first], 8)
         writers.wait_committed(300)
         second.start()
-        shares = wait_spread([first, second], 4, 4)
+        shares = wait_spread_for_good([first, second], 4, 4)
         writers.wait_committed(600)
     assert sorted(locked(database, 8).values(), key=min) == sorted(shares.values(), key=min)
     in_order(writers)
@@ -56,7 +56,7 @@ def test_each_relay_works_on_its_own_shards_only(fleet, database, reader):
     """While one of two stands still, and nobody takes it for dead, the keys of the other's shards arrive and no
     others; then its own."""
     relays = fleet(2, shards=8, session_timeout="5m")
-    shares = wait_spread(relays, 4, 4)
+    shares = wait_spread_for_good(relays, 4, 4)
     consumer = reader()
     insert(database, 100)
     consumer.take(100)
@@ -187,7 +187,7 @@ def test_postgres_restarts(fleet, database, in_order):
 def test_more_relays_than_shards(fleet, database, reader):
     """The surplus one stands by, is ready, and comes in when another leaves."""
     relays = fleet(3, shards=2)
-    shares = wait_spread(relays, 1, 1, 0)
+    shares = wait_spread_for_good(relays, 1, 1, 0)
     spare, = (relay for relay in relays if not shares[relay])
     working = [relay for relay in relays if relay is not spare]
     wait_standby(spare, "other relays own all 2 shards")
@@ -206,7 +206,7 @@ def test_more_relays_than_shards(fleet, database, reader):
 def test_one_shard_and_two_relays(fleet, database, in_order):
     """The other waits; on SIGTERM the shard is handed over, and nothing is repeated."""
     relays = fleet(2, shards=1)
-    shares = wait_spread(relays, 1, 0)
+    shares = wait_spread_for_good(relays, 1, 0)
     owner, other = sorted(relays, key=lambda relay: not shares[relay])
     wait_standby(other, "another relay owns the shard")
     with Writers(database) as writers:

@@ -8,7 +8,7 @@ import time
 import psycopg2
 import pytest
 
-from harness.fleet import locked, owned, wait_spread
+from harness.fleet import locked, owned, wait_spread, wait_spread_for_good
 from harness.waiting import until
 from harness.writers import insert
 
@@ -186,7 +186,7 @@ def test_a_hand_over_is_believed_of_relays_only(database, fleet, flood):
     """A stranger says all the time that the shard was handed over. Its owner is killed, and the other relay leaves
     it the 200 ms in which it might be back."""
     relays = fleet(2, shards=1)
-    shares = wait_spread(relays, 1, 0)
+    shares = wait_spread_for_good(relays, 1, 0)
     owner, other = sorted(relays, key=lambda relay: not shares[relay])
     flood(" free 1 {0}")
     old = set(locked(database, 1))

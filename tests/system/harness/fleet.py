@@ -6,6 +6,8 @@ from harness.waiting import until
 
 OWNED = re.compile(r'outbox_relay_shard_owned\{shard="(\d+)"\}')
 
+HAS_KAFKA = 'outbox_relay_connected{peer="kafka"}'
+
 # outbox/locks.h
 LOCKS = ("SELECT pid, objid::int8 & 4095 FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND granted"
          " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
@@ -37,6 +39,12 @@ def wait_spread(relays, *counts, timeout=20):
         return (sorted(map(len, last.values())) == wanted and everything == list(range(sum(wanted)))
                 and dict(last))
     return until(look, timeout, f"shards spread {wanted}", every=0.02)
+
+
+def wait_spread_for_good(relays, *counts):
+    """The same, once all have Kafka: until then one may give what it has to another, and what is seen does not last."""
+    until(lambda: all(relay.metrics().get(HAS_KAFKA) == 1 for relay in relays), 20, "all relays to have Kafka", every=0.02)
+    return wait_spread(relays, *counts)
 
 
 def standby(relay):

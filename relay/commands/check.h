@@ -7,7 +7,6 @@
 
 #include "config.h"
 #include "kafka.h"
-#include "outbox/table.h"
 
 #include <jansson.h>
 #include <libpq-fe.h>
@@ -35,15 +34,6 @@ void check_secret_files(struct check *check, const char *path, const struct conf
 
 /* Schema, table, columns, rights, bell, ids, vacuum. */
 void check_outbox(struct check *check, const struct config *config, PGconn *conn);
-
-/* Partitions that do not follow the key, of an outbox that is migrated; nothing is found where
- * there are none. name: the table for SQL; shown: for people. */
-void check_parts(struct check *check, PGconn *conn, const struct outbox_table *table,
-		 const char *name, const char *shown);
-
-/* What positions rest on, of an outbox that is migrated; nothing is found in the other modes. */
-void check_position(struct check *check, const struct config *config, PGconn *conn,
-		    const struct outbox_table *table, const char *name, const char *shown);
 
 /* Whether what is parked lies by the key that the configuration names. table: for SQL, and for the
  * words. */

@@ -3,8 +3,7 @@
  * check_outbox.c - `check`: the relay's schema, the outbox table, its rights, ids, bell and
  * vacuum
  */
-#include "adopt.h"
-#include "check.h"
+#include "check_subject.h"
 #include "core/route.h"
 #include "depth_guard.h"
 #include "outbox/migrations.h"
@@ -16,56 +15,12 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define MIGRATE "run `outbox-relay migrate`"
-#define LOCKED	"end the transaction that holds the lock, then check again"
-#define RIGHTS	"run `outbox-relay migrate` as the table's owner; it grants them to outbox_relay"
-
 /* The tables that hold rows: a partitioned one has partitions for that. */
 #define LEAVES                                                                                     \
 	"(SELECT c.oid::regclass AS leaf, c.reloptions,"                                           \
 	" CASE WHEN c.oid <> to_regclass($1) THEN c.oid::regclass::text END AS partition"          \
 	" FROM pg_class c WHERE c.relkind = 'r' AND (c.oid = to_regclass($1)"                      \
 	"  OR c.oid IN (SELECT relid FROM pg_partition_tree(to_regclass($1))))) AS leaves"
-
-struct subject {
-	struct check *check;
-	const struct config *config;
-	PGconn *conn;
-	struct adopt_table table;
-	char name[PGNAME_FULL_SIZE];  /* for SQL */
-	char shown[PGNAME_FULL_SIZE]; /* for people */
-};
-
-/* What to do after a query that failed. */
-static const char *remedy_of_failure(const char *usual)
-{
-	return strcmp(pgsync_sqlstate(), "55P03") == 0 ? LOCKED : usual;
-}
-
-/* A query whose parameters are the table and its id column; NULL after telling of an error. */
-static PGresult *ask(const struct subject *s, const char *what, const char *sql)
-{
-	const char *params[] = {s->name, s->config->outbox.columns.id};
-	struct error err;
-	PGresult *result = pgsync_query(s->conn, what, sql, 2, params, &err);
-
-	if (!result)
-		check_error(s->check, remedy_of_failure(RIGHTS), "%s", err.text);
-	return result;
-}
-
-/* What `run` refuses to begin without, in its words: "what is wrong; what to do". */
-static bool refuse(const struct subject *s, struct error *err)
-{
-	char *remedy = strstr(err->text, "; "), *next;
-
-	while (remedy && (next = strstr(remedy + 1, "; ")))
-		remedy = next;
-	if (remedy)
-		*remedy = '\0';
-	check_error(s->check, remedy ? remedy + 2 : MIGRATE, "%s", err->text);
-	return false;
-}
 
 static bool check_schema(const struct subject *s)
 {
@@ -75,7 +30,7 @@ static bool check_schema(const struct subject *s)
 	    " AND has_table_privilege(c.oid, 'SELECT')), false) AS readable, $1::text, $2::text"
 	    " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
 	    " WHERE n.nspname = 'outbox_relay' AND c.relname IN ('schema_version', 'outboxes')";
-	PGresult *result = ask(s, "looking for the relay's schema", SQL);
+	PGresult *result = subject_ask(s, "looking for the relay's schema", SQL);
 	bool readable = result && pgsync_bool(result, 0, "readable");
 	int version;
 
@@ -86,9 +41,9 @@ static bool check_schema(const struct subject *s)
 	PQclear(result);
 	if (!readable)
 		return false;
-	result = ask(s, "reading the schema version",
-		     "SELECT coalesce(max(version), 0) AS version, $1::text, $2::text"
-		     " FROM outbox_relay.schema_version");
+	result = subject_ask(s, "reading the schema version",
+			     "SELECT coalesce(max(version), 0) AS version, $1::text, $2::text"
+			     " FROM outbox_relay.schema_version");
 	if (!result)
 		return false;
 	version = (int)pgsync_number(result, 0, "version");
@@ -110,7 +65,7 @@ static bool check_table(struct subject *s)
 
 	if (!adopt_table_read(s->conn, &s->table, &err)) {
 		check_error(s->check,
-			    remedy_of_failure("GRANT USAGE ON its SCHEMA to the relay's role"),
+			    subject_remedy("GRANT USAGE ON its SCHEMA to the relay's role"),
 			    "table %s was not checked: %s", s->shown, err.text);
 		return false;
 	}
@@ -121,7 +76,7 @@ static bool check_table(struct subject *s)
 	}
 	return outbox_table_check(&s->table.outbox, s->shown,
 				  s->config->outbox.settle == SETTLE_MARK, &err) ||
-	       refuse(s, &err);
+	       subject_refuse(s, &err);
 }
 
 /* Whether its partitions can be its shards. */
@@ -130,7 +85,7 @@ static void check_partitions(const struct subject *s)
 	struct error err;
 
 	if (!outbox_partitions_check(&s->table.outbox, s->config, s->shown, &err))
-		refuse(s, &err);
+		subject_refuse(s, &err);
 	else if (s->config->outbox.ordering != ORDERING_NONE)
 		check_ok(s->check, "each of the %d partitions of table %s is a shard",
 			 s->table.outbox.partitions, s->shown);
@@ -223,12 +178,9 @@ static void check_nullable(const struct subject *s)
 	    " ORDER BY attnum";
 	const struct config_columns *columns = &s->config->outbox.columns;
 	const char *params[] = {s->name, columns->event_id, columns->aggregate_id};
-	struct error err;
-	PGresult *result = pgsync_query(s->conn, "looking for NULLs", SQL, 3, params, &err);
+	PGresult *result = subject_query(s, "looking for NULLs", SQL, 3, params);
 	int row;
 
-	if (!result)
-		check_error(s->check, remedy_of_failure(RIGHTS), "%s", err.text);
 	for (row = 0; result && row < PQntuples(result); row++)
 		check_warn(s->check, "ALTER TABLE ... ALTER COLUMN ... SET NOT NULL",
 			   "column %s of %s may be NULL; an event without it has no %s",
@@ -258,12 +210,7 @@ static bool check_table_rights(const struct subject *s)
 	    " ON NOT has";
 	bool stay = s->config->outbox.settle == SETTLE_POSITION, good = true;
 	const char *params[] = {s->name, s->config->outbox.columns.id, stay ? "true" : "false"};
-	struct error err;
-	PGresult *result =
-	    pgsync_query(s->conn, "looking at rights on the table", SQL, 3, params, &err);
-
-	if (!result)
-		check_error(s->check, remedy_of_failure(RIGHTS), "%s", err.text);
+	PGresult *result = subject_query(s, "looking at rights on the table", SQL, 3, params);
 
 	if (result && pgsync_text(result, 0, "missing")) {
 		check_error(s->check, RIGHTS, "this role lacks rights on %s: %s", s->shown,
@@ -296,16 +243,14 @@ static bool check_registry(const struct subject *s)
 	bool mark = s->config->outbox.settle == SETTLE_MARK, good;
 	const char *params[] = {s->name, s->config->outbox.columns.id, mark ? "true" : "false"};
 	struct error err;
-	PGresult *result = pgsync_query(s->conn, "asking the relay's schema for the table",
-					outbox_registry, 3, params, &err);
+	PGresult *result =
+	    subject_query(s, "asking the relay's schema for the table", outbox_registry, 3, params);
 
-	if (!result) {
-		check_error(s->check, remedy_of_failure(RIGHTS), "%s", err.text);
+	if (!result)
 		return false;
-	}
 	good = outbox_registry_check(result, s->shown, s->config->outbox.settle, &err);
 	PQclear(result);
-	return good ? check_parked(s->check, s->config, s->conn, s->name) : refuse(s, &err);
+	return good ? check_parked(s->check, s->config, s->conn, s->name) : subject_refuse(s, &err);
 }
 
 static void check_rights(const struct subject *s, bool whole)
@@ -328,7 +273,7 @@ static void check_sequence(const struct subject *s)
 	    "   JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = ad.oid"
 	    "   WHERE a.attrelid = to_regclass($1) AND a.attname = $2"
 	    "    AND d.refclassid = 'pg_class'::regclass)";
-	PGresult *result = ask(s, "looking at the sequence of ids", SQL);
+	PGresult *result = subject_ask(s, "looking at the sequence of ids", SQL);
 	const char *name;
 
 	if (!result)
@@ -368,7 +313,7 @@ static void check_warnings(const struct subject *s)
 					 s->config->outbox.settle, &err);
 
 	if (!result)
-		check_error(s->check, remedy_of_failure(RIGHTS), "%s", err.text);
+		check_error(s->check, subject_remedy(RIGHTS), "%s", err.text);
 	for (int row = 0; result && row < PQntuples(result); row++)
 		check_warn(s->check, pgsync_text(result, row, "remedy"), "%s",
 			   pgsync_text(result, row, "what"));
@@ -409,7 +354,7 @@ static void check_index(const struct subject *s)
 	    "  JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_am m ON m.oid = x.relam"
 	    "  WHERE i.indrelid = leaf AND a.attname = $2 AND i.indisvalid"
 	    "   AND m.amname = 'btree') AS has ON true ORDER BY leaf";
-	PGresult *result = ask(s, "looking at indexes", SQL);
+	PGresult *result = subject_ask(s, "looking at indexes", SQL);
 	bool good = true;
 	int row;
 
@@ -458,7 +403,7 @@ static void check_bell(const struct subject *s)
 	    " LEFT JOIN outbox_relay.outboxes o ON o.outbox = x.box"
 	    " LEFT JOIN pg_class b ON b.oid = o.bell"
 	    " LEFT JOIN pg_trigger t ON t.tgrelid = x.box AND t.tgname = 'outbox_relay_bell'";
-	PGresult *result = ask(s, "looking at the bell", SQL);
+	PGresult *result = subject_ask(s, "looking at the bell", SQL);
 
 	if (result)
 		judge_bell(s, result);
@@ -493,7 +438,7 @@ static void check_vacuum(const struct subject *s)
 	    "   bool_or(option_name = 'autovacuum_vacuum_scale_factor'"
 	    "    AND option_value::float8 <= 0.02) AS scale"
 	    "  FROM pg_options_to_table(leaves.reloptions)) AS o ON true ORDER BY leaf";
-	PGresult *result = ask(s, "looking at vacuum settings", SQL);
+	PGresult *result = subject_ask(s, "looking at vacuum settings", SQL);
 	bool good = true;
 	int row;
 
@@ -509,7 +454,7 @@ static void check_pause(const struct subject *s)
 {
 	static const char SQL[] = "SELECT $2::text FROM outbox_relay.outboxes"
 				  " WHERE outbox = to_regclass($1) AND paused";
-	PGresult *result = ask(s, "looking for a pause", SQL);
+	PGresult *result = subject_ask(s, "looking for a pause", SQL);
 
 	if (result && PQntuples(result) > 0)
 		check_warn(s->check, "`outbox-relay resume` ends it",
@@ -589,8 +534,8 @@ void check_outbox(struct check *check, const struct config *config, PGconn *conn
 			check_bell(&s);
 			check_pause(&s);
 			depth_guard_check(check, conn, s.name, s.shown);
-			check_parts(check, conn, &s.table.outbox, s.name, s.shown);
-			check_position(check, config, conn, &s.table.outbox, s.name, s.shown);
+			check_parts(&s);
+			check_position(&s);
 			check_strangers(&s);
 		}
 		check_vacuum(&s);

@@ -2,7 +2,7 @@
 /*
  * check_parts.c - `check`: partitions by range or list, who makes them, and how many are ahead
  */
-#include "check.h"
+#include "check_subject.h"
 #include "postgres.h"
 
 enum { PARTS_MANY = 100, AHEAD_FEW = 2 };
@@ -68,28 +68,23 @@ static void judge(struct check *check, const PGresult *result, const char *shown
 		check_ahead(check, pgsync_number(result, 0, "ahead"), managed, shown);
 }
 
-void check_parts(struct check *check, PGconn *conn, const struct outbox_table *table,
-		 const char *name, const char *shown)
+void check_parts(const struct subject *s)
 {
-	struct error err;
+	const char *params[] = {s->name};
 	PGresult *result;
 
-	if (table->parts == 0)
+	if (s->table.outbox.parts == 0)
 		return;
-	check_count(check, table, shown);
-	result =
-	    pgsync_query(conn, "looking at the partitions",
-			 "SELECT o.partition_step IS NOT NULL AS managed, o.partition_step AS step,"
-			 " outbox_relay.kept_by_partman(o.outbox) IS NOT FALSE AS partman,"
-			 " outbox_relay.partitions_ahead(o.outbox) AS ahead,"
-			 " outbox_relay.range_trouble(o.outbox) AS trouble"
-			 " FROM outbox_relay.outboxes o WHERE o.outbox = to_regclass($1)",
-			 1, &name, &err);
-	if (!result)
-		check_error(check,
-			    "run `outbox-relay migrate` as the table's owner; it grants the rights",
-			    "%s", err.text);
-	else if (PQntuples(result) > 0)
-		judge(check, result, shown);
+	check_count(s->check, &s->table.outbox, s->shown);
+	result = subject_query(
+	    s, "looking at the partitions",
+	    "SELECT o.partition_step IS NOT NULL AS managed, o.partition_step AS step,"
+	    " outbox_relay.kept_by_partman(o.outbox) IS NOT FALSE AS partman,"
+	    " outbox_relay.partitions_ahead(o.outbox) AS ahead,"
+	    " outbox_relay.range_trouble(o.outbox) AS trouble"
+	    " FROM outbox_relay.outboxes o WHERE o.outbox = to_regclass($1)",
+	    1, params);
+	if (result && PQntuples(result) > 0)
+		judge(s->check, result, s->shown);
 	PQclear(result);
 }

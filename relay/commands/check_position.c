@@ -2,9 +2,8 @@
 /*
  * check_position.c - `check`: what publishing by positions rests on (outbox.settle = "position")
  */
-#include "base/pgname.h"
 #include "base/xalloc.h"
-#include "check.h"
+#include "check_subject.h"
 #include "core/route.h"
 #include "postgres.h"
 #include "unsettled.h"
@@ -12,31 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MIGRATE "run `outbox-relay migrate`"
-#define RIGHTS	"run `outbox-relay migrate` as the table's owner; it grants them to outbox_relay"
 #define LOOKED_UP                                                                                  \
 	" FROM (SELECT relid AS leaf FROM pg_partition_tree(to_regclass($1))"                      \
 	"  UNION SELECT to_regclass($1)) AS leaves"
-
-struct subject {
-	struct check *check;
-	const struct config *config;
-	PGconn *conn;
-	const struct outbox_table *table;
-	const char *name, *shown;
-};
-
-/* The parameters are the table, and the id column; NULL after telling of an error. */
-static PGresult *ask(const struct subject *s, const char *what, const char *sql)
-{
-	const char *params[] = {s->name, s->config->outbox.columns.id};
-	struct error err;
-	PGresult *result = pgsync_query(s->conn, what, sql, 2, params, &err);
-
-	if (!result)
-		check_error(s->check, RIGHTS, "%s", err.text);
-	return result;
-}
 
 /* What set_position makes anew: all of it, after the owner has said which rows are published. */
 static char *anew(const struct subject *s)
@@ -84,13 +61,13 @@ static bool judge_column(const struct subject *s, const PGresult *result)
 
 static bool check_column(const struct subject *s)
 {
-	PGresult *result =
-	    ask(s, "looking at column x",
-		"SELECT format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull AS filled,"
-		" coalesce(pg_get_expr(d.adbin, d.adrelid) ~ '^(pg_catalog[.])?pg_current_xact_id"
-		"[(][)]$', false) AS defaults, $2::text FROM pg_attribute AS a LEFT JOIN"
-		" pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum"
-		" WHERE a.attrelid = to_regclass($1) AND a.attname = 'x' AND NOT a.attisdropped");
+	PGresult *result = subject_ask(
+	    s, "looking at column x",
+	    "SELECT format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull AS filled,"
+	    " coalesce(pg_get_expr(d.adbin, d.adrelid) ~ '^(pg_catalog[.])?pg_current_xact_id"
+	    "[(][)]$', false) AS defaults, $2::text FROM pg_attribute AS a LEFT JOIN"
+	    " pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum"
+	    " WHERE a.attrelid = to_regclass($1) AND a.attname = 'x' AND NOT a.attisdropped");
 	bool good = result != NULL && PQntuples(result) > 0;
 	char *remedy;
 
@@ -120,7 +97,7 @@ static const char INDEX_SQL[] =
 
 static bool check_index(const struct subject *s)
 {
-	PGresult *result = ask(s, "looking at the index of x", INDEX_SQL);
+	PGresult *result = subject_ask(s, "looking at the index of x", INDEX_SQL);
 	bool good = result != NULL && PQntuples(result) == 0;
 
 	for (int row = 0; result != NULL && row < PQntuples(result); row++) {
@@ -164,7 +141,7 @@ static void tell_trigger(const struct subject *s, const PGresult *result, int ro
 
 static bool check_triggers(const struct subject *s)
 {
-	PGresult *result = ask(s, "looking at the triggers of x", TRIGGERS_SQL);
+	PGresult *result = subject_ask(s, "looking at the triggers of x", TRIGGERS_SQL);
 	bool good = result != NULL && PQntuples(result) == 0;
 
 	for (int row = 0; result != NULL && row < PQntuples(result); row++)
@@ -176,7 +153,7 @@ static bool check_triggers(const struct subject *s)
 /* Triggers run in the order of their names (manual: CREATE TRIGGER). */
 static bool check_later_triggers(const struct subject *s)
 {
-	PGresult *result = ask(
+	PGresult *result = subject_ask(
 	    s, "looking at other triggers",
 	    "SELECT g.tgname AS name, $2::text FROM pg_trigger AS g WHERE g.tgrelid ="
 	    " to_regclass($1) AND NOT g.tgisinternal AND g.tgtype & 3 = 3 AND g.tgtype & 20 <> 0"
@@ -228,14 +205,14 @@ static void judge_layout(const struct subject *s, const PGresult *result)
 	bool differ = shards > 1 && layout == shards && strcmp(known ? known : "", keys) != 0;
 
 	free(keys);
-	if ((layout == 0) != (s->table->partitions > 0))
+	if ((layout == 0) != (s->table.outbox.partitions > 0))
 		check_error(s->check, MIGRATE,
 			    "the positions of table %s are of a table that was partitioned in "
 			    "another way",
 			    s->shown);
 	else if (layout == 0)
 		check_ok(s->check, "each of the %d partitions of table %s has a position",
-			 s->table->partitions, s->shown);
+			 s->table.outbox.partitions, s->shown);
 	else if (layout != shards || differ)
 		check_ok(s->check,
 			 "table %s has positions of %lld shards%s, and the configuration has %lld: "
@@ -250,10 +227,10 @@ static void judge_layout(const struct subject *s, const PGresult *result)
 
 static void check_layout(const struct subject *s)
 {
-	PGresult *result =
-	    ask(s, "looking at positions",
-		"SELECT o.position_layout AS layout, array_to_string(o.position_keys, chr(31)) AS"
-		" keys, $2::text FROM outbox_relay.outboxes AS o WHERE o.outbox = to_regclass($1)");
+	PGresult *result = subject_ask(
+	    s, "looking at positions",
+	    "SELECT o.position_layout AS layout, array_to_string(o.position_keys, chr(31)) AS"
+	    " keys, $2::text FROM outbox_relay.outboxes AS o WHERE o.outbox = to_regclass($1)");
 
 	if (result != NULL && PQntuples(result) > 0)
 		judge_layout(s, result);
@@ -263,15 +240,8 @@ static void check_layout(const struct subject *s)
 static bool check_home(const struct subject *s)
 {
 	struct error err;
-	char *remedy;
 
-	if (unsettled_known(s->conn, s->config, s->name, NULL, &err))
-		return true;
-	remedy = strstr(err.text, "; ");
-	if (remedy)
-		*remedy = '\0';
-	check_error(s->check, remedy ? remedy + 2 : MIGRATE, "%s", err.text);
-	return false;
+	return unsettled_known(s->conn, s->config, s->name, NULL, &err) || subject_refuse(s, &err);
 }
 
 /* ---- rows that change ---- */
@@ -307,13 +277,9 @@ static bool check_updaters(const struct subject *s)
 	char *keys = keys_of(s->config);
 	char *columns = xasprintf("x\x1f%s\x1f%s", s->config->outbox.columns.id, keys);
 	const char *params[] = {s->name, columns};
-	struct error err;
-	PGresult *result =
-	    pgsync_query(s->conn, "looking at who may update", UPDATERS_SQL, 2, params, &err);
+	PGresult *result = subject_query(s, "looking at who may update", UPDATERS_SQL, 2, params);
 	bool good = result != NULL && PQntuples(result) == 0;
 
-	if (result == NULL)
-		check_error(s->check, RIGHTS, "%s", err.text);
 	for (int row = 0; result != NULL && row < PQntuples(result); row++)
 		tell_updater(s, result, row);
 	PQclear(result);
@@ -325,7 +291,7 @@ static bool check_updaters(const struct subject *s)
 /* Nothing else says how old a row is. Partitions by time tell it by their bounds. */
 static void check_retention(const struct subject *s)
 {
-	if (*s->config->outbox.columns.created_at != '\0' || s->table->parts > 0)
+	if (*s->config->outbox.columns.created_at != '\0' || s->table.outbox.parts > 0)
 		return;
 	check_warn(s->check,
 		   "name the column in outbox.columns.created_at, or delete rows yourself",
@@ -334,22 +300,20 @@ static void check_retention(const struct subject *s)
 		   s->shown);
 }
 
-void check_position(struct check *check, const struct config *config, PGconn *conn,
-		    const struct outbox_table *table, const char *name, const char *shown)
+void check_position(const struct subject *s)
 {
-	const struct subject s = {check, config, conn, table, name, shown};
 	bool good;
 
-	if (config->outbox.settle != SETTLE_POSITION || !check_home(&s))
+	if (s->config->outbox.settle != SETTLE_POSITION || !check_home(s))
 		return;
-	check_layout(&s);
-	check_retention(&s);
-	good = check_column(&s);
-	good = check_index(&s) && good;
-	good = check_triggers(&s) && good;
-	good = check_later_triggers(&s) && good;
-	good = check_updaters(&s) && good;
+	check_layout(s);
+	check_retention(s);
+	good = check_column(s);
+	good = check_index(s) && good;
+	good = check_triggers(s) && good;
+	good = check_later_triggers(s) && good;
+	good = check_updaters(s) && good;
 	if (good)
-		check_ok(check, "x of table %s is always the transaction that inserted the row",
-			 shown);
+		check_ok(s->check, "x of table %s is always the transaction that inserted the row",
+			 s->shown);
 }

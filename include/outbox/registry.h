@@ -25,6 +25,11 @@ enum { REGISTRY_BELL, REGISTRY_VERSION, REGISTRY_SETTLE, REGISTRY_USER, REGISTRY
 extern const char outbox_settling[];
 bool outbox_settling_check(const char *settled, const char *table, int settle, struct error *err);
 
+/* Whether the positions are of this server, database and table; otherwise false and err: "what is
+ * wrong; what to do". home: what the schema says that they are of; here: what it is; "": not known.
+ */
+bool outbox_home_check(const char *home, const char *here, const char *table, struct error *err);
+
 /* Whether the answer lets the relay begin; otherwise false and err: "what is wrong; what to do".
  * table is for the words, settle (enum config_settle) what the configuration
  * says. */

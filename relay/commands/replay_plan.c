@@ -7,6 +7,7 @@
 #include "base/xalloc.h"
 #include "commands.h"
 #include "known.h"
+#include "outbox/registry.h"
 #include "postgres.h"
 #include "replay.h"
 #include "unsettled.h"
@@ -52,12 +53,9 @@ bool replay_check(struct replay_job *job, struct error *err)
 	job->conn = command_connect(job->config, "outbox-relay replay", err);
 	if (job->conn == NULL || !known_outbox(job->conn, &question, &known, err))
 		return false;
-	if (known.settle != (int)job->config->outbox.settle)
-		return error_set(err,
-				 "table %s was migrated for outbox.settle = \"%s\", and the "
-				 "configuration says \"%s\"; run `outbox-relay migrate`",
-				 job->shown, config_settle_word(known.settle),
-				 config_settle_word(job->config->outbox.settle));
+	if (!outbox_settling_check(config_settle_word(known.settle), job->shown,
+				   job->config->outbox.settle, err))
+		return false;
 	if (!unsettled_known(job->conn, job->config, job->table, NULL, err))
 		return false;
 	job->rows = replay_rows_new(job->config, err);

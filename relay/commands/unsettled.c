@@ -7,10 +7,8 @@
 #include "base/pgname.h"
 #include "base/text.h"
 #include "base/xalloc.h"
+#include "outbox/registry.h"
 #include "postgres.h"
-
-#include <stdlib.h>
-#include <string.h>
 
 /* An older schema lacks some of the columns. */
 static const char KNOWN_SQL[] =
@@ -36,17 +34,9 @@ static bool is_here(PGconn *conn, const char *table, const char *home, const cha
 	    conn, "looking whose positions they are",
 	    "SELECT outbox_relay.position_home(to_regclass($1)) AS here", 1, &table, err);
 	const char *here = result ? pgsync_text(result, 0, "here") : NULL;
-	bool good = here != NULL && home != NULL && strcmp(here, home) == 0;
+	bool good = result && outbox_home_check(home ? home : "", here ? here : "", shown, err);
 
 	*failed = result == NULL;
-	if (result != NULL && !good)
-		error_set(
-		    err,
-		    "the positions of table %s are of another server, database or table (%s, "
-		    "this is %s), and tell nothing of its rows; have its owner say where to "
-		    "go on: SELECT outbox_relay.set_position('%s', 'end'), or 'start', 'keep' "
-		    "or 'from'",
-		    shown, home ? home : "none", here ? here : "not known", shown);
 	PQclear(result);
 	return good;
 }
@@ -69,14 +59,9 @@ bool unsettled_known(PGconn *conn, const struct config *config, const char *tabl
 	if (*failed)
 		return false;
 	settle = PQntuples(result) > 0 ? pgsync_text(result, 0, "settle") : NULL;
-	if (settle == NULL || strcmp(settle, "position") != 0)
-		good = error_set(err,
-				 "table %s was migrated for outbox.settle = \"%s\", and the "
-				 "configuration says \"position\"; run `outbox-relay migrate`",
-				 show(config, shown), settle ? settle : "none");
-	else
-		good = is_here(conn, table, pgsync_text(result, 0, "home"), show(config, shown),
-			       failed, err);
+	good = outbox_settling_check(settle ? settle : "none", show(config, shown), SETTLE_POSITION,
+				     err) &&
+	       is_here(conn, table, pgsync_text(result, 0, "home"), shown, failed, err);
 	PQclear(result);
 	return good;
 }

@@ -5,6 +5,7 @@
 #include "position.h"
 
 #include "base/xalloc.h"
+#include "outbox/registry.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -42,18 +43,12 @@ static bool same_keys(const struct outbox_shape *shape)
 
 bool position_read(struct outbox_shape *shape, const PGresult *result, struct error *err)
 {
-	const char *home = PQntuples(result) > 0 ? PQgetvalue(result, 0, POSITION_HOME) : "";
+	bool known = PQntuples(result) > 0;
 	int shards = shape->hashed > 0 ? shape->hashed : 1;
-	if (home[0] == '\0' || strcmp(home, PQgetvalue(result, 0, POSITION_HERE)) != 0)
-		return error_set(
-		    err,
-		    "the positions of table %s are of another server, database or table (%s, this "
-		    "is %s): it was restored or copied, and they tell nothing of its rows; have "
-		    "its "
-		    "owner say where to go on: SELECT outbox_relay.set_position('%s', 'end'), or "
-		    "'start', 'keep' or 'from' (see the guide, \"Positions\")",
-		    shape->table, home, home[0] != '\0' ? PQgetvalue(result, 0, POSITION_HERE) : "",
-		    shape->table);
+	if (!outbox_home_check(known ? PQgetvalue(result, 0, POSITION_HOME) : "",
+			       known ? PQgetvalue(result, 0, POSITION_HERE) : "", shape->table,
+			       err))
+		return false;
 	shape->position_layout = atoi(PQgetvalue(result, 0, POSITION_LAYOUT));
 	read_keys(shape, PQgetvalue(result, 0, POSITION_KEYS));
 	if (shape->partitioned != (shape->position_layout == 0))
@@ -67,7 +62,7 @@ bool position_read(struct outbox_shape *shape, const PGresult *result, struct er
 		    "a partition of table %s has no position, so that nobody knows what "
 		    "of it is published: it was attached lately; have its owner say where "
 		    "to go on: SELECT outbox_relay.set_position('%s', 'end'), or 'start' "
-		    "or 'from' (see the guide, \"Positions\")",
+		    "or 'from' (see docs/positions.md)",
 		    shape->table, shape->table);
 	shape->aligns = !shape->partitioned &&
 			(shape->position_layout != shards || (shards > 1 && !same_keys(shape)));

@@ -28,17 +28,34 @@ const char outbox_registry[] =
 const char outbox_settling[] =
     "SELECT settle FROM outbox_relay.outboxes WHERE outbox = to_regclass($1)";
 
-/* In delete mode a claim takes the published rows that mark mode has kept, too. */
 bool outbox_settling_check(const char *settled, const char *table, int settle, struct error *err)
 {
 	const char *word = config_settle_word(settle);
 	if (strcmp(settled, word) == 0)
 		return true;
+	/* In delete mode a claim takes the published rows that mark mode has kept, too. */
+	bool takes_kept = config_settle_of(settled) == SETTLE_MARK && settle == SETTLE_DELETE;
 	return error_set(err,
 			 "table %s was migrated for outbox.settle = \"%s\", the configuration says "
-			 "\"%s\"; fix outbox.settle, or delete the published rows that must not be "
-			 "published again and run outbox-relay migrate",
-			 table, settled, word);
+			 "\"%s\"; fix outbox.settle, or %srun outbox-relay migrate",
+			 table, settled, word,
+			 takes_kept ? "delete the published rows that must not be published again "
+				      "and "
+				    : "");
+}
+
+bool outbox_home_check(const char *home, const char *here, const char *table, struct error *err)
+{
+	if (home[0] != '\0' && strcmp(home, here) == 0)
+		return true;
+	return error_set(
+	    err,
+	    "the positions of table %s are of another server, database or table (%s, "
+	    "this is %s): it was restored or copied, and they tell nothing of its "
+	    "rows; have its owner say where to go on: SELECT "
+	    "outbox_relay.set_position('%s', 'end'), or 'start', 'keep' or 'from' (see "
+	    "docs/positions.md)",
+	    table, home[0] != '\0' ? home : "none", here[0] != '\0' ? here : "not known", table);
 }
 
 bool outbox_registry_check(const PGresult *result, const char *table, int settle, struct error *err)

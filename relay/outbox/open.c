@@ -22,7 +22,7 @@
 #include "outbox/table.h"
 #include "passing.h"
 #include "pooled.h"
-#include "position.h"
+#include "position_home.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -432,7 +432,7 @@ static void prepare_to_serve(struct opening *opening)
 static void on_position(struct opening *opening, PGresult *result)
 {
 	struct error err;
-	bool good = position_read(opening->shape, result, &err);
+	bool good = position_home_read(opening->shape, result, &err);
 	PQclear(result);
 	if (good)
 		prepare_to_serve(opening);
@@ -458,7 +458,7 @@ static void on_parked(struct opening *opening, PGresult *result)
 		return;
 	}
 	struct pg_param param = pg_param_text(shape->table);
-	session_ask_text(&opening->asker, TAG_POSITION, position_question, &param, 1);
+	session_ask_text(&opening->asker, TAG_POSITION, position_home_question, &param, 1);
 	session_sync(opening->session);
 }
 

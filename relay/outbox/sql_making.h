@@ -20,7 +20,7 @@ struct making {
 	const struct outbox_shape *shape;
 	const struct outbox_leaf *leaf;
 	char *id, *key, *ours; /* owned; ours: whose shards, and which keys not; key, of
-				* sql_position.c: whether the row's is held */
+				* sql_claim_position.c: whether the row's is held */
 	char *none;	       /* owned; of a plain claim: that nothing is set aside */
 	bool plain;
 	const char *size;  /* what a row counts in the sum of bytes; the exact claim has none */
@@ -46,7 +46,7 @@ char *outbox_sql_parting(const struct outbox_shape *shape, size_t leaf, const ch
 /* For FROM: as "t" the rows whose places this has, part by part. */
 char *outbox_sql_rows_at(const struct making *m, const char *places);
 
-/* sql_position.c */
+/* sql_claim_position.c */
 char *outbox_sql_claim_position(const struct outbox_shape *shape, size_t leaf, bool exact,
 				bool plain);
 char *outbox_sql_suspect_position(const struct outbox_shape *shape, size_t leaf);

@@ -79,7 +79,7 @@ static int parameters(PGconn *db)
 }
 
 /* As the relay: binary parameters and results. The low watermark stays 0. MOVED_ON: no events, and
- * there may be more (an id of 0, see sql_position.c). */
+ * there may be more (an id of 0, see sql_claim_position.c). */
 static int claim(PGconn *db, int params)
 {
 	const uint64_t numbers[] = {0, htobe64(CLAIM_ROWS), htobe64(CLAIM_BYTES)};

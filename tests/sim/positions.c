@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * positions.c - the model of outbox_relay.positions and settled_ahead: what the statements of
- * outbox/sql_position.c and sql_settled.c do, by the relay's positions.c
+ * outbox/sql_claim_position.c and sql_settled.c do, by the relay's position_model.c
  */
-#include "outbox/positions.h"
+#include "outbox/position_model.h"
 
 #include "sim.h"
 

@@ -3,9 +3,9 @@
  * positions.h - what the database has where rows stay (settle = "position"): who inserted each row,
  * the last positions, and what is settled ahead of them
  *
- * Claims are answered by the relay's own positions.c. What is settled is what the positions and the
- * list of what is settled ahead say, whatever a row's state in the model is; the model's state
- * follows them at each COMMIT, and the checks go by it.
+ * Claims are answered by the relay's own position_model.c. What is settled is what the positions
+ * and the list of what is settled ahead say, whatever a row's state in the model is; the model's
+ * state follows them at each COMMIT, and the checks go by it.
  */
 #ifndef OUTBOX_SIM_POSITIONS_H
 #define OUTBOX_SIM_POSITIONS_H

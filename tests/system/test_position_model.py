@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""The claim's statement and positions.c say the same: random histories of transactions on a real server."""
+"""The claim's statement and position_model.c say the same: random histories of transactions on a real server."""
 import random
 import re
 
@@ -8,7 +8,7 @@ import pytest
 from harness.position_model import Limits, Positions, Row
 from harness.waiting import until
 
-FEW, STALE = 6, 40  # for FEW and STALE_XIDS of sql_position.c, so that both are met with
+FEW, STALE = 6, 40  # for FEW and STALE_XIDS of sql_claim_position.c, so that both are met with
 KEY = "hashtextextended((('' || coalesce(t.aggregate_id::text, '') || chr(31))) COLLATE \"C\", 0)"
 LAST = "(SELECT coalesce(max(id), 1) FROM outbox_events)"
 SHOWN = ("SELECT p.shard, p.finished::text, p.target::text, p.reached, p.walks"
@@ -112,7 +112,7 @@ class Applications:
 
 
 class Claims:
-    """A relay's session that claims, and what positions.c says of each claim."""
+    """A relay's session that claims, and what position_model.c says of each claim."""
 
     def __init__(self, database, text, layout, positions, rng):
         self.layout = layout

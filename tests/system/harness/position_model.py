@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""The relay's own positions.c, which says what a claim takes where rows stay, and where it leaves the position."""
+"""The relay's own position_model.c, which says what a claim takes where rows stay, and where it leaves the position."""
 import ctypes
 import os
 import subprocess
@@ -40,7 +40,7 @@ class Positions:
 
     def __init__(self, directory):
         path = os.path.join(directory, "positions.so")
-        sources = [os.path.join(ROOT, "relay", name) for name in ("outbox/positions.c", "base/xalloc.c")]
+        sources = [os.path.join(ROOT, "relay", name) for name in ("outbox/position_model.c", "base/xalloc.c")]
         headers = [f"-I{os.path.join(ROOT, name)}" for name in ("include", "relay")]
         subprocess.run(["cc", "-std=gnu11", "-D_GNU_SOURCE", "-shared", "-fPIC", *headers, "-o", path, *sources],
                        check=True)

@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * positions.h - what a position shows as published, and where a claim leaves it
+ * position_model.h - the model of a position: what it shows as published, and where a claim leaves
+ * it
  *
  * Where rows stay (settle = "position"), each has in x the transaction that inserted it. A shard's
  * position is two snapshots and an id: published is what `finished` shows, and of what `target`
  * shows beyond that, in order of id, what has an id up to `reached`. See sql/0014_positions.sql.
  *
- * The database carries this out, by the statements of sql_position.c. This says the same in C, and
- * is what they are held to.
+ * The relay does not call it: the database carries this out, by the statements of
+ * sql_claim_position.c. This says the same in C, and is what they are held to
+ * (tests/system/test_position_model.py).
  *
- * Pure. tests/unit/test_positions.c explores every interleaving of small cases, and planted errors;
- * the simulator's database answers its claims by it.
+ * Pure. tests/unit/test_position_model.c explores every interleaving of small cases, and planted
+ * errors; the simulator's database answers its claims by it.
  */
-#ifndef OUTBOX_OUTBOX_POSITIONS_H
-#define OUTBOX_OUTBOX_POSITIONS_H
+#ifndef OUTBOX_OUTBOX_POSITION_MODEL_H
+#define OUTBOX_OUTBOX_POSITION_MODEL_H
 
 #include <stdbool.h>
 #include <stddef.h>

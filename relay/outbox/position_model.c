@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * positions.c - what a position shows as published, and where a claim leaves it
+ * position_model.c - the model of a position: what it shows as published, and where a claim leaves
+ * it
  */
-#include "positions.h"
+#include "position_model.h"
 
 #include "base/xalloc.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * test_position_claims.c - what one claim takes and where it leaves the position, and snapshots as
- * text
+ * test_position_model_claims.c - what one claim takes and where it leaves the position, and
+ * snapshots as text
  */
-#include "outbox/positions.h"
+#include "outbox/position_model.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * position.c - whose the positions of the outbox are, and of which shards
+ * position_home.c - whose the positions of the outbox are, and of which shards
  */
-#include "position.h"
+#include "position_home.h"
 
 #include "base/xalloc.h"
 #include "outbox/registry.h"
@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char position_question[] =
+const char position_home_question[] =
     "SELECT o.position_layout, array_to_string(o.position_keys, chr(31)), o.position_home, "
     "outbox_relay.position_home(o.outbox), outbox_relay.lacks_positions(o.outbox) FROM "
     "outbox_relay.outboxes AS o WHERE o.outbox = "
@@ -41,7 +41,7 @@ static bool same_keys(const struct outbox_shape *shape)
 	return true;
 }
 
-bool position_read(struct outbox_shape *shape, const PGresult *result, struct error *err)
+bool position_home_read(struct outbox_shape *shape, const PGresult *result, struct error *err)
 {
 	bool known = PQntuples(result) > 0;
 	int shards = shape->hashed > 0 ? shape->hashed : 1;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * sql_position.c - claims where rows stay (settle = "position"): what the position says is next
+ * sql_claim_position.c - claims where rows stay (settle = "position"): what the position says is
+ * next
  *
  * See sql/0014_positions.sql for what a position is. The claim reads the position that it goes on
  * from, and writes the one behind what it takes, in its own statement: of two claims under way the

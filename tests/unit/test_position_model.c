@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * test_positions.c - explores every interleaving of small cases of writers, claims, crashes and
- * hand-overs between two relays through the real positions.c
+ * test_position_model.c - explores every interleaving of small cases of writers, claims, crashes
+ * and hand-overs between two relays through the real position_model.c
  *
  * Writers of one key take turns (the key's lock). Each draws its id behind that lock; it may have
  * got its transaction id long before, so that neither is in the order of the other, nor of the
@@ -13,7 +13,7 @@
  * nothing, and all shards of its relay are at one position. Planted errors must be found.
  */
 #include "explored.h"
-#include "outbox/positions.h"
+#include "outbox/position_model.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

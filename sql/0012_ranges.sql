@@ -285,6 +285,18 @@ BEGIN
     RETURN done.made;
 END $$;
 
+-- The rows of a partition that are to be published, for FROM, as text; all, where a shard has no position that would tell.
+CREATE OR REPLACE FUNCTION outbox_relay.rows_to_keep(box regclass, part regclass) RETURNS text
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    settle text := (SELECT o.settle FROM outbox_relay.outboxes o WHERE o.outbox = box);
+BEGIN
+    IF settle = 'position' AND NOT outbox_relay.lacks_positions(box) THEN
+        RETURN outbox_relay.waiting_rows(box, format('ONLY %s', part));
+    END IF;
+    RETURN format('ONLY %s%s', part, CASE settle WHEN 'mark' THEN ' WHERE published_at IS NULL' END);
+END $$;
+
 -- Drops the lowest partition that is over, if there is one; or says what it waits for. Over is one that
 --   ended by its own length ago, in ids or in time, and by an hour at least: an id may have been drawn, or a time
 --     taken, before the insert; by id it also ends at or below `behind`;
@@ -300,7 +312,6 @@ CREATE OR REPLACE FUNCTION outbox_relay.drop_partition(box regclass, behind bigi
 DECLARE
     own    outbox_relay.outboxes := outbox_relay.own_outbox(box);
     first  record;
-    held   text;
     there  boolean;
     recent boolean := false;
     id     name;
@@ -314,8 +325,6 @@ BEGIN
     ELSIF outbox_relay.range_trouble(box) IS NOT NULL THEN
         RAISE object_not_in_prerequisite_state USING MESSAGE = format('table %s %s', box, outbox_relay.range_trouble(box));
     END IF;
-    held := CASE own.settle WHEN 'mark' THEN ' WHERE published_at IS NULL'
-                 WHEN 'position' THEN ' AS t WHERE ' || outbox_relay.unsettled_condition(box) ELSE '' END;
     IF own.settle = 'position' THEN -- by the index on x
         PERFORM set_config('enable_seqscan', 'off', true);
     END IF;
@@ -337,7 +346,7 @@ BEGIN
     LOOP
         SELECT a.attname INTO id FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
          WHERE i.indrelid = first.part AND i.indisprimary;
-        EXECUTE format('SELECT EXISTS (SELECT FROM ONLY %s%s)', first.part, held) INTO there;
+        EXECUTE format('SELECT EXISTS (SELECT FROM %s)', outbox_relay.rows_to_keep(box, first.part)) INTO there;
         -- Those that were published last have the highest ids; of a partition by time all are old enough by now.
         IF NOT there AND shown IS NOT NULL AND id IS NOT NULL THEN
             EXECUTE format('SELECT coalesce(max(%1$I) > clock_timestamp() - $1 * interval ''1 ms'', false) FROM '
@@ -348,10 +357,7 @@ BEGIN
         BEGIN
             EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', first.parent);
             EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', first.part);
-            IF own.settle = 'position' THEN -- it may have been set back
-                held := ' AS t WHERE ' || outbox_relay.unsettled_condition(box);
-            END IF;
-            EXECUTE format('SELECT EXISTS (SELECT FROM ONLY %s%s)', first.part, held) INTO there;
+            EXECUTE format('SELECT EXISTS (SELECT FROM %s)', outbox_relay.rows_to_keep(box, first.part)) INTO there;
             IF NOT there THEN
                 dropped := first.part::text;
                 EXECUTE format('DROP TABLE %s', dropped);
@@ -398,6 +404,7 @@ BEGIN
         outbox_relay.range_trouble(regclass), outbox_relay.range_number(text, regtype),
         outbox_relay.range_after(text, text, numeric, regtype), outbox_relay.partitions_ahead(regclass),
         outbox_relay.kept_by_partman(regclass), outbox_relay.own_outbox(regclass),
+        outbox_relay.rows_to_keep(regclass, regclass),
         outbox_relay.grant_partitions(regclass, oid), outbox_relay.admit_partitions(regclass),
         outbox_relay.next_partition(regclass, regclass, text, bigint, integer),
         outbox_relay.make_partition(regclass, text, text, text),

@@ -107,33 +107,32 @@ BEGIN
                   own.position_columns[1], own.position_columns[2]);
 END $$;
 
--- How many rows wait, so many at most, and the lowest and highest of their ids: by x, as the claims find them.
+-- The rows "t" that wait, for FROM, as text; of this part of the outbox only, if one is named. They are found by x, so
+-- that of a table with a long history only what was inserted lately is looked at: what the position that is furthest
+-- behind does not show was begun after all that it shows, or was under way. A row whose shard has no position waits, but
+-- is found only if it is as late.
+CREATE OR REPLACE FUNCTION outbox_relay.waiting_rows(box regclass, part text DEFAULT NULL) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('(SELECT t.* FROM %1$s AS t WHERE t.x >= %2$L::xid8 AND %4$s IS NOT TRUE UNION ALL SELECT t.* FROM %1$s AS t '
+                  'WHERE t.x = ANY (%3$L::xid8[]) AND %4$s IS NOT TRUE) AS t', coalesce(part, box::text),
+                  coalesce(pg_snapshot_xmax(low.finished), '0'), ARRAY(SELECT pg_snapshot_xip(low.finished)),
+                  outbox_relay.settled_condition(box))
+      FROM (SELECT) AS one LEFT JOIN LATERAL (
+           SELECT p.finished FROM outbox_relay.last_positions(box) AS p
+            ORDER BY pg_snapshot_xmax(p.finished), (SELECT -count(*) FROM pg_snapshot_xip(p.finished)) LIMIT 1) AS low ON true
+$$;
+
+-- How many they are, so many at most, and the lowest and highest of their ids.
 CREATE OR REPLACE FUNCTION outbox_relay.count_waiting(box regclass, most bigint, OUT depth bigint, OUT first bigint,
                                                       OUT last bigint)
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
-DECLARE
-    low   pg_snapshot := (SELECT p.finished FROM outbox_relay.last_positions(box) AS p
-                           ORDER BY pg_snapshot_xmax(p.finished), (SELECT -count(*) FROM pg_snapshot_xip(p.finished))
-                           LIMIT 1);
-    waits text        := outbox_relay.settled_condition(box) || ' IS NOT TRUE';
-    id    name        := (SELECT o.position_columns[1] FROM outbox_relay.outboxes o WHERE o.outbox = box);
 BEGIN
-    EXECUTE format('SELECT count(*), min(r.id), max(r.id) FROM (SELECT * FROM (SELECT t.%1$I::bigint AS id FROM %2$s AS t '
-                   'WHERE t.x >= pg_snapshot_xmax($1) AND %3$s UNION ALL SELECT u.id FROM pg_snapshot_xip($1) AS running '
-                   'CROSS JOIN LATERAL (SELECT t.%1$I::bigint AS id FROM %2$s AS t WHERE t.x = running AND %3$s OFFSET 0) '
-                   'AS u) AS w LIMIT $2) AS r', id, box, waits)
-       INTO depth, first, last USING low, most;
+    EXECUTE format('SELECT count(*), min(w.id), max(w.id) FROM (SELECT t.%I::bigint AS id FROM %s LIMIT $1) AS w',
+                   (SELECT o.position_columns[1] FROM outbox_relay.outboxes o WHERE o.outbox = box),
+                   outbox_relay.waiting_rows(box))
+       INTO depth, first, last USING most;
 END $$;
-
--- That it is not, so that of a table with a long history only what was inserted lately is looked at. A row whose
--- shard has no position is not settled.
-CREATE OR REPLACE FUNCTION outbox_relay.unsettled_condition(box regclass) RETURNS text
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT format('t.x >= %L AND %s IS NOT TRUE', CASE WHEN NOT outbox_relay.lacks_positions(box) THEN (
-                  SELECT pg_snapshot_xmin(p.finished) FROM outbox_relay.last_positions(box) AS p ORDER BY 1 LIMIT 1)
-                  ELSE '0'::xid8 END, outbox_relay.settled_condition(box))
-$$;
 
 -- Whoever inserts a row, and by whatever way, x is the transaction that does.
 CREATE OR REPLACE FUNCTION outbox_relay.keep_x() RETURNS trigger
@@ -410,7 +409,7 @@ BEGIN
         outbox_relay.set_position(regclass, text, bigint), outbox_relay.take_up(regclass, integer, integer, text[], boolean),
         outbox_relay.purge_settled(regclass, regclass, name, bigint, bigint, bigint),
         outbox_relay.leave_positions(regclass, text), outbox_relay.lacks_positions(regclass),
-        outbox_relay.unsettled_condition(regclass), outbox_relay.drop_x(regclass), outbox_relay.lock_outbox(regclass),
+        outbox_relay.waiting_rows(regclass, text), outbox_relay.drop_x(regclass), outbox_relay.lock_outbox(regclass),
         outbox_relay.lock_positions(regclass) FROM PUBLIC;
     FOR who IN SELECT DISTINCT r.rolname FROM outbox_relay.outboxes o JOIN pg_roles r ON r.oid = o.relay LOOP
         EXECUTE format('GRANT SELECT, INSERT, DELETE ON outbox_relay.positions, outbox_relay.settled_ahead TO %I', who);
@@ -422,7 +421,7 @@ BEGIN
         EXECUTE format('GRANT SELECT ON outbox_relay.positions, outbox_relay.settled_ahead TO %I', who);
         EXECUTE format('GRANT EXECUTE ON FUNCTION outbox_relay.position_home(regclass), '
                        'outbox_relay.last_positions(regclass), outbox_relay.lacks_positions(regclass), '
-                       'outbox_relay.settled_condition(regclass), outbox_relay.unsettled_condition(regclass), '
+                       'outbox_relay.settled_condition(regclass), outbox_relay.waiting_rows(regclass, text), '
                        'outbox_relay.count_waiting(regclass, bigint) TO %I', who);
     END LOOP;
     FOREACH rel IN ARRAY ARRAY['outbox_relay.positions', 'outbox_relay.settled_ahead']::regclass[] LOOP

@@ -65,10 +65,10 @@ BEGIN
            AND NOT (p.proname IN ('count_depth', 'judge_depth') AND p.pronargs = 4)
            AND NOT (p.proname IN ('range_partitions', 'partitions_ahead', 'kept_by_partman', 'own_outbox',
                                   'position_home', 'last_positions', 'lacks_positions', 'settled_condition',
-                                  'unsettled_condition', 'drop_x', 'lock_outbox', 'lock_positions',
+                                  'drop_x', 'lock_outbox', 'lock_positions',
                                   'admit_partitions', 'range_trouble') AND p.pronargs = 1)
            AND NOT (p.proname IN ('range_number', 'make_partitions', 'grant_partitions', 'leave_positions', 'count_waiting',
-                                  'hand_over_position') AND p.pronargs = 2)
+                                  'waiting_rows', 'rows_to_keep', 'hand_over_position') AND p.pronargs = 2)
            AND NOT (p.proname IN ('range_position', 'drop_partition') AND p.pronargs = 3)
            AND NOT (p.proname IN ('range_after', 'make_partition', 'make_missing', 'begin_positions') AND p.pronargs = 4)
            AND NOT (p.proname IN ('next_partition', 'drop_partitions', 'take_up') AND p.pronargs = 5)

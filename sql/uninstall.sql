@@ -150,7 +150,7 @@ BEGIN
     DROP FUNCTION IF EXISTS outbox_relay.drop_x(regclass);
     DROP FUNCTION IF EXISTS outbox_relay.lock_positions(regclass);
     DROP FUNCTION IF EXISTS outbox_relay.lock_outbox(regclass);
-    DROP FUNCTION IF EXISTS outbox_relay.unsettled_condition(regclass);
+    DROP FUNCTION IF EXISTS outbox_relay.waiting_rows(regclass, text);
     DROP FUNCTION IF EXISTS outbox_relay.set_position(regclass, text, bigint);
     DROP FUNCTION IF EXISTS outbox_relay.leave_positions(regclass, text);
     DROP FUNCTION IF EXISTS outbox_relay.purge_settled(regclass, regclass, name, bigint, bigint, bigint);
@@ -166,6 +166,7 @@ BEGIN
     DROP TABLE IF EXISTS outbox_relay.depths;
     DROP PROCEDURE IF EXISTS outbox_relay.drop_partitions(regclass, bigint, bigint, text, text);
     DROP FUNCTION IF EXISTS outbox_relay.drop_partition(regclass, bigint, bigint);
+    DROP FUNCTION IF EXISTS outbox_relay.rows_to_keep(regclass, regclass);
     DROP FUNCTION IF EXISTS outbox_relay.make_partitions(regclass, integer);
     DROP FUNCTION IF EXISTS outbox_relay.make_missing(regclass, bigint, integer, integer);
     DROP FUNCTION IF EXISTS outbox_relay.make_partition(regclass, text, text, text);

@@ -66,57 +66,31 @@ bool unsettled_known(PGconn *conn, const struct config *config, const char *tabl
 	return good;
 }
 
-char *unsettled_not(PGconn *conn, const char *table, struct error *err)
+static char *ask(PGconn *conn, const char *sql, const char *table, struct error *err)
 {
-	PGresult *result = pgsync_query(
-	    conn, "reading positions",
-	    "SELECT outbox_relay.settled_condition(to_regclass($1)) AS settled", 1, &table, err);
-	char *text = result ? xstrdup(pgsync_text(result, 0, "settled")) : NULL;
+	PGresult *result = pgsync_query(conn, "reading positions", sql, 1, &table, err);
+	char *text = result ? xstrdup(pgsync_text(result, 0, "said")) : NULL;
 
 	PQclear(result);
 	return text;
 }
 
-/* What no position has finished was begun later than all that the one furthest behind shows, or was
- * under way when one was taken. */
-static const char POSITIONS_SQL[] =
-    "WITH p AS MATERIALIZED (SELECT finished FROM outbox_relay.last_positions(to_regclass($1)))"
-    " SELECT outbox_relay.settled_condition(to_regclass($1)) AS settled,"
-    " (SELECT pg_snapshot_xmax(finished)::text FROM p ORDER BY pg_snapshot_xmax(finished) LIMIT 1)"
-    "  AS later,"
-    " (SELECT array_agg(DISTINCT x)::text FROM p CROSS JOIN LATERAL pg_snapshot_xip(finished) AS x)"
-    "  AS running";
-
-static char *by_x(const PGresult *result, const char *table)
+char *settled_condition(PGconn *conn, const char *table, struct error *err)
 {
-	const char *settled = pgsync_text(result, 0, "settled");
-	const char *later = pgsync_text(result, 0, "later");
-	const char *running = pgsync_text(result, 0, "running");
-
-	if (later == NULL) /* no shard has a position */
-		return xasprintf("(SELECT * FROM %s AS t WHERE NOT %s) AS t", table, settled);
-	return xasprintf("(SELECT t.* FROM %s AS t WHERE t.x >= '%s'::xid8 AND NOT %s UNION ALL "
-			 "SELECT t.* FROM %s AS t WHERE t.x = ANY ('%s'::xid8[]) AND t.x < "
-			 "'%s'::xid8 AND NOT %s) AS t",
-			 table, later, settled, table, running ? running : "{}", later, settled);
+	return ask(conn, "SELECT outbox_relay.settled_condition(to_regclass($1)) AS said", table,
+		   err);
 }
 
 char *unsettled_rows(PGconn *conn, const struct config *config, const char *table,
 		     struct error *err)
 {
-	PGresult *result;
-	char *rows;
-
 	if (config->outbox.settle == SETTLE_DELETE)
 		return xasprintf("%s AS t", table);
 	if (config->outbox.settle == SETTLE_MARK)
 		return xasprintf("(SELECT * FROM %s WHERE published_at IS NULL) AS t", table);
 	if (!unsettled_known(conn, config, table, NULL, err))
 		return NULL;
-	result = pgsync_query(conn, "reading positions", POSITIONS_SQL, 1, &table, err);
-	rows = result ? by_x(result, table) : NULL;
-	PQclear(result);
-	return rows;
+	return ask(conn, "SELECT outbox_relay.waiting_rows(to_regclass($1)) AS said", table, err);
 }
 
 char *unsettled_order(const struct config *config, const char *id)

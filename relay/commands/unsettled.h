@@ -31,6 +31,6 @@ char *unsettled_order(const struct config *config, const char *id);
 
 /* The condition that a row "t" is settled, with positions, as of the transaction's snapshot.
  * Malloc'd; NULL and err. */
-char *unsettled_not(PGconn *conn, const char *table, struct error *err);
+char *settled_condition(PGconn *conn, const char *table, struct error *err);
 
 #endif

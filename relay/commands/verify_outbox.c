@@ -92,7 +92,7 @@ static char *settled_sql(const struct verify *verify, struct error *err)
 		return xstrdup("t.published_at IS NOT NULL");
 	case SETTLE_POSITION:
 		return unsettled_known(verify->conn, verify->config, verify->table, NULL, err)
-			   ? unsettled_not(verify->conn, verify->table, err)
+			   ? settled_condition(verify->conn, verify->table, err)
 			   : NULL;
 	default:
 		return xstrdup("false");

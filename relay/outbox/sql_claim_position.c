@@ -82,21 +82,15 @@ static char *columns(const struct making *m)
 			 m->id, m->size, m->key);
 }
 
-/* Rows of the interval by x: what was begun since, and what was under way. (id >= ...) IS TRUE is
- * no condition for an index: that of the ids would be walked from there. OFFSET 0: each that was
- * under way is looked up, and not each row among them. */
+/* Rows of the interval by x. (id >= ...) IS TRUE is no condition for an index: that of the ids
+ * would be walked from there. */
 static char *by_x(const struct making *m, const char *what, const char *where)
 {
-	const char *only = outbox_sql_only(m->leaf);
-	SCRATCH char *common = xasprintf("(t.%s >= (SELECT start FROM pos)) IS TRUE AND %s%s%s",
-					 m->id, is_next, m->ours, where);
-	return xasprintf(
-	    "SELECT %s FROM %s%s AS t WHERE t.x >= (SELECT pg_snapshot_xmax(finished) "
-	    "FROM pos) AND t.x < (SELECT pg_snapshot_xmax(goal) FROM pos) AND %s UNION "
-	    "ALL SELECT t.* FROM pg_snapshot_xip((SELECT finished FROM pos)) AS running "
-	    "CROSS JOIN LATERAL (SELECT %s FROM %s%s AS t WHERE t.x = running AND %s "
-	    "OFFSET 0) AS t",
-	    what, only, m->leaf->table, common, what, only, m->leaf->table, common);
+	SCRATCH char *row = xasprintf(
+	    "SELECT %s FROM %s%s AS t WHERE (t.%s >= (SELECT start FROM pos)) IS TRUE "
+	    "AND %s%s%s AND ",
+	    what, outbox_sql_only(m->leaf), m->leaf->table, m->id, is_next, m->ours, where);
+	return outbox_sql_by_x(row, "pos", " AND t.x < (SELECT pg_snapshot_xmax(goal) FROM pos)");
 }
 
 /* By x: all that there is, if that is few. */

@@ -10,8 +10,7 @@
 #include <stdlib.h>
 
 /* What the position that is furthest behind does not show, up to the cap, and of it what the
- * position of its own shard does not show either. OFFSET 0: each transaction that was under way is
- * looked up, and not each row among them. */
+ * position of its own shard does not show either. */
 static char *gauges_position(const struct outbox_shape *shape, size_t leaf)
 {
 	const struct outbox_leaf *own = &shape->leaves[leaf];
@@ -31,18 +30,15 @@ static char *gauges_position(const struct outbox_shape *shape, size_t leaf)
 	    "NULL OR NOT pg_visible_in_snapshot(t.x, n.target) OR (t.%s <= n.reached) IS NOT "
 	    "TRUE)%s AND ",
 	    id, time, time, outbox_sql_only(own), own->table, id, same);
+	SCRATCH char *rows = outbox_sql_by_x(row, "low", "");
 	return xasprintf(
 	    "WITH newest AS MATERIALIZED (SELECT m.shard, p.finished::text::pg_snapshot AS "
 	    "finished, p.target::text::pg_snapshot AS target, p.reached FROM %s), low AS "
 	    "MATERIALIZED (SELECT finished FROM newest ORDER BY %s LIMIT 1), waiting AS "
-	    "MATERIALIZED (SELECT * FROM (%st.x >= "
-	    "(SELECT pg_snapshot_xmax(finished) FROM low) UNION ALL SELECT t.* FROM "
-	    "pg_snapshot_xip((SELECT finished FROM low)) AS running CROSS JOIN LATERAL (%st.x = "
-	    "running OFFSET 0) AS t) AS rows LIMIT %d) SELECT count(*), min(id), extract(epoch "
-	    "FROM "
-	    "clock_timestamp() - min(created))::float8, %s FROM waiting WHERE $1::int8 IS NOT "
-	    "NULL",
-	    last, age, row, row, GAUGE_CAP + 1, drawn);
+	    "MATERIALIZED (SELECT * FROM (%s) AS rows LIMIT %d) SELECT count(*), min(id), "
+	    "extract(epoch FROM clock_timestamp() - min(created))::float8, %s FROM waiting WHERE "
+	    "$1::int8 IS NOT NULL",
+	    last, age, rows, GAUGE_CAP + 1, drawn);
 }
 
 static char *purge_position(const struct outbox_shape *shape, size_t leaf, int64_t retention_ms)
@@ -92,10 +88,8 @@ char *outbox_sql_gauges(const struct outbox_shape *shape, size_t leaf)
 }
 
 /* See below. */
-static char *purge_parts(const struct outbox_shape *shape, const char *table, const char *id,
-			 int64_t retention_ms)
+static char *purge_parts(const char *table, const char *id, int64_t retention_ms)
 {
-	(void)shape;
 	return xasprintf(
 	    "DELETE FROM %s AS t USING (SELECT t.tableoid AS part, t.ctid AS place FROM %s AS t, "
 	    "(SELECT tableoid AS part, ctid AS place FROM (SELECT tableoid, ctid, published_at "
@@ -116,7 +110,7 @@ char *outbox_sql_purge(const struct outbox_shape *shape, size_t leaf, int64_t re
 	SCRATCH char *id = outbox_sql_quoted(shape->names->id);
 	const char *table = shape->leaves[leaf].table;
 	if (shape->leaves[leaf].parted)
-		return purge_parts(shape, table, id, retention_ms);
+		return purge_parts(table, id, retention_ms);
 	return xasprintf(
 	    "DELETE FROM ONLY %s WHERE ctid = ANY (ARRAY(SELECT ctid FROM ONLY %s WHERE ctid = ANY "
 	    "(ARRAY("

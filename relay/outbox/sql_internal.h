@@ -56,6 +56,11 @@ char *outbox_sql_snapshot_age(const char *snapshot);
 /* The last id that the outbox's sequence has given, or NULL. */
 char *outbox_sql_last_drawn(const struct outbox_shape *shape);
 
+/* For UNION ALL: what `row` ("SELECT ... FROM ... AS t WHERE ... AND ") finds by x of rows that
+ * `finished` of "from" does not show; until: "", or " AND ..." on x of those that were begun since.
+ */
+char *outbox_sql_by_x(const char *row, const char *from, const char *until);
+
 /* Whether any row of the outbox is settled ahead of the position. " AND ...": the row
  * of "t" is not settled, in whatever mode. The statement that notes rows "t" of "from" as settled.
  */

@@ -55,6 +55,16 @@ char *outbox_sql_snapshot_age(const char *snapshot)
 			 snapshot, snapshot);
 }
 
+/* What was begun after all that the snapshot shows, and what was under way. OFFSET 0: each that was
+ * under way is looked up, and not each row among them. */
+char *outbox_sql_by_x(const char *row, const char *from, const char *until)
+{
+	return xasprintf("%st.x >= (SELECT pg_snapshot_xmax(finished) FROM %s)%s UNION ALL SELECT "
+			 "t.* FROM pg_snapshot_xip((SELECT finished FROM %s)) AS running CROSS "
+			 "JOIN LATERAL (%st.x = running OFFSET 0) AS t",
+			 row, from, until, from, row);
+}
+
 char *outbox_sql_any_ahead(const struct outbox_shape *shape)
 {
 	return xasprintf("(SELECT true FROM outbox_relay.settled_ahead AS a WHERE a.outbox = "

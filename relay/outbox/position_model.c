@@ -131,8 +131,16 @@ bool position_equal(const struct position *a, const struct position *b)
 	       a->walks == b->walks;
 }
 
+static int compare_reached(const struct position *a, const struct position *b)
+{
+	if (!a->has_reached || !b->has_reached)
+		return (int)a->has_reached - (int)b->has_reached;
+	return (a->reached > b->reached) - (a->reached < b->reached);
+}
+
 /* What has finished less comes first; then what has decided on its target, and the lower one, and
- * what has reached less of it. */
+ * what has reached less of it. Of two that are at the same place one may walk: either could come
+ * first, and the statement and this are to say the same. */
 static bool is_behind(const struct position *a, const struct position *b)
 {
 	int finished = compare_snapshots(&a->finished, &b->finished);
@@ -141,7 +149,8 @@ static bool is_behind(const struct position *a, const struct position *b)
 	int target = a->has_target ? compare_snapshots(&a->target, &b->target) : 0;
 	if (target != 0)
 		return target < 0;
-	return b->has_reached && (!a->has_reached || a->reached < b->reached);
+	int reached = compare_reached(a, b);
+	return reached != 0 ? reached < 0 : !a->walks && b->walks;
 }
 
 /* The next snapshot that another shard has finished: they come to one position. */

@@ -65,7 +65,7 @@ static char *position(const struct outbox_shape *shape, const char *shards, cons
 	    "AS n WHERE n.finished <> b.finished AND %s ORDER BY %s LIMIT 1) AS next FROM (SELECT "
 	    "array_agg(shard) AS shards, finished, target, reached, "
 	    "walks FROM newest GROUP BY finished, target, reached, walks ORDER BY %s, target, "
-	    "reached NULLS FIRST LIMIT 1) AS b OFFSET 0) AS b)",
+	    "reached NULLS FIRST, walks LIMIT 1) AS b OFFSET 0) AS b)",
 	    last, shape->oid, shape->position_layout, where, ahead, next, own);
 }
 

@@ -181,6 +181,41 @@ static void test_what_snapshots_show(void **state)
 	assert_false(pgsnapshot_shows_all(&one, &two) || pgsnapshot_equal(&one, &two));
 }
 
+/* The order is total, whatever order the shards are in, so that the statement has the same. */
+static void test_which_shard_comes_first(void **state)
+{
+	const struct position in_order[] = {
+	    {.finished = before, .target = after, .has_target = true},
+	    {.finished = before, .target = after, .has_target = true, .walks = true},
+	    {.finished = before,
+	     .target = after,
+	     .has_target = true,
+	     .has_reached = true,
+	     .reached = INT64_MIN},
+	    {.finished = before,
+	     .target = after,
+	     .has_target = true,
+	     .has_reached = true,
+	     .reached = INT64_MIN,
+	     .walks = true},
+	    {.finished = before,
+	     .target = after,
+	     .has_target = true,
+	     .has_reached = true,
+	     .reached = 7},
+	    {.finished = before},
+	    {.finished = after},
+	};
+	enum { COUNT = sizeof(in_order) / sizeof(in_order[0]) };
+
+	(void)state;
+	for (size_t i = 0; i + 1 < COUNT; i++) {
+		struct position ahead_first[] = {in_order[i + 1], in_order[i]};
+		assert_int_equal(position_start(&in_order[i], 2, &after).first, 0);
+		assert_int_equal(position_start(ahead_first, 2, &after).first, 1);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -191,6 +226,7 @@ int main(void)
 	    cmocka_unit_test(test_a_position_moves_on_now_and_then),
 	    cmocka_unit_test(test_snapshots_are_read_and_written),
 	    cmocka_unit_test(test_what_snapshots_show),
+	    cmocka_unit_test(test_which_shard_comes_first),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -105,20 +105,27 @@ def story(owner=None, standby=None, more=()):
     return [one for relay in made for one in series(*relay)]
 
 
-def firing(tmp_path, input_series, expected, minute, interval="1m"):
-    """Asserts that at this minute exactly these alerts fire: {(name, database or None, *other labels)}."""
-    samples = []
-    for name, database, *others in expected:
+def samples(alerts):
+    """The groups that firing asks for, of these alerts."""
+    made = []
+    for name, database, *others in alerts:
         labels = dict(zip(("peer", "instance", "topic", "reason", "code"), others), alertname=name,
                       severity="page" if name in PAGE else "ticket")
         labels.update({"database": database, "outbox": OUTBOX} if database else {})
         text = ", ".join(f'{label}="{value}"' for label, value in labels.items() if value)
-        samples.append({"labels": f"{{{text}}}", "value": 1})
+        made.append({"labels": f"{{{text}}}", "value": 1})
+    return made
+
+
+def firing(tmp_path, input_series, expected, minute, interval="1m", before=None):
+    """Asserts that at this minute exactly these alerts fire: {(name, database or None, *other labels)}. before: a minute
+    at which none does."""
     grouped = "group by (alertname, severity, database, outbox, peer, instance, topic, reason, code)"
+    asked = {minute: expected} if before is None else {before: set(), minute: expected}
     case = {"rule_files": [RULES], "evaluation_interval": interval, "tests": [{
         "interval": interval, "input_series": input_series,
-        "promql_expr_test": [{"expr": f'{grouped} (ALERTS{{alertstate="firing"}})', "eval_time": f"{minute}m",
-                              "exp_samples": samples}]}]}
+        "promql_expr_test": [{"expr": f'{grouped} (ALERTS{{alertstate="firing"}})', "eval_time": f"{at}m",
+                              "exp_samples": samples(alerts)} for at, alerts in asked.items()]}]}
     path = tmp_path / "test.yml"
     path.write_text(json.dumps(case))  # JSON is YAML
     return promtool("test", "rules", path)
@@ -183,8 +190,7 @@ HELD = {"parked_keys": since(TROUBLE, 2), "held_keys": since(TROUBLE, 2)}  # beh
 ])
 def test_the_service_in_trouble_pages(tmp_path, owner, standby, expected):
     """Of two services in one Prometheus the one in trouble, by its labels, and not the other; before, none does."""
-    firing(tmp_path, story(owner, standby), set(), TROUBLE - 1)
-    firing(tmp_path, story(owner, standby), expected, TROUBLE + 20)
+    firing(tmp_path, story(owner, standby), expected, TROUBLE + 20, before=TROUBLE - 1)
 
 
 HANDED_OVER = {name: since(TROUBLE, healthy(False)[name](0)) for name in

@@ -162,14 +162,20 @@ static bool on_refused(void *owner, const struct pg_failure *failure)
 	return session->askers[number].ops->refused(session->askers[number].part, &of_part);
 }
 
+/* 26000: another backend does not know what was prepared. 42P05: it has it from a session before.
+ */
+static bool is_of_another_backend(const struct pg_failure *failure)
+{
+	return strcmp(failure->state, "26000") == 0 || strcmp(failure->state, "42P05") == 0 ||
+	       pgsession_is_shared(failure->why);
+}
+
 static void on_failed(void *owner, const struct pg_failure *failure)
 {
 	const struct session *session = owner;
 	const char *more = "";
 	struct error err;
-	/* 26000: another backend does not know what was prepared. */
-	if (session->mark[0] != '\0' &&
-	    (strcmp(failure->state, "26000") == 0 || pgsession_is_shared(failure->why))) {
+	if (session->mark[0] != '\0' && is_of_another_backend(failure)) {
 		changed(owner);
 		return;
 	}

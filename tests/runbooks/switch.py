@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: ISC
 """docs/runbooks/database-switch.md: from one PostgreSQL server to another under an application that writes.
 python3 -m runbooks.switch dump (dump and restore); python3 -m runbooks.switch logical (logical replication);
-NEW_BINDIR: programs of another version for the new server; python3 -m runbooks.switch upgrade (pg_upgrade --link to the same version)"""
+NEW_BINDIR: programs of another version for the new server; python3 -m runbooks.switch upgrade (pg_upgrade --link to the same version);
+SETTLE=position: rows stay"""
 import os
 import sys
 import time
 
+from harness.positions import wait_nothing_waits
 from harness.postgres import Database, Postgres, bindir, run
 from harness.process import as_unprivileged
 from runbooks.flow import Flow
 from runbooks.stage import Play
 
+SETTLE = os.environ.get("SETTLE", "delete")
 IDS = "SELECT last_value, (SELECT count(*) FROM outbox_events) AS waiting FROM outbox_events_id_seq"
 
 
@@ -81,7 +84,7 @@ def main():
         old.start()
         if kind != "upgrade":
             new.start()
-        play.on(old, broker)
+        play.on(old, broker, outbox={"settle": SETTLE})
         play.database.execute("CREATE TABLE orders (id int PRIMARY KEY)")
         broker.create_topic("events.order", 4)
         relay = play.relay().wait_ready()
@@ -108,7 +111,7 @@ def main():
         play.sh("outbox-relay handover -c relay1.conf --new old.json")
         play.note("4. the application writes")
         flow.write(500)
-        play.database.wait_empty()
+        wait_nothing_waits(play.database)
         flow.judge()
         play.sql(IDS)
         play.sh("outbox-relay status -c relay1.conf | grep -E '^(state|problems|low)'")

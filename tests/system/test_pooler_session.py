@@ -215,7 +215,7 @@ def test_a_session_that_is_taken_away_is_noticed(pooled, database, start_relays,
             relay.wait_log(LATE)
         writers.wait_committed(50)
         for relay in relays:
-            assert SHARED in relay.get("/readyz")[1]
+            until(lambda relay=relay: SHARED in relay.get("/readyz")[1], 20, "readyz to say so")
         stop.set()
         for thread in threads:
             thread.join(20)

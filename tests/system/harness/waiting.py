@@ -8,15 +8,18 @@ class TimedOut(AssertionError):
 
 
 def until(condition, timeout, what, every=0.01):
-    """The first true answer of condition(), which is asked again and again; TimedOut names `what`."""
-    end = time.monotonic() + timeout
+    """The first true answer of condition(), which is asked again and again; TimedOut names `what`. What is dear to ask, or
+    waited for long, is asked less often: the machine is there for what is waited for."""
+    begun = time.monotonic()
     while True:
+        asked = time.monotonic()
         answer = condition()
         if answer:
             return answer
-        if time.monotonic() > end:
+        now = time.monotonic()
+        if now > begun + timeout:
             raise TimedOut(f"waited {timeout} s in vain for {what}")
-        time.sleep(every)
+        time.sleep(max(every, 5 * (now - asked), (now - begun) / 50))
 
 
 def holds(condition, seconds, what, every=0.05):

@@ -15,11 +15,12 @@
 set -uo pipefail
 cd "$(dirname "$0")"
 
-# In the order in which they begin, each once its builds are there. What takes longest goes first.
-LAYERS=(system faults unit sim asan negative matrix lint fuzz)
+# In the order in which they begin, each once its builds are there. What takes longest goes first, and one of those that
+# need all of a core goes beside two that mostly wait.
+LAYERS=(system sim faults lint unit asan fuzz negative matrix)
 declare -A BUILDS=([system]=normal [faults]=normal [unit]=normal [sim]=normal [asan]=sanitized [negative]=plants
     [matrix]="normal clang" [lint]="normal clang" [fuzz]=clang)
-# They need all of a core, the others mostly wait: at a lower priority they disturb nobody's timing.
+# They need all of a core, the others mostly wait: at a lower priority they disturb nobody's timing, nor do builds.
 BUSY=(sim lint fuzz)
 # What also runs on the build with sanitizers: every part of the relay once, what handles input, and the ways out of a
 # fault, where memory is given back out of turn.
@@ -37,7 +38,7 @@ MATRIX=("14 clang current" "16 gcc debian" "17 clang debian" "18 gcc current")
 MATRIX_SYSTEM=(first_event settle)
 jobs=$(nproc)
 workers=$((jobs * 2)) # of pytest, each with a Postgres and a Kafka of its own: the tests wait more than they work
-AT_A_TIME=2           # layers side by side: more of them would only wait for each other, and upset the tests' clocks
+AT_A_TIME=3           # layers side by side: more of them would only wait for each other
 MEMORY_MB=6000        # that layers side by side may need
 DATA_MB=8000          # that all their servers may write
 export PYTHONDONTWRITEBYTECODE=1
@@ -92,7 +93,7 @@ build() {
     shift 2
     [ -z "${built[$directory]-}" ] || return "${built[$directory]}"
     cmake -S . -B "$directory" -DWERROR=ON "$@" >"$directory.log" 2>&1 &&
-        cmake --build "$directory" -j "$jobs" --target $targets >>"$directory.log" 2>&1
+        nice -n 10 cmake --build "$directory" -j "$jobs" --target $targets >>"$directory.log" 2>&1
     built[$directory]=$?
     [ "${built[$directory]}" = 0 ] || tail -n 60 "$directory.log"
     rm -f "$directory.log"

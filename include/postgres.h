@@ -202,6 +202,9 @@ unsigned pg_reads(const struct pg *pg);
 /* An error result as words: "SQLSTATE 42P01: relation ... does not exist". */
 void pg_result_error(const PGresult *result, struct error *err);
 
+/* Why a connection was lost: what was said first. The connection's own words end with it. */
+void pg_lost_error(const PGconn *conn, struct error *err);
+
 /* Numbers in network order, as binary parameters and columns hold them. Thread: any. */
 struct pg_int8 {
 	char bytes[8];

@@ -76,6 +76,14 @@ static void lose(struct replay_source *own, const char *why, bool permanent)
 	own->source.events->lost(own->source.owner, why, permanent);
 }
 
+/* Its words end with the connection. */
+static void lose_connection(struct replay_source *own)
+{
+	struct error err;
+	pg_lost_error(own->conn, &err);
+	lose(own, err.text, false);
+}
+
 /* ---- opening a session ---- */
 
 bool replay_take(PGconn *conn, int64_t number, struct error *err)
@@ -140,7 +148,7 @@ static void ask(struct replay_source *own, enum asked what, const char *sql, int
 	if (PQsendQueryParams(own->conn, sql, count, NULL, params, lengths, formats, binary))
 		own->asked = what;
 	else
-		lose(own, PQerrorMessage(own->conn), false);
+		lose_connection(own);
 }
 
 static void ask_position(struct replay_source *own, enum asked what)
@@ -292,7 +300,7 @@ static void fail(struct replay_source *own, PGresult *result)
 	if (state != NULL)
 		pg_result_error(result, &err);
 	else
-		error_set(&err, "%s", PQerrorMessage(own->conn));
+		pg_lost_error(own->conn, &err);
 	PQclear(result);
 	lose(own, err.text, permanent);
 }
@@ -316,7 +324,7 @@ static void on_readable(int what, void *arg)
 	struct replay_source *own = arg;
 	(void)what;
 	if (!PQconsumeInput(own->conn))
-		lose(own, PQerrorMessage(own->conn), false);
+		lose_connection(own);
 	else if (own->asked != ASKED_NOTHING && !PQisBusy(own->conn))
 		take_answer(own);
 }

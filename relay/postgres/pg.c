@@ -102,10 +102,9 @@ static void fail(struct pg *pg, bool permanent, const struct error *why)
 	loop_timer_set(pg->timer, 0);
 }
 
-/* What was said first. */
-static void lost_error(const struct pg *pg, struct error *err)
+void pg_lost_error(const PGconn *conn, struct error *err)
 {
-	const char *words = PQerrorMessage(pg->conn);
+	const char *words = PQerrorMessage(conn);
 	if (words[0] != '\0')
 		error_set(err, "%.*s", (int)strcspn(words, "\n"), words);
 	else
@@ -141,7 +140,7 @@ static void fail_connection(struct pg *pg)
 	if (pg->last_words.text[0] != '\0')
 		err = pg->last_words;
 	else
-		lost_error(pg, &err);
+		pg_lost_error(pg->conn, &err);
 	fail(pg, false, &err);
 }
 

@@ -281,6 +281,8 @@ def test_the_database_ends_the_session(relay, rows, records, empty_database, dir
     done = finish(process, 0)
     assert (done["published"], done["finished"]) == (1000, True)
     check(records(), rows, done["replay"])
+    gone = re.findall("the session with the database is gone: (.*); reconnecting", process.log())
+    assert gone and all(re.match("FATAL|SSL|server closed|terminating", why) for why in gone), process.log()
 
 
 def test_pace(relay, records, empty_database, directory):

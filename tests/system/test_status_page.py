@@ -73,9 +73,10 @@ def test_well_paused_and_gone(browser, relay, database, reader):
     """Rate, latency, shards and peers as events are published; then who paused; then that nobody answers."""
     browser.open(relay)
     shows(browser, "word", "Publishing: nothing waits")
+    consumer = reader()
     insert(database, 400)
-    reader().take(400)
-    shows(browser, "rate", "40/s")
+    shows(browser, "rate", "40/s")  # for ten seconds only
+    consumer.take(400)
     shows(browser, "tail", "p99")
     shows(browser, "relays", "owns shard 0 of 1")
     shows(browser, "peers", "✓ Kafka connected for")

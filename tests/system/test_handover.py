@@ -496,7 +496,7 @@ def test_a_relay_that_does_not_hand_over(database, begin, new_relay, document):
     """It is named, not the application; and whoever has enough of waiting leaves nothing paused. What was paused before stays so."""
     def paused():
         return database.value("SELECT paused FROM outbox_relay.outboxes")
-    relay = new_relay().start()
+    relay = new_relay(outbox={"session_timeout": "5m"}).start()  # after which the server would end its session
     relay.process.send(signal.SIGSTOP)
     try:
         done = relay.command("handover", "--timeout", "300ms", "--output", document)

@@ -3,6 +3,7 @@
 import pytest
 
 from harness.checker import problems
+from harness.fleet import wait_kafka
 from harness.waiting import holds, until
 from harness.writers import Writers, arrivals, insert
 
@@ -28,6 +29,7 @@ def two_relays(request, empty_database, migrate, new_relay, topic):
         return another.all[-1]
     another.all = []
     first, _ = another(), another()
+    wait_kafka(another.all)
     wait_shares(first, *([1, 1] if request.param == "no order" else [2, 2]))
     another.first, another.ordered = first, request.param != "no order"
     return another
@@ -38,7 +40,7 @@ def test_all_relays_stop_and_go_on(empty_database, two_relays, reader):
     consumer, first = reader(), two_relays.first
     with Writers(empty_database, pause=0.002) as writers:
         writers.wait_committed(200)
-        done = first.command("pause", "--timeout", "3s")
+        done = first.command("pause", "--timeout", "9s")  # it does not wait for a session's end
         assert done.returncode == 0, done.stderr
         before = consumer.rest()
         assert before and shares(first) == [0, 0]
@@ -47,7 +49,7 @@ def test_all_relays_stop_and_go_on(empty_database, two_relays, reader):
         writers.wait_committed(100)
         holds(lambda: shares(first) == [0, 0, 0], 1, "nobody owns a shard")
         assert consumer.rest() == [] and first.get("/readyz")[0] == 200
-        assert [relay.metric("paused") for relay in two_relays.all] == [1, 1, 1]
+        until(lambda: [relay.metric("paused") for relay in two_relays.all] == [1, 1, 1], 20, "all to say paused")
         assert first.command("resume").returncode == 0
         writers.wait_committed(200)
         until(lambda: not any(relay.metric("paused") for relay in two_relays.all), 20, "no relay to say paused")
@@ -66,6 +68,7 @@ def test_a_pause_outlives_the_relays(database, new_relay, reader, topic):
     insert(database, 10)
     second.start(wait=False)
     second.wait_log("the outbox is paused")
+    wait_shares(second, 0)  # the first one's session may be there for a moment
     holds(lambda: shares(second) == [0], 1, "it stands by")
     assert database.value("SELECT count(*) FROM outbox_events") == 10
     assert second.command("resume").returncode == 0

@@ -6,7 +6,7 @@ import json
 import psycopg2
 import pytest
 
-from harness.fleet import wait_spread
+from harness.fleet import wait_spread_for_good
 from harness.positions import HALF, POSITION, unsettled, wait_settled
 from harness.waiting import until
 from harness.writers import insert
@@ -23,6 +23,9 @@ WAYS = {
 }
 NEW = ("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
        " SELECT 'thing', 'new-' || n % 3, n::text, '{}' FROM generate_series(1, 60) n")
+# A claim takes so long that a relay is stopped before it has published all, however late it is told to.
+SLOW = """CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.1); RETURN NULL; END';
+    CREATE TRIGGER slow BEFORE INSERT ON outbox_relay.positions FOR EACH STATEMENT EXECUTE FUNCTION slow()"""
 # Ids may come again while their rows are there.
 NO_KEY = "ALTER TABLE outbox_events DROP CONSTRAINT outbox_events_pkey; CREATE INDEX ON outbox_events (id)"
 
@@ -46,18 +49,20 @@ def half(empty_database, migrate, new_relay, topic, reader):
     def make(count=2000, statements="", options=(), relays=1, **outbox):
         topic()
         migrate(*options, outbox={**SMALL, **outbox})
+        empty_database.execute(SLOW)
         if statements:
             empty_database.execute(statements)
         started = [new_relay(outbox={**SMALL, **outbox}) for _ in range(relays)]
         if relays > 1:
             for relay in started:
                 relay.start(wait=False)
-            wait_spread(started, *[1] * relays)
+            wait_spread_for_good(started, *[1] * relays)
         insert(empty_database, count)
         if relays == 1:
             started[0].start()
         until(lambda: started[0].metric("published_total") >= 50, 20, "some events")
         assert [relay.stop() for relay in started] == [0] * relays
+        empty_database.execute("DROP FUNCTION slow() CASCADE")
         assert 0 < unsettled(empty_database) < count and empty_database.value(HALF) > 0
         consumer = reader()
         come = consumer.rest()

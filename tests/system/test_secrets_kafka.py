@@ -260,21 +260,22 @@ def test_both_passwords_change_under_load(kafka, scram, secret, directory, datab
     database_secret.write("first")
     relay = new_relay(kafka=by_file(kafka, mechanism, secret),
                       database={"dsn": database.dsn(PASSWORD_ROLE), "password_file": database_secret.path}).start()
-    with Waits(reader()) as waits, Steady(database) as steady:
-        wait_for(waits, 500)
-        begun = time.monotonic()
-        database.set_password("second")
-        assert database.end_relay_sessions(PASSWORD_ROLE) >= 1
-        relay.wait_log("password authentication failed")
-        database_secret.write("second")
-        wait_for(waits, 1000)
-        between = time.monotonic()
-        scram(mechanism, "third")
-        relay.wait_log("uthentication failed")
-        secret.write("third")
-        wait_for(waits, 1000)
-        ended = time.monotonic()
-    until(lambda: len(waits.records) >= len(steady.truth), 60, "every event")
+    with Waits(reader()) as waits:
+        with Steady(database) as steady:
+            wait_for(waits, 500)
+            begun = time.monotonic()
+            database.set_password("second")
+            assert database.end_relay_sessions(PASSWORD_ROLE) >= 1
+            relay.wait_log("password authentication failed")
+            database_secret.write("second")
+            wait_for(waits, 1000)
+            between = time.monotonic()
+            scram(mechanism, "third")
+            relay.wait_log("uthentication failed")
+            secret.write("third")
+            wait_for(waits, 1000)
+            ended = time.monotonic()
+        until(lambda: len(waits.records) >= len(steady.truth), 60, "every event")
     print(f"\n{len(steady.truth)} events in {steady.seconds:.0f} s; longest wait of the consumer: "
           f"{waits.longest(begun, between):.2f} s when the database's password changed, "
           f"{waits.longest(between, ended):.2f} s when Kafka's did")

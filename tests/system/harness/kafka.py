@@ -141,6 +141,13 @@ class Kafka(Node):
                                   {key.replace("_", "."): str(value) for key, value in config.items()})
         for answer in self.admin.alter_configs([resource]).values():
             answer.result(30)
+        until(lambda: self._has_config(name, resource.set_config_dict), 30, f"the broker to hear of the settings of {name}")
+
+    def _has_config(self, name, config):
+        """The controller takes a change, and tells the broker then."""
+        shown, = self.admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, name)]).values()
+        entries = shown.result(30)
+        return all(entries[key].value == value for key, value in config.items())
 
     def topics(self):
         try:
@@ -160,13 +167,24 @@ class Kafka(Node):
         def text(value):
             return struct.pack(">h", len(value)) + value.encode()
         literal, allow = 3, 3
-        body = (struct.pack(">hhih", api, 1, 1, -1) + struct.pack(">ib", 1, RESOURCES[resource]) + text(name)
-                + struct.pack(">b", literal) + text(f"User:{user}") + text("*")
-                + struct.pack(">bb", OPERATIONS[operation], allow))
+        entry = (struct.pack(">b", RESOURCES[resource]) + text(name) + struct.pack(">b", literal) + text(f"User:{user}")
+                 + text("*") + struct.pack(">bb", OPERATIONS[operation], allow))
+        answer = self._ask(api, struct.pack(">i", 1) + entry)
+        assert answer[16:18] == b"\0\0", answer  # after size, correlation, throttle time and count
+        until(lambda: self._has_acl(entry) is (api == 30), 30, "the broker to hear of the right")
+
+    def _has_acl(self, entry):
+        """The controller takes a change, and tells the broker then. DescribeAcls, version 1, whose filter looks likewise."""
+        answer = self._ask(29, entry)
+        assert answer[12:14] == b"\0\0", answer  # after size, correlation and throttle time
+        return answer[16:20] != b"\0\0\0\0"  # after error and no words: how many there are
+
+    def _ask(self, api, body):
+        """The answer to a request of version 1."""
+        body = struct.pack(">hhih", api, 1, 1, -1) + body
         with socket.create_connection(("127.0.0.1", self.port), 30) as connection:
             connection.sendall(struct.pack(">i", len(body)) + body)
-            answer = connection.recv(4096)
-        assert answer[16:18] == b"\0\0", answer  # after size, correlation, throttle time and count
+            return connection.recv(4096)
 
     def delete_records(self, name, partitions=4):
         """All that the topic holds, as retention does. DeleteRecords, version 1: likewise."""

@@ -139,7 +139,7 @@ def test_another_key_waits_for_what_is_parked(database, make, reader):
     database.execute("INSERT INTO outbox_relay.letter_requests (outbox, letter, action) SELECT outbox, number, 'discard'"
                      " FROM outbox_relay.dead_letters WHERE reason IS NOT NULL")
     assert len(reader().take(1)) == 1
-    until(lambda: letters() == 0, 10, "no letters")
+    until(lambda: letters() == 0, 20, "no letters")
     assert old.stop() == 0
     assert new.command("check").returncode == 0
     new.start()

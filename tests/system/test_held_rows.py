@@ -120,8 +120,8 @@ def test_rows_are_kept(empty_database, migrate, new_relay, reader, topic, settle
     for kind, words in kinds.items():
         relay.wait_log(rf"event {ids[kind]} \(event_id .*\) cannot be .*{words}")
     until(lambda: says(relay, rf"event {min(ids.values())} "), 20, "readyz 503, with the first of them")
-    until(lambda: relay.metric("parked_keys") == len(kinds), 10, "the held keys")
-    until(lambda: relay.metric("depth") == len(late), 10, "the depth")
+    until(lambda: relay.metric("parked_keys") == len(kinds), 20, "the held keys")
+    until(lambda: relay.metric("depth") == len(late), 20, "the depth")
     told = json.loads(relay.get("/status")[1])
     assert told["parked_keys"] == told["held_keys"] == relay.metric("held_keys") == len(kinds)
     assert told["parked_events"] == relay.metric("parked_keys_by_reason") == 0
@@ -278,7 +278,7 @@ def test_a_rejected_row_that_stays_is_noticed(empty_database, migrate, new_relay
     assert consumer.rest() == []
     assert relay.log().count("is rejected") <= 4
     database.execute("DROP FUNCTION keep CASCADE")
-    until(lambda: database.value("SELECT count(*) FROM outbox_relay.dead_letters") == 1, 15, "the dead letter")
+    until(lambda: database.value("SELECT count(*) FROM outbox_relay.dead_letters") == 1, 30, "the dead letter")
 
 
 def test_a_published_row_that_is_kept_is_not_published_again(
@@ -329,8 +329,8 @@ def test_the_partitions_of_others_are_settled_after_a_refusal(
     until(lambda: database.value(ASLEEP), 20, "the relays to sleep")
     fill(database, 50, {n: "at_commit" for n in range(1, 21)}, keys=50)
     assert len(consumer.take(50)) == 50
-    until(lambda: database.value("SELECT count(*) FROM outbox_events") == 20, 10, "the others to be removed")
-    until(lambda: sum(relay.metric("parked_keys") for relay in relays) == 20, 10, "the held keys")
+    until(lambda: database.value("SELECT count(*) FROM outbox_events") == 20, 20, "the others to be removed")
+    until(lambda: sum(relay.metric("parked_keys") for relay in relays) == 20, 20, "the held keys")
     database.execute(FREE)
     database.wait_empty()
     assert consumer.rest() == []

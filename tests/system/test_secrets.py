@@ -126,7 +126,7 @@ def test_a_stop_does_not_wait_for_a_command(new_relay, login):
     relay.wait_log("http listens")
     begun = time.monotonic()
     assert relay.stop() == 0
-    assert time.monotonic() - begun < 5, "stopping has 10 s for what is in flight"
+    assert time.monotonic() - begun < 10, "stopping has 10 s for what is in flight"
     assert "has not ended" not in relay.log()
 
 

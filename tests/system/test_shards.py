@@ -151,11 +151,11 @@ def test_a_hand_over_with_the_bell_and_long_timers(fleet, new_relay, database, r
     wait_spread([first, second], 1, 1)
     for _ in range(5):
         insert(database, 100)
-        assert len(consumer.take(100, timeout=10)) == 100
+        assert len(consumer.take(100)) == 100
     assert first.stop() == 0
     wait_spread([second], 2)
     insert(database, 100)
-    assert len(consumer.take(100, timeout=10)) == 100
+    assert len(consumer.take(100)) == 100
 
 
 def test_the_sessions_are_ended(fleet, database, in_order):

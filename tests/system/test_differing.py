@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from harness.fleet import locked, owned, wait_spread, wait_standby
+from harness.fleet import locked, owned, wait_spread, wait_spread_for_good, wait_standby
 from harness.waiting import holds, until
 from harness.writers import Writers, arrivals
 
@@ -38,7 +38,7 @@ def test_one_after_the_other(with_owner, database, make, in_order, reader, chang
     old, new = [make({}) for _ in range(2)], [make(changes) for _ in range(2)]
     for relay in old:
         relay.start()
-    wait_spread(old, 4, 4)
+    wait_spread_for_good(old, 4, 4)
     with Writers(database, threads=4, keys=40) as writers:
         for before, after in ((old, new), (new, old)):
             for relay in after:
@@ -50,7 +50,7 @@ def test_one_after_the_other(with_owner, database, make, in_order, reader, chang
             wait_spread(before[1:], 8)
             holds(lambda: not any(map(owned, after)), 0.5, "the others wait", every=0.1)
             assert before[1].stop() == 0
-            wait_spread(after, 4, 4)
+            wait_spread_for_good(after, 4, 4)
             writers.wait_committed(100)
     if changes is OTHER_COLUMN:
         in_order(writers)

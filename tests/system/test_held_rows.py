@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from harness.fleet import wait_spread
+from harness.fleet import wait_spread, wait_spread_for_good
 from harness.waiting import until
 
 FLOW = {"on_reject": "dead-letter"}
@@ -314,7 +314,7 @@ def test_the_partitions_of_others_are_settled_after_a_refusal(
     database = empty_database
     migrate("--partitions", "4", outbox=FLOW)
     relays = start_relays(2, **FLOW)
-    wait_spread(relays, 2, 2)
+    wait_spread_for_good(relays, 2, 2)
     database.end_relay_sessions()  # the next ones have never had the others' partitions
     for relay in relays:
         relay.wait_log("reconnecting")

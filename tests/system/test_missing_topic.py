@@ -6,6 +6,7 @@ import re
 import pytest
 
 from harness.consumer import Reader
+from harness.fleet import wait_spread_for_good
 from harness.waiting import holds, until
 from harness.writers import insert
 
@@ -69,7 +70,7 @@ def test_the_gauges_of_two_relays(database, strict, new_relay):
     """Each looks at the other first; that takes no time from the gauges."""
     relays = [new_relay(kafka={"bootstrap_servers": strict.bootstrap}, route={"topic": "${aggregate_type}"},
                         outbox={"shards": 8}).start(wait=False) for _ in range(2)]
-    until(lambda: all(relay.metric("shard_owned") == 4 for relay in relays), 20, "four shards each")
+    wait_spread_for_good(relays, 4, 4)
     insert(database, 30, aggregate_type="absent")
     # Within two seconds; a busy machine has one more.
     until(lambda: sum(relay.metric("depth") for relay in relays) == 30, 3, "the depth to be 30")

@@ -148,7 +148,7 @@ def test_a_hand_over_with_the_bell_and_long_timers(fleet, new_relay, database, r
     wait_spread([first], 2)
     consumer = reader()
     second = new_relay(outbox=slow).start()
-    wait_spread([first, second], 1, 1)
+    wait_spread_for_good([first, second], 1, 1)
     for _ in range(5):
         insert(database, 100)
         assert len(consumer.take(100)) == 100
@@ -214,7 +214,7 @@ def test_one_shard_and_two_relays(fleet, database, in_order):
         for _ in range(3):
             writers.wait_committed(200)
             assert owner.stop() == 0
-            wait_spread([other], 1)
+            wait_spread_for_good([other], 1)
             owner.start(wait=False)
             wait_standby(owner, "another relay owns the shard")
             owner, other = other, owner

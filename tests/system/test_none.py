@@ -2,7 +2,7 @@
 """ordering = "none": relays compete for every event, and which of them gets it is nobody's business."""
 import pytest
 
-from harness.fleet import locked, standby, wait_spread
+from harness.fleet import locked, standby, wait_kafka, wait_spread
 from harness.waiting import holds, until
 from harness.writers import Writers, arrivals, insert
 
@@ -17,9 +17,14 @@ def wait_at_work(relays):
 
 
 def test_two_share_a_backlog(fleet, database, reader):
-    """Each publishes a part, and every event comes once."""
-    insert(database, 20_000)
+    """Each publishes a part, and every event comes once. They begin together: one that started first would be done with it
+    before the other had Kafka."""
     relays = fleet(2, **NONE)
+    wait_at_work(relays)
+    wait_kafka(relays)
+    assert relays[0].command("pause").returncode == 0
+    insert(database, 20_000)
+    assert relays[0].command("resume").returncode == 0
     records = reader().take(20_000)
     database.wait_empty()
     assert len({record.event_id for record in records}) == 20_000

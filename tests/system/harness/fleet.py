@@ -41,9 +41,14 @@ def wait_spread(relays, *counts, timeout=20):
     return until(look, timeout, f"shards spread {wanted}", every=0.02)
 
 
+def wait_kafka(relays):
+    """Waits until each of them has Kafka."""
+    until(lambda: all(relay.metrics().get(HAS_KAFKA) == 1 for relay in relays), 20, "all relays to have Kafka", every=0.02)
+
+
 def wait_spread_for_good(relays, *counts):
     """The same, once all have Kafka: until then one may give what it has to another, and what is seen does not last."""
-    until(lambda: all(relay.metrics().get(HAS_KAFKA) == 1 for relay in relays), 20, "all relays to have Kafka", every=0.02)
+    wait_kafka(relays)
     return wait_spread(relays, *counts)
 
 

@@ -146,7 +146,7 @@ def test_in_words(relay, records, directory, prefix):
                      rf"topic      {re.escape(prefix)}thing: 10\n$", done.stdout), done.stdout
     terminal = Terminal(directory, columns=120, env=relay.env)
     try:
-        terminal.run(BINARY, "replay", "-c", relay.config, "--all", "--rate", "400")
+        terminal.run(BINARY, "replay", "-c", relay.config, "--all", "--rate", "200")
         shown = until(lambda: re.search(r"\d+ of 1000 events, \d+/s, \d+ s left", terminal.text()), 20, "the progress")
         assert shown
         assert "published  1000" in terminal.wait("position   id 1000")

@@ -17,8 +17,8 @@ def wait_at_work(relays):
 
 
 def test_two_share_a_backlog(fleet, database, reader):
-    """Each publishes a part, and every event comes once. They begin together: one that started first would be done with it
-    before the other had Kafka."""
+    """Each publishes a part, and every event comes once. They begin together: one that started first would be
+    done with it before the other had Kafka."""
     relays = fleet(2, **NONE)
     wait_at_work(relays)
     wait_kafka(relays)

@@ -134,8 +134,8 @@ def test_a_retry_keeps_the_order(empty_database, parked):
     wait_nothing_waits(empty_database)
     assert consumer.rest() == []
     until(lambda: relay.metric("parked_keys") == relay.metric("parked_events") == 0, 20, "nothing to be parked")
-    until(lambda: relay.metric("parked_oldest_age_seconds") == 0 and json.loads(relay.get("/status")[1])["problems"] == [],
-          20, "no problem to be told")
+    until(lambda: relay.metric("parked_oldest_age_seconds") == 0
+          and json.loads(relay.get("/status")[1])["problems"] == [], 20, "no problem to be told")
 
 
 def test_a_discard_lets_the_others_go(empty_database, parked):

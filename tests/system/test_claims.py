@@ -55,9 +55,9 @@ def test_a_text_that_no_record_can_hold(database, new_relay, reader, topic, colu
     add(database, **{column: "repeat('x', 200000000)", "payload": "'{}'"})
     insert(database, 10)
     relay = new_relay(outbox=DEAD_LETTER).start()
-    assert len(reader().take(10)) == 10
-    relay.wait_log(rf"event 1 is rejected \({reason}\)")
-    database.wait_empty()
+    assert len(reader().take(10, timeout=60)) == 10
+    relay.wait_log(rf"event 1 is rejected \({reason}\)", timeout=60)
+    database.wait_empty(timeout=60)
     letter = database.rows(f"SELECT reason, length({column}) FROM outbox_relay.dead_letters")
     assert letter == [(reason, 200_000_000)]
     assert relay.peak_memory() < 110

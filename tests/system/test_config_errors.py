@@ -206,8 +206,7 @@ def test_missing_database(new_relay, postgres, database):
 
 def test_wrong_password(database, new_relay):
     """Said as Postgres says it, without the password; with the right one it goes."""
-    database.execute(f"DO $$ BEGIN CREATE ROLE {PASSWORD_ROLE} LOGIN PASSWORD '{PASSWORD}'"
-                     " IN ROLE outbox_relay; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
+    database.set_password(PASSWORD)
     dsn = database.dsn(PASSWORD_ROLE) + " password="
     wrong = new_relay(database={"dsn": dsn + "wrong-password"})
     found(wrong, f'password authentication failed for user "{PASSWORD_ROLE}"')

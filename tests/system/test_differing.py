@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from harness.fleet import locked, owned, wait_spread, wait_standby
+from harness.fleet import locked, owned, wait_spread, wait_spread_for_good, wait_standby
 from harness.waiting import holds, until
 from harness.writers import Writers, arrivals
 
@@ -38,7 +38,7 @@ def test_one_after_the_other(with_owner, database, make, in_order, reader, chang
     old, new = [make({}) for _ in range(2)], [make(changes) for _ in range(2)]
     for relay in old:
         relay.start()
-    wait_spread(old, 4, 4)
+    wait_spread_for_good(old, 4, 4)
     with Writers(database, threads=4, keys=40) as writers:
         for before, after in ((old, new), (new, old)):
             for relay in after:
@@ -50,7 +50,7 @@ def test_one_after_the_other(with_owner, database, make, in_order, reader, chang
             wait_spread(before[1:], 8)
             holds(lambda: not any(map(owned, after)), 0.5, "the others wait", every=0.1)
             assert before[1].stop() == 0
-            wait_spread(after, 4, 4)
+            wait_spread_for_good(after, 4, 4)
             writers.wait_committed(100)
     if changes is OTHER_COLUMN:
         in_order(writers)
@@ -139,7 +139,7 @@ def test_another_key_waits_for_what_is_parked(database, make, reader):
     database.execute("INSERT INTO outbox_relay.letter_requests (outbox, letter, action) SELECT outbox, number, 'discard'"
                      " FROM outbox_relay.dead_letters WHERE reason IS NOT NULL")
     assert len(reader().take(1)) == 1
-    until(lambda: letters() == 0, 10, "no letters")
+    until(lambda: letters() == 0, 20, "no letters")
     assert old.stop() == 0
     assert new.command("check").returncode == 0
     new.start()

@@ -2,7 +2,7 @@
 """What the relay publishes, hashes and compares does not depend on the settings of its session."""
 import pytest
 
-from harness.fleet import sessions, wait_spread
+from harness.fleet import sessions, wait_spread, wait_spread_for_good
 from harness.postgres import Database
 from harness.waiting import until
 from harness.writers import insert
@@ -183,7 +183,7 @@ def test_a_new_time_zone_moves_no_key(database, new_relay, reader, topic):
     database.execute("ALTER TABLE outbox_events ADD COLUMN slot timestamptz")
     route = {"key": "${slot}", "headers": ["slot=${aggregate_id}"]}
     relays = [new_relay(outbox={"shards": 8}, route=route).start(wait=False) for _ in range(2)]
-    wait_spread(relays, 4, 4)
+    wait_spread_for_good(relays, 4, 4)
     database.execute(f"ALTER DATABASE \"{database.name}\" SET timezone = 'Asia/Kolkata'")
     ended = min(sessions(database))
     database.value("SELECT pg_terminate_backend(%s)", ended)

@@ -25,7 +25,7 @@ def write(database, *numbers, before=""):
 
 
 def take(consumer, count):
-    return [record.json["n"] for record in consumer.take(count, timeout=8)]
+    return [record.json["n"] for record in consumer.take(count, timeout=20)]
 
 
 def floor(relay):
@@ -35,7 +35,7 @@ def floor(relay):
 def settled(database, relay, last):
     """The relay has published everything up to this id, and looks no lower."""
     database.wait_empty()
-    until(lambda: floor(relay) == last, 10, "the floor to follow")
+    until(lambda: floor(relay) == last, 20, "the floor to follow")
 
 
 @pytest.mark.parametrize("changes, ways", [({}, WAYS), ({"shards": 4}, ["truncate", "setval"]),

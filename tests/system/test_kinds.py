@@ -162,8 +162,7 @@ def test_halt(database, made, told):
         at = json.loads(relay.get("/status")[1])["halted_at"]
         return at and at["id"] not in halts and at["id"]
     for _ in KINDS:
-        until(halted, 60, f"the relay to halt after {halts}")
-        halts.append(halted())
+        halts.append(until(halted, 60, f"the relay to halt after {halts}"))
         told(f"  halted at event {halts[-1]}, {waiting(database)} wait")
         database.execute(MENDED, halts[-1])
     wait_nothing_waits(database, 120)

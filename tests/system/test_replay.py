@@ -86,7 +86,14 @@ def position(database, number=1):
 
 
 def wait_position(database, least, number=1):
+    """What a test does then, it does to a replay at work: its rate leaves a busy machine the time."""
     until(lambda: position(database, number) >= least, 30, f"position {least}")
+
+
+def kill(database, process):
+    """kill -9; once its session has ended, too, nobody is at work."""
+    process.kill()
+    database.wait("SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'outbox-relay replay'")
 
 
 SELECTIONS = [
@@ -139,7 +146,7 @@ def test_in_words(relay, records, directory, prefix):
                      rf"topic      {re.escape(prefix)}thing: 10\n$", done.stdout), done.stdout
     terminal = Terminal(directory, columns=120, env=relay.env)
     try:
-        terminal.run(BINARY, "replay", "-c", relay.config, "--all", "--rate", "400")
+        terminal.run(BINARY, "replay", "-c", relay.config, "--all", "--rate", "200")
         shown = until(lambda: re.search(r"\d+ of 1000 events, \d+/s, \d+ s left", terminal.text()), 20, "the progress")
         assert shown
         assert "published  1000" in terminal.wait("position   id 1000")
@@ -179,16 +186,14 @@ def first_of_each(records):
 
 def test_killed_and_resumed(relay, rows, records, empty_database, directory):
     """kill -9 in the middle, twice; then --resume: nothing is missing, and no more than a batch is repeated each time."""
-    batch = 400 // 4
-    process = begin(relay, directory, "--all", "--rate", "400")
-    for least, argv in ((200, ["--resume", "1", "--rate", "400"]), (500, None)):
+    batch = 200 // 4
+    process = begin(relay, directory, "--all", "--rate", "200")
+    for least, argv in ((200, ["--resume", "1", "--rate", "200"]), (500, None)):
         wait_position(empty_database, least)
-        process.kill()
+        kill(empty_database, process)
         done = refused(relay, "--all")
         assert f"was stopped behind id {position(empty_database)}; go on with it by --resume 1" in done
         if argv:
-            until(lambda: not empty_database.value("SELECT count(*) FROM pg_stat_activity WHERE application_name"
-                                                   " = 'outbox-relay replay'"), 20, "the session to end")
             process = begin(relay, directory, *argv, name="again")
     done = replay(relay, "--resume", "1", "--rate", "0")
     assert done["finished"] and done["position"] == 1000 and done["replay"] == 1
@@ -206,7 +211,7 @@ def test_killed_and_resumed(relay, rows, records, empty_database, directory):
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted(relay, rows, records, empty_database, directory, signum):
     """^C settles what is in flight: nothing is repeated. It says how to go on, and so does one that begins anew."""
-    process = begin(relay, directory, "--all", "--rate", "400")
+    process = begin(relay, directory, "--all", "--rate", "200")
     wait_position(empty_database, 200)
     process.send(signum)
     stopped = finish(process, 1)
@@ -220,7 +225,7 @@ def test_interrupted(relay, rows, records, empty_database, directory, signum):
 
 def test_a_new_one_in_place_of_one_that_was_stopped(relay, rows, records, empty_database, directory):
     """--anew begins with the first row again. Only one session works on a replay, and on the same rows."""
-    process = begin(relay, directory, "--all", "--rate", "400")
+    process = begin(relay, directory, "--all", "--rate", "50")
     wait_position(empty_database, 100)
     assert "replay 1 of the same rows is at work" in refused(relay, "--all")
     assert "replay 1 of the same rows is at work" in refused(relay, "--all", "--anew")
@@ -236,7 +241,7 @@ def test_a_new_one_in_place_of_one_that_was_stopped(relay, rows, records, empty_
 
 def test_kafka_stops_meanwhile(relay, rows, records, empty_database, directory, kafka):
     """For a while, with events in flight: it goes on by itself, and nothing is missing."""
-    process = begin(relay, directory, "--all", "--rate", "400")
+    process = begin(relay, directory, "--all", "--rate", "100")
     wait_position(empty_database, 200)
     kafka.stop()
     process.wait_log(re.compile("no Kafka broker answers"), 60)
@@ -252,22 +257,23 @@ def test_kafka_is_silent(relay, rows, records, empty_database, directory, kafka,
     """With a batch in flight: the position stays before it. Kafka gets it in the end, or never, and nobody is left who
     knows of it: nothing is missing, and a batch is repeated at most."""
     quick = new_relay(outbox={**MARK, "stall_timeout": "1s"})
-    process = begin(quick, directory, "--all", "--rate", "400")
+    batch = 200 // 4
+    process = begin(quick, directory, "--all", "--rate", "200")
     wait_position(empty_database, 200)
     kafka.pause()
     process.wait_log(re.compile("Kafka has acknowledged nothing"), 30)
     at = position(empty_database)
     if lost:
-        process.kill()
+        kill(empty_database, process)
         kafka.kill()
         kafka.start()
         done = replay(quick, "--resume", "1", "--rate", "0")
     else:
         kafka.resume()
         done = finish(process, 0)
-    assert at <= 1000 - 100 and done["finished"]
+    assert at <= 1000 - batch and done["finished"]
     found = records()
-    assert repeats_of(found) <= (100 if lost else 0)
+    assert repeats_of(found) <= (batch if lost else 0)
     check(first_of_each(found), rows, 1)
 
 
@@ -302,7 +308,7 @@ def test_pace(relay, records, empty_database, directory):
 
 def test_beside_a_live_relay(relay, rows, records, empty_database, directory):
     """New events go out meanwhile, once, without the header; the replay leaves them out. verify counts replays."""
-    process = begin(relay, directory, "--all", "--rate", "500")
+    process = begin(relay, directory, "--all", "--rate", "100")
     wait_position(empty_database, 100)
     insert(empty_database, 300, key="new")
     empty_database.wait(MARKED)
@@ -397,7 +403,7 @@ def test_a_rejected_event(relay, rows, records, empty_database, new_relay, prefi
 
 def test_rows_that_are_purged_meanwhile(relay, rows, records, empty_database, directory):
     """They are not published, and the count says so."""
-    process = begin(relay, directory, "--all", "--rate", "400")
+    process = begin(relay, directory, "--all", "--rate", "150")
     wait_position(empty_database, 100)
     empty_database.execute("DELETE FROM outbox_events WHERE id > 700")
     done = finish(process, 0)
@@ -535,7 +541,7 @@ def test_positions_go_on_meanwhile(staying, empty_database, directory):
                            " 'ahead', 'Happened', '{}' FROM generate_series(1, 10) RETURNING id, event_id) INSERT INTO"
                            " outbox_relay.settled_ahead SELECT 'outbox_events', id, event_id::text FROM t")
     ahead = empty_database.rows("SELECT id, event_id::text, aggregate_id FROM outbox_events WHERE id > 1000 ORDER BY id")
-    process = begin(relay, directory, "--all", "--rate", "400")
+    process = begin(relay, directory, "--all", "--rate", "80")
     wait_position(empty_database, 100)
     relay.start()
     insert(empty_database, 300, key="new")
@@ -547,9 +553,9 @@ def test_positions_go_on_meanwhile(staying, empty_database, directory):
     found = records()
     check([record for record in found if number_of(record)], rows + ahead, done["replay"])
     assert len([record for record in found if number_of(record) is None]) == 300
-    process = begin(relay, directory, "--all", "--rate", "400", name="second")
+    process = begin(relay, directory, "--all", "--rate", "200", name="second")
     wait_position(empty_database, 200, number=2)
-    process.kill()
+    kill(empty_database, process)
     done = replay(relay, "--resume", "2", "--rate", "0")
     assert (done["finished"], done["position"]) == (True, 1310)
     check(first_of_each(records()), empty_database.rows("SELECT id, event_id::text, aggregate_id FROM outbox_events"

@@ -42,7 +42,9 @@ def wait_spread(relays, *counts, timeout=20):
 
 
 def wait_kafka(relays):
-    until(lambda: all(relay.metrics().get(HAS_KAFKA) == 1 for relay in relays), 20, "all relays to have Kafka", every=0.02)
+    """Waits until each of them has Kafka."""
+    until(lambda: all(relay.metrics().get(HAS_KAFKA) == 1 for relay in relays), 20, "all relays to have Kafka",
+          every=0.02)
 
 
 def wait_spread_for_good(relays, *counts):

@@ -20,7 +20,7 @@ SHARD = "SELECT (hashtextextended((%s || chr(31)) COLLATE \"C\", 0) & 9223372036
 def two(fleet):
     """Two relays, one shard each, with nothing but the bell to wake them."""
     relays = fleet(2, **SLOW)
-    wait_spread(relays, 1, 1)
+    wait_spread_for_good(relays, 1, 1)
     return relays
 
 

@@ -4,7 +4,7 @@ it touches nothing any more."""
 import pytest
 
 from harness.checker import problems
-from harness.fleet import locked, sessions, wait_spread, wait_spread_for_good
+from harness.fleet import locked, sessions, wait_spread, wait_spread_for_good, wait_standby
 from harness.waiting import holds, until
 from harness.writers import Writers, arrivals, insert
 
@@ -148,7 +148,7 @@ def test_paused_while_idle(fleet, database, reader, count):
 def test_a_short_pause_is_no_hang(fleet, database, in_order):
     """Shorter than session_timeout: nobody takes over, and nothing is repeated."""
     relays = fleet(2, shards=8, claim_rows=10, batch_rows=20, session_timeout="20s")
-    wait_spread(relays, 4, 4)
+    wait_spread_for_good(relays, 4, 4)
     before = locked(database, 8)
     with Writers(database, threads=4, keys=40) as writers:
         writers.wait_committed(100)
@@ -171,7 +171,7 @@ def keeps_its_session(relay, database, seconds):
 def test_kafka_stalls_for_longer_than_the_timeout(fleet, database, kafka, reader):
     """The transaction waits for Kafka, the session says that it lives."""
     relay, = fleet(1, **SOON)
-    wait_spread([relay], 1)
+    wait_spread_for_good([relay], 1)
     kafka.pause()
     insert(database, 100)
     database.wait("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE usename = 'outbox_relay'"
@@ -196,7 +196,9 @@ def test_poll_interval_longer_than_the_timeout(fleet, database, reader):
 
 def test_a_standby_keeps_its_session(fleet, database):
     relays = fleet(2, shards=1, **SOON)
-    wait_spread(relays, 1, 0)
+    shares = wait_spread_for_good(relays, 1, 0)
+    spare, = (relay for relay in relays if not shares[relay])
+    wait_standby(spare, "another relay owns the shard")  # until it says so it has perhaps no session yet
     before = sessions(database)
     holds(lambda: sessions(database) == before, 4, "the sessions are kept")
     assert len(before) == 2

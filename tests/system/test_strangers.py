@@ -52,7 +52,7 @@ def test_locks_that_disturb_nobody(database, stranger, fleet, reader):
     other = Stranger(database)
     other.lock(MEMBER | 1 << 12 | 8, ABSTAIN | 1 << 12 | 8, SHARD | 1 << 12, shared=True)
     relays = fleet(2, shards=8)
-    wait_spread(relays, 4, 4)
+    wait_spread_for_good(relays, 4, 4)
     insert(database, 100)
     assert len(reader().take(100)) == 100
     status = relays[0].status()
@@ -68,7 +68,7 @@ def test_locks_that_disturb_nobody(database, stranger, fleet, reader):
 def test_keys_taken_from_under_the_relays(database, stranger, fleet, new_relay):
     """The stranger reads the keys of the relays' shared locks, and waits for them exclusively: others still join."""
     first, = fleet(1, shards=8)
-    wait_spread([first], 8)
+    wait_spread_for_good([first], 8)
     database.wait("SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid::int8 >> 24 = 110)")
     keys = [(a, b) for a, b in database.rows(OWN) if b >> 24 != 111]
     assert len(keys) == 2

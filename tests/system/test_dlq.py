@@ -321,7 +321,7 @@ def test_no_relay(letters, dlq):
     """It says so immediately; what was asked for stays, and is carried out by one that comes."""
     begun = time.monotonic()
     done = dlq("retry", "--id", "3", "--id", "4", status=1)
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 25  # and not after the 30 s of --timeout
     assert "event 3 (event_id e-3, key other): not carried out yet" in done.stdout
     assert "event 4 (event_id e-4, key poison): still waiting behind event 1" in done.stdout
     assert "no relay runs for outbox_events; what was requested is carried out when one runs" in done.stderr

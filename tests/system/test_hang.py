@@ -123,7 +123,7 @@ def test_paused_in_the_midst_of_an_answer(fleet, database, reader):
 def test_paused_while_idle(fleet, database, reader, count):
     """It has nothing under way. An event that comes meanwhile is published by the other; where there is none, by
     the paused one when it goes on."""
-    relays = fleet(count, shards=1, poll_interval="1h", **SOON)
+    relays = fleet(count, shards=1, poll_interval="1h", sweep_interval="1h", **SOON)
     shares = wait_spread_for_good(relays, *([1, 0] if count == 2 else [1]))
     owner, = (relay for relay in relays if shares[relay])
     consumer = reader()
@@ -134,14 +134,14 @@ def test_paused_while_idle(fleet, database, reader, count):
     until(lambda: len(sessions(database)) == count - 1, 20, "the server to end its session")
     insert(database, 1)
     if count == 2:
-        consumer.take(1, timeout=5)
+        consumer.take(1)
     owner.process.resume()
     owner.wait_log(STOPPED)
     if count == 1:
-        consumer.take(1, timeout=5)
+        consumer.take(1)
     until(lambda: len(sessions(database)) == count, 20, "it to be back")
     insert(database, 1)
-    consumer.take(1, timeout=5)
+    consumer.take(1)
     assert consumer.rest() == []
 
 
@@ -190,7 +190,7 @@ def test_poll_interval_longer_than_the_timeout(fleet, database, reader):
     wait_spread([relay], 1)
     keeps_its_session(relay, database, 4)
     insert(database, 1)
-    assert len(reader().take(1, timeout=10)) == 1
+    assert len(reader().take(1)) == 1
     keeps_its_session(relay, database, 2)
 
 

@@ -40,7 +40,11 @@ def test_exactly_once_without_faults(compete, empty_database, reader):
 def test_every_partition_is_served_whoever_leaves(compete, empty_database, reader, end):
     """The first of three has partitions that the others have not, and leaves."""
     relays = [compete() for _ in range(3)]
+    consumer = reader()
+    insert(empty_database, 1)
+    consumer.take(1)  # it is connected now: below only the relays are waited for
+    empty_database.wait_empty()
     getattr(relays[0], end)()
     insert(empty_database, 100)
-    reader().take(100, timeout=8)
+    consumer.take(100, timeout=8)
     empty_database.wait_empty()

@@ -99,7 +99,7 @@ def test_a_shard_that_cannot_be_had(database, stranger, new_relay, topic):
     until(lambda: owned(relay) == set(range(8)) - {3}, 20, "all shards but one")
     words = (f'session {stranger.pid} (role stranger, application "report "7"") is no relay and holds the lock of'
              " 1 of 8 shards, whose events wait; end it")
-    until(lambda: relay.get("/readyz") == (503, words + "\n"), 10, "readyz to say who")
+    until(lambda: relay.get("/readyz") == (503, words + "\n"), 20, "readyz to say who")
     assert relay.log().count(words) == 1
     one, = relay.status()["strangers"]
     assert (one["pid"], one["role"], one["application"], one["shards"]) == (
@@ -111,7 +111,7 @@ def test_a_shard_that_cannot_be_had(database, stranger, new_relay, topic):
     assert relay.command("pause").returncode == 0 and relay.command("resume").returncode == 0
     stranger.connection.close()
     wait_spread([relay], 8)
-    until(lambda: relay.get("/readyz")[0] == 200, 10, "readyz to be well again")
+    until(lambda: relay.get("/readyz")[0] == 200, 20, "readyz to be well again")
 
 
 def test_the_only_shard_cannot_be_had(database, stranger, new_relay):
@@ -119,7 +119,7 @@ def test_the_only_shard_cannot_be_had(database, stranger, new_relay):
     stranger.lock(SHARD | 1 << 12)
     relay = new_relay()
     relay.start(wait=False)
-    until(lambda: relay.log_contains("http listens"), 10, "it to listen")
+    until(lambda: relay.log_contains("http listens"), 20, "it to listen")
     until(lambda: relay.get("/readyz")[0] == 503 and f"session {stranger.pid}" in relay.get("/readyz")[1], 20,
           "readyz to say who")
     assert relay.log_contains(f"standby: session {stranger.pid}")

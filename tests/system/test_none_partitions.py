@@ -30,6 +30,7 @@ def test_exactly_once_without_faults(compete, empty_database, reader):
         assert relays[0].stop() == 0
         writers.wait_committed(300)
         relays[0].start()
+        relays[0].wait_metric("published_total", 1)
         writers.wait_committed(300)
     empty_database.wait_empty()
     assert sorted(a.event for a in arrivals(reader().rest())) == sorted(writers.truth())

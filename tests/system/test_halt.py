@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from harness.fleet import wait_spread
+from harness.fleet import wait_spread_for_good
 from harness.ports import free_port
 from harness.positions import POSITION, wait_nothing_waits
 from harness.waiting import until
@@ -301,7 +301,7 @@ def test_shards_are_handed_over(database, new_relay, topic, reader):
     halted_at(relays[0])
     insert(database, 40)
     relays.append(new_relay(outbox=dict(HALT, shards=4)).start(wait=False))
-    wait_spread(relays, 2, 2)
+    wait_spread_for_good(relays, 2, 2)
     database.execute("DELETE FROM outbox_events WHERE id = ANY(%s) AND aggregate_id <> 'bad0'", bad)
     until(lambda: halts(relays) == [bad[0]], 20, "one to halt, at the event that is left")
     halted, = [relay for relay in relays if relay.metric("halted") == 1]

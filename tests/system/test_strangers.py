@@ -264,7 +264,8 @@ def test_a_lock_on_the_dead_letters(database, relay, reader):
     events wait, and status names the process."""
     operator = database.server.connect(database.name, "owner")
     operator.cursor().execute("SET ROLE outbox_relay; BEGIN; LOCK TABLE outbox_relay.dead_letters")
-    relay.wait_log("canceling statement due to lock timeout")  # with the next count of dead letters
+    # With the next count of dead letters, at most 5 s from now, after 5 s of lock_timeout.
+    relay.wait_log("canceling statement due to lock timeout", timeout=60)
     insert(database, 1)
     said = relay.command("status").stderr
     assert f"process {operator.info.backend_pid} " in said and "holds a lock on outbox_relay.dead_letters" in said

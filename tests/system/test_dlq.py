@@ -321,7 +321,7 @@ def test_no_relay(letters, dlq):
     """It says so immediately; what was asked for stays, and is carried out by one that comes."""
     begun = time.monotonic()
     done = dlq("retry", "--id", "3", "--id", "4", status=1)
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 25  # and not after the 30 s of --timeout
     assert "event 3 (event_id e-3, key other): not carried out yet" in done.stdout
     assert "event 4 (event_id e-4, key poison): still waiting behind event 1" in done.stdout
     assert "no relay runs for outbox_events; what was requested is carried out when one runs" in done.stderr
@@ -405,7 +405,8 @@ def test_edit(letters, dlq, acting, file):
     assert edited(letters, 1) == ('{"a": 1, "b": 2}', '{"trace": "7"}')
     dlq("edit", "--id", "1", "--headers", "null", "--payload-file", file(b"[]"))
     assert edited(letters, 1) == ("[]", None)
-    assert dlq("retry", "--key", "poison", json_=True)["counts"]["published"] == 3 and acting.published == [1, 2, 4]
+    assert dlq("retry", "--key", "poison", json_=True)["counts"]["published"] == 3
+    until(lambda: acting.published == [1, 2, 4], 20, "the thread to note the last one")
 
 
 @pytest.mark.parametrize("type_, content, words", [

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: ISC
 """A relay that hangs loses its session after outbox.session_timeout, and its shards to another; when it goes on
 it touches nothing any more."""
+import time
+
 import pytest
 
 from harness.checker import problems
-from harness.fleet import locked, sessions, wait_spread, wait_spread_for_good
+from harness.fleet import locked, sessions, wait_spread, wait_spread_for_good, wait_standby
 from harness.waiting import holds, until
 from harness.writers import Writers, arrivals, insert
 
@@ -111,7 +113,11 @@ def test_paused_in_the_midst_of_an_answer(fleet, database, reader):
             return True
         owner.process.resume()
         return False
-    until(caught, 20, "the server to wait for the relay to read", every=0.005)
+    # Not by until(): it asks less and less often, and in between the relay gets through.
+    end = time.monotonic() + 60
+    while not caught():
+        assert time.monotonic() < end, "waited in vain for the server to wait for the relay to read"
+        time.sleep(0.01)
     wait_spread([other], 1, timeout=60)
     owner.process.resume()
     owner.wait_log("session with the database is gone")
@@ -123,7 +129,7 @@ def test_paused_in_the_midst_of_an_answer(fleet, database, reader):
 def test_paused_while_idle(fleet, database, reader, count):
     """It has nothing under way. An event that comes meanwhile is published by the other; where there is none, by
     the paused one when it goes on."""
-    relays = fleet(count, shards=1, poll_interval="1h", **SOON)
+    relays = fleet(count, shards=1, poll_interval="1h", sweep_interval="1h", **SOON)
     shares = wait_spread_for_good(relays, *([1, 0] if count == 2 else [1]))
     owner, = (relay for relay in relays if shares[relay])
     consumer = reader()
@@ -134,21 +140,21 @@ def test_paused_while_idle(fleet, database, reader, count):
     until(lambda: len(sessions(database)) == count - 1, 20, "the server to end its session")
     insert(database, 1)
     if count == 2:
-        consumer.take(1, timeout=5)
+        consumer.take(1)
     owner.process.resume()
     owner.wait_log(STOPPED)
     if count == 1:
-        consumer.take(1, timeout=5)
+        consumer.take(1)
     until(lambda: len(sessions(database)) == count, 20, "it to be back")
     insert(database, 1)
-    consumer.take(1, timeout=5)
+    consumer.take(1)
     assert consumer.rest() == []
 
 
 def test_a_short_pause_is_no_hang(fleet, database, in_order):
     """Shorter than session_timeout: nobody takes over, and nothing is repeated."""
     relays = fleet(2, shards=8, claim_rows=10, batch_rows=20, session_timeout="20s")
-    wait_spread(relays, 4, 4)
+    wait_spread_for_good(relays, 4, 4)
     before = locked(database, 8)
     with Writers(database, threads=4, keys=40) as writers:
         writers.wait_committed(100)
@@ -171,7 +177,7 @@ def keeps_its_session(relay, database, seconds):
 def test_kafka_stalls_for_longer_than_the_timeout(fleet, database, kafka, reader):
     """The transaction waits for Kafka, the session says that it lives."""
     relay, = fleet(1, **SOON)
-    wait_spread([relay], 1)
+    wait_spread_for_good([relay], 1)
     kafka.pause()
     insert(database, 100)
     database.wait("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE usename = 'outbox_relay'"
@@ -190,13 +196,15 @@ def test_poll_interval_longer_than_the_timeout(fleet, database, reader):
     wait_spread([relay], 1)
     keeps_its_session(relay, database, 4)
     insert(database, 1)
-    assert len(reader().take(1, timeout=10)) == 1
+    assert len(reader().take(1)) == 1
     keeps_its_session(relay, database, 2)
 
 
 def test_a_standby_keeps_its_session(fleet, database):
     relays = fleet(2, shards=1, **SOON)
-    wait_spread(relays, 1, 0)
+    shares = wait_spread_for_good(relays, 1, 0)
+    spare, = (relay for relay in relays if not shares[relay])
+    wait_standby(spare, "another relay owns the shard")  # until it says so it has perhaps no session yet
     before = sessions(database)
     holds(lambda: sessions(database) == before, 4, "the sessions are kept")
     assert len(before) == 2

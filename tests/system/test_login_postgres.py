@@ -170,7 +170,7 @@ def test_a_limit_of_connections_is_waited_for(tls, shop, new_relay, settings, to
     relay.start(wait=False)
     relay.wait_log('too many connections for role "limited"')
     relay.wait_metric("retries_total", 3)
-    assert "CONNECTION LIMIT" in relay.get("/readyz")[1]
+    until(lambda: "CONNECTION LIMIT" in relay.get("/readyz")[1], 20, "the reason on /readyz", every=0.05)
     shop.execute("ALTER ROLE limited CONNECTION LIMIT -1")
     relay.wait_ready()
     assert relay.stop() == 0

@@ -30,6 +30,7 @@ def test_exactly_once_without_faults(compete, empty_database, reader):
         assert relays[0].stop() == 0
         writers.wait_committed(300)
         relays[0].start()
+        relays[0].wait_metric("published_total", 1)
         writers.wait_committed(300)
     empty_database.wait_empty()
     assert sorted(a.event for a in arrivals(reader().rest())) == sorted(writers.truth())
@@ -40,7 +41,11 @@ def test_exactly_once_without_faults(compete, empty_database, reader):
 def test_every_partition_is_served_whoever_leaves(compete, empty_database, reader, end):
     """The first of three has partitions that the others have not, and leaves."""
     relays = [compete() for _ in range(3)]
+    consumer = reader()
+    insert(empty_database, 1)
+    consumer.take(1)  # it is connected now: below only the relays are waited for
+    empty_database.wait_empty()
     getattr(relays[0], end)()
     insert(empty_database, 100)
-    reader().take(100, timeout=8)
+    consumer.take(100, timeout=8)
     empty_database.wait_empty()

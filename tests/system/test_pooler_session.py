@@ -85,8 +85,11 @@ def test_settings_are_the_relays_own_and_go_with_it(pooled, database, new_relay,
     database.wait_empty()
     assert set(database.rows("SELECT DISTINCT name, value FROM seen")) == {
         ("TimeZone", "UTC"), ("DateStyle", "ISO, MDY"), ("search_path", "pg_catalog,pg_temp")}
+    until(lambda: len(sessions(database)) == 1, 20, "the probe's backend to be gone")
     backend, = sessions(database)
     assert relay.stop() == 0
+    until(lambda: any(database.name in row and "idle" in row for row in bouncer.admin("SHOW SERVERS")), 20,
+          "the pooler to have reset the session")
     with competing(bouncer, database, 1) as (client,):
         cursor = client.cursor()
         cursor.execute("SELECT pg_backend_pid(), current_setting('timezone'), current_setting('search_path'),"
@@ -97,8 +100,9 @@ def test_settings_are_the_relays_own_and_go_with_it(pooled, database, new_relay,
 
 def test_relays_share_and_take_over(pooled, database, start_relays, in_order):
     """Under load one of two relays is killed and comes back, the pooler is told what operators tell it, the database
-    restarts, and the pooler itself."""
-    bouncer = pooled()
+    restarts, and the pooler itself. By default it tries a database that was away again after 15 s only: by then the
+    relays' own tries are so far apart that one might take what the other has published."""
+    bouncer = pooled(more="server_login_retry = 1")
     relays = start_relays(2, shards=4)
     wait_spread(relays, 2, 2)
     with Writers(database, 2, pause=0.002) as writers:
@@ -107,6 +111,7 @@ def test_relays_share_and_take_over(pooled, database, start_relays, in_order):
         wait_spread(relays[1:], 4)
         relays[0].start(wait=False)
         wait_spread(relays, 2, 2)
+        until(lambda: len(sessions(database)) == 2, 20, "the backends of the killed one and of its probe to be gone")
         before = sessions(database)
         for command in ("RELOAD", "RECONNECT"):
             bouncer.admin(command)

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from harness.fleet import locked, sessions, wait_spread
+from harness.fleet import locked, sessions, wait_spread_for_good
 from harness.slowlink import SlowLink
 from harness.waiting import until
 
@@ -34,7 +34,7 @@ def test_two_relays_read_slowly(slow_relay, database, reader, topic):
     shard moves."""
     topic()
     relays = [slow_relay(shards=2, session_timeout=TIMEOUT, batch_bytes=f"{BYTES}MiB") for _ in range(2)]
-    wait_spread(relays, 1, 1)
+    wait_spread_for_good(relays, 1, 1)
     before = sessions(database), locked(database, 2)
     size = MIB // 4
     database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"

@@ -52,7 +52,7 @@ def test_locks_that_disturb_nobody(database, stranger, fleet, reader):
     other = Stranger(database)
     other.lock(MEMBER | 1 << 12 | 8, ABSTAIN | 1 << 12 | 8, SHARD | 1 << 12, shared=True)
     relays = fleet(2, shards=8)
-    wait_spread(relays, 4, 4)
+    wait_spread_for_good(relays, 4, 4)
     insert(database, 100)
     assert len(reader().take(100)) == 100
     status = relays[0].status()
@@ -61,14 +61,15 @@ def test_locks_that_disturb_nobody(database, stranger, fleet, reader):
         stranger.pid: "stranger", other.connection.info.backend_pid: "stranger"}
     assert relays[0].command("pause").returncode == 0 and relays[0].command("resume").returncode == 0
     for relay in relays:
-        assert relay.get("/readyz")[0] == 200 and not relay.log_contains("is no relay")
+        until(lambda relay=relay: relay.get("/readyz")[0] == 200, 20, "readyz to be well after the pause")
+        assert not relay.log_contains("is no relay")
     other.connection.close()
 
 
 def test_keys_taken_from_under_the_relays(database, stranger, fleet, new_relay):
     """The stranger reads the keys of the relays' shared locks, and waits for them exclusively: others still join."""
     first, = fleet(1, shards=8)
-    wait_spread([first], 8)
+    wait_spread_for_good([first], 8)
     database.wait("SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid::int8 >> 24 = 110)")
     keys = [(a, b) for a, b in database.rows(OWN) if b >> 24 != 111]
     assert len(keys) == 2
@@ -99,7 +100,7 @@ def test_a_shard_that_cannot_be_had(database, stranger, new_relay, topic):
     until(lambda: owned(relay) == set(range(8)) - {3}, 20, "all shards but one")
     words = (f'session {stranger.pid} (role stranger, application "report "7"") is no relay and holds the lock of'
              " 1 of 8 shards, whose events wait; end it")
-    until(lambda: relay.get("/readyz") == (503, words + "\n"), 10, "readyz to say who")
+    until(lambda: relay.get("/readyz") == (503, words + "\n"), 20, "readyz to say who")
     assert relay.log().count(words) == 1
     one, = relay.status()["strangers"]
     assert (one["pid"], one["role"], one["application"], one["shards"]) == (
@@ -111,7 +112,7 @@ def test_a_shard_that_cannot_be_had(database, stranger, new_relay, topic):
     assert relay.command("pause").returncode == 0 and relay.command("resume").returncode == 0
     stranger.connection.close()
     wait_spread([relay], 8)
-    until(lambda: relay.get("/readyz")[0] == 200, 10, "readyz to be well again")
+    until(lambda: relay.get("/readyz")[0] == 200, 20, "readyz to be well again")
 
 
 def test_the_only_shard_cannot_be_had(database, stranger, new_relay):
@@ -119,10 +120,10 @@ def test_the_only_shard_cannot_be_had(database, stranger, new_relay):
     stranger.lock(SHARD | 1 << 12)
     relay = new_relay()
     relay.start(wait=False)
-    until(lambda: relay.log_contains("http listens"), 10, "it to listen")
+    until(lambda: relay.log_contains("http listens"), 20, "it to listen")
     until(lambda: relay.get("/readyz")[0] == 503 and f"session {stranger.pid}" in relay.get("/readyz")[1], 20,
           "readyz to say who")
-    assert relay.log_contains(f"standby: session {stranger.pid}")
+    relay.wait_log(f"standby: session {stranger.pid}")
     stranger.connection.close()
     wait_spread([relay], 1)
 
@@ -263,7 +264,8 @@ def test_a_lock_on_the_dead_letters(database, relay, reader):
     events wait, and status names the process."""
     operator = database.server.connect(database.name, "owner")
     operator.cursor().execute("SET ROLE outbox_relay; BEGIN; LOCK TABLE outbox_relay.dead_letters")
-    relay.wait_log("canceling statement due to lock timeout")  # with the next count of dead letters
+    # With the next count of dead letters, at most 5 s from now, after 5 s of lock_timeout.
+    relay.wait_log("canceling statement due to lock timeout", timeout=60)
     insert(database, 1)
     said = relay.command("status").stderr
     assert f"process {operator.info.backend_pid} " in said and "holds a lock on outbox_relay.dead_letters" in said

@@ -18,7 +18,7 @@ class Terminal:
         self._ask("-f", "/dev/null", "new-session", "-d", "-x", str(columns), "-y", str(rows),
                   *(part for name, value in names.items() for part in ("-e", f"{name}={value}")), "sh")
         try:
-            until(lambda: self.text().strip(), 20, "the prompt of the shell")
+            self.prompt = until(lambda: self.text().strip(), 20, "the prompt of the shell")
         except AssertionError:
             self.quit()
             raise
@@ -52,11 +52,14 @@ class Terminal:
         return self._ask("display-message", "-p", "#{cursor_flag}").strip() == "1"
 
     def wait(self, words, timeout=20):
+        """What it shows then."""
+        def look():
+            text = self.text()
+            return words in text and text
         try:
-            until(lambda: words in self.text(), timeout, f"the terminal to show {words!r}", every=0.1)
+            return until(look, timeout, f"the terminal to show {words!r}", every=0.1)
         except AssertionError as error:
             raise AssertionError(f"{error}; it shows:\n{self.text()}") from None
-        return self.text()
 
     def quit(self):
         self._ask("kill-server")

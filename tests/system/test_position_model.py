@@ -31,7 +31,7 @@ def claims_of(database, postgres, relay, layout):
     size = len(postgres.process.log())
     database.execute(f'ALTER DATABASE "{database.name}" SET log_statement = \'all\'')
     relay.start()
-    texts = until(logged, 30, "both claims", every=0.2)
+    texts = until(logged, 60, "both claims", every=0.2)  # each look costs more than a claim
     assert relay.stop() == 0
     database.execute(f'ALTER DATABASE "{database.name}" RESET log_statement')
     return {name: smaller(text) for name, text in texts.items()}

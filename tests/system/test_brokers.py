@@ -64,8 +64,8 @@ def test_an_error_that_nobody_knows(database, stranger, through, topic, waiting,
     broker = stranger(refuses={"Produce": "NEW_AND_UNHEARD_OF"})
     relay = through(broker).start(wait=False)
     relay.wait_log(r"ERR_4711\?.*does not know the error: no event is rejected for it; please report it")
-    until(lambda: relay.get("/readyz")[0] == 503, 10, "readyz 503")
-    assert "report it" in relay.get("/readyz")[1]
+    until(lambda: "report it" in relay.get("/readyz")[1], 20, "readyz to say it")
+    assert relay.get("/readyz")[0] == 503
     assert 'outbox_relay_unknown_errors_total{' in relay.get("/metrics")[1] and 'code="ERR_4711?"' in relay.get("/metrics")[1]
     broker.refuses.clear()
     all_arrive(database, reader)

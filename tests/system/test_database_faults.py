@@ -163,7 +163,7 @@ def test_crashes_in_the_middle_of_a_backlog(database, new_relay, reader, topic):
         until(lambda: relay.metric("published_total") >= published, 60, f"{published} events")
         database.server.restart("immediate")
     database.wait_empty(timeout=60)
-    records = reader().rest(timeout=60)
+    records = reader().rest(timeout=120)
     assert len(records) == 200_000
     assert [r.json for r in records if r.key == b"key-7"] == list(range(7, 200_001, 100))
 

@@ -53,7 +53,7 @@ def test_a_late_commit_under_the_floor_is_not_lost(database, new_relay, reader, 
             consumer.take(100)
             time.sleep(PACE)
         slow.connection.commit()
-    assert [r.header("type") for r in consumer.take(1, timeout=10)] == ["Late"]
+    assert [r.header("type") for r in consumer.take(1)] == ["Late"]
 
 
 def test_a_prepared_transaction_under_the_floor_is_not_lost(database, new_relay, reader, topic):
@@ -72,7 +72,7 @@ def test_a_prepared_transaction_under_the_floor_is_not_lost(database, new_relay,
         consumer.take(100)
         time.sleep(PACE)
     database.execute(f"COMMIT PREPARED '{gid}'")
-    assert [r.header("type") for r in consumer.take(1, timeout=10)] == ["Late"]
+    assert [r.header("type") for r in consumer.take(1)] == ["Late"]
 
 
 def test_a_low_id_given_by_hand_is_found_by_the_sweep(database, new_relay, reader, topic):
@@ -86,7 +86,7 @@ def test_a_low_id_given_by_hand_is_found_by_the_sweep(database, new_relay, reade
         time.sleep(PACE)
     database.execute("INSERT INTO outbox_events (id, aggregate_type, aggregate_id, event_type, payload)"
                      " VALUES (5, 'thing', 'k', 'PutBack', '{}')")
-    assert [r.header("type") for r in consumer.take(1, timeout=10)] == ["PutBack"]
+    assert [r.header("type") for r in consumer.take(1)] == ["PutBack"]
     assert relay.process.alive
 
 

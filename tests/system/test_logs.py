@@ -37,7 +37,9 @@ def test_a_database_outage_is_few_lines(database, new_relay):
     database.server.start()
     back = wait_coded(relay, "database_back")[0]
     told = [line["code"] for line in coded(relay, *ABOUT_A_PEER)]
-    assert told in (["database_unreachable", "database_back"], ["database_unreachable"] * 2 + ["database_back"]), told
+    # The first reason, the second one, and then one in 5 s at most: a server that stops and starts gives up to four.
+    assert set(told[:-1]) == {"database_unreachable"} and told[-1] == "database_back", told
+    assert len(told) - 1 <= 2 + back["outage_seconds"] // 5, told
     assert back["attempts"] >= 6 and back["outage_seconds"] > 1 and back["peer"] == "database"
     assert re.fullmatch(r"the database answers again after [0-9.]+ s, [0-9]+ attempts", back["message"])
     assert coded(relay, "database_unreachable")[0]["sqlstate"] == "57P01"
@@ -74,7 +76,10 @@ def test_a_kafka_outage_is_few_lines(database, new_relay, kafka):
     assert wait_coded(relay, "kafka_unreachable")[0]["level"] == "warning"
     kafka.start()
     back = wait_coded(relay, "kafka_back")
-    assert [line["code"] for line in coded(relay, *ABOUT_A_PEER)] == ["kafka_unreachable", "kafka_back"]
+    told = [line["code"] for line in coded(relay, *ABOUT_A_PEER)]
+    # Another one for each minute that a slow machine takes to start the broker.
+    assert set(told[:-1]) == {"kafka_unreachable"} and told[-1] == "kafka_back", told
+    assert len(told) - 1 <= 1 + back[0]["outage_seconds"] // 60, told
     assert back[0]["peer"] == "kafka" and back[0]["outage_seconds"] > 0
     assert re.match(r"Kafka answers again after [0-9.]+ s", back[0]["message"])
     database.wait_empty()

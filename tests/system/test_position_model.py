@@ -21,17 +21,18 @@ def positions(directory):
 
 
 def claims_of(database, postgres, relay, layout):
-    """The texts of a relay's claims, as the server logs them, once the positions are of its shards: by their names."""
+    """The texts of a relay's claims, as the server logs them, once the positions are of its shards: by their names. A
+    plain one is sent within 100 ms after another: of events that the relay claims one by one several wait at once."""
     def logged():
         database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type)"
-                         " VALUES ('thing', 'a', 'Made')")
+                         " SELECT 'thing', 'a', 'Made' FROM generate_series(1, 5)")
         claim = r"LOG:  execute (claim|claim_plain) \d+: (WITH .* o\.position_layout = %d\).*)" % layout
         found = dict(re.findall(claim, postgres.process.log()[size:]))
         return found if len(found) == 2 else None
     size = len(postgres.process.log())
     database.execute(f'ALTER DATABASE "{database.name}" SET log_statement = \'all\'')
     relay.start()
-    texts = until(logged, 30, "both claims", every=0.2)
+    texts = until(logged, 60, "both claims", every=0.2)
     assert relay.stop() == 0
     database.execute(f'ALTER DATABASE "{database.name}" RESET log_statement')
     return {name: smaller(text) for name, text in texts.items()}
@@ -206,7 +207,7 @@ def test_the_statement_says_what_positions_c_says(empty_database, postgres, migr
     outbox = {"settle": "position", "shards": layout}
     migrate(outbox=outbox)
     database, seed = empty_database, random.randrange(2**32)
-    texts = claims_of(database, postgres, new_relay(outbox=outbox), layout)
+    texts = claims_of(database, postgres, new_relay(outbox={**outbox, "claim_rows": 1}), layout)
     database.execute("ALTER TABLE outbox_events DROP CONSTRAINT outbox_events_pkey; CREATE INDEX ON outbox_events (id)")
     print(f"seed {seed}")
     rng = random.Random(seed)
@@ -235,7 +236,7 @@ def test_what_was_under_way_tells_which_shard_is_behind(empty_database, postgres
     outbox = {"settle": "position", "shards": 2}
     migrate(outbox=outbox)
     database = empty_database
-    text = claims_of(database, postgres, new_relay(outbox=outbox), 2)["claim_plain"]
+    text = claims_of(database, postgres, new_relay(outbox={**outbox, "claim_rows": 1}), 2)["claim_plain"]
     keys = dict(database.rows(f"SELECT ({KEY} & 9223372036854775807) % 2, aggregate_id FROM"
                               " (SELECT 'key-' || n AS aggregate_id FROM generate_series(1, 50) n) AS t"))
     one, other = relays = [database.server.connect(database.name, "outbox_relay").cursor() for _ in range(2)]

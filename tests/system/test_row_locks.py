@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from harness.fleet import wait_spread
+from harness.fleet import wait_spread, wait_spread_for_good
 from harness.waiting import holds, until
 from harness.writers import Writers, insert
 
@@ -160,7 +160,7 @@ def test_many_events_of_the_held_key(database, fleet, reader, shards):
         assert "h" not in keys_of(consumer.take(500))
         for _ in range(5):
             insert(database, 100, key="after")
-            assert "h" not in keys_of(consumer.take(100, timeout=10))
+            assert "h" not in keys_of(consumer.take(100))
         database.wait("SELECT count(*) = 3000 FROM outbox_events")
         lock.connection.commit()
         assert numbers(consumer.take(3000), "h") == list(range(1, 3001))
@@ -304,7 +304,7 @@ def test_two_relays_with_shards(database, fleet, reader):
     with locked(database, "id = 1") as lock:
         key = database.value("SELECT aggregate_id FROM outbox_events WHERE id = 1")
         relays = fleet(2, shards=4, claim_rows=50, **SLOW)
-        wait_spread(relays, 2, 2)
+        wait_spread_for_good(relays, 2, 2)
         consumer = reader()
         assert key not in keys_of(consumer.take(990))
         until(lambda: left(database) == [key] * 10, 10, "the others to be settled")
@@ -364,7 +364,7 @@ def test_the_floor_does_not_pass_a_locked_row(relay, database, reader, topic):
                 add(database, "h")
             until(lambda: left(database) == ["h"] * 42, 10, "all others to be settled")
             lock.connection.commit()
-            held = consumer.take(42, timeout=10)
+            held = consumer.take(42)
         assert numbers(held, "h") == [1, 3] + [1] * 40
         offsets = [record.offset for record in held]
         assert offsets == sorted(offsets)
@@ -415,8 +415,8 @@ def test_rows_change_while_they_are_claimed(database, fleet, reader):
                      " SELECT 'thing', 'k' || n % 10, 'Happened', to_jsonb(n) FROM generate_series(1, 60000) n")
     with meddling(database, CHANGE), meddling(database, CHANGE):
         fleet(1, claim_rows=10000, batch_rows=10000)
-        database.wait_empty()
-    records = reader().take(60_000)
+        database.wait_empty(timeout=120)
+    records = reader().take(60_000, timeout=120)
     for key in range(10):
         assert numbers(records, f"k{key}") == list(range(key or 10, 60_001, 10))
 

@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 from harness.checker import problems
+from harness.fleet import HAS_KAFKA
 from harness.relay import BINARY
 from harness.waiting import until
 from harness.writers import Writers, arrivals, insert
@@ -46,7 +47,8 @@ def test_a_second_one_stops_at_once(relay, database, kafka, topic, reader):
     relay.wait_log("settling what is in flight")
     assert relay.process.alive
     relay.terminate()
-    relay.wait_exit(timeout=3)
+    relay.wait_exit(timeout=8)
+    assert not relay.log_contains("Kafka has not acknowledged everything")  # nor was it out of patience
     assert database.value("SELECT count(*) FROM outbox_events") == 10
 
 
@@ -85,6 +87,7 @@ def test_sighup_reloads(relay, database, reader):
 
 
 def test_sigusr1_tells(relay):
+    until(lambda: relay.metrics().get(HAS_KAFKA) == 1, 20, "the relay to have Kafka")
     relay.process.send(signal.SIGUSR1)
     assert "database connected, kafka connected" in relay.wait_log("status: .*").group(0)
 

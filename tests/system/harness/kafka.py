@@ -137,17 +137,15 @@ class Kafka(Node):
         until(lambda: name not in self.topics(), 30, f"topic {name} to be gone")
 
     def configure_topic(self, name, **config):
-        resource = ConfigResource(ConfigResource.Type.TOPIC, name,
-                                  {key.replace("_", "."): str(value) for key, value in config.items()})
-        for answer in self.admin.alter_configs([resource]).values():
+        """Until the broker has it from the controller, which answers first."""
+        wanted = {key.replace("_", "."): str(value) for key, value in config.items()}
+        for answer in self.admin.alter_configs([ConfigResource(ConfigResource.Type.TOPIC, name, wanted)]).values():
             answer.result(30)
-        until(lambda: self._has_config(name, resource.set_config_dict), 30, f"the broker to hear of the settings of {name}")
+        until(lambda: wanted.items() <= self._configuration(name).items(), 30, f"topic {name} to have {wanted}")
 
-    def _has_config(self, name, config):
-        """The controller takes a change, and tells the broker then."""
-        shown, = self.admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, name)]).values()
-        entries = shown.result(30)
-        return all(entries[key].value == value for key, value in config.items())
+    def _configuration(self, topic):
+        answer, = self.admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, topic)]).values()
+        return {entry: found.value for entry, found in answer.result(30).items()}
 
     def topics(self):
         try:

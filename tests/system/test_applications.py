@@ -156,7 +156,7 @@ def test_a_consumer_applies_each_event_once(database, environment, directory, ja
         producer.produce(name, record.value, record.key, headers=record.headers)
     for headers, key in POISON:
         producer.produce(name, b"{\xff\0", key, partition=0, headers=headers)
-    producer.flush(10)
+    assert producer.flush(60) == 0
     for group in ("first", "second"):
         consumer = Process(f"consumer {group}", command(java, environment, kafka.bootstrap, f"{name}{group}", name),
                            os.path.join(directory, f"{group}.log"), env=environment).start()

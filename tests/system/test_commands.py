@@ -182,7 +182,7 @@ def test_concurrent_migrations(empty_database, new_relay):
     running = [subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
                for _ in range(4)]
     for child in running:
-        said = child.communicate(timeout=30)[0]
+        said = child.communicate(timeout=120)[0]
         assert child.returncode == 0, said
 
 

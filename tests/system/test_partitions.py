@@ -6,7 +6,7 @@ import psycopg2
 import pytest
 
 from harness.checker import problems
-from harness.fleet import locked, wait_spread
+from harness.fleet import locked, wait_spread, wait_spread_for_good
 from harness.waiting import holds, until
 from harness.writers import Writers, arrivals, insert
 
@@ -59,7 +59,7 @@ def test_a_backlog(parted, empty_database, in_order):
     """More than a claim takes lies in each partition."""
     parted(0)
     with Writers(empty_database, threads=6, keys=30) as writers:
-        writers.wait_committed(2000)
+        writers.wait_committed(2000, timeout=180)
     parted(1, **SMALL)
     in_order(writers)
 
@@ -76,6 +76,7 @@ def test_two_relays_join_and_leave(parted, empty_database, in_order):
             writers.wait_committed(150)
             relays[0].start()
         wait_spread(relays, 2, 2)
+        writers.wait_committed(150)
     in_order(writers)
     assert all(relay.metric("published_total") > 0 for relay in relays)
 
@@ -107,12 +108,12 @@ def test_the_sessions_are_ended(parted, empty_database, in_order):
 def test_the_bell(parted, empty_database, reader, keys, count, spread):
     """With the timers an hour away, an event in any partition is published at once."""
     relays = parted(count, poll_interval="1h", **SLOW)
-    wait_spread(relays, *spread)
+    wait_spread_for_good(relays, *spread)
     consumer = reader()
     for leaf, key in sorted(keys().items()) * 3:
         empty_database.wait("SELECT pg_sequence_last_value(bell) IS NOT NULL FROM outbox_relay.outboxes")
         empty_database.execute(ADD, key, leaf)
-        assert [record.header("type") for record in consumer.take(1, timeout=5)] == [leaf]
+        assert [record.header("type") for record in consumer.take(1)] == [leaf]
 
 
 def test_a_late_commit_under_the_floor(parted, empty_database, reader, keys):
@@ -126,7 +127,7 @@ def test_a_late_commit_under_the_floor(parted, empty_database, reader, keys):
             consumer.take(100)
             time.sleep(0.1)  # the floor rises about once in a second
         slow.connection.commit()
-    assert [record.header("type") for record in consumer.take(1, timeout=10)] == ["Late"]
+    assert [record.header("type") for record in consumer.take(1)] == ["Late"]
 
 
 def test_a_partition_that_was_empty(parted, empty_database, reader, keys):
@@ -141,7 +142,7 @@ def test_a_partition_that_was_empty(parted, empty_database, reader, keys):
         consumer.take(3)
         time.sleep(0.1)
     empty_database.execute(ADD, last, "First")
-    assert [record.header("type") for record in consumer.take(1, timeout=10)] == ["First"]
+    assert [record.header("type") for record in consumer.take(1)] == ["First"]
 
 
 def test_a_backlog_in_one_partition(parted, empty_database, reader, keys):
@@ -165,7 +166,7 @@ def test_dead_rows_are_not_walked_at_every_claim(parted, empty_database, reader)
         old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         old.execute("SELECT count(*) FROM outbox_events")
         insert(empty_database, 30_000)
-        consumer.take(30_000)
+        consumer.take(30_000, timeout=120)
         empty_database.wait_empty()
         for _ in range(30):
             insert(empty_database, 1)
@@ -279,7 +280,7 @@ def test_partitions_change_while_relays_run(parted, empty_database, reader, coun
     relays = parted(count, poll_interval="200ms", sweep_interval="500ms")
     wait_spread(relays, *four)
     (leaf, bound), (_, other) = empty_database.rows(LEAVES)[:2]
-    until(lambda: altered(empty_database, f"DETACH PARTITION {leaf}"), 30, "the detachment")
+    until(lambda: altered(empty_database, f"DETACH PARTITION {leaf}"), 90, "the detachment")
     wait_spread(relays, *three)
     assert any(relay.log_contains("its partitions have changed") for relay in relays)
     consumer = reader()
@@ -288,7 +289,7 @@ def test_partitions_change_while_relays_run(parted, empty_database, reader, coun
     empty_database.execute(f"INSERT INTO {leaf} (id, aggregate_type, aggregate_id, event_type)"
                            " SELECT nextval(pg_get_serial_sequence('outbox_events', 'id')), 'thing', key, 'Back'"
                            " FROM unnest(%s) AS key", keys_for(empty_database, bound))
-    until(lambda: altered(empty_database, f"ATTACH PARTITION {leaf} {bound}"), 30, "the attachment")
+    until(lambda: altered(empty_database, f"ATTACH PARTITION {leaf} {bound}"), 90, "the attachment")
     wait_spread(relays, *four)
     assert {record.header("type") for record in consumer.take(3)} == {"Back"}
     empty_database.wait_empty()

@@ -25,4 +25,4 @@ def test_resumed_while_it_reconnects(relay, database, reader, topic):
             database.end_relay_sessions()
         database.execute("UPDATE outbox_relay.outboxes SET paused = false")
         admit(-1)
-        assert len(consumer.take(10, timeout=10)) == 10
+        assert len(consumer.take(10)) == 10

@@ -34,8 +34,8 @@ def test_order_under_load(empty_database, migrate, new_relay, reader, topic):
     migrate(outbox=POSITION)
     new_relay(outbox=POSITION).start()
     with Writers(empty_database) as writers:
-        writers.wait_committed(3000)
-    empty_database.wait(PENDING)
+        writers.wait_committed(3000, timeout=180)
+    empty_database.wait(PENDING, timeout=120)
     assert problems(writers.truth(), arrivals(reader().rest())) == []
 
 
@@ -46,8 +46,8 @@ def test_a_backlog_is_walked(empty_database, migrate, new_relay, reader, topic):
     new_relay(outbox=POSITION).start()
     with Writers(empty_database) as writers:
         writers.wait_committed(500)
-    empty_database.wait(PENDING)
-    records = reader().rest()
+    empty_database.wait(PENDING, timeout=180)
+    records = reader().rest(timeout=120)
     assert sum(record.json is None or "number" not in record.json for record in records) == 50000
     assert problems(writers.truth(), arrivals([r for r in records if r.json and "number" in r.json])) == []
 
@@ -59,6 +59,6 @@ def test_a_target_in_many_claims(empty_database, migrate, new_relay, reader, top
     migrate(outbox=outbox)
     new_relay(outbox=outbox).start()
     with Writers(empty_database) as writers:
-        writers.wait_committed(1000)
-    empty_database.wait(PENDING)
+        writers.wait_committed(1000, timeout=180)
+    empty_database.wait(PENDING, timeout=120)
     assert problems(writers.truth(), arrivals(reader().rest())) == []

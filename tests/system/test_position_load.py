@@ -75,11 +75,11 @@ def test_a_large_transaction_beside_a_stream(at_work, empty_database, reader):
                        " 'large-' || n % 100, 'Made', to_jsonb(n) FROM generate_series(1, 1000000) n")
         with Writers(empty_database, threads=3, keys=20, pause=0.005) as writers:
             writers.wait_committed(300)
-            seen = consumer.take(300, timeout=20)  # while it is open
+            seen = consumer.take(300, timeout=60)  # while it is open
             cursor.connection.commit()
             writers.wait_committed(200)
-    wait_settled(empty_database, timeout=180)
-    records = seen + consumer.rest(timeout=120)
+    wait_settled(empty_database, timeout=400)
+    records = seen + consumer.rest(timeout=300)
     large = [r for r in records if r.key.startswith(b"large-")]
     assert len(large) == len({r.event_id for r in large}) == 1_000_000
     assert [r.json for r in large if r.key == b"large-7"] == list(range(7, 1_000_001, 100))
@@ -101,7 +101,7 @@ def test_a_writer_that_stays_open(at_work, empty_database, reader):
         before = blocks_a_claim(empty_database, lambda: trickle(empty_database, consumer))
         for _ in range(20):
             insert(empty_database, 3000)
-        consumer.take(60000)
+        consumer.take(60000, timeout=180)
         wait_settled(empty_database)
         after = blocks_a_claim(empty_database, lambda: trickle(empty_database, consumer))
         assert after < 2 * before + 50, (before, after)
@@ -120,7 +120,7 @@ def test_claims_do_not_walk_history(at_work, empty_database, reader):
     consumer.take(10)
     before = blocks_a_claim(empty_database, lambda: trickle(empty_database, consumer))
     insert(empty_database, 150_000)
-    consumer.take(150_000, timeout=60)
+    consumer.take(150_000, timeout=180)
     wait_settled(empty_database)
     after = blocks_a_claim(empty_database, lambda: trickle(empty_database, consumer))
     assert after < 2 * before + 50, (before, after)
@@ -144,7 +144,7 @@ def test_200_writers(roomy, new_relay, topic, reader):
     assert relay.command("migrate", "--dsn", roomy.dsn()).returncode == 0
     relay.start()
     with Writers(roomy, threads=200, keys=300, pause=0.2) as writers:
-        writers.wait_committed(4000, timeout=120)
+        writers.wait_committed(4000, timeout=300)
     wait_settled(roomy)
     assert problems(writers.truth(), arrivals(reader().rest())) == []
 

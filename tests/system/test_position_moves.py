@@ -26,6 +26,8 @@ def test_under_load(empty_database, migrate, new_relay, topic, reader, table, be
         relay.start(wait=False)
     with Writers(database, threads=4, keys=20, pause=0.002) as writers:
         writers.wait_committed(300)
+        for relay in old:  # one that has never had a session ends with status 1
+            until(lambda: relay.get("/readyz")[0] == 200, 30, "the old relays to be at work")
         migrate(outbox={"settle": after})
         for relay in new:
             relay.start(wait=False)
@@ -70,18 +72,18 @@ def test_a_backlog_half_published(empty_database, migrate, new_relay, topic, rea
     database, outbox = empty_database, {"settle": "position", "claim_rows": 5, "batch_rows": 10, "shards": 3}
     topic()
     migrate(outbox=outbox)
-    insert(database, 2000)
+    insert(database, 20_000)  # some seconds' worth: it is to be stopped before the end
     relay = new_relay(outbox=outbox).start()
     until(lambda: relay.metric("published_total") >= 60, 20, "some to be published")
     assert relay.stop() == 0
     consumer = reader()
     come = {r.event_id for r in consumer.rest()}
-    assert waiting(database) == 2000 - len(come) > 0
+    assert waiting(database) == 20_000 - len(come) > 0
     migrate()
     left = {event_id for event_id, in database.rows("SELECT event_id::text FROM outbox_events")}
-    assert len(left) == 2000 - len(come) and not left & come
+    assert len(left) == 20_000 - len(come) and not left & come
     new_relay().start()
-    assert {r.event_id for r in consumer.take(len(left))} == left
+    assert {r.event_id for r in consumer.take(len(left), timeout=120)} == left
     database.wait_empty()
     assert consumer.rest() == []
 

@@ -84,7 +84,7 @@ def test_order(parted, empty_database, in_order, shape):
         empty_database.end_relay_sessions()
         writers.wait_committed(300)
     if outbox.get("settle") == "mark":
-        empty_database.wait("SELECT NOT EXISTS (SELECT FROM outbox_events WHERE published_at IS NULL)")
+        empty_database.wait("SELECT NOT EXISTS (SELECT FROM outbox_events WHERE published_at IS NULL)", timeout=60)
         empty_database.execute("DELETE FROM outbox_events")
     in_order(writers, kills=2)
     assert empty_database.value("SELECT last_value FROM outbox_events_id_seq") > 1200
@@ -94,7 +94,7 @@ def test_order_by_time(parted, empty_database, in_order):
     """Each second begins a partition. A transaction that draws its id late may be in an earlier one."""
     parted(by_second(60), 1, **SMALL)
     with Writers(empty_database, threads=8, keys=30) as writers:
-        writers.wait_committed(2000)
+        writers.wait_committed(2000, timeout=180)
     in_order(writers)
 
 
@@ -103,7 +103,7 @@ def test_a_backlog(parted, empty_database, in_order):
     relays = parted(by_id(100, 60), 0)
     assert relays == []
     with Writers(empty_database, threads=6, keys=30) as writers:
-        writers.wait_committed(1500)
+        writers.wait_committed(1500, timeout=180)
     start, = parted([], 1, **SMALL)
     in_order(writers)
     assert start.metric("published_total") > 1500
@@ -135,7 +135,7 @@ def test_a_late_commit_in_an_old_partition(parted, empty_database, reader):
             consumer.take(10)
             time.sleep(0.1)
         slow.connection.commit()
-    assert [record.header("type") for record in consumer.take(1, timeout=10)] == ["Late"]
+    assert [record.header("type") for record in consumer.take(1)] == ["Late"]
 
 
 def test_an_old_time_in_a_new_row(parted, empty_database, reader):
@@ -145,17 +145,22 @@ def test_an_old_time_in_a_new_row(parted, empty_database, reader):
     insert(empty_database, 50)
     consumer.take(50)
     empty_database.execute(ADD, "old", "Old", "2000-01-01")
-    assert [record.key for record in consumer.take(1, timeout=10)] == [b"old"]
+    assert [record.key for record in consumer.take(1)] == [b"old"]
 
 
 def test_a_partition_that_is_made_meanwhile(parted, empty_database, in_order):
     """Partitions come without rights, and old ones go, with and without a lock, while writers are at work."""
     relay, = parted(by_id(200, 4), 1, **SMALL)
     relay.wait_ready()
+
+    def create(n):
+        empty_database.execute(f"CREATE TABLE part_{n} PARTITION OF outbox_events FOR VALUES"
+                               f" FROM ({n * 200}) TO ({(n + 1) * 200})")
     with Writers(empty_database, threads=4, keys=30, pause=0.05) as writers:
+        for n in range(4, 7):  # so far ahead that the writers do not come to the end, however slow the rest is
+            create(n)
         for n in range(4, 9):
-            empty_database.execute(f"CREATE TABLE part_{n} PARTITION OF outbox_events FOR VALUES"
-                                   f" FROM ({n * 200}) TO ({(n + 1) * 200})")
+            create(n + 3)
             empty_database.wait(f"SELECT last_value > {(n - 2) * 200} FROM outbox_events_id_seq")
             empty_database.wait(f"SELECT NOT EXISTS (SELECT FROM part_{n - 4})")
             if n % 2:
@@ -170,6 +175,7 @@ PARTS = "SELECT part::text FROM outbox_relay.range_partitions('outbox_events') O
 AHEAD = "SELECT outbox_relay.partitions_ahead('outbox_events')"
 DROP = "SELECT dropped, waits FROM outbox_relay.drop_partition('outbox_events', %s, %s)"
 FAR = 2**40  # "behind" everything: the function is to look for itself
+LOCKED = 150  # seconds: a relay that did not get the lock on a partition tries again after one minute
 
 
 @pytest.fixture
@@ -189,13 +195,13 @@ def test_made_ahead_and_dropped_behind(ranged, empty_database, in_order):
     """Writers go through twenty partitions by id; none is missing, and what is over goes."""
     relay, = ranged("id:100", partitions_ahead=30, **SMALL)
     assert parts(empty_database)[:2] == ["outbox_events_first", "outbox_events_100"]
-    empty_database.wait(f"SELECT ({AHEAD}) = 30")
+    empty_database.wait(f"SELECT ({AHEAD}) = 30", timeout=60)
     with Writers(empty_database, threads=4, keys=30, pause=0.005) as writers:
-        writers.wait_committed(1500)
+        writers.wait_committed(1500, timeout=180)
     in_order(writers)
     drawn = empty_database.value("SELECT last_value FROM outbox_events_id_seq")
     assert drawn > 1500
-    empty_database.wait("SELECT to_regclass('outbox_events_first') IS NULL", timeout=60)
+    empty_database.wait("SELECT to_regclass('outbox_events_first') IS NULL", timeout=LOCKED)
     relay.wait_log("dropped partition public.outbox_events_first")
     assert relay.metric("partitions_ahead") >= 0
 
@@ -252,10 +258,13 @@ def test_a_partition_that_somebody_has_locked(ranged, empty_database):
     empty_database.execute("SELECT setval('outbox_events_id_seq', 350)")
     with empty_database.session(autocommit=False) as reader_of_it:
         reader_of_it.execute("SELECT FROM outbox_events_first")
-        began = time.monotonic()
-        assert drop(empty_database) == (None, "the lock on public.outbox_events_first")
-        insert(empty_database, 1)
-        assert time.monotonic() - began < 2
+
+        def held_up():
+            began = time.monotonic()
+            assert drop(empty_database) == (None, "the lock on public.outbox_events_first")
+            insert(empty_database, 1)
+            return time.monotonic() - began
+        assert min(held_up() for _ in range(5)) < 2
         reader_of_it.connection.rollback()
     assert drop(empty_database) == ("public.outbox_events_first", None)
 
@@ -412,8 +421,9 @@ def test_all_in_one_look(ranged, empty_database, reader):
         empty_database.wait("SELECT NOT EXISTS (SELECT FROM outbox_events)")
         empty_database.wait(f"SELECT ({AHEAD}) = 4", timeout=30)
     relay.wait_log("dropped partition public.outbox_events_p3_first", timeout=60)
-    lines = [line for line in relay.log().splitlines() if "dropped partition" in line]
-    assert len({line[:22] for line in lines[:4]}) <= 2 and not relay.log_contains("is gone")
+    told = ["dropped partition" in line for line in relay.log().splitlines()]
+    first = told.index(True)
+    assert all(told[first:first + 4]) and not relay.log_contains("is gone")
 
 
 def test_by_time_and_marked(migrate, start_relays, empty_database, reader):
@@ -427,23 +437,26 @@ def test_by_time_and_marked(migrate, start_relays, empty_database, reader):
         empty_database.execute(ADD, "k", "Old", hour)
     relay, = start_relays(1, settle="mark", retention="3s", partitions_ahead=6)
     assert len(reader().take(4)) == 4
-    empty_database.wait("SELECT to_regclass('hour_2') IS NULL", timeout=60)
+    empty_database.wait("SELECT to_regclass('hour_2') IS NULL", timeout=LOCKED)
     relay.wait_log("dropped partition public.hour_2, whose events are all published")
-    assert parts(empty_database)[:2] == ["hour_3", "hour_4"]
+    left = parts(empty_database)[:2]
+    turned = time.strftime("%F %H:00+00", time.gmtime()) != hours[4]  # so hour_3 may have gone, too
+    assert left == ["hour_3", "hour_4"] or turned
+    empty_database.wait(f"SELECT ({AHEAD}) = 6", timeout=60)
     assert parts(empty_database)[-1] in [
         time.strftime("outbox_events_%Y%m%d_%H00", time.gmtime(time.time() + 3600 * n)) for n in (5, 6)]
-    assert empty_database.value(AHEAD) == 6
 
 
 def test_hash_first_and_ranges_below(ranged, empty_database, in_order):
     """Each partition by hash is a shard, and has its own partitions by id."""
     relays = ranged("id:200", 2, ["--partitions", "2"], partitions_ahead=20, **SMALL)
     wait_spread(relays, 1, 1)
+    empty_database.wait(f"SELECT ({AHEAD}) = 20", timeout=60)
     with Writers(empty_database, threads=4, keys=30, pause=0.005) as writers:
         writers.wait_committed(1000)
     in_order(writers)
     empty_database.wait("SELECT to_regclass('outbox_events_p0_first') IS NULL"
-                        " AND to_regclass('outbox_events_p1_first') IS NULL", timeout=90)
+                        " AND to_regclass('outbox_events_p1_first') IS NULL", timeout=LOCKED)
     assert empty_database.value(AHEAD) >= 15
 
 

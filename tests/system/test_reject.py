@@ -2,9 +2,12 @@
 """Events that Kafka can never accept: the relay sets them aside, or halts at them, as configured.
 What parks a key: test_park.py."""
 import json
+import os
 
 import pytest
+from confluent_kafka import KafkaError, Producer
 
+from harness.waiting import until
 from harness.writers import insert
 
 HALT = {"on_reject": "halt"}
@@ -39,7 +42,7 @@ def test_halt(database, new_relay, reader, topic, kind):
     consumer = reader()
     assert len(consumer.take(50)) == 50
     assert consumer.rest() == []
-    assert database.value("SELECT count(*) FROM outbox_events") == 51
+    database.wait("SELECT count(*) = 51 FROM outbox_events")
     assert database.value("SELECT min(id) FROM outbox_events") == bad
 
     database.execute("DELETE FROM outbox_events WHERE id = %s", bad)
@@ -136,8 +139,8 @@ def test_columns_that_jsonb_cannot_hold(database, new_relay, reader, topic):
         ('["\\u0000", 1e400000]', ['"\\u0000"'])]
     database.execute(sql.format("meta, essay", "'1', repeat('x', 1 << 28)"))
     insert(database, 5)
-    assert len(consumer.take(5)) == 5
-    database.wait_empty()
+    assert len(consumer.take(5, timeout=120)) == 5
+    database.wait_empty(timeout=120)
     relay.wait_log(r"SQLSTATE 54000: .*; a column that has no place of its own .* makes no jsonb")
     relay.wait_log(r"event \d+ is dead-lettered without the columns that have no place")
     database.execute(sql.format("meta", "'2'"))  # with its own again
@@ -212,6 +215,15 @@ def test_a_limit_lowered_while_the_relay_runs(database, new_relay, reader, topic
     insert(database, 1)
     consumer.take(1)
     kafka.configure_topic(name, max_message_bytes=10_000)
+    producer = Producer({"bootstrap.servers": kafka.bootstrap})
+
+    def lowered():
+        said = []
+        producer.produce(name, os.urandom(20_000), b"probe", on_delivery=lambda error, _: said.append(error))
+        assert producer.flush(60) == 0
+        return said[0] is not None and said[0].code() == KafkaError.MSG_SIZE_TOO_LARGE
+    until(lowered, 30, "the broker to have heard of it from the controller")
+    consumer.rest()
     database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
                      " SELECT 'thing', 'k', 'Sized', to_jsonb(string_agg(md5(n::text), ''))"
                      " FROM generate_series(1, 2000) n")  # compresses badly, and the broker counts after that

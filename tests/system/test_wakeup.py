@@ -6,7 +6,7 @@ import time
 import pytest
 
 from harness.postgres import Database
-from harness.waiting import holds
+from harness.waiting import holds, until
 from harness.writers import insert
 
 SLOW = {"poll_interval": "1h", "sweep_interval": "1h"}
@@ -58,12 +58,17 @@ def test_the_bell_wakes_a_sleeping_relay(database, new_relay, reader, topic, lis
     topic()
     relay = new_relay(outbox=SLOW).start()
     consumer = reader()
-    for rings in (1, 2, 3):
+
+    def woken():
         database.wait(BELL)
         insert(database, 1)
-        consumer.take(1, timeout=5)
-        assert listener.rings() >= rings
-    assert relay.metrics()['outbox_relay_wakeups_total{cause="bell"}'] >= 3
+        consumer.take(1)
+        return relay.metrics()['outbox_relay_wakeups_total{cause="bell"}']
+    for rings in (1, 2, 3):
+        woken()
+        until(lambda: listener.rings() >= rings, 20, f"{rings} rings")
+    # An event that it finds with its last look before it sleeps has woken nobody.
+    until(lambda: woken() >= 3, 20, "three events to have woken it")
 
 
 def test_without_a_trigger_the_timer_wakes_it(database, new_relay, reader, topic):
@@ -74,20 +79,25 @@ def test_without_a_trigger_the_timer_wakes_it(database, new_relay, reader, topic
     for _ in range(3):
         time.sleep(0.5)  # long enough to fall asleep, however that shows
         insert(database, 1)
-        consumer.take(1, timeout=5)
+        consumer.take(1)
     assert relay.metrics()['outbox_relay_wakeups_total{cause="bell"}'] == 0
 
 
 def test_the_bell_is_quiet_while_the_relay_is_busy(database, new_relay, reader, topic, listener):
-    """A writer without a pause: among two thousand commits hardly any rings."""
+    """A writer without a pause: among two thousand commits hardly any rings. On a busy machine it does pause: the relay
+    arms the bell after 8 ms without an event."""
     topic()
     new_relay(outbox=SLOW).start()
+    pauses, last = 0, time.monotonic()
     with database.session() as cursor:
         for _ in range(2000):
             cursor.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
                            " VALUES ('thing', 'k', 'Happened', '{}')")
+            now = time.monotonic()
+            pauses += now - last > 0.005
+            last = now
     assert len(reader().take(2000)) == 2000
-    assert listener.rings() < 100
+    assert listener.rings() < 100 + pauses
 
 
 def test_a_commit_long_after_its_insert_is_seen(database, new_relay, reader, topic):
@@ -102,7 +112,7 @@ def test_a_commit_long_after_its_insert_is_seen(database, new_relay, reader, top
                        " VALUES ('thing', 'k', 'Happened', '{}')")
         holds(lambda: consumer.rest() == [], 1, "nothing published before the commit", every=0.2)
         cursor.connection.commit()
-    consumer.take(1, timeout=5)
+    consumer.take(1)
 
 
 def test_an_idle_relay_asks_little(counted, new_relay, reader):
@@ -112,9 +122,9 @@ def test_an_idle_relay_asks_little(counted, new_relay, reader):
     reader().take(1)
     counted.wait(BELL)
     time.sleep(1)
-    before = statements(counted)
+    began, before = time.monotonic(), statements(counted)
     time.sleep(5)
-    assert statements(counted) - before <= 25
+    assert statements(counted) - before <= 5 * (time.monotonic() - began)
 
 
 def test_an_idle_relay_holds_no_transaction(relay, database):

@@ -2,8 +2,8 @@
 """A child process with a log file: started, signalled, awaited, and never left behind."""
 import glob
 import os
-import re
 import pwd
+import re
 import shutil
 import signal
 import subprocess

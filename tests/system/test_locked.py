@@ -66,7 +66,7 @@ def test_migrate_lets_writers_pass(database, new_relay, directory):
     with database.session(autocommit=False) as writer, database.session() as other:
         writer.execute("SET application_name = 'writer'; INSERT INTO outbox_events (aggregate_type, aggregate_id,"
                        " event_type) VALUES ('thing', 'k', 'E')")
-        other.execute("SET statement_timeout = '10s'")
+        other.execute("SET statement_timeout = '6s'")
         with open(log, "w") as file:
             migrating = subprocess.Popen(
                 [relay.process.argv[0], "migrate", "-c", relay.config, "--dsn", database.dsn()],

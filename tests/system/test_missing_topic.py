@@ -39,7 +39,7 @@ def test_its_line_has_fields(database, new_relay, strict):
 def test_the_row_is_deleted_instead_of_the_topic_made(database, waiting):
     """Nothing tells the relay of it: it looks from time to time, and goes on. It holds the row's lock for a second
     at most; a busy machine has some more."""
-    database.execute("SET lock_timeout = '5s'; DELETE FROM outbox_events")
+    database.execute("SET lock_timeout = '3s'; DELETE FROM outbox_events")
     until(lambda: waiting.get("/readyz")[0] == 200, 20, "readyz to be well again")
 
 
@@ -48,7 +48,7 @@ def test_no_transaction_stays_open_meanwhile(database, waiting):
     none_for = ("SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name LIKE 'outbox-relay%%'"
                 " AND xact_start < clock_timestamp() - %s::interval")
     until(lambda: database.value(none_for, "900 ms"), 10, "the first transaction to be given up")
-    holds(lambda: database.value(none_for, "4 s"), 12, "no long transaction, on a busy machine either")
+    holds(lambda: database.value(none_for, "2 s"), 12, "no long transaction, on a busy machine either")
     assert waiting.get("/healthz")[0] == 200
 
 
@@ -86,7 +86,7 @@ def test_a_topic_that_is_deleted(database, strict, new_relay):
     insert(database, 2, aggregate_type="gone")
     relay.wait_log('topic "gone" does not exist', timeout=40)
     for _ in range(3):
-        database.execute("SET lock_timeout = '5s'; UPDATE outbox_events SET event_type = event_type || '!'")
+        database.execute("SET lock_timeout = '3s'; UPDATE outbox_events SET event_type = event_type || '!'")
     strict.create_topic("gone", 1)
     consumer = Reader(strict.bootstrap, "gone")
     assert len(consumer.take(2, timeout=40)) == 2

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from harness.checker import problems
-from harness.fleet import HAS_KAFKA
+from harness.fleet import wait_kafka
 from harness.relay import BINARY
 from harness.waiting import until
 from harness.writers import Writers, arrivals, insert
@@ -87,7 +87,7 @@ def test_sighup_reloads(relay, database, reader):
 
 
 def test_sigusr1_tells(relay):
-    until(lambda: relay.metrics().get(HAS_KAFKA) == 1, 20, "the relay to have Kafka")
+    wait_kafka([relay])
     relay.process.send(signal.SIGUSR1)
     assert "database connected, kafka connected" in relay.wait_log("status: .*").group(0)
 

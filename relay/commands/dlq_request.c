@@ -115,12 +115,12 @@ int dlq_request(struct dlq *dlq, struct error *err)
 	struct dlq_asked asked;
 	int status = -1;
 
-	if (!dlq_asked_read(dlq, dlq->action == DLQ_RETRY ? RETRY_SQL : DISCARD_SQL, &asked, err))
-		return -1;
-	if (PQntuples(asked.letters) == 0)
-		status = dlq_nothing(dlq);
-	else if (dlq->dry_run || ask(dlq, &asked, err))
-		status = dlq_wait(dlq, &asked, err);
+	if (dlq_asked_read(dlq, dlq->action == DLQ_RETRY ? RETRY_SQL : DISCARD_SQL, &asked, err)) {
+		if (PQntuples(asked.letters) == 0)
+			status = dlq_nothing(dlq);
+		else if (dlq->dry_run || ask(dlq, &asked, err))
+			status = dlq_wait(dlq, &asked, err);
+	}
 	dlq_asked_free(&asked);
 	return status;
 }

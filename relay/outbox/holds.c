@@ -95,8 +95,19 @@ static bool waits_behind(const struct outbox_hold *hold, const struct outbox_hol
 	       (all || other->key == hold->key);
 }
 
+struct outbox_hold *outbox_holds_tried(struct outbox_holds *holds)
+{
+	for (size_t i = 0; i < holds->count; i++)
+		if (holds->items[i].trying)
+			return &holds->items[i];
+	return NULL;
+}
+
 struct outbox_hold *outbox_holds_due(struct outbox_holds *holds, bool all)
 {
+	const struct outbox_hold *tried = outbox_holds_tried(holds);
+	if (tried != NULL && !tried->due)
+		return NULL;
 	for (size_t i = 0; i < holds->count; i++) {
 		struct outbox_hold *hold = &holds->items[i];
 		bool first = hold->due && !hold->released;
@@ -116,14 +127,6 @@ void outbox_holds_try(struct outbox_holds *holds, struct outbox_hold *hold, int6
 	hold->tried_us = now_us;
 }
 
-struct outbox_hold *outbox_holds_tried(struct outbox_holds *holds)
-{
-	for (size_t i = 0; i < holds->count; i++)
-		if (holds->items[i].trying)
-			return &holds->items[i];
-	return NULL;
-}
-
 void outbox_holds_end_try(struct outbox_holds *holds)
 {
 	struct outbox_hold *hold = outbox_holds_tried(holds);
@@ -136,6 +139,7 @@ void outbox_holds_release(struct outbox_holds *holds, struct outbox_hold *hold)
 	assert(hold >= holds->items && hold < holds->items + holds->count);
 	holds->released += !hold->released;
 	hold->released = true;
+	hold->trying = false;
 }
 
 void outbox_holds_forget(struct outbox_holds *holds, struct outbox_hold *hold)

@@ -62,8 +62,8 @@ bool outbox_holds_seen(struct outbox_hold *hold, const struct outbox_hold *row, 
 /* The session is lost: what was due, or tried, is tried once it was seen again. */
 void outbox_holds_doubt(struct outbox_holds *holds);
 
-/* The row to be tried alone, or NULL. all: it must not go ahead of any other that is held;
- * otherwise of none of its key. */
+/* The row to be tried alone, or NULL: none while the end of another try is not known. all: it must
+ * not go ahead of any other that is held; otherwise of none of its key. */
 struct outbox_hold *outbox_holds_due(struct outbox_holds *holds, bool all);
 
 /* It is claimed alone, and no other one is any more. */

@@ -572,16 +572,18 @@ struct opening *opening_new(struct loop *loop, struct session *session, size_t w
 	const struct config *config = session_config(session);
 	struct opening *opening = xcalloc(1, sizeof(*opening));
 	opening->session = session;
-	opening->asker = session_join(session, &ops, opening);
-	opening->pooled = pooled_new(loop, session, read_catalog, opening);
 	opening->events = events;
 	opening->owner = owner;
 	opening->withhold_bytes = withhold_bytes;
 	/* The identity is the first field, always. */
 	add_column(opening->fields, &opening->field_count, FIELDS_MAX,
 		   config->outbox.columns.event_id);
-	if (!pgname_parse(config->outbox.table, &opening->name, err) || !find_keys(opening, err))
+	if (!pgname_parse(config->outbox.table, &opening->name, err) || !find_keys(opening, err)) {
 		opening_free(&opening);
+		return NULL;
+	}
+	opening->asker = session_join(session, &ops, opening);
+	opening->pooled = pooled_new(loop, session, read_catalog, opening);
 	return opening;
 }
 

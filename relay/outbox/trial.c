@@ -80,23 +80,6 @@ static bool is_set_aside(const PGresult *result)
 	return PQntuples(result) == 1 && outbox_claim_moved(result, 0);
 }
 
-static void on_after(struct trial *trial, bool back)
-{
-	bool kept = back || outbox_claim_kept(trial->claimed);
-	bool aside = is_set_aside(trial->claimed);
-	struct chunk *chunk = take_chunk(trial);
-	if ((is_meant(trial, chunk) || aside) && !kept) {
-		struct claim_answer answer = {.count = (int64_t)chunk->count, .moved = aside};
-		for (size_t i = 0; i < chunk->count; i++)
-			chunk->events[i].again = true;
-		trial->events->claimed(trial->owner, chunk, &answer);
-		return;
-	}
-	const char *why = is_meant(trial, chunk) ? held_kept_words : NULL;
-	chunk->free(chunk);
-	give_up(trial, why);
-}
-
 static void forget(void *part)
 {
 	struct trial *trial = part;
@@ -106,6 +89,25 @@ static void forget(void *part)
 	trial->identity = NULL;
 }
 
+/* Nothing of this try is left when its end is told: the next one may begin with that. */
+static void on_after(struct trial *trial, bool back)
+{
+	bool kept = back || outbox_claim_kept(trial->claimed);
+	bool aside = is_set_aside(trial->claimed);
+	struct chunk *chunk = take_chunk(trial);
+	bool meant = is_meant(trial, chunk);
+	forget(trial);
+	if ((meant || aside) && !kept) {
+		struct claim_answer answer = {.count = (int64_t)chunk->count, .moved = aside};
+		for (size_t i = 0; i < chunk->count; i++)
+			chunk->events[i].again = true;
+		trial->events->claimed(trial->owner, chunk, &answer);
+		return;
+	}
+	chunk->free(chunk);
+	give_up(trial, meant ? held_kept_words : NULL);
+}
+
 static void on_answered(void *part, int tag, PGresult *result)
 {
 	struct trial *trial = part;
@@ -113,9 +115,9 @@ static void on_answered(void *part, int tag, PGresult *result)
 		trial->claimed = result;
 		return;
 	}
-	on_after(trial, PQntuples(result) > 0);
+	bool back = PQntuples(result) > 0;
 	PQclear(result);
-	forget(trial);
+	on_after(trial, back);
 }
 
 static bool on_refused(void *part, const struct pg_failure *failure)

@@ -213,20 +213,27 @@ PGresult *pgsync_query(PGconn *conn, const char *what, const char *sql, int coun
 	return judge(conn, sent ? answer(conn) : NULL, what, err);
 }
 
-/* Whether a new connection is a session with our settings. A database without an encoding
- * (SQL_ASCII) may hold bytes that are not UTF-8, and would refuse to give them. */
-static bool is_session(PGconn *conn, struct error *err)
+/* A database without an encoding may hold bytes that are not UTF-8, and would refuse to give them.
+ * A server may report its encoding again at any time, which frees the text of before. */
+static bool take_bytes_as_they_are(PGconn *conn, struct error *err)
 {
 	const char *encoding = PQparameterStatus(conn, "server_encoding");
+
+	if (encoding && strcmp(encoding, "SQL_ASCII") == 0 &&
+	    PQsetClientEncoding(conn, "SQL_ASCII") != 0)
+		return error_set(err, "cannot set client_encoding: %s", PQerrorMessage(conn));
+	return true;
+}
+
+/* Whether a new connection is a session with our settings. */
+static bool is_session(PGconn *conn, struct error *err)
+{
 	PGresult *answer =
 	    pgsync_query(conn, "looking at the session", pgsession_question, 0, NULL, err);
 	bool good = answer && pgsession_check(answer, 0, err);
 
 	PQclear(answer);
-	if (good && encoding && strcmp(encoding, "SQL_ASCII") == 0 &&
-	    PQsetClientEncoding(conn, encoding) != 0)
-		return error_set(err, "cannot set client_encoding: %s", PQerrorMessage(conn));
-	return good;
+	return good && take_bytes_as_they_are(conn, err);
 }
 
 /* ---- through a pooler ---- */

@@ -105,6 +105,31 @@ static void test_a_try_without_a_verdict_is_repeated_once_the_row_was_seen(void 
 	assert_int_equal(outbox_holds_due(&holds, true)->id, 7);
 }
 
+/* Its commit would release the one that is tried by then. */
+static void test_none_is_due_while_the_end_of_a_try_is_not_known(void **state)
+{
+	(void)state;
+	reject(7, 1, 0);
+	reject(8, 2, 0);
+	see(7, "changed", 2000);
+	see(8, "changed", 2000);
+	outbox_holds_try(&holds, outbox_holds_due(&holds, true), 2000);
+	assert_null(outbox_holds_due(&holds, false));
+	outbox_holds_end_try(&holds);
+	assert_int_equal(outbox_holds_due(&holds, false)->id, 8);
+}
+
+static void test_one_that_is_gone_is_not_tried_any_more(void **state)
+{
+	(void)state;
+	reject(7, 1, 0);
+	reject(8, 2, 0);
+	see(8, "changed", 2000);
+	outbox_holds_try(&holds, outbox_holds_find(&holds, 7, NULL), 2000);
+	outbox_holds_release(&holds, outbox_holds_find(&holds, 7, NULL));
+	assert_int_equal(outbox_holds_due(&holds, true)->id, 8);
+}
+
 static void test_one_is_tried_at_a_time(void **state)
 {
 	(void)state;
@@ -238,6 +263,8 @@ int main(void)
 	    cmocka_unit_test_teardown(test_a_rejected_row_waits_for_those_before_it, clear),
 	    cmocka_unit_test_teardown(
 		test_a_try_without_a_verdict_is_repeated_once_the_row_was_seen, clear),
+	    cmocka_unit_test_teardown(test_none_is_due_while_the_end_of_a_try_is_not_known, clear),
+	    cmocka_unit_test_teardown(test_one_that_is_gone_is_not_tried_any_more, clear),
 	    cmocka_unit_test_teardown(test_one_is_tried_at_a_time, clear),
 	    cmocka_unit_test_teardown(test_a_row_of_another_key_is_not_tried_alone, clear),
 	    cmocka_unit_test_teardown(test_what_is_another_relays_is_forgotten, clear),

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: ISC
 """What a queue does while old snapshots keep vacuum from its work: the load that PgQue and PlanetScale published.
 
-One event in each transaction at a steady rate. First nothing else, then three overlapping transactions of 120 s each
+Events at a steady rate, one or more in each transaction. First nothing else, then three overlapping transactions of 120 s each
 that only read, then one snapshot that stays open, then nothing again. Beside each other, each with a Postgres of its
 own: this relay with delete, mark, position, and a plain program that polls with FOR UPDATE SKIP LOCKED and deletes.
 
@@ -26,7 +26,7 @@ import outbox
 import usage
 from latency import connections, consumer
 from report import percentile
-from rig import HERE, Rig, stop
+from rig import HERE, Rig, relay_binary, stop
 from topics import Topic
 
 sys.path.insert(0, os.path.join(HERE, ".."))
@@ -36,14 +36,15 @@ READERS, READ_SECONDS = 3, 120  # PlanetScale's
 KEYS = 10_000
 PLAIN_ROWS, PLAIN_POLL_MS = 1000, 10
 RETENTION = "5m"
+PARTITION_BY = "id:1000000"  # of positions: what is published goes with its partition
 # The intervals of checkpoints as they come with Postgres, and autovacuum as eager as PgQue had it.
 SETTINGS = {"checkpoint_timeout": "'5min'", "max_wal_size": "'4GB'", "autovacuum_naptime": "'10s'"}
 STATE = """
-SELECT (SELECT last_value FROM outbox_events_id_seq), n_dead_tup, pg_table_size(relid), pg_indexes_size(relid),
-       pg_current_wal_lsn() - '0/0'::pg_lsn,
+SELECT (SELECT last_value FROM outbox_events_id_seq), sum(n_dead_tup)::bigint, sum(pg_table_size(relid))::bigint,
+       sum(pg_indexes_size(relid))::bigint, pg_current_wal_lsn() - '0/0'::pg_lsn,
        ARRAY(SELECT pid FROM pg_stat_activity WHERE datname = current_database()
               AND (usename = 'outbox_relay' OR application_name = 'publisher'))
-  FROM pg_stat_user_tables WHERE relname = 'outbox_events'"""
+  FROM pg_partition_tree('outbox_events') JOIN pg_stat_user_tables USING (relid) WHERE isleaf"""
 # In one transaction, so that nobody publishes them; what was not committed is as dead.
 DEAD = """DO $$ BEGIN
     INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type)
@@ -82,7 +83,7 @@ class Side:
         rig.sql("SELECT pg_reload_conf()")
         for program in ("bare", "paced_writer"):  # now, not when the consumer's time runs
             rig.build(program)
-        outbox.migrate(rig, "outbox_events", self.settle)
+        outbox.migrate(rig, "outbox_events", self.settle, partition_by=PARTITION_BY if mode == "position" else "")
         if mode == "plain":  # no trigger is its advantage
             rig.sql("ALTER TABLE outbox_events DISABLE TRIGGER USER")
 
@@ -109,7 +110,8 @@ class Side:
         path = os.path.join(self.rig.directory, "commits")
         with open(path, "w") as commits:
             writer = subprocess.Popen([self.rig.build("paced_writer"), self.rig.dsn, str(options.rate), str(seconds),
-                                       str(connections(options.rate)), str(KEYS)], stdout=commits)
+                                       str(connections(options.rate // options.per_transaction)), str(KEYS),
+                                       str(options.per_transaction)], stdout=commits)
         self.writer, self.commits = writer, path
         try:
             yield
@@ -247,6 +249,25 @@ def run(options, rigs):
     return found
 
 
+def together(paths):
+    """Runs one after the other, as one."""
+    runs = []
+    for path in paths:
+        with open(path) as kept:
+            runs.append(json.load(kept))
+    loads = {mode: run["shared"] for run in runs for mode in run["modes"]} if len(runs) > 1 else {}
+    return {**runs[0], "modes": {mode: seen for run in runs for mode, seen in run["modes"].items()}, "loads": loads}
+
+
+def load(found):
+    """Of the machine, which is each mode's own where they ran in turn."""
+    def series(called, style, shared):
+        return Series(called, style, values(shared, lambda s: s["load"]))
+    if not found.get("loads"):
+        return [series("", "a", found["shared"])]
+    return [series(CALLED[mode], STYLES[mode], shared) for mode, shared in found["loads"].items()]
+
+
 def rates(samples, name, factor=1.0):
     """[(seconds, growth in a second)]"""
     return [(s["at"], factor * (s[name] - before[name]) / (s["at"] - before["at"]))
@@ -276,7 +297,7 @@ def draw(found):
         panel("of that, sessions of the publisher, % of a core", lambda seen: rates(seen["samples"], "claim_cpu", 100)),
         panel("CPU of the publisher itself, % of a core", lambda seen: rates(seen["samples"], "publisher_cpu", 100)),
         panel("table and indexes, MB", samples(lambda s: (s["table_bytes"] + s["index_bytes"]) / 1e6)),
-        Panel("load average of the machine", [Series("", "a", values(found["shared"], lambda s: s["load"]))])]
+        Panel("load average of the machine", load(found))]
     kinds = {"quiet": ("", "grid"), "overlapping readers": ("r", "relay"), "snapshot held": ("s", "relay"),
              "released": ("e", "database")}
     legend = {"relay": f"r: from here {READERS} transactions of {READ_SECONDS} s overlap; s: from here one snapshot is "
@@ -315,6 +336,7 @@ def row(name, samples, windows):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("--rate", type=int, default=2000, help="events/s for each contender")
+    parser.add_argument("--per-transaction", type=int, default=1, help="events in each")
     parser.add_argument("--quiet-minutes", type=float, default=1)
     parser.add_argument("--reader-minutes", type=float, default=3, help=f"with {READERS} overlapping transactions")
     parser.add_argument("--hold-minutes", type=float, default=30, help="with one snapshot")
@@ -326,11 +348,12 @@ def main():
     parser.add_argument("--every", type=float, default=5, help="seconds between samples")
     parser.add_argument("--json", help="keeps everything there")
     parser.add_argument("--plot", help="an SVG")
-    parser.add_argument("--again", help="reads such a JSON instead of a run")
+    parser.add_argument("--again", nargs="+", help="reads such JSONs instead of a run: modes that ran in turn")
     options = parser.parse_args()
+    if not options.again and not os.access(relay_binary(), os.X_OK):
+        parser.error(f"no {relay_binary()}; build it, or name another in OUTBOX_RELAY")
     if options.again:
-        with open(options.again) as kept:
-            found = json.load(kept)
+        found = together(options.again)
     else:
         with ExitStack() as stack:
             rigs = [stack.enter_context(Rig(options.against))]

@@ -69,7 +69,7 @@ def observe(rig, plan, rate, contender):
     outbox.tidy(rig)
     with Topic(rig.kafka) as topic, contender(rig, topic, events):
         with consumer(rig, topic, events, seconds + 30) as receiver:
-            commits = run([rig.build("paced_writer"), rig.dsn, rate, seconds, connections(rate), plan.keys],
+            commits = run([rig.build("paced_writer"), rig.dsn, rate, seconds, connections(rate), plan.keys, 1],
                           timeout=seconds * 3)
             arrivals, _ = receiver.communicate(timeout=seconds + 60)
     return numbers(commits), numbers(arrivals)

@@ -20,17 +20,17 @@ SELECT 'bench', 'key-' || lpad(((hashint8extended(n, %(seed)s) & 2147483647) %% 
 """
 
 
-def migrate(rig, table, settle, partitions=0, schema="public"):
+def migrate(rig, table, settle, partitions=0, schema="public", partition_by=""):
     """As an app team that runs the scripts itself."""
     names = {"outbox_schema": schema, "outbox_table": table, "outbox_id": "id", "outbox_event_id": "event_id",
-             "settle": settle, "relay_role": "", "partition_by": ""}
+             "settle": settle, "relay_role": "", "partition_by": partition_by}
     argv = [program_of_postgres("psql"), rig.dsn, "-X", "-q", "-1", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null"]
     for name, value in names.items():
         argv += ["-v", f"{name}={value}"]
     scripts = list(SCRIPTS)
-    if partitions:
+    if partitions or partition_by:
         argv += ["-v", f"partitions={partitions}"]
-        scripts.insert(scripts.index("0002_outbox.sql"), "partitions.sql")
+        scripts.insert(scripts.index("0002_outbox.sql"), "ranges.sql" if partition_by else "partitions.sql")
     for script in scripts:
         argv += ["-f", os.path.join(SQL, script)]
     run(argv, timeout=60, PGOPTIONS="-c client_min_messages=warning")

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * paced_writer.c - inserts events at a steady rate, one per transaction, and notes when each
+ * paced_writer.c - inserts events at a steady rate, so many per transaction, and notes when each
  * committed
  *
- * usage: paced_writer DSN RATE SECONDS CONNECTIONS KEYS > times
+ * usage: paced_writer DSN RATE SECONDS CONNECTIONS KEYS PER_TRANSACTION > times
  *
- * Event n is due n / RATE after the start, whatever happened to those before it, so a slow commit
+ * Event n, with those of its transaction behind it, is due n / RATE after the start, whatever happened to those before it, so a slow commit
  * does not make the load lighter. SIGTERM ends it before that. Each line of the output: n,
  * microseconds (CLOCK_MONOTONIC) just before COMMIT was sent, and just after it returned. The
  * payload begins with {"n": "<n, ten digits>".
@@ -27,7 +27,7 @@ struct times {
 
 struct load {
 	const char *dsn;
-	long rate, events, connections, keys;
+	long rate, events, connections, keys, per_transaction;
 	int64_t start_us;
 	struct times *times; /* by event */
 };
@@ -97,20 +97,34 @@ static void insert(PGconn *db, const struct load *load, long n)
 	for (size_t i = 0; i < PAD_BYTES; i++)
 		payload[(size_t)used + i] = PAD[i % 32];
 	memcpy(payload + used + PAD_BYTES, "\"}", 3);
-	check(db, PQexec(db, "BEGIN"));
 	check(db, PQexecPrepared(db, "insert", 2, (const char *[]){key, payload}, NULL, NULL, 0));
-	load->times[n].before_us = now_us();
+}
+
+/* One transaction of the events from first on. */
+static void commit(PGconn *db, const struct load *load, long first)
+{
+	long end = first + load->per_transaction;
+	if (end > load->events)
+		end = load->events;
+	check(db, PQexec(db, "BEGIN"));
+	for (long n = first; n < end; n++)
+		insert(db, load, n);
+	struct times times = {.before_us = now_us()};
 	check(db, PQexec(db, "COMMIT"));
-	load->times[n].after_us = now_us();
+	times.after_us = now_us();
+	for (long n = first; n < end; n++)
+		load->times[n] = times;
 }
 
 static void *work(void *arg)
 {
 	struct worker *worker = arg;
 	const struct load *load = worker->load;
-	for (long n = worker->first; n < load->events && !stopped; n += load->connections) {
+	long each = load->per_transaction;
+	for (long n = worker->first * each; n < load->events && !stopped;
+	     n += load->connections * each) {
 		sleep_until(load->start_us + n * 1000000 / load->rate);
-		insert(worker->db, load, n);
+		commit(worker->db, load, n);
 	}
 	return NULL;
 }
@@ -134,14 +148,16 @@ static void run(struct load *load)
 
 int main(int argc, char **argv)
 {
-	if (argc != 6) {
-		fprintf(stderr, "usage: paced_writer DSN RATE SECONDS CONNECTIONS KEYS\n");
+	if (argc != 7) {
+		fprintf(stderr, "usage: paced_writer DSN RATE SECONDS CONNECTIONS KEYS "
+				"PER_TRANSACTION\n");
 		return 2;
 	}
 	struct load load = {.dsn = argv[1],
 			    .rate = atol(argv[2]),
 			    .connections = atol(argv[4]),
-			    .keys = atol(argv[5])};
+			    .keys = atol(argv[5]),
+			    .per_transaction = atol(argv[6])};
 	load.events = load.rate * atol(argv[3]);
 	load.times = calloc((size_t)load.events, sizeof(*load.times));
 	signal(SIGTERM, stop);

@@ -62,7 +62,7 @@ def observe(rig, plan, kill):
         until(lambda: _is_spread(cursor), 30, "the shards to be spread")
         writer = subprocess.Popen(
             [rig.build("paced_writer"), rig.dsn, str(RATE), str(seconds), str(latency.connections(RATE)),
-             str(plan.keys)], stdout=subprocess.PIPE, text=True)
+             str(plan.keys), "1"], stdout=subprocess.PIPE, text=True)
         ends = [_replace_one(rig, topic, relays, cursor, chance, kill) for _ in range(plan.kills)]
         commits, _ = writer.communicate(timeout=seconds * 3)
         until(lambda: outbox.waiting(rig) == 0, 60, "the outbox to be empty")

@@ -41,6 +41,8 @@ def arguments():
                         help="another relay, measured in turns with ours in drain and latency")
     parser.add_argument("--settle", choices=("delete", "mark", "position"), default="delete",
                         help="of latency, inserts, idle and takeover")
+    parser.add_argument("--checksums", action="store_true",
+                        help="with data checksums: then the first look at a fresh row is written to the WAL, too")
     parser.add_argument("--without-relay", action="store_true",
                         help="only what the machine gives without it")
     given = parser.parse_args()
@@ -93,7 +95,7 @@ def main():
     # So that the servers are taken down when somebody stops us.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     given = arguments()
-    with Rig(given.against) as rig:
+    with Rig(given.against, checksums=given.checksums) as rig:
         results = measure(rig, given, plan_of(given))
     if given.json:
         with open(given.json, "w") as out:

@@ -17,6 +17,7 @@ import threading
 import time
 from array import array
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 from confluent_kafka import KafkaException
 
@@ -141,7 +142,7 @@ class Side:
             "at": at, "written": written - self.gone, "published": published, "dead": dead, "table_bytes": table,
             "index_bytes": index, "wal_bytes": int(wal), "publisher_cpu": usage.cpu_seconds(self.pid),
             "postgres_cpu": usage.family_cpu_seconds(self.rig.postgres.process.pid),
-            "claim_cpu": sum(map(usage.cpu_seconds_if_there, sessions))})
+            "claim_cpu": sum(map(usage.cpu_seconds_if_there, sessions)), "rss": usage.rss_mib(self.pid)})
 
 
 class Phase:
@@ -171,44 +172,59 @@ class Phase:
             thread.join()
 
 
+@contextmanager
+def reading(sides, sessions=0, seconds=0.0, dead=0):
+    phase = Phase(sides)
+    phase.hold(sessions, seconds, READ_SECONDS / READERS)
+    for side in sides if dead else ():
+        side.make_dead(dead)
+    try:
+        yield
+    finally:
+        phase.end()
+
+
 def schedule(options):
-    """[(name, seconds, sessions that read, seconds of each)]"""
-    return [("quiet", options.quiet_minutes * 60, 0, 0),
-            ("overlapping readers", options.reader_minutes * 60, READERS, READ_SECONDS),
-            ("snapshot held", options.hold_minutes * 60, 1, options.hold_minutes * 60 + 60),
-            ("released", options.after_minutes * 60, 0, 0)]
+    """[(name, seconds, what goes on meanwhile)]"""
+    return [("quiet", options.quiet_minutes * 60, reading),
+            ("overlapping readers", options.reader_minutes * 60,
+             partial(reading, sessions=READERS, seconds=READ_SECONDS)),
+            ("snapshot held", options.hold_minutes * 60,
+             partial(reading, sessions=1, seconds=options.hold_minutes * 60 + 60, dead=options.dead)),
+            ("released", options.after_minutes * 60, reading)]
 
 
-def observe(sides, options, kafka, begun):
+def sample(sides, every, kafka, begun, until, shared):
+    """Up to that time."""
+    while (now := time.monotonic() - begun) < until:
+        for side in sides:
+            side.sample(time.monotonic() - begun)
+        shared.append({"at": now, "kafka_cpu": usage.cpu_seconds(kafka.process.pid), "load": os.getloadavg()[0]})
+        time.sleep(max(0, every - (time.monotonic() - begun - now)))
+        if int(now / 60) != int((time.monotonic() - begun) / 60):
+            print("; ".join(f"{side.mode}: dead {side.samples[-1]['dead']}, backlog {side.backlog()}"
+                            for side in sides), flush=True)
+
+
+def observe(sides, steps, every, kafka, begun):
     """Takes the samples of the whole run; [(seconds, phase)] and what all share."""
     phases, shared, at = [], [], 0.0
-    for name, seconds, sessions, each in schedule(options):
+    for name, seconds, meanwhile in steps:
         if not seconds:
             continue
         phases.append((at, name))
         print(f"{at:6.0f} s: {name}", flush=True)
-        phase, at = Phase(sides), at + seconds
-        phase.hold(sessions, each, READ_SECONDS / READERS)
-        if name == "snapshot held" and options.dead:
-            for side in sides:
-                side.make_dead(options.dead)
-        while (now := time.monotonic() - begun) < at:
-            for side in sides:
-                side.sample(time.monotonic() - begun)
-            shared.append({"at": now, "kafka_cpu": usage.cpu_seconds(kafka.process.pid), "load": os.getloadavg()[0]})
-            time.sleep(max(0, options.every - (time.monotonic() - begun - now)))
-            if int(now / 60) != int((time.monotonic() - begun) / 60):
-                print("; ".join(f"{side.mode}: dead {side.samples[-1]['dead']}, backlog {side.backlog()}"
-                                for side in sides), flush=True)
-        phase.end()
+        at += seconds
+        with meanwhile(sides):
+            sample(sides, every, kafka, begun, at, shared)
         with open(os.path.join(sides[0].rig.directory, "samples.json"), "w") as kept:  # should it break off
             json.dump([side.samples for side in sides], kept)
     return phases, shared
 
 
-def latencies(side, arrived, options, begun_us, end_us):
+def latencies(side, arrived, every, begun_us, end_us):
     """By window of commit: p50 and p99 in ms, and how many had not arrived by the end, which count as the rest."""
-    arrivals = array("q", bytes(8 * options.rate * options.seconds))
+    arrivals = array("q", bytes(8 * side.events))
     for line in arrived:
         n, when = line.split()
         arrivals[int(n)] = int(when)
@@ -216,26 +232,27 @@ def latencies(side, arrived, options, begun_us, end_us):
     with open(side.commits) as commits:
         for line in commits:
             n, _, after = map(int, line.split())
-            window = windows.setdefault(int((after - begun_us) / 1e6 / options.every), [[], 0])
+            window = windows.setdefault(int((after - begun_us) / 1e6 / every), [[], 0])
             window[0].append(((arrivals[n] or end_us) - after) / 1000)
             window[1] += not arrivals[n]
-    return [{"at": number * options.every, "p50": percentile(sorted(took), 0.50),
+    return [{"at": number * every, "p50": percentile(sorted(took), 0.50),
              "p99": percentile(sorted(took), 0.99), "max": max(took), "count": len(took), "missing": missing}
             for number, (took, missing) in sorted(windows.items())]
 
 
-def run(options, rigs):
+def run(options, rigs, steps, extra=0):
+    """extra: events that the writer of the rate does not write."""
     sides = [Side(mode, rig, Topic(rig.kafka)) for mode, rig in zip(options.modes, rigs)]
-    options.seconds = int(sum(seconds for _, seconds, *_ in schedule(options)))
-    events = options.rate * options.seconds
+    seconds = int(sum(seconds for _, seconds, _ in steps))
     with ExitStack() as stack:
         for side in sides:
-            stack.enter_context(side.publishing(events))
-            side.receiver = stack.enter_context(consumer(side.rig, side.topic, events, options.seconds + 20))
+            side.events = options.rate * seconds + extra
+            stack.enter_context(side.publishing(side.events))
+            side.receiver = stack.enter_context(consumer(side.rig, side.topic, side.events, seconds + 20))
         for side in sides:
-            stack.enter_context(side.writing(options, options.seconds))
+            stack.enter_context(side.writing(options, seconds))
         begun = time.monotonic()
-        phases, shared = observe(sides, options, rigs[0].kafka, begun)
+        phases, shared = observe(sides, steps, options.every, rigs[0].kafka, begun)
         found = {"machine": machine.describe(rigs[0], True), "rate": options.rate, "phases": phases, "shared": shared,
                  "modes": {side.mode: {"samples": side.samples} for side in sides}}
         for side in sides:
@@ -244,7 +261,7 @@ def run(options, rigs):
             side.writer.wait(60)
         for side in sides:
             arrived = side.receiver.communicate(timeout=600)[0].splitlines()
-            found["modes"][side.mode]["latency"] = latencies(side, arrived, options, begun * 1e6,
+            found["modes"][side.mode]["latency"] = latencies(side, arrived, options.every, begun * 1e6,
                                                              time.monotonic() * 1e6)
     return found
 
@@ -359,7 +376,7 @@ def main():
             rigs = [stack.enter_context(Rig(options.against))]
             for _ in options.modes[1:]:
                 rigs.append(stack.enter_context(Rig(options.against, kafka=lambda _: Shared(rigs[0].kafka))))
-            found = run(options, rigs)
+            found = run(options, rigs, schedule(options))
     if options.json:
         with open(options.json, "w") as kept:
             json.dump(found, kept)

@@ -14,7 +14,7 @@ sys.path.insert(0, os.path.join(HERE, "..", "system"))
 from harness import process, relay as relay_module  # noqa: E402
 from harness.beside import beside  # noqa: E402,F401  for the others
 from harness.kafka import Kafka  # noqa: E402
-from harness.postgres import Database, Postgres, bindir  # noqa: E402
+from harness.postgres import Database, Postgres, bindir, run as run_postgres  # noqa: E402
 from harness.relay import Relay  # noqa: E402
 from harness.waiting import until  # noqa: E402,F401  for the others
 
@@ -36,8 +36,9 @@ class Rig:
     """One Postgres with one database, one Kafka broker, and a directory for everything else. kafka: makes another
     Kafka in the directory that it is given, a cluster for instance."""
 
-    def __init__(self, against=None, kafka=Kafka):
+    def __init__(self, against=None, kafka=Kafka, checksums=False):
         self.against = against  # another relay's binary, to compare with
+        self.checksums = checksums
         self.settle = "delete"  # of relays that are not told another
         self.directory = tempfile.mkdtemp(prefix="outbox-relay-bench-")
         os.chmod(self.directory, 0o755)
@@ -49,6 +50,8 @@ class Rig:
     def __enter__(self):
         try:
             self.postgres.create()
+            if self.checksums:
+                run_postgres([program_of_postgres("pg_checksums"), "--enable", "-D", self.postgres.data])
             with open(os.path.join(self.postgres.data, "postgresql.auto.conf"), "a") as conf:
                 conf.write(POSTGRES)
             self.postgres.start()

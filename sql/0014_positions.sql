@@ -315,26 +315,26 @@ BEGIN
 END $$;
 
 -- Deletes the oldest settled rows that were created longer ago than `kept` ms: so many at most, after so many that are
--- passed over. A row that another session has locked is for another time. How many went.
+-- passed over, of those with ids higher than `above`. A row that another session has locked is for another time. How
+-- many went, and up to which id no row need be looked at again soon; NULL: there was none to look at.
 CREATE OR REPLACE FUNCTION outbox_relay.purge_settled(box regclass, leaf regclass, created name, kept bigint, most bigint,
-                                                      passed bigint) RETURNS bigint
+                                                      passed bigint, above bigint)
+    RETURNS TABLE (deleted bigint, upto bigint)
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = off
     SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
-    own  outbox_relay.outboxes := outbox_relay.own_outbox(box);
-    gone bigint;
+    own outbox_relay.outboxes := outbox_relay.own_outbox(box);
 BEGIN
     IF own.settle <> 'position' OR NOT EXISTS (SELECT FROM pg_partition_tree(box) AS t WHERE t.relid = leaf) AND leaf <> box THEN
-        RETURN 0;
+        RETURN;
     END IF;
-    EXECUTE format('WITH old AS MATERIALIZED (SELECT t.tableoid AS part, t.ctid AS place FROM (SELECT t.tableoid, t.ctid, '
-                   't.* FROM %s AS t ORDER BY t.%I LIMIT $2 OFFSET $3) AS t WHERE t.%I < clock_timestamp() - $1 * interval '
-                   '''1 ms'' AND %s), gone AS (DELETE FROM %s AS t USING (SELECT t.tableoid AS part, t.ctid AS place FROM '
-                   '%s AS t JOIN old ON t.tableoid = old.part AND t.ctid = old.place FOR UPDATE OF t SKIP LOCKED) AS old '
-                   'WHERE t.tableoid = old.part AND t.ctid = old.place RETURNING 1) SELECT count(*) FROM gone', leaf,
-                   own.position_columns[1], created, outbox_relay.settled_condition(box), leaf, leaf)
-       INTO gone USING kept, most, passed;
-    RETURN gone;
+    RETURN QUERY EXECUTE format('WITH seen AS MATERIALIZED (SELECT t.tableoid AS part, t.ctid AS place, t.%2$I::bigint AS '
+        'id, t.%3$I < clock_timestamp() - $1 * interval ''1 ms'' AND %4$s AS is_old FROM %1$s AS t WHERE t.%2$I > $4 '
+        'ORDER BY t.%2$I LIMIT $2 OFFSET $3), old AS MATERIALIZED (SELECT part, place FROM seen WHERE is_old), gone AS (DELETE FROM %1$s AS t USING (SELECT t.tableoid AS '
+        'part, t.ctid AS place FROM %1$s AS t JOIN old ON t.tableoid = old.part AND t.ctid = old.place FOR UPDATE OF t SKIP '
+        'LOCKED) AS old WHERE t.tableoid = old.part AND t.ctid = old.place RETURNING t.%2$I::bigint AS id) SELECT count(*), '
+        'coalesce(max(id), (SELECT min(id) - 1 FROM seen)) FROM gone', leaf, own.position_columns[1], created, outbox_relay.settled_condition(box))
+       USING kept, most, passed, above;
 END $$;
 
 -- Back to another way of settling: what is settled is deleted, or marked. Claims that are under way are waited for,
@@ -407,7 +407,7 @@ BEGIN
         outbox_relay.settled_condition(regclass), outbox_relay.begin_positions(regclass, name, name, text),
         outbox_relay.count_waiting(regclass, bigint),
         outbox_relay.set_position(regclass, text, bigint), outbox_relay.take_up(regclass, integer, integer, text[], boolean),
-        outbox_relay.purge_settled(regclass, regclass, name, bigint, bigint, bigint),
+        outbox_relay.purge_settled(regclass, regclass, name, bigint, bigint, bigint, bigint),
         outbox_relay.leave_positions(regclass, text), outbox_relay.lacks_positions(regclass),
         outbox_relay.waiting_rows(regclass, text), outbox_relay.drop_x(regclass), outbox_relay.lock_outbox(regclass),
         outbox_relay.lock_positions(regclass) FROM PUBLIC;
@@ -415,7 +415,7 @@ BEGIN
         EXECUTE format('GRANT SELECT, INSERT, DELETE ON outbox_relay.positions, outbox_relay.settled_ahead TO %I', who);
         EXECUTE format('GRANT UPDATE (position_layout, position_keys) ON outbox_relay.outboxes TO %I', who);
         EXECUTE format('GRANT EXECUTE ON FUNCTION outbox_relay.take_up(regclass, integer, integer, text[], boolean), '
-                       'outbox_relay.purge_settled(regclass, regclass, name, bigint, bigint, bigint) TO %I', who);
+                       'outbox_relay.purge_settled(regclass, regclass, name, bigint, bigint, bigint, bigint) TO %I', who);
     END LOOP;
     FOR who IN SELECT DISTINCT r.rolname FROM outbox_relay.outboxes o JOIN pg_roles r ON r.oid IN (o.relay, o.operator) LOOP
         EXECUTE format('GRANT SELECT ON outbox_relay.positions, outbox_relay.settled_ahead TO %I', who);

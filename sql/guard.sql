@@ -72,7 +72,7 @@ BEGIN
            AND NOT (p.proname IN ('range_position', 'drop_partition') AND p.pronargs = 3)
            AND NOT (p.proname IN ('range_after', 'make_partition', 'make_missing', 'begin_positions') AND p.pronargs = 4)
            AND NOT (p.proname IN ('next_partition', 'drop_partitions', 'take_up') AND p.pronargs = 5)
-           AND NOT (p.proname = 'purge_settled' AND p.pronargs = 6)
+           AND NOT (p.proname = 'purge_settled' AND p.pronargs = 7)
          UNION ALL
         SELECT 'type', t.typname FROM pg_type t
          WHERE t.typnamespace = home AND t.typrelid = 0 AND t.typcategory <> 'A') AS o

@@ -153,7 +153,7 @@ BEGIN
     DROP FUNCTION IF EXISTS outbox_relay.waiting_rows(regclass, text);
     DROP FUNCTION IF EXISTS outbox_relay.set_position(regclass, text, bigint);
     DROP FUNCTION IF EXISTS outbox_relay.leave_positions(regclass, text);
-    DROP FUNCTION IF EXISTS outbox_relay.purge_settled(regclass, regclass, name, bigint, bigint, bigint);
+    DROP FUNCTION IF EXISTS outbox_relay.purge_settled(regclass, regclass, name, bigint, bigint, bigint, bigint);
     DROP FUNCTION IF EXISTS outbox_relay.take_up(regclass, integer, integer, text[], boolean);
     DROP FUNCTION IF EXISTS outbox_relay.begin_positions(regclass, name, name, text);
     DROP FUNCTION IF EXISTS outbox_relay.count_waiting(regclass, bigint);

@@ -578,12 +578,11 @@ struct opening *opening_new(struct loop *loop, struct session *session, size_t w
 	/* The identity is the first field, always. */
 	add_column(opening->fields, &opening->field_count, FIELDS_MAX,
 		   config->outbox.columns.event_id);
-	if (!pgname_parse(config->outbox.table, &opening->name, err) || !find_keys(opening, err)) {
+	if (pgname_parse(config->outbox.table, &opening->name, err) && find_keys(opening, err)) {
+		opening->asker = session_join(session, &ops, opening);
+		opening->pooled = pooled_new(loop, session, read_catalog, opening);
+	} else
 		opening_free(&opening);
-		return NULL;
-	}
-	opening->asker = session_join(session, &ops, opening);
-	opening->pooled = pooled_new(loop, session, read_catalog, opening);
 	return opening;
 }
 

@@ -18,10 +18,18 @@
 enum { TAG_PURGED = TAG_IGNORE + 1, TAG_PRUNED };
 enum { LOG_US = 600 * 1000 * 1000 };
 
+/* Of one leaf. */
+struct leaf_purge {
+	struct purging purging;
+	bool asked; /* in the round under way */
+};
+
 struct purger {
 	struct session *session;
 	struct asker asker;
-	struct purging purging;
+	struct leaf_purge *leaves; /* owned; by number, of this session */
+	size_t turn;		   /* the leaf that answers next */
+	size_t open;		   /* answers of the round under way */
 	bool more;
 	struct log_limit log;
 };
@@ -35,22 +43,35 @@ void purger_prune(struct purger *purger)
 	session_sync(purger->session);
 }
 
+/* A transaction of its own. False if nothing is to be tried there. */
+static bool ask(struct purger *purger, size_t leaf)
+{
+	struct purging *purging = &purger->leaves[leaf].purging;
+	if (!purging_plan(purging, PURGE_ROWS, clock_monotonic_us()))
+		return false;
+	struct pg_int8 rows = pg_put_int8(purging->rows), passed = pg_put_int8(purging->passed),
+		       above = pg_put_int8(purging->above);
+	struct pg_param params[] = {pg_param_int8(&rows), pg_param_int8(&passed),
+				    pg_param_int8(&above)};
+	session_ask_leaf(&purger->asker, TAG_PURGED, "purge", leaf, params, 3, false);
+	session_sync(purger->session);
+	purger->more |= purging->bound > 0;
+	return true;
+}
+
 void purger_run(struct purger *purger)
 {
 	const struct outbox_shape *shape = session_shape(purger->session);
-	struct purging *purging = &purger->purging;
-	purger->more = false;
-	if ((!shape->mark && !shape->position) ||
-	    !purging_plan(purging, PURGE_ROWS, clock_monotonic_us()))
+	if ((!shape->mark && !shape->position) || purger->open > 0)
 		return;
-	purger->more = purging->bound > 0;
-	struct pg_int8 rows = pg_put_int8(purging->rows), passed = pg_put_int8(purging->passed);
-	struct pg_param params[] = {pg_param_int8(&rows), pg_param_int8(&passed)};
-	/* Each is a transaction of its own. */
+	if (purger->leaves == NULL)
+		purger->leaves = xcalloc(shape->leaf_count, sizeof(*purger->leaves));
+	purger->more = false;
+	purger->turn = 0;
 	for (size_t i = 0; i < session_own_count(purger->session); i++) {
-		session_ask_leaf(&purger->asker, TAG_PURGED, "purge",
-				 session_own_leaf(purger->session, i), params, 2, false);
-		session_sync(purger->session);
+		size_t leaf = session_own_leaf(purger->session, i);
+		purger->leaves[leaf].asked = ask(purger, leaf);
+		purger->open += purger->leaves[leaf].asked;
 	}
 }
 
@@ -59,22 +80,44 @@ bool purger_has_more(const struct purger *purger)
 	return purger->more;
 }
 
+/* Leaves are asked, and answer, in the order of their numbers. */
+static struct purging *next_answered(struct purger *purger)
+{
+	while (!purger->leaves[purger->turn].asked)
+		purger->turn++;
+	purger->leaves[purger->turn].asked = false;
+	purger->open--;
+	return &purger->leaves[purger->turn].purging;
+}
+
+static void on_purged(struct purger *purger, const PGresult *result)
+{
+	struct purging *purging = next_answered(purger);
+	int64_t now_us = clock_monotonic_us(), upto;
+	/* The function tells nothing of what is no outbox any more. */
+	if (PQntuples(result) == 0 || PQgetisnull(result, 0, 1)) {
+		purging_done(purging, NULL, now_us);
+		return;
+	}
+	upto = strtoll(PQgetvalue(result, 0, 1), NULL, 10);
+	purger->more |= atoi(PQgetvalue(result, 0, 0)) == purging->rows;
+	purging_done(purging, &upto, now_us);
+}
+
 static void on_answered(void *part, int tag, PGresult *result)
 {
-	struct purger *purger = part;
-	bool told = PQntuples(result) > 0; /* by a function, which has deleted them */
 	if (tag == TAG_PURGED)
-		purger->more |= atoi(told ? PQgetvalue(result, 0, 0) : PQcmdTuples(result)) ==
-				purger->purging.rows;
+		on_purged(part, result);
 	PQclear(result);
 }
 
 static bool on_refused(void *part, const struct pg_failure *failure)
 {
 	struct purger *purger = part;
-	if (passing_kind(failure->state) || failure->tag == TAG_PRUNED)
+	struct purging *purging = failure->tag == TAG_PURGED ? next_answered(purger) : NULL;
+	if (passing_kind(failure->state) || purging == NULL)
 		return true; /* it is tried again with the next housekeeping */
-	purger->purging.refused = purger->more = true;
+	purging->refused = purger->more = true;
 	if (log_limit_due(&purger->log, clock_monotonic_us(), LOG_US))
 		log_fact(LOG_WARNING, "retention_refused",
 			 LOG_FIELDS(field_text("sqlstate", failure->state)),
@@ -86,9 +129,18 @@ static bool on_refused(void *part, const struct pg_failure *failure)
 	return true;
 }
 
+/* The next session may have other leaves. */
+static void on_lost(void *part)
+{
+	struct purger *purger = part;
+	free(purger->leaves);
+	purger->leaves = NULL;
+	purger->open = 0;
+}
+
 struct purger *purger_new(struct session *session)
 {
-	static const struct asker_ops ops = {on_answered, on_refused, NULL};
+	static const struct asker_ops ops = {on_answered, on_refused, on_lost};
 	struct purger *purger = xcalloc(1, sizeof(*purger));
 	purger->session = session;
 	purger->asker = session_join(session, &ops, purger);
@@ -97,6 +149,9 @@ struct purger *purger_new(struct session *session)
 
 void purger_free(struct purger **purger)
 {
+	if (*purger == NULL)
+		return;
+	free((*purger)->leaves);
 	free(*purger);
 	*purger = NULL;
 }

@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * purging.c - how many old rows to delete at a time while some of them cannot be deleted
+ * purging.c - where to go on with deleting old rows, and how many at a time while some of them
+ * cannot be deleted
  */
 #include "purging.h"
 
-static const int64_t again_us = INT64_C(600) * 1000 * 1000;
+#include <stddef.h>
+
+enum { SHARE = 200 };
+static const int64_t restart_us = INT64_C(600) * 1000 * 1000;
 
 /* What the round before has shown. */
-static void learn(struct purging *purging, int64_t now_us)
+static void learn(struct purging *purging)
 {
 	if (purging->refused)
 		purging->bound = purging->rows;
@@ -16,8 +20,7 @@ static void learn(struct purging *purging, int64_t now_us)
 	if (purging->bound != 1)
 		return;
 	purging->bound = 0;
-	if (purging->passed++ == 0)
-		purging->again_at_us = now_us + again_us;
+	purging->passed++;
 }
 
 /* Quickly down at first: mostly there are far fewer rows than could be deleted. */
@@ -28,12 +31,33 @@ static int next(int bound, int most)
 	return bound > 64 ? bound / 8 : (bound + 1) / 2;
 }
 
+static void restart(struct purging *purging, int64_t now_us)
+{
+	purging->above = INT64_MIN;
+	purging->passed = purging->bound = 0;
+	purging->restarts = true;
+	purging->restart_at_us = now_us + restart_us;
+}
+
 bool purging_plan(struct purging *purging, int most, int64_t now_us)
 {
-	learn(purging, now_us);
-	if (purging->passed > 0 && now_us >= purging->again_at_us)
-		purging->passed = purging->bound = 0;
+	learn(purging);
+	if (now_us >= purging->restart_at_us)
+		restart(purging, now_us);
 	purging->rows = next(purging->bound, most);
 	purging->refused = false;
+	purging->begun_us = now_us;
 	return purging->passed <= PURGING_PASSED_MAX;
+}
+
+void purging_done(struct purging *purging, const int64_t *upto, int64_t now_us)
+{
+	int64_t rarer_us = now_us + (now_us - purging->begun_us) * SHARE;
+	if (purging->restarts && rarer_us > purging->restart_at_us)
+		purging->restart_at_us = rarer_us;
+	purging->restarts = false;
+	if (upto == NULL)
+		return;
+	purging->above = *upto;
+	purging->passed = 0; /* they are below that */
 }

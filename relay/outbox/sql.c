@@ -159,6 +159,11 @@ const char *outbox_sql_unpublished(const struct outbox_shape *shape)
 	return shape->mark ? " AND published_at IS NULL" : "";
 }
 
+const char *outbox_sql_still_unpublished(const struct outbox_shape *shape)
+{
+	return shape->mark ? " AND num_nulls(published_at) = 1" : "";
+}
+
 const char *outbox_sql_verb(const struct outbox_shape *shape)
 {
 	return shape->mark ? "UPDATE ONLY" : "DELETE FROM ONLY";

@@ -52,7 +52,8 @@ static char *locked(const struct making *m, const char *name, const char *rows)
 			 "count, %s FROM (SELECT t.ctid AS place FROM ONLY %s AS t WHERE t.ctid = "
 			 "ANY ((SELECT places FROM %s)::tid[])%s FOR UPDATE SKIP LOCKED) AS "
 			 "lockable)",
-			 name, digest, m->leaf->table, rows, outbox_sql_unpublished(m->shape));
+			 name, digest, m->leaf->table, rows,
+			 outbox_sql_still_unpublished(m->shape));
 }
 
 /*

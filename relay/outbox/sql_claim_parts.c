@@ -69,7 +69,7 @@ static char *locked(const struct making *m, const char *name, const char *rows)
 			"bit_xor(hashtidextended(place, %u::int8)) AS digest FROM (SELECT t.ctid "
 			"AS place FROM ONLY %s AS t WHERE %s%s FOR UPDATE SKIP LOCKED) AS lockable",
 			i > 0 ? " UNION ALL " : "", part->oid, part->oid, part->table, there,
-			outbox_sql_unpublished(m->shape));
+			outbox_sql_still_unpublished(m->shape));
 	}
 	xappend(&sql, ")");
 	return sql;

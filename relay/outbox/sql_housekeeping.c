@@ -44,10 +44,10 @@ static char *gauges_position(const struct outbox_shape *shape, size_t leaf)
 static char *purge_position(const struct outbox_shape *shape, size_t leaf, int64_t retention_ms)
 {
 	if (shape->names->created_at[0] == '\0') /* nothing says how old a row is */
-		return xstrdup("SELECT 0::int8 WHERE $1::int8 IS NULL AND $2::int8 IS NULL");
+		return xstrdup("SELECT 0::int8 WHERE $1::int8 + $2::int8 + $3::int8 IS NULL");
 	SCRATCH char *created = pgname_literal(shape->names->created_at);
-	return xasprintf("SELECT outbox_relay.purge_settled(%u::oid::regclass, %u::oid::regclass, "
-			 "%s, %lld::int8, $1::int8, $2::int8)",
+	return xasprintf("SELECT * FROM outbox_relay.purge_settled(%u::oid::regclass, "
+			 "%u::oid::regclass, %s, %lld::int8, $1::int8, $2::int8, $3::int8)",
 			 shape->oid, shape->leaves[leaf].oid, created, (long long)retention_ms);
 }
 
@@ -87,38 +87,27 @@ char *outbox_sql_gauges(const struct outbox_shape *shape, size_t leaf)
 	    created, table, id, outbox_sql_unpublished(shape), mine, id);
 }
 
-/* See below. */
-static char *purge_parts(const char *table, const char *id, int64_t retention_ms)
-{
-	return xasprintf(
-	    "DELETE FROM %s AS t USING (SELECT t.tableoid AS part, t.ctid AS place FROM %s AS t, "
-	    "(SELECT tableoid AS part, ctid AS place FROM (SELECT tableoid, ctid, published_at "
-	    "FROM %s WHERE published_at IS NOT NULL ORDER BY %s LIMIT $1::int8 OFFSET $2::int8) AS "
-	    "oldest WHERE published_at < clock_timestamp() - %lld * interval '1 millisecond') AS "
-	    "old WHERE t.tableoid = old.part AND t.ctid = old.place FOR UPDATE OF t SKIP LOCKED "
-	    ") AS given WHERE t.tableoid = given.part AND t.ctid = given.place",
-	    table, table, table, id, (long long)retention_ms);
-}
-
 /* The oldest published rows have the lowest ids, so looking at the first few thousand is enough.
  * Rows that another session has locked are for another time: waiting would end the session. $1: at
- * most so many, $2: after so many that are passed over. */
+ * most so many, $2: after so many that are passed over, $3: of those with higher ids than this.
+ * Answers how many were deleted, and up to which id no row need be looked at again soon; NULL:
+ * there was none to look at. */
 char *outbox_sql_purge(const struct outbox_shape *shape, size_t leaf, int64_t retention_ms)
 {
 	if (shape->position)
 		return purge_position(shape, leaf, retention_ms);
 	SCRATCH char *id = outbox_sql_quoted(shape->names->id);
-	const char *table = shape->leaves[leaf].table;
-	if (shape->leaves[leaf].parted)
-		return purge_parts(table, id, retention_ms);
+	const char *table = shape->leaves[leaf].table,
+		   *only = outbox_sql_only(&shape->leaves[leaf]);
 	return xasprintf(
-	    "DELETE FROM ONLY %s WHERE ctid = ANY (ARRAY(SELECT ctid FROM ONLY %s WHERE ctid = ANY "
-	    "(ARRAY("
-	    "SELECT ctid FROM (SELECT ctid, published_at "
-	    "FROM ONLY %s WHERE published_at IS NOT NULL ORDER BY %s LIMIT $1::int8 OFFSET "
-	    "$2::int8) "
-	    "AS oldest "
-	    "WHERE published_at < clock_timestamp() - %lld * interval '1 millisecond')) "
-	    "FOR UPDATE SKIP LOCKED))",
-	    table, table, table, id, (long long)retention_ms);
+	    "WITH seen AS MATERIALIZED (SELECT tableoid AS part, ctid AS place, %s::int8 AS id, "
+	    "published_at FROM %s%s WHERE published_at IS NOT NULL AND %s > $3::int8 ORDER BY %s "
+	    "LIMIT $1::int8 OFFSET $2::int8), "
+	    "old AS MATERIALIZED (SELECT t.tableoid AS part, t.ctid AS place FROM %s%s AS t, seen "
+	    "WHERE t.tableoid = seen.part AND t.ctid = seen.place AND seen.published_at < "
+	    "clock_timestamp() - %lld * interval '1 millisecond' FOR UPDATE OF t SKIP LOCKED), "
+	    "gone AS (DELETE FROM %s%s AS t USING old WHERE t.tableoid = old.part AND t.ctid = "
+	    "old.place RETURNING t.%s::int8 AS id) "
+	    "SELECT count(*), coalesce(max(id), (SELECT min(id) - 1 FROM seen)) FROM gone",
+	    id, only, table, id, id, only, table, (long long)retention_ms, only, table, id);
 }

@@ -23,6 +23,10 @@ void outbox_sql_drop(char **text);
 
 /* Words that settle = "delete" and "mark" tell apart. */
 const char *outbox_sql_unpublished(const struct outbox_shape *shape);
+/* The same of rows at given places. In the first words the partial index on waiting rows may seem
+ * cheaper than the places, as it has few rows that live; then it is walked from its first entry on,
+ * and an old snapshot keeps all that are dead. */
+const char *outbox_sql_still_unpublished(const struct outbox_shape *shape);
 const char *outbox_sql_verb(const struct outbox_shape *shape);
 const char *outbox_sql_set(const struct outbox_shape *shape);
 

@@ -40,7 +40,8 @@ def test_old_rows_go(empty_database, history, options, outbox):
     # What waits is old, too.
     insert(database, 10, key="waits")
     database.execute("UPDATE outbox_events SET created_at = '2020-01-01' WHERE aggregate_id LIKE 'waits%'")
-    purge = "SELECT outbox_relay.purge_settled('outbox_events', %s::regclass, 'created_at', 3600000, 1000, 0)"
+    purge = ("SELECT deleted FROM outbox_relay.purge_settled('outbox_events', %s::regclass, 'created_at', 3600000, 1000, 0,"
+             " -1)")
     leaves = database.rows("SELECT relid::regclass::text FROM pg_partition_tree('outbox_events') WHERE level = 1"
                            " UNION ALL SELECT 'outbox_events' WHERE NOT EXISTS (SELECT FROM pg_partition_tree('outbox_events') WHERE level = 1)")
     gone = 0
@@ -64,7 +65,8 @@ def test_housekeeping_purges(empty_database, history):
 def test_a_row_that_is_locked_stays_for_later(empty_database, history):
     history(1000, retention="1h")
     empty_database.execute(OLD, 1000)
-    purge = "SELECT outbox_relay.purge_settled('outbox_events', 'outbox_events', 'created_at', 3600000, 10000, 0)"
+    purge = ("SELECT deleted FROM outbox_relay.purge_settled('outbox_events', 'outbox_events', 'created_at', 3600000, 10000,"
+             " 0, -1)")
     with empty_database.session(autocommit=False) as cursor:
         cursor.execute("SELECT FROM outbox_events WHERE id = 7 FOR UPDATE")
         assert empty_database.value(purge, user="outbox_relay") == 999

@@ -7,6 +7,8 @@ from harness.checker import problems
 from harness.writers import Writers, arrivals, insert
 
 MARK = {"settle": "mark"}
+# Exact once no relay is connected.
+PRIMARY_KEY_READS = "SELECT idx_tup_read FROM pg_stat_all_indexes WHERE indexrelname = 'outbox_events_pkey'"
 
 
 def test_delete_leaves_nothing(relay, database, reader):
@@ -54,6 +56,30 @@ def test_retention_takes_old_marked_rows_only(empty_database, migrate, new_relay
     assert len(reader("fresh").take(5)) == 5
     empty_database.wait("SELECT count(*) = 405 FROM outbox_events", timeout=90)
     assert empty_database.value("SELECT min(id) FROM outbox_events") == 601
+
+
+def test_what_was_deleted_is_not_walked_again(empty_database, migrate, new_relay, topic):
+    """30,000 old rows go under an old snapshot. A relay that begins then reads them once, and not in each of the rounds
+    that take what is old enough later."""
+    database, outbox = empty_database, dict(MARK, retention="2s")
+    topic()
+    migrate(outbox=outbox)
+    with database.session(autocommit=False) as old:
+        old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        old.execute("SELECT count(*) FROM outbox_events")
+        insert(database, 30_000)
+        database.execute("UPDATE outbox_events SET published_at = '2020-01-01'")
+        relay = new_relay(outbox=outbox).start()
+        database.wait("SELECT count(*) = 0 FROM outbox_events", timeout=90)
+        assert relay.stop() == 0
+        relay = new_relay(outbox=outbox).start()
+        before = database.value(PRIMARY_KEY_READS)
+        for _ in range(4):
+            insert(database, 10)
+            database.wait("SELECT count(*) = 0 FROM outbox_events", timeout=60)
+        assert relay.stop() == 0
+        assert database.value(PRIMARY_KEY_READS) - before < 150_000
+        old.connection.rollback()
 
 
 def test_old_rows_that_cannot_be_deleted(empty_database, migrate, new_relay, reader):

@@ -26,12 +26,25 @@ const char *config_settle_word(int settle);
 /* SETTLE_DELETE if it is no such word. */
 int config_settle_of(const char *word);
 
+enum config_publish_after { PUBLISH_AFTER_COMMIT, PUBLISH_AFTER_FLUSH, PUBLISH_AFTER_STANDBY };
 enum config_on_reject { ON_REJECT_HALT, ON_REJECT_DEAD_LETTER, ON_REJECT_PARK };
 
 struct config_strings {
 	char **items; /* owned, each too */
 	size_t count;
 };
+
+/* Standbys of which so many must have what is to be published, by their application_name. */
+struct config_standbys {
+	int64_t needed;
+	struct config_strings names; /* none: nobody's word counts */
+};
+/* Reads outbox.publish_standbys; to be freed if true. False and err, which does not name the
+ * option. Pure. */
+bool config_standbys_read(const char *text, struct config_standbys *standbys, struct error *err);
+void config_standbys_free(struct config_standbys *standbys);
+/* The names by chr(31), for SQL; malloc'd. */
+char *config_standbys_join(const struct config_standbys *standbys);
 
 /* The columns of the outbox table by the role they play. Names are as in the catalog, unquoted.
  * headers and created_at may be "" where the table has none; the others may not. */
@@ -71,7 +84,9 @@ struct config {
 		int64_t sweep_interval_ms;
 		int64_t stall_timeout_ms;
 		int64_t session_timeout_ms;
-		int on_reject; /* enum config_on_reject */
+		int on_reject;	   /* enum config_on_reject */
+		int publish_after; /* enum config_publish_after */
+		char *publish_standbys;
 	} outbox;
 	struct {
 		char *bootstrap_servers;

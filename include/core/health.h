@@ -19,6 +19,7 @@
 	X(HALTED, "halted", "rejected-event")                                                      \
 	X(DATABASE_REFUSES, "database_refuses", "database-refuses")                                \
 	X(EVENT_NOT_REMOVED, "event_not_removed", "event-not-removed")                             \
+	X(UNCONFIRMED, "unconfirmed", "unconfirmed-events")                                        \
 	X(KAFKA_REFUSES, "kafka_refuses", "kafka-refuses-topic")                                   \
 	X(FOREIGN_LOCK, "foreign_lock", "standby-does-not-take-over")                              \
 	X(TOPIC_MISSING, "topic_missing", "topic-missing")                                         \

@@ -68,11 +68,12 @@ struct metrics {
 	struct letter_gauges letters;
 	struct unknown_error unknown_errors[METRICS_UNKNOWN_ERRORS];
 	double partitions_ahead; /* negative: not known, or never too few */
-	struct histogram latency, claim, publish, settle, batch_events;
+	struct histogram latency, claim, publish_wait, publish, settle, batch_events;
 	struct shards shards;
 	bool connected[PEERS];
-	bool halted; /* a rejected event stops the relay until it is fixed */
-	bool paused; /* the operator has paused the outbox, as far as a session tells */
+	bool halted;	  /* a rejected event stops the relay until it is fixed */
+	bool unconfirmed; /* events wait until what they come from is durable, for long */
+	bool paused;	  /* the operator has paused the outbox, as far as a session tells */
 	uint64_t wakeups[WAKEUPS];
 	struct {		    /* of `verify --continuous` only */
 		double sent, lost;  /* counters */

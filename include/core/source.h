@@ -148,7 +148,9 @@ struct source {
 	/* What another session does that keeps relays from their shards, and how to end it; "" if
 	 * none does. */
 	char obstacle[320];
-	char refusal[400]; /* why nothing can be fetched at all; "" if it can */
+	char refusal[400];     /* why nothing can be fetched at all; "" if it can */
+	char unconfirmed[400]; /* why events wait that are fetched: what they were fetched from
+				* might not survive; "" if it does, or they have just begun to */
 	/* Events that the database does not let go, or that were rejected: they are not fetched,
 	 * nor is what follows them in their order. */
 	size_t held;		  /* of these, not published yet */

@@ -72,6 +72,7 @@ struct worker_status {
 	 */
 	const char *refusal;
 	bool stopped_by_refusal;
+	const char *unconfirmed;	      /* what claimed events wait for, see source.h */
 	const struct source_event *halted_at; /* NULL: nothing keeps all others from going out */
 	const char *lost_why; /* why there is no session with the database; "" if there is one */
 	size_t held_keys;     /* keys that wait behind an event that cannot be removed */

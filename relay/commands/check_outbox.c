@@ -536,6 +536,7 @@ void check_outbox(struct check *check, const struct config *config, PGconn *conn
 			depth_guard_check(check, conn, s.name, s.shown);
 			check_parts(&s);
 			check_position(&s);
+			check_standbys(&s);
 			check_strangers(&s);
 		}
 		check_vacuum(&s);

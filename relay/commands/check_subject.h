@@ -45,6 +45,9 @@ bool subject_refuse(const struct subject *s, struct error *err);
  * there are none. */
 void check_parts(const struct subject *s);
 
+/* What outbox.publish_after rests on. */
+void check_standbys(const struct subject *s);
+
 /* What positions rest on, of an outbox that is migrated; nothing is found in the other modes. */
 void check_position(const struct subject *s);
 

@@ -370,12 +370,29 @@ static void check_rows(struct reader *reader)
 		    (long long)config->outbox.claim_rows, (long long)config->outbox.batch_rows);
 }
 
+static void check_standbys(struct reader *reader)
+{
+	struct config *config = reader->config;
+	bool waits = config->outbox.publish_after == PUBLISH_AFTER_STANDBY;
+	bool named = config->outbox.publish_standbys[0] != '\0';
+
+	if (waits && !named)
+		add_problem(reader, *place_in(reader, &config->outbox.publish_after),
+			    "outbox.publish_after = \"standby\" waits for standbys, and none is "
+			    "named; set outbox.publish_standbys, such as \"ANY 1 (a, b)\"");
+	if (named && !waits)
+		add_problem(reader, *place_in(reader, &config->outbox.publish_standbys),
+			    "outbox.publish_standbys is set, and nobody waits for them; set "
+			    "outbox.publish_after = \"standby\", or remove it");
+}
+
 /* What is right by itself and wrong together. */
 static void check_together(struct reader *reader)
 {
 	struct config *config = reader->config;
 
 	check_rows(reader);
+	check_standbys(reader);
 	if (config->database.password_file[0] != '\0' &&
 	    config->database.password_command[0] != '\0')
 		add_problem(reader, *place_in(reader, &config->database.password_command),

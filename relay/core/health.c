@@ -104,6 +104,8 @@ static void judge_refusals(const struct worker_status *status, const struct metr
 	else if (status->refusal[0] != '\0' && !is_standby(status)) /* whose keys wait for others */
 		add_why(health, PROBLEM_EVENT_NOT_REMOVED, "one key or more waits",
 			status->refusal);
+	if (status->unconfirmed[0] != '\0')
+		add_why(health, PROBLEM_UNCONFIRMED, "nothing is published", status->unconfirmed);
 	if (metrics->connected[PEER_KAFKA] && status->trouble[0] != '\0')
 		add_why(health, PROBLEM_KAFKA_REFUSES, "Kafka accepts no events", status->trouble);
 }
@@ -119,14 +121,15 @@ static void judge_obstacle(const struct worker_status *status, struct health *he
 		add(health, PROBLEM_FOREIGN_LOCK, false, "%s", status->obstacle);
 }
 
-/* A restart brings no topic, no peer, and no event that is accepted. */
+/* A restart brings no topic, no peer, no standby, and no event that is accepted. */
 static bool is_stuck(const struct worker_status *status, const struct metrics *metrics,
 		     int64_t stall_us)
 {
 	bool both = metrics->connected[PEER_DATABASE] && metrics->connected[PEER_KAFKA];
 
 	return both && status->acquired && status->waiting && status->blocked_us < 0 &&
-	       !status->stopped_by_refusal && status->idle_us > 2 * stall_us;
+	       !status->stopped_by_refusal && status->unconfirmed[0] == '\0' &&
+	       status->idle_us > 2 * stall_us;
 }
 
 /* "events: at least 10001 (too_large 3, headers 1)". */
@@ -228,6 +231,8 @@ static void explain_fetching(const struct worker_status *status, char *text, siz
 {
 	if (status->refusal[0] != '\0' && status->stopped_by_refusal)
 		text_print(text, size, "nothing is published: the database refuses");
+	else if (status->unconfirmed[0] != '\0')
+		text_print(text, size, "nothing is published: %s", status->unconfirmed);
 	else if (status->batch_events > 0)
 		text_print(text, size,
 			   "events are read from the outbox and sent to Kafka, %zu in this batch",

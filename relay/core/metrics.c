@@ -317,6 +317,9 @@ static const struct metric METRICS[] = {
 	{"outbox_relay_claim_seconds", HISTOGRAM,
 	 "Time to claim events from the database, per batch.",
 	 histogram, IN_METRICS(claim)},
+	{"outbox_relay_publish_wait_seconds", HISTOGRAM,
+	 "Time that claimed events have waited to be durable, as publish_after says, per claim.",
+	 histogram, IN_METRICS(publish_wait)},
 	{"outbox_relay_publish_seconds", HISTOGRAM,
 	 "Time from the first event handed to Kafka to the last acknowledgement, per batch.",
 	 histogram, IN_METRICS(publish)},
@@ -338,6 +341,9 @@ static const struct metric METRICS[] = {
 	{"outbox_relay_paused", GAUGE,
 	 "1 while the outbox is paused, 0 if not.",
 	 flag, IN_METRICS(paused)},
+	{"outbox_relay_unconfirmed", GAUGE,
+	 "1 while events wait until a flush or standbys have them, for longer than is normal, 0 if none does.",
+	 flag, IN_METRICS(unconfirmed)},
 	{"outbox_relay_wakeups_total", COUNTER,
 	 "Polls of an idle relay that found events, by what caused the poll.",
 	 wakeups, 0},
@@ -452,8 +458,9 @@ static char *labels_of(const char *database, const char *outbox)
 
 void metrics_init(struct metrics *metrics, const char *database, const char *outbox)
 {
-	struct histogram *timed[] = {&metrics->latency, &metrics->claim, &metrics->publish,
-				     &metrics->settle, &metrics->canary.round_trip};
+	struct histogram *timed[] = {&metrics->latency,	     &metrics->claim,
+				     &metrics->publish_wait, &metrics->publish,
+				     &metrics->settle,	     &metrics->canary.round_trip};
 
 	memset(metrics, 0, sizeof(*metrics));
 	metrics->labels = labels_of(database, outbox);

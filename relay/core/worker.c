@@ -568,6 +568,7 @@ void worker_status(const struct worker *worker, struct worker_status *status)
 	    .standby = worker->standby_for,
 	    .unavailable = worker->yields,
 	    .obstacle = source->obstacle,
+	    .unconfirmed = source->unconfirmed,
 	    .refusal = source->refusal[0] != '\0' || source->held_why == NULL ? source->refusal
 									      : source->held_why,
 	    .stopped_by_refusal = source->refusal[0] != '\0' || source->halted,

@@ -98,19 +98,35 @@ static void lose(struct worker *worker, const char *why, bool permanent)
 	worker_tell(worker, ON_LOST);
 }
 
-static void tell_refusal(struct worker *worker)
+static bool is_news(struct worker *worker, const char *why)
 {
-	const char *why = worker->source->refusal;
 	int64_t now = worker_now_us(worker);
 	bool same = strncmp(worker->refusal, why, sizeof(worker->refusal) - 1) == 0;
 	if (same && now - worker->refusal_told_us < REFUSAL_US)
-		return;
+		return false;
 	worker->refusal_told_us = now;
 	text_print(worker->refusal, sizeof(worker->refusal), "%s", why);
-	log_fact(LOG_ERROR, "database_refuses", LOG_FIELDS(field_sqlstate(why)),
-		 "the database refuses to let events be claimed: %s; nothing is published until "
-		 "that is fixed, the relay tries again every few seconds",
-		 why);
+	return true;
+}
+
+static void tell_refusal(struct worker *worker)
+{
+	const char *why = worker->source->refusal;
+	if (is_news(worker, why))
+		log_fact(LOG_ERROR, "database_refuses", LOG_FIELDS(field_sqlstate(why)),
+			 "the database refuses to let events be claimed: %s; nothing is published "
+			 "until that is fixed, the relay tries again every few seconds",
+			 why);
+}
+
+/* How far the standbys are is in the words, and changes. */
+static void tell_unconfirmed(struct worker *worker)
+{
+	if (is_news(worker, "unconfirmed"))
+		log_fact(LOG_ERROR, "events_unconfirmed", NULL,
+			 "nothing is published: %s; what was claimed is given back, and nothing "
+			 "more is claimed until then",
+			 worker->source->unconfirmed);
 }
 
 static void on_failed(void *owner)
@@ -119,6 +135,8 @@ static void on_failed(void *owner)
 	worker->metrics->retries[PEER_DATABASE]++;
 	if (worker->source->refusal[0] != '\0')
 		tell_refusal(worker);
+	else if (worker->source->unconfirmed[0] != '\0')
+		tell_unconfirmed(worker);
 	worker_tell(worker, ON_ROLLED_BACK);
 }
 

@@ -170,7 +170,7 @@ char *status_json(const struct pages *p)
 	struct health health;
 	pages_judge(p, &status, &health);
 	json_t *json = json_pack(
-	    "{s:s, s:o, s:i, s:i, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:b, s:b, s:f, s:o, s:o}",
+	    "{s:s, s:o, s:i, s:i, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:b, s:b, s:f, s:o, s:o, s:o}",
 	    "state", status.state, "standby", json_text(status.standby), "shards",
 	    status.shards->count, "shards_owned", shards_owned(status.shards), "floor",
 	    (json_int_t)status.low_watermark, "batch_events", (json_int_t)status.batch_events,
@@ -178,7 +178,8 @@ char *status_json(const struct pages *p)
 	    "uptime_seconds", pages_uptime(p), "rate", (double)status.published / pages_uptime(p),
 	    "depth", p->metrics->depth, "database", p->metrics->connected[PEER_DATABASE], "kafka",
 	    p->metrics->connected[PEER_KAFKA], "oldest_age_seconds", p->metrics->oldest_age_seconds,
-	    "refusal", json_text(status.refusal), "trouble", json_text(status.trouble));
+	    "refusal", json_text(status.refusal), "unconfirmed", json_text(status.unconfirmed),
+	    "trouble", json_text(status.trouble));
 	add_words(json, p, &status, &health);
 	add_letters(json, p, &status);
 	add_position(json, p);

@@ -287,6 +287,15 @@ void examiner_abort(struct examiner *examiner)
 	finish(examiner);
 }
 
+void examiner_give_back(struct examiner *examiner)
+{
+	if (examiner->busy)
+		return;
+	begin(examiner, &(struct claim_trouble){.wrong = CLAIM_BACK});
+	examiner->failure.wait = true;
+	finish(examiner);
+}
+
 bool examiner_rolls_back(struct examiner *examiner)
 {
 	examiner->rolled_back = examiner->busy;

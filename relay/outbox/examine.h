@@ -39,6 +39,10 @@ void examiner_commit_refused(struct examiner *examiner, const struct pg_failure 
 /* Rolls back what was claimed, unasked; then failed, without a cause. */
 void examiner_abort(struct examiner *examiner);
 
+/* Likewise, and it is to be tried again later; unless something is examined, whose end is that too.
+ */
+void examiner_give_back(struct examiner *examiner);
+
 /* A ROLLBACK is asked for. True: one is under way, and rolled_back will be told. */
 bool examiner_rolls_back(struct examiner *examiner);
 

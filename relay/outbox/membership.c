@@ -457,6 +457,12 @@ struct group_peers membership_peers(const struct membership *membership)
 	return membership->peers;
 }
 
+struct source_peers membership_sink_peers(const struct membership *membership)
+{
+	struct group_peers peers = membership_peers(membership);
+	return (struct source_peers){peers.healthy, peers.suspect};
+}
+
 /* ---- making one ---- */
 
 static void on_lost(void *part)

@@ -45,5 +45,7 @@ void membership_forget(struct membership *membership);
 
 /* As the last poll has seen them. */
 struct group_peers membership_peers(const struct membership *membership);
+/* Likewise, as far as the sink is concerned. */
+struct source_peers membership_sink_peers(const struct membership *membership);
 
 #endif

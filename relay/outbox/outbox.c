@@ -13,6 +13,8 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "base/xalloc.h"
+#include "bell.h"
+#include "durable.h"
 #include "examine.h"
 #include "gauge.h"
 #include "heartbeat.h"
@@ -58,12 +60,13 @@ struct outbox {
 	struct purger *purger;
 	struct ranges *ranges;
 	struct gauger *gauger;
+	struct durable *durable;
 	struct heartbeat *heartbeat;
 	struct notified *notified;
+	struct bell *bell;
 	struct poll poll;
 	struct loop_timer *poll_timer;
 	struct chunk *answered; /* owned; of the claim that poll hears of */
-	bool rest_due;		/* the bell is to be put to rest behind the transaction */
 };
 
 static struct outbox *outbox_of(struct source *source)
@@ -77,39 +80,12 @@ static void on_rolled_back(void *owner);
 
 static void undo(struct outbox *outbox)
 {
+	durable_forget(outbox->durable);
 	if (examiner_rolls_back(outbox->examiner))
 		return;
 	if (PLANTED("settle-on-stall"))
 		session_ask_text(&outbox->asker, TAG_IGNORE, "COMMIT", NULL, 0);
 	session_roll_back(outbox->session, on_rolled_back, outbox);
-}
-
-static void put_bell_to_rest(void *owner)
-{
-	struct outbox *outbox = owner;
-	if (!outbox->rest_due)
-		return;
-	outbox->rest_due = false;
-	session_ask(&outbox->asker, TAG_IGNORE, "bell_off_told", NULL, 0, false);
-	session_sync(outbox->session);
-}
-
-/* Other relays that may rely on the bell are told that it is put to rest; inside a transaction at
- * its end, since what is told is heard no sooner. */
-static void bell(struct outbox *outbox, bool armed)
-{
-	struct pg_param param = pg_param_text("true");
-	outbox->rest_due = !armed && membership_peers(outbox->membership).any;
-	if (outbox->rest_due) {
-		if (!session_in_transaction(outbox->session))
-			put_bell_to_rest(outbox);
-		return;
-	}
-	if (armed)
-		session_ask(&outbox->asker, TAG_IGNORE, "bell", &param, 1, false);
-	else
-		session_ask(&outbox->asker, TAG_IGNORE, "bell_off", NULL, 0, false);
-	session_sync(outbox->session);
 }
 
 static void housekeep(struct outbox *outbox)
@@ -131,7 +107,7 @@ static void tell_fetched(struct outbox *outbox, const struct poll_action *action
 	assert(chunk != NULL);
 	outbox->answered = NULL;
 	chunk->took_us = action->took_us;
-	outbox->source.events->fetched(outbox->source.owner, chunk, action->last);
+	durable_add(outbox->durable, chunk, action->last);
 }
 
 static void count_wakeup(struct outbox *outbox, enum poll_cause cause)
@@ -173,6 +149,7 @@ static void perform(struct outbox *outbox, const struct poll_action *action)
 		undo(outbox);
 		break;
 	case POLL_DO_ABORT:
+		durable_forget(outbox->durable);
 		examiner_abort(outbox->examiner);
 		break;
 	case POLL_DO_TELL_ROLLED_BACK:
@@ -180,7 +157,7 @@ static void perform(struct outbox *outbox, const struct poll_action *action)
 		break;
 	case POLL_DO_BELL_ON:
 	case POLL_DO_BELL_OFF:
-		bell(outbox, action->kind == POLL_DO_BELL_ON);
+		bell_set(outbox->bell, action->kind == POLL_DO_BELL_ON);
 		break;
 	case POLL_DO_HOUSEKEEP:
 		housekeep(outbox);
@@ -218,6 +195,7 @@ static void step(struct outbox *outbox, struct poll_input input)
 	input.releases = held_releases(outbox->held);
 	input.tries = held_tries(outbox->held);
 	input.letters = letters_are_due(outbox->letters);
+	input.unconfirmed = durable_is_late(outbox->durable);
 	poll_step(&outbox->poll, &options, &input, &actions);
 	outbox->source.position = outbox->poll.horizon.low_watermark;
 	for (unsigned i = 0; i < actions.count; i++)
@@ -236,19 +214,14 @@ static void on_timer(void *arg)
 
 /* ---- what the parts tell ---- */
 
-static struct source_peers peers(const struct outbox *outbox)
-{
-	struct group_peers peers = membership_peers(outbox->membership);
-	return (struct source_peers){peers.healthy, peers.suspect};
-}
-
 static void acquired(struct outbox *outbox, bool gained)
 {
 	step(outbox, (struct poll_input){.event = POLL_LOOKED,
 					 .has_bell = true,
 					 .has_peers = membership_peers(outbox->membership).any,
 					 .gained = gained});
-	outbox->source.events->acquired(outbox->source.owner, gained, peers(outbox));
+	outbox->source.events->acquired(outbox->source.owner, gained,
+					membership_sink_peers(outbox->membership));
 }
 
 static void on_kept(void *owner)
@@ -267,13 +240,15 @@ static void on_busy(void *owner, const char *why, bool yields)
 	struct outbox *outbox = owner;
 	ranges_make(outbox->ranges);
 	tell(outbox, POLL_BUSY);
-	outbox->source.events->busy(outbox->source.owner, why, yields, peers(outbox));
+	outbox->source.events->busy(outbox->source.owner, why, yields,
+				    membership_sink_peers(outbox->membership));
 }
 
 static void on_ready(void *owner)
 {
 	struct outbox *outbox = owner;
 	heartbeat_begin(outbox->heartbeat);
+	durable_begin(outbox->durable);
 	letters_prepare(outbox->letters);
 	session_serve(outbox->session);
 	membership_join(outbox->membership, !outbox->poll.available);
@@ -303,7 +278,9 @@ static void on_claimed(void *owner, struct chunk *chunk, const struct claim_answ
 
 static void on_wrong(void *owner, const struct claim_trouble *trouble)
 {
-	examiner_claim_failed(((struct outbox *)owner)->examiner, trouble);
+	struct outbox *outbox = owner;
+	durable_forget(outbox->durable);
+	examiner_claim_failed(outbox->examiner, trouble);
 }
 
 static void on_failed(void *owner, const struct failure *failure)
@@ -317,6 +294,20 @@ static void on_failed(void *owner, const struct failure *failure)
 	outbox->source.events->failed(outbox->source.owner);
 }
 
+static void on_passed(void *owner, struct chunk *chunk, bool last)
+{
+	struct outbox *outbox = owner;
+	outbox->source.events->fetched(outbox->source.owner, chunk, last);
+}
+
+static void on_confirmed(void *owner, bool yes)
+{
+	if (yes)
+		tell(owner, POLL_RELEASED);
+	else
+		examiner_give_back(((struct outbox *)owner)->examiner);
+}
+
 static void on_rolled_back(void *owner)
 {
 	struct outbox *outbox = owner;
@@ -326,8 +317,8 @@ static void on_rolled_back(void *owner)
 
 static void on_reconciled(void *owner)
 {
-	struct outbox *outbox = owner;
-	outbox->source.events->reconciled(outbox->source.owner);
+	struct source *source = &((struct outbox *)owner)->source;
+	source->events->reconciled(source->owner);
 }
 
 static void on_gauged(void *owner, const struct gauges *gauges)
@@ -383,6 +374,11 @@ static void on_notified(void *owner, const char *payload, int sender)
 		notified_receive(outbox->notified, words);
 }
 
+static void on_ended(void *owner)
+{
+	bell_ended(((struct outbox *)owner)->bell);
+}
+
 static bool on_heard(void *owner)
 {
 	return heartbeat_heard(((struct outbox *)owner)->heartbeat);
@@ -436,7 +432,6 @@ static bool on_refused(void *part, const struct pg_failure *failure)
 static void on_lost(void *part)
 {
 	struct outbox *outbox = part;
-	outbox->rest_due = false;
 	notified_forget(outbox->notified);
 	tell(outbox, POLL_LOST);
 }
@@ -516,13 +511,14 @@ static const struct session_events session_events = {
     .connected = on_connected,
     .notified = on_notified,
     .heard = on_heard,
-    .ended = put_bell_to_rest,
+    .ended = on_ended,
     .gone = on_gone,
 };
 static const struct asker_ops asker_ops = {on_answered, on_refused, on_lost};
 static const struct opening_events opening_events = {on_ready, on_probed};
 static const struct membership_events membership_events = {on_kept, on_busy};
 static const struct claimer_events claimer_events = {on_observed, on_claimed, on_wrong};
+static const struct durable_events durable_events = {on_passed, on_confirmed};
 static const struct examiner_events examiner_events = {on_failed, on_rolled_back};
 
 static void make_parts(struct outbox *outbox, struct loop *loop)
@@ -545,7 +541,10 @@ static void make_parts(struct outbox *outbox, struct loop *loop)
 	outbox->purger = purger_new(session);
 	outbox->ranges = ranges_new(session, source);
 	outbox->gauger = gauger_new(session, on_gauged, outbox);
+	outbox->durable =
+	    durable_new(loop, session, source, outbox->metrics, &durable_events, outbox);
 	outbox->heartbeat = heartbeat_new(loop, session, outbox->claimer, outbox->membership);
+	outbox->bell = bell_new(session, outbox->membership);
 	outbox->notified = notified_new(loop, pass_on, outbox);
 	/* Last: the parts have forgotten the session when poll.c hears of its end. */
 	outbox->asker = session_join(session, &asker_ops, outbox);
@@ -579,7 +578,9 @@ void outbox_free(struct source **source)
 	struct outbox *outbox = outbox_of(*source);
 	loop_timer_free(&outbox->poll_timer);
 	notified_free(&outbox->notified);
+	bell_free(&outbox->bell);
 	heartbeat_free(&outbox->heartbeat);
+	durable_free(&outbox->durable);
 	gauger_free(&outbox->gauger);
 	ranges_free(&outbox->ranges);
 	purger_free(&outbox->purger);

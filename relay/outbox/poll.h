@@ -52,7 +52,7 @@ enum poll_event {
 	POLL_SETTLED,
 	POLL_ROLLED_BACK,
 	POLL_FAILED,   /* narrow, wait; rolled back, unasked */
-	POLL_RELEASED, /* what was held can go */
+	POLL_RELEASED, /* what was held can go, or what kept claims from being made is over */
 	POLL_RUNG,
 	POLL_RESTED,	 /* another relay has put the bell to rest */
 	POLL_MEMBERSHIP, /* another relay has come, gone or handed over */
@@ -85,10 +85,12 @@ struct poll_input {
 	bool narrow; /* one of the events that were asked for is the cause: ask for fewer */
 	bool wait;   /* it concerns all events: try again later */
 	/* always: */
-	bool halted;   /* an event is held, and nothing may be published past it */
-	bool releases; /* events that were held may be claimed again, by a claim of all */
-	bool tries;    /* one that was rejected is to be claimed again, alone */
-	bool letters;  /* what was set aside may be due */
+	bool halted;	  /* an event is held, and nothing may be published past it */
+	bool releases;	  /* events that were held may be claimed again, by a claim of all */
+	bool tries;	  /* one that was rejected is to be claimed again, alone */
+	bool letters;	  /* what was set aside may be due */
+	bool unconfirmed; /* what is claimed might not survive: nothing is to be, until
+			     POLL_RELEASED */
 };
 
 enum poll_do {

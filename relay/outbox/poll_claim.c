@@ -98,7 +98,7 @@ static bool waits_for_database(struct step *s)
 {
 	struct poll *poll = s->poll;
 	int64_t now = s->input->now_us, until = poll->retry_at_us;
-	if (now >= until && !s->input->halted)
+	if (now >= until && !s->input->halted && !s->input->unconfirmed)
 		return false;
 	housekeep_if_due(s);
 	put_bell_to_rest(s);
@@ -115,7 +115,8 @@ void poll_go_on(struct step *s, bool observes)
 	s->poll->rest_until_us = 0; /* over, or cut short */
 	if (group_is_due(s))
 		look_at_group(s, false);
-	else if (s->input->tries && s->input->now_us >= s->poll->retry_at_us)
+	else if (s->input->tries && s->input->now_us >= s->poll->retry_at_us &&
+		 !s->input->unconfirmed)
 		try_alone(s);
 	else if (waits_for_database(s))
 		return;
@@ -131,8 +132,8 @@ void poll_go_on(struct step *s, bool observes)
 static bool may_claim_ahead(const struct step *s)
 {
 	return s->poll->pause_us == 0 && s->input->now_us < s->poll->housekeep_at_us &&
-	       !group_is_due(s) && !s->input->halted && !s->input->tries && !s->poll->trying &&
-	       !s->input->letters;
+	       !group_is_due(s) && !s->input->halted && !s->input->unconfirmed &&
+	       !s->input->tries && !s->poll->trying && !s->input->letters;
 }
 
 void poll_on_fetch(struct step *s)

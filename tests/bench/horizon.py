@@ -45,7 +45,8 @@ SELECT (SELECT last_value FROM outbox_events_id_seq), sum(n_dead_tup)::bigint, s
        sum(pg_indexes_size(relid))::bigint, pg_current_wal_lsn() - '0/0'::pg_lsn,
        ARRAY(SELECT pid FROM pg_stat_activity WHERE datname = current_database()
               AND (usename = 'outbox_relay' OR application_name = 'publisher'))
-  FROM pg_partition_tree('outbox_events') JOIN pg_stat_user_tables USING (relid) WHERE isleaf"""
+  FROM (SELECT relid::oid FROM pg_partition_tree('outbox_events') UNION SELECT 'outbox_events'::regclass) AS t
+  JOIN pg_stat_user_tables USING (relid)"""
 # In one transaction, so that nobody publishes them; what was not committed is as dead.
 DEAD = """DO $$ BEGIN
     INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type)

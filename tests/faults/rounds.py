@@ -68,6 +68,13 @@ def weather(rng):
     return ({"outbox": {**changes, "settle": rng.choice(SETTLES)}}, *rest)
 
 
+def publish_after(what):
+    """The settings; of the two servers each is a standby at times."""
+    if what == "standby":
+        return {"publish_after": what, "publish_standbys": "ANY 1 (alpha, beta)"}
+    return {"publish_after": what} if what else {}
+
+
 def play(cluster, plan, relays=2, changes=None):
     """Plays the round and judges it: (Outcome, Stage). The cluster is not healed when the round broke off."""
     rng = random.Random(plan.seed)

@@ -91,6 +91,7 @@ class Stage:
                                        "outbox": {"settle": self.settle}}, "migrate")
         done = relay.command("migrate", "--dsn", self.database.dsn())
         assert done.returncode == 0, done.stderr
+        self.execute("GRANT pg_read_all_stats TO outbox_relay")  # for publish_after
 
     def _start_load(self):
         self.load.start()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: ISC
 """docs/runbooks of the database, of standbys and of a relay's resources, each in half a minute.
-python3 -m runbooks.sessions unreachable|refuses|old|standby|resources|stuck"""
+python3 -m runbooks.sessions unreachable|refuses|old|standby|resources|stuck|unconfirmed"""
 import resource
 import socket
 import sys
@@ -170,10 +170,35 @@ def stuck(play):
         play.database.wait_empty()
 
 
+def unconfirmed(play):
+    broker, postgres = play.kafka(), play.postgres()
+    play.on(postgres, broker, outbox={"publish_after": "standby", "publish_standbys": "east", "stall_timeout": "5s"})
+    play.sql("GRANT pg_read_all_stats TO outbox_relay")
+    east = postgres.clone(play.path("east"), "east").start()
+    broker.create_topic("events.order", 4)
+    try:
+        relay = play.relay()
+        play.alerts()
+        with play.load(100):
+            time.sleep(2)
+            play.mark("the standby east ends")
+            east.stop()
+            play.wait_alert("OutboxRelayUnconfirmed")
+            check(play)
+            status(play)
+            play.mark("it is started again")
+            east.start()
+            ready(play, relay)
+        play.wait_alert("OutboxRelayUnconfirmed", fires=False)
+        play.database.wait_empty()
+    finally:
+        east.remove()
+
+
 def main():
     with Play() as play:
         {"unreachable": unreachable, "refuses": refuses, "old": old, "standby": standby, "resources": resources,
-         "stuck": stuck}[sys.argv[1]](play)
+         "stuck": stuck, "unconfirmed": unconfirmed}[sys.argv[1]](play)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ OUTBOX = "public.outbox_events"  # of both services: they differ by the database
 MINUTES, TROUBLE = 120, 60  # so long is a story; its trouble begins then
 PAGE = {"OutboxRelayDown", "OutboxRelayNone", "OutboxRelayNobodyServes", "OutboxRelayHalted", "OutboxRelayDisconnected",
         "OutboxRelayStuck", "OutboxRelayLagging", "OutboxRelayFreshnessBurnsFast", "OutboxRelayCanaryLost",
-        "OutboxRelayPartitionsRunOut"}
+        "OutboxRelayPartitionsRunOut", "OutboxRelayUnconfirmed"}
 GONE = "_"
 
 
@@ -43,6 +43,7 @@ def healthy(owns):
         "position_lag_seconds": lambda t: 0.3 if owns and t % 2 else 0,
         "dead_letters": lambda t: 0,
         "halted": lambda t: 0,
+        "unconfirmed": lambda t: 0,
         "paused": lambda t: 0,
         "connected{peer=database}": lambda t: 1,
         "connected{peer=kafka}": lambda t: 1,
@@ -168,6 +169,8 @@ HELD = {"parked_keys": since(TROUBLE, 2), "held_keys": since(TROUBLE, 2)}  # beh
 @pytest.mark.parametrize("owner, standby, expected", [
     pytest.param({"partitions_ahead": since(TROUBLE, 1)}, {},
                  {("OutboxRelayPartitionsRunOut", "billing")}, id="partitions run out"),
+    pytest.param(dict(waits(), unconfirmed=since(TROUBLE, 1)), {}, {("OutboxRelayUnconfirmed", "billing"), LAGS, BURNS},
+                 id="unconfirmed"),
     pytest.param(dict(waits(), halted=since(TROUBLE, 1)), {}, {("OutboxRelayHalted", "billing"), LAGS, BURNS}, id="halted"),
     pytest.param(dict(waits(), halted=since(TROUBLE, 1), **{"shard_owned{shard=1}": since(TROUBLE, 0)}), {},
                  {("OutboxRelayHalted", "billing"), ("OutboxRelayNobodyServes", "billing"), LAGS, BURNS},

@@ -82,7 +82,8 @@ static void test_every_value_can_be_set(void **state)
 	    "7; batch_bytes = "
 	    "\"64KiB\";"
 	    " poll_interval = \"10ms\"; sweep_interval = \"100ms\"; stall_timeout = \"1s\";"
-	    " on_reject = \"dead-letter\"; };"
+	    " on_reject = \"dead-letter\"; publish_after = \"standby\";"
+	    " publish_standbys = \"any 1 (a)\"; };"
 	    "kafka = { bootstrap_servers = \"x:1\";"
 	    " sasl_password_file = \"/s\"; oauthbearer_token_command = \"c\";"
 	    " embedded = true; properties = [ \"a.b=c=d\", \"e=\" ]; };"
@@ -113,6 +114,8 @@ static void test_every_value_can_be_set(void **state)
 	assert_int_equal(c->outbox.sweep_interval_ms, 100);
 	assert_int_equal(c->outbox.stall_timeout_ms, 1000);
 	assert_int_equal(c->outbox.on_reject, ON_REJECT_DEAD_LETTER);
+	assert_int_equal(c->outbox.publish_after, PUBLISH_AFTER_STANDBY);
+	assert_string_equal(c->outbox.publish_standbys, "any 1 (a)");
 	assert_true(c->kafka.embedded);
 	assert_int_equal(c->kafka.properties.count, 2);
 	assert_string_equal(c->kafka.properties.items[0], "a.b=c=d");

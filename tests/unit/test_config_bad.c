@@ -62,7 +62,8 @@ static void test_unknown(void **state)
 	    {REQUIRED "outbox = { dns = \"x\"; };",
 	     "t.conf:1: unknown option outbox.dns; allowed in outbox: table, columns, ordering, "
 	     "settle, retention, partitions_ahead, shards, claim_rows, batch_rows, batch_bytes, "
-	     "poll_interval, sweep_interval, stall_timeout, session_timeout, on_reject"},
+	     "poll_interval, sweep_interval, stall_timeout, session_timeout, on_reject, "
+	     "publish_after, publish_standbys"},
 	    {REQUIRED "zebra = 1;",
 	     "t.conf:1: unknown option zebra; allowed: database, outbox, kafka, route, http, log"},
 	    {REQUIRED "logs = { level = \"info\"; };",
@@ -301,6 +302,26 @@ static void test_syntax(void **state)
 	check_all(bad, COUNT(bad));
 }
 
+static void test_standbys_and_who_waits_for_them(void **state)
+{
+	static const struct bad bad[] = {
+	    {REQUIRED "outbox = { publish_after = \"standby\"; };",
+	     "t.conf:1: outbox.publish_after = \"standby\" waits for standbys, and none is named; "
+	     "set "
+	     "outbox.publish_standbys, such as \"ANY 1 (a, b)\""},
+	    {REQUIRED "outbox = { publish_after = \"flush\";\n publish_standbys = \"a\"; };",
+	     "t.conf:2: outbox.publish_standbys is set, and nobody waits for them; set "
+	     "outbox.publish_after = \"standby\", or remove it"},
+	    {REQUIRED "outbox = { publish_after = \"standby\"; publish_standbys = \"a, b\"; };",
+	     "t.conf:1: outbox.publish_standbys: \"a, b\" does not say whose word counts; write "
+	     "\"ANY 1 (standby1, standby2)\", so many of these by their application_name, or the "
+	     "name of a single one"},
+	};
+
+	(void)state;
+	check_all(bad, COUNT(bad));
+}
+
 static void test_all_problems_are_told_in_the_order_of_the_file(void **state)
 {
 	static const struct bad bad[] = {
@@ -314,7 +335,8 @@ static void test_all_problems_are_told_in_the_order_of_the_file(void **state)
 	     "is part of a batch, so lower the one or raise the other\n"
 	     "t.conf:6: unknown option outbox.colour; allowed in outbox: table, columns, ordering, "
 	     "settle, retention, partitions_ahead, shards, claim_rows, batch_rows, batch_bytes, "
-	     "poll_interval, sweep_interval, stall_timeout, session_timeout, on_reject\n"
+	     "poll_interval, sweep_interval, stall_timeout, session_timeout, on_reject, "
+	     "publish_after, publish_standbys\n"
 	     "t.conf:7: kafka.bootstrap_servers is a whole number; a string is needed, such as "
 	     "\"127.0.0.1:9092\"\n"
 	     "t.conf: database.dsn is missing; it is required, such as dsn = \"host=127.0.0.1 "
@@ -560,6 +582,7 @@ int main(void)
 	    IN_DIRECTORY(test_bad_values),
 	    IN_DIRECTORY(test_missing),
 	    IN_DIRECTORY(test_syntax),
+	    IN_DIRECTORY(test_standbys_and_who_waits_for_them),
 	    IN_DIRECTORY(test_all_problems_are_told_in_the_order_of_the_file),
 	    IN_DIRECTORY(test_unreadable_files),
 	    IN_DIRECTORY(test_includes),

@@ -25,6 +25,7 @@ static struct worker_status well(void)
 				      .acquired = true,
 				      .standby = "",
 				      .obstacle = "",
+				      .unconfirmed = "",
 				      .refusal = "",
 				      .lost_why = "",
 				      .trouble = "",

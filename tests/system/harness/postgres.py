@@ -121,7 +121,8 @@ class Postgres:
         run(["touch", os.path.join(standby.data, "standby.signal")])
         standby._configure()
         with open(os.path.join(standby.data, "postgresql.auto.conf"), "a") as conf:
-            conf.write(f"primary_conninfo = 'host=127.0.0.1 port={self.port} user={OWNER}'\n")
+            conf.write(f"primary_conninfo = 'host=127.0.0.1 port={self.port} user={OWNER}"
+                       f" application_name={name}'\n")
         return standby
 
     def promote(self):

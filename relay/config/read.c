@@ -374,7 +374,8 @@ static void check_standbys(struct reader *reader)
 {
 	struct config *config = reader->config;
 	bool waits = config->outbox.publish_after == PUBLISH_AFTER_STANDBY;
-	bool named = config->outbox.publish_standbys[0] != '\0';
+	const char *standbys = config->outbox.publish_standbys;
+	bool named = standbys[strspn(standbys, " \t\n")] != '\0';
 
 	if (waits && !named)
 		add_problem(reader, *place_in(reader, &config->outbox.publish_after),

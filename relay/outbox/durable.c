@@ -41,7 +41,7 @@ static const char flush_at_sql[] =
     "SELECT (pg_logical_emit_message(true, 'outbox-relay', '') - '0/0'::pg_lsn)::bigint";
 
 /* It is answered once the message behind which it was asked is committed. */
-static const char here_sql[] = "SELECT NULL, 'the server does not flush'";
+static const char here_sql[] = "SELECT 'flushed'";
 
 /* How far so many of the standbys are, and in words what each has. */
 static const char there_sql[] =
@@ -195,12 +195,14 @@ static void on_again(void *arg)
 
 static void on_reached(struct durable *durable, const PGresult *result)
 {
+	int64_t position = durable->behind;
+	if (waits_for_standbys(durable)) {
+		text_print(durable->why, sizeof(durable->why), "%s", PQgetvalue(result, 0, 1));
+		position =
+		    PQgetisnull(result, 0, 0) ? 0 : strtoll(PQgetvalue(result, 0, 0), NULL, 10);
+	}
 	durable->asking = false;
-	text_print(durable->why, sizeof(durable->why), "%s", PQgetvalue(result, 0, 1));
-	if (!waits_for_standbys(durable))
-		gate_reach(&durable->gate, durable->behind);
-	else if (!PQgetisnull(result, 0, 0))
-		gate_reach(&durable->gate, strtoll(PQgetvalue(result, 0, 0), NULL, 10));
+	gate_reach(&durable->gate, position);
 	let_out(durable);
 	if (durable->ready && gate_awaits(&durable->gate) && !durable->asking)
 		ask_again_later(durable);

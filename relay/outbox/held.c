@@ -481,8 +481,9 @@ static void on_restill(struct held *held, const PGresult *result)
 	if (--held->answers_left > 0)
 		return;
 	held->answered++;
-	if (hold != NULL && (held->retests[at].can_go || !held->there ||
-			     (!hold->published && !is_mine(held, hold))))
+	if (hold != NULL && !hold->released &&
+	    (held->retests[at].can_go || !held->there ||
+	     (!hold->published && !is_mine(held, hold))))
 		release(held, hold);
 	held->there = false;
 	held->answers_left = session_shape(held->session)->leaf_count;

@@ -103,7 +103,9 @@ static bool waits_for_database(struct step *s)
 	housekeep_if_due(s);
 	put_bell_to_rest(s);
 	if (now >= until) {
-		act(s, POLL_DO_RETEST);
+		/* What it would find due could not be tried. */
+		if (!s->input->unconfirmed)
+			act(s, POLL_DO_RETEST);
 		until = min64(now + s->options->poll_us, poll->housekeep_at_us);
 	}
 	rest(s, until);

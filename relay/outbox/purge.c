@@ -115,8 +115,12 @@ static bool on_refused(void *part, const struct pg_failure *failure)
 {
 	struct purger *purger = part;
 	struct purging *purging = failure->tag == TAG_PURGED ? next_answered(purger) : NULL;
-	if (passing_kind(failure->state) || purging == NULL)
-		return true; /* it is tried again with the next housekeeping */
+	if (purging == NULL)
+		return true;
+	if (passing_kind(failure->state)) {
+		purging->rows = 0; /* none was tried; the next housekeeping does */
+		return true;
+	}
 	purging->refused = purger->more = true;
 	if (log_limit_due(&purger->log, clock_monotonic_us(), LOG_US))
 		log_fact(LOG_WARNING, "retention_refused",

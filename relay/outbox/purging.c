@@ -7,7 +7,7 @@
 
 #include <stddef.h>
 
-enum { SHARE = 200 };
+enum { SHARE = 200, RARER = 30 };
 static const int64_t restart_us = INT64_C(600) * 1000 * 1000;
 
 /* What the round before has shown. */
@@ -52,9 +52,11 @@ bool purging_plan(struct purging *purging, int most, int64_t now_us)
 
 void purging_done(struct purging *purging, const int64_t *upto, int64_t now_us)
 {
-	int64_t rarer_us = now_us + (now_us - purging->begun_us) * SHARE;
-	if (purging->restarts && rarer_us > purging->restart_at_us)
-		purging->restart_at_us = rarer_us;
+	int64_t rest_us = (now_us - purging->begun_us) * SHARE;
+	if (rest_us > restart_us * RARER)
+		rest_us = restart_us * RARER;
+	if (purging->restarts && now_us + rest_us > purging->restart_at_us)
+		purging->restart_at_us = now_us + rest_us;
 	purging->restarts = false;
 	if (upto == NULL)
 		return;

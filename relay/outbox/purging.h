@@ -7,7 +7,7 @@
  * deleted, or at the first that it has seen: while an old snapshot keeps vacuum from its work, what
  * was deleted would be walked again each time. What was left behind, locked or settled late, is
  * found by a round that begins at the first row: every ten minutes, or in one part of the time in
- * so many if that takes long.
+ * so many if that takes long, but no rarer than every five hours.
  *
  * After a refusal fewer rows are tried, down to one, which is then passed over, so that all behind
  * it are deleted. It is tried again when a round begins at the first row.

@@ -76,13 +76,14 @@ char *outbox_sql_gauges(const struct outbox_shape *shape, size_t leaf)
 	SCRATCH char *drawn = outbox_sql_last_drawn(shape), *mine = outbox_sql_mine(shape, "$2");
 	SCRATCH char *table =
 	    xasprintf("%s%s", outbox_sql_only(&shape->leaves[leaf]), shape->leaves[leaf].table);
+	/* "t." says that it is the column and not the output, by which no index is ordered. */
 	return xasprintf(
 	    "SELECT (SELECT count(*) FROM (SELECT 1 FROM %s AS t WHERE %s >= $1::int8%s%s "
 	    "LIMIT %d) AS waiting), "
 	    "first.id, first.age, %s FROM (SELECT 1) AS one LEFT JOIN "
 	    "(SELECT %s::int8 AS id, CASE WHEN isfinite(%s) THEN (extract(epoch FROM "
 	    "clock_timestamp()) - extract(epoch FROM %s))::float8 END AS age "
-	    "FROM %s AS t WHERE %s >= $1::int8%s%s ORDER BY %s LIMIT 1) AS first ON true",
+	    "FROM %s AS t WHERE %s >= $1::int8%s%s ORDER BY t.%s LIMIT 1) AS first ON true",
 	    table, id, outbox_sql_unpublished(shape), mine, GAUGE_CAP + 1, drawn, id, created,
 	    created, table, id, outbox_sql_unpublished(shape), mine, id);
 }
@@ -100,9 +101,9 @@ char *outbox_sql_purge(const struct outbox_shape *shape, size_t leaf, int64_t re
 	const char *table = shape->leaves[leaf].table,
 		   *only = outbox_sql_only(&shape->leaves[leaf]);
 	return xasprintf(
-	    "WITH seen AS MATERIALIZED (SELECT tableoid AS part, ctid AS place, %s::int8 AS id, "
-	    "published_at FROM %s%s WHERE published_at IS NOT NULL AND %s > $3::int8 ORDER BY %s "
-	    "LIMIT $1::int8 OFFSET $2::int8), "
+	    "WITH seen AS MATERIALIZED (SELECT t.tableoid AS part, t.ctid AS place, t.%s::int8 AS "
+	    "id, t.published_at FROM %s%s AS t WHERE t.published_at IS NOT NULL AND t.%s > "
+	    "$3::int8 ORDER BY t.%s LIMIT $1::int8 OFFSET $2::int8), "
 	    "old AS MATERIALIZED (SELECT t.tableoid AS part, t.ctid AS place FROM %s%s AS t, seen "
 	    "WHERE t.tableoid = seen.part AND t.ctid = seen.place AND seen.published_at < "
 	    "clock_timestamp() - %lld * interval '1 millisecond' FOR UPDATE OF t SKIP LOCKED), "

@@ -126,14 +126,17 @@ static char *due_topics(const struct outbox_shape *shape)
 	    to_change, waits, ours, may);
 }
 
+/* Each letter is known by its number: no word may make it seem cheaper to walk a partial index on
+ * all dead letters (outbox_sql_still_unpublished says why). */
 static char *due_dead_letters(const struct outbox_shape *shape)
 {
 	SCRATCH char *ours = outbox_sql_letters_mine(shape, "$5"), *may = usable("d.topic", "$3");
 	SCRATCH char *asked = asked_for("d.number");
-	return xasprintf("SELECT d.number FROM outbox_relay.letter_requests AS r JOIN "
-			 "outbox_relay.dead_letters AS d ON d.number = r.letter WHERE r.outbox = "
-			 "%u::oid AND r.action = 'retry' AND d.held_for IS NULL AND %s AND %s%s",
-			 shape->oid, asked, may, ours);
+	return xasprintf(
+	    "SELECT d.number FROM outbox_relay.letter_requests AS r JOIN "
+	    "outbox_relay.dead_letters AS d ON d.number = r.letter WHERE r.outbox = "
+	    "%u::oid AND r.action = 'retry' AND num_nulls(d.held_for) = 1 AND %s AND %s%s",
+	    shape->oid, asked, may, ours);
 }
 
 /* What is due, as "due": an array of numbers; of the first one, whatever its size is. */
@@ -365,7 +368,8 @@ char *outbox_sql_letters_refused(void)
 		       "held) WHERE d.number = given.number");
 }
 
-/* The letter is found by its id: of the outbox's number no index is asked. */
+/* The letter is found by its id: no index is asked by the outbox's number, or by what it is held
+ * for. */
 char *outbox_sql_letters_join(const struct outbox_shape *shape)
 {
 	return xasprintf(
@@ -373,7 +377,8 @@ char *outbox_sql_letters_join(const struct outbox_shape *shape)
 	    "k.key_hash FROM unnest($1::int8[], $2::text[]) AS given (id, event_id) CROSS JOIN "
 	    "LATERAL (SELECT k.key_hash FROM outbox_relay.dead_letters AS k WHERE "
 	    "k.outbox::oid::int8 = %u AND k.id = given.id AND k.event_id IS "
-	    "NOT DISTINCT FROM left(given.event_id, %d) AND k.held_for = 'key' OFFSET 0) AS k) AS "
+	    "NOT DISTINCT FROM left(given.event_id, %d) AND coalesce(k.held_for, '') = 'key' "
+	    "OFFSET 0) AS k) AS "
 	    "parked "
 	    "WHERE d.outbox = %u::oid AND d.held_for = 'topic' AND d.key_hash = "
 	    "parked.key_hash",

@@ -20,7 +20,7 @@ CREATE CONSTRAINT TRIGGER slow AFTER DELETE ON outbox_events DEFERRABLE INITIALL
     FOR EACH ROW EXECUTE FUNCTION wait();
 """
 END_SECOND = ("SELECT count(pg_terminate_backend(pid)) = 1 FROM pg_stat_activity WHERE datname = current_database() AND"
-              " usename = 'outbox_relay' AND (query LIKE '%does not flush%' OR query LIKE '%pg_logical_emit_message%')")
+              " usename = 'outbox_relay' AND (query LIKE '%flushed%' OR query LIKE '%pg_logical_emit_message%')")
 
 
 class Standby:
@@ -159,15 +159,18 @@ def test_check_looks_at_each(database, standbys, new_relay, topic):
 
 def crash_behind_kafka(database, reader):
     """An event is with Kafka whose commit did not wait for a flush; its id, and those that the server has after its crash."""
-    database.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
-    database.execute("SELECT pg_reload_conf()")
     database.execute(SLOW_COMMIT)
+    consumer = reader()
     with database.session() as cursor:
         cursor.execute("SET synchronous_commit = off")
+        # The server's WAL writer sleeps for long from now on; one that had nothing to do would be woken by the commit.
+        cursor.execute("CREATE TABLE busy ()")
+        cursor.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
+        cursor.execute("SELECT pg_reload_conf()")
         cursor.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type)"
                        " VALUES ('thing', 'k', 'Made') RETURNING event_id::text")
         written = cursor.fetchone()[0]
-        arrived = [record.event_id for record in reader().take(1)]
+        arrived = [record.event_id for record in consumer.take(1)]
         assert arrived == [written]
     database.server.stop("immediate")
     database.server.start()

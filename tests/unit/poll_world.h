@@ -24,7 +24,7 @@ struct world {
 	struct writers writers;
 	int64_t now_us, next_id;
 	struct claim_answer next; /* what the next answers to claims have beside events */
-	bool halted, releases, tries, letters;
+	bool halted, releases, tries, letters, unconfirmed;
 	char did[400];
 };
 
@@ -47,6 +47,7 @@ static inline void step(struct world *w, struct poll_input input)
 	input.tries = w->tries;
 	input.releases = w->releases;
 	input.letters = w->letters;
+	input.unconfirmed = w->unconfirmed;
 	poll_step(&w->poll, &w->options, &input, &w->actions);
 	w->did[0] = '\0';
 	for (unsigned i = 0; i < w->actions.count; i++) {

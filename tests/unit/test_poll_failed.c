@@ -76,6 +76,30 @@ static void test_a_held_event_halts(void **state)
 	assert_int_equal(w.poll.state, POLL_CLAIMING);
 }
 
+/* What was claimed would not survive: nothing is claimed, nor is anything held tried, until it is
+ * told that the gate opens. */
+static void test_nothing_is_claimed_while_unconfirmed(void **state)
+{
+	struct world w;
+	(void)state;
+	reach_claiming(&w);
+	w.unconfirmed = true;
+	failed(&w, false, true);
+	fetch(&w);
+	assert_int_equal(w.poll.state, POLL_RESTING);
+	w.tries = w.halted = true;
+	for (int i = 0; i < 5; i++) {
+		w.now_us = w.poll.rest_until_us;
+		tell(&w, POLL_RELEASED);
+		assert_int_equal(w.poll.state, POLL_RESTING);
+		assert_null(strstr(w.did, "claim"));
+		assert_null(strstr(w.did, "retest"));
+	}
+	w.tries = w.halted = w.unconfirmed = false;
+	tell(&w, POLL_RELEASED);
+	assert_int_equal(w.poll.state, POLL_CLAIMING);
+}
+
 /* A claim has failed at a row that is held, and halts. */
 static void reach_halted(struct world *w)
 {
@@ -211,6 +235,7 @@ int main(void)
 	    cmocka_unit_test(test_a_refused_claim_is_tried_with_fewer_rows),
 	    cmocka_unit_test(test_what_concerns_all_is_waited_for),
 	    cmocka_unit_test(test_a_held_event_halts),
+	    cmocka_unit_test(test_nothing_is_claimed_while_unconfirmed),
 	    cmocka_unit_test(test_a_rejected_event_is_tried_alone),
 	    cmocka_unit_test(test_what_is_held_is_looked_at_when_it_halts_no_more),
 	    cmocka_unit_test(test_a_rejected_event_is_tried_between_the_batches_of_others),

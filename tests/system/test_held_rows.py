@@ -9,7 +9,8 @@ from harness.fleet import wait_spread, wait_spread_for_good
 from harness.waiting import until
 
 FLOW = {"on_reject": "dead-letter"}
-ASLEEP = """SELECT pg_sequence_last_value('outbox_relay."bell_public.outbox_events"'::regclass) IS NOT NULL"""
+LOOKING = ("SELECT count(*) FROM pg_stat_activity WHERE usename = 'outbox_relay' AND datname = current_database()"
+           " AND state = 'active'")
 MARK = {"on_reject": "dead-letter", "settle": "mark"}
 
 TRIGGERS = """
@@ -325,9 +326,13 @@ def test_the_partitions_of_others_are_settled_after_a_refusal(
                            " 'outbox_events'::regclass")
     database.execute(TRIGGERS + "".join(AT_COMMIT.replace("outbox_events", leaf) for leaf, in leaves))
     # A relay that looks at its partitions while the rows are committed finds those of the second one only, and knows
-    # better when it comes to the first. One that is asleep is woken by the commit.
-    until(lambda: database.value(ASLEEP), 20, "the relays to sleep")
+    # better when it comes to the first. So none looks meanwhile.
+    for relay in relays:
+        relay.process.pause()
+    until(lambda: database.value(LOOKING) == 0, 10, "what the relays have asked to be answered")
     fill(database, 50, {n: "at_commit" for n in range(1, 21)}, keys=50)
+    for relay in relays:
+        relay.process.resume()
     assert len(consumer.take(50)) == 50
     until(lambda: database.value("SELECT count(*) FROM outbox_events") == 20, 20, "the others to be removed")
     until(lambda: sum(relay.metric("parked_keys") for relay in relays) == 20, 20, "the held keys")

@@ -95,7 +95,7 @@ static void housekeep(struct outbox *outbox)
 	ranges_run(outbox->ranges, outbox->poll.horizon.low_watermark);
 	purger_prune(outbox->purger);
 	if (ranges_leave_rows(outbox->ranges))
-		purger_run(outbox->purger);
+		purger_run(outbox->purger, outbox->poll.horizon.low_watermark);
 	held_retest(outbox->held);
 	letters_count(outbox->letters);
 	gauger_ask(outbox->gauger, all ? 0 : outbox->poll.horizon.low_watermark);

@@ -21,6 +21,7 @@ enum { LOG_US = 600 * 1000 * 1000 };
 /* Of one leaf. */
 struct leaf_purge {
 	struct purging purging;
+	int64_t low_watermark;
 	bool asked; /* in the round under way */
 };
 
@@ -44,9 +45,10 @@ void purger_prune(struct purger *purger)
 }
 
 /* A transaction of its own. False if nothing is to be tried there. */
-static bool ask(struct purger *purger, size_t leaf)
+static bool ask(struct purger *purger, size_t leaf, int64_t low_watermark)
 {
 	struct purging *purging = &purger->leaves[leaf].purging;
+	purger->leaves[leaf].low_watermark = low_watermark > 0 ? low_watermark : INT64_MIN;
 	if (!purging_plan(purging, PURGE_ROWS, clock_monotonic_us()))
 		return false;
 	struct pg_int8 rows = pg_put_int8(purging->rows), passed = pg_put_int8(purging->passed),
@@ -59,7 +61,7 @@ static bool ask(struct purger *purger, size_t leaf)
 	return true;
 }
 
-void purger_run(struct purger *purger)
+void purger_run(struct purger *purger, int64_t low_watermark)
 {
 	const struct outbox_shape *shape = session_shape(purger->session);
 	if ((!shape->mark && !shape->position) || purger->open > 0)
@@ -70,7 +72,7 @@ void purger_run(struct purger *purger)
 	purger->turn = 0;
 	for (size_t i = 0; i < session_own_count(purger->session); i++) {
 		size_t leaf = session_own_leaf(purger->session, i);
-		purger->leaves[leaf].asked = ask(purger, leaf);
+		purger->leaves[leaf].asked = ask(purger, leaf, low_watermark);
 		purger->open += purger->leaves[leaf].asked;
 	}
 }
@@ -81,27 +83,25 @@ bool purger_has_more(const struct purger *purger)
 }
 
 /* Leaves are asked, and answer, in the order of their numbers. */
-static struct purging *next_answered(struct purger *purger)
+static struct leaf_purge *next_answered(struct purger *purger)
 {
 	while (!purger->leaves[purger->turn].asked)
 		purger->turn++;
 	purger->leaves[purger->turn].asked = false;
 	purger->open--;
-	return &purger->leaves[purger->turn].purging;
+	return &purger->leaves[purger->turn];
 }
 
 static void on_purged(struct purger *purger, const PGresult *result)
 {
-	struct purging *purging = next_answered(purger);
-	int64_t now_us = clock_monotonic_us(), upto;
+	struct leaf_purge *leaf = next_answered(purger);
+	int64_t now_us = clock_monotonic_us(), upto = leaf->low_watermark;
 	/* The function tells nothing of what is no outbox any more. */
-	if (PQntuples(result) == 0 || PQgetisnull(result, 0, 1)) {
-		purging_done(purging, NULL, now_us);
-		return;
+	if (PQntuples(result) > 0 && !PQgetisnull(result, 0, 1)) {
+		upto = strtoll(PQgetvalue(result, 0, 1), NULL, 10);
+		purger->more |= atoi(PQgetvalue(result, 0, 0)) == leaf->purging.rows;
 	}
-	upto = strtoll(PQgetvalue(result, 0, 1), NULL, 10);
-	purger->more |= atoi(PQgetvalue(result, 0, 0)) == purging->rows;
-	purging_done(purging, &upto, now_us);
+	purging_done(&leaf->purging, upto, now_us);
 }
 
 static void on_answered(void *part, int tag, PGresult *result)
@@ -114,9 +114,9 @@ static void on_answered(void *part, int tag, PGresult *result)
 static bool on_refused(void *part, const struct pg_failure *failure)
 {
 	struct purger *purger = part;
-	struct purging *purging = failure->tag == TAG_PURGED ? next_answered(purger) : NULL;
-	if (purging == NULL)
+	if (failure->tag != TAG_PURGED)
 		return true;
+	struct purging *purging = &next_answered(purger)->purging;
 	if (passing_kind(failure->state)) {
 		purging->rows = 0; /* none was tried; the next housekeeping does */
 		return true;

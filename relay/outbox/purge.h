@@ -14,8 +14,9 @@ struct purger;
 struct purger *purger_new(struct session *session);
 void purger_free(struct purger **purger);
 
-/* Deletes some, if there are any; outside a transaction. */
-void purger_run(struct purger *purger);
+/* Deletes some, if there are any; outside a transaction. Nothing waits below the low watermark, but
+ * for what was passed over; 0: it is not known. */
+void purger_run(struct purger *purger, int64_t low_watermark);
 /* Where positions tell what is published: of these, and of what is noted ahead of them, what is of
  * no use any more. Likewise. */
 void purger_prune(struct purger *purger);

@@ -5,8 +5,6 @@
  */
 #include "purging.h"
 
-#include <stddef.h>
-
 enum { SHARE = 200, RARER = 30 };
 static const int64_t restart_us = INT64_C(600) * 1000 * 1000;
 
@@ -50,7 +48,7 @@ bool purging_plan(struct purging *purging, int most, int64_t now_us)
 	return purging->passed <= PURGING_PASSED_MAX;
 }
 
-void purging_done(struct purging *purging, const int64_t *upto, int64_t now_us)
+void purging_done(struct purging *purging, int64_t upto, int64_t now_us)
 {
 	int64_t rest_us = (now_us - purging->begun_us) * SHARE;
 	if (rest_us > restart_us * RARER)
@@ -58,8 +56,8 @@ void purging_done(struct purging *purging, const int64_t *upto, int64_t now_us)
 	if (purging->restarts && now_us + rest_us > purging->restart_at_us)
 		purging->restart_at_us = now_us + rest_us;
 	purging->restarts = false;
-	if (upto == NULL)
+	if (upto <= purging->above)
 		return;
-	purging->above = *upto;
+	purging->above = upto;
 	purging->passed = 0; /* they are below that */
 }

@@ -37,7 +37,7 @@ struct purging {
 /* Begins a round: `most` rows at most. False if nothing is to be tried. */
 bool purging_plan(struct purging *purging, int most, int64_t now_us);
 
-/* It is over. Rows up to this id need not be looked at again soon; NULL: it has seen none. */
-void purging_done(struct purging *purging, const int64_t *upto, int64_t now_us);
+/* It is over. Rows up to this id need not be looked at again soon. */
+void purging_done(struct purging *purging, int64_t upto, int64_t now_us);
 
 #endif

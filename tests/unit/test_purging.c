@@ -63,7 +63,7 @@ static void delete_some(struct purging *purging, int64_t now_us)
 		upto = id;
 		count--;
 	}
-	purging_done(purging, upto >= 0 ? &upto : NULL, now_us);
+	purging_done(purging, upto, now_us);
 }
 
 static void rounds(struct purging *purging, int count, int64_t now_us)
@@ -145,7 +145,7 @@ static void test_rarer_if_that_takes_long(void **state)
 	(void)state;
 	assert_true(purging_plan(&purging, MOST, SECOND));
 	assert_true(purging.restarts);
-	purging_done(&purging, &upto, 11 * SECOND);
+	purging_done(&purging, upto, 11 * SECOND);
 	assert_true(purging_plan(&purging, MOST, INT64_C(2010) * SECOND));
 	assert_int_equal(purging.above, 5);
 	assert_true(purging_plan(&purging, MOST, INT64_C(2012) * SECOND));

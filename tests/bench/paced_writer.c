@@ -5,10 +5,10 @@
  *
  * usage: paced_writer DSN RATE SECONDS CONNECTIONS KEYS PER_TRANSACTION > times
  *
- * Event n, with those of its transaction behind it, is due n / RATE after the start, whatever happened to those before it, so a slow commit
- * does not make the load lighter. SIGTERM ends it before that. Each line of the output: n,
- * microseconds (CLOCK_MONOTONIC) just before COMMIT was sent, and just after it returned. The
- * payload begins with {"n": "<n, ten digits>".
+ * Event n, with those of its transaction behind it, is due n / RATE after the start, whatever
+ * happened to those before it, so a slow commit does not make the load lighter. SIGTERM ends it
+ * before that. Each line of the output: n, microseconds (CLOCK_MONOTONIC) just before COMMIT was
+ * sent, and just after it returned. The payload begins with {"n": "<n, ten digits>".
  */
 #include <libpq-fe.h>
 #include <pthread.h>

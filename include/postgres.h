@@ -153,10 +153,11 @@ struct pg_events {
 	void (*connected)(void *owner);
 	/* The answer to the oldest open ask; result is the handler's to PQclear or keep. */
 	void (*answered)(void *owner, int tag, PGresult *result);
-	/* sender: the process id of its backend. */
+	/* sender: the process id of its backend. NULL: it listens to nothing. */
 	void (*notified)(void *owner, const char *channel, const char *payload, int sender);
 	/* The server has refused an ask and skips the rest of its group; an explicit transaction
-	 * must be rolled back. True: the session goes on. Otherwise it ends with failed(). */
+	 * must be rolled back. True: the session goes on. Otherwise, or if NULL, it ends with
+	 * failed(). */
 	bool (*refused)(void *owner, const struct pg_failure *failure);
 	void (*failed)(void *owner, const struct pg_failure *failure);
 };

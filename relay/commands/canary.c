@@ -180,18 +180,8 @@ static void on_answered(void *owner, int tag, PGresult *result)
 	PQclear(result);
 }
 
-static void on_notified(void *owner, const char *channel, const char *payload, int sender)
-{
-	(void)owner, (void)channel, (void)payload, (void)sender;
-}
-
-/* The session is given up, and the next tick makes another, which tries again. */
-static bool on_refused(void *owner, const struct pg_failure *failure)
-{
-	(void)owner, (void)failure;
-	return false;
-}
-
+/* The session is given up after a refusal too, and the next tick makes another, which tries again.
+ */
 static void on_failed(void *owner, const struct pg_failure *failure)
 {
 	struct runner *runner = owner;
@@ -201,8 +191,11 @@ static void on_failed(void *owner, const struct pg_failure *failure)
 	pg_close(&runner->pg);
 }
 
-static const struct pg_events pg_events = {on_connected, on_answered, on_notified, on_refused,
-					   on_failed};
+static const struct pg_events pg_events = {
+    .connected = on_connected,
+    .answered = on_answered,
+    .failed = on_failed,
+};
 
 static char *insert_sql(const struct config *config)
 {

@@ -254,21 +254,6 @@ static void on_second_answered(void *owner, int tag, PGresult *result)
 	flush_if_wanted(durable);
 }
 
-static void on_second_notified(void *owner, const char *channel, const char *payload, int sender)
-{
-	(void)owner;
-	(void)channel;
-	(void)payload;
-	(void)sender;
-}
-
-static bool on_second_refused(void *owner, const struct pg_failure *failure)
-{
-	(void)owner;
-	(void)failure;
-	return false;
-}
-
 /* The next tick opens another one. */
 static void on_second_failed(void *owner, const struct pg_failure *failure)
 {
@@ -281,8 +266,6 @@ static void on_second_failed(void *owner, const struct pg_failure *failure)
 static const struct pg_events second_events = {
     .connected = on_second_connected,
     .answered = on_second_answered,
-    .notified = on_second_notified,
-    .refused = on_second_refused,
     .failed = on_second_failed,
 };
 

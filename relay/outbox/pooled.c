@@ -77,21 +77,6 @@ static void on_probe_answered(void *owner, int tag, PGresult *result)
 		compare(pooled);
 }
 
-static void on_probe_notified(void *owner, const char *channel, const char *payload, int sender)
-{
-	(void)owner;
-	(void)channel;
-	(void)payload;
-	(void)sender;
-}
-
-static bool on_probe_refused(void *owner, const struct pg_failure *failure)
-{
-	(void)owner;
-	(void)failure;
-	return false;
-}
-
 static void on_probe_failed(void *owner, const struct pg_failure *failure)
 {
 	struct pooled *pooled = owner;
@@ -106,8 +91,6 @@ static void on_probe_failed(void *owner, const struct pg_failure *failure)
 static const struct pg_events probe_events = {
     .connected = on_probe_connected,
     .answered = on_probe_answered,
-    .notified = on_probe_notified,
-    .refused = on_probe_refused,
     .failed = on_probe_failed,
 };
 

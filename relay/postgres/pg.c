@@ -284,7 +284,7 @@ static void report_error(struct pg *pg)
 	struct pg_failure failure = pg->failure;
 	failure.why = why.text;
 	pg->refused = false;
-	if (!pg->fatal && pg->events->refused(pg->owner, &failure))
+	if (!pg->fatal && pg->events->refused != NULL && pg->events->refused(pg->owner, &failure))
 		return;
 	if (!pg->closed)
 		fail(pg, failure.permanent, &why);
@@ -349,7 +349,7 @@ static void take_notifications(struct pg *pg)
 	PGnotify *notify;
 	while (!pg->closed && pg->state == PG_UP && (notify = PQnotifies(pg->conn)) != NULL) {
 		/* Not what this very session has sent. */
-		if (notify->be_pid != pg_backend(pg))
+		if (notify->be_pid != pg_backend(pg) && pg->events->notified != NULL)
 			pg->events->notified(pg->owner, notify->relname, notify->extra,
 					     notify->be_pid);
 		PQfreemem(notify);

@@ -68,6 +68,8 @@ def test_what_was_deleted_is_not_walked_again(empty_database, migrate, new_relay
         old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         old.execute("SELECT count(*) FROM outbox_events")
         insert(database, 30_000)
+        # Statistics of an empty table would have this test's own count walk the primary key, and be counted.
+        database.execute("ALTER TABLE outbox_events SET (autovacuum_enabled = off)")
         database.execute("UPDATE outbox_events SET published_at = '2020-01-01'")
         relay = new_relay(outbox=outbox).start()
         database.wait("SELECT count(*) = 0 FROM outbox_events", timeout=90)

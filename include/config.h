@@ -27,6 +27,7 @@ const char *config_settle_word(int settle);
 int config_settle_of(const char *word);
 
 enum config_publish_after { PUBLISH_AFTER_COMMIT, PUBLISH_AFTER_FLUSH, PUBLISH_AFTER_STANDBY };
+enum config_delivery { DELIVERY_AT_LEAST_ONCE, DELIVERY_EXACTLY_ONCE };
 enum config_on_reject { ON_REJECT_HALT, ON_REJECT_DEAD_LETTER, ON_REJECT_PARK };
 
 struct config_strings {
@@ -90,6 +91,8 @@ struct config {
 	} outbox;
 	struct {
 		char *bootstrap_servers;
+		int delivery; /* enum config_delivery */
+		char *ledger_topic;
 		bool embedded;
 		char *sasl_password_file;	 /* "" = none */
 		char *oauthbearer_token_command; /* "" = none; never printed */

@@ -2,8 +2,8 @@
 /*
  * kafka.h - the Kafka sink: makes a struct sink over a librdkafka producer
  *
- * Thread: loop; kafka_check_property and kafka_version any. kafka_probe blocks and needs no loop:
- * main, of a process without one.
+ * Thread: loop; kafka_check_property and kafka_version any. kafka_probe and kafka_create_topic
+ * block and need no loop: main, of a process without one.
  */
 #ifndef OUTBOX_KAFKA_H
 #define OUTBOX_KAFKA_H
@@ -26,6 +26,12 @@ struct kafka_options {
 	/* "" or NULL: none. The file is read anew while there is a producer, and for a new one. */
 	const char *sasl_password_file;
 	const char *oauthbearer_token_command;
+	/* Each batch is published in a transaction of the producer PREFIX.GROUP.NUMBER (struct
+	 * producer_id), with a note in this topic; NULL: without transactions, and what follows
+	 * is ignored. */
+	const char *transactional_prefix;
+	const char *ledger_topic;   /* partition NUMBER is the producer's */
+	int transaction_timeout_ms; /* brokers end a transaction after so long */
 	struct metrics *metrics;
 };
 
@@ -105,6 +111,8 @@ struct kafka_probe_cluster {
 	const char *unreachable;
 	bool defeats_compression; /* this librdkafka sends uncompressed to these brokers */
 	enum probe_answer idempotence, transactions;
+	enum probe_answer verifies; /* the partitions of transactions (Kafka 3.6, KIP-890) */
+	int64_t transaction_max_ms; /* transaction.max.timeout.ms; -1: not known */
 	enum probe_answer settings; /* whether they answer DescribeConfigs at all */
 };
 
@@ -112,16 +120,29 @@ struct kafka_probe_cluster {
 struct kafka_probe_topic {
 	const char *name;
 	bool exists;
-	int partitions;		    /* 0: not known */
-	int replication;	    /* of the partition with the fewest replicas; 0: not known */
-	int min_insync_replicas;    /* -1: not known */
-	int64_t max_message_bytes;  /* -1: not known */
+	int partitions;		   /* 0: not known */
+	int replication;	   /* of the partition with the fewest replicas; 0: not known */
+	int min_insync_replicas;   /* -1: not known */
+	int64_t max_message_bytes; /* -1: not known */
+	int64_t compaction_lag_ms; /* min.compaction.lag.ms; -1: not known */
+	enum probe_answer unclean_elections;
 	const char *cleanup_policy; /* "delete", "compact", ...; NULL: not known */
 	/* How far a record's time may be from the broker's; -1: as far as it likes, or not known */
 	int64_t ahead_ms, behind_ms;
 	const char *uncreatable; /* does not exist: why brokers would not create it; or NULL */
 	const char *problem; /* why something above is missing, e.g. no right to see it; or NULL */
 };
+
+/* One that keeps the last record of each key, as the ledger needs it. */
+struct kafka_new_topic {
+	const char *name;
+	int partitions, replicas, min_insync_replicas;
+	int64_t compaction_lag_ms;
+};
+
+/* False and err if it could not be made; that it is there already is an error too. */
+bool kafka_create_topic(const struct kafka_options *options, const struct kafka_new_topic *topic,
+			int timeout_ms, struct error *err);
 
 struct kafka_probe_events {
 	void (*cluster)(void *arg, const struct kafka_probe_cluster *cluster);

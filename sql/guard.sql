@@ -31,7 +31,8 @@ BEGIN
                'replays_number_seq', 'positions_number_seq')))
            AND NOT (c.relkind = 'r' AND c.relname IN ('schema_version', 'outboxes', 'dead_letters',
                                                         'operator_actions', 'letter_requests', 'depths', 'replays',
-                                                        'positions', 'settled_ahead', 'withdrawn')
+                                                        'positions', 'settled_ahead', 'withdrawn',
+                                                        'producers', 'producer_shards')
                     AND NOT EXISTS (
                         SELECT FROM (VALUES ('schema_version', 'version', 'int4'::regtype),
                                             ('schema_version', 'script', 'text'),
@@ -50,7 +51,9 @@ BEGIN
                                             ('replays', 'position', 'int8'),
                                             ('positions', 'finished', 'pg_snapshot'),
                                             ('settled_ahead', 'event_id', 'text'),
-                                            ('withdrawn', 'event_id', 'text')) AS ours (rel, col, type)
+                                            ('withdrawn', 'event_id', 'text'),
+                                            ('producers', 'settled', 'int8'),
+                                            ('producer_shards', 'slot', 'int4')) AS ours (rel, col, type)
                          WHERE ours.rel = c.relname AND NOT EXISTS (
                                SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = ours.col
                                   AND a.atttypid = ours.type AND NOT a.attisdropped)))
@@ -59,10 +62,11 @@ BEGIN
          WHERE p.pronamespace = home
            AND NOT (p.proname IN ('ring', 'note_pause', 'note_requests', 'depth_guard', 'keep_x', 'keep_place') AND p.pronargs = 0
                     AND p.prorettype = 'trigger'::regtype)
-           AND NOT (p.proname = 'raise_letters' AND p.pronargs = 0)
-           AND NOT (p.proname IN ('record_action', 'depth_guard', 'set_depth_guard', 'raise_ids', 'set_position', 'withdraw')
+           AND NOT (p.proname IN ('raise_letters', 'server_line') AND p.pronargs = 0)
+           AND NOT (p.proname IN ('record_action', 'depth_guard', 'set_depth_guard', 'raise_ids', 'set_position', 'withdraw',
+                                  'take_slot')
                     AND p.pronargs = 3)
-           AND NOT (p.proname IN ('count_depth', 'judge_depth') AND p.pronargs = 4)
+           AND NOT (p.proname IN ('count_depth', 'judge_depth', 'own_shards') AND p.pronargs = 4)
            AND NOT (p.proname IN ('range_partitions', 'partitions_ahead', 'kept_by_partman', 'own_outbox',
                                   'position_home', 'last_positions', 'lacks_positions', 'settled_condition',
                                   'drop_x', 'lock_outbox', 'lock_positions',
@@ -71,7 +75,7 @@ BEGIN
                                   'waiting_rows', 'rows_to_keep', 'hand_over_position') AND p.pronargs = 2)
            AND NOT (p.proname IN ('range_position', 'drop_partition') AND p.pronargs = 3)
            AND NOT (p.proname IN ('range_after', 'make_partition', 'make_missing', 'begin_positions') AND p.pronargs = 4)
-           AND NOT (p.proname IN ('next_partition', 'drop_partitions', 'take_up') AND p.pronargs = 5)
+           AND NOT (p.proname IN ('next_partition', 'drop_partitions', 'take_up', 'resolved_slot') AND p.pronargs = 5)
            AND NOT (p.proname = 'purge_settled' AND p.pronargs = 7)
          UNION ALL
         SELECT 'type', t.typname FROM pg_type t

@@ -67,6 +67,10 @@ BEGIN
     IF to_regclass('outbox_relay.withdrawn') IS NOT NULL THEN
         DELETE FROM outbox_relay.withdrawn w WHERE w.outbox = box;
     END IF;
+    IF to_regclass('outbox_relay.producers') IS NOT NULL THEN
+        DELETE FROM outbox_relay.producers p WHERE p.outbox = box;
+        DELETE FROM outbox_relay.producer_shards s WHERE s.outbox = box;
+    END IF;
     IF to_regclass('outbox_relay.depths') IS NOT NULL THEN
         FOR rel IN
             WITH gone AS (DELETE FROM outbox_relay.depths d
@@ -143,6 +147,12 @@ BEGIN
     DROP TABLE IF EXISTS outbox_relay.positions;
     DROP TABLE IF EXISTS outbox_relay.settled_ahead;
     DROP TABLE IF EXISTS outbox_relay.withdrawn;
+    DROP TABLE IF EXISTS outbox_relay.producers;
+    DROP TABLE IF EXISTS outbox_relay.producer_shards;
+    DROP FUNCTION IF EXISTS outbox_relay.own_shards(regclass, integer, bigint, bigint[]);
+    DROP FUNCTION IF EXISTS outbox_relay.resolved_slot(regclass, integer, bigint, text, bigint);
+    DROP FUNCTION IF EXISTS outbox_relay.take_slot(regclass, integer, boolean);
+    DROP FUNCTION IF EXISTS outbox_relay.server_line();
     DROP FUNCTION IF EXISTS outbox_relay.withdraw(regclass, bigint, text);
     DROP FUNCTION IF EXISTS outbox_relay.hand_over_position(regclass, bigint);
     DROP FUNCTION IF EXISTS outbox_relay.keep_x();

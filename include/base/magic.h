@@ -20,6 +20,8 @@ enum magic {
 	MAGIC_LOOP_SIGNAL,
 	MAGIC_PG,
 	MAGIC_KAFKA_TOPIC,
+	MAGIC_KAFKA_HELPER,
+	MAGIC_KAFKA_END_REQUESTS,
 };
 
 #define MAGIC_CHECK(object, expected)                                                              \

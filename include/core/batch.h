@@ -48,6 +48,13 @@ void batch_reject(struct batch *batch, struct event *event, enum reject_reason r
 /* One that was rejected goes back with the transaction after all, as those never sent do. */
 void batch_put_back(struct batch *batch, struct event *event);
 
+/* What was reported as delivered is not after all: it is to be published again. */
+void batch_forget(struct batch *batch);
+
+/* How many events stand before the first that is rejected or deferred, in source order; all of them
+ * where none is. */
+size_t batch_before_unfit(const struct batch *batch);
+
 /* Forgets what was never sent: the cursor moves to the end. */
 void batch_skip_unsent(struct batch *batch);
 

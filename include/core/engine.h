@@ -14,6 +14,16 @@
  * delivered ones by identity, and only then fetches. With that the rejected ones are set aside, or
  * the source keeps them back and lets no fetch have events (source.h: halted).
  *
+ * Exactly once (options.transactional): the sink publishes a batch in a transaction of its own,
+ * with a note of it in its ledger. A report then says that an event would go with the commit, and
+ * no more: nothing is settled but behind a commit with one clean answer, or by the ledger. Whatever
+ * else ends a batch whose transaction has begun, and each new session, has the sink rebuilt, which
+ * ends what it had begun, and then the ledger read: batches that it has and the source has not
+ * settled are settled (resolved), all else is published again. Nothing is fetched before, and a
+ * standby does so, too: relays that have the shards by now may wait for it. Where a batch has a
+ * rejected event the next one ends before it, so that it is the first of its batch when it is set
+ * aside.
+ *
  * Behind a rejected event that parks its key, the worker passes over the key's later events of the
  * batch; they go back with the transaction, and the source sets them aside once it meets them. So
  * it does with events of a topic that cannot be used: the first one is deferred.
@@ -22,6 +32,7 @@
 #define OUTBOX_ENGINE_H
 
 #include "core/batch.h"
+#include "core/rebuild.h"
 #include "core/source.h"
 
 /* What is true in each state. ATTACHED: what was fetched is in an open transaction. */
@@ -31,10 +42,12 @@
 	X(STANDBY, "standby")		/* no shard is ours */                                     \
 	X(FETCHING, "fetching")		/* attached; a fetch is open, perhaps for a long time */   \
 	X(PUBLISHING, "publishing")	/* attached; the batch is complete, reports are awaited */ \
+	X(COMMITTING, "committing")	/* attached; the sink's commit is awaited */               \
 	X(SETTLING, "settling")		/* the batch is being settled, all of it is delivered */   \
 	X(ROLLING_BACK, "rolling back") /* what was fetched is being given back */                 \
 	X(HOLDING, "holding")		/* nothing is fetched: waiting for reports or the sink */  \
 	X(RECONCILING, "reconciling")	/* the orphaned batch is being settled by identity */      \
+	X(RESOLVING, "resolving")	/* what is in doubt is being settled by the ledger */      \
 	X(CLOSING, "closing")		/* the session is being closed */                          \
 	X(STOPPED, "stopped")		/* the end */
 
@@ -58,12 +71,15 @@ enum engine_event {
 	ON_SETTLED,	/* the batch has been cleared already */
 	ON_ROLLED_BACK, /* asked for or not */
 	ON_RECONCILED,	/* the batch has been cleared already */
+	ON_RESOLVED,	/* nothing is in doubt any more */
 	ON_CLOSED,
 	ON_PROGRESS,	/* reports have changed the batch, or producing has come to its end */
 	ON_BLOCKED,	/* the sink takes nothing for now */
 	ON_WRITABLE,	/* it does again */
 	ON_BROKEN,	/* it must be rebuilt */
 	ON_READY,	/* it has been */
+	ON_COMMITTED,	/* clean */
+	ON_IN_DOUBT,	/* whether it has committed is not known */
 	ON_REACHABLE,	/* its peer answers */
 	ON_UNREACHABLE, /* its peer is unreachable */
 	ON_STALLED,	/* no report for the acknowledgement timeout, or no topic for a second */
@@ -78,6 +94,8 @@ struct engine_input {
 	int64_t now_us; /* monotonic */
 	bool last;
 	bool healthy_peer;
+	bool clean; /* nothing of the commit is still on its way */
+	bool begun; /* with any event: the sink's transaction has begun, and is not committed */
 };
 
 enum engine_do {
@@ -86,11 +104,14 @@ enum engine_do {
 	DO_FETCH,     /* fetch */
 	DO_HOLD,      /* keeps */
 	DO_PRODUCE,
+	DO_COMMIT,
 	DO_SETTLE,
 	DO_ROLL_BACK,
+	DO_FORGET,    /* no event of the batch is delivered after all */
 	DO_RECONCILE, /* policy */
-	DO_TIMER,     /* after_us; replaces the one before */
-	DO_REBUILD,
+	DO_RESOLVE,
+	DO_TIMER,   /* after_us; replaces the one before */
+	DO_REBUILD, /* cause */
 	DO_GIVE_UP,
 	DO_SKIP_UNSENT,
 	DO_CLEAR,
@@ -105,6 +126,7 @@ struct engine_action {
 	int64_t after_us;
 	bool available, keeps;
 	enum reject_policy policy;
+	enum rebuild_cause cause;
 };
 
 enum { ENGINE_ACTIONS_MAX = 10 };
@@ -116,6 +138,7 @@ struct engine_actions {
 struct engine_options {
 	int64_t batch_rows, batch_bytes;
 	enum reject_policy policy;
+	bool transactional; /* engine_reload leaves it as it is */
 };
 
 struct engine {
@@ -124,11 +147,18 @@ struct engine {
 	enum engine_state state;
 	bool stopping; /* asked to stop */
 	bool ahead;    /* the next batch was asked for right behind settling */
+	bool standby;  /* no shard is ours, as far as was told */
 	/* the sink */
 	bool sink_ready, sink_reachable, sink_broken, sink_blocked, rebuilding;
-	bool given_up; /* what the sink had was taken back since it has gone */
-	bool probing;  /* one event is tried, to see whether a blocked sink takes it now */
+	enum rebuild_cause cause; /* why it is broken */
+	bool given_up;		  /* what the sink had was taken back since it has gone */
+	bool probing; /* one event is tried, to see whether a blocked sink takes it now */
 	int64_t probe_at_us;
+	bool resolved; /* since the session and the sink are what they are */
+	int64_t
+	    asked_rows;	   /* of the last batch; a source may give more, one of each of its parts */
+	bool same_session; /* in which that batch was asked for */
+	int64_t most_rows; /* of the next batch; 0: as many as the options say */
 	/* the sink, as the other relays are concerned; INT64_MAX: not so */
 	bool available;		 /* as the source was told */
 	int64_t unavailable_us;	 /* since when it is not */
@@ -158,6 +188,15 @@ bool engine_waits_for_sink(const struct engine *engine);
 
 /* True if nothing is published past a reject. */
 bool engine_halts_at_reject(const struct engine *engine);
+
+/* True if nothing of a batch is handed to the sink past one that is rejected or deferred. */
+bool engine_breaks_off(const struct engine *engine);
+
+/* True while a session is open, and what is in doubt is yet to be resolved. */
+bool engine_is_waiting_for_ledger(const struct engine *engine);
+
+/* True while a session is open, or being opened or closed. */
+bool engine_has_session(const struct engine *engine);
 
 /* True while the sink takes nothing, though its peer answers: it waits for a topic. */
 bool engine_is_blocked(const struct engine *engine);

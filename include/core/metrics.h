@@ -12,6 +12,7 @@
 #include "base/shards.h"
 #include "core/event.h"
 #include "core/letters.h"
+#include "core/rebuild.h"
 #include "core/recent.h"
 
 #include <stdbool.h>
@@ -62,6 +63,9 @@ struct metrics {
 	struct topic_metrics **topics; /* owned */
 	size_t topics_count;
 	uint64_t retries[PEERS];
+	uint64_t rebuilds[REBUILD_CAUSES]; /* of the producer */
+	double fenced;			   /* producers whose place another has taken; a counter */
+	double settled_by_ledger;	   /* events; a counter */
 	double copies;	    /* of rejected events, that Kafka has acknowledged; a counter */
 	double held_keys;   /* that wait behind an event that cannot be removed */
 	double parked_keys; /* these, and those behind letters */
@@ -72,6 +76,7 @@ struct metrics {
 	struct shards shards;
 	bool connected[PEERS];
 	bool halted;	  /* a rejected event stops the relay until it is fixed */
+	bool in_doubt;	  /* what of an earlier batch was committed is not known yet */
 	bool unconfirmed; /* events wait until what they come from is durable, for long */
 	bool paused;	  /* the operator has paused the outbox, as far as a session tells */
 	uint64_t wakeups[WAKEUPS];

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "core/event.h"
+#include "core/ledger.h"
 #include "core/route.h"
 
 enum sink_answer {
@@ -45,8 +46,18 @@ struct sink_events {
 	/* The peer has never let this relay in, and refuses it for a reason that lies in the
 	 * set-up: trying again is no use. why holds until the call returns. */
 	void (*refused)(void *owner, const char *why);
-	/* A rebuild has ended, or the sink is ready for the first time. */
+	/* A rebuild has ended, or the sink is ready for the first time; with transactions only the
+	 * former, and sink->ledger is read. */
 	void (*ready)(void *owner);
+	/* What commit() was asked for is done. clean: nothing of it is still on its way, so that
+	 * the next transaction may begin; otherwise the sink must be rebuilt before. */
+	void (*committed)(void *owner, bool clean);
+	/* It may be done, or never be: the ledger tells, after a rebuild. why holds until the call
+	 * returns. */
+	void (*in_doubt)(void *owner, const char *why);
+	/* Another producer has our id, and has ended what we had begun: whoever gave us the id
+	 * must be asked whether it is still ours. As broken() otherwise. */
+	void (*fenced)(void *owner, const char *why);
 };
 
 struct sink;
@@ -57,8 +68,15 @@ struct sink_ops {
 	enum sink_answer (*produce)(struct sink *sink, struct event *event,
 				    const struct message *message, enum reject_reason *reason,
 				    struct error *err);
-	/* Throws the producer away and makes a new one. No event may be in flight. */
-	void (*rebuild)(struct sink *sink);
+	/* Throws the producer away and makes a new one. No event may be in flight. With
+	 * transactions: that of this id, which is copied; it ends what earlier ones of the same id
+	 * have begun, and reads their ledger. Another that is asked for meanwhile takes its place,
+	 * and ready() tells of that one alone. */
+	void (*rebuild)(struct sink *sink, const struct producer_id *id);
+	/* Commits the events produced since the last commit, all of which are delivered, with a
+	 * note of them in the ledger: committed, or in doubt. The note is copied. NULL: the sink
+	 * has no transactions. */
+	void (*commit)(struct sink *sink, const struct ledger_batch *batch);
 	/* Asks the peer something, so that its silence will be noticed. */
 	void (*probe)(struct sink *sink);
 	/* Takes back what the producer has, as if it were broken, and without saying so: every
@@ -76,6 +94,9 @@ struct sink {
 	/* That is about being let in: a peer is there, and this relay is refused, or has nothing to
 	 * show, or speaks another protocol. */
 	bool login_refused;
+	/* With transactions: events were produced, or may have been, that are not committed. */
+	bool begun;
+	struct ledger ledger; /* likewise, as read by the last rebuild */
 };
 
 #endif

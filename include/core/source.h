@@ -30,6 +30,7 @@
 #include "base/shards.h"
 #include "core/batch.h"
 #include "core/event.h"
+#include "core/ledger.h"
 #include "core/letters.h"
 
 /* What is known of the waiting events without scanning them. */
@@ -86,6 +87,8 @@ struct source_events {
 	void (*failed)(void *owner);
 	/* The orphaned batch is settled. */
 	void (*reconciled)(void *owner);
+	/* Nothing is in doubt any more; so many events were settled for that. */
+	void (*resolved)(void *owner, int64_t events);
 	void (*gauged)(void *owner, const struct gauges *gauges);
 	/* After close(): everything asked for has been done and the session is closed. */
 	void (*closed)(void *owner);
@@ -121,6 +124,15 @@ struct source_ops {
 	 * topic. Reconciled. Events that are gone already are no error. */
 	void (*reconcile)(struct source *source, const struct batch *batch,
 			  enum reject_policy policy);
+	/* For a sink with transactions; NULL: this source is not meant for one. The number of the
+	 * complete batch, and what is to be settled for it by whoever finds that number in the
+	 * ledger. The note is the source's, until it is next asked anything. */
+	void (*describe)(struct source *source, const struct batch *batch,
+			 struct ledger_batch *described);
+	/* Settles what the ledger of this session's producer has and is not settled: resolved. It
+	 * may be asked for before any shard is ours, and is right only if the session still is:
+	 * lost() otherwise. failed: it must not be settled so, and refusal says why. */
+	void (*resolve)(struct source *source, const struct ledger *ledger);
 	/* Does what was asked, then closes the session: closed. No fetch is open. */
 	void (*close)(struct source *source);
 	/* Closes the session immediately; no answer. */
@@ -143,6 +155,7 @@ struct source {
 	/* The source's to write: */
 	struct shards shards;
 	bool renews; /* lost() by its own will, to read anew what has changed: no outage */
+	struct producer_id producer; /* of the sink, that goes with the session */
 	bool paused; /* by an operator: no relay is to own anything. False without a session. */
 	int64_t position; /* how far it has come, for people; 0: it begins at the start */
 	/* What another session does that keeps relays from their shards, and how to end it; "" if

@@ -12,6 +12,8 @@
  *   is in (outbox_sql_fingerprint);
  * - the lock of each shard it owns, exclusively. The number of shards is part of the key.
  *
+ * and, exactly once, that of its slot, exclusively: OUTBOX_SLOT_LOCK and the slot, from 0.
+ *
  * Relays of another layout, be it another number or another fingerprint, would put a key in another
  * shard: nobody begins to work while one of them holds a shard lock.
  *
@@ -31,6 +33,7 @@
 #include <stdint.h>
 
 enum {
+	OUTBOX_SLOT_LOCK = 0x6b000000,
 	OUTBOX_LAYOUT_LOCK = 0x6c000000,
 	OUTBOX_BE_UNAVAILABLE_LOCK = 0x6d000000,
 	OUTBOX_MEMBER_LOCK = 0x6e000000,

@@ -67,6 +67,7 @@ struct outbox_shape {
 	size_t tree_count;
 	bool mark, position; /* how rows are settled; neither: they are deleted */
 	bool competing;	     /* others take rows of the same shards */
+	bool exactly_once;   /* relays that publish otherwise must not be at work */
 	int hashed;	     /* the shards that a hash of the key tells apart; 0: it need not */
 	size_t withhold_bytes;
 	struct outbox_column *columns; /* owned */

@@ -23,6 +23,18 @@ static const char *const failpoints[] = {
     "before-handover", "handed-over",	  "letters-asked",   NULL,
 };
 
+/* Likewise, of one that delivers exactly once. */
+static const char *const exactly_once[] = {
+    "before-resolution",
+    "before-resolved",
+    "resolved",
+    "ledger-written",
+    "before-kafka-commit",
+    "kafka-commit-sent",
+    "kafka-commit-answered",
+    NULL,
+};
+
 static const char *const errors[] = {
     "settle-before-ack",   /* the claim is committed before anything is published */
     "settle-on-stall",	   /* what is not acknowledged is committed instead of rolled back */
@@ -76,7 +88,7 @@ static void read_failpoint(const char *variable)
 		return;
 	plan.left = 1;
 	if (sscanf(value, "%63[^=]=%7[^:]:%u", plan.failpoint, action, &plan.left) < 2 ||
-	    !is_listed(failpoints, plan.failpoint))
+	    (!is_listed(failpoints, plan.failpoint) && !is_listed(exactly_once, plan.failpoint)))
 		refuse(variable, value);
 	if (strcmp(action, "kill") == 0)
 		plan.signal = SIGKILL;

@@ -15,13 +15,17 @@
 #include <string.h>
 
 static const char HELP[] =
-    "Usage: outbox-relay check [-c FILE] [--json]\n"
+    "Usage: outbox-relay check [-c FILE] [--json] [--create]\n"
     "\n"
     "Validates the configuration, then connects to database and brokers and checks for what would\n"
-    "keep the relay from working, or from keeping its promises. Changes nothing.\n"
+    "keep the relay from working, or from keeping its promises. Changes nothing, unless it is told "
+    "to.\n"
     "\n"
     "  -c, --config FILE   configuration (default " COMMAND_CONFIG_FILE ")\n"
     "      --json          a list of {level, what, remedy}\n"
+    "      --create        with kafka.delivery = \"exactly-once\": makes kafka.ledger_topic, if "
+    "it\n"
+    "                      is missing\n"
     "  -h, --help          this text\n"
     "\n"
     "Exit status: 0 no error (warnings may be there), 1 an error was found, 2 the file is wrong.\n";
@@ -241,7 +245,8 @@ int cmd_check(int argc, char **argv)
 	struct config *config;
 	bool json = false;
 	PGconn *conn;
-	const struct command_flag flags[] = {{"json", &json, NULL, NULL}, {0}};
+	const struct command_flag flags[] = {
+	    {"json", &json, NULL, NULL}, {"create", &check.creates, NULL, NULL}, {0}};
 	int status = command_options(argc, argv, HELP, &path, flags);
 
 	if (status >= 0)
@@ -257,6 +262,7 @@ int cmd_check(int argc, char **argv)
 	if (conn)
 		check_outbox(&check, config, conn);
 	check_kafka(&check, config, conn);
+	check_ledger(&check, config);
 	PQfinish(conn);
 	config_free(&config);
 	if (json)

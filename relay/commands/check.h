@@ -16,6 +16,7 @@ enum check_level { CHECK_OK, CHECK_WARN, CHECK_ERROR };
 struct check {
 	json_t *list; /* owned; NULL: findings are printed as they come */
 	bool failed;  /* there was an error among them */
+	bool creates; /* the ledger's topic, where it is missing */
 };
 
 /* remedy is NULL when all is well. */
@@ -45,6 +46,9 @@ void check_library(struct check *check, const char *version);
 
 /* What the brokers are and offer. */
 void check_broker(struct check *check, const struct kafka_probe_cluster *cluster);
+
+/* Transactions and the ledger, where they are used. */
+void check_ledger(struct check *check, const struct config *config);
 
 /* Brokers and topics; conn, which may be NULL, tells which topics the waiting events go to. */
 void check_kafka(struct check *check, const struct config *config, PGconn *conn);

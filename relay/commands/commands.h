@@ -83,6 +83,9 @@ struct config *command_outbox(const char *path, struct pgname *name);
 /* As the configuration has them; it is borrowed, and there are no metrics. */
 struct kafka_options command_kafka_options(const struct config *config);
 
+/* Of Kafka's transactions: the relay gives a batch up before that. */
+int64_t command_transaction_timeout_ms(const struct config *config);
+
 /* How to connect to the configured database, or with this dsn unless it is NULL; borrows from both.
  * config may be NULL then. */
 struct pg_login command_login(const struct config *config, const char *dsn);

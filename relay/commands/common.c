@@ -157,6 +157,11 @@ void command_hint(void)
 	}
 }
 
+int64_t command_transaction_timeout_ms(const struct config *config)
+{
+	return config->outbox.stall_timeout_ms + 10 * 1000;
+}
+
 struct kafka_options command_kafka_options(const struct config *config)
 {
 	return (struct kafka_options){

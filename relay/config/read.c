@@ -387,6 +387,22 @@ static void check_standbys(struct reader *reader)
 			    "outbox.publish_after = \"standby\", or remove it");
 }
 
+/* Who takes what others have left needs shards to know what that may be. */
+static void check_delivery(struct reader *reader)
+{
+	struct config *config = reader->config;
+
+	if (config->kafka.delivery == DELIVERY_EXACTLY_ONCE &&
+	    config->outbox.ordering == ORDERING_NONE)
+		add_problem(reader, *place_in(reader, &config->kafka.delivery),
+			    "kafka.delivery = \"exactly-once\" goes with an order only; remove "
+			    "outbox.ordering = \"none\"");
+	if (config->kafka.delivery == DELIVERY_EXACTLY_ONCE && config->kafka.embedded)
+		add_problem(reader, *place_in(reader, &config->kafka.delivery),
+			    "kafka.delivery = \"exactly-once\" needs brokers of Kafka; the one in "
+			    "the relay (kafka.embedded) has no transactions that last");
+}
+
 /* What is right by itself and wrong together. */
 static void check_together(struct reader *reader)
 {
@@ -394,6 +410,7 @@ static void check_together(struct reader *reader)
 
 	check_rows(reader);
 	check_standbys(reader);
+	check_delivery(reader);
 	if (config->database.password_file[0] != '\0' &&
 	    config->database.password_command[0] != '\0')
 		add_problem(reader, *place_in(reader, &config->database.password_command),

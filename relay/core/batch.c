@@ -120,6 +120,30 @@ void batch_put_back(struct batch *batch, struct event *event)
 	event->state = EVENT_CLAIMED;
 }
 
+void batch_forget(struct batch *batch)
+{
+	struct batch_walk walk;
+
+	for (struct event *e = batch_first(batch, &walk); e != NULL; e = batch_following(&walk))
+		if (e->state == EVENT_DELIVERED)
+			e->state = EVENT_RETURNED;
+	batch->returned += batch->delivered;
+	batch->delivered = 0;
+}
+
+size_t batch_before_unfit(const struct batch *batch)
+{
+	struct batch_walk walk;
+	size_t before = 0;
+
+	for (struct event *e = batch_first(batch, &walk); e != NULL; e = batch_following(&walk)) {
+		if (e->state == EVENT_REJECTED || e->state == EVENT_DEFERRED)
+			break;
+		before++;
+	}
+	return before;
+}
+
 void batch_skip_unsent(struct batch *batch)
 {
 	batch->cursor_chunk = batch->last;

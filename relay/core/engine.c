@@ -4,7 +4,7 @@
  *
  * Read engine.h first. Each event has one handler. engine_states.c: which state may follow which.
  */
-#include "core/engine.h"
+#include "engine_internal.h"
 
 #include "base/backoff.h"
 #include "base/failpoints.h"
@@ -14,28 +14,9 @@
 
 enum { HOLDING_US = 1000 * 1000, PROBE_US = 5000 * 1000 };
 
-/* For so long a relay without the sink keeps its shards: they are not to move at every hiccup. Once
- * it has left them it is relied on again when the sink has answered for a while. */
-enum { BE_UNAVAILABLE_US = 5000 * 1000, RETURN_US = 10 * 1000 * 1000 };
-
-/* And for so long after that it leaves events with its producer. In an outage for all relays all
- * are unavailable meanwhile: an idle one asks the sink when it sees one that is, and hears within
- * ten seconds, or twenty, that there is no answer. */
-enum { GIVE_UP_US = 30000 * 1000 };
-
-/* When the outage is over, one has Kafka again before the others. */
-enum { HEALTHY_PEER_US = 15000 * 1000 };
-
 /* A session is tried for every 1.6 s at least: outbox/group.c reckons with relays that are
  * unreachable for no longer than 3 s. One that lasted was no failure. */
 enum { DOUBLINGS_MOST = 4, LASTED_US = 5000 * 1000 };
-
-/* One step's surroundings. */
-struct step {
-	struct engine *engine;
-	const struct engine_input *input;
-	struct engine_actions *actions;
-};
 
 void engine_init(struct engine *engine, const struct engine_options *options,
 		 const struct batch *batch, uint64_t seed)
@@ -48,48 +29,19 @@ void engine_init(struct engine *engine, const struct engine_options *options,
 	engine->sink_gone_us = INT64_MIN;
 	engine->healthy_peer_us = engine->timer_us = INT64_MAX;
 	engine->random = seed;
+	if (options->transactional) /* it begins with a session */
+		engine_break_sink(engine, REBUILD_SESSION);
+	engine->resolved = !options->transactional;
 }
 
 void engine_reload(struct engine *engine, const struct engine_options *options)
 {
+	bool transactional = engine->options.transactional;
 	engine->options = *options;
-}
-
-static bool is_attached(const struct engine *engine)
-{
-	return engine->state == ENGINE_FETCHING || engine->state == ENGINE_PUBLISHING;
-}
-
-bool engine_waits_for_sink(const struct engine *engine)
-{
-	return is_attached(engine) && (engine->batch->in_flight > 0 || engine->sink_blocked);
-}
-
-bool engine_is_blocked(const struct engine *engine)
-{
-	return (engine->sink_blocked || engine->probing) && !engine->sink_broken;
-}
-
-bool engine_halts_at_reject(const struct engine *engine)
-{
-	return engine->options.policy == REJECT_HALTS;
-}
-
-bool engine_is_working(const struct engine *engine)
-{
-	return is_attached(engine) || engine->state == ENGINE_SETTLING;
+	engine->options.transactional = transactional;
 }
 
 /* ---- small words the handlers are written in ---- */
-
-static struct engine_action *act(struct step *s, enum engine_do kind)
-{
-	assert(s->actions->count < ENGINE_ACTIONS_MAX);
-	struct engine_action *action = &s->actions->items[s->actions->count++];
-	memset(action, 0, sizeof(*action));
-	action->kind = kind;
-	return action;
-}
 
 static void enter(struct engine *engine, enum engine_state state)
 {
@@ -102,19 +54,22 @@ static void enter(struct engine *engine, enum engine_state state)
 static bool may_fetch(const struct engine *engine)
 {
 	return engine->sink_ready && engine->sink_reachable && !engine->sink_broken &&
-	       !engine->sink_blocked && !engine->stopping;
+	       !engine->sink_blocked && engine->resolved && !engine->stopping;
 }
 
 /* Nothing behind the reject is to go out. */
 static bool must_break_off(const struct engine *engine)
 {
+	if (engine->options.transactional)
+		return engine_batch_is_unfit(engine->batch);
 	return engine->batch->rejected > 0 && engine_halts_at_reject(engine);
 }
 
+/* What is published by a transaction the ledger knows. */
 static bool has_unsettled(const struct engine *engine)
 {
 	const struct batch *batch = engine->batch;
-	if (PLANTED("forget-acknowledged"))
+	if (engine->options.transactional || PLANTED("forget-acknowledged"))
 		return false;
 	return batch->delivered > 0 || (batch->rejected > 0 && !engine_halts_at_reject(engine));
 }
@@ -130,18 +85,21 @@ static bool owes_nothing(const struct step *s)
 /* The source keeps back what was rejected, or sets it aside, as it does what is deferred. */
 static bool needs_reconciliation(const struct engine *engine)
 {
-	return has_unsettled(engine) || engine->batch->rejected > 0 || engine->batch->deferred > 0;
+	const struct batch *batch = engine->batch;
+	if (engine->options.transactional)
+		return engine_verdicts_count(engine);
+	return has_unsettled(engine) || engine_batch_is_unfit(batch);
 }
 
 static void stopped(struct step *s)
 {
 	enter(s->engine, ENGINE_STOPPED);
-	act(s, DO_STOPPED);
+	engine_act(s, DO_STOPPED);
 }
 
 static void close_session(struct step *s)
 {
-	act(s, DO_CLOSE);
+	engine_act(s, DO_CLOSE);
 	enter(s->engine, ENGINE_CLOSING);
 }
 
@@ -149,59 +107,7 @@ static void open_session(struct step *s)
 {
 	s->engine->opened_us = s->input->now_us;
 	enter(s->engine, ENGINE_OPENING);
-	act(s, DO_OPEN);
-}
-
-/* ---- the sink, as the other relays are concerned ---- */
-
-/* To be called when the sink has come or gone, and when time has passed. */
-static void watch_sink(struct step *s)
-{
-	struct engine *engine = s->engine;
-	int64_t now = s->input->now_us;
-	bool available = now >= engine->return_at_us;
-	if (!engine->sink_reachable)
-		available = engine->available && now - BE_UNAVAILABLE_US < engine->sink_gone_us;
-	if (available == engine->available)
-		return;
-	engine->available = available;
-	engine->unavailable_us = now;
-	act(s, DO_AVAILABLE)->available = available;
-}
-
-/* When watch_sink is to be called next. */
-static int64_t changes_at(const struct engine *engine)
-{
-	if (engine->available && !engine->sink_reachable)
-		return engine->sink_gone_us + BE_UNAVAILABLE_US;
-	if (!engine->available && engine->sink_reachable)
-		return engine->return_at_us;
-	return INT64_MAX;
-}
-
-static void give_up(struct step *s)
-{
-	struct engine *engine = s->engine;
-	if (engine->given_up || engine->batch->in_flight == 0)
-		return;
-	engine->given_up = engine->sink_broken = true;
-	engine->sink_ready = false;
-	act(s, DO_GIVE_UP);
-}
-
-/* What the producer has it may never deliver, while another relay could. */
-static void give_up_to_healthy_peer(struct step *s)
-{
-	struct engine *engine = s->engine;
-	int64_t now = s->input->now_us;
-	if (!s->input->healthy_peer)
-		engine->healthy_peer_us = INT64_MAX;
-	else if (engine->healthy_peer_us == INT64_MAX)
-		engine->healthy_peer_us = now;
-	bool for_long = now - GIVE_UP_US >= engine->unavailable_us &&
-			now - HEALTHY_PEER_US >= engine->healthy_peer_us;
-	if (s->input->healthy_peer && !engine->available && (for_long || engine->stopping))
-		give_up(s);
+	engine_act(s, DO_OPEN);
 }
 
 /* A broken sink is rebuilt once it holds nothing, whether shards are ours or not. */
@@ -211,7 +117,7 @@ static void rebuild_if_broken(struct step *s)
 	if (!engine->sink_broken || engine->rebuilding)
 		return;
 	engine->rebuilding = true;
-	act(s, DO_REBUILD);
+	engine_act(s, DO_REBUILD)->cause = engine->cause;
 }
 
 /* What the sink would not take may be gone or fixed by now, and nobody tells: see from time to
@@ -232,20 +138,36 @@ static void probed(struct engine *engine)
 
 /* ---- fetching, and what stands in its way ---- */
 
+static void resolve(struct step *s)
+{
+	enter(s->engine, ENGINE_RESOLVING);
+	engine_act(s, DO_RESOLVE);
+}
+
+static void reconcile(struct step *s)
+{
+	enter(s->engine, ENGINE_RECONCILING);
+	if (s->engine->options.transactional)
+		engine_act(s, DO_FORGET);
+	engine_act(s, DO_RECONCILE)->policy = s->engine->options.policy;
+}
+
 static void fetch(struct step *s)
 {
-	const struct engine *engine = s->engine;
-	act(s, DO_FETCH)->fetch =
-	    (struct fetch){.rows = engine->probing ? 1 : engine->options.batch_rows,
-			   .bytes = engine->options.batch_bytes,
-			   .now = engine->probing};
+	struct engine *engine = s->engine;
+	engine_act(s, DO_FETCH)->fetch = (struct fetch){.rows = engine_rows_of_batch(engine),
+							.bytes = engine->options.batch_bytes,
+							.now = engine->probing};
+	engine->asked_rows = engine_rows_of_batch(engine);
+	engine->same_session = true;
+	engine->most_rows = 0;
 }
 
 static void hold(struct step *s)
 {
 	enter(s->engine, ENGINE_HOLDING);
 	s->engine->tick_at_us = s->input->now_us + HOLDING_US;
-	act(s, DO_HOLD)->keeps = s->engine->batch->in_flight > 0;
+	engine_act(s, DO_HOLD)->keeps = engine_keeps(s->engine);
 }
 
 /* Shards are ours and no transaction is open: what now? The one place that decides it. */
@@ -257,16 +179,20 @@ static void resume(struct step *s)
 		return;
 	}
 	if (needs_reconciliation(engine)) {
-		enter(engine, ENGINE_RECONCILING);
-		act(s, DO_RECONCILE)->policy = engine->options.policy;
+		reconcile(s);
 		return;
 	}
-	act(s, DO_CLEAR);
+	engine_shorten_next(engine);
+	engine_act(s, DO_CLEAR);
 	if (engine->stopping) {
 		close_session(s);
 		return;
 	}
 	rebuild_if_broken(s);
+	if (engine_is_in_doubt(engine)) {
+		resolve(s);
+		return;
+	}
 	if (!may_fetch(engine)) {
 		hold(s);
 		return;
@@ -275,11 +201,13 @@ static void resume(struct step *s)
 	fetch(s);
 }
 
-/* Gives back what was fetched; what the sink holds is settled later, by identity. */
+/* Gives back what was fetched; what the sink holds is settled later, by identity or by its ledger.
+ */
 static void roll_back(struct step *s)
 {
-	act(s, DO_SKIP_UNSENT);
-	act(s, DO_ROLL_BACK);
+	engine_forsake(s);
+	engine_act(s, DO_SKIP_UNSENT);
+	engine_act(s, DO_ROLL_BACK);
 	enter(s->engine, ENGINE_ROLLING_BACK);
 }
 
@@ -301,11 +229,17 @@ static void settle(struct step *s)
 {
 	struct engine *engine = s->engine;
 	enter(engine, ENGINE_SETTLING);
-	act(s, DO_SETTLE);
+	engine_act(s, DO_SETTLE);
 	engine->probing = false;
 	engine->ahead = may_fetch(engine);
 	if (engine->ahead)
 		fetch(s);
+}
+
+static void commit(struct step *s)
+{
+	enter(s->engine, ENGINE_COMMITTING);
+	engine_act(s, DO_COMMIT);
 }
 
 static void publish_on(struct step *s)
@@ -316,16 +250,19 @@ static void publish_on(struct step *s)
 	/* These must not go with the commit. */
 	bool unfit =
 	    batch->rejected > 0 || batch->returned > 0 || batch->deferred > 0 || batch->passed > 0;
-	bool in_vain = engine->probing && engine->sink_blocked && batch->in_flight == 0;
+	bool in_vain =
+	    engine->probing && engine->sink_blocked && batch->in_flight == 0 && !s->input->begun;
 	if (must_break_off(engine) || in_vain || (done && unfit))
 		roll_back(s);
+	else if (done && s->input->begun)
+		commit(s);
 	else if (done)
 		settle(s);
 }
 
 static void on_progress(struct step *s)
 {
-	if (is_attached(s->engine))
+	if (engine_is_attached(s->engine))
 		publish_on(s);
 	else if (s->engine->state == ENGINE_HOLDING)
 		resume(s);
@@ -335,21 +272,17 @@ static void on_progress(struct step *s)
 
 static void on_acquired(struct step *s)
 {
-	give_up_to_healthy_peer(s);
+	s->engine->standby = false;
+	engine_give_up_to_healthy_peer(s);
 	if (s->engine->state == ENGINE_OPENING || s->engine->state == ENGINE_STANDBY)
 		resume(s);
 }
 
-static void on_busy(struct step *s)
+/* No shard is ours. What is in doubt is resolved nevertheless: relays that have the shards may wait
+ * for it. */
+static void stand_by(struct step *s)
 {
 	struct engine *engine = s->engine;
-	if (engine->state == ENGINE_CLOSING)
-		return;
-	engine->failures = 0;
-	engine->probing = false;
-	/* The events are another relay's by now, and would go out once more. */
-	if (s->input->healthy_peer && !engine->available)
-		give_up(s);
 	/* It may be our own lost session that still has the shard. */
 	if (engine->stopping && owes_nothing(s)) {
 		close_session(s);
@@ -357,15 +290,39 @@ static void on_busy(struct step *s)
 	}
 	if (engine->batch->in_flight == 0)
 		rebuild_if_broken(s);
-	enter(engine, ENGINE_STANDBY);
+	if (engine_is_in_doubt(engine))
+		resolve(s);
+	else
+		enter(engine, ENGINE_STANDBY);
+}
+
+static void on_busy(struct step *s)
+{
+	struct engine *engine = s->engine;
+	engine->standby = true;
+	engine->same_session = false;
+	if (engine->state == ENGINE_CLOSING || engine->state == ENGINE_RESOLVING)
+		return;
+	engine->failures = 0;
+	engine->probing = false;
+	engine_forsake(s);
+	/* The events are another relay's by now, and would go out once more. */
+	if (s->input->healthy_peer && !engine->available)
+		engine_give_up(s);
+	stand_by(s);
 }
 
 static void on_lost(struct step *s)
 {
 	struct engine *engine = s->engine;
 	bool was_closing = engine->state == ENGINE_CLOSING;
-	act(s, DO_SKIP_UNSENT);
-	engine->ahead = engine->probing = false;
+	engine_act(s, DO_SKIP_UNSENT);
+	engine->ahead = engine->probing = engine->same_session = false;
+	/* The next session may have another place among the sink's producers. */
+	if (engine->options.transactional) {
+		engine_break_sink(engine, REBUILD_SESSION);
+		engine->rebuilding = false;
+	}
 	enter(engine, ENGINE_OFFLINE);
 	if ((was_closing || engine->stopping) && owes_nothing(s)) {
 		stopped(s);
@@ -391,7 +348,7 @@ static void on_fetched(struct step *s)
 	}
 	if (s->input->last)
 		enter(engine, ENGINE_PUBLISHING);
-	act(s, DO_PRODUCE);
+	engine_act(s, DO_PRODUCE);
 }
 
 static void on_settled(struct step *s)
@@ -410,10 +367,26 @@ static void on_settled(struct step *s)
 /* Asked for or not. */
 static void on_rolled_back(struct step *s)
 {
-	act(s, DO_SKIP_UNSENT);
+	bool unresolved = s->engine->state == ENGINE_RESOLVING;
+	engine_forsake(s);
+	engine_act(s, DO_SKIP_UNSENT);
 	s->engine->ahead = s->engine->probing = false;
 	enter(s->engine, ENGINE_ROLLING_BACK);
-	resume(s);
+	if (unresolved && s->engine->standby)
+		enter(s->engine, ENGINE_STANDBY); /* it is tried again at the next look */
+	else if (unresolved)
+		hold(s); /* likewise, but not at once */
+	else
+		resume(s);
+}
+
+static void on_resolved(struct step *s)
+{
+	s->engine->resolved = !s->engine->sink_broken;
+	if (s->engine->standby)
+		stand_by(s);
+	else
+		resume(s);
 }
 
 /* ---- what the sink tells ---- */
@@ -427,9 +400,8 @@ static void resume_if_holding(struct step *s)
 static void on_broken(struct step *s)
 {
 	struct engine *engine = s->engine;
-	engine->sink_broken = true;
-	engine->sink_ready = false;
-	if (is_attached(engine))
+	engine_break_sink(engine, REBUILD_BROKEN);
+	if (engine_is_attached(engine) || engine->state == ENGINE_COMMITTING)
 		roll_back(s);
 	else
 		resume_if_holding(s);
@@ -438,31 +410,44 @@ static void on_broken(struct step *s)
 static void on_ready(struct step *s)
 {
 	struct engine *engine = s->engine;
+	if (engine->options.transactional && !engine->rebuilding)
+		return; /* of a session that is no more */
 	engine->sink_ready = true;
 	engine->sink_broken = engine->rebuilding = false;
 	probed(engine);
 	resume_if_holding(s);
+	if (engine->state == ENGINE_STANDBY && engine_is_in_doubt(engine))
+		resolve(s);
+}
+
+static void on_committed(struct step *s)
+{
+	struct engine *engine = s->engine;
+	if (engine->state != ENGINE_COMMITTING)
+		return; /* it was given up: the ledger will tell */
+	if (!s->input->clean)
+		engine_break_sink(engine, REBUILD_UNCLEAN);
+	settle(s);
+}
+
+/* Once it is asked to commit, nobody can take that back. */
+static void on_in_doubt(struct step *s)
+{
+	if (s->engine->state != ENGINE_COMMITTING)
+		return;
+	engine_break_sink(s->engine, REBUILD_IN_DOUBT);
+	roll_back(s);
 }
 
 static void on_reachable(struct step *s)
 {
-	struct engine *engine = s->engine;
-	if (!engine->available && engine->sink_gone_us != INT64_MIN)
-		engine->return_at_us = s->input->now_us + RETURN_US;
-	engine->sink_reachable = true;
-	engine->sink_gone_us = INT64_MAX;
-	engine->given_up = false;
-	watch_sink(s);
+	engine_sink_answers(s);
 	resume_if_holding(s);
 }
 
 static void on_unreachable(struct step *s)
 {
-	struct engine *engine = s->engine;
-	if (engine->sink_reachable)
-		engine->sink_gone_us = s->input->now_us;
-	engine->sink_reachable = false;
-	watch_sink(s);
+	engine_sink_is_gone(s);
 	roll_back_if_empty(s);
 }
 
@@ -475,8 +460,8 @@ static void on_blocked(struct step *s)
 static void on_writable(struct step *s)
 {
 	probed(s->engine);
-	if (is_attached(s->engine))
-		act(s, DO_PRODUCE);
+	if (engine_is_attached(s->engine))
+		engine_act(s, DO_PRODUCE);
 	else
 		resume_if_holding(s);
 }
@@ -493,7 +478,7 @@ static void on_timer(struct step *s)
 {
 	struct engine *engine = s->engine;
 	engine->timer_us = INT64_MAX;
-	watch_sink(s);
+	engine_watch_sink(s);
 	if (s->input->now_us < engine->tick_at_us)
 		return;
 	if (engine->state == ENGINE_OFFLINE) {
@@ -509,7 +494,7 @@ static void on_stop_now(struct step *s)
 	if (s->engine->state == ENGINE_STOPPED)
 		return;
 	s->engine->stopping = true;
-	act(s, DO_DROP);
+	engine_act(s, DO_DROP);
 	stopped(s);
 }
 
@@ -526,7 +511,7 @@ static void on_stop(struct step *s)
 	else if (engine->state == ENGINE_HOLDING)
 		resume(s);
 	else if (engine->state == ENGINE_FETCHING && engine->batch->events > 0)
-		act(s, DO_HOLD)->keeps = true;
+		engine_act(s, DO_HOLD)->keeps = true;
 	else
 		roll_back_if_empty(s); /* what is under way comes to its end first */
 }
@@ -547,12 +532,15 @@ static handler_fn *const handlers[] = {
     [ON_SETTLED] = on_settled,
     [ON_ROLLED_BACK] = on_rolled_back,
     [ON_RECONCILED] = resume,
+    [ON_RESOLVED] = on_resolved,
     [ON_CLOSED] = stopped,
     [ON_PROGRESS] = on_progress,
     [ON_BLOCKED] = on_blocked,
     [ON_WRITABLE] = on_writable,
     [ON_BROKEN] = on_broken,
     [ON_READY] = on_ready,
+    [ON_COMMITTED] = on_committed,
+    [ON_IN_DOUBT] = on_in_doubt,
     [ON_REACHABLE] = on_reachable,
     [ON_UNREACHABLE] = on_unreachable,
     [ON_STALLED] = on_stalled,
@@ -567,14 +555,14 @@ static void set_timer(struct step *s)
 {
 	struct engine *engine = s->engine;
 	bool ticks = engine->state == ENGINE_OFFLINE || engine->state == ENGINE_HOLDING;
-	int64_t at = changes_at(engine), now = s->input->now_us;
+	int64_t at = engine_sink_changes_at(engine), now = s->input->now_us;
 	if (ticks && engine->tick_at_us < at)
 		at = engine->tick_at_us;
 	if (at == engine->timer_us || engine->state == ENGINE_STOPPED)
 		return;
 	engine->timer_us = at;
 	if (at != INT64_MAX)
-		act(s, DO_TIMER)->after_us = at > now ? at - now : 0;
+		engine_act(s, DO_TIMER)->after_us = at > now ? at - now : 0;
 }
 
 void engine_step(struct engine *engine, const struct engine_input *input,

@@ -284,6 +284,11 @@ void health_explain(const struct worker_status *status, const struct metrics *me
 		text_print(text, size, "%zu events are with Kafka, which has to acknowledge them",
 			   status->in_flight);
 		return;
+	case ENGINE_COMMITTING:
+		text_print(text, size,
+			   "Kafka has %zu events; their transaction is being committed there",
+			   status->batch_events);
+		return;
 	case ENGINE_SETTLING:
 		text_print(text, size,
 			   "Kafka has acknowledged %zu events; the database commits that",
@@ -300,6 +305,10 @@ void health_explain(const struct worker_status *status, const struct metrics *me
 			   "the transaction of %zu events is gone; those that Kafka has are being "
 			   "settled by their identity",
 			   status->batch_events);
+		return;
+	case ENGINE_RESOLVING:
+		text_print(text, size,
+			   "what Kafka's ledger has of earlier batches is being settled");
 		return;
 	case ENGINE_CLOSING:
 		text_print(text, size, "stopping: the session with the database is being closed");

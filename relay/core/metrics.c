@@ -20,6 +20,10 @@ static const double EVENTS[] = {1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 
 
 static const char *const PEER_NAMES[PEERS] = {"database", "kafka"};
 static const char *const WAKEUP_NAMES[WAKEUPS] = {"bell", "poll", "sweep"};
+static const char *const CAUSE_NAMES[REBUILD_CAUSES] = {
+    [REBUILD_BROKEN] = "broken",   [REBUILD_GIVEN_UP] = "given_up",
+    [REBUILD_ABORTED] = "aborted", [REBUILD_IN_DOUBT] = "in_doubt",
+    [REBUILD_UNCLEAN] = "unclean", [REBUILD_SESSION] = "session"};
 static const char *const KIND_NAMES[] = {"gauge", "counter", "histogram"};
 
 /* What one exposition is made of. */
@@ -232,6 +236,13 @@ static void wakeups(FILE *out, const struct metric *metric, const struct sources
 			       from->metrics->wakeups[cause]);
 }
 
+static void rebuilds(FILE *out, const struct metric *metric, const struct sources *from)
+{
+	for (int cause = 0; cause < REBUILD_CAUSES; cause++)
+		print_labelled(out, metric, from, "cause", CAUSE_NAMES[cause],
+			       from->metrics->rebuilds[cause]);
+}
+
 static void shard_owned(FILE *out, const struct metric *metric, const struct sources *from)
 {
 	const struct shards *shards = &from->metrics->shards;
@@ -281,6 +292,18 @@ static const struct metric METRICS[] = {
 	{"outbox_relay_retries_total", COUNTER,
 	 "Attempts to work with a peer that had to be repeated.",
 	 retries, 0},
+	{"outbox_relay_producer_rebuilds_total", COUNTER,
+	 "Producers that had to be made anew, by why.",
+	 rebuilds, 0},
+	{"outbox_relay_producers_fenced_total", COUNTER,
+	 "Producers whose place in Kafka another relay has taken; exactly once only.",
+	 plain, IN_METRICS(fenced)},
+	{"outbox_relay_settled_by_ledger_total", COUNTER,
+	 "Events that the ledger has shown to be published; exactly once only.",
+	 plain, IN_METRICS(settled_by_ledger)},
+	{"outbox_relay_in_doubt", GAUGE,
+	 "1 while it is not known which of the last batches were committed, and nothing is published; else 0.",
+	 flag, IN_METRICS(in_doubt)},
 	{"outbox_relay_parked_keys", GAUGE,
 	 "Keys held back because one of their events was rejected, or cannot be removed.",
 	 plain, IN_METRICS(parked_keys)},

@@ -14,9 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The same reason of a rebuild is not written again before this. */
-enum { REPEAT_US = 30 * 1000 * 1000 };
-
 void worker_tell(struct worker *worker, enum engine_event event)
 {
 	worker_step(worker, (struct engine_input){.event = event});
@@ -68,7 +65,7 @@ static void log_reject(struct worker *worker, const struct event *event, enum re
 			      : follows[worker->engine.options.policy]);
 }
 
-static void reject(struct worker *worker, struct event *event, enum reject_reason reason,
+void worker_reject(struct worker *worker, struct event *event, enum reject_reason reason,
 		   const char *code, const char *why)
 {
 	worker_park(worker, event);
@@ -141,7 +138,7 @@ static bool produce_one(struct worker *worker, struct event *event)
 		/* Where there is no other topic, nothing is gained. */
 		if (event->copy != NULL || !route_topic_is_constant(worker->route)) {
 			defer(worker, event, message.topic);
-			return true;
+			return !worker->engine.options.transactional;
 		}
 		/* fall through */
 	case SINK_LATER:
@@ -154,9 +151,8 @@ static bool produce_one(struct worker *worker, struct event *event)
 		worker_drop_copy(worker, event, "", err.text);
 		return true;
 	}
-	reject(worker, event, reason, "", err.text);
-	/* Nothing behind a rejected event may go out when the relay is to halt at it. */
-	return !engine_halts_at_reject(&worker->engine);
+	worker_reject(worker, event, reason, "", err.text);
+	return !engine_breaks_off(&worker->engine);
 }
 
 static void produce(struct worker *worker)
@@ -170,20 +166,6 @@ static void produce(struct worker *worker)
 }
 
 /* ---- carrying out what the engine says ---- */
-
-static void settle(struct worker *worker)
-{
-	struct metrics *metrics = worker->metrics;
-	worker->settle_us = worker_now_us(worker);
-	histogram_observe(&metrics->claim, worker_seconds(worker->claim_us));
-	histogram_observe(&metrics->publish,
-			  worker_seconds(worker->settle_us - worker->publish_us));
-	histogram_observe(&metrics->batch_events, (double)worker->batch.events);
-	worker->claim_us = 0;
-	FAILPOINT("before-commit");
-	worker->source->ops->settle(worker->source);
-	FAILPOINT("commit-sent");
-}
 
 void worker_clear(struct worker *worker)
 {
@@ -224,11 +206,20 @@ static void perform(struct worker *worker, const struct engine_action *action)
 	case DO_PRODUCE:
 		produce(worker);
 		break;
+	case DO_COMMIT:
+		worker_commit(worker);
+		break;
 	case DO_SETTLE:
-		settle(worker);
+		worker_settle(worker);
 		break;
 	case DO_ROLL_BACK:
 		source->ops->roll_back(source);
+		break;
+	case DO_FORGET:
+		batch_forget(&worker->batch);
+		break;
+	case DO_RESOLVE:
+		worker_resolve(worker);
 		break;
 	case DO_RECONCILE:
 		FAILPOINT("before-recovery");
@@ -242,7 +233,8 @@ static void perform(struct worker *worker, const struct engine_action *action)
 		give_up(worker);
 		break;
 	case DO_REBUILD:
-		worker->sink->ops->rebuild(worker->sink);
+		worker->metrics->rebuilds[action->cause]++;
+		worker->sink->ops->rebuild(worker->sink, &source->producer);
 		break;
 	case DO_SKIP_UNSENT:
 		batch_skip_unsent(&worker->batch);
@@ -271,7 +263,8 @@ enum { BLOCKED_US = 1000 * 1000 };
 
 static bool waits_for_topic(const struct worker *worker)
 {
-	return worker->batch.in_flight == 0 && engine_is_blocked(&worker->engine);
+	bool begins = worker->sink->begun; /* then it waits for the ledger */
+	return worker->batch.in_flight == 0 && engine_is_blocked(&worker->engine) && !begins;
 }
 
 static int64_t stalled_at(const struct worker *worker)
@@ -302,13 +295,15 @@ static void step_once(struct worker *worker, struct engine_input input)
 	struct engine_actions actions;
 	enum engine_state before = worker->engine.state;
 	input.now_us = worker_now_us(worker);
+	input.begun = worker->sink->begun;
 	engine_step(&worker->engine, &input, &actions);
 	if (before != worker->engine.state) {
 		worker->state_us = input.now_us;
 		log_debug("%s -> %s", engine_state_name(before),
 			  engine_state_name(worker->engine.state));
 	}
-	if (!engine_is_blocked(&worker->engine))
+	worker->metrics->in_doubt = engine_is_waiting_for_ledger(&worker->engine);
+	if (!engine_is_blocked(&worker->engine) || worker->sink->begun)
 		worker->blocked_us = 0;
 	else if (worker->blocked_us == 0)
 		worker->blocked_us = input.now_us;
@@ -332,123 +327,6 @@ void worker_step(struct worker *worker, struct engine_input input)
 	}
 	watch_for_stall(worker);
 }
-
-/* ---- what the sink tells ---- */
-
-static void reported(struct worker *worker)
-{
-	worker->progress_us = worker_now_us(worker);
-	if (worker->batch.in_flight == 0 || worker->tell_progress)
-		worker_tell(worker, ON_PROGRESS);
-}
-
-static void count_published(struct worker *worker, const struct event *event)
-{
-	int64_t age = -1;
-	if (event->created_us > 0) {
-		age = worker->world->realtime_us(worker->world->arg) - event->created_us;
-		age = age > 0 ? age : 0;
-		histogram_observe(&worker->metrics->latency, worker_seconds(age));
-	}
-	worker->published++;
-	recent_event(&worker->metrics->recent, worker_now_us(worker), age);
-}
-
-static void on_delivered(void *owner, struct event *event)
-{
-	struct worker *worker = owner;
-	batch_delivered(&worker->batch, event);
-	if (worker->batch.in_flight == 0)
-		FAILPOINT("acknowledged");
-	if (event->copy != NULL)
-		worker->metrics->copies++;
-	else
-		count_published(worker, event);
-	reported(worker);
-	worker->moved_us = worker->progress_us;
-}
-
-static void on_rejected(void *owner, struct event *event, enum reject_reason reason,
-			const char *code, const char *why)
-{
-	struct worker *worker = owner;
-	if (event->copy != NULL)
-		worker_drop_copy(worker, event, code, why);
-	else
-		reject(worker, event, reason, code, why);
-	reported(worker);
-}
-
-static void on_returned(void *owner, struct event *event)
-{
-	struct worker *worker = owner;
-	batch_returned(&worker->batch, event);
-	reported(worker);
-}
-
-static void on_writable(void *owner)
-{
-	struct worker *worker = owner;
-	/* Whether the relay is stuck counts from here: until now it was the sink's turn. */
-	worker->moved_us = worker_now_us(worker);
-	worker_tell(worker, ON_WRITABLE);
-}
-
-static void on_broken(void *owner, const char *why)
-{
-	struct worker *worker = owner;
-	if (strncmp(worker->broken_why, why, sizeof(worker->broken_why) - 1) != 0)
-		worker->broken_told = (struct log_limit){0};
-	text_print(worker->broken_why, sizeof(worker->broken_why), "%s", why);
-	if (log_limit_due(&worker->broken_told, worker_now_us(worker), REPEAT_US))
-		log_fact(LOG_WARNING, "producer_rebuilt", NULL,
-			 "the producer must be rebuilt: %s; what was not acknowledged is "
-			 "published again%s",
-			 why, worker->broken_told.note);
-	worker_tell(worker, ON_BROKEN);
-}
-
-static void on_reachable(void *owner, bool yes)
-{
-	struct worker *worker = owner;
-	if (yes)
-		worker_peer_answers(worker, PEER_KAFKA);
-	else
-		worker_peer_failed(worker, PEER_KAFKA);
-	worker_tell(worker, yes ? ON_REACHABLE : ON_UNREACHABLE);
-}
-
-static void on_unreachable_why(void *owner)
-{
-	worker_peer_failed(owner, PEER_KAFKA);
-}
-
-/* As for the source: nobody has ever seen it work. */
-static void on_refused(void *owner, const char *why)
-{
-	struct worker *worker = owner;
-	log_fact(LOG_ERROR, "setup_refused", LOG_FIELDS(field_text("peer", "kafka")),
-		 "Kafka does not let this relay in: %s", why);
-	worker->refused = true;
-	worker_tell(worker, ON_STOP_NOW);
-}
-
-static void on_ready(void *owner)
-{
-	worker_tell(owner, ON_READY);
-}
-
-const struct sink_events worker_sink_events = {
-    .delivered = on_delivered,
-    .rejected = on_rejected,
-    .returned = on_returned,
-    .writable = on_writable,
-    .broken = on_broken,
-    .reachable = on_reachable,
-    .unreachable_why = on_unreachable_why,
-    .refused = on_refused,
-    .ready = on_ready,
-};
 
 /* ---- the owner's side ---- */
 

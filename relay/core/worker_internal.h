@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * worker_internal.h - what worker.c, worker_source.c and worker_peers.c share
+ * worker_internal.h - what the files of the worker share
  */
 #ifndef OUTBOX_WORKER_INTERNAL_H
 #define OUTBOX_WORKER_INTERNAL_H
@@ -55,6 +55,11 @@ struct worker {
 void worker_step(struct worker *worker, struct engine_input input);
 void worker_tell(struct worker *worker, enum engine_event event);
 
+/* It can never be published: says so unless it was said before, and counts it. code: Kafka's name
+ * of the error; "": the relay's own reason. */
+void worker_reject(struct worker *worker, struct event *event, enum reject_reason reason,
+		   const char *code, const char *why);
+
 /* Forgets the batch: it is settled. */
 void worker_clear(struct worker *worker);
 
@@ -66,6 +71,14 @@ bool worker_parked(struct worker *worker, const struct event *event);
 /* Of a key's events only the first that is to be published yet may be set aside: it may not go, and
  * nothing is to overtake it. The others are claimed again behind it. */
 void worker_put_back_others(struct worker *worker);
+
+/* ---- the end of a batch (worker_commit.c) ---- */
+
+void worker_settle(struct worker *worker);
+void worker_commit(struct worker *worker);
+void worker_resolve(struct worker *worker);
+/* There is no session any more. */
+void worker_lose(struct worker *worker, const char *why, bool permanent);
 
 /* ---- copies (worker_copies.c) ---- */
 

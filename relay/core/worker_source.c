@@ -78,7 +78,7 @@ static void on_busy(void *owner, const char *why, bool yields, struct source_pee
 /* Similar messages are suppressed for a minute. */
 enum { REFUSAL_US = 60 * 1000 * 1000 };
 
-static void lose(struct worker *worker, const char *why, bool permanent)
+void worker_lose(struct worker *worker, const char *why, bool permanent)
 {
 	worker->acquired = false;
 	worker->lost_for_good = permanent;
@@ -146,7 +146,7 @@ static void on_lost(void *owner, const char *why, bool permanent)
 {
 	struct worker *worker = owner;
 	if (!permanent || worker->ever_acquired) {
-		lose(worker, why, permanent);
+		worker_lose(worker, why, permanent);
 		return;
 	}
 	log_fact(LOG_ERROR, "setup_refused",
@@ -208,6 +208,18 @@ static void on_reconciled(void *owner)
 	worker_tell(worker, ON_RECONCILED);
 }
 
+static void on_resolved(void *owner, int64_t events)
+{
+	struct worker *worker = owner;
+	worker->metrics->settled_by_ledger += (double)events;
+	if (events > 0)
+		log_fact(LOG_INFO, "settled_by_ledger", LOG_FIELDS(field_number("events", events)),
+			 "settled %lld events that the ledger says are published",
+			 (long long)events);
+	worker->moved_us = worker_now_us(worker);
+	worker_tell(worker, ON_RESOLVED);
+}
+
 static void on_gauged(void *owner, const struct gauges *gauges)
 {
 	struct worker *worker = owner;
@@ -239,6 +251,7 @@ const struct source_events worker_source_events = {
     .rolled_back = on_rolled_back,
     .failed = on_failed,
     .reconciled = on_reconciled,
+    .resolved = on_resolved,
     .gauged = on_gauged,
     .closed = on_closed,
 };

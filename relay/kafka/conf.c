@@ -340,6 +340,23 @@ rd_kafka_conf_t *kafka_conf_new(const struct kafka_options *options, const char 
 	return conf;
 }
 
+/* A message has no time of its own: it goes with its transaction. A request must not take longer
+ * than a transaction may (rd_kafka_conf_finalize). */
+void kafka_conf_transactional(rd_kafka_conf_t *conf, const struct kafka_options *options,
+			      const struct producer_id *id)
+{
+	size_t timeout_ms = (size_t)options->transaction_timeout_ms;
+	char *name = xasprintf("%s.%s.%d", options->transactional_prefix, id->group, id->number);
+	char text[32];
+
+	snprintf(text, sizeof(text), "%zu", timeout_ms);
+	kafka_conf_must_set(conf, "transactional.id", name);
+	kafka_conf_must_set(conf, "transaction.timeout.ms", text);
+	if (kafka_conf_get_size(conf, "socket.timeout.ms") > timeout_ms)
+		kafka_conf_must_set(conf, "socket.timeout.ms", text);
+	free(name);
+}
+
 /* Without a command, tokens are wanted on a thread of librdkafka's: as events they would come to
  * us, and from there is no way to its own source of unsecured ones. Refused if nothing wants
  * tokens. */
@@ -351,14 +368,15 @@ static void serve_tokens(rd_kafka_t *rk)
 		rd_kafka_error_destroy(refused);
 }
 
-rd_kafka_t *kafka_client_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, rd_kafka_queue_t **queue,
-			     struct error *err)
+static rd_kafka_t *client_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, rd_kafka_queue_t **queue,
+			      bool takes_conf, struct error *err)
 {
 	char words[512];
 	rd_kafka_t *rk = rd_kafka_new(type, conf, words, sizeof(words));
 
 	if (rk == NULL) {
-		rd_kafka_conf_destroy(conf);
+		if (takes_conf)
+			rd_kafka_conf_destroy(conf);
 		kafka_login_set_up(words, err);
 		return NULL;
 	}
@@ -366,6 +384,22 @@ rd_kafka_t *kafka_client_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, rd_kaf
 	rd_kafka_set_log_queue(rk, NULL);
 	*queue = rd_kafka_queue_get_main(rk);
 	return rk;
+}
+
+rd_kafka_t *kafka_client_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, rd_kafka_queue_t **queue,
+			     struct error *err)
+{
+	return client_new(type, conf, queue, true, err);
+}
+
+/* When it cannot make the client, rd_kafka_new frees interceptors that conf still names: to destroy
+ * conf then frees them again (fixed in 2.13.0). It is lost rather. */
+rd_kafka_t *kafka_watched_client_new(rd_kafka_conf_t *conf, rd_kafka_queue_t **queue,
+				     struct error *err)
+{
+	bool frees_once = rd_kafka_version() >= 0x020d0000;
+
+	return client_new(RD_KAFKA_PRODUCER, conf, queue, frees_once, err);
 }
 
 bool kafka_transport_of(const struct kafka_options *options, struct kafka_transport *transport,

@@ -14,12 +14,33 @@ enum {
 	EXPLAINED_US = 60 * 1000 * 1000,
 };
 
+/* The event has but the code for all of them (rd_kafka_set_fatal_error0). */
+static rd_kafka_resp_err_t fatal_code(const struct kafka *kafka)
+{
+	char words[8];
+
+	return rd_kafka_fatal_error(kafka->producer.rk, words, sizeof(words));
+}
+
+/* The call that takes an id over, or commits, fails with it too. */
+static bool is_told_by_its_call(const struct kafka *kafka)
+{
+	return kafka_is_transactional(kafka) && (kafka->state == KAFKA_REBUILDING ||
+						 kafka->transaction.state == TRANSACTION_COMMITS);
+}
+
 static void on_fatal_error(struct kafka *kafka, rd_kafka_resp_err_t code, const char *words)
 {
 	/* Follows from the refusal of a record, whose report comes next and says more
 	 * (rd_kafka_handle_Produce_error). */
 	if (code == RD_KAFKA_RESP_ERR__GAPLESS_GUARANTEE)
 		return;
+	if (is_told_by_its_call(kafka))
+		return;
+	if (kafka_is_transactional(kafka) && kafka_is_fenced(fatal_code(kafka))) {
+		kafka_fence(kafka, words);
+		return;
+	}
 	kafka_trouble(kafka, NULL, "%s%s", words, kafka_advice(rd_kafka_err2name(code)));
 	kafka_break(kafka, kafka->trouble.text);
 }

@@ -119,6 +119,22 @@ void kafka_give_up(struct kafka *kafka)
 		begin_draining(kafka);
 }
 
+void kafka_retire(struct kafka *kafka)
+{
+	if (kafka->state == KAFKA_READY)
+		begin_draining(kafka);
+}
+
+void kafka_fence(struct kafka *kafka, const char *why)
+{
+	if (kafka->state == KAFKA_CLOSING || kafka->transaction.fenced)
+		return;
+	kafka->transaction.fenced = true;
+	if (take_back(kafka) && kafka->state != KAFKA_DRAINING)
+		begin_draining(kafka);
+	kafka->sink.events->fenced(kafka->sink.owner, why);
+}
+
 /* Records of a failed producer may come back into its queues after a purge, from requests that it
  * would send again if it still could. So purge until all are reported; in the end also what is in
  * flight. */
@@ -148,12 +164,12 @@ void kafka_rebuild(struct kafka *kafka)
 	bool wait = incident->hard && !incident->blamed;
 
 	assert(kafka->producer.in_flight == 0);
-	if (kafka->state == KAFKA_REBUILDING)
+	if (kafka->state == KAFKA_REBUILDING && !kafka_is_transactional(kafka))
 		return;
+	kafka->options.metrics->retries[PEER_KAFKA] += kafka->state != KAFKA_STARTING;
 	kafka->state = KAFKA_REBUILDING;
 	incident->hard = incident->blamed = false;
 	kafka->waits_for = WAITS_FOR_NOTHING;
-	kafka->options.metrics->retries[PEER_KAFKA]++;
 	loop_timer_stop(incident->purge);
 	loop_timer_set(incident->restart,
 		       wait ? backoff_us(incident->failures++, &kafka->random) : 0);

@@ -10,6 +10,11 @@
  * into answers; kafka.c makes, serves and destroys producers; secrets.c keeps what they show to
  * brokers up to date, and token.c reads tokens. profile.c knows products and what brokers offer;
  * probe.c reads what a cluster says, for `check`; reader.c reads what topics hold, for `verify`.
+ *
+ * With transactions: ledger_record.c knows the bytes of the ledger and puts notes together;
+ * helper.c is the thread of a producer's calls that block; ledger.c reads the ledger there;
+ * takeover.c gives a new producer its id, and the ledger to the owner; transaction.c begins a
+ * transaction, writes its note, and commits it.
  */
 #ifndef OUTBOX_KAFKA_INTERNAL_H
 #define OUTBOX_KAFKA_INTERNAL_H
@@ -91,6 +96,7 @@ enum kafka_wait {
 	WAITS_FOR_NOTHING,
 	WAITS_FOR_REPORTS, /* the queue is full, or a partition's first record is in flight */
 	WAITS_FOR_TOPIC,
+	WAITS_FOR_BEGIN, /* the ledger does not have the transaction's beginning yet */
 };
 
 /* librdkafka's in-process broker; it outlives the producers. */
@@ -109,12 +115,16 @@ struct producer {
 	size_t wanted_batch_bytes; /* batch.size of the configuration */
 	bool single;		   /* it sends one record a batch */
 	bool compresses;
-	int64_t no_id_us; /* since when brokers give it no id; 0: not heard of */
+	int64_t no_id_us;      /* since when brokers give it no id; 0: not heard of */
+	struct helper *helper; /* of one with transactions; NULL: it has none */
 };
 
 /* The destruction of a producer on a thread of its own, since it may block. */
 struct background_destroy {
 	pthread_t thread;
+	struct helper *helper; /* whose thread it is; NULL: its own */
+	bool may_init;	       /* its request for an id may still be answered */
+	int64_t since_us;
 	struct background_destroy *next;
 };
 
@@ -167,6 +177,7 @@ struct topic {
 	bool asking;		       /* an answer of the current producer's is awaited */
 	rd_kafka_topic_t *handle;      /* of the current producer; NULL: not made yet */
 	struct topic_metrics *metrics; /* borrowed */
+	uint64_t uncommitted;	       /* events that are published once that is committed */
 	bool limit_logged;	       /* that its limit is not known is in the log */
 	size_t max_bytes;	       /* the broker's max.message.bytes; SIZE_MAX: not known */
 	int64_t learned_us;	       /* when the broker told that last */
@@ -224,7 +235,9 @@ struct refusal {
 struct refusals {
 	struct candidate candidate; /* the first of them */
 	size_t candidates;
-	size_t singles_left; /* events to be settled by a producer that sends one a batch */
+	size_t singles_left;	   /* events to be settled by a producer that sends one a batch */
+	struct verdict_kept *kept; /* room for a fixed number; NULL: none yet */
+	size_t kept_next;
 
 	struct refusal *items; /* room for a fixed number; NULL: none yet */
 	size_t count;
@@ -254,6 +267,48 @@ struct kafka_secrets {
 	struct log_limit unreadable, no_token;
 };
 
+/* What another client of this relay's shows to brokers, on another thread. */
+struct kafka_pass {
+	char *password; /* owned; NULL: none */
+	bool by_command;
+	struct kafka_token token; /* its value is NULL: none is known */
+};
+
+struct helper;
+struct ledger_notes;
+
+enum transaction_state {
+	TRANSACTION_NONE,    /* the producer has no id yet, or the ledger is not read */
+	TRANSACTION_IDLE,    /* none has begun */
+	TRANSACTION_BEGINS,  /* the report of its first record is awaited */
+	TRANSACTION_OPEN,    /* events are taken */
+	TRANSACTION_ENDS,    /* reports of its note are awaited */
+	TRANSACTION_COMMITS, /* the helper is at it */
+	TRANSACTION_OVER,    /* nothing more is begun with this producer */
+};
+
+struct transaction {
+	enum transaction_state state;
+	struct producer_id id;	   /* of the last rebuild; number -1: none */
+	bool leaves_open;	   /* the producer's, and the next one has another id */
+	bool fenced;		   /* the owner was told so, of this producer */
+	rd_kafka_topic_t *ledger;  /* of the current producer; NULL: not made yet */
+	size_t chunk_bytes;	   /* of a note; the most that a record has of it */
+	size_t events;		   /* delivered by it */
+	struct ledger_batch batch; /* that is committed; the note is owned */
+	uint32_t checksum, chunk;  /* of the note; the chunk that was sent last */
+	/* What could not be told from inside a function of the sink; "": nothing. */
+	struct error failure;
+	/* Of a new producer: */
+	int64_t since_us;	    /* since when it is to have its id */
+	bool reads;		    /* it has it, and its ledger is read */
+	unsigned tries;		    /* of what is tried now */
+	struct loop_timer *again;   /* for the next one */
+	struct ledger_notes *notes; /* owned; the sink's ledger borrows from it */
+	char *cluster;		    /* owned; likewise */
+	struct log_limit log;
+};
+
 struct kafka {
 	struct sink sink; /* first: a struct sink * is a struct kafka * */
 	struct kafka_options options;
@@ -278,7 +333,13 @@ struct kafka {
 	bool uncompressed; /* from here on, since brokers have refused the compression */
 	struct refusals refusals;
 	struct kafka_secrets secrets;
+	struct transaction transaction;
 };
+
+static inline bool kafka_is_transactional(const struct kafka *kafka)
+{
+	return kafka->options.transactional_prefix != NULL;
+}
 
 /* log.c */
 void kafka_log(int level, const char *facility, const char *text);
@@ -291,9 +352,15 @@ rd_kafka_conf_t *kafka_conf_new(const struct kafka_options *options, const char 
 size_t kafka_conf_get_size(const rd_kafka_conf_t *conf, const char *name);
 void kafka_conf_must_set(rd_kafka_conf_t *conf, const char *name, const char *value);
 bool kafka_conf_compresses(const rd_kafka_conf_t *conf);
+/* The id, for a producer with transactions. */
+void kafka_conf_transactional(rd_kafka_conf_t *conf, const struct kafka_options *options,
+			      const struct producer_id *id);
 /* A client whose reports, errors and log lines are events of *queue. Takes conf. */
 rd_kafka_t *kafka_client_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, rd_kafka_queue_t **queue,
 			     struct error *err);
+/* The same of a conf with interceptors. */
+rd_kafka_t *kafka_watched_client_new(rd_kafka_conf_t *conf, rd_kafka_queue_t **queue,
+				     struct error *err);
 /* Why a broker may close connections, by the client's security.protocol. */
 struct login_fault kafka_closed_fault(const rd_kafka_t *rk);
 bool kafka_embedded_new(struct embedded *embedded, char **bootstrap, struct error *err);
@@ -358,6 +425,10 @@ void kafka_break(struct kafka *kafka, const char *why);
 void kafka_drain(struct kafka *kafka, const char *why);
 /* As kafka_break, and the owner knows. */
 void kafka_give_up(struct kafka *kafka);
+/* The producer is to be replaced, and the owner knows: nothing is in flight. */
+void kafka_retire(struct kafka *kafka);
+/* Another producer has the id: as kafka_break, and the owner is told so once. */
+void kafka_fence(struct kafka *kafka, const char *why);
 void kafka_rebuild(struct kafka *kafka);
 void kafka_return(struct kafka *kafka, struct event *event);
 void kafka_on_purge(void *arg); /* the timer's */
@@ -402,6 +473,8 @@ enum reject_reason kafka_verdict(const char *error_name);
 /* Whether the error is one that a produced record may come back with, as far as is known. */
 bool kafka_knows(const char *error_name);
 size_t kafka_verdicts(void); /* so many are known */
+/* Whether it says that another producer has taken the place of this one. */
+bool kafka_is_fenced(rd_kafka_resp_err_t code);
 /* What to do about an error, to be put behind its description: "; ...", or "". */
 const char *kafka_advice(const char *error_name);
 /* Whether brokers may mean the compression by an error, by the protocol's name of it. */
@@ -419,6 +492,16 @@ void kafka_single_settled(struct kafka *kafka);
 /* Whether the event is kept here for now, instead of being sent. It counts as taken then. */
 bool kafka_hold_back(struct kafka *kafka, struct event *event, const struct message *message);
 void kafka_judge(void *arg); /* the timer's */
+/* To be called when an event could be tried that could not before. */
+void kafka_judge_soon(struct kafka *kafka);
+/* With transactions: so many are settled with a commit. True if all of those are that are to be
+ * sent one a batch. */
+bool kafka_singles_are_over(struct kafka *kafka, size_t settled);
+/* Likewise: it was found to be refused, in a transaction that had to end for it. True, with reason
+ * and err, if it need not be sent again to know that. */
+bool kafka_was_rejected(struct kafka *kafka, const struct event *event,
+			const struct message *message, enum reject_reason *reason,
+			struct error *err);
 
 /* token.c: pure */
 /* text is what a command printed: the token alone, or JSON. False and err, which holds nothing of
@@ -445,9 +528,44 @@ void kafka_secrets_begin(struct kafka *kafka);
 /* The same for a client of a command's. */
 void kafka_password_awaited(rd_kafka_t *rk, const struct kafka_options *options);
 void kafka_secrets_free(struct kafka *kafka);
+struct kafka_pass *kafka_pass_new(const struct kafka *kafka);
+/* Gives it to a client, also when that asks for a token. Thread: any. */
+void kafka_pass_show(const struct kafka_pass *pass, rd_kafka_t *rk);
+void kafka_pass_free(struct kafka_pass **pass);
+
+/* transaction.c */
+/* Whether an event may be produced; if not, kafka_writable tells when. */
+bool kafka_transaction_takes(struct kafka *kafka);
+/* Whether the topic is the ledger, which no event may go to. */
+bool kafka_is_ledger(const struct kafka *kafka, struct slice topic);
+/* An event would go with the commit. */
+void kafka_transaction_delivered(struct kafka *kafka, const struct event *event);
+void kafka_transaction_commit(struct kafka *kafka, const struct ledger_batch *batch);
+/* A report of a record of the ledger's. */
+void kafka_ledger_reported(struct kafka *kafka, const rd_kafka_message_t *report);
+/* A line of librdkafka's log: the only place where it says why a transaction has failed. */
+void kafka_transaction_note(struct kafka *kafka, rd_kafka_event_t *event);
+/* What has come about on another thread, or inside a function of the sink. */
+void kafka_transaction_serve(struct kafka *kafka);
+/* Ends an open one, so that no reader waits for it: librdkafka's events are to be served until
+ * kafka_transaction_aborted says that it has ended, or cannot. False: there is none. */
+bool kafka_transaction_abort(struct kafka *kafka);
+bool kafka_transaction_aborted(struct kafka *kafka);
+/* A rebuild is asked for: nothing may come of this producer any more. */
+void kafka_transaction_supersede(struct kafka *kafka, const struct producer_id *id);
+/* The producer is about to go. */
+void kafka_transaction_forget_producer(struct kafka *kafka);
+void kafka_transaction_free(struct kafka *kafka);
+
+/* takeover.c */
+/* The producer is new: it takes its id over, then ready() is told. */
+void kafka_take_over(struct kafka *kafka);
+void kafka_take_over_again(void *arg); /* the timer's */
+/* Whether it has come a step further. */
+void kafka_takeover_serve(struct kafka *kafka);
 
 /* sink.c */
-extern const struct sink_ops kafka_sink_ops;
+extern const struct sink_ops kafka_sink_ops, kafka_transactional_ops;
 /* Whether a broker is connected, has let us in and speaks. */
 bool kafka_ask(rd_kafka_t *rk);
 void kafka_on_reports(struct kafka *kafka, rd_kafka_event_t *event);

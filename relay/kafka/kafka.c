@@ -5,7 +5,7 @@
 #include "base/backoff.h"
 #include "base/clock.h"
 #include "base/xalloc.h"
-#include "internal.h"
+#include "helper.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -24,6 +24,10 @@ enum {
 	SERVE_MOST = 64,
 	/* Brokers that have just started give no producer id for a moment. */
 	NO_ID_US = 3 * 1000 * 1000,
+	/* For how long the end of a producer is awaited whose request for an id may be on its way:
+	 * it would take the id from the next. */
+	INIT_US = 5 * 1000 * 1000,
+	INIT_AGAIN_US = 20 * 1000,
 };
 
 const char *kafka_version(void)
@@ -51,6 +55,51 @@ static size_t batch_bytes(const struct kafka *kafka)
 	return bytes < kafka->topics.smallest ? bytes : kafka->topics.smallest;
 }
 
+/* Before a rebuild has given it an id a producer only finds out whether Kafka can be reached. */
+static bool has_id(const struct kafka *kafka)
+{
+	return kafka_is_transactional(kafka) && kafka->state == KAFKA_REBUILDING &&
+	       kafka->transaction.id.number >= 0;
+}
+
+/* One with transactions has a helper. */
+static bool watched_client_new(struct kafka *kafka, rd_kafka_conf_t *conf, struct error *err)
+{
+	struct producer *producer = &kafka->producer;
+	struct helper *helper = helper_new();
+
+	kafka_conf_transactional(conf, &kafka->options, &kafka->transaction.id);
+	helper_watch(helper, conf);
+	producer->rk = kafka_watched_client_new(conf, &producer->queue, err);
+	if (producer->rk != NULL && helper_start(helper, producer->rk, kafka->wake_fd)) {
+		producer->helper = helper;
+		return true;
+	}
+	if (producer->rk != NULL) {
+		error_set(err, "no thread can be made for the transactions of Kafka");
+		rd_kafka_queue_destroy(producer->queue);
+		rd_kafka_destroy(producer->rk);
+	}
+	producer->rk = NULL;
+	helper_free(&helper);
+	return false;
+}
+
+static bool client_new(struct kafka *kafka, rd_kafka_conf_t *conf, struct error *err)
+{
+	struct producer *producer = &kafka->producer;
+
+	if (has_id(kafka))
+		return watched_client_new(kafka, conf, err);
+	if (kafka_is_transactional(kafka)) {
+		/* It writes nothing, and is to ask for no id. */
+		kafka_conf_must_set(conf, "enable.gapless.guarantee", "false");
+		kafka_conf_must_set(conf, "enable.idempotence", "false");
+	}
+	producer->rk = kafka_client_new(RD_KAFKA_PRODUCER, conf, &producer->queue, err);
+	return producer->rk != NULL;
+}
+
 static bool producer_new(struct kafka *kafka, struct error *err)
 {
 	struct producer *producer = &kafka->producer;
@@ -72,8 +121,7 @@ static bool producer_new(struct kafka *kafka, struct error *err)
 	producer->single = kafka->refusals.singles_left > 0;
 	if (producer->single)
 		kafka_conf_must_set(conf, "batch.num.messages", "1");
-	producer->rk = kafka_client_new(RD_KAFKA_PRODUCER, conf, &producer->queue, err);
-	if (producer->rk == NULL)
+	if (!client_new(kafka, conf, err))
 		return false;
 	rd_kafka_queue_io_event_enable(producer->queue, kafka->wake_fd, &(uint64_t){1}, 8);
 	kafka_secrets_begin(kafka);
@@ -105,19 +153,36 @@ static void *destroy_producer(void *arg)
 	return NULL;
 }
 
+/* On a thread of its own, or of the producer's helper. */
+static bool destroy_in_background(struct producer *producer, bool aborts,
+				  struct background_destroy *background)
+{
+	background->helper = producer->helper;
+	if (producer->helper == NULL)
+		return pthread_create(&background->thread, NULL, destroy_producer, producer->rk) ==
+		       0;
+	helper_end(producer->helper, aborts);
+	background->thread = helper_thread(producer->helper);
+	return true;
+}
+
 /* Lets go of the producer; its threads end in their own time. */
 static void producer_free(struct kafka *kafka)
 {
 	struct producer *producer = &kafka->producer;
+	bool aborts = kafka->transaction.leaves_open;
 	struct background_destroy *background;
 
 	if (producer->rk == NULL)
 		return;
+	background = xcalloc(1, sizeof(*background));
+	background->since_us = clock_monotonic_us();
+	background->may_init = producer->helper != NULL && !kafka->transaction.reads;
 	kafka_topics_forget_producer(kafka);
+	kafka_transaction_forget_producer(kafka);
 	rd_kafka_queue_io_event_enable(producer->queue, -1, NULL, 0);
 	rd_kafka_queue_destroy(producer->queue);
-	background = xcalloc(1, sizeof(*background));
-	if (pthread_create(&background->thread, NULL, destroy_producer, producer->rk) != 0) {
+	if (!destroy_in_background(producer, aborts, background)) {
 		rd_kafka_destroy(producer->rk); /* no thread to be had: this one may block */
 		free(background);
 	} else {
@@ -125,6 +190,7 @@ static void producer_free(struct kafka *kafka)
 		kafka->destroys = background;
 	}
 	producer->rk = NULL;
+	producer->helper = NULL;
 }
 
 /* Whether the thread has ended by then. musl has no pthread_clockjoin_np. */
@@ -153,8 +219,21 @@ static void join_destroys(struct kafka *kafka, int64_t until_us)
 			continue;
 		}
 		*at = background->next;
+		helper_free(&background->helper);
 		free(background);
 	}
+}
+
+/* The request for an id of one that has not ended may come after that of the next. */
+static bool must_wait_for_end(struct kafka *kafka)
+{
+	int64_t now = clock_monotonic_us();
+
+	join_destroys(kafka, 0);
+	for (const struct background_destroy *at = kafka->destroys; at != NULL; at = at->next)
+		if (at->may_init && now - at->since_us < INIT_US)
+			return true;
+	return false;
 }
 
 static bool serve_one(struct kafka *kafka, int wait_ms)
@@ -172,6 +251,7 @@ static bool serve_one(struct kafka *kafka, int wait_ms)
 		break;
 	case RD_KAFKA_EVENT_LOG:
 		note_no_id(kafka, event);
+		kafka_transaction_note(kafka, event);
 		kafka_log_event(event, &kafka->connection.notes);
 		break;
 	case RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT:
@@ -195,11 +275,13 @@ static void serve(struct kafka *kafka)
 	uint64_t ignored;
 	int served = 0;
 
-	if (kafka->producer.rk == NULL)
-		return;
 	kafka->now_us = clock_monotonic_us();
 	while (read(kafka->wake_fd, &ignored, sizeof(ignored)) < 0 && errno == EINTR)
 		;
+	kafka_takeover_serve(kafka);
+	kafka_transaction_serve(kafka);
+	if (kafka->producer.rk == NULL)
+		return;
 	while (served < SERVE_MOST && serve_one(kafka, 0))
 		served++;
 	if (served == SERVE_MOST)
@@ -234,23 +316,40 @@ static void on_tick(void *arg)
 						   : clock_monotonic_us() + POLL_US);
 }
 
+/* False: it is tried again. */
+static bool replace_producer(struct kafka *kafka)
+{
+	struct error err;
+
+	producer_free(kafka);
+	if (kafka_is_transactional(kafka) && must_wait_for_end(kafka)) {
+		loop_timer_set(kafka->incident.restart, INIT_AGAIN_US);
+		return false;
+	}
+	if (producer_new(kafka, &err))
+		return true;
+	log_fact(LOG_ERROR, "producer_failed", NULL, "%s; trying again", err.text);
+	loop_timer_set(kafka->incident.restart,
+		       backoff_us(kafka->incident.failures++, &kafka->random));
+	return false;
+}
+
 /* The end of a rebuild, or of the start. */
 static void on_restart(void *arg)
 {
 	struct kafka *kafka = arg;
-	struct error err;
 
-	if (kafka->state == KAFKA_REBUILDING) {
-		producer_free(kafka);
-		if (!producer_new(kafka, &err)) {
-			log_fact(LOG_ERROR, "producer_failed", NULL, "%s; trying again", err.text);
-			loop_timer_set(kafka->incident.restart,
-				       backoff_us(kafka->incident.failures++, &kafka->random));
-			return;
-		}
+	if (kafka->state == KAFKA_REBUILDING && !replace_producer(kafka))
+		return;
+	loop_timer_set(kafka->tick, 0);
+	if (kafka_is_transactional(kafka)) {
+		if (kafka->embedded.cluster != NULL)
+			kafka_set_reachable(kafka, true);
+		if (kafka->producer.helper != NULL)
+			kafka_take_over(kafka);
+		return;
 	}
 	kafka->state = KAFKA_READY;
-	loop_timer_set(kafka->tick, 0);
 	if (kafka->embedded.cluster != NULL)
 		kafka_set_reachable(kafka, true);
 	kafka->sink.events->ready(kafka->sink.owner);
@@ -274,6 +373,7 @@ static void kafka_free(struct kafka *kafka, int64_t until_us)
 	loop_timer_free(&kafka->incident.restart);
 	loop_timer_free(&kafka->incident.purge);
 	loop_timer_free(&kafka->refusals.judge);
+	loop_timer_free(&kafka->transaction.again);
 	join_destroys(kafka, until_us);
 	if (kafka->destroys != NULL) {
 		left_behind = kafka;
@@ -281,9 +381,11 @@ static void kafka_free(struct kafka *kafka, int64_t until_us)
 	}
 	kafka_embedded_free(&kafka->embedded);
 	kafka_topics_free(kafka);
+	kafka_transaction_free(kafka);
 	close(kafka->wake_fd);
 	free(kafka->refusals.items);
 	free(kafka->refusals.held);
+	free(kafka->refusals.kept);
 	free(kafka->bootstrap);
 	free(kafka);
 }
@@ -309,13 +411,17 @@ struct sink *kafka_sink_new(struct loop *loop, const struct kafka_options *optio
 				    .owner = owner,
 				    .trouble = kafka->trouble.text};
 	kafka->options = *options;
+	if (kafka_is_transactional(kafka))
+		kafka->sink.ops = &kafka_transactional_ops;
 	kafka->loop = loop;
 	kafka->random = (uint64_t)clock_realtime_us();
 	kafka->topics.smallest = SIZE_MAX;
+	kafka->transaction.id.number = -1;
 	kafka->tick = loop_timer_new(loop, on_tick, kafka);
 	kafka->incident.restart = loop_timer_new(loop, on_restart, kafka);
 	kafka->incident.purge = loop_timer_new(loop, kafka_on_purge, kafka);
 	kafka->refusals.judge = loop_timer_new(loop, kafka_judge, kafka);
+	kafka->transaction.again = loop_timer_new(loop, kafka_take_over_again, kafka);
 	kafka->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (!start(kafka, err)) {
 		kafka_free(kafka, 0);
@@ -335,6 +441,18 @@ void kafka_sink_reload(struct sink *sink, const struct kafka_options *options)
 	kafka->secrets.read_us = 0;
 }
 
+/* Readers of committed records would wait for its timeout. With what is left of the patience all
+ * else is to end, too. */
+static void abort_transaction(struct kafka *kafka, int64_t patience_ms)
+{
+	int64_t until_us = clock_monotonic_us() + patience_ms * 1000 / 4 * 3;
+
+	if (!kafka_transaction_abort(kafka))
+		return;
+	while (!kafka_transaction_aborted(kafka) && clock_monotonic_us() < until_us)
+		serve_one(kafka, 10);
+}
+
 bool kafka_sink_free(struct sink **sink, int64_t patience_ms)
 {
 	struct kafka *kafka = (struct kafka *)*sink;
@@ -345,6 +463,7 @@ bool kafka_sink_free(struct sink **sink, int64_t patience_ms)
 		return true;
 	*sink = NULL;
 	kafka->state = KAFKA_CLOSING;
+	abort_transaction(kafka, patience_ms);
 	if (kafka->producer.rk != NULL)
 		rd_kafka_purge(kafka->producer.rk, RD_KAFKA_PURGE_F_QUEUE |
 						       RD_KAFKA_PURGE_F_INFLIGHT |

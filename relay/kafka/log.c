@@ -25,7 +25,9 @@ static _Thread_local struct said {
 static const char *const intended[] = {
     "enable.gapless.guarantee is experimental",
     "Gap-less ordering would not be guaranteed", /* follows a refusal, which is reported */
-    "No `bootstrap.servers` configured",	 /* by the embedded broker's own handle */
+    /* what an earlier producer of the id had begun is being ended */
+    "another concurrent operation on the same transaction was ongoing: retrying",
+    "No `bootstrap.servers` configured", /* by the embedded broker's own handle */
 };
 
 static bool is_intended(const char *text)

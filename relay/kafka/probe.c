@@ -249,6 +249,16 @@ static void await_producer_id(struct probe *probe)
 		serve(probe, 50);
 }
 
+/* A setting that is not there is of a later version. */
+static enum probe_answer setting_answer(const struct settings *settings, const char *name)
+{
+	const char *value = kafka_setting(settings, name);
+
+	if (settings->code != RD_KAFKA_RESP_ERR_NO_ERROR)
+		return PROBE_NOT_KNOWN;
+	return value != NULL && strcmp(value, "true") == 0 ? PROBE_YES : PROBE_NO;
+}
+
 static const char *codec_of(const struct probe *probe, char *codec, size_t size)
 {
 	text_print(codec, size, "none");
@@ -308,6 +318,8 @@ static void report_cluster(struct probe *probe)
 	auto_create = kafka_setting(&settings, "auto.create.topics.enable");
 	cluster.auto_create = auto_create != NULL ? strcmp(auto_create, "true") == 0 : -1;
 	cluster.broker_version = kafka_setting(&settings, "inter.broker.protocol.version");
+	cluster.verifies = setting_answer(&settings, "transaction.partition.verification.enable");
+	cluster.transaction_max_ms = setting_number(&settings, "transaction.max.timeout.ms");
 	await_producer_id(probe);
 	cluster.no_producer = probe->fatal[0] != '\0' ? probe->fatal : NULL;
 	cluster.problem = problem_of(&settings, words);
@@ -350,6 +362,8 @@ static void read_settings(const struct settings *settings, struct kafka_probe_to
 	topic->min_insync_replicas = (int)setting_number(settings, "min.insync.replicas");
 	topic->max_message_bytes = setting_number(settings, "max.message.bytes");
 	topic->cleanup_policy = kafka_setting(settings, "cleanup.policy");
+	topic->compaction_lag_ms = setting_number(settings, "min.compaction.lag.ms");
+	topic->unclean_elections = setting_answer(settings, "unclean.leader.election.enable");
 	topic->ahead_ms = topic->behind_ms = -1;
 	if (is_made_by_producers(settings)) {
 		topic->ahead_ms = setting_number(settings, "message.timestamp.after.max.ms");

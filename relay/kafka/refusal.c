@@ -21,6 +21,11 @@
  * topic in a row.
  *
  * The events behind a refused one that share its key wait with it, since it may yet be published.
+ *
+ * In a transaction a refusal ends the whole transaction, and what was delivered in it is sent
+ * again: that an event is settled is told by the commit, and not by its report. A rejected event
+ * comes again, as the first of a batch, when those before it are committed; so that it need not
+ * cost the same search, the verdict is remembered for a while.
  */
 #include "base/clock.h"
 #include "base/log.h"
@@ -41,6 +46,19 @@ enum {
 	/* When nothing has been given to the sink for so long and nothing is in flight, nothing
 	 * more comes. */
 	JUDGE_US = 300 * 1000,
+	/* Verdicts that are remembered, and for how long: the topic may be mended. */
+	VERDICTS_MOST = 64,
+	VERDICT_US = 60 * 1000 * 1000,
+};
+
+/* Of an event that was rejected in a transaction. */
+struct verdict_kept {
+	int64_t id;
+	const struct topic *topic; /* NULL: none is kept here */
+	uint32_t key, value;	   /* hashes */
+	int64_t until_us;
+	enum reject_reason reason;
+	rd_kafka_resp_err_t code;
 };
 
 /* The same words are not repeated in the log before this. */
@@ -118,13 +136,74 @@ void kafka_single_settled(struct kafka *kafka)
 		kafka_drain(kafka, "the refused batch is sorted out: back to whole batches");
 }
 
-static void reject(struct kafka *kafka, struct event *event, enum reject_reason reason,
-		   rd_kafka_resp_err_t code)
+bool kafka_singles_are_over(struct kafka *kafka, size_t settled)
+{
+	size_t *left = &kafka->refusals.singles_left;
+
+	if (!kafka->producer.single)
+		return false;
+	*left -= settled < *left ? settled : *left;
+	return *left == 0;
+}
+
+static void word(struct error *why, const struct topic *topic, rd_kafka_resp_err_t code)
+{
+	error_set(why, "topic %s refused it: %s (%s)", topic->name, rd_kafka_err2name(code),
+		  rd_kafka_err2str(code));
+}
+
+static struct verdict_kept *kept_of(const struct refusals *refusals, const struct event *event)
+{
+	for (size_t i = 0; refusals->kept != NULL && i < VERDICTS_MOST; i++)
+		if (refusals->kept[i].topic == event->topic && refusals->kept[i].id == event->id)
+			return &refusals->kept[i];
+	return NULL;
+}
+
+static void keep_verdict(struct refusals *refusals, const struct event *event, uint32_t key,
+			 enum reject_reason reason, rd_kafka_resp_err_t code)
+{
+	struct verdict_kept *kept = kept_of(refusals, event);
+
+	if (refusals->kept == NULL)
+		refusals->kept = xcalloc(VERDICTS_MOST, sizeof(*refusals->kept));
+	if (kept == NULL)
+		kept = &refusals->kept[refusals->kept_next++ % VERDICTS_MOST];
+	*kept = (struct verdict_kept){
+	    .id = event->id,
+	    .topic = event->topic,
+	    .key = key,
+	    .value = kafka_hash(event->payload.data, event->payload.len),
+	    .until_us = clock_monotonic_us() + VERDICT_US,
+	    .reason = reason,
+	    .code = code,
+	};
+}
+
+/* Another try, of an event that was set aside or whose row was mended, is one. */
+bool kafka_was_rejected(struct kafka *kafka, const struct event *event,
+			const struct message *message, enum reject_reason *reason,
+			struct error *err)
+{
+	const struct verdict_kept *kept = kept_of(&kafka->refusals, event);
+
+	if (kept == NULL || event->again || clock_monotonic_us() >= kept->until_us ||
+	    kept->key != kafka_hash(message->key.data, message->key.len) ||
+	    kept->value != kafka_hash(event->payload.data, event->payload.len))
+		return false;
+	*reason = kept->reason;
+	word(err, event->topic, kept->code);
+	return true;
+}
+
+static void reject(struct kafka *kafka, struct event *event, uint32_t key,
+		   enum reject_reason reason, rd_kafka_resp_err_t code)
 {
 	struct error why;
 
-	error_set(&why, "topic %s refused it: %s (%s)", event->topic->name, rd_kafka_err2name(code),
-		  rd_kafka_err2str(code));
+	word(&why, event->topic, code);
+	if (kafka_is_transactional(kafka))
+		keep_verdict(&kafka->refusals, event, key, reason, code);
 	kafka->sink.events->rejected(kafka->sink.owner, event, reason, rd_kafka_err2name(code),
 				     why.text);
 	kafka_single_settled(kafka);
@@ -138,7 +217,7 @@ static void refused_alone(struct kafka *kafka, const struct candidate *candidate
 
 	if (before != NULL && before->again) {
 		forget(refusals, before);
-		reject(kafka, candidate->event, candidate->reason, candidate->code);
+		reject(kafka, candidate->event, candidate->key, candidate->reason, candidate->code);
 		return;
 	}
 	if (before == NULL)
@@ -165,7 +244,7 @@ void kafka_refused(struct kafka *kafka, const struct candidate *candidate)
 	kafka_return(kafka, candidate->event);
 }
 
-static void judge_soon(struct kafka *kafka)
+void kafka_judge_soon(struct kafka *kafka)
 {
 	if (kafka->refusals.held_count > 0)
 		loop_timer_set(kafka->refusals.judge, kafka->state == KAFKA_READY ? JUDGE_US : 0);
@@ -180,8 +259,8 @@ void kafka_all_reported(struct kafka *kafka)
 	if (candidates == 1)
 		refused_alone(kafka, &refusals->candidate);
 	else if (candidates > 1)
-		refusals->singles_left = kafka->incident.returned;
-	judge_soon(kafka);
+		refusals->singles_left = kafka->incident.returned + kafka->transaction.events;
+	kafka_judge_soon(kafka);
 }
 
 void kafka_taken(struct kafka *kafka, struct topic *topic)
@@ -224,7 +303,7 @@ bool kafka_hold_back(struct kafka *kafka, struct event *event, const struct mess
 		    xrealloc(refusals->held, refusals->held_capacity * sizeof(struct event *));
 	}
 	refusals->held[refusals->held_count++] = event;
-	judge_soon(kafka);
+	kafka_judge_soon(kafka);
 	return true;
 }
 
@@ -274,7 +353,7 @@ static void reject_held(struct kafka *kafka)
 		memmove(refusals->held + i, refusals->held + i + 1,
 			(--refusals->held_count - i) * sizeof(struct event *));
 		event->topic->rejected_in_row++;
-		reject(kafka, event, verdict.reason, verdict.code);
+		reject(kafka, event, verdict.key, verdict.reason, verdict.code);
 	}
 }
 
@@ -295,7 +374,8 @@ void kafka_judge(void *arg)
 		return_held(kafka);
 		return;
 	}
-	if (refusals->held_count == 0 || kafka->producer.in_flight > 0)
+	if (refusals->held_count == 0 || kafka->producer.in_flight > 0 ||
+	    kafka->transaction.state == TRANSACTION_BEGINS) /* others wait for that */
 		return;
 	if (any_goes_again(refusals)) {
 		kafka_drain(kafka, "its topic took other events: a refused one is tried again");

@@ -330,3 +330,53 @@ void kafka_secrets_free(struct kafka *kafka)
 	secret_wipe(&kafka->secrets.password);
 	kafka_token_clear(&kafka->secrets.token);
 }
+
+/* ---- of another thread's client ---- */
+
+static void copy_token(struct kafka_token *copy, const struct kafka_token *token)
+{
+	*copy = (struct kafka_token){.value = NULL};
+	if (token->value == NULL)
+		return;
+	copy->value = xstrdup(token->value);
+	copy->expires_ms = token->expires_ms;
+	copy->principal = xstrdup(token->principal);
+	for (size_t i = 0; i < token->extension_count; i++)
+		copy->extensions[i] = xstrdup(token->extensions[i]);
+	copy->extension_count = token->extension_count;
+}
+
+struct kafka_pass *kafka_pass_new(const struct kafka *kafka)
+{
+	struct kafka_pass *pass = xcalloc(1, sizeof(*pass));
+
+	if (kafka->secrets.password != NULL)
+		pass->password = xstrdup(kafka->secrets.password);
+	pass->by_command = kafka_wants_token_events(&kafka->options);
+	copy_token(&pass->token, &kafka->secrets.token);
+	return pass;
+}
+
+void kafka_pass_show(const struct kafka_pass *pass, rd_kafka_t *rk)
+{
+	struct error err;
+
+	if (pass->password != NULL)
+		give_password(rk, pass->password);
+	if (!pass->by_command)
+		return;
+	if (pass->token.value == NULL)
+		rd_kafka_oauthbearer_set_token_failure(rk, "the relay has no token yet");
+	else if (!give_token(rk, &pass->token, &err))
+		rd_kafka_oauthbearer_set_token_failure(rk, err.text);
+}
+
+void kafka_pass_free(struct kafka_pass **pass)
+{
+	if (*pass == NULL)
+		return;
+	secret_wipe(&(*pass)->password);
+	kafka_token_clear(&(*pass)->token);
+	free(*pass);
+	*pass = NULL;
+}

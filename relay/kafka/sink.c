@@ -9,15 +9,24 @@
  * record's own fields at their widest, and two lengths for each header. */
 enum { RECORD_OVERHEAD = 61 + 36, HEADER_OVERHEAD = 10 };
 
-static void delivered(struct kafka *kafka, struct event *event)
+/* As far as the broker is concerned; with transactions the commit is still to come. */
+static void count_delivered(struct kafka *kafka, const struct event *event)
 {
+	if (kafka_is_transactional(kafka)) {
+		kafka_transaction_delivered(kafka, event);
+		return;
+	}
+	kafka->incident.failures = 0;
 	if (event->copy == NULL)
 		event->topic->metrics->published++;
-	event->topic->denials = 0;
 	if (PLANTED("count-twice"))
 		event->topic->metrics->published++;
+}
+
+static void delivered(struct kafka *kafka, struct event *event)
+{
+	count_delivered(kafka, event);
 	event->topic->denials = 0;
-	kafka->incident.failures = 0;
 	kafka->connection.ever_answered = true;
 	kafka_set_reachable(kafka, true);
 	kafka_taken(kafka, event->topic);
@@ -25,7 +34,8 @@ static void delivered(struct kafka *kafka, struct event *event)
 	    kafka_topic_is_out(kafka, kafka->trouble.topic))
 		kafka_trouble_over(kafka);
 	kafka->sink.events->delivered(kafka->sink.owner, event);
-	kafka_single_settled(kafka);
+	if (!kafka_is_transactional(kafka))
+		kafka_single_settled(kafka);
 }
 
 /* Whatever codec is wanted: how a record travels is no part of it, and waiting brings nothing. */
@@ -50,8 +60,12 @@ static void break_for(struct kafka *kafka, struct topic *topic, rd_kafka_resp_er
 	const char *name = rd_kafka_err2name(code);
 	struct error why;
 
-	if (code == RD_KAFKA_RESP_ERR__PURGE_QUEUE || code == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT)
+	if (code == RD_KAFKA_RESP_ERR__PURGE_QUEUE || code == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT) {
+		/* By librdkafka, if not by us (rd_kafka_txn_set_abortable_error0). */
+		if (kafka_is_transactional(kafka))
+			kafka_break(kafka, "the transaction has failed");
 		return;
+	}
 	if (kafka->producer.compresses && kafka_refuses_codec(name)) {
 		forgo_compression(kafka, topic, code);
 		return;
@@ -100,6 +114,11 @@ static void on_report(struct kafka *kafka, const rd_kafka_message_t *report)
 {
 	struct event *event = report->_private;
 
+	/* Events may not go to the ledger. */
+	if (kafka->transaction.ledger != NULL && report->rkt == kafka->transaction.ledger) {
+		kafka_ledger_reported(kafka, report);
+		return;
+	}
 	MAGIC_CHECK(event->topic, MAGIC_KAFKA_TOPIC);
 	kafka->producer.in_flight--;
 	if (kafka->state == KAFKA_CLOSING)
@@ -208,6 +227,15 @@ static enum sink_answer not_taken(struct kafka *kafka, const struct event *event
 	}
 }
 
+static enum sink_answer refuse_ledger(const struct message *message, enum reject_reason *reason,
+				      struct error *err)
+{
+	*reason = REJECT_TOPIC;
+	error_set(err, "topic %.*s is the relay's ledger, which takes no events",
+		  (int)message->topic.len, message->topic.data);
+	return SINK_REFUSED;
+}
+
 static enum sink_answer produce(struct sink *sink, struct event *event,
 				const struct message *message, enum reject_reason *reason,
 				struct error *err)
@@ -220,6 +248,8 @@ static enum sink_answer produce(struct sink *sink, struct event *event,
 
 	if (kafka->state != KAFKA_READY)
 		return SINK_LATER;
+	if (kafka_is_ledger(kafka, message->topic))
+		return refuse_ledger(message, reason, err);
 	event->topic = topic = kafka_topic(kafka, message->topic);
 	if (!kafka_topic_usable(kafka, topic)) {
 		later(kafka, WAITS_FOR_TOPIC);
@@ -235,10 +265,14 @@ static enum sink_answer produce(struct sink *sink, struct event *event,
 		}
 		return refuse_size(kafka, event, message, reason, err);
 	}
+	if (kafka_was_rejected(kafka, event, message, reason, err))
+		return SINK_REFUSED;
 	if (kafka_hold_back(kafka, event, message))
 		return SINK_TAKEN;
 	if (!kafka_gate_is_open(topic))
 		return later(kafka, WAITS_FOR_REPORTS);
+	if (kafka_is_transactional(kafka) && !kafka_transaction_takes(kafka))
+		return later(kafka, WAITS_FOR_BEGIN);
 	headers = headers_of(message);
 	code = rd_kafka_producev(
 	    kafka->producer.rk, RD_KAFKA_V_RKT(topic->handle),
@@ -257,9 +291,18 @@ static enum sink_answer produce(struct sink *sink, struct event *event,
 	return SINK_TAKEN;
 }
 
-static void rebuild(struct sink *sink)
+static void rebuild(struct sink *sink, const struct producer_id *id)
 {
-	kafka_rebuild((struct kafka *)sink);
+	struct kafka *kafka = (struct kafka *)sink;
+
+	if (kafka_is_transactional(kafka))
+		kafka_transaction_supersede(kafka, id);
+	kafka_rebuild(kafka);
+}
+
+static void commit(struct sink *sink, const struct ledger_batch *batch)
+{
+	kafka_transaction_commit((struct kafka *)sink, batch);
 }
 
 static void give_up(struct sink *sink)
@@ -291,3 +334,11 @@ static void probe(struct sink *sink)
 
 const struct sink_ops kafka_sink_ops = {
     .produce = produce, .rebuild = rebuild, .probe = probe, .give_up = give_up};
+
+const struct sink_ops kafka_transactional_ops = {
+    .produce = produce,
+    .rebuild = rebuild,
+    .commit = commit,
+    .probe = probe,
+    .give_up = give_up,
+};

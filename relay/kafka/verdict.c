@@ -37,7 +37,8 @@ static const struct verdict {
      "; grant the relay WRITE and DESCRIBE on the topic"},
     {"CLUSTER_AUTHORIZATION_FAILED", REJECT_NONE,
      "; grant the relay WRITE on the topics, or IDEMPOTENT_WRITE on the cluster"},
-    {"TRANSACTIONAL_ID_AUTHORIZATION_FAILED", REJECT_NONE, NULL},
+    {"TRANSACTIONAL_ID_AUTHORIZATION_FAILED", REJECT_NONE,
+     "; grant the relay WRITE and DESCRIBE on its transactional ids"},
     {"SASL_AUTHENTICATION_FAILED", REJECT_NONE, NULL},
     {"SECURITY_DISABLED", REJECT_NONE, NULL},
     {"INVALID_REQUIRED_ACKS", REJECT_NONE, NULL},
@@ -74,7 +75,8 @@ static const struct verdict {
     {"UNKNOWN_PRODUCER_ID", REJECT_NONE, NULL},
     {"PRODUCER_FENCED", REJECT_NONE, NULL},
     {"INVALID_TXN_STATE", REJECT_NONE, NULL},
-    {"INVALID_TRANSACTION_TIMEOUT", REJECT_NONE, NULL},
+    {"INVALID_TRANSACTION_TIMEOUT", REJECT_NONE,
+     "; the brokers allow transactions transaction.max.timeout.ms at most"},
     {"CONCURRENT_TRANSACTIONS", REJECT_NONE, NULL},
     {"TRANSACTION_COORDINATOR_FENCED", REJECT_NONE, NULL},
 
@@ -152,4 +154,10 @@ bool kafka_refuses_codec(const char *error_name)
 {
 	return strcmp(error_name, "UNSUPPORTED_COMPRESSION_TYPE") == 0 ||
 	       strcmp(error_name, "UNSUPPORTED_FOR_MESSAGE_FORMAT") == 0; /* Azure Event Hubs */
+}
+
+bool kafka_is_fenced(rd_kafka_resp_err_t code)
+{
+	return code == RD_KAFKA_RESP_ERR__FENCED || code == RD_KAFKA_RESP_ERR_PRODUCER_FENCED ||
+	       code == RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH;
 }

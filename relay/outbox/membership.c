@@ -106,7 +106,8 @@ static void tell_others_words(const struct membership *membership, int shards, c
 		snprintf(why, size, "relays with %s are at work; waiting for their end",
 			 session_shape(membership->session)->partitioned
 			     ? "other partitions of the outbox"
-			     : "another route.key or other columns in it");
+			     : "another route.key, other columns in it, or another "
+			       "kafka.delivery");
 }
 
 /* Of shards that others own, or are about to. */
@@ -242,9 +243,12 @@ static void join_again(struct membership *membership, const struct group_plan *p
 		session_sync(membership->session);
 }
 
-static void give(struct membership *membership, const struct shards *shards)
+/* False: there is no session any more. */
+static bool give(struct membership *membership, const struct shards *shards)
 {
 	FAILPOINT("before-handover");
+	if (!membership->events->given(membership->owner, shards))
+		return false;
 	const char *unlock =
 	    membership->group.shared ? "pg_advisory_unlock_shared" : "pg_advisory_unlock";
 	int layout = group_layout(&membership->group);
@@ -257,6 +261,7 @@ static void give(struct membership *membership, const struct shards *shards)
 	tell_given(membership, shards);
 	session_sync(membership->session);
 	FAILPOINT("handed-over");
+	return true;
 }
 
 static void try_for(struct membership *membership, const struct shards *shards)
@@ -333,8 +338,8 @@ static void on_polled(struct membership *membership, PGresult *result)
 	}
 	group_polled(&membership->group, &view, clock_monotonic_us(), &plan);
 	join_again(membership, &plan);
-	if (shards_owned(&plan.give) > 0)
-		give(membership, &plan.give);
+	if (shards_owned(&plan.give) > 0 && !give(membership, &plan.give))
+		return;
 	if (shards_owned(&plan.take) > 0)
 		try_for(membership, &plan.take);
 	else
@@ -357,8 +362,8 @@ static void on_verified(struct membership *membership, PGresult *result)
 	read_view(membership, result, &view);
 	PQclear(result);
 	bool gained = group_verified(&membership->group, &view, &give_back);
-	if (shards_owned(&give_back) > 0)
-		give(membership, &give_back);
+	if (shards_owned(&give_back) > 0 && !give(membership, &give_back))
+		return;
 	for (int k = 0; k < owned->count; k++)
 		if (owned->owned[k])
 			opening_prepare(membership->opening,

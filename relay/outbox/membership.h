@@ -21,6 +21,8 @@ struct membership_events {
 	void (*kept)(void *owner);
 	/* None is. yields: only because this relay is unavailable. */
 	void (*busy)(void *owner, const char *why, bool yields);
+	/* These are about to be handed over. False: the session has been ended instead. */
+	bool (*given)(void *owner, const struct shards *shards);
 };
 
 struct membership *membership_new(struct session *session, struct opening *opening,

@@ -101,16 +101,16 @@ static bool rows_stay(const struct opening *opening)
 static void read_catalog(void *arg)
 {
 	struct opening *opening = arg;
+	const struct config *config = session_config(opening->session);
 	char table[PGNAME_FULL_SIZE];
 	pgname_print(&opening->name, table);
-	struct pg_param params[] = {
-	    pg_param_text(table),
-	    pg_param_text(session_config(opening->session)->outbox.columns.id),
-	    pg_param_text(rows_stay(opening) ? "true" : "false")};
+	struct pg_param params[] = {pg_param_text(table), pg_param_text(config->outbox.columns.id),
+				    pg_param_text(rows_stay(opening) ? "true" : "false")};
 	struct outbox_shape *shape = opening->shape = session_new_shape(opening->session);
 	opening->lacking.text[0] = '\0';
 	shape->table = xstrdup(table);
-	shape->competing = session_config(opening->session)->outbox.ordering == ORDERING_NONE;
+	shape->competing = config->outbox.ordering == ORDERING_NONE;
+	shape->exactly_once = config->kafka.delivery == DELIVERY_EXACTLY_ONCE;
 	session_ask_text(&opening->asker, TAG_IGNORE, open_encoding, NULL, 0);
 	session_ask_text(&opening->asker, TAG_FACTS, facts, params, 3);
 	session_ask_text(&opening->asker, TAG_LEAVES, leaves_question, params, 1);

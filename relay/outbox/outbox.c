@@ -5,27 +5,13 @@
  * poll.c decides; it is told here what the source is asked and what its parts answer, and what it
  * says is carried out here. An error that no part deals with ends the session.
  */
-#include "outbox/outbox.h"
+#include "parts.h"
 
-#include "actions.h"
 #include "base/clock.h"
 #include "base/failpoints.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "base/xalloc.h"
-#include "bell.h"
-#include "durable.h"
-#include "examine.h"
-#include "gauge.h"
-#include "heartbeat.h"
-#include "letters.h"
-#include "membership.h"
-#include "notified.h"
-#include "purge.h"
-#include "ranges.h"
-#include "reconcile.h"
-#include "take_up.h"
-#include "trial.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -39,34 +25,6 @@ enum {
 	TAG_ENDED, /* a transaction that leaves nothing to be published */
 	TAG_TRIED, /* likewise: of an event that was tried alone */
 	TAG_CLOSE
-};
-
-struct outbox {
-	struct source source;	     /* first: the rest of the program sees only this */
-	const struct config *config; /* borrowed */
-	struct metrics *metrics;     /* borrowed */
-	struct session *session;     /* owned, and so are the parts that follow */
-	struct asker asker;
-	struct opening *opening;
-	struct membership *membership;
-	struct actions *actions;
-	struct held *held;
-	struct claimer *claimer;
-	struct take_up *take_up;
-	struct trial *trial;
-	struct letters *letters;
-	struct examiner *examiner;
-	struct reconciler *reconciler;
-	struct purger *purger;
-	struct ranges *ranges;
-	struct gauger *gauger;
-	struct durable *durable;
-	struct heartbeat *heartbeat;
-	struct notified *notified;
-	struct bell *bell;
-	struct poll poll;
-	struct loop_timer *poll_timer;
-	struct chunk *answered; /* owned; of the claim that poll hears of */
 };
 
 static struct outbox *outbox_of(struct source *source)
@@ -169,6 +127,7 @@ static void perform(struct outbox *outbox, const struct poll_action *action)
 		count_wakeup(outbox, action->cause);
 		break;
 	case POLL_DO_CLOSE:
+		producers_leave(outbox->producers);
 		membership_leave(outbox->membership);
 		session_ask_text(&outbox->asker, TAG_CLOSE, "SELECT", NULL, 0);
 		session_sync(outbox->session);
@@ -229,15 +188,27 @@ static void on_kept(void *owner)
 	acquired(owner, false);
 }
 
-static void on_probed(void *owner)
+static void on_owned(void *owner)
 {
 	letters_look(((struct outbox *)owner)->letters);
 	acquired(owner, true);
 }
 
+static void on_probed(void *owner)
+{
+	producers_own(((struct outbox *)owner)->producers);
+}
+
+static bool on_given(void *owner, const struct shards *shards)
+{
+	return producers_give(((struct outbox *)owner)->producers, shards);
+}
+
 static void on_busy(void *owner, const char *why, bool yields)
 {
 	struct outbox *outbox = owner;
+	if (!producers_stand_by(outbox->producers, !outbox->poll.available))
+		return;
 	ranges_make(outbox->ranges);
 	tell(outbox, POLL_BUSY);
 	outbox->source.events->busy(outbox->source.owner, why, yields,
@@ -245,6 +216,12 @@ static void on_busy(void *owner, const char *why, bool yields)
 }
 
 static void on_ready(void *owner)
+{
+	struct outbox *outbox = owner;
+	producers_begin(outbox->producers, !outbox->poll.available);
+}
+
+static void on_slotted(void *owner)
 {
 	struct outbox *outbox = owner;
 	heartbeat_begin(outbox->heartbeat);
@@ -321,6 +298,18 @@ static void on_reconciled(void *owner)
 	source->events->reconciled(source->owner);
 }
 
+static void on_resolved(void *owner, int64_t events)
+{
+	struct source *source = &((struct outbox *)owner)->source;
+	source->events->resolved(source->owner, events);
+}
+
+static void on_unresolved(void *owner)
+{
+	struct source *source = &((struct outbox *)owner)->source;
+	source->events->failed(source->owner);
+}
+
 static void on_gauged(void *owner, const struct gauges *gauges)
 {
 	struct outbox *outbox = owner;
@@ -393,6 +382,7 @@ static void on_gone(void *owner, bool permanent, const char *why)
 
 static void on_settled(struct outbox *outbox)
 {
+	producers_settled(outbox->producers);
 	letters_settled(outbox->letters);
 	tell(outbox, POLL_SETTLED);
 	outbox->source.events->settled(outbox->source.owner);
@@ -441,6 +431,7 @@ static void on_lost(void *part)
 static void open_session(struct source *source)
 {
 	struct outbox *outbox = outbox_of(source);
+	outbox->source.renews = false;
 	tell(outbox, POLL_OPEN);
 	session_open(outbox->session);
 }
@@ -463,6 +454,7 @@ static void hold(struct source *source, bool keeps)
 static void settle(struct source *source)
 {
 	struct outbox *outbox = outbox_of(source);
+	producers_settle(outbox->producers);
 	session_commit(&outbox->asker, TAG_SETTLED);
 	tell(outbox, POLL_SETTLE);
 }
@@ -477,6 +469,19 @@ static void reconcile(struct source *source, const struct batch *batch, enum rej
 	struct outbox *outbox = outbox_of(source);
 	tell(outbox, POLL_RECONCILE);
 	reconciler_start(outbox->reconciler, batch, policy);
+}
+
+static void describe(struct source *source, const struct batch *batch,
+		     struct ledger_batch *described)
+{
+	producers_describe(outbox_of(source)->producers, batch, described);
+}
+
+static void resolve(struct source *source, const struct ledger *ledger)
+{
+	struct outbox *outbox = outbox_of(source);
+	tell(outbox, POLL_RECONCILE);
+	producers_resolve(outbox->producers, ledger);
 }
 
 static void close_when_done(struct source *source)
@@ -504,6 +509,8 @@ static const struct source_ops source_ops = {
     .settle = settle,
     .roll_back = roll_back,
     .reconcile = reconcile,
+    .describe = describe,
+    .resolve = resolve,
     .close = close_when_done,
     .drop = drop,
 };
@@ -516,7 +523,9 @@ static const struct session_events session_events = {
 };
 static const struct asker_ops asker_ops = {on_answered, on_refused, on_lost};
 static const struct opening_events opening_events = {on_ready, on_probed};
-static const struct membership_events membership_events = {on_kept, on_busy};
+static const struct membership_events membership_events = {on_kept, on_busy, on_given};
+static const struct producers_events producers_events = {on_slotted, on_owned, on_resolved,
+							 on_unresolved};
 static const struct claimer_events claimer_events = {on_observed, on_claimed, on_wrong};
 static const struct durable_events durable_events = {on_passed, on_confirmed};
 static const struct examiner_events examiner_events = {on_failed, on_rolled_back};
@@ -538,6 +547,8 @@ static void make_parts(struct outbox *outbox, struct loop *loop)
 	    examiner_new(session, outbox->claimer, outbox->held, &examiner_events, outbox);
 	outbox->reconciler = reconciler_new(session, outbox->opening, outbox->held, outbox->letters,
 					    on_reconciled, outbox);
+	outbox->producers =
+	    producers_new(loop, session, source, outbox->reconciler, &producers_events, outbox);
 	outbox->purger = purger_new(session);
 	outbox->ranges = ranges_new(session, source);
 	outbox->gauger = gauger_new(session, on_gauged, outbox);
@@ -569,32 +580,4 @@ struct source *outbox_new(struct loop *loop, const struct config *config, size_t
 	else
 		make_parts(outbox, loop);
 	return source;
-}
-
-void outbox_free(struct source **source)
-{
-	if (*source == NULL)
-		return;
-	struct outbox *outbox = outbox_of(*source);
-	loop_timer_free(&outbox->poll_timer);
-	notified_free(&outbox->notified);
-	bell_free(&outbox->bell);
-	heartbeat_free(&outbox->heartbeat);
-	durable_free(&outbox->durable);
-	gauger_free(&outbox->gauger);
-	ranges_free(&outbox->ranges);
-	purger_free(&outbox->purger);
-	reconciler_free(&outbox->reconciler);
-	examiner_free(&outbox->examiner);
-	letters_free(&outbox->letters);
-	trial_free(&outbox->trial);
-	take_up_free(&outbox->take_up);
-	claimer_free(&outbox->claimer);
-	held_free(&outbox->held);
-	actions_free(&outbox->actions);
-	membership_free(&outbox->membership);
-	opening_free(&outbox->opening);
-	session_free(&outbox->session);
-	free(outbox);
-	*source = NULL;
 }

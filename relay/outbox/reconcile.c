@@ -42,11 +42,14 @@ struct reconciler {
 	    *kept_back; /* borrowed; what was rejected of it is to be held; or NULL */
 	void (*done)(void *owner);
 	void *owner;
+	void (*then)(void *arg); /* instead, of the items of no batch; NULL: of a batch */
+	void *arg;
 	struct log_limit full_log; /* that there is no room for more held rows */
 	bool bare; /* the next dead letters are to lack other columns; outlives the session */
 	struct outbox_ids_item *items; /* owned */
 	size_t count, at, size;	       /* the next try is of so many, from here */
 	size_t removed;		       /* by this try */
+	size_t kept;		       /* that were published and are there still, in all tries */
 	size_t answers_left;
 	struct error why; /* the server's, of a try of one */
 };
@@ -129,6 +132,7 @@ static void hold(struct reconciler *reconciler, const PGresult *result, int row,
 	struct outbox_hold held = held_row(result, row, leaf);
 	held.why = (char *)(uintptr_t)why;
 	held.published = !is_rejected(reconciler, &held);
+	reconciler->kept += held.published;
 	if (!held_add(reconciler->held, &held) &&
 	    log_limit_due(&reconciler->full_log, clock_monotonic_us(), HOLDS_FULL_US))
 		log_fact(LOG_ERROR, "event_not_removed",
@@ -171,7 +175,9 @@ static void next(void *part)
 	struct reconciler *reconciler = part;
 	if (reconciler->at == reconciler->count) {
 		forget(reconciler);
-		if (reconciler->kept_back != NULL)
+		if (reconciler->then != NULL)
+			reconciler->then(reconciler->arg);
+		else if (reconciler->kept_back != NULL)
 			rejects_hold(reconciler->rejects, reconciler->kept_back);
 		else
 			reconciler->done(reconciler->owner);
@@ -308,9 +314,29 @@ void reconciler_start(struct reconciler *reconciler, const struct batch *batch,
 		if (is_settled(e, policy))
 			reconciler->items[reconciler->count++] = item_of(e, policy, competing);
 	reconciler->size = reconciler->count;
+	reconciler->then = NULL;
 	reconciler->kept_back = batch->rejected > 0 && policy == REJECT_HALTS ? batch : NULL;
 	opening_prepare_all(reconciler->opening);
 	next(reconciler);
+}
+
+void reconciler_settle(struct reconciler *reconciler, const struct outbox_ids_item *items,
+		       size_t count, void (*then)(void *arg), void *arg)
+{
+	forget(reconciler);
+	reconciler->items = xcalloc(count + 1, sizeof(*items));
+	memcpy(reconciler->items, items, count * sizeof(*items));
+	reconciler->count = reconciler->size = count;
+	reconciler->kept = 0;
+	reconciler->then = then;
+	reconciler->arg = arg;
+	opening_prepare_all(reconciler->opening);
+	next(reconciler);
+}
+
+size_t reconciler_kept(const struct reconciler *reconciler)
+{
+	return reconciler->kept;
 }
 
 struct reconciler *reconciler_new(struct session *session, struct opening *opening,

@@ -9,6 +9,7 @@
 
 #include "core/batch.h"
 #include "held.h"
+#include "ids.h"
 #include "letters.h"
 
 struct reconciler;
@@ -22,5 +23,13 @@ void reconciler_free(struct reconciler **reconciler);
  * that are rejected, and those that are deferred; then done. Outside a transaction. */
 void reconciler_start(struct reconciler *reconciler, const struct batch *batch,
 		      enum reject_policy policy);
+
+/* Settles so many items that are published, whatever became of their batches: then. The items are
+ * copied, and borrow until then. */
+void reconciler_settle(struct reconciler *reconciler, const struct outbox_ids_item *items,
+		       size_t count, void (*then)(void *arg), void *arg);
+
+/* Of these: how many are there still, and are held now. */
+size_t reconciler_kept(const struct reconciler *reconciler);
 
 #endif

@@ -420,6 +420,8 @@ uint32_t outbox_sql_fingerprint(const struct outbox_shape *shape)
 	SCRATCH char *text = shape->hashed > 0 ? outbox_sql_key(shape) : xstrdup("");
 	for (size_t i = 0; shape->partitioned && !shape->competing && i < shape->leaf_count; i++)
 		xappend(&text, "%u,", shape->leaves[i].oid);
+	if (shape->exactly_once)
+		xappend(&text, "exactly-once");
 	return hash_of(text);
 }
 

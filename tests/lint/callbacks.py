@@ -20,6 +20,7 @@ REGISTRATIONS = [re.compile(pattern, re.S) for pattern in (
     r"\bPQset\w+(?:Receiver|Processor)\([^,]+,\s*(\w+),",
     r"\bpthread_create\([^,]+,[^,]+,\s*(\w+),",
     r"\btdestroy\([^,]+,\s*(\w+)\)",
+    r"\brd_kafka_(?:conf_)?interceptor_add_\w+\(\w+,\s*\"[^\"]*\",\s*(\w+),",
 )]
 # A function of ours takes an object out of an answer itself.
 TAKEN_OUT = re.compile(r"\brd_kafka_(?:event_opaque|topic_opaque|opaque)\(|->_private\b")
@@ -46,6 +47,10 @@ TESTS = {
     "kafka_topics_creation": "tests/system/test_kafka_refuses.py::test_a_topic_that_may_not_be_created",
     "on_certificate": "tests/system/test_kafka_not_let_in.py::test_refused",
     "on_token_wanted": "tests/system/test_kafka_refuses.py::test_no_token_is_given",
+    "help": "tests/unit/test_kafka_takeover.c::it_is_ready_once_it_was_rebuilt",
+    "on_new": "tests/unit/test_kafka_transaction.c::one_producer_commits_batch_after_batch",
+    "on_sent": "tests/unit/test_kafka_transaction.c::one_producer_commits_batch_after_batch",
+    "on_answered": "tests/unit/test_kafka_transaction.c::an_answer_that_was_lost_makes_a_commit_unclean",
     "destroy_producer": "tests/unit/test_kafka_sink.c::the_embedded_broker_serves_and_survives_a_rebuild",
     "log_libevent": "tests/unit/test_magic.c::test_a_warning_of_libevent",
 }

@@ -35,7 +35,7 @@ LIBRARIES = {
 }
 
 # Modules that do no I/O and read no clock, so that the simulator and exhaustive tests can run them.
-PURE = ["core/*", "outbox/claims.c", "outbox/group.c", "outbox/holds.c", "outbox/horizon.c", "outbox/idle.c",
+PURE = ["core/*", "kafka/ledger_record.c", "outbox/claims.c", "outbox/group.c", "outbox/holds.c", "outbox/horizon.c", "outbox/idle.c",
         "outbox/passing.c", "outbox/position_model.c", "outbox/poll.c", "outbox/poll_claim.c", "outbox/poll_group.c",
         "outbox/purging.c", "outbox/rebalance.c", "outbox/writers.c",
         "base/backoff.c", "base/units.c"]

@@ -509,6 +509,14 @@ static bool carry_out(struct sim *sim, struct backend *backend, const struct ask
 	case ASK_CLOSE:
 		answer->kind = ANSWER_CLOSED;
 		return true;
+	case ASK_SLOT:
+	case ASK_OWN:
+	case ASK_RESOLVED:
+	case ASK_TRY_SLOT:
+	case ASK_PROVE:
+	case ASK_FORGET:
+	case ASK_NUMBER:
+		return slots_serve(sim, backend, first, answer);
 	}
 	return false;
 }

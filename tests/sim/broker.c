@@ -99,10 +99,12 @@ static enum sink_answer op_produce(struct sink *sink, struct event *event,
 	assert(producer->flight_count[partition] <= ROWS_MAX);
 	*flight = (struct flight){.row = row, .event = event};
 	producer->in_flight++;
+	if (sim->plan.exactly_once)
+		commits_begin(relay);
 	return SINK_TAKEN;
 }
 
-static void op_rebuild(struct sink *sink)
+static void op_rebuild(struct sink *sink, const struct producer_id *id)
 {
 	struct producer *producer = (struct producer *)sink;
 	struct relay *relay = producer->relay;
@@ -114,6 +116,8 @@ static void op_rebuild(struct sink *sink)
 	producer->state = PRODUCER_REBUILDING;
 	producer->blocked = false;
 	producer->ready_us = sim->now_us + (int64_t)sim_below(sim, 800) * MS;
+	if (sim->plan.exactly_once)
+		commits_rebuild(relay, id);
 }
 
 static void op_give_up(struct sink *sink)
@@ -129,8 +133,11 @@ static void op_probe(struct sink *sink)
 	(void)sink;
 }
 
-static const struct sink_ops ops = {
-    .produce = op_produce, .rebuild = op_rebuild, .probe = op_probe, .give_up = op_give_up};
+static const struct sink_ops ops = {.produce = op_produce,
+				    .rebuild = op_rebuild,
+				    .commit = commits_start,
+				    .probe = op_probe,
+				    .give_up = op_give_up};
 
 void producer_init(struct relay *relay)
 {
@@ -147,6 +154,7 @@ void producer_init(struct relay *relay)
 	producer->blocked = producer->told_reachable = false;
 	producer->ready_us = sim->now_us + (int64_t)sim_below(sim, 50) * MS;
 	producer->tell_reachable_us = sim->now_us + (int64_t)sim_below(sim, 50) * MS;
+	commits_init(relay);
 }
 
 uint64_t producer_holds(const struct relay *relay)
@@ -158,7 +166,7 @@ uint64_t producer_holds(const struct relay *relay)
 		for (unsigned i = 0; i < producer->flight_count[p]; i++)
 			rows |= ROW_BIT(producer->flights[p][i].row);
 	for (unsigned i = 0; i < producer->report_count; i++)
-		if (producer->reports[i].kind != REPORT_BROKEN)
+		if (producer->reports[i].event != NULL)
 			rows |= ROW_BIT(producer->reports[i].row);
 	return rows;
 }
@@ -178,8 +186,21 @@ bool broker_can_append(const struct relay *relay, unsigned partition)
 {
 	const struct producer *producer = &relay->producer;
 
+	if (relay->sim->plan.exactly_once && !commits_can_append(relay, partition))
+		return false;
+	if (partition == LEDGER_PARTITION)
+		return relay->sim->plan.exactly_once;
 	return broker_answers(relay) &&
 	       first_unappended(producer, partition) < producer->flight_count[partition];
+}
+
+/* The broker has it: readers see it, or will where it is part of a transaction. */
+static void append(struct relay *relay, unsigned row)
+{
+	if (relay->sim->plan.exactly_once)
+		transactions_log(relay->sim, relay->producer.txn.slot, row);
+	else
+		check_appended(relay->sim, row);
 }
 
 /* The record is refused for good; the partition's later ones come back undelivered. */
@@ -208,8 +229,12 @@ void broker_append_next(struct relay *relay, unsigned partition)
 {
 	struct sim *sim = relay->sim;
 	struct producer *producer = &relay->producer;
-	unsigned at = first_unappended(producer, partition);
 
+	if (partition == LEDGER_PARTITION) {
+		commits_append_own(relay);
+		return;
+	}
+	unsigned at = first_unappended(producer, partition);
 	if (sim->plant == PLANT_PARTITION_SWAPS && at + 1 < producer->flight_count[partition] &&
 	    sim_chance(sim, 300)) {
 		struct flight first = producer->flights[partition][at];
@@ -221,8 +246,10 @@ void broker_append_next(struct relay *relay, unsigned partition)
 	if (is_out(sim, sim->db.rows[flight->row].topic))
 		producer_break(relay, true, sim_below(sim, 2));
 	else if (sim->db.rows[flight->row].kind != KIND_POISON) {
+		if (sim->plan.exactly_once && !commits_append(relay, partition))
+			return;
 		flight->appended = true;
-		check_appended(sim, flight->row);
+		append(relay, flight->row);
 	} else if (sim->plant == PLANT_POISON_DELIVERED) {
 		push_report(producer, REPORT_DELIVERED, flight->row, flight->event);
 		remove_flight(producer, partition, at);
@@ -234,13 +261,17 @@ void broker_append_next(struct relay *relay, unsigned partition)
 void broker_append_ghost(struct sim *sim, unsigned partition)
 {
 	struct broker *broker = &sim->broker;
-	unsigned row = broker->ghosts[partition][0];
+	struct late_record late = broker->ghosts[partition][0];
 
 	memmove(&broker->ghosts[partition][0], &broker->ghosts[partition][1],
-		--broker->ghost_count[partition] * sizeof(row));
-	trace(sim, "broker: late request, partition %u row %u", partition, row);
+		--broker->ghost_count[partition] * sizeof(late));
+	trace(sim, "broker: late request, partition %u row %u", partition, late.row);
+	if (sim->plan.exactly_once) {
+		transactions_log_late(sim, late.slot, late.epoch, late.row);
+		return;
+	}
 	sim->lines_excused = true;
-	check_appended(sim, row);
+	check_appended(sim, late.row);
 }
 
 /* ---- acknowledging ---- */
@@ -249,11 +280,28 @@ bool broker_can_acknowledge(const struct relay *relay, unsigned partition)
 {
 	const struct sim *sim = relay->sim;
 	const struct producer *producer = &relay->producer;
+	bool too_soon =
+	    sim->plant == PLANT_ACKS_TOO_SOON ||
+	    (sim->plant == PLANT_END_TOO_SOON && sim->plan.exactly_once && producer->txn.begun);
 
 	if (!broker_answers(relay) || producer->flight_count[partition] == 0)
 		return false;
 	return producer->flights[partition][0].appended ||
-	       (sim->plant == PLANT_ACKS_TOO_SOON && !producer->flights[partition][0].acknowledged);
+	       (too_soon && !producer->flights[partition][0].acknowledged);
+}
+
+/* Reports that are about no event. */
+static void tell_trouble(struct relay *relay, enum report_kind kind)
+{
+	const struct sink_events *events = &worker_sink_events;
+	struct worker *worker = relay->process.worker;
+
+	if (kind == REPORT_FENCED)
+		events->fenced(worker, "fenced");
+	else if (kind == REPORT_IN_DOUBT)
+		events->in_doubt(worker, "in doubt");
+	else
+		events->broken(worker, "broken");
 }
 
 static void report(struct relay *relay, const struct report *report)
@@ -263,12 +311,14 @@ static void report(struct relay *relay, const struct report *report)
 	struct worker *worker = relay->process.worker;
 
 	trace(sim, "report %d row %u", (int)report->kind, report->row);
-	if (report->kind == REPORT_BROKEN) {
-		events->broken(worker, "broken");
+	if (report->event == NULL) {
+		tell_trouble(relay, report->kind);
 		return;
 	}
 	relay->producer.in_flight--;
 	relay->process.progress_us = sim->now_us;
+	if (sim->plan.exactly_once)
+		commits_reported(relay, report);
 	if (report->kind == REPORT_DELIVERED) {
 		events->delivered(worker, report->event);
 	} else if (report->kind == REPORT_RETURNED) {
@@ -301,16 +351,21 @@ void producer_tell_report(struct relay *relay)
 /* ---- the end of a producer ---- */
 
 /* Sent, and the broker will have it, though nobody waits for the answer: now or late. */
-static void leave_behind(struct sim *sim, unsigned row, bool late)
+static void leave_behind(struct relay *relay, unsigned row, bool late)
 {
+	struct sim *sim = relay->sim;
 	struct broker *broker = &sim->broker;
+	const struct transaction *txn = &relay->producer.txn;
 	unsigned partition = sim->db.rows[row].partition;
 
 	if (sim->plant != PLANT_RETURNED_TOO_SOON)
 		allow_repeats(sim, ROW_BIT(row));
 	if (late || broker->ghost_count[partition] > 0) {
 		assert(broker->ghost_count[partition] < GHOSTS_MAX);
-		broker->ghosts[partition][broker->ghost_count[partition]++] = row;
+		broker->ghosts[partition][broker->ghost_count[partition]++] =
+		    (struct late_record){row, txn->slot, txn->epoch};
+	} else if (sim->plan.exactly_once) {
+		transactions_log_late(sim, txn->slot, txn->epoch, row);
 	} else {
 		check_appended(sim, row);
 	}
@@ -328,7 +383,7 @@ static void leave_some(struct relay *relay, unsigned partition, unsigned some)
 		unsigned row = producer->flights[partition][i].row;
 		if (sim->db.rows[row].kind == KIND_POISON)
 			break;
-		leave_behind(sim, row, late);
+		leave_behind(relay, row, late);
 	}
 }
 
@@ -345,7 +400,7 @@ static void give_back(struct relay *relay, unsigned partition, unsigned some)
 		bool past_gap = sim->plant == PLANT_NO_GAPLESS && i > gap &&
 				sim->db.rows[flight->row].kind != KIND_POISON;
 		if (past_gap)
-			check_appended(sim, flight->row);
+			append(relay, flight->row);
 		if (flight->appended && i >= acknowledged)
 			allow_repeats(sim, ROW_BIT(flight->row));
 		push_report(producer,
@@ -353,6 +408,21 @@ static void give_back(struct relay *relay, unsigned partition, unsigned some)
 			    flight->row, flight->event);
 	}
 	producer->flight_count[partition] = 0;
+}
+
+/* What was asked to be committed may be, now or later, or never. */
+static void break_commit(struct relay *relay)
+{
+	if (relay->producer.txn.commit == COMMIT_NONE)
+		return;
+	commits_leave_behind(relay);
+	push_report(&relay->producer, REPORT_IN_DOUBT, 0, NULL);
+}
+
+void producer_doubt(struct relay *relay)
+{
+	relay->producer.state = PRODUCER_DRAINING;
+	push_report(&relay->producer, REPORT_IN_DOUBT, 0, NULL);
 }
 
 void producer_break(struct relay *relay, bool hard, unsigned variant)
@@ -365,6 +435,7 @@ void producer_break(struct relay *relay, bool hard, unsigned variant)
 		return;
 	producer->state = PRODUCER_DRAINING;
 	producer->blocked = false;
+	break_commit(relay);
 	if (broken_first || !hard)
 		push_report(producer, REPORT_BROKEN, 0, NULL);
 	if (!hard)
@@ -374,6 +445,23 @@ void producer_break(struct relay *relay, bool hard, unsigned variant)
 		give_back(relay, p, variant / 2);
 	if (!broken_first)
 		push_report(producer, REPORT_BROKEN, 0, NULL);
+}
+
+void producer_fail(struct relay *relay, enum report_kind kind)
+{
+	struct producer *producer = &relay->producer;
+	bool was_told = producer->state == PRODUCER_DRAINING;
+
+	producer->state = PRODUCER_DRAINING;
+	producer->blocked = false;
+	if (kind == REPORT_FENCED)
+		producer->txn.commit = COMMIT_NONE;
+	else
+		break_commit(relay);
+	if (!was_told || kind == REPORT_FENCED)
+		push_report(producer, kind, 0, NULL);
+	for (unsigned p = 0; p < PARTITIONS; p++)
+		give_back(relay, p, 0);
 }
 
 void producer_give_up(struct relay *relay)
@@ -398,6 +486,7 @@ void producer_crash(struct relay *relay, unsigned appended)
 	allow_jumps(sim);
 	for (unsigned p = 0; p < PARTITIONS; p++)
 		leave_some(relay, p, appended);
+	commits_leave_behind(relay);
 	producer->report_count = producer->in_flight = 0;
 	memset(producer->flight_count, 0, sizeof(producer->flight_count));
 }

@@ -9,6 +9,9 @@
 
 void producer_init(struct relay *relay);
 void producer_break(struct relay *relay, bool hard, unsigned variant);
+/* With transactions: all comes back, and the sink is broken or fenced. */
+void producer_fail(struct relay *relay, enum report_kind kind);
+void producer_doubt(struct relay *relay); /* the commit under way is in doubt */
 void producer_give_up(struct relay *relay);
 void producer_crash(struct relay *relay, unsigned appended);
 uint64_t producer_holds(const struct relay *relay); /* rows */

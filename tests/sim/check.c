@@ -93,7 +93,7 @@ static void check_repeat(struct sim *sim, unsigned index)
 	const struct row *row = &sim->db.rows[index];
 
 	sim->repeats++;
-	if (row->appended > 1 + row->repeats_allowed)
+	if (sim->plan.exactly_once || row->appended > 1 + row->repeats_allowed)
 		violated(sim, "repeats without a cause", "row %u for the %u. time", index,
 			 row->appended);
 	if (sim->plan.competing || sim->lines_excused || sim->key_excused[row->key] ||
@@ -136,7 +136,8 @@ void check_deleted(struct sim *sim, uint64_t deleted, uint64_t dead_letter)
 		if (dead_letter & ROW_BIT(i)) {
 			if (!row->bad)
 				violated(sim, "sets a good event aside", "row %u", i);
-		} else if (row->appended == 0) {
+		} else if (row->appended == 0 &&
+			   !(sim->plan.exactly_once && transactions_have(sim, i))) {
 			violated(sim, "takes an event from the outbox unpublished", "row %u", i);
 		}
 	}
@@ -148,6 +149,10 @@ void check_end(struct sim *sim)
 {
 	if (sim->plan.position)
 		positions_check_end(sim);
+	if (sim->plan.exactly_once) {
+		slots_check_end(sim);
+		transactions_check_end(sim);
+	}
 	for (unsigned i = 0; i < sim->db.row_count; i++) {
 		const struct row *row = &sim->db.rows[i];
 		if (row->state == ROW_VISIBLE)

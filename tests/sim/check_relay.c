@@ -45,7 +45,7 @@ static int64_t held_until(const struct sim *sim, const struct row *row)
 }
 
 /* Until when the database has not let the row go or, in order, another one of its key; 0: it
- * always has. */
+ * always has. One that could not go is tried again once another session has let go of it. */
 static int64_t stuck_until(const struct sim *sim, const struct row *row)
 {
 	int64_t until = 0;
@@ -54,7 +54,9 @@ static int64_t stuck_until(const struct sim *sim, const struct row *row)
 		const struct row *other = &sim->db.rows[i];
 		if (other->stuck_until_us != 0 && other->id != 0 &&
 		    (sim->plan.competing ? other == row : other->key == row->key))
-			until = later_of(until, later_of(other->stuck_until_us, other->gone_us));
+			until = later_of(until, later_of(later_of(other->stuck_until_us,
+								  other->foreign_until_us),
+							 other->gone_us));
 	}
 	return until;
 }
@@ -135,7 +137,7 @@ static void check_sleep(struct relay *relay, int64_t to_us)
 
 /* For so long a transaction waits for the sink: not long for one that takes nothing and holds
  * nothing, since it may be a topic that is missing. */
-static int64_t patience_us(const struct relay *relay)
+int64_t check_patience_us(const struct relay *relay)
 {
 	int64_t stall_us = relay->sim->plan.stall_us;
 	struct worker_status status = {.blocked_us = -1};
@@ -155,13 +157,14 @@ static void check_transaction(struct relay *relay, int64_t to_us)
 	int64_t since = later_of(later_of(backend->begun_us, relay->process.progress_us),
 				 relay->process.paused_until_us);
 	int64_t age = to_us - later_of(backend->begun_us, relay->process.paused_until_us);
-	if (to_us - since > patience_us(relay) + SECOND || age > sim->plan.stall_us + 11 * SECOND)
+	if (to_us - since > check_patience_us(relay) + SECOND ||
+	    age > sim->plan.stall_us + 11 * SECOND)
 		violated(sim, "holds a transaction open", "%lld ms, %s", (long long)age / MS,
 			 process_state(relay));
 }
 
 /* The stall timer is for a sink that reports nothing. */
-void check_stall(struct relay *relay, const char *before)
+void check_stall(struct relay *relay, const char *before, int64_t patience_us)
 {
 	struct sim *sim = relay->sim;
 	int64_t since = later_of(relay->process.progress_us, relay->session.claimed_us);
@@ -170,8 +173,7 @@ void check_stall(struct relay *relay, const char *before)
 	if (sim->now_us - relay->session.claimed_us > sim->plan.stall_us + 9 * SECOND)
 		return;
 	if (strcmp(before, "rolling back") != 0 &&
-	    strcmp(process_state(relay), "rolling back") == 0 &&
-	    sim->now_us - since < patience_us(relay))
+	    strcmp(process_state(relay), "rolling back") == 0 && sim->now_us - since < patience_us)
 		violated(sim, "gives up too soon", "after %lld ms",
 			 (long long)(sim->now_us - since) / MS);
 }
@@ -229,6 +231,9 @@ void check_flow(struct sim *sim)
 {
 	int64_t looks = 10 * SECOND, retests = 0;
 
+	/* What is published and cannot go has all else wait. */
+	if (sim->plan.exactly_once && last_stuck_us(sim) + 2 * SECOND > sim->now_us)
+		sim->troubled_us = sim->now_us;
 	for (unsigned r = 0; r < sim->plan.relays; r++) {
 		const struct relay *relay = &sim->relays[r];
 		looks = later_of(looks, 10 * SECOND + relay->process.poll_options.poll_us);

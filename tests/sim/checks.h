@@ -32,7 +32,9 @@ void check_unavailable(struct relay *relay);
 /* check_relay.c: what a relay does, and for how long */
 void check_claim_asked(struct relay *relay, const struct claim *claim);
 void check_leap(struct relay *relay, int64_t to_us);
-void check_stall(struct relay *relay, const char *before);
+int64_t check_patience_us(const struct relay *relay); /* for the sink, with a transaction open */
+/* By the timer; before it: the state, and the patience. */
+void check_stall(struct relay *relay, const char *before, int64_t patience_us);
 void check_step(struct relay *relay);
 void check_flow(struct sim *sim);
 

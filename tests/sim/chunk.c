@@ -117,6 +117,31 @@ unsigned event_row(const struct event *event)
 	return (unsigned)row;
 }
 
+/* ---- of a batch ---- */
+
+uint64_t rows_in(const struct batch *batch, enum event_state state)
+{
+	struct batch_walk walk;
+	uint64_t rows = 0;
+
+	for (struct event *e = batch_first(batch, &walk); e != NULL; e = batch_following(&walk))
+		if (e->state == state && e->letter == 0)
+			rows |= ROW_BIT(event_row(e));
+	return rows;
+}
+
+uint64_t rows_that_park(const struct batch *batch, enum reject_policy policy)
+{
+	struct batch_walk walk;
+	uint64_t rows = 0;
+
+	for (struct event *e = batch_first(batch, &walk); e != NULL; e = batch_following(&walk))
+		if (e->letter != 0 ? policy != REJECT_DEAD_LETTERS
+				   : policy == REJECT_PARKS && e->parks)
+			rows |= ROW_BIT(event_row(e));
+	return rows;
+}
+
 static int field(const char *name, void *arg)
 {
 	(void)arg;

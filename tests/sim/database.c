@@ -81,6 +81,7 @@ void database_plan(struct sim *sim)
 		plan_small(sim);
 	if (sim->plan.position)
 		positions_plan(sim);
+	slots_plan(sim);
 }
 
 bool may_dead_letter(const struct sim *sim)
@@ -152,6 +153,7 @@ static void commit_txn(struct sim *sim, struct txn *txn)
 {
 	struct database *db = &sim->db;
 	positions_keep(sim);
+	slots_keep(sim);
 	struct commit *commit = &db->commits[db->commit_count++];
 
 	*commit = (struct commit){0};
@@ -281,6 +283,7 @@ static void end_transaction(struct sim *sim, struct backend *backend)
 	backend->in_transaction = false;
 	backend->deleted = backend->dead_letter = backend->moved = backend->for_topic = 0;
 	backend->parks = backend->kept = backend->granted = 0;
+	backend->number = 0;
 	positions_end(sim, backend);
 }
 
@@ -298,6 +301,8 @@ void backend_abort(struct sim *sim, struct backend *backend)
 void backend_commit(struct sim *sim, struct backend *backend)
 {
 	struct database *db = &sim->db;
+	if (sim->plan.exactly_once)
+		slots_commit(sim, backend);
 	uint64_t settled = sim->plan.position ? positions_commit(sim, backend) : backend->deleted;
 
 	check_deleted(sim, settled & ~backend->moved & ~backend->for_topic, backend->dead_letter);
@@ -347,6 +352,7 @@ static void forget_commit(struct sim *sim)
 	struct commit commit = db->commits[--db->commit_count];
 
 	positions_forget_commit(sim);
+	slots_forget_commit(sim);
 	if (sim->plan.competing)
 		allow_repeats(sim, commit.deleted);
 	for (unsigned i = 0; i < db->row_count; i++) {
@@ -387,6 +393,8 @@ void database_restart(struct sim *sim, bool failover, unsigned lost)
 		forget_commit(sim);
 	}
 	positions_restart(sim);
+	if (failover)
+		slots_fail_over(sim);
 	if (failover && lost > 0) {
 		rewind_sequence(sim);
 		sim->lines_excused = true;

@@ -23,18 +23,19 @@
 
 /* Those that change nothing in so small a run are left to the random runs. */
 static const enum fault tried[] = {
-    FAULT_CUT_SERVER, FAULT_CUT_CLIENT, FAULT_RESTART,	FAULT_FAILOVER, FAULT_BROKER_DOWN,
-    FAULT_BREAK,      FAULT_DRAIN,	FAULT_BLOCK,	FAULT_CRASH,	FAULT_STOP,
-    FAULT_STOP_NOW,   FAULT_PAUSE,	FAULT_ROW_LOCK, FAULT_AWAY,	FAULT_PAUSE_OUTBOX,
-    FAULT_STUCK,      FAULT_BAD,
+    FAULT_CUT_SERVER, FAULT_CUT_CLIENT, FAULT_RESTART,	    FAULT_FAILOVER, FAULT_BROKER_DOWN,
+    FAULT_BREAK,      FAULT_DRAIN,	FAULT_BLOCK,	    FAULT_CRASH,    FAULT_STOP,
+    FAULT_STOP_NOW,   FAULT_PAUSE,	FAULT_ROW_LOCK,	    FAULT_AWAY,	    FAULT_PAUSE_OUTBOX,
+    FAULT_STUCK,      FAULT_BAD,	FAULT_END_REPEATED, FAULT_END_LOST, FAULT_TIMED_OUT,
+    FAULT_FENCED,
 };
 enum { TRIED = sizeof(tried) / sizeof(tried[0]), RELAYS = 2, FAULTS_MOST = 2, WORKERS_MAX = 16 };
-enum { LETTERS_RUNS = 3 };
+enum { LETTERS_RUNS = 3, EXACTLY_ONCE_RUNS = 3 };
 enum { EXPLORED_BITS = 27, SEEN_BITS = 22 };
 
 /* What runs are of; so their paths begin. */
-enum small_run { RUN_PLAIN, RUN_LETTERS, RUN_POSITION, RUNS };
-static const char *const run_names[RUNS] = {"", "letters:", "position:"};
+enum small_run { RUN_PLAIN, RUN_LETTERS, RUN_POSITION, RUN_EXACTLY_ONCE, RUNS };
+static const char *const run_names[RUNS] = {"", "letters:", "position:", "exactly-once:"};
 
 /* What the processes of a search share. */
 struct found {
@@ -76,6 +77,8 @@ static void set_up(struct sim *sim, uint64_t seed, enum plant plant, enum small_
 				  .policies = 1u << policy,
 				  .letters = letters,
 				  .position = run == RUN_POSITION,
+				  .exactly_once = run == RUN_EXACTLY_ONCE,
+				  .late_requests = run == RUN_EXACTLY_ONCE,
 				  .stall_us = 300 * MS};
 }
 
@@ -156,6 +159,8 @@ static unsigned relays_of(enum fault fault)
 /* The commits that letters came by are not kept, so that a failover cannot forget them. */
 static bool may_strike(const struct search *search, enum fault fault)
 {
+	if (fault >= FAULT_END_REPEATED)
+		return search->run == RUN_EXACTLY_ONCE;
 	return search->run != RUN_LETTERS || fault != FAULT_FAILOVER;
 }
 
@@ -291,9 +296,10 @@ static bool search_all(struct search *search)
 	bool ended = work_together(search);
 	printf("exhaustive: 2 relays, 2 keys, 3 events%s, any %s of %u faults at any steps: %zu "
 	       "struck, %zu paths, %zu to the end, %zu steps, %zu states, explored from %zu: %s\n",
-	       search->run == RUN_LETTERS    ? ", the first rejected"
-	       : search->run == RUN_POSITION ? ", rows stay"
-					     : "",
+	       search->run == RUN_LETTERS	 ? ", the first rejected"
+	       : search->run == RUN_POSITION	 ? ", rows stay"
+	       : search->run == RUN_EXACTLY_ONCE ? ", exactly once"
+						 : "",
 	       search->most > 1 ? "one and any two" : "one", kinds(search), found->struck,
 	       found->paths, found->ends, found->steps, states_count(search->seen),
 	       states_count(search->explored),
@@ -328,8 +334,12 @@ bool exhaustive_small(struct sim *sim)
 	for (uint64_t seed = 2; ok && seed <= LETTERS_RUNS; seed++)
 		ok = search_all(
 		    &(struct search){.sim = sim, .seed = seed, .most = 1, .run = RUN_LETTERS});
-	return ok &&
-	       search_all(&(struct search){.sim = sim, .seed = 1, .most = 1, .run = RUN_POSITION});
+	ok = ok &&
+	     search_all(&(struct search){.sim = sim, .seed = 1, .most = 1, .run = RUN_POSITION});
+	for (uint64_t seed = 1; ok && seed <= EXACTLY_ONCE_RUNS; seed++)
+		ok = search_all(
+		    &(struct search){.sim = sim, .seed = seed, .most = 1, .run = RUN_EXACTLY_ONCE});
+	return ok;
 }
 
 bool exhaustive_finds(struct sim *sim, enum plant plant, uint64_t seed)
@@ -348,7 +358,9 @@ bool exhaustive_run(struct sim *sim, uint64_t first, unsigned runs)
 	bool ok = exhaustive_small(sim);
 
 	for (uint64_t seed = first; ok && seed < first + runs; seed++)
-		ok = search_all(&(struct search){.sim = sim, .seed = seed, .most = FAULTS_MOST});
+		ok = search_all(&(struct search){.sim = sim, .seed = seed, .most = FAULTS_MOST}) &&
+		     search_all(&(struct search){
+			 .sim = sim, .seed = seed, .most = FAULTS_MOST, .run = RUN_EXACTLY_ONCE});
 	return ok;
 }
 

@@ -33,6 +33,10 @@ static const struct {
     [FAULT_STUCK] = {"row that cannot go", 4},
     [FAULT_BAD] = {"row that is rejected", 3},
     [FAULT_TOPIC_OUT] = {"topic deleted", 4},
+    [FAULT_END_REPEATED] = {"EndTxn repeated", 3},
+    [FAULT_END_LOST] = {"answer of EndTxn lost", 3},
+    [FAULT_TIMED_OUT] = {"transaction timed out", 1},
+    [FAULT_FENCED] = {"producer fenced", 1},
 };
 
 unsigned fault_variants(enum fault fault)
@@ -157,6 +161,17 @@ static void delete_topic(struct sim *sim, unsigned variant)
 		broker->out_until_us[topic] = until;
 }
 
+/* A transaction that lasts too long is fenced, too; nothing but that is when none is under way. */
+static void fence(struct relay *relay, bool timed_out)
+{
+	struct sim *sim = relay->sim;
+	int slot = relay->producer.txn.slot;
+
+	if (slot < 0 || (timed_out && sim->transactions.coordinators[slot].state != COORD_ONGOING))
+		return;
+	transactions_fence(sim, slot);
+}
+
 static void pause_outbox(struct sim *sim)
 {
 	sim->db.paused = true;
@@ -186,6 +201,21 @@ static void reload(struct relay *relay)
 	process->poll_options.housekeep_us = old.housekeep_us;
 	if (process_runs(relay))
 		worker_reload(process->worker, &process->options, relay->sim->plan.stall_us);
+}
+
+static void strike_transaction(struct relay *relay, enum fault fault, unsigned variant)
+{
+	switch (fault) {
+	case FAULT_END_REPEATED:
+		commits_repeat(relay, variant);
+		break;
+	case FAULT_END_LOST:
+		commits_lose(relay, variant);
+		break;
+	default:
+		fence(relay, fault == FAULT_TIMED_OUT);
+		break;
+	}
 }
 
 void fault_strike(struct relay *relay, enum fault fault, unsigned variant)
@@ -259,7 +289,8 @@ void fault_strike(struct relay *relay, enum fault fault, unsigned variant)
 	case FAULT_TOPIC_OUT:
 		delete_topic(sim, variant);
 		break;
-	case FAULTS:
+	default:
+		strike_transaction(relay, fault, variant);
 		break;
 	}
 }

@@ -32,6 +32,11 @@ enum fault {
 	FAULT_BAD,
 	FAULTS_ANY,
 	FAULT_TOPIC_OUT = FAULTS_ANY, /* where there are several topics */
+	/* Where each batch is a transaction of the broker's: */
+	FAULT_END_REPEATED,
+	FAULT_END_LOST,
+	FAULT_TIMED_OUT,
+	FAULT_FENCED,
 	FAULTS
 };
 

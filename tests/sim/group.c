@@ -50,6 +50,8 @@ static struct source_peers source_peers(const struct session *session)
 
 static void tell_busy(struct session *session)
 {
+	if (!producers_stand_by(session))
+		return;
 	session_polled(session, POLL_BUSY);
 	session->source.events->busy(session->source.owner, "no shard is ours",
 				     session->group.unavailable, source_peers(session));
@@ -80,8 +82,15 @@ static void tell(struct session *session, const struct group_view *view, bool ga
 	session->others = peers;
 	if (shards_owned(&session->source.shards) == 0)
 		tell_busy(session);
+	else if (gained)
+		producers_own(session);
 	else
-		tell_acquired(session, gained);
+		tell_acquired(session, false);
+}
+
+void group_owned(struct session *session)
+{
+	tell_acquired(session, true);
 }
 
 /* ---- what the locks say ---- */
@@ -126,11 +135,14 @@ static void ask_give(struct session *session, const struct shards *shards)
 	added->untouched = (added->shards & session_owned(session)) == 0;
 }
 
-void group_give(struct session *session, const struct shards *shards)
+bool group_give(struct session *session, const struct shards *shards)
 {
+	if (!producers_give(session, shards))
+		return false;
 	ask_give(session, shards);
 	group_gave(&session->group, shards);
 	session->source.shards = session->group.owned;
+	return true;
 }
 
 static void try_for(struct session *session, const struct shards *shards)
@@ -173,8 +185,9 @@ static void on_polled(struct session *session, const struct sight *sight)
 	group_polled(group, &view, sim_of(session)->now_us, &plan);
 	for (int k = 0; k < group->owned.count && plant == PLANT_BEFORE_KEPT; k++)
 		group->shards[k].remembered = (remembered & 1u << k) != 0;
-	if (shards_owned(&plan.give) > 0 && plant != PLANT_GREEDY)
-		group_give(session, &plan.give);
+	if (shards_owned(&plan.give) > 0 && plant != PLANT_GREEDY &&
+	    !group_give(session, &plan.give))
+		return;
 	if (shards_owned(&plan.take) > 0)
 		try_for(session, &plan.take);
 	else
@@ -197,8 +210,8 @@ static void on_verified(struct session *session, const struct sight *sight)
 
 	view_of(session, sight, &view);
 	bool gained = group_verified(&session->group, &view, &give);
-	if (shards_owned(&give) > 0)
-		group_give(session, &give);
+	if (shards_owned(&give) > 0 && !group_give(session, &give))
+		return;
 	session->source.shards = session->group.owned;
 	letters_look(session);
 	tell(session, &view, gained);

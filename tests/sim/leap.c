@@ -23,6 +23,7 @@ static void consider_relay(const struct relay *relay, int64_t *soonest)
 	consider(sim, soonest, process->wake_us);
 	consider(sim, soonest, relay->session.wake_us);
 	consider(sim, soonest, process->stall_timer_us);
+	consider(sim, soonest, relay->session.again_us);
 	consider(sim, soonest, process->heartbeat_us);
 	consider(sim, soonest, process->paused_until_us);
 	consider(sim, soonest, producer->ready_us);
@@ -46,6 +47,10 @@ static int64_t next_time(const struct sim *sim)
 	consider(sim, &soonest, sim->broker.down_until_us);
 	for (unsigned t = 0; t < TOPICS; t++)
 		consider(sim, &soonest, sim->broker.out_until_us[t]);
+	for (unsigned s = 0; s < SLOTS_SIM; s++)
+		consider(sim, &soonest, sim->transactions.coordinators[s].ends_us);
+	for (unsigned i = 0; i < sim->transactions.late_count; i++)
+		consider(sim, &soonest, sim->transactions.late[i].at_us);
 	for (unsigned i = 0; i < db->txn_count; i++)
 		if (db->txns[i].phase != TXN_ENDED)
 			consider(sim, &soonest, db->txns[i].next_us);

@@ -89,6 +89,21 @@ enum plant {
 	PLANT_POSITION_TAKEN_UP_EARLY,
 	PLANT_POSITION_AHEAD_IGNORED,
 	PLANT_POSITION_AHEAD_FORGOTTEN,
+	PLANT_ABORT_NOT_REBUILT,
+	PLANT_UNCLEAN_TRUSTED,
+	PLANT_SLOT_UNRESOLVED,
+	PLANT_SETTLES_MINE,
+	PLANT_INIT_BELIEVED,
+	PLANT_ACKS_SETTLED,
+	PLANT_LEDGER_BEFORE_FENCE,
+	PLANT_SETTLES_UP_TO,
+	PLANT_END_TOO_SOON,
+	PLANT_NUMBER_LEFT_OUT,
+	PLANT_CLAIMS_BEFORE_OWNER_ROW,
+	PLANT_UNCLEAN_HAND_OVER,
+	PLANT_USE_FORGOTTEN,
+	PLANT_OWNS_IN_DOUBT,
+	PLANT_DOUBT_HELD,
 	PLANT_COUNT
 };
 
@@ -102,6 +117,7 @@ extern const struct plant_entry plants[PLANT_COUNT];
 struct plant_search {
 	unsigned small; /* one fault in this small run with letters finds it; 0: in none */
 	unsigned among; /* it needs letters, or topics: one seed in so many has them; 0: all */
+	unsigned rest;	/* these leave that when divided by it; 0: 1 */
 	unsigned from;	/* it is rare: from this seed on; 0: from the first */
 };
 extern const struct plant_search plant_searches[PLANT_COUNT];

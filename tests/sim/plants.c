@@ -92,10 +92,27 @@ const struct plant_entry plants[PLANT_COUNT] = {
 				       "takes an event from the outbox unpublished"},
     [PLANT_POSITION_AHEAD_IGNORED] = {"settled-ahead-ignored", "repeats without a cause"},
     [PLANT_POSITION_AHEAD_FORGOTTEN] = {"settled-ahead-forgotten", "repeats without a cause"},
+    [PLANT_ABORT_NOT_REBUILT] = {"no-rebuild-after-abort", "repeats without a cause"},
+    [PLANT_UNCLEAN_TRUSTED] = {"no-rebuild-after-unclean", "repeats without a cause"},
+    [PLANT_SLOT_UNRESOLVED] = {"slot-reused-unresolved", "repeats without a cause"},
+    [PLANT_SETTLES_MINE] = {"doubt-settled-of-own-shards", "repeats without a cause"},
+    [PLANT_INIT_BELIEVED] = {"init-believed", "repeats without a cause"},
+    [PLANT_ACKS_SETTLED] = {"reports-settled-from-memory",
+			    "takes an event from the outbox unpublished"},
+    [PLANT_LEDGER_BEFORE_FENCE] = {"ledger-before-fence", "repeats without a cause"},
+    [PLANT_SETTLES_UP_TO] = {"doubt-settled-by-watermark",
+			     "takes an event from the outbox unpublished"},
+    [PLANT_END_TOO_SOON] = {"end-before-reports", "takes an event from the outbox unpublished"},
+    [PLANT_NUMBER_LEFT_OUT] = {"settled-number-left-out", "leaves events in doubt"},
+    [PLANT_CLAIMS_BEFORE_OWNER_ROW] = {"claims-before-owner-row", "repeats without a cause"},
+    [PLANT_UNCLEAN_HAND_OVER] = {"unclean-hand-over", "repeats without a cause"},
+    [PLANT_USE_FORGOTTEN] = {"lost-use-of-a-slot", "repeats without a cause"},
+    [PLANT_OWNS_IN_DOUBT] = {"doubt-forgotten-at-a-gain", "repeats without a cause"},
+    [PLANT_DOUBT_HELD] = {"doubt-held-in-memory", "repeats without a cause"},
 };
 
 /* As draw_plan() in simulate.c has it. */
-enum { WITH_LETTERS = 4, WITH_TOPICS = 8, WITH_POSITIONS = 3 };
+enum { WITH_LETTERS = 4, WITH_TOPICS = 8, WITH_POSITIONS = 3, EXACTLY_ONCE = 4 };
 
 const struct plant_search plant_searches[PLANT_COUNT] = {
     [PLANT_RECONCILE_BY_ID] = {.from = 18001},
@@ -126,4 +143,19 @@ const struct plant_search plant_searches[PLANT_COUNT] = {
     [PLANT_POSITION_TAKEN_UP_EARLY] = {.among = WITH_POSITIONS},
     [PLANT_POSITION_AHEAD_IGNORED] = {.among = WITH_POSITIONS},
     [PLANT_POSITION_AHEAD_FORGOTTEN] = {.among = WITH_POSITIONS},
+    [PLANT_ABORT_NOT_REBUILT] = {.among = EXACTLY_ONCE, .rest = 3},
+    [PLANT_UNCLEAN_TRUSTED] = {.among = EXACTLY_ONCE, .rest = 3},
+    [PLANT_SLOT_UNRESOLVED] = {.among = EXACTLY_ONCE, .rest = 3},
+    [PLANT_SETTLES_MINE] = {.among = EXACTLY_ONCE, .rest = 3},
+    [PLANT_INIT_BELIEVED] = {.among = EXACTLY_ONCE, .rest = 3},
+    [PLANT_ACKS_SETTLED] = {.among = EXACTLY_ONCE, .rest = 3},
+    [PLANT_LEDGER_BEFORE_FENCE] = {.among = EXACTLY_ONCE, .rest = 3},
+    [PLANT_SETTLES_UP_TO] = {.among = EXACTLY_ONCE, .rest = 3},
+    [PLANT_END_TOO_SOON] = {.among = EXACTLY_ONCE, .rest = 3},
+    [PLANT_NUMBER_LEFT_OUT] = {.among = EXACTLY_ONCE, .rest = 3},
+    [PLANT_CLAIMS_BEFORE_OWNER_ROW] = {.among = EXACTLY_ONCE, .rest = 3},
+    [PLANT_UNCLEAN_HAND_OVER] = {.among = EXACTLY_ONCE, .rest = 3},
+    [PLANT_USE_FORGOTTEN] = {.among = EXACTLY_ONCE, .rest = 3},
+    [PLANT_OWNS_IN_DOUBT] = {.among = EXACTLY_ONCE, .rest = 3, .from = 20003},
+    [PLANT_DOUBT_HELD] = {.among = EXACTLY_ONCE, .rest = 3},
 };

@@ -170,7 +170,7 @@ bool positions_are_over(const struct sim *sim, const struct backend *backend)
 
 static bool all_are_same(const struct sim *sim)
 {
-	const struct ledger *now = &sim->positions.now;
+	const struct positions_now *now = &sim->positions.now;
 
 	for (int k = 1; k < now->layout; k++)
 		if (!is_same(&now->shards[0], &now->shards[k]))
@@ -238,7 +238,7 @@ static bool settles(const struct stored_position *stored, const struct sim *sim,
 bool positions_waits(const struct sim *sim, const struct backend *backend, unsigned row)
 {
 	const struct open_positions *open = opened(sim, backend);
-	const struct ledger *now = &sim->positions.now;
+	const struct positions_now *now = &sim->positions.now;
 	unsigned shard = shard_of(sim->db.rows[row].key, open->layout);
 	bool own = (open->written & 1u << shard) != 0;
 
@@ -258,7 +258,7 @@ void positions_note_ahead(struct sim *sim, const struct backend *backend, unsign
 /* Housekeeping: of rows that are gone, or that a position shows. */
 void positions_forget_ahead(struct sim *sim, const struct backend *backend)
 {
-	struct ledger *now = &sim->positions.now;
+	struct positions_now *now = &sim->positions.now;
 	bool over = positions_are_over(sim, backend);
 
 	for (unsigned i = 0; i < sim->db.row_count && sim->plan.position; i++) {
@@ -469,7 +469,7 @@ void positions_claim(struct sim *sim, struct backend *backend, const struct ask 
 /* Once all are at one position, that is the position of each in another layout. */
 static void change_layout(struct sim *sim, int layout)
 {
-	struct ledger *now = &sim->positions.now;
+	struct positions_now *now = &sim->positions.now;
 	unsigned one = 0;
 
 	for (int k = 1; k < now->layout; k++) /* by a planted error they are not */
@@ -483,7 +483,7 @@ static void change_layout(struct sim *sim, int layout)
 
 static bool is_settled(const struct sim *sim, unsigned row)
 {
-	const struct ledger *now = &sim->positions.now;
+	const struct positions_now *now = &sim->positions.now;
 	unsigned shard = shard_of(sim->db.rows[row].key, now->layout);
 
 	return (now->ahead & ROW_BIT(row)) || settles(&now->shards[shard], sim, row);
@@ -505,7 +505,7 @@ static uint64_t settled_now(const struct sim *sim, const struct backend *backend
 uint64_t positions_commit(struct sim *sim, const struct backend *backend)
 {
 	struct open_positions *open = open_of(sim, backend);
-	struct ledger *now = &sim->positions.now;
+	struct positions_now *now = &sim->positions.now;
 
 	positions_keep(sim);
 	for (unsigned k = 0; k < SHARDS_SIM; k++)

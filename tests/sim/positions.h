@@ -28,7 +28,7 @@ struct stored_position {
 };
 
 /* What COMMIT makes others see. */
-struct ledger {
+struct positions_now {
 	int layout;	    /* so many shards the positions are of */
 	uint32_t completed; /* the highest transaction id that has ended */
 	uint64_t ahead;	    /* rows */
@@ -51,9 +51,9 @@ struct positions {
 	uint32_t next_x;
 	uint32_t early; /* writers that get their transaction id before they wait for their keys */
 	uint8_t of_txn[TXNS_MAX], of_row[ROWS_MAX]; /* transaction ids; 0: none yet */
-	struct ledger now;
+	struct positions_now now;
 	struct open_positions open[BACKENDS_MAX];
-	struct ledger before[COMMITS_MAX]; /* each commit that a failover may forget */
+	struct positions_now before[COMMITS_MAX]; /* each commit that a failover may forget */
 };
 
 void positions_plan(struct sim *sim);

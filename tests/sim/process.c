@@ -90,6 +90,7 @@ void process_options(struct relay *relay)
 	    .batch_rows = 1 + sim_below(sim, 8),
 	    .batch_bytes = 100 + sim_below(sim, 2000),
 	    .policy = draw_policy(sim),
+	    .transactional = sim->plan.exactly_once,
 	};
 	*polled = (struct poll_options){
 	    .claim_rows = 1 + sim_below(sim, 4),
@@ -164,7 +165,7 @@ static void bury(struct relay *relay)
 	process_forget(relay);
 	process->ended = false;
 	process->wake_us = process->stall_timer_us = process->heartbeat_us = NEVER;
-	relay->session.wake_us = NEVER;
+	relay->session.wake_us = relay->session.again_us = NEVER;
 	process->paused_until_us = 0;
 	process->start_us = relay->sim->now_us + (int64_t)sim_below(relay->sim, 500) * MS;
 }
@@ -192,6 +193,7 @@ void process_reap(struct relay *relay)
 	excuse_held(sim, refused_published(&relay->session));
 	if (relay->producer.in_flight > 0)
 		producer_crash(relay, sim_below(sim, 4));
+	commits_leave_behind(relay);
 	session_cut(relay, true, 0, 0);
 	bury(relay);
 }

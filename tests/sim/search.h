@@ -19,7 +19,10 @@ void heap_open(void);
 void heap_close(void);
 unsigned heap_parts(struct part *parts);
 
-enum { HEAP_PARTS = 80, PARTS_MAX = HEAP_PARTS + BACKENDS_MAX * 3 + RELAYS_MAX * 13 + 8 };
+enum {
+	HEAP_PARTS = 80,
+	PARTS_MAX = HEAP_PARTS + BACKENDS_MAX * 3 + RELAYS_MAX * 15 + SLOTS_SIM * 2 + 16
+};
 
 /* snapshot.c: all that the rest of a run depends on. */
 struct snapshot {

@@ -105,29 +105,6 @@ static void claim_rows(struct session *session, const struct claim *claim)
 		ask_claim(session, ASK_LEFT, claim);
 }
 
-static uint64_t rows_in(const struct batch *batch, enum event_state state)
-{
-	struct batch_walk walk;
-	uint64_t rows = 0;
-
-	for (struct event *e = batch_first(batch, &walk); e != NULL; e = batch_following(&walk))
-		if (e->state == state && e->letter == 0)
-			rows |= ROW_BIT(event_row(e));
-	return rows;
-}
-
-static uint64_t rows_that_park(const struct batch *batch, enum reject_policy policy)
-{
-	struct batch_walk walk;
-	uint64_t rows = 0;
-
-	for (struct event *e = batch_first(batch, &walk); e != NULL; e = batch_following(&walk))
-		if (e->letter != 0 ? policy != REJECT_DEAD_LETTERS
-				   : policy == REJECT_PARKS && e->parks)
-			rows |= ROW_BIT(event_row(e));
-	return rows;
-}
-
 static void put_bell_to_rest(struct session *session)
 {
 	if (!session->rest_due)
@@ -147,6 +124,7 @@ static void op_settle(struct source *source)
 {
 	struct session *session = session_of(source);
 
+	producers_settle(session);
 	session_ask(session, ASK_COMMIT);
 	session_ended(session);
 	session_polled(session, POLL_SETTLE);
@@ -206,6 +184,7 @@ static void housekeep(struct session *session)
 
 static void close_session(struct session *session)
 {
+	producers_leave(session);
 	session_ask(session, ASK_LEAVE);
 	session_ask(session, ASK_CLOSE);
 }
@@ -215,6 +194,7 @@ static void forget_session(struct session *session)
 	session->in_transaction = session->rest_due = session->over = false;
 	refused_forget(session);
 	letters_lost(session);
+	producers_lost(session);
 	halted_lost(session);
 	group_lost(&session->group);
 	session_polled(session, POLL_LOST);
@@ -315,6 +295,8 @@ static void op_open(struct source *source)
 		session->backend = backend_new(session->relay);
 	if (session->backend == NULL)
 		session_push(session->relay, (struct answer){.kind = ANSWER_LOST});
+	else if (sim_of(session)->plan.exactly_once)
+		producers_begin(session);
 	else
 		group_begin(session, !session->poll.available);
 	letters_begin(session);
@@ -354,6 +336,8 @@ static const struct source_ops ops = {
     .settle = op_settle,
     .roll_back = op_roll_back,
     .reconcile = op_reconcile,
+    .describe = producers_describe,
+    .resolve = producers_resolve,
     .close = op_close,
     .drop = op_drop,
 };
@@ -364,7 +348,8 @@ void session_init(struct relay *relay)
 
 	memset(session, 0, sizeof(*session));
 	session->relay = relay;
-	session->wake_us = NEVER;
+	session->wake_us = session->again_us = NEVER;
+	session->source.producer.number = -1;
 	poll_init(&session->poll);
 	session->beat_us = relay->sim->now_us;
 	session->source.ops = &ops;
@@ -460,8 +445,9 @@ static void tell_note(struct session *session, const struct note *note)
 	if (note->kind == NOTE_FREE)
 		group_heard(session, note);
 	if (sim_of(session)->plant == PLANT_GIVES_TOO_SOON && note->kind == NOTE_GROUP &&
-	    session->backend != NULL && session_owned(session) != 0)
-		group_give(session, &session->source.shards);
+	    session->backend != NULL && session_owned(session) != 0 &&
+	    !group_give(session, &session->source.shards))
+		return;
 	if (note->kind == NOTE_RING)
 		session_polled(session, POLL_RUNG);
 	else if (note->kind == NOTE_REST)
@@ -477,6 +463,7 @@ static void tell_settled(struct session *session, const struct answer *answer)
 	halted_settled(session);
 	if (!answer->alone) { /* nothing was published, or it was set aside */
 		session->ends_refused = 0;
+		producers_settled(session);
 		letters_settled(session);
 		session_polled(session, POLL_SETTLED);
 		session->source.events->settled(session->source.owner);
@@ -517,6 +504,15 @@ static void tell(struct session *session, const struct answer *answer)
 	case ANSWER_RECONCILED:
 		session->guarded |= answer->of_commit;
 		refused_hold(session, answer->stuck, answer->published);
+		if (session->resolving && answer->stuck != 0 &&
+		    sim_of(session)->plant != PLANT_DOUBT_HELD) {
+			producers_kept(session);
+			break;
+		}
+		if (session->resolving) {
+			producers_reconciled(session);
+			break;
+		}
 		halted_hold(session, answer->kept_back, answer->returned);
 		events->reconciled(owner);
 		break;
@@ -537,6 +533,13 @@ static void tell(struct session *session, const struct answer *answer)
 		break;
 	case ANSWER_END_REFUSED:
 		give_up(session);
+		break;
+	case ANSWER_SLOT:
+	case ANSWER_OWNED:
+	case ANSWER_RESOLVED:
+	case ANSWER_SLOT_TRIED:
+	case ANSWER_PROVED:
+		producers_answered(session, answer);
 		break;
 	case ANSWER_REFUSED:
 	case ANSWER_ABORTED:

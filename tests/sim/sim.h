@@ -3,11 +3,12 @@
  * sim.h - a small world in which the real worker, engine, batch, poll and route run
  *
  * One thread, a virtual clock, and a list of what could happen next, from which a seed chooses. The
- * world is a database (database.c, positions.c, locks.c, backend.c, letters.c) behind a source
- * (session.c, group.c), a broker behind a sink (broker.c), and processes that each run a worker
- * (process.c). schedule.c chooses steps and faults; check.c knows what must be true. Planted errors
- * (base/failpoints.c) are mistakes of the models that stand for mistakes of the relay: the checker
- * must find each.
+ * world is a database (database.c, positions.c, locks.c, slots.c, backend.c, letters.c) behind a
+ * source (session.c, group.c, producers.c), a broker behind a sink (broker.c; where each batch is a
+ * transaction, with transactions.c and commits.c), and processes that each run a worker
+ * (process.c). options.c knows what could happen, schedule.c chooses steps and faults; check.c
+ * knows what must be true. Planted errors (base/failpoints.c) are mistakes of the models that stand
+ * for mistakes of the relay: the checker must find each.
  */
 #ifndef OUTBOX_SIM_H
 #define OUTBOX_SIM_H
@@ -163,7 +164,12 @@ enum answer_kind {
 	ANSWER_CLOSED,
 	ANSWER_REFUSED,
 	ANSWER_END_REFUSED,
-	ANSWER_ABORTED
+	ANSWER_ABORTED,
+	ANSWER_SLOT,
+	ANSWER_OWNED,
+	ANSWER_RESOLVED,
+	ANSWER_SLOT_TRIED,
+	ANSWER_PROVED
 };
 
 struct answer {
@@ -189,6 +195,9 @@ struct answer {
 	uint64_t due;	    /* likewise, changed since */
 	uint64_t stuck;	    /* rows that do not go */
 	uint64_t published; /* of these, what was to be settled */
+	/* ANSWER_SLOT: ours, or -1, with what is settled of it. Others: one that is in the way. */
+	int slot, line;
+	int64_t number;
 };
 
 /* ---- what a backend is asked ---- */
@@ -222,7 +231,14 @@ enum ask_kind {
 	ASK_BELL_OFF_TOLD,
 	ASK_LEAVE,
 	ASK_HOUSEKEEP,
-	ASK_CLOSE
+	ASK_CLOSE,
+	ASK_SLOT,
+	ASK_OWN,
+	ASK_RESOLVED,
+	ASK_TRY_SLOT,
+	ASK_PROVE,
+	ASK_FORGET, /* that the slot may have something of these shards in doubt */
+	ASK_NUMBER  /* what is settled with the transaction */
 };
 
 struct ask {
@@ -244,6 +260,9 @@ struct ask {
 	uint64_t returned;  /* of the same batch, given back by the sink */
 	bool immediate;	    /* constraints are */
 	bool idle;	    /* ASK_ROLLBACK: no transaction is open */
+	int slot;	    /* ASK_TRY_SLOT */
+	int64_t number;	    /* ASK_NUMBER, ASK_RESOLVED: of a batch */
+	uint64_t used;	    /* ASK_RESOLVED: slots */
 };
 
 /* A server process. When its client is gone it may still do what it was asked. */
@@ -263,6 +282,9 @@ struct backend {
 	uint64_t granted;     /* letters that a retry is no longer asked for */
 	unsigned relay;	      /* whose it is */
 	int pid, started;
+	int slot;	       /* its producer */
+	uint32_t slots;	       /* that it has locked */
+	int64_t number;	       /* of the batch that its transaction settles; 0: none */
 	unsigned transactions; /* begun */
 	int layout;	       /* of the member lock; 0: none */
 	bool unavailable;      /* with the lock of an abstainer */
@@ -307,6 +329,9 @@ struct database {
 };
 
 #include "positions.h"
+#include "transactions.h"
+
+#include "slots.h"
 
 /* ---- the source ---- */
 
@@ -334,6 +359,16 @@ struct session {
 	/* As in outbox/refused.c: */
 	bool dealing, aborting, rolled_back, narrow, guarded;
 	bool over; /* what it was made for: another follows */
+	/* As in outbox/producers.c: */
+	bool resolved, described, resolving, wants_doubt, unavailable;
+	uint32_t asked; /* shards, to be ours */
+	int line;
+	int64_t again_us;    /* its timer */
+	int64_t upto;	     /* what is being resolved */
+	uint64_t doubt;	     /* likewise, rows */
+	const char *refusal; /* or why it must not be */
+	uint64_t used;	     /* slots that the ledger knows */
+	struct noted note;   /* of the batch that was described */
 	/* for planted errors */
 	int64_t last_claimed;
 	bool was_lost, bell_late;
@@ -345,49 +380,7 @@ struct session {
 	struct group group;	   /* likewise */
 };
 
-/* ---- the broker and the sink ---- */
-
-struct flight {
-	unsigned row;
-	struct event *event;
-	bool appended, acknowledged;
-};
-
-enum report_kind { REPORT_DELIVERED, REPORT_REJECTED, REPORT_RETURNED, REPORT_BROKEN };
-struct report {
-	enum report_kind kind;
-	unsigned row;
-	struct event *event;
-};
-
-enum producer_state { PRODUCER_STARTING, PRODUCER_READY, PRODUCER_DRAINING, PRODUCER_REBUILDING };
-
-struct producer {
-	struct sink sink; /* first */
-	struct relay *relay;
-	enum producer_state state;
-	unsigned in_flight;
-	bool blocked; /* SINK_LATER was answered; writable() is owed */
-	int64_t blocked_until_us, writable_us;
-	int64_t ready_us;
-	int64_t away_until_us; /* from this relay the broker cannot be reached */
-	bool told_reachable;
-	int64_t tell_reachable_us, told_us;
-	unsigned flight_count[PARTITIONS], report_count;
-	/* From here on snapshot.c takes what is in use. */
-	struct flight flights[PARTITIONS][ROWS_MAX];
-	struct report reports[ROWS_MAX * 2 + 4];
-};
-
-struct broker {
-	int64_t down_until_us, down_since_us;
-	bool stays_down; /* not healed */
-	/* Requests of producers that are no more, still on their way. */
-	unsigned ghosts[PARTITIONS][GHOSTS_MAX];
-	unsigned ghost_count[PARTITIONS];
-	int64_t topic_away_until_us;
-	int64_t out_since_us[TOPICS], out_until_us[TOPICS]; /* these topics are deleted */
-};
+#include "producer.h"
 
 /* ---- the process ---- */
 
@@ -427,8 +420,9 @@ struct plan {
 	uint32_t policies; /* bits */
 	bool letters;	   /* what is rejected is set aside as letters, which operators see */
 	bool has_bell, rings_lossy, late_requests;
-	bool competing; /* ordering = "none": one shard, which is everybody's */
-	bool position;	/* rows stay (settle = "position"); otherwise they are deleted */
+	bool competing;	   /* ordering = "none": one shard, which is everybody's */
+	bool position;	   /* rows stay (settle = "position"); otherwise they are deleted */
+	bool exactly_once; /* each batch is a transaction of the broker's */
 	int64_t stall_us;
 	unsigned fault_permille, faults_left;
 	uint32_t fault_kinds; /* bits */
@@ -466,11 +460,14 @@ struct sim {
 	struct broker broker;
 	struct database db;
 	struct positions positions;
+	struct slots slots;
+	struct transactions transactions;
 	struct relay relays[RELAYS_MAX];
 
 	/* Nothing depends on what follows. */
 	int64_t lettered_us; /* when letters, or what is asked for them, last changed */
 	int64_t troubled_us; /* when the last thing was wrong but for rows that cannot go */
+	bool impatient;	     /* a relay was told to stop a second time */
 	unsigned steps; /* but for a limit, and when a fault comes that was told to come then */
 	unsigned claims, gains, crashes, faults, repeats; /* so far */
 	const char *violation;
@@ -540,13 +537,17 @@ bool session_was_stopped(struct relay *relay);
 /* group.c: a session's part in the group */
 void group_begin(struct session *session, bool unavailable);
 void group_look(struct session *session, bool unavailable, bool keeps);
-void group_give(struct session *session, const struct shards *shards);
+/* False: there is no session any more. */
+bool group_give(struct session *session, const struct shards *shards);
+void group_owned(struct session *session); /* what was gained may be claimed from */
 void group_answered(struct session *session, const struct answer *answer);
 void group_heard(struct session *session, const struct note *note);
 
 /* chunk.c */
 struct chunk *chunk_of_rows(const struct sim *sim, uint64_t rows, bool letters);
 unsigned event_row(const struct event *event);
+uint64_t rows_in(const struct batch *batch, enum event_state state); /* not its letters */
+uint64_t rows_that_park(const struct batch *batch, enum reject_policy policy);
 struct route *sim_route(void);
 
 /* process.c */

@@ -98,6 +98,30 @@ static void draw_letters(struct sim *sim)
 	}
 }
 
+/* Each batch is a transaction of the broker's. Letters are left out. */
+static void draw_exactly_once(struct sim *sim)
+{
+	struct plan *plan = &sim->plan;
+
+	plan->exactly_once = true;
+	plan->late_requests = true;
+	uint32_t about = sim_below(sim, 10);
+	if (about > 3)
+		return;
+	if (about == 0) { /* relays that end while none of them reaches the broker */
+		plan->relays = 2;
+		plan->shards = 2;
+		plan->fault_kinds = 1u << FAULT_OUTAGE | 1u << FAULT_CRASH | 1u << FAULT_CUT_CLIENT;
+		plan->fault_permille = 30;
+		plan->faults_left = 15;
+		return;
+	}
+	plan->fault_kinds = 1u << FAULT_CUT_CLIENT | 1u << FAULT_CRASH | 1u << FAULT_AWAY |
+			    1u << FAULT_PAUSE | 1u << FAULT_FAILOVER | 1u << FAULT_PAUSE_OUTBOX;
+	plan->fault_permille = 30;
+	plan->faults_left = 30;
+}
+
 static void draw_plan(struct sim *sim)
 {
 	static const uint16_t permilles[] = {3, 10, 30, 100};
@@ -129,6 +153,8 @@ static void draw_plan(struct sim *sim)
 	else if (sim->seed % 4 == 1)
 		draw_letters(sim);
 	plan->position = sim->seed % 3 == 1 && !plan->competing;
+	if (sim->seed % 4 == 3 && !plan->competing)
+		draw_exactly_once(sim);
 }
 
 void sim_reset(struct sim *sim, uint64_t seed, enum plant plant)
@@ -212,9 +238,10 @@ static bool run_plant(struct sim *sim, enum plant plant, uint64_t first, uint64_
 {
 	struct totals totals = {0};
 	unsigned others = 0, among = plant_searches[plant].among;
+	unsigned rest = plant_searches[plant].rest > 0 ? plant_searches[plant].rest : 1;
 
 	for (uint64_t seed = first; seed < first + seeds; seed++) {
-		if (among > 0 && seed % among != 1)
+		if (among > 0 && seed % among != rest)
 			continue;
 		run_seed(sim, seed, plant, &totals);
 		if (sim->violation == NULL)

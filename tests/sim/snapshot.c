@@ -64,7 +64,30 @@ static void add_relay(struct parts *parts, struct relay *relay)
 		add(parts, producer->flights[p],
 		    producer->flight_count[p] * sizeof(producer->flights[p][0]));
 	add(parts, producer->reports, producer->report_count * sizeof(producer->reports[0]));
+	add(parts, producer->batches, producer->ledger_count * sizeof(producer->batches[0]));
+	add(parts, producer->notes, producer->ledger_count * sizeof(producer->notes[0]));
 	add(parts, &relay->process, sizeof(relay->process));
+}
+
+static void add_transactions(struct parts *parts, struct sim *sim)
+{
+	struct transactions *all = &sim->transactions;
+
+	add(parts, &sim->slots,
+	    offsetof(struct slots, before) + sim->db.commit_count * sizeof(sim->slots.before[0]));
+	add(parts, all,
+	    offsetof(struct transactions, late) + all->late_count * sizeof(all->late[0]));
+	for (unsigned s = 0; s < SLOTS_SIM; s++) {
+		struct coordinator *coordinator = &all->coordinators[s];
+		add(parts, coordinator, offsetof(struct coordinator, notes));
+		add(parts, coordinator->notes,
+		    coordinator->note_count * sizeof(coordinator->notes[0]));
+	}
+	for (unsigned p = 0; p < PARTITIONS; p++) {
+		struct record_log *log = &all->logs[p];
+		add(parts, &log->count, sizeof(log->count));
+		add(parts, log->items, log->count * sizeof(log->items[0]));
+	}
 }
 
 static void find_parts(struct parts *parts, struct sim *sim)
@@ -76,6 +99,8 @@ static void find_parts(struct parts *parts, struct sim *sim)
 		add(parts, &sim->positions,
 		    offsetof(struct positions, before) +
 			sim->db.commit_count * sizeof(sim->positions.before[0]));
+	if (sim->plan.exactly_once)
+		add_transactions(parts, sim);
 	for (unsigned r = 0; r < sim->plan.relays; r++)
 		add_relay(parts, &sim->relays[r]);
 }

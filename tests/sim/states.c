@@ -109,6 +109,19 @@ static uint64_t hash_sessions(uint64_t hash, const struct sim *sim)
 	return mix(hash, (unsigned)sim->db.paused << 1 | sim->db.bell);
 }
 
+static uint64_t hash_transactions(uint64_t hash, const struct sim *sim)
+{
+	for (unsigned s = 0; s < SLOTS_SIM; s++) {
+		const struct coordinator *coordinator = &sim->transactions.coordinators[s];
+		hash = mix(hash, (uint64_t)coordinator->last << 16 | coordinator->partitions << 4 |
+				     coordinator->state);
+	}
+	for (unsigned p = 0; p < PARTITIONS; p++)
+		for (unsigned i = 0; i < sim->transactions.logs[p].count; i++)
+			hash = mix(hash, sim->transactions.logs[p].items[i].row);
+	return hash;
+}
+
 static uint64_t hash_producer(uint64_t hash, const struct producer *producer)
 {
 	for (unsigned p = 0; p < PARTITIONS; p++)
@@ -139,6 +152,8 @@ uint64_t states_hash(const struct sim *sim)
 {
 	uint64_t hash = hash_sessions(hash_rows(1, sim), sim);
 
+	if (sim->plan.exactly_once)
+		hash = hash_transactions(hash, sim);
 	for (unsigned r = 0; r < sim->plan.relays; r++)
 		hash = hash_relay(hash, &sim->relays[r]);
 	return hash;

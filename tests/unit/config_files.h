@@ -76,4 +76,45 @@ static inline struct config *load(const char *name, const char *text)
 
 #define IN_DIRECTORY(test) cmocka_unit_test_setup_teardown(test, enter, leave)
 
+/* All problems of a text, one per line; NULL if there are none. The caller frees it. */
+static inline char *complaints(const char *text, config_judge_fn judge)
+{
+	struct config_problems problems = {NULL, 0};
+	struct config *config;
+	char *all = NULL;
+	size_t len = 0;
+	FILE *out;
+
+	write_file("t.conf", text);
+	config = config_load("t.conf", judge, &problems);
+	assert_true((config == NULL) == (problems.count > 0));
+	if (config == NULL) {
+		out = open_memstream(&all, &len);
+		for (size_t i = 0; i < problems.count; i++)
+			fprintf(out, "%s%s", i > 0 ? "\n" : "", problems.items[i].text);
+		fclose(out);
+	}
+	config_free(&config);
+	config_problems_free(&problems);
+	assert_null(problems.items);
+	return all;
+}
+
+struct bad {
+	const char *text;
+	const char *says;
+};
+
+static inline void check_all(const struct bad *bad, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		char *said = complaints(bad[i].text, NULL);
+
+		if (said == NULL)
+			fail_msg("no complaint about: %s", bad[i].text);
+		assert_string_equal(said, bad[i].says);
+		free(said);
+	}
+}
+
 #endif

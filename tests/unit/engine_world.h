@@ -24,6 +24,7 @@ struct world {
 	struct batch batch;
 	struct engine_actions actions;
 	int64_t now_us, next_id;
+	bool begun; /* a transaction of the sink */
 	char did[400];
 };
 
@@ -35,7 +36,8 @@ static const char *const words[] = {
     [DO_ROLL_BACK] = "back",  [DO_RECONCILE] = "reconcile",   [DO_TIMER] = "timer",
     [DO_REBUILD] = "rebuild", [DO_GIVE_UP] = "give-up",	      [DO_SKIP_UNSENT] = "skip",
     [DO_CLEAR] = "clear",     [DO_CLOSE] = "close",	      [DO_DROP] = "drop",
-    [DO_STOPPED] = "stopped",
+    [DO_STOPPED] = "stopped", [DO_COMMIT] = "commit",	      [DO_FORGET] = "forget",
+    [DO_RESOLVE] = "resolve",
 };
 
 static inline void add_words(struct world *w, const struct engine_action *action)
@@ -52,12 +54,15 @@ static inline void add_words(struct world *w, const struct engine_action *action
 static inline void step(struct world *w, struct engine_input input)
 {
 	input.now_us = w->now_us;
+	input.begun = w->begun;
 	engine_step(&w->engine, &input, &w->actions);
 	w->did[0] = '\0';
 	for (unsigned i = 0; i < w->actions.count; i++) {
 		add_words(w, &w->actions.items[i]);
 		if (w->actions.items[i].kind == DO_SKIP_UNSENT)
 			batch_skip_unsent(&w->batch);
+		if (w->actions.items[i].kind == DO_FORGET)
+			batch_forget(&w->batch);
 		if (w->actions.items[i].kind == DO_CLEAR)
 			batch_clear(&w->batch);
 	}

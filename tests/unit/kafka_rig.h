@@ -29,6 +29,7 @@ struct rig {
 	struct metrics metrics;
 	struct kafka_options options;
 	struct sink *sink;
+	const struct producer_id *id; /* with transactions; NULL: without */
 	struct event *events;
 	struct message *messages;
 	size_t count;
@@ -51,12 +52,25 @@ static void check(struct rig *rig)
 		loop_stop(rig->loop);
 }
 
+/* A new producer ends what the last one had begun: as the engine does, all of it is sent again. */
+static void forget_delivered(struct rig *rig)
+{
+	for (size_t i = 0; i < rig->count; i++) {
+		if (rig->events[i].state != EVENT_DELIVERED)
+			continue;
+		rig->events[i].state = EVENT_RETURNED;
+		rig->delivered--;
+	}
+}
+
 static void rebuild_if_idle(struct rig *rig)
 {
 	if (!rig->down || rig->in_flight > 0 || rig->ready > rig->broken)
 		return;
+	if (rig->id != NULL)
+		forget_delivered(rig);
 	rig->in_call = true;
-	rig->sink->ops->rebuild(rig->sink);
+	rig->sink->ops->rebuild(rig->sink, rig->id);
 	rig->in_call = false;
 }
 
@@ -235,7 +249,7 @@ static int set_up(void **state)
 	return 0;
 }
 
-static void connect_sink(struct rig *rig)
+static inline void connect_sink(struct rig *rig)
 {
 	struct error err = {""};
 

@@ -36,6 +36,8 @@ static void test_defaults(void **state)
 	assert_int_equal(c->outbox.stall_timeout_ms, 30000);
 	assert_int_equal(c->outbox.on_reject, ON_REJECT_PARK);
 	assert_string_equal(c->kafka.bootstrap_servers, "b:9092");
+	assert_int_equal(c->kafka.delivery, DELIVERY_AT_LEAST_ONCE);
+	assert_string_equal(c->kafka.ledger_topic, "outbox-relay-ledger");
 	assert_false(c->kafka.embedded);
 	assert_int_equal(c->kafka.properties.count, 1);
 	assert_string_equal(c->kafka.properties.items[0], "compression.codec=lz4");

@@ -6,47 +6,6 @@
 
 #include <string.h>
 
-/* All problems of a text, one per line; NULL if there are none. The caller frees it. */
-static char *complaints(const char *text, config_judge_fn judge)
-{
-	struct config_problems problems = {NULL, 0};
-	struct config *config;
-	char *all = NULL;
-	size_t len = 0;
-	FILE *out;
-
-	write_file("t.conf", text);
-	config = config_load("t.conf", judge, &problems);
-	assert_true((config == NULL) == (problems.count > 0));
-	if (config == NULL) {
-		out = open_memstream(&all, &len);
-		for (size_t i = 0; i < problems.count; i++)
-			fprintf(out, "%s%s", i > 0 ? "\n" : "", problems.items[i].text);
-		fclose(out);
-	}
-	config_free(&config);
-	config_problems_free(&problems);
-	assert_null(problems.items);
-	return all;
-}
-
-struct bad {
-	const char *text;
-	const char *says;
-};
-
-static void check_all(const struct bad *bad, size_t count)
-{
-	for (size_t i = 0; i < count; i++) {
-		char *said = complaints(bad[i].text, NULL);
-
-		if (said == NULL)
-			fail_msg("no complaint about: %s", bad[i].text);
-		assert_string_equal(said, bad[i].says);
-		free(said);
-	}
-}
-
 static void test_unknown(void **state)
 {
 	static const struct bad bad[] = {
@@ -296,26 +255,6 @@ static void test_syntax(void **state)
 	     "before it"},
 	    {REQUIRED "\n\nlog = { level = \"info\";\n level = \"debug\"; };",
 	     "t.conf:4: duplicate setting name; give each option once"},
-	};
-
-	(void)state;
-	check_all(bad, COUNT(bad));
-}
-
-static void test_standbys_and_who_waits_for_them(void **state)
-{
-	static const struct bad bad[] = {
-	    {REQUIRED "outbox = { publish_after = \"standby\"; };",
-	     "t.conf:1: outbox.publish_after = \"standby\" waits for standbys, and none is named; "
-	     "set "
-	     "outbox.publish_standbys, such as \"ANY 1 (a, b)\""},
-	    {REQUIRED "outbox = { publish_after = \"flush\";\n publish_standbys = \"a\"; };",
-	     "t.conf:2: outbox.publish_standbys is set, and nobody waits for them; set "
-	     "outbox.publish_after = \"standby\", or remove it"},
-	    {REQUIRED "outbox = { publish_after = \"standby\"; publish_standbys = \"a, b\"; };",
-	     "t.conf:1: outbox.publish_standbys: \"a, b\" does not say whose word counts; write "
-	     "\"ANY 1 (standby1, standby2)\", so many of these by their application_name, or the "
-	     "name of a single one"},
 	};
 
 	(void)state;
@@ -582,7 +521,6 @@ int main(void)
 	    IN_DIRECTORY(test_bad_values),
 	    IN_DIRECTORY(test_missing),
 	    IN_DIRECTORY(test_syntax),
-	    IN_DIRECTORY(test_standbys_and_who_waits_for_them),
 	    IN_DIRECTORY(test_all_problems_are_told_in_the_order_of_the_file),
 	    IN_DIRECTORY(test_unreadable_files),
 	    IN_DIRECTORY(test_includes),

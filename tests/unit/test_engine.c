@@ -29,6 +29,8 @@ static void check_rows(enum engine_event event, const struct row *rows, size_t c
 	for (size_t i = 0; i < count; i++) {
 		struct world w;
 
+		if (reach[rows[i].from] == NULL)
+			continue; /* only with transactions: test_engine_transaction.c */
 		reach[rows[i].from](&w);
 		assert_string_equal(engine_state_name(w.engine.state),
 				    engine_state_name(rows[i].from));

@@ -361,7 +361,7 @@ static void the_embedded_broker_serves_and_survives_a_rebuild(void **state)
 	run_until(rig, all_settled);
 	snprintf(address, sizeof(address), "%s", kafka_bootstrap(rig->sink));
 	rig->down = true;
-	rig->sink->ops->rebuild(rig->sink);
+	rig->sink->ops->rebuild(rig->sink, NULL);
 	add(rig, "t", slice_of("k"), slice_of("2"));
 	run_until(rig, all_settled);
 	assert_int_equal(rig->ready, 2);

@@ -11,6 +11,7 @@ import time
 import traceback
 
 import dead_rows
+import delivery
 import drain
 import idle
 import inserts
@@ -25,7 +26,7 @@ from plan import Plan
 from rig import Rig, relay_binary
 
 SECTIONS = {"drain": drain, "latency": latency, "inserts": inserts, "dead": dead_rows, "idle": idle,
-            "memory": memory, "scale": scale, "takeover": takeover, "modes": modes}
+            "memory": memory, "scale": scale, "takeover": takeover, "modes": modes, "delivery": delivery}
 
 
 def arguments():

@@ -2,7 +2,8 @@
 """Reads all there is in the topics, from their beginning, and writes it into the history as it comes.
 
 A consumer that is assigned its partitions and belongs to no group, so that nothing it does is kept anywhere;
-with read_uncommitted, since what an aborted transaction left is to be seen as well.
+with read_uncommitted, since what an aborted transaction left is to be seen as well; unless it is asked for what
+consumers see that read committed records.
 """
 import ctypes
 import queue
@@ -19,6 +20,7 @@ CONFIG = {"group.id": "collector", "enable.auto.commit": False, "isolation.level
           # A partition that lost records under us is a finding, not something to skip over.
           "auto.offset.reset": "error",
           "fetch.wait.max.ms": 100, "reconnect.backoff.max.ms": 500, "log_level": 2,
+          "enable.partition.eof": True,  # the end of a transaction takes an offset, and is no record
           "fetch.message.max.bytes": 4 << 20, "queued.max.messages.kbytes": 32 << 10}
 
 
@@ -36,6 +38,8 @@ class Collector:
         self._came = threading.Condition()
         self._stopping = threading.Event()
         self._consumer = Consumer({"bootstrap.servers": bootstrap, **CONFIG, **config})
+        # The end that a reader of committed records is told lies before any transaction that is open.
+        self._ends = Consumer({"bootstrap.servers": bootstrap, **CONFIG})
         self._thread = threading.Thread(target=self._guarded, daemon=True, name="collector")
 
     def start(self):
@@ -68,10 +72,18 @@ class Collector:
         limit = now() + timeout
         while True:
             try:
-                return self._consumer.get_watermark_offsets(partition, timeout=max(0.1, limit - now()))[1]
+                return self._ends.get_watermark_offsets(partition, timeout=max(0.1, limit - now()))[1]
             except KafkaException:
                 if now() > limit or self._stopping.wait(0.1):
                     raise
+                self._find_leaders()
+
+    def _find_leaders(self):
+        """It reads nothing, so that it would not look for them by itself."""
+        try:
+            self._ends.list_topics(timeout=1)
+        except KafkaException:
+            pass
 
     def grow(self, topic, partitions):
         """The topic has so many partitions now."""
@@ -101,7 +113,7 @@ class Collector:
             done = self._came.wait_for(lambda: self.failure or self._reached(ends), timeout)
         self._stopping.set()
         self._thread.join()
-        self._consumer.close()
+        self._close()
         self._raise()
         if not done:
             raise RuntimeError(f"the collector did not reach {ends} in {timeout} s: {dict(self.next)}")
@@ -111,7 +123,11 @@ class Collector:
         if not self._stopping.is_set():
             self._stopping.set()
             self._thread.join()
-            self._consumer.close()
+            self._close()
+
+    def _close(self):
+        self._consumer.close()
+        self._ends.close()
 
     def _reached(self, ends):
         return all(self._has((topic, partition), ends[topic][partition])
@@ -153,14 +169,18 @@ class Collector:
                 self._came.notify_all()
 
     def _take(self, messages):
-        records = [self._arrival(message) for message in messages if _usable(message)]
-        if not records:
+        ends = [message for message in messages if _is_end(message)]
+        records = [self._arrival(message) for message in messages if not _is_end(message) and _usable(message)]
+        if not records and not ends:
             return
         self.recorder.add(*records)
         with self._came:
             for record in records:
                 self.seen.add(record.event_id)
                 self.next[record.topic, record.partition] = record.offset + 1
+            for message in ends:
+                place = message.topic(), message.partition()
+                self.next[place] = max(self.next[place], self.bases[place] + message.offset())
             self.count += len(records)
             self._came.notify_all()
 
@@ -170,6 +190,10 @@ class Collector:
         return Arrival(*place, self.bases[place] + message.offset(), message.timestamp()[1],
                        tokens.text(message.key()), tokens.value(message.value()), event_id, headers,
                        round(now(), 3))
+
+
+def _is_end(message):
+    return message.error() is not None and message.error().code() == KafkaError._PARTITION_EOF
 
 
 def _usable(message):

@@ -11,7 +11,8 @@ from faults.faults_relay import AWHILE, TOO_LONG
 from faults.history import REPLAY, SCATTER
 
 REACHED = r"failpoint \S+ is reached"
-ONCE = ("session-open", "lock-got", "letters-asked")  # in a process that nothing befalls
+# In a process that nothing befalls.
+ONCE = ("session-open", "lock-got", "letters-asked", "before-resolution", "before-resolved", "resolved")
 
 
 def lose_session(stage, member):
@@ -35,6 +36,7 @@ def start_others(_, member):
 PROVOKED = {"before-recovery": lose_session, "recovered": lose_session,
             "before-handover": start_others, "handed-over": start_others}
 SHARDS = {"outbox": {"shards": 4}}
+EXACTLY_ONCE = {"kafka": {"delivery": "exactly-once", "ledger_topic": "ledger"}}
 
 
 def reach(stage, rng, failpoint, action):
@@ -82,3 +84,6 @@ if plants.available():
     for each in plants.failpoints():
         fault("F01", f"killed at {each}", RELAY, [REPLAY], settings=SHARDS)(die(each))
         fault("F01", f"stands still at {each}", RELAY, [SCATTER], settings=SHARDS)(stand_still(each))
+    for each in plants.exactly_once():
+        fault("F01", f"killed at {each}", RELAY, settings={**SHARDS, **EXACTLY_ONCE})(die(each))
+        fault("F01", f"stands still at {each}", RELAY, settings={**SHARDS, **EXACTLY_ONCE})(stand_still(each))

@@ -26,7 +26,10 @@ class Member:
         nodes = sorted(stage.postgres.nodes, key=lambda node: node.name)
         self.proxies = {node.name: Proxy(("127.0.0.1", node.port), PgWire, name=f"{name} to {node.name}")
                         for node in nodes}
-        self.relay = Relay(stage.directory, merge(self._settings(), changes), name)
+        settings = merge(self._settings(), changes)
+        if stage.ledger:
+            settings["kafka"]["ledger_topic"] = stage.ledger
+        self.relay = Relay(stage.directory, settings, name)
         self.watched = Watched(self.relay, stage.recorder, stage.about.wall_offset)
 
     def _settings(self):

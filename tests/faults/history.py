@@ -43,6 +43,7 @@ class Run(NamedTuple):
     memory_limit: Optional[float] = None    # MiB a relay may have resident
     settle: str = "delete"
     note: str = ""
+    once: bool = False                      # relays deliver exactly once: nothing excuses a repeat
 
 
 class Event(NamedTuple):

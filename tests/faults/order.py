@@ -46,6 +46,8 @@ def repeats(facts):
     """(verdict on the shape of repeats, verdict on their causes)."""
     shape = Verdict("repeats are contiguous", "repeats")
     cause = Verdict("repeats have a cause", "repeats")
+    if facts.history.run.once:
+        return shape, _none(facts, cause)
     causes = Causes(facts.history)
     for key, indices in facts.repeated().items():
         indices = [i for i in indices if facts.places[i].event.state == COMMITTED]
@@ -58,6 +60,19 @@ def repeats(facts):
         else:
             _loose(facts, causes, indices, key, cause)
     return shape, cause
+
+
+def _none(facts, cause):
+    """Exactly once: those that the database lost are no events."""
+    for key, indices in facts.repeated().items():
+        seen = set()
+        for index in indices:
+            event = facts.places[index].event
+            if event.state == COMMITTED and event.event_id in seen:
+                cause.judged += 1
+                cause.blame(f"key {key[1]!r}: event {event.number} again, and relays deliver exactly once", key, index)
+            seen.add(event.event_id)
+    return cause
 
 
 def _serial(events):

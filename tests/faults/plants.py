@@ -19,6 +19,11 @@ def failpoints():
     return _listed("failpoints")
 
 
+def exactly_once():
+    """Failpoints of relays that deliver exactly once."""
+    return _listed("exactly_once")
+
+
 def errors():
     return _listed("errors")
 

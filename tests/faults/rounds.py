@@ -75,6 +75,11 @@ def publish_after(what):
     return {"publish_after": what} if what else {}
 
 
+def delivery(how):
+    """Each round has a ledger of its own."""
+    return {"kafka": {"delivery": how, "ledger_topic": "ledger"}} if how == "exactly-once" else {}
+
+
 def play(cluster, plan, relays=2, changes=None):
     """Plays the round and judges it: (Outcome, Stage). The cluster is not healed when the round broke off."""
     rng = random.Random(plan.seed)

@@ -40,6 +40,7 @@ def arguments(argv):
     parser.add_argument("--relays", type=int, default=2)
     parser.add_argument("--settle", choices=("delete", "mark", "position"), help="in all rounds; by default as the seed has it")
     parser.add_argument("--publish-after", choices=("commit", "flush", "standby"), help="in all rounds")
+    parser.add_argument("--delivery", choices=("at-least-once", "exactly-once"), default="at-least-once")
     parser.add_argument("--binary", help="the relay; by default OUTBOX_RELAY or build/outbox-relay")
     parser.add_argument("--keep", default=os.path.join(tempfile.gettempdir(), "outbox-relay-faults"),
                         help="where failed rounds are kept (%(default)s)")
@@ -67,7 +68,8 @@ class Soak:
     def __init__(self, options):
         self.options = options
         self.changes = {"outbox": {**({"settle": options.settle} if options.settle else {}),
-                                   **rounds.publish_after(options.publish_after)}}
+                                   **rounds.publish_after(options.publish_after)},
+                        **rounds.delivery(options.delivery)}
         self.tally = tally.Tally()
         self.cluster = None
 

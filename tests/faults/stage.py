@@ -19,6 +19,7 @@ from faults.load import AWAY, Load, Mix
 from faults.sampler import Sampler
 
 PARTITIONS = 4
+PRODUCERS = 16      # of the ledger: relays take the lowest slots
 DRAIN_LIMIT = 30    # seconds
 MEMORY_LIMIT = 96   # MiB
 
@@ -44,7 +45,9 @@ class Stage:
         self.topics = {topic: PARTITIONS for topic in self.mix.topics()}
         limit = max(entry.limit or DRAIN_LIMIT for entry in entries) if entries else DRAIN_LIMIT
         self.settle = (changes or {}).get("outbox", {}).get("settle", "delete")
-        self.about = this_run(self.topics, seed=seed, drain_limit=limit, memory_limit=MEMORY_LIMIT, settle=self.settle, note=note)
+        self.ledger = (changes or {}).get("kafka", {}).get("ledger_topic") and name + ".ledger"
+        self.about = this_run(self.topics, seed=seed, drain_limit=limit, memory_limit=MEMORY_LIMIT, settle=self.settle, note=note,
+                              once=bool(self.ledger))
         self.recorder = Recorder(self.history)
         self.recorder.add(self.about)
         self.fleet = Fleet(self, changes or {})
@@ -72,9 +75,12 @@ class Stage:
         self.migrate()
         for topic, partitions in self.topics.items():
             self.kafka.create_topic(topic, partitions, **self.topic_settings)
+        if self.ledger:
+            self.kafka.create_topic(self.ledger, PRODUCERS, cleanup_policy="compact")
         self.load.create_tables()
         self.postgres.wait_replayed()  # a relay that is new asks the standby first, and believes it
-        self.collector = Collector(self.kafka.direct, self.topics, self.recorder).start()
+        isolation = {"isolation.level": "read_committed"} if self.ledger else {}
+        self.collector = Collector(self.kafka.direct, self.topics, self.recorder, **isolation).start()
         self.sampler = Sampler(self.recorder, self.fleet.processes).__enter__()
         if backlog:
             self._start_load()
@@ -136,7 +142,7 @@ class Stage:
     def forget(self):
         """Takes the database and the topics away from the servers, which run."""
         self.database.drop()
-        self.kafka.admin.delete_topics(list(self.topics))
+        self.kafka.admin.delete_topics([*self.topics, *([self.ledger] if self.ledger else [])])
 
     # For the faults.
 

@@ -27,7 +27,7 @@ def test_every_error_stands_at_a_place_of_the_code_and_has_a_control():
 
 
 def test_every_failpoint_stands_at_one_place():
-    assert used("FAILPOINT") == sorted(plants.failpoints())
+    assert used("FAILPOINT") == sorted(plants.failpoints() + plants.exactly_once())
 
 
 def test_controls_name_runs_and_invariants_there_are():

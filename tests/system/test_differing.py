@@ -11,7 +11,8 @@ from harness.waiting import holds, until
 from harness.writers import Writers, arrivals
 
 BATCH = {"shards": 8, "claim_rows": 10, "batch_rows": 20}
-WORDS = "relays with another route.key or other columns in it are at work; waiting for their end"
+WORDS = ("relays with another route.key, other columns in it, or another kafka.delivery are at work; waiting for their"
+         " end")
 OTHER_KEY = {"route": {"key": "${aggregate_type}${aggregate_id}"}}
 OTHER_COLUMN = {"outbox": {"columns": {"aggregate_id": "owner_id"}}}
 

@@ -172,7 +172,7 @@ def test_an_older_installation_gets_it(database, migrate, new_relay, login):
     """One of schema version 5: its relays go on, and the next migration adds the role, rights and policies."""
     database.execute("""
         DROP TABLE outbox_relay.operator_actions, outbox_relay.letter_requests, outbox_relay.replays, outbox_relay.positions,
-            outbox_relay.settled_ahead, outbox_relay.withdrawn;
+            outbox_relay.settled_ahead, outbox_relay.withdrawn, outbox_relay.producers, outbox_relay.producer_shards;
         DROP FUNCTION outbox_relay.note_pause CASCADE; DROP FUNCTION outbox_relay.note_requests;
         DROP FUNCTION outbox_relay.record_action;
         ALTER POLICY own ON outbox_relay.outboxes USING (pg_catalog.pg_has_role(relay, 'USAGE'));

@@ -4,7 +4,7 @@ import json
 import time
 from typing import NamedTuple, Optional
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from harness.waiting import TimedOut
 
@@ -47,8 +47,9 @@ class Reader:
             "bootstrap.servers": bootstrap, "group.id": "reader", "enable.auto.commit": False,
             "auto.offset.reset": "earliest", "isolation.level": "read_committed",
             "fetch.wait.max.ms": 20, "reconnect.backoff.max.ms": 500, "log_level": 2,
-            "fetch.message.max.bytes": 16 << 20})
+            "fetch.message.max.bytes": 16 << 20, "enable.partition.eof": True})
         self.partitions = None
+        self.ends = {}  # where the end of a partition was met: behind a record, or behind the end of a transaction
 
     def close(self):
         self.consumer.close()
@@ -71,11 +72,19 @@ class Reader:
             else:
                 time.sleep(0.02)
 
+    def _consume(self, most, timeout):
+        records = []
+        for message in self.consumer.consume(most, timeout=timeout):
+            if message.error() is None:
+                records.append(_record(message))
+            elif message.error().code() == KafkaError._PARTITION_EOF:
+                self.ends[message.topic(), message.partition()] = message.offset()
+        return records
+
     def poll(self, timeout):
         """What is there, or comes within the time."""
         self._assign(30)
-        return [_record(message) for message in self.consumer.consume(10_000, timeout=timeout)
-                if message.error() is None]
+        return self._consume(10_000, timeout)
 
     def take(self, count, timeout=30):
         """Exactly count more records."""
@@ -83,9 +92,7 @@ class Reader:
         end = time.monotonic() + timeout
         taken = []
         while len(taken) < count:
-            for message in self.consumer.consume(min(count - len(taken), 10_000), timeout=0.05):
-                if message.error() is None:
-                    taken.append(_record(message))
+            taken += self._consume(min(count - len(taken), 10_000), 0.05)
             if time.monotonic() > end and len(taken) < count:
                 raise TimedOut(f"waited {timeout} s for {count} records, got {len(taken)}")
         return taken
@@ -93,12 +100,19 @@ class Reader:
     def rest(self, timeout=30):
         """All that is there now and was not taken yet."""
         self._assign(timeout)
-        ends = {}
-        for part in self.partitions:
-            _, high = self.consumer.get_watermark_offsets(part, timeout=10)
-            ends[part.topic, part.partition] = high
-        waiting = sum(end - self._next(*place) for place, end in ends.items())
-        return self.take(waiting, timeout)
+        highs = {(part.topic, part.partition): self.consumer.get_watermark_offsets(part, timeout=10)[1]
+                 for part in self.partitions}
+        end = time.monotonic() + timeout
+        taken = []
+        while not all(self._is_read(place, high) for place, high in highs.items()):
+            taken += self._consume(10_000, 0.05)
+            if time.monotonic() > end:
+                raise TimedOut(f"waited {timeout} s for the end of {self.topics}, got {len(taken)} records")
+        return taken
+
+    def _is_read(self, place, high):
+        """The end of a transaction takes an offset, and is no record."""
+        return self.ends.get(place, 0) >= high or self._next(*place) >= high
 
     def _next(self, topic, partition):
         position = self.consumer.position([TopicPartition(topic, partition)])[0].offset

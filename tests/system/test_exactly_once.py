@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: ISC
+"""Exactly once: a consumer that reads committed records sees every committed event once and in order, whatever is
+killed."""
+import random
+
+import pytest
+from harness.checker import problems
+from harness.writers import Writers, arrivals, insert
+
+MODES = ["delete", "mark", "position"]
+BATCH = {"claim_rows": 5, "batch_rows": 10}
+WAITING = {"delete": "SELECT NOT EXISTS (SELECT FROM outbox_events)",
+           "mark": "SELECT NOT EXISTS (SELECT FROM outbox_events WHERE published_at IS NULL)",
+           "position": "SELECT depth = 0 FROM outbox_relay.count_waiting('outbox_events', 1)"}
+SETTLED = "SELECT coalesce(sum(settled), 0)::bigint FROM outbox_relay.producers"
+
+
+@pytest.fixture
+def ledger(kafka, prefix):
+    """The options of kafka for relays that deliver exactly once; their ledger is there."""
+    name = prefix + "ledger"
+    kafka.create_topic(name, 64, cleanup_policy="compact")
+    return {"delivery": "exactly-once", "ledger_topic": name}
+
+
+@pytest.fixture
+def exactly(empty_database, migrate, new_relay, ledger, topic):
+    """exactly("delete", shards=4): relays of an outbox that is settled so, not yet started."""
+    topic()
+
+    def prepare(settle="delete", **outbox):
+        migrate(outbox={"settle": settle})
+        return lambda: new_relay(outbox={"settle": settle, **outbox}, kafka=ledger)
+    return prepare
+
+
+def assert_once(writers, records):
+    arrived = arrivals(records)
+    assert problems(writers.truth(), arrived) == []
+
+
+@pytest.mark.parametrize("settle", MODES)
+def test_each_event_once(exactly, empty_database, reader, settle):
+    exactly(settle)().start()
+    with Writers(empty_database) as writers:
+        writers.wait_committed(1000)
+    empty_database.wait(WAITING[settle], timeout=60)
+    assert_once(writers, reader().rest())
+    assert empty_database.value(SETTLED) > 0
+
+
+@pytest.mark.parametrize("settle", MODES)
+def test_the_relay_is_killed_again_and_again(exactly, empty_database, reader, settle):
+    relay = exactly(settle, **BATCH)().start()
+    rng = random.Random(11)
+    with Writers(empty_database, threads=4, keys=12) as writers:
+        for _ in range(8):
+            writers.wait_committed(rng.randint(5, 150))
+            relay.kill()
+            relay.start()
+    empty_database.wait(WAITING[settle], timeout=60)
+    assert_once(writers, reader().rest())
+
+
+def test_the_database_session_is_ended_all_the_time(exactly, empty_database, reader):
+    exactly(**BATCH)().start()
+    with Writers(empty_database, threads=4, keys=12) as writers:
+        for _ in range(20):
+            writers.wait_committed(20)
+            empty_database.end_relay_sessions()
+    empty_database.wait_empty(timeout=60)
+    assert_once(writers, reader().rest())
+
+
+def test_relays_take_over_from_each_other(exactly, empty_database, reader):
+    """Of three relays one after the other is killed: what it leaves in doubt is settled by whoever has its shards."""
+    make = exactly(shards=4, **BATCH)
+    relays = [make().start() for _ in range(3)]
+    rng = random.Random(12)
+    with Writers(empty_database, threads=4, keys=24) as writers:
+        for round_ in range(9):
+            writers.wait_committed(rng.randint(20, 150))
+            relays[round_ % 3].kill()
+            writers.wait_committed(50)
+            relays[round_ % 3].start(wait=False)
+    empty_database.wait_empty(timeout=60)
+    assert_once(writers, reader().rest())
+
+
+def test_a_clean_end_leaves_nothing_in_doubt(exactly, empty_database, reader):
+    relay = exactly(shards=4)().start()
+    insert(empty_database, 100)
+    empty_database.wait_empty()
+    assert empty_database.value("SELECT count(*) FROM outbox_relay.producer_shards") == 4
+    assert relay.stop() == 0
+    assert empty_database.value("SELECT count(*) FROM outbox_relay.producer_shards") == 0
+    assert len(reader().rest()) == 100
+
+
+def test_both_ways_of_delivery_exclude_each_other(exactly, empty_database, new_relay, reader):
+    first = exactly()().start()
+    other = new_relay().start(wait=False)
+    other.wait_log('exactly-once" are at work')
+    insert(empty_database, 10)
+    assert len(reader().take(10)) == 10
+    assert first.stop() == 0
+    other.wait_ready()
+    insert(empty_database, 10)
+    empty_database.wait_empty()
+    assert len(reader().rest()) == 20
+
+
+def test_without_a_ledger(exactly, empty_database, kafka, ledger, new_relay, reader):
+    """The relay says what is missing, `check --create` makes it, and it goes on by itself."""
+    make = exactly()
+    kafka.delete_topic(ledger["ledger_topic"])
+    relay = make().start(wait=False)
+    relay.wait_log(f"{ledger['ledger_topic']}.*check --create")
+    done = relay.command("check", "--create")
+    assert f"ledger topic {ledger['ledger_topic']} is created: 64 partitions" in done.stdout
+    relay.wait_ready(timeout=60)
+    insert(empty_database, 10)
+    assert len(reader().take(10)) == 10
+
+
+def test_a_rejected_event(exactly, empty_database, reader, kafka, prefix):
+    """Its key is parked, all others flow, and nothing is seen twice."""
+    exactly()().start()
+    with empty_database.session(autocommit=False) as session:
+        for number in range(40):
+            payload = '"' + "x" * 3_000_000 + '"' if number == 17 else str(number)
+            session.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
+                            " VALUES ('thing', %s, 'made', %s::jsonb)", (f"k{number % 4}", payload))
+        session.connection.commit()
+    empty_database.wait_empty()
+    records = reader().rest()
+    assert len(records) == len({record.event_id for record in records}) == 34
+    assert empty_database.value("SELECT count(*) FROM outbox_relay.dead_letters") == 6
+
+
+def test_the_ledger_is_lost(exactly, empty_database, kafka, ledger, reader):
+    """Nothing is published that may be published already; the runbook's way out lets the relay go on."""
+    relay = exactly()().start()
+    insert(empty_database, 20)
+    empty_database.wait_empty()
+    assert relay.stop() == 0
+    kafka.delete_topic(ledger["ledger_topic"])
+    kafka.create_topic(ledger["ledger_topic"], 64, cleanup_policy="compact")
+    insert(empty_database, 5)
+    relay.start(wait=False)
+    relay.wait_log("Kafka's ledger ends with batch 0, and the database has settled batch")
+    assert relay.metric("in_doubt") == 1
+    assert len(reader().rest()) == 20
+    assert relay.stop() == 0
+    relay.write_config(kafka={"ledger_topic": ledger["ledger_topic"] + ".2"})
+    assert "is created" in relay.command("check", "--create").stdout
+    empty_database.execute("UPDATE outbox_relay.outboxes SET producers = gen_random_uuid()")
+    empty_database.execute("DELETE FROM outbox_relay.producers")
+    empty_database.execute("DELETE FROM outbox_relay.producer_shards")
+    relay.start()
+    empty_database.wait_empty()
+    assert relay.metric("in_doubt") == 0
+    assert len({record.event_id for record in reader().rest()}) == 25
+
+
+def test_a_role_that_may_not_look(database, new_relay, reader):
+    """Rights that were granted by hand before: at least once goes on without one on the new tables, and hears the bell."""
+    database.execute("REVOKE ALL ON outbox_relay.producer_shards, outbox_relay.producers FROM outbox_relay")
+    new_relay(outbox={"poll_interval": "1h"}).start()
+    consumer = reader()
+    for _ in range(3):
+        insert(database, 1)
+        consumer.take(1)

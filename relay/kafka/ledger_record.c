@@ -243,7 +243,8 @@ static void append(struct note *note, const struct ledger_record *record)
 	if (note->torn)
 		return;
 	note->bytes = xrealloc(note->bytes, note->len + record->bytes.len + 1);
-	memcpy(note->bytes + note->len, record->bytes.data, record->bytes.len);
+	if (record->bytes.len > 0)
+		memcpy(note->bytes + note->len, record->bytes.data, record->bytes.len);
 	note->len += record->bytes.len;
 	note->next++;
 }
@@ -251,7 +252,7 @@ static void append(struct note *note, const struct ledger_record *record)
 bool ledger_notes_add(struct ledger_notes *notes, struct slice key, struct slice value,
 		      struct error *err)
 {
-	struct ledger_record record;
+	struct ledger_record record = {.number = 0};
 
 	if (!ledger_parse(key, value, notes->group, &record, err))
 		return false;

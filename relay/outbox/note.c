@@ -100,7 +100,7 @@ static bool pack_uuid(struct slice text, unsigned char packed[UUID_BYTES])
 
 static void put_event(struct writer *writer, const struct event *event, int64_t before)
 {
-	unsigned char packed[UUID_BYTES];
+	unsigned char packed[UUID_BYTES] = {0};
 	unsigned identity = event->identity.data == NULL	 ? IDENTITY_NONE
 			    : pack_uuid(event->identity, packed) ? IDENTITY_UUID
 								 : IDENTITY_TEXT;

@@ -24,6 +24,10 @@ void shards_clear(struct shards *shards, int count);
 int shards_owned(const struct shards *shards); /* how many */
 int shards_only(const struct shards *shards);  /* which, if it is one; otherwise -1 */
 
+bool shards_equal(const struct shards *a, const struct shards *b);
+/* Whether one of them is owned in both. */
+bool shards_overlap(const struct shards *a, const struct shards *b);
+
 /* As an array of Postgres, "{0,3}"; malloc'd, the caller's. */
 char *shards_text(const struct shards *shards);
 

@@ -14,6 +14,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Of an outbox: as many partitions has its ledger. */
+enum { LEDGER_PRODUCERS = 64 };
+
 /* Which of an outbox's producers a relay has: nobody else may have one of these at the same time.
  */
 struct producer_id {

@@ -46,3 +46,17 @@ char *shards_text(const struct shards *shards)
 	*at = '\0';
 	return text;
 }
+
+bool shards_equal(const struct shards *a, const struct shards *b)
+{
+	return a->count == b->count &&
+	       memcmp(a->owned, b->owned, (size_t)a->count * sizeof(a->owned[0])) == 0;
+}
+
+bool shards_overlap(const struct shards *a, const struct shards *b)
+{
+	for (int k = 0; k < a->count && k < b->count; k++)
+		if (a->owned[k] && b->owned[k])
+			return true;
+	return false;
+}

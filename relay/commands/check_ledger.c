@@ -10,7 +10,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { TIMEOUT_MS = 10000, PARTITIONS = 64, REPLICAS = 3, LAG_MS = 3600 * 1000 };
+enum { TIMEOUT_MS = 10000, REPLICAS = 3, LAG_MS = 3600 * 1000 };
 
 struct ledger_check {
 	struct check *check;
@@ -69,7 +69,7 @@ static void create(struct ledger_check *ledger, const char *name)
 {
 	int replicas = ledger->brokers < REPLICAS ? ledger->brokers : REPLICAS;
 	struct kafka_new_topic topic = {.name = name,
-					.partitions = PARTITIONS,
+					.partitions = LEDGER_PRODUCERS,
 					.replicas = replicas,
 					.min_insync_replicas = replicas > 1 ? replicas - 1 : 1,
 					.compaction_lag_ms = LAG_MS};
@@ -77,7 +77,7 @@ static void create(struct ledger_check *ledger, const char *name)
 
 	if (kafka_create_topic(ledger->options, &topic, TIMEOUT_MS, &err))
 		check_ok(ledger->check, "ledger topic %s is created: %d partitions, %d replica%s",
-			 name, PARTITIONS, replicas, replicas == 1 ? "" : "s");
+			 name, LEDGER_PRODUCERS, replicas, replicas == 1 ? "" : "s");
 	else
 		check_error(ledger->check, "let the relay create it, or create it yourself",
 			    "ledger topic %s cannot be created: %s", name, err.text);
@@ -137,7 +137,7 @@ static void on_topic(void *arg, const struct kafka_probe_topic *topic)
 		absent(ledger, topic);
 		return;
 	}
-	if (topic->partitions > 0 && topic->partitions < PARTITIONS)
+	if (topic->partitions > 0 && topic->partitions < LEDGER_PRODUCERS)
 		check_error(check, "give it 64 partitions",
 			    "ledger topic %s has %d partitions, and each of 64 producers needs its "
 			    "own",

@@ -248,8 +248,7 @@ static void publish_on(struct step *s)
 	const struct batch *batch = engine->batch;
 	bool done = engine->state == ENGINE_PUBLISHING && all_reported(batch);
 	/* These must not go with the commit. */
-	bool unfit =
-	    batch->rejected > 0 || batch->returned > 0 || batch->deferred > 0 || batch->passed > 0;
+	bool unfit = engine_batch_is_unfit(batch) || batch->returned > 0 || batch->passed > 0;
 	bool in_vain =
 	    engine->probing && engine->sink_blocked && batch->in_flight == 0 && !s->input->begun;
 	if (must_break_off(engine) || in_vain || (done && unfit))

@@ -261,10 +261,15 @@ enum { TRICKLE_US = 10 * 1000 * 1000 };
  * want to fix or delete. A topic that the broker creates by itself is there sooner. */
 enum { BLOCKED_US = 1000 * 1000 };
 
+/* By a topic: within a transaction it is the ledger that is waited for. */
+static bool is_blocked(const struct worker *worker)
+{
+	return engine_is_blocked(&worker->engine) && !worker->sink->begun;
+}
+
 static bool waits_for_topic(const struct worker *worker)
 {
-	bool begins = worker->sink->begun; /* then it waits for the ledger */
-	return worker->batch.in_flight == 0 && engine_is_blocked(&worker->engine) && !begins;
+	return worker->batch.in_flight == 0 && is_blocked(worker);
 }
 
 static int64_t stalled_at(const struct worker *worker)
@@ -303,7 +308,7 @@ static void step_once(struct worker *worker, struct engine_input input)
 			  engine_state_name(worker->engine.state));
 	}
 	worker->metrics->in_doubt = engine_is_waiting_for_ledger(&worker->engine);
-	if (!engine_is_blocked(&worker->engine) || worker->sink->begun)
+	if (!is_blocked(worker))
 		worker->blocked_us = 0;
 	else if (worker->blocked_us == 0)
 		worker->blocked_us = input.now_us;
@@ -431,7 +436,7 @@ void worker_status(const struct worker *worker, struct worker_status *status)
 	int64_t since =
 	    worker->moved_us > worker->waiting_us ? worker->moved_us : worker->waiting_us;
 	const struct source *source = worker->source;
-	bool blocked = engine_is_blocked(&worker->engine) && worker->batch.in_flight == 0;
+	bool blocked = waits_for_topic(worker);
 	*status = (struct worker_status){
 	    .state = source->halted ? "halted" : engine_state_name(worker->engine.state),
 	    .engine = worker->engine.state,

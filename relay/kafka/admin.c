@@ -62,19 +62,27 @@ const char *kafka_setting(const struct settings *settings, const char *name)
 	return NULL;
 }
 
-void kafka_ask_creation(rd_kafka_t *rk, const char *topic, int timeout_ms, void *opaque,
-			rd_kafka_queue_t *queue)
+void kafka_ask_topic(rd_kafka_t *rk, rd_kafka_NewTopic_t *wanted, bool only_validates,
+		     int timeout_ms, void *opaque, rd_kafka_queue_t *queue)
 {
 	rd_kafka_AdminOptions_t *options =
 	    options_new(rk, RD_KAFKA_ADMIN_OP_CREATETOPICS, timeout_ms, opaque);
 	char words[128];
-	/* Partitions and replicas as the broker has them by default. */
-	rd_kafka_NewTopic_t *wanted = rd_kafka_NewTopic_new(topic, -1, -1, words, sizeof(words));
 
-	rd_kafka_AdminOptions_set_validate_only(options, 1, words, sizeof(words));
+	rd_kafka_AdminOptions_set_validate_only(options, only_validates, words, sizeof(words));
 	rd_kafka_CreateTopics(rk, &wanted, 1, options, queue);
 	rd_kafka_NewTopic_destroy(wanted);
 	rd_kafka_AdminOptions_destroy(options);
+}
+
+void kafka_ask_creation(rd_kafka_t *rk, const char *topic, int timeout_ms, void *opaque,
+			rd_kafka_queue_t *queue)
+{
+	char words[128];
+	/* Partitions and replicas as the broker has them by default. */
+	rd_kafka_NewTopic_t *wanted = rd_kafka_NewTopic_new(topic, -1, -1, words, sizeof(words));
+
+	kafka_ask_topic(rk, wanted, true, timeout_ms, opaque, queue);
 }
 
 static bool is_about_the_topic(rd_kafka_resp_err_t code)

@@ -34,17 +34,6 @@ static rd_kafka_NewTopic_t *describe(const struct kafka_new_topic *wanted, struc
 	return topic;
 }
 
-static void ask(rd_kafka_t *rk, rd_kafka_NewTopic_t *topic, int timeout_ms, rd_kafka_queue_t *queue)
-{
-	rd_kafka_AdminOptions_t *options =
-	    rd_kafka_AdminOptions_new(rk, RD_KAFKA_ADMIN_OP_CREATETOPICS);
-	char words[128];
-
-	rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms, words, sizeof(words));
-	rd_kafka_CreateTopics(rk, &topic, 1, options, queue);
-	rd_kafka_AdminOptions_destroy(options);
-}
-
 static rd_kafka_event_t *await(rd_kafka_t *rk, const struct kafka_options *options,
 			       rd_kafka_queue_t *queue, int timeout_ms)
 {
@@ -90,11 +79,10 @@ static bool create(rd_kafka_t *rk, const struct kafka_options *options, rd_kafka
 	if (topic == NULL)
 		return false;
 	kafka_password_awaited(rk, options);
-	ask(rk, topic, timeout_ms, queue);
+	kafka_ask_topic(rk, topic, false, timeout_ms, NULL, queue);
 	answer = await(rk, options, queue, timeout_ms);
 	good = judge(answer, err);
 	rd_kafka_event_destroy(answer);
-	rd_kafka_NewTopic_destroy(topic);
 	return good;
 }
 

@@ -388,6 +388,9 @@ const char *kafka_setting(const struct settings *settings, const char *name);
 /* Whether a broker would create the topic; none is created. */
 void kafka_ask_creation(rd_kafka_t *rk, const char *topic, int timeout_ms, void *opaque,
 			rd_kafka_queue_t *queue);
+/* Likewise, to make it, or only to see whether it would be made. Takes the topic. */
+void kafka_ask_topic(rd_kafka_t *rk, rd_kafka_NewTopic_t *wanted, bool only_validates,
+		     int timeout_ms, void *opaque, rd_kafka_queue_t *queue);
 /* True if it would not, and why in words of the broker's. answer may be NULL. */
 bool kafka_creation_refused(rd_kafka_event_t *answer, char why[KAFKA_CREATION_WORDS]);
 

@@ -39,6 +39,7 @@ struct attempt {
 	struct client asks, reads;
 	char words[300]; /* librdkafka's, of the last error; "": none */
 	int partitions;
+	uint64_t used; /* of these, as bits */
 	int64_t low, high;
 	int64_t position; /* all below has been read */
 	int64_t heard_us; /* when something was last heard */
@@ -170,8 +171,6 @@ static bool find(struct attempt *attempt, const struct client *client)
 	return good;
 }
 
-enum { PRODUCERS_MOST = 64 };
-
 static bool read_ends(struct attempt *attempt, const rd_kafka_topic_partition_list_t *ends)
 {
 	uint64_t used = 0;
@@ -182,7 +181,7 @@ static bool read_ends(struct attempt *attempt, const rd_kafka_topic_partition_li
 		if (ends->elems[i].offset > 0)
 			used |= UINT64_C(1) << ends->elems[i].partition;
 	}
-	attempt->reading->used = used;
+	attempt->used = used;
 	return true;
 }
 
@@ -202,7 +201,7 @@ static rd_kafka_resp_err_t ask_ends(struct attempt *attempt, rd_kafka_topic_part
  * the end (ListOffsets). */
 static bool find_used(struct attempt *attempt)
 {
-	int count = attempt->partitions < PRODUCERS_MOST ? attempt->partitions : PRODUCERS_MOST;
+	int count = attempt->partitions < LEDGER_PRODUCERS ? attempt->partitions : LEDGER_PRODUCERS;
 	rd_kafka_topic_partition_list_t *ends = rd_kafka_topic_partition_list_new(count);
 	rd_kafka_resp_err_t code;
 
@@ -399,7 +398,7 @@ static void ask_more(struct attempt *attempt)
 		rd_kafka_mem_free(rk, cluster);
 	}
 	reading->ledger.cluster = reading->cluster;
-	reading->ledger.used = reading->used;
+	reading->ledger.used = attempt->used;
 	ask_limit(attempt, rk);
 	warm(attempt, rk);
 }

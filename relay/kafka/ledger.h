@@ -24,7 +24,6 @@ struct ledger_reading {
 	struct ledger_notes *notes; /* owned, as the rest; ledger borrows from it */
 	struct ledger ledger;
 	char *cluster;	  /* NULL: not known */
-	uint64_t used;	  /* see struct ledger */
 	size_t max_bytes; /* what the topic takes as a record; SIZE_MAX: not known */
 };
 

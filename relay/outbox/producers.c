@@ -217,12 +217,6 @@ static void try_other(struct producers *producers)
 	session_sync(producers->session);
 }
 
-static bool is_same(const struct shards *a, const struct shards *b)
-{
-	return a->count == b->count &&
-	       memcmp(a->owned, b->owned, (size_t)a->count * sizeof(a->owned[0])) == 0;
-}
-
 static void note_owned(struct producers *producers, PGresult *result)
 {
 	producers->other = PQgetisnull(result, 0, 0) ? -1 : atoi(PQgetvalue(result, 0, 0));
@@ -235,7 +229,7 @@ static void go_on(struct producers *producers)
 	bool none = shards_owned(session_shards(producers->session)) == 0;
 	if (producers->other >= 0 && !none)
 		try_other(producers);
-	else if (!is_same(&producers->asked, session_shards(producers->session)))
+	else if (!shards_equal(&producers->asked, session_shards(producers->session)))
 		own(producers);
 	else
 		tell(producers);
@@ -286,19 +280,11 @@ void producers_leave(struct producers *producers)
 		forget_shards(producers, session_shards(producers->session));
 }
 
-static bool share(const struct shards *a, const struct shards *b)
-{
-	for (int k = 0; k < a->count && k < b->count; k++)
-		if (a->owned[k] && b->owned[k])
-			return true;
-	return false;
-}
-
 bool producers_give(struct producers *producers, const struct shards *shards)
 {
 	if (is_used(producers) && is_clean(producers)) {
 		forget_shards(producers, shards);
-	} else if (is_used(producers) && share(&producers->ours, shards)) {
+	} else if (is_used(producers) && shards_overlap(&producers->ours, shards)) {
 		session_renew(producers->session,
 			      "its shards go to other relays, and what is in doubt of them");
 		return false;

@@ -42,7 +42,7 @@ struct reconciler {
 	    *kept_back; /* borrowed; what was rejected of it is to be held; or NULL */
 	void (*done)(void *owner);
 	void *owner;
-	void (*then)(void *arg); /* instead, of the items of no batch; NULL: of a batch */
+	void (*then)(void *arg); /* of the items under way: done, or what else was asked for */
 	void *arg;
 	struct log_limit full_log; /* that there is no room for more held rows */
 	bool bare; /* the next dead letters are to lack other columns; outlives the session */
@@ -175,12 +175,10 @@ static void next(void *part)
 	struct reconciler *reconciler = part;
 	if (reconciler->at == reconciler->count) {
 		forget(reconciler);
-		if (reconciler->then != NULL)
-			reconciler->then(reconciler->arg);
-		else if (reconciler->kept_back != NULL)
+		if (reconciler->kept_back != NULL)
 			rejects_hold(reconciler->rejects, reconciler->kept_back);
 		else
-			reconciler->done(reconciler->owner);
+			reconciler->then(reconciler->arg);
 		return;
 	}
 	if (reconciler->size > reconciler->count - reconciler->at)
@@ -302,6 +300,16 @@ static struct outbox_ids_item item_of(const struct event *event, enum reject_pol
 					.copy = event->copy};
 }
 
+static void begin(struct reconciler *reconciler, void (*then)(void *arg), void *arg)
+{
+	reconciler->size = reconciler->count;
+	reconciler->kept = 0;
+	reconciler->then = then;
+	reconciler->arg = arg;
+	opening_prepare_all(reconciler->opening);
+	next(reconciler);
+}
+
 void reconciler_start(struct reconciler *reconciler, const struct batch *batch,
 		      enum reject_policy policy)
 {
@@ -313,11 +321,8 @@ void reconciler_start(struct reconciler *reconciler, const struct batch *batch,
 	for (struct event *e = batch_first(batch, &walk); e != NULL; e = batch_following(&walk))
 		if (is_settled(e, policy))
 			reconciler->items[reconciler->count++] = item_of(e, policy, competing);
-	reconciler->size = reconciler->count;
-	reconciler->then = NULL;
 	reconciler->kept_back = batch->rejected > 0 && policy == REJECT_HALTS ? batch : NULL;
-	opening_prepare_all(reconciler->opening);
-	next(reconciler);
+	begin(reconciler, reconciler->done, reconciler->owner);
 }
 
 void reconciler_settle(struct reconciler *reconciler, const struct outbox_ids_item *items,
@@ -326,12 +331,9 @@ void reconciler_settle(struct reconciler *reconciler, const struct outbox_ids_it
 	forget(reconciler);
 	reconciler->items = xcalloc(count + 1, sizeof(*items));
 	memcpy(reconciler->items, items, count * sizeof(*items));
-	reconciler->count = reconciler->size = count;
-	reconciler->kept = 0;
-	reconciler->then = then;
-	reconciler->arg = arg;
-	opening_prepare_all(reconciler->opening);
-	next(reconciler);
+	reconciler->count = count;
+	reconciler->kept_back = NULL;
+	begin(reconciler, then, arg);
 }
 
 size_t reconciler_kept(const struct reconciler *reconciler)

@@ -282,17 +282,28 @@ void commits_leave_behind(struct relay *relay)
 
 /* ---- faults ---- */
 
-/* The first request comes late; it is carried out and its answer is lost; it is lost. */
-void commits_repeat(struct relay *relay, unsigned variant)
+/* The request comes late; it is carried out and its answer is lost; it is lost. False: there is
+ * none. */
+static bool lose_request(struct relay *relay, unsigned variant)
 {
 	struct transaction *txn = txn_of(relay);
 
 	if (txn->commit != COMMIT_REQUEST && txn->commit != COMMIT_ANSWER)
-		return;
+		return false;
 	if (variant == 0)
 		transactions_come_late(relay->sim, txn->slot, txn->epoch);
 	if (variant == 1)
 		transactions_commit(relay->sim, txn->slot, txn->epoch);
+	return true;
+}
+
+/* The first one is lost, and another follows. */
+void commits_repeat(struct relay *relay, unsigned variant)
+{
+	struct transaction *txn = txn_of(relay);
+
+	if (!lose_request(relay, variant))
+		return;
 	txn->repeated = true;
 	txn->commit = COMMIT_REQUEST;
 }
@@ -300,14 +311,8 @@ void commits_repeat(struct relay *relay, unsigned variant)
 /* Likewise, and nobody asks again. */
 void commits_lose(struct relay *relay, unsigned variant)
 {
-	struct transaction *txn = txn_of(relay);
-
-	if (txn->commit != COMMIT_REQUEST && txn->commit != COMMIT_ANSWER)
+	if (!lose_request(relay, variant))
 		return;
-	if (variant == 0)
-		transactions_come_late(relay->sim, txn->slot, txn->epoch);
-	if (variant == 1)
-		transactions_commit(relay->sim, txn->slot, txn->epoch);
-	txn->commit = COMMIT_NONE;
+	txn_of(relay)->commit = COMMIT_NONE;
 	producer_doubt(relay);
 }

@@ -146,14 +146,19 @@ static inline void settled(struct world *w, enum engine_event event)
 
 /* ---- the way to each state ---- */
 
+static inline void make_world(struct world *w, const struct engine_options *options)
+{
+	memset(w, 0, sizeof(*w));
+	w->now_us = SECOND;
+	w->next_id = 1;
+	engine_init(&w->engine, options, &w->batch, 1);
+}
+
 static inline void begin(struct world *w)
 {
 	static const struct engine_options options = {.batch_rows = 8, .batch_bytes = 1000000};
 
-	memset(w, 0, sizeof(*w));
-	w->now_us = SECOND;
-	w->next_id = 1;
-	engine_init(&w->engine, &options, &w->batch, 1);
+	make_world(w, &options);
 	tell(w, ON_START);
 	tell(w, ON_READY);
 	tell(w, ON_REACHABLE);

@@ -11,10 +11,7 @@ static void begin_with(struct world *w, enum reject_policy policy)
 	const struct engine_options options = {
 	    .batch_rows = 8, .batch_bytes = 1000000, .policy = policy, .transactional = true};
 
-	memset(w, 0, sizeof(*w));
-	w->now_us = SECOND;
-	w->next_id = 1;
-	engine_init(&w->engine, &options, &w->batch, 1);
+	make_world(w, &options);
 	tell(w, ON_START);
 	tell(w, ON_REACHABLE);
 	tell(w, ON_TIMER);

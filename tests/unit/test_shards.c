@@ -69,9 +69,31 @@ static void test_the_only_one(void **state)
 	assert_int_equal(shards_only(&shards), -1);
 }
 
+static void test_two_of_them(void **state)
+{
+	struct shards a, b;
+
+	(void)state;
+	shards_clear(&a, 4);
+	shards_clear(&b, 4);
+	assert_true(shards_equal(&a, &b));
+	assert_false(shards_overlap(&a, &b));
+	a.owned[1] = b.owned[2] = true;
+	assert_false(shards_equal(&a, &b));
+	assert_false(shards_overlap(&a, &b));
+	b.owned[1] = true;
+	assert_true(shards_overlap(&a, &b));
+	a.owned[2] = true;
+	assert_true(shards_equal(&a, &b));
+	shards_clear(&b, 0);
+	assert_false(shards_equal(&a, &b));
+	assert_false(shards_overlap(&a, &b));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_two_of_them),
 	    cmocka_unit_test(test_the_only_one),
 	    cmocka_unit_test(test_none_one_and_some),
 	    cmocka_unit_test(test_all_of_the_most),

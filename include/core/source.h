@@ -99,6 +99,7 @@ struct source;
 struct fetch {
 	int64_t rows, bytes; /* the size of a batch, about; > 0 */
 	bool now;	     /* if nothing is there, answer with an empty last chunk */
+	bool again;	     /* the first of the batch that was given back last, and no more */
 };
 
 struct source_ops {

@@ -157,7 +157,8 @@ static void fetch(struct step *s)
 	struct engine *engine = s->engine;
 	engine_act(s, DO_FETCH)->fetch = (struct fetch){.rows = engine_rows_of_batch(engine),
 							.bytes = engine->options.batch_bytes,
-							.now = engine->probing};
+							.now = engine->probing,
+							.again = engine->most_rows > 0};
 	engine->asked_rows = engine_rows_of_batch(engine);
 	engine->same_session = true;
 	engine->most_rows = 0;
@@ -505,6 +506,8 @@ static void on_stop(struct step *s)
 		stopped(s);
 	else if (engine->state == ENGINE_OPENING && owes_nothing(s))
 		on_stop_now(s); /* a password or a pooler may be waited for */
+	else if (engine->state == ENGINE_RESOLVING)
+		on_stop_now(s); /* another relay may be waited for; who comes next resolves it */
 	else if (engine->state == ENGINE_STANDBY && owes_nothing(s))
 		close_session(s);
 	else if (engine->state == ENGINE_HOLDING)

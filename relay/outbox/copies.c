@@ -78,9 +78,10 @@ void copies_settle(const struct asker *asker, int tag, const struct outbox_ids_i
 {
 	struct outbox_ids ids;
 	outbox_ids_copied(&ids, items, count);
-	struct pg_param params[] = {pg_param_text(ids.ids), pg_param_text(ids.identities)};
+	struct pg_param params[] = {pg_param_text(ids.ids), pg_param_text(ids.identities),
+				    pg_param_text(ids.attempts)};
 	if (ids.count > 0)
-		session_ask(asker, tag, "copies_settle", params, 2, false);
+		session_ask(asker, tag, "copies_settle", params, 3, false);
 	outbox_ids_free(&ids);
 }
 

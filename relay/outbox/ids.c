@@ -100,7 +100,7 @@ static char *finish(struct literal *literal)
 
 /* The arrays while they grow. */
 struct making {
-	struct literal numbers, identities, reasons, errors, held;
+	struct literal numbers, identities, reasons, errors, held, attempts;
 };
 
 static void add(struct outbox_ids *ids, struct making *m, int64_t id, struct slice identity)
@@ -117,6 +117,7 @@ static void finish_all(struct outbox_ids *ids, struct making *m)
 	ids->reasons = finish(&m->reasons);
 	ids->errors = finish(&m->errors);
 	ids->held = finish(&m->held);
+	ids->attempts = finish(&m->attempts);
 }
 
 /* What an item is. */
@@ -134,10 +135,13 @@ static void published(struct outbox_ids *ids, const struct outbox_ids_item *item
 {
 	struct making m = {0};
 	ids->count = 0;
-	for (size_t i = 0; i < count; i++)
-		if (items[i].rejected == NULL && kind_of(&items[i]) == kind)
-			add(ids, &m, kind == ROW ? items[i].id : items[i].letter,
-			    kind == COPY ? items[i].copy[COPY_ATTEMPTS] : items[i].identity);
+	for (size_t i = 0; i < count; i++) {
+		if (items[i].rejected != NULL || kind_of(&items[i]) != kind)
+			continue;
+		add(ids, &m, kind == ROW ? items[i].id : items[i].letter, items[i].identity);
+		if (kind == COPY)
+			add_text_or_null(&m.attempts, items[i].copy[COPY_ATTEMPTS]);
+	}
 	finish_all(ids, &m);
 }
 
@@ -213,6 +217,7 @@ void outbox_ids_free(struct outbox_ids *ids)
 	free(ids->reasons);
 	free(ids->errors);
 	free(ids->held);
+	free(ids->attempts);
 	memset(ids, 0, sizeof(*ids));
 }
 

@@ -13,6 +13,7 @@ struct outbox_ids {
 	size_t count;
 	char *ids, *identities;	       /* owned; {1,2} and {"a",NULL} */
 	char *reasons, *errors, *held; /* owned; of rejected and deferred events */
+	char *attempts;		       /* owned; of copies */
 };
 
 /* A row to be settled. */
@@ -44,7 +45,7 @@ void outbox_ids_letters_published(struct outbox_ids *ids, const struct outbox_id
 void outbox_ids_letters_rejected(struct outbox_ids *ids, const struct outbox_ids_item *items,
 				 size_t count, bool utf8);
 
-/* The letters whose copies are published: ids are their numbers, identities how often they had been
+/* The letters whose copies are published: ids are their numbers, attempts how often they had been
  * rejected. */
 void outbox_ids_copied(struct outbox_ids *ids, const struct outbox_ids_item *items, size_t count);
 

@@ -206,9 +206,9 @@ void letters_settle(const struct asker *asker, int tag, const struct outbox_ids_
 {
 	struct outbox_ids ids;
 	outbox_ids_letters_published(&ids, items, count);
-	struct pg_param params[] = {pg_param_text(ids.ids)};
+	struct pg_param params[] = {pg_param_text(ids.ids), pg_param_text(ids.identities)};
 	if (ids.count > 0)
-		session_ask(asker, tag, "letters_settle", params, 1, false);
+		session_ask(asker, tag, "letters_settle", params, 2, false);
 	outbox_ids_free(&ids);
 	copies_settle(asker, tag, items, count);
 }
@@ -225,11 +225,11 @@ static void refuse(const struct letters *letters, const struct asker *asker, int
 {
 	struct outbox_ids ids;
 	outbox_ids_letters_rejected(&ids, items, count, session_is_utf8(letters->session));
-	struct pg_param params[] = {pg_param_text(ids.ids), pg_param_text(ids.reasons),
-				    pg_param_text(ids.errors), pg_param_text(ids.held),
-				    copies_param(letters->copies)};
+	struct pg_param params[] = {pg_param_text(ids.ids),	pg_param_text(ids.identities),
+				    pg_param_text(ids.reasons), pg_param_text(ids.errors),
+				    pg_param_text(ids.held),	copies_param(letters->copies)};
 	if (ids.count > 0)
-		session_ask(asker, tag, "letters_refused", params, 5, false);
+		session_ask(asker, tag, "letters_refused", params, 6, false);
 	outbox_ids_free(&ids);
 }
 

@@ -113,6 +113,12 @@ static void perform(struct outbox *outbox, const struct poll_action *action)
 	case POLL_DO_TELL_ROLLED_BACK:
 		outbox->source.events->rolled_back(outbox->source.owner);
 		break;
+	case POLL_DO_RECONCILE:
+		reconciler_start(outbox->reconciler, outbox->orphans, outbox->policy);
+		break;
+	case POLL_DO_RESOLVE:
+		producers_resolve(outbox->producers, outbox->ledger);
+		break;
 	case POLL_DO_BELL_ON:
 	case POLL_DO_BELL_OFF:
 		bell_set(outbox->bell, action->kind == POLL_DO_BELL_ON);
@@ -295,18 +301,21 @@ static void on_rolled_back(void *owner)
 static void on_reconciled(void *owner)
 {
 	struct source *source = &((struct outbox *)owner)->source;
+	tell(owner, POLL_RECONCILED);
 	source->events->reconciled(source->owner);
 }
 
 static void on_resolved(void *owner, int64_t events)
 {
 	struct source *source = &((struct outbox *)owner)->source;
+	tell(owner, POLL_RECONCILED);
 	source->events->resolved(source->owner, events);
 }
 
 static void on_unresolved(void *owner)
 {
 	struct source *source = &((struct outbox *)owner)->source;
+	tell(owner, POLL_RECONCILED);
 	source->events->failed(source->owner);
 }
 
@@ -467,8 +476,9 @@ static void roll_back(struct source *source)
 static void reconcile(struct source *source, const struct batch *batch, enum reject_policy policy)
 {
 	struct outbox *outbox = outbox_of(source);
+	outbox->orphans = batch;
+	outbox->policy = policy;
 	tell(outbox, POLL_RECONCILE);
-	reconciler_start(outbox->reconciler, batch, policy);
 }
 
 static void describe(struct source *source, const struct batch *batch,
@@ -480,8 +490,8 @@ static void describe(struct source *source, const struct batch *batch,
 static void resolve(struct source *source, const struct ledger *ledger)
 {
 	struct outbox *outbox = outbox_of(source);
-	tell(outbox, POLL_RECONCILE);
-	producers_resolve(outbox->producers, ledger);
+	outbox->ledger = ledger;
+	tell(outbox, POLL_RESOLVE);
 }
 
 static void close_when_done(struct source *source)

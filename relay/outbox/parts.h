@@ -49,6 +49,10 @@ struct outbox {
 	struct poll poll;
 	struct loop_timer *poll_timer;
 	struct chunk *answered; /* owned; of the claim that poll hears of */
+	/* What the source was asked to settle, until poll says that it is time: */
+	const struct batch *orphans; /* borrowed */
+	enum reject_policy policy;
+	const struct ledger *ledger; /* borrowed */
 };
 
 #endif

@@ -31,6 +31,10 @@ enum poll_state {
 	POLL_COMPLETE, /* in a transaction; its batch is to be settled or given back */
 	POLL_SETTLING, /* COMMIT is under way, perhaps with a claim behind it */
 	POLL_ROLLING_BACK,
+	/* A transaction of its own: published events are settled by identity. It may be refused
+	 * and tried again, and what is asked behind it goes unanswered then: so no look at the
+	 * group is. */
+	POLL_RECONCILING,
 };
 
 enum poll_event {
@@ -41,7 +45,8 @@ enum poll_event {
 	POLL_HOLD,	/* keeps */
 	POLL_SETTLE,
 	POLL_ROLL_BACK,
-	POLL_RECONCILE,
+	POLL_RECONCILE, /* with the session as it is after the look that is under way, if one is */
+	POLL_RESOLVE,	/* likewise */
 	POLL_CLOSE,
 	/* what happened */
 	POLL_LOOKED, /* has_bell, has_peers, gained; shards are ours */
@@ -51,8 +56,9 @@ enum poll_event {
 	POLL_CLAIMED,  /* answer */
 	POLL_SETTLED,
 	POLL_ROLLED_BACK,
-	POLL_FAILED,   /* narrow, wait; rolled back, unasked */
-	POLL_RELEASED, /* what was held can go, or what kept claims from being made is over */
+	POLL_RECONCILED, /* or resolved, or that cannot be done now */
+	POLL_FAILED,	 /* narrow, wait; rolled back, unasked */
+	POLL_RELEASED,	 /* what was held can go, or what kept claims from being made is over */
 	POLL_RUNG,
 	POLL_RESTED,	 /* another relay has put the bell to rest */
 	POLL_MEMBERSHIP, /* another relay has come, gone or handed over */
@@ -102,6 +108,8 @@ enum poll_do {
 	POLL_DO_ROLL_BACK,
 	POLL_DO_ABORT,		  /* rolls back unasked; POLL_FAILED */
 	POLL_DO_TELL_ROLLED_BACK, /* no transaction was open */
+	POLL_DO_RECONCILE,
+	POLL_DO_RESOLVE,
 	POLL_DO_BELL_ON,
 	POLL_DO_BELL_OFF,
 	POLL_DO_HOUSEKEEP,
@@ -145,7 +153,10 @@ struct poll {
 	struct fetch fetch;
 	bool held, keeps;	 /* hold() was the last word */
 	bool cancelled, closing; /* once the look is answered */
-	bool given_back;	 /* the last transaction was */
+	bool reconciles;	 /* likewise: then what `owed` says */
+	enum poll_do owed;
+	bool stood_by;	 /* before it reconciled */
+	bool given_back; /* the last transaction was */
 	/* the batch */
 	bool full;	     /* it ended because it was full: a backlog waits */
 	bool ahead;	     /* a claim has been sent behind the COMMIT */

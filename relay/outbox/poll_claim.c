@@ -64,10 +64,10 @@ static void try_alone(struct step *s)
 	claim_once(s, (struct claims_limits){1, 1, 1}, (struct claim){.alone = true});
 }
 
-/* What was set aside and is due is a batch of its own. Between two of them the others have their
- * turn. */
+/* What was set aside and is due is a batch of its own. */
 static void claim_letters(struct step *s)
 {
+	s->poll->fetch.again = false;
 	claim_once(s, limits_of(s), (struct claim){.letters = true});
 }
 
@@ -89,6 +89,7 @@ static void open_batch(struct step *s, bool observes)
 	housekeep_if_due(s);
 	begin_sweep_if_due(s);
 	s->poll->state = POLL_CLAIMING;
+	s->poll->fetch.again = false;
 	claim_first(s, observes);
 }
 
@@ -112,6 +113,13 @@ static bool waits_for_database(struct step *s)
 	return true;
 }
 
+/* Between two batches of theirs the others have their turn, unless a part of the last one is asked
+ * for again. */
+static bool is_turn_of_letters(const struct step *s)
+{
+	return s->input->letters && s->poll->lettering == s->poll->fetch.again;
+}
+
 void poll_go_on(struct step *s, bool observes)
 {
 	s->poll->rest_until_us = 0; /* over, or cut short */
@@ -122,7 +130,7 @@ void poll_go_on(struct step *s, bool observes)
 		try_alone(s);
 	else if (waits_for_database(s))
 		return;
-	else if (s->input->letters && !s->poll->lettering)
+	else if (is_turn_of_letters(s))
 		claim_letters(s);
 	else
 		open_batch(s, observes);
@@ -207,6 +215,14 @@ void poll_on_roll_back(struct step *s)
 	act(s, POLL_DO_ROLL_BACK);
 }
 
+static void owe(struct step *s, enum poll_do what)
+{
+	s->poll->owed = what;
+	s->poll->reconciles = true;
+	if (s->poll->state != POLL_LOOKING)
+		reconcile_now(s);
+}
+
 void poll_on_reconcile(struct step *s)
 {
 	struct poll *poll = s->poll;
@@ -214,8 +230,22 @@ void poll_on_reconcile(struct step *s)
 	if (poll->trying) /* it may be a dead letter then, and its key goes on */
 		poll->housekeep_at_us = 0;
 	poll->trying = false;
-	if (poll->state == POLL_HELD)
-		poll->state = POLL_READY;
+	owe(s, POLL_DO_RECONCILE);
+}
+
+void poll_on_resolve(struct step *s)
+{
+	s->poll->held = false;
+	owe(s, POLL_DO_RESOLVE);
+}
+
+void poll_on_reconciled(struct step *s)
+{
+	struct poll *poll = s->poll;
+	assert(poll->state == POLL_RECONCILING);
+	poll->state = poll->stood_by ? POLL_STANDBY : POLL_READY;
+	if (poll->stood_by)
+		set_timer(s, poll->group_at_us);
 }
 
 /* ---- answers to claims ---- */

@@ -54,6 +54,8 @@ static void looked(struct step *s)
 	} else if (poll->cancelled) {
 		poll->cancelled = false;
 		act(s, POLL_DO_TELL_ROLLED_BACK);
+	} else if (poll->reconciles) {
+		reconcile_now(s);
 	} else if (poll->held) {
 		poll_hold_on(s);
 	} else if (poll->fetching && s->input->now_us < poll->rest_until_us) {
@@ -79,6 +81,7 @@ void poll_on_looked(struct step *s)
 static void forget_asks(struct poll *poll)
 {
 	poll->fetching = poll->held = poll->cancelled = poll->ahead = poll->given_back = false;
+	poll->reconciles = false;
 }
 
 void poll_on_busy(struct step *s)
@@ -87,13 +90,15 @@ void poll_on_busy(struct step *s)
 	look_again_in(s, GROUP_US);
 	put_bell_to_rest(s);
 	idle_reset(&poll->idle, false, s->options->poll_us);
+	bool reconciles = poll->reconciles;
 	forget_asks(poll);
-	if (poll->closing) {
-		close_session(s);
-		return;
-	}
 	poll->state = POLL_STANDBY;
-	set_timer(s, poll->group_at_us);
+	if (poll->closing)
+		close_session(s);
+	else if (reconciles)
+		reconcile_now(s);
+	else
+		set_timer(s, poll->group_at_us);
 }
 
 void poll_on_lost(struct step *s)

@@ -86,6 +86,16 @@ static inline void rest(struct step *s, int64_t until_us)
 	set_timer(s, min64(until_us, s->poll->group_at_us));
 }
 
+/* What is owed is settled now. Comes last in a step. */
+static inline void reconcile_now(struct step *s)
+{
+	struct poll *poll = s->poll;
+	poll->reconciles = false;
+	poll->stood_by = poll->state == POLL_STANDBY;
+	poll->state = POLL_RECONCILING;
+	act(s, poll->owed);
+}
+
 /* poll_claim.c: a fetch is open and no transaction is: what now? observes: should it be a claim, it
  * is to read the writers first. */
 void poll_go_on(struct step *s, bool observes);
@@ -98,6 +108,8 @@ void poll_on_hold(struct step *s);
 void poll_on_settle(struct step *s);
 void poll_on_roll_back(struct step *s);
 void poll_on_reconcile(struct step *s);
+void poll_on_resolve(struct step *s);
+void poll_on_reconciled(struct step *s);
 void poll_on_observed(struct step *s);
 void poll_on_claimed(struct step *s);
 void poll_on_settled(struct step *s);

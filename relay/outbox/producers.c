@@ -4,6 +4,7 @@
  */
 #include "producers.h"
 
+#include "base/clock.h"
 #include "base/failpoints.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -17,6 +18,7 @@
 
 enum {
 	TAG_DOUBTS = TAG_IGNORE + 1, /* whether any slot may have some */
+	TAG_DOUBTS_STILL,	     /* likewise, now that shards were gained */
 	TAG_LINE,
 	TAG_SLOT,
 	TAG_SETTLED,   /* a batch's number is written */
@@ -27,8 +29,9 @@ enum {
 	TAG_PROVED     /* the session is there yet: what it knows does not go with the ledger */
 };
 
-/* A slot that another relay is about to resolve is looked at again after this. */
-enum { AGAIN_US = 50 * 1000 };
+/* A slot that another relay is about to resolve is looked at again after this. It takes a second at
+ * most where nothing is wrong. */
+enum { AGAIN_US = 50 * 1000, PATIENCE_US = 2 * 1000 * 1000, WAITS_LOG_US = 60 * 1000 * 1000 };
 
 struct producers {
 	struct session *session;
@@ -52,6 +55,8 @@ struct producers {
 	int other;	     /* the slot that is in the way */
 	bool wants_doubt;    /* the next session is begun to resolve one; it outlives this one */
 	bool unavailable;    /* this relay was, when it took its slot */
+	int64_t waits_us;    /* since when for that slot; 0: it does not */
+	struct log_limit waits_log;
 };
 
 static bool is_used(const struct producers *producers)
@@ -81,23 +86,32 @@ static void begin(struct producers *producers, bool unavailable)
 }
 
 /* At least once nobody would look at what is in doubt. */
-static void ask_doubts(struct producers *producers)
+static void ask_doubts(struct producers *producers, int tag)
 {
 	char sql[160];
 	session_sync(producers->session); /* what was asked before must not fail with this */
 	snprintf(sql, sizeof(sql),
 		 "SELECT count(*) FROM outbox_relay.producer_shards WHERE outbox = %u::oid",
 		 session_shape(producers->session)->oid);
-	session_ask_text(&producers->asker, TAG_DOUBTS, sql, NULL, 0);
+	session_ask_text(&producers->asker, tag, sql, NULL, 0);
 	session_sync(producers->session);
 }
 
-static void on_doubts(struct producers *producers, PGresult *result)
+/* So far it may be in the group. What it gained may have been that of a relay that left doubts. */
+static void go_on_without(struct producers *producers, int tag)
+{
+	if (tag == TAG_DOUBTS)
+		producers->events->slotted(producers->owner);
+	else
+		producers->events->owned(producers->owner);
+}
+
+static void on_doubts(struct producers *producers, int tag, PGresult *result)
 {
 	bool none = atoi(PQgetvalue(result, 0, 0)) == 0;
 	PQclear(result);
 	if (none)
-		producers->events->slotted(producers->owner);
+		go_on_without(producers, tag);
 	else
 		session_give_up(
 		    producers->session, false,
@@ -111,7 +125,7 @@ void producers_begin(struct producers *producers, bool unavailable)
 	if (is_used(producers))
 		begin(producers, unavailable);
 	else
-		ask_doubts(producers);
+		ask_doubts(producers, TAG_DOUBTS);
 }
 
 static void on_slot(struct producers *producers, PGresult *result)
@@ -183,15 +197,25 @@ void producers_own(struct producers *producers)
 {
 	/* What is in doubt is resolved before anything is claimed, and the shards with it. Until
 	 * then it must not be forgotten for the sake of another slot that is in the way. */
-	if (!is_used(producers) || !is_clean(producers))
+	if (!is_used(producers))
+		ask_doubts(producers, TAG_DOUBTS_STILL);
+	else if (!is_clean(producers))
 		producers->events->owned(producers->owner);
 	else
 		own(producers);
 }
 
+static void wait_no_more(struct producers *producers)
+{
+	if (producers->waits_us != 0)
+		producers->source->obstacle[0] = '\0';
+	producers->waits_us = 0;
+}
+
 static void tell(struct producers *producers)
 {
 	bool resolving = producers->resolving;
+	wait_no_more(producers);
 	int64_t events = (int64_t)producers->doubt.count;
 	producers->resolving = false;
 	producers->ours = producers->asked;
@@ -235,6 +259,32 @@ static void go_on(struct producers *producers)
 		tell(producers);
 }
 
+/* No look at the group is made meanwhile, which would write other words in their place. */
+static void tell_of_waiting(struct producers *producers)
+{
+	struct source *source = producers->source;
+	int64_t now = clock_monotonic_us();
+	if (producers->waits_us == 0)
+		producers->waits_us = now;
+	if (now < producers->waits_us + PATIENCE_US)
+		return;
+	text_print(source->obstacle, sizeof(source->obstacle),
+		   "another relay holds producer slot %d and has not settled yet what that one "
+		   "may have left in doubt of this relay's shards, whose events wait; see whether "
+		   "that relay reaches Kafka, or end it",
+		   producers->other);
+	if (log_limit_due(&producers->waits_log, now, WAITS_LOG_US))
+		log_fact(LOG_WARNING, "slot_unresolved",
+			 LOG_FIELDS(field_number("slot", producers->other)), "%s%s",
+			 source->obstacle, producers->waits_log.note);
+}
+
+static void wait_for_other(struct producers *producers)
+{
+	tell_of_waiting(producers);
+	loop_timer_set(producers->again, AGAIN_US);
+}
+
 static void on_tried(struct producers *producers, PGresult *result)
 {
 	bool got = PQgetvalue(result, 0, 0)[0] == 't';
@@ -244,7 +294,7 @@ static void on_tried(struct producers *producers, PGresult *result)
 		session_renew(producers->session,
 			      "another relay has left events in doubt, which are settled first");
 	else
-		loop_timer_set(producers->again, AGAIN_US);
+		wait_for_other(producers);
 }
 
 static void forget_shards(struct producers *producers, const struct shards *shards)
@@ -422,7 +472,8 @@ static void on_answered(void *part, int tag, PGresult *result)
 	struct producers *producers = part;
 	switch (tag) {
 	case TAG_DOUBTS:
-		on_doubts(producers, result);
+	case TAG_DOUBTS_STILL:
+		on_doubts(producers, tag, result);
 		break;
 	case TAG_LINE:
 		text_print(producers->line, sizeof(producers->line), "%s",
@@ -463,9 +514,10 @@ static void on_answered(void *part, int tag, PGresult *result)
 static bool on_refused(void *part, const struct pg_failure *failure)
 {
 	struct producers *producers = part;
-	bool may_not_look = failure->tag == TAG_DOUBTS && strcmp(failure->state, "42501") == 0;
+	bool looks = failure->tag == TAG_DOUBTS || failure->tag == TAG_DOUBTS_STILL;
+	bool may_not_look = looks && strcmp(failure->state, "42501") == 0;
 	if (may_not_look)
-		producers->events->slotted(producers->owner);
+		go_on_without(producers, failure->tag);
 	return may_not_look;
 }
 
@@ -473,6 +525,7 @@ static void on_lost(void *part)
 {
 	struct producers *producers = part;
 	loop_timer_stop(producers->again);
+	wait_no_more(producers);
 	producers->resolved = producers->described = producers->resolving = false;
 	producers->source->producer.number = -1;
 	shards_clear(&producers->ours, 0);

@@ -46,10 +46,3 @@ char *outbox_sql_copies_owed(const struct outbox_shape *shape)
 	SCRATCH char *some = owed(shape, "$1");
 	return xasprintf("SELECT EXISTS (SELECT %s)", some);
 }
-
-char *outbox_sql_copies_settle(void)
-{
-	return xstrdup("UPDATE outbox_relay.dead_letters AS d SET copy_owed_since = NULL FROM "
-		       "unnest($1::int8[], $2::text[]) AS given (number, attempts) WHERE d.number "
-		       "= given.number AND d.attempts::text = given.attempts");
-}

@@ -347,25 +347,49 @@ char *outbox_sql_letters_gauges(const struct outbox_shape *shape)
 			 first, due, waiting, GAUGE_CAP + 1, INT64_MAX, events, all);
 }
 
+/* Of "given" the letters "d" that are still those of the same events: after a failover that lost
+ * commits their numbers are given again to others. */
+static char *same_letters(void)
+{
+	return xasprintf("d.number = given.number AND d.event_id IS NOT DISTINCT FROM "
+			 "left(given.event_id, %d)",
+			 LETTER_EVENT_ID_MAX);
+}
+
 char *outbox_sql_letters_settle(void)
 {
-	return xstrdup("WITH asked AS (DELETE FROM outbox_relay.letter_requests WHERE letter = ANY "
-		       "($1::int8[])) DELETE FROM outbox_relay.dead_letters WHERE number = ANY "
-		       "($1::int8[])");
+	SCRATCH char *same = same_letters();
+	return xasprintf(
+	    "WITH gone AS (DELETE FROM outbox_relay.dead_letters AS d USING "
+	    "unnest($1::int8[], $2::text[]) AS given (number, event_id) WHERE %s RETURNING "
+	    "d.number), asked AS (DELETE FROM outbox_relay.letter_requests AS r USING gone WHERE "
+	    "r.letter = gone.number) SELECT number FROM gone",
+	    same);
 }
 
 char *outbox_sql_letters_refused(void)
 {
-	return xstrdup("WITH asked AS (DELETE FROM outbox_relay.letter_requests WHERE letter = ANY "
-		       "($1::int8[]) AND action = 'retry') UPDATE outbox_relay.dead_letters AS d "
-		       "SET attempts = "
-		       "d.attempts + 1, reason = given.reason, error = given.error, dead_at = "
-		       "clock_timestamp(), held_for = CASE WHEN d.held_for IS NOT NULL THEN "
-		       "given.held END, copy_owed_since = CASE WHEN $5::bool AND given.reason IS "
-		       "NOT NULL THEN clock_timestamp() END FROM "
-		       "unnest($1::int8[], $2::text[], $3::text[], $4::text[]) AS given (number, "
-		       "reason, error, "
-		       "held) WHERE d.number = given.number");
+	SCRATCH char *same = same_letters();
+	return xasprintf(
+	    "WITH refused AS (UPDATE outbox_relay.dead_letters AS d SET attempts = "
+	    "d.attempts + 1, reason = given.reason, error = given.error, dead_at = "
+	    "clock_timestamp(), held_for = CASE WHEN d.held_for IS NOT NULL THEN "
+	    "given.held END, copy_owed_since = CASE WHEN $6::bool AND given.reason IS "
+	    "NOT NULL THEN clock_timestamp() END FROM "
+	    "unnest($1::int8[], $2::text[], $3::text[], $4::text[], $5::text[]) AS given "
+	    "(number, event_id, reason, error, held) WHERE %s RETURNING d.number), "
+	    "asked AS (DELETE FROM outbox_relay.letter_requests AS r USING refused WHERE "
+	    "r.letter = refused.number AND r.action = 'retry') SELECT number FROM refused",
+	    same);
+}
+
+char *outbox_sql_copies_settle(void)
+{
+	SCRATCH char *same = same_letters();
+	return xasprintf("UPDATE outbox_relay.dead_letters AS d SET copy_owed_since = NULL FROM "
+			 "unnest($1::int8[], $2::text[], $3::text[]) AS given (number, event_id, "
+			 "attempts) WHERE %s AND d.attempts::text = given.attempts",
+			 same);
 }
 
 /* The letter is found by its id: no index is asked by the outbox's number, or by what it is held

@@ -98,10 +98,12 @@ static void tell(struct session *session)
 
 	session->resolving = false;
 	session->doubt = 0;
-	if (resolving)
-		session->source.events->resolved(session->source.owner, events);
-	else
+	if (!resolving) {
 		group_owned(session);
+		return;
+	}
+	session_polled(session, POLL_RECONCILED);
+	session->source.events->resolved(session->source.owner, events);
 }
 
 /* Others may have been gained meanwhile. Whoever has none waits for nobody. */
@@ -254,13 +256,10 @@ static void spoil(struct session *session)
 	}
 }
 
-void producers_resolve(struct source *source, const struct ledger *ledger)
+void producers_resolve(struct session *session)
 {
-	struct session *session = (struct session *)source;
-
-	session_polled(session, POLL_RECONCILE);
-	session->used = ledger->used;
-	session->refusal = read(session, ledger);
+	session->used = session->ledger->used;
+	session->refusal = read(session, session->ledger);
 	/* Of a session that was lost unnoticed, the slot may be another relay's by now. */
 	if (session->refusal != NULL) {
 		session_ask(session, ASK_PROVE);
@@ -269,7 +268,7 @@ void producers_resolve(struct source *source, const struct ledger *ledger)
 	spoil(session);
 	session->resolving = true;
 	trace_of(session->relay, "resolves slot %d: %lld to %lld, rows %llx",
-		 source->producer.number, (long long)source->producer.settled,
+		 session->source.producer.number, (long long)session->source.producer.settled,
 		 (long long)session->upto, (unsigned long long)session->doubt);
 	if (session->doubt == 0 && session->backend != NULL &&
 	    sim_of(session)->plant == PLANT_INIT_BELIEVED) {
@@ -292,6 +291,7 @@ void producers_kept(struct session *session)
 {
 	session->resolving = false;
 	session->doubt = 0;
+	session_polled(session, POLL_RECONCILED);
 	session->source.events->failed(session->source.owner);
 }
 

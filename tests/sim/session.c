@@ -144,24 +144,9 @@ static void op_reconcile(struct source *source, const struct batch *batch,
 			 enum reject_policy policy)
 {
 	struct session *session = session_of(source);
+	session->orphans = batch;
+	session->policy = policy;
 	session_polled(session, POLL_RECONCILE);
-	struct ask *added = session_ask(session, ASK_RECONCILE);
-	if (session->relay->producer.in_flight > 0)
-		violated(sim_of(session), "recovers too soon", "%u events are with the sink",
-			 session->relay->producer.in_flight);
-	if (added == NULL)
-		return;
-	added->delivered = rows_in(batch, EVENT_DELIVERED);
-	added->rejected = policy != REJECT_HALTS ? rows_in(batch, EVENT_REJECTED) : 0;
-	added->parks = rows_that_park(batch, policy);
-	added->kept_back = policy == REJECT_HALTS ? rows_in(batch, EVENT_REJECTED) : 0;
-	added->returned = rows_in(batch, EVENT_RETURNED) | rows_in(batch, EVENT_CLAIMED);
-	letters_settle(session, added, batch);
-	if (sim_of(session)->plant == PLANT_RECOVERS_MINE) {
-		added->delivered = session_mine(session, added->delivered);
-		added->rejected = session_mine(session, added->rejected);
-	}
-	session_ask(session, ASK_RECONCILE_COMMIT);
 }
 
 /* What is told is heard at the end of the transaction only. */
@@ -243,6 +228,12 @@ static void perform(struct session *session, const struct poll_action *action)
 		break;
 	case POLL_DO_TELL_ROLLED_BACK:
 		session->source.events->rolled_back(session->source.owner);
+		break;
+	case POLL_DO_RECONCILE:
+		orphans_reconcile(session);
+		break;
+	case POLL_DO_RESOLVE:
+		producers_resolve(session);
 		break;
 	case POLL_DO_BELL_ON:
 	case POLL_DO_BELL_OFF:
@@ -328,6 +319,12 @@ static void op_close(struct source *source)
 	session_polled(session_of(source), POLL_CLOSE);
 }
 
+static void op_resolve(struct source *source, const struct ledger *ledger)
+{
+	session_of(source)->ledger = ledger;
+	session_polled(session_of(source), POLL_RESOLVE);
+}
+
 static const struct source_ops ops = {
     .open = op_open,
     .available = op_available,
@@ -337,7 +334,7 @@ static const struct source_ops ops = {
     .roll_back = op_roll_back,
     .reconcile = op_reconcile,
     .describe = producers_describe,
-    .resolve = producers_resolve,
+    .resolve = op_resolve,
     .close = op_close,
     .drop = op_drop,
 };
@@ -514,6 +511,7 @@ static void tell(struct session *session, const struct answer *answer)
 			break;
 		}
 		halted_hold(session, answer->kept_back, answer->returned);
+		session_polled(session, POLL_RECONCILED);
 		events->reconciled(owner);
 		break;
 	case ANSWER_OBSERVED:

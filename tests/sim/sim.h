@@ -338,9 +338,12 @@ struct database {
 struct session {
 	struct source source; /* first */
 	struct relay *relay;
-	struct backend *backend; /* NULL: no connection */
-	uint64_t ended_with;	 /* rows claimed when the connection was cut */
-	int64_t claimed_us;	 /* when the batch's first rows were told */
+	struct backend *backend;     /* NULL: no connection */
+	const struct batch *orphans; /* as the source has it; and these: */
+	enum reject_policy policy;
+	const struct ledger *ledger;
+	uint64_t ended_with; /* rows claimed when the connection was cut */
+	int64_t claimed_us;  /* when the batch's first rows were told */
 	struct poll poll;
 	int64_t wake_us;	/* its timer */
 	struct chunk *answered; /* of the claim that it hears of */
@@ -548,6 +551,8 @@ struct chunk *chunk_of_rows(const struct sim *sim, uint64_t rows, bool letters);
 unsigned event_row(const struct event *event);
 uint64_t rows_in(const struct batch *batch, enum event_state state); /* not its letters */
 uint64_t rows_that_park(const struct batch *batch, enum reject_policy policy);
+/* Of the batch that the source was asked to reconcile (orphans.c). */
+void orphans_reconcile(struct session *session);
 struct route *sim_route(void);
 
 /* process.c */

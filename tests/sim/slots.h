@@ -59,7 +59,7 @@ void producers_settle(struct session *session);
 void producers_settled(struct session *session);
 void producers_describe(struct source *source, const struct batch *batch,
 			struct ledger_batch *described);
-void producers_resolve(struct source *source, const struct ledger *ledger);
+void producers_resolve(struct session *session);
 void producers_reconciled(struct session *session);
 void producers_kept(struct session *session); /* some of the rows are there still */
 void producers_lost(struct session *session);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
 """Exactly once: a consumer that reads committed records sees every committed event once and in order, whatever is
 killed."""
+import contextlib
 import random
 
 import pytest
@@ -12,6 +13,7 @@ BATCH = {"claim_rows": 5, "batch_rows": 10}
 WAITING = {"delete": "SELECT NOT EXISTS (SELECT FROM outbox_events)",
            "mark": "SELECT NOT EXISTS (SELECT FROM outbox_events WHERE published_at IS NULL)",
            "position": "SELECT depth = 0 FROM outbox_relay.count_waiting('outbox_events', 1)"}
+UNRESOLVED = "another relay holds producer slot 1 and has not settled"
 SETTLED = "SELECT coalesce(sum(settled), 0)::bigint FROM outbox_relay.producers"
 
 
@@ -171,3 +173,55 @@ def test_a_role_that_may_not_look(database, new_relay, reader):
     for _ in range(3):
         insert(database, 1)
         consumer.take(1)
+
+
+@contextlib.contextmanager
+def slot_held(database, slot):
+    """By another relay, which has left something in doubt of a shard and does not find out what."""
+    database.execute("INSERT INTO outbox_relay.producers (outbox, slot) VALUES ('outbox_events'::regclass, %s)", slot)
+    database.execute("INSERT INTO outbox_relay.producer_shards (outbox, layout, shard, slot)"
+                     " VALUES ('outbox_events'::regclass, 0, 0, %s)", slot)
+    with database.session() as session:
+        session.execute("SELECT pg_advisory_lock('outbox_events'::regclass::oid::int, x'6b000000'::int + %s)", (slot,))
+        yield
+
+
+def test_a_slot_that_nobody_resolves(exactly, empty_database, reader):
+    """The relay says what it waits for, a stop does not wait too, and once that relay is gone all goes on."""
+    make = exactly()
+    insert(empty_database, 10)
+    with slot_held(empty_database, 1):
+        relay = make().start(wait=False)
+        relay.wait_log(UNRESOLVED)
+        status, words = relay.get("/readyz")
+        assert status == 503 and "producer slot 1" in words
+        assert relay.stop() == 0
+        relay.start(wait=False)
+        relay.wait_log(UNRESOLVED)
+    relay.wait_ready()
+    empty_database.wait_empty()
+    assert len(reader().rest()) == 10
+    assert relay.get("/readyz")[0] == 200
+
+
+def test_a_letter_with_the_number_of_another(exactly, empty_database, reader):
+    """After a failover that lost commits numbers are given again: what the ledger has is another event's."""
+    relay = exactly()().start()
+    with empty_database.session() as session:
+        session.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
+                        " VALUES ('thing', 'k', 'made', to_jsonb(repeat('x', 3000000)))")
+    empty_database.wait("SELECT EXISTS (SELECT FROM outbox_relay.dead_letters)")
+    number = empty_database.value("SELECT number FROM outbox_relay.dead_letters")
+    empty_database.execute("UPDATE outbox_relay.dead_letters SET payload = '1'")
+    assert relay.command("dlq", "retry", "--all").returncode == 0
+    assert len(reader().take(1)) == 1
+    empty_database.wait("SELECT NOT EXISTS (SELECT FROM outbox_relay.dead_letters)")
+    assert relay.stop() == 0
+    empty_database.execute("UPDATE outbox_relay.producers SET settled = settled - 1 WHERE settled > 0")
+    empty_database.execute("INSERT INTO outbox_relay.dead_letters (outbox, number, id, event_id, reason, held_for)"
+                           " OVERRIDING SYSTEM VALUE SELECT 'outbox_events'::regclass, %s, 1, gen_random_uuid(),"
+                           " 'too_large', NULL", number)
+    relay.start()
+    insert(empty_database, 1)
+    empty_database.wait_empty()
+    assert empty_database.value("SELECT count(*) FROM outbox_relay.dead_letters") == 1

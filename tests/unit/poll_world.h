@@ -29,13 +29,14 @@ struct world {
 };
 
 static const char *const words[] = {
-    [POLL_DO_LOOK] = "look",	   [POLL_DO_CLAIM] = "claim",
-    [POLL_DO_TELL] = "tell",	   [POLL_DO_END] = "end",
-    [POLL_DO_ROLL_BACK] = "back",  [POLL_DO_ABORT] = "abort",
-    [POLL_DO_BELL_ON] = "bell-on", [POLL_DO_TELL_ROLLED_BACK] = "rolled-back",
-    [POLL_DO_TIMER] = "timer",	   [POLL_DO_BELL_OFF] = "bell-off",
-    [POLL_DO_WOKEN] = "woken",	   [POLL_DO_HOUSEKEEP] = "housekeep",
-    [POLL_DO_CLOSE] = "close",	   [POLL_DO_RETEST] = "retest",
+    [POLL_DO_LOOK] = "look",	       [POLL_DO_CLAIM] = "claim",
+    [POLL_DO_TELL] = "tell",	       [POLL_DO_END] = "end",
+    [POLL_DO_ROLL_BACK] = "back",      [POLL_DO_ABORT] = "abort",
+    [POLL_DO_BELL_ON] = "bell-on",     [POLL_DO_TELL_ROLLED_BACK] = "rolled-back",
+    [POLL_DO_TIMER] = "timer",	       [POLL_DO_BELL_OFF] = "bell-off",
+    [POLL_DO_WOKEN] = "woken",	       [POLL_DO_HOUSEKEEP] = "housekeep",
+    [POLL_DO_CLOSE] = "close",	       [POLL_DO_RETEST] = "retest",
+    [POLL_DO_RECONCILE] = "reconcile", [POLL_DO_RESOLVE] = "resolve",
 };
 
 static inline void step(struct world *w, struct poll_input input)

@@ -116,7 +116,7 @@ static void test_reasons_and_words(void **state)
 	outbox_ids_free(&ids);
 	outbox_ids_copied(&ids, items, 6);
 	assert_string_equal(ids.ids, "{60}");
-	assert_string_equal(ids.identities, "{\"3\"}");
+	assert_string_equal(ids.attempts, "{\"3\"}");
 	outbox_ids_free(&ids);
 	outbox_ids_letters_rejected(&ids, items, 6, true);
 	assert_string_equal(ids.ids, "{50}");

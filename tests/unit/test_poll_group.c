@@ -134,8 +134,70 @@ static void test_nothing_is_handed_over_that_is_not_settled(void **state)
 	step(&w, (struct poll_input){.event = POLL_AVAILABLE, .available = false});
 	assert_is(&w, POLL_LOOKING, "look:keeps");
 	tell(&w, POLL_RECONCILE);
+	assert_is(&w, POLL_LOOKING, ""); /* what is asked behind it might go unanswered */
 	looked(&w, false, true);
+	assert_is(&w, POLL_RECONCILING, "reconcile");
+	tell(&w, POLL_MEMBERSHIP);
+	assert_is(&w, POLL_RECONCILING, "");
+	tell(&w, POLL_RECONCILED);
 	assert_is(&w, POLL_READY, "");
+}
+
+static void reach_standby(struct world *w)
+{
+	reach_ready(w, true);
+	step(w, (struct poll_input){.event = POLL_AVAILABLE, .available = true});
+	tell(w, POLL_BUSY);
+}
+
+static void test_a_standby_looks_on_once_nothing_is_in_doubt(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_standby(&w);
+	tell(&w, POLL_RESOLVE);
+	assert_is(&w, POLL_RECONCILING, "resolve");
+	w.now_us += SECOND;
+	tell(&w, POLL_TIMER); /* of the look that was to come */
+	assert_is(&w, POLL_RECONCILING, "");
+	tell(&w, POLL_RECONCILED);
+	assert_is(&w, POLL_STANDBY, "timer");
+	assert_int_equal(find(&w, POLL_DO_TIMER)->after_us, 0);
+	tell(&w, POLL_TIMER);
+	assert_is(&w, POLL_LOOKING, "look");
+}
+
+static void test_who_lost_all_while_it_looked_resolves_all_the_same(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_ready(&w, true);
+	hold(&w, false);
+	step(&w, (struct poll_input){.event = POLL_AVAILABLE, .available = false});
+	tell(&w, POLL_RESOLVE);
+	assert_is(&w, POLL_LOOKING, "");
+	tell(&w, POLL_BUSY);
+	assert_is(&w, POLL_RECONCILING, "resolve");
+	tell(&w, POLL_RECONCILED);
+	assert_is(&w, POLL_STANDBY, "timer");
+}
+
+static void test_what_is_to_be_settled_goes_with_the_session(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_ready(&w, true);
+	hold(&w, false);
+	step(&w, (struct poll_input){.event = POLL_AVAILABLE, .available = false});
+	tell(&w, POLL_RESOLVE);
+	tell(&w, POLL_LOST);
+	tell(&w, POLL_OPEN);
+	looked(&w, true, true);
+	assert_null(strstr(w.did, "resolve"));
+	assert_int_equal(w.poll.state, POLL_READY);
 }
 
 static void test_who_is_unavailable_hands_over(void **state)
@@ -243,6 +305,9 @@ int main(void)
 	    cmocka_unit_test(test_with_new_shards_all_begins_anew),
 	    cmocka_unit_test(test_who_comes_or_goes_is_a_reason_to_begin_anew),
 	    cmocka_unit_test(test_nothing_is_handed_over_that_is_not_settled),
+	    cmocka_unit_test(test_a_standby_looks_on_once_nothing_is_in_doubt),
+	    cmocka_unit_test(test_who_lost_all_while_it_looked_resolves_all_the_same),
+	    cmocka_unit_test(test_what_is_to_be_settled_goes_with_the_session),
 	    cmocka_unit_test(test_who_is_unavailable_hands_over),
 	    cmocka_unit_test(test_a_rest_that_was_cut_short_is_over),
 	    cmocka_unit_test(test_a_fetch_during_a_look_does_not_go_back_to_an_old_rest),

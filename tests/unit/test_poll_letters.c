@@ -54,6 +54,49 @@ static void test_rows_have_their_turn_between_two_claims_of_letters(void **state
 	assert_is(&w, POLL_CLAIMING, "claim:opens:letters");
 }
 
+/* Of a transaction that was aborted for the sake of one of them. */
+static void give_back_and_ask_again(struct world *w)
+{
+	tell(w, POLL_ROLL_BACK);
+	tell(w, POLL_ROLLED_BACK);
+	step(w, (struct poll_input){.event = POLL_FETCH, .fetch = {1, 1000000, .again = true}});
+}
+
+static void test_what_was_given_back_is_asked_again_out_of_turn(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_letters(&w);
+	claimed(&w, 2);
+	give_back_and_ask_again(&w);
+	assert_is(&w, POLL_CLAIMING, "claim:opens:letters");
+	claimed(&w, 1);
+	tell(&w, POLL_SETTLE);
+	tell(&w, POLL_SETTLED);
+	fetch(&w);
+	assert_is(&w, POLL_CLAIMING, "housekeep claim:opens:observes");
+	claimed(&w, 2);
+	give_back_and_ask_again(&w);
+	assert_is(&w, POLL_CLAIMING, "claim:opens:observes"); /* rows, though letters are due */
+}
+
+/* The first of what was given back may be gone, and then it is all as ever. */
+static void test_what_was_given_back_is_asked_again_once(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_letters(&w);
+	claimed(&w, 2);
+	give_back_and_ask_again(&w);
+	claimed(&w, 0);
+	assert_is(&w, POLL_CLAIMING, "end housekeep claim:opens:observes");
+	observed(&w, 0);
+	claimed(&w, 0);
+	assert_is(&w, POLL_CLAIMING, "end claim:opens:letters");
+}
+
 static void test_where_no_letter_is_due_rows_are_claimed_at_once(void **state)
 {
 	struct world w;
@@ -163,6 +206,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_letters_that_are_due_are_claimed_first),
 	    cmocka_unit_test(test_rows_have_their_turn_between_two_claims_of_letters),
+	    cmocka_unit_test(test_what_was_given_back_is_asked_again_out_of_turn),
+	    cmocka_unit_test(test_what_was_given_back_is_asked_again_once),
 	    cmocka_unit_test(test_where_no_letter_is_due_rows_are_claimed_at_once),
 	    cmocka_unit_test(test_a_dry_look_at_rows_leads_to_letters),
 	    cmocka_unit_test(test_a_request_ends_a_rest),

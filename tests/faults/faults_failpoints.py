@@ -6,7 +6,7 @@
 from harness.waiting import TimedOut, until
 
 from faults import plants
-from faults.catalog import RELAY, fault
+from faults.catalog import EXACTLY_ONCE, RELAY, fault
 from faults.faults_relay import AWHILE, TOO_LONG
 from faults.history import REPLAY, SCATTER
 
@@ -36,7 +36,6 @@ def start_others(_, member):
 PROVOKED = {"before-recovery": lose_session, "recovered": lose_session,
             "before-handover": start_others, "handed-over": start_others}
 SHARDS = {"outbox": {"shards": 4}}
-EXACTLY_ONCE = {"kafka": {"delivery": "exactly-once", "ledger_topic": "ledger"}}
 
 
 def reach(stage, rng, failpoint, action):

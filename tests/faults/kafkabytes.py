@@ -41,6 +41,13 @@ def end_txn(version, correlation, commit):
     return request(26, version, correlation, body)
 
 
+def ended(version, correlation, error):
+    """The answer to an EndTxn."""
+    out = Writer().number("i", correlation)
+    out.flexible = version >= 3
+    return out.tags().number("ih", 0, error).tags().frame()
+
+
 def response(correlation, body=b"x" * 20):
     out = Writer().number("i", correlation)
     out.parts.append(body)

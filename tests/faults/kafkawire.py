@@ -72,6 +72,14 @@ def _details(api, version, data, at):
     return (), {}
 
 
+def end_txn_error(message, frame):
+    """The error's number in a whole response to an EndTxn, with its length before it."""
+    reader = Reader(frame, 8, message.facts["version"] >= END_TXN_FLEXIBLE)
+    reader.tags()
+    reader.take(4)  # throttle time
+    return reader.number("h")
+
+
 class _Requests(Splitter):
     """From the client."""
 

@@ -5,7 +5,7 @@ import threading
 import traceback
 from typing import NamedTuple
 
-from faults.catalog import KAFKA
+from faults.catalog import EXACTLY_ONCE, KAFKA
 from faults.checker import check, report
 from faults.history import LOST, REPLAY, SCATTER, read
 from faults.stage import Stage
@@ -76,8 +76,7 @@ def publish_after(what):
 
 
 def delivery(how):
-    """Each round has a ledger of its own."""
-    return {"kafka": {"delivery": how, "ledger_topic": "ledger"}} if how == "exactly-once" else {}
+    return EXACTLY_ONCE if how == "exactly-once" else {}
 
 
 def play(cluster, plan, relays=2, changes=None):

@@ -33,6 +33,7 @@ class Entry(NamedTuple):
     relays: int = 1
     limit: Optional[float] = None
     topics: dict = {}
+    survives: tuple = ()
 
     @property
     def name(self):

@@ -26,6 +26,13 @@ def crash(stage, rng):
     stage.postgres.primary.start()
 
 
+@fault("F11", "kill -9 of all of Postgres, whose writers do not wait for the flush", POSTGRES, [REPLAY, LOSS], times=2,
+       mix={"flushes": False}, survives=("flush", "standby"))
+def crash_unflushed(stage, rng):
+    """The last commits are lost though they were answered."""
+    crash(stage, rng)
+
+
 @fault("F12", "a relay's session is terminated", POSTGRES, [REPLAY], times=4)
 def terminate_session(stage, rng):
     """pg_terminate_backend; the relay comes back, or another takes over."""
@@ -102,7 +109,7 @@ def fail_over(stage):
         stage.postgres.rebuild()
 
 
-@fault("F18", "failover that loses the last deletes", POSTGRES, [SCATTER, LOSS])
+@fault("F18", "failover that loses the last deletes", POSTGRES, [SCATTER, LOSS], survives=("standby",))
 def failover_without_deletes(stage, rng):
     """Writers wait while a backlog is published and settled, of which the standby learns nothing."""
     pair = stage.postgres
@@ -118,7 +125,7 @@ def failover_without_deletes(stage, rng):
     behind.release()
 
 
-@fault("F19", "failover that loses the last inserts", POSTGRES, [SCATTER, LOSS])
+@fault("F19", "failover that loses the last inserts", POSTGRES, [SCATTER, LOSS], survives=("standby",))
 def failover_without_inserts(stage, rng):
     """Some of what was lost has been published: phantoms, whose ids other events get."""
     behind = stage.postgres.fall_behind()
@@ -127,7 +134,7 @@ def failover_without_inserts(stage, rng):
     behind.release()
 
 
-@fault("F20", "failover while the old primary lives on", POSTGRES, [SCATTER, LOSS])
+@fault("F20", "failover while the old primary lives on", POSTGRES, [SCATTER, LOSS], survives=("standby",))
 def split_brain(stage, rng):
     stage.postgres.failover(crash=False)
     stage.load.cut()

@@ -44,6 +44,7 @@ class Run(NamedTuple):
     settle: str = "delete"
     note: str = ""
     once: bool = False                      # relays deliver exactly once: nothing excuses a repeat
+    survives: bool = False                  # relays publish nothing that the faults can take out of the database
 
 
 class Event(NamedTuple):

@@ -241,3 +241,14 @@ def test_failover_excuses_no_rollback(story):
     story.history.add(Fault("failover", story.tick(), story.tick(), [LOSS]))
     story.publish(story.event(state=ROLLED_BACK))
     assert violated(story.finish()) == {NO_PHANTOM}
+
+
+@pytest.mark.parametrize("state", [LOST, UNKNOWN])
+def test_failover_excuses_nothing_of_relays_that_wait_for_what_survives(story, state):
+    """What it took must not have arrived."""
+    story.history.run = story.history.run._replace(survives=True)
+    story.history.add(Fault("failover", story.tick(), story.tick(), [LOSS]))
+    story.event(state=state)
+    assert violated(story.finish()) == set()
+    story.publish(story.event(state=state))
+    assert violated(story.finish()) == {NO_PHANTOM}

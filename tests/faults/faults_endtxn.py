@@ -37,6 +37,15 @@ def wait_new_producer(stage, since):
                       for number, proxy in stage.kafka.proxies.items()), 60, "a new producer", every=0.02)
 
 
+def wait_used(stage, since, message):
+    """Until there are transactions again under the id of this message."""
+    def is_next(other):
+        return other.names[0] == "AddPartitionsToTxn" and \
+            other.facts["transactional_id"] == message.facts["transactional_id"]
+    until(lambda: any(proxy.count(is_next, since=since[number]) for number, proxy in stage.kafka.proxies.items()), 60,
+          "a new transaction", every=0.02)
+
+
 def wait_commits(stage, count):
     """Until so many transactions more are committed."""
     since = mark(stage)
@@ -44,9 +53,9 @@ def wait_commits(stage, count):
                       for number, proxy in stage.kafka.proxies.items()) >= count, 60, f"{count} commits", every=0.02)
 
 
-def come_again(stage, rules):
-    """What was kept comes once more; brokers must know that it is out of date."""
-    for rule in rules:
+def come_again(stage, rules, message):
+    """It comes once more; brokers must know that it is out of date."""
+    for rule in (rule for rule in rules if message in rule.messages):
         for message, frame in rule.again():
             error = end_txn_error(message, frame)
             assert error in FENCED, f"{message}, which comes again, is answered with error {error}"
@@ -181,15 +190,19 @@ def lose_commit(stage, rng):
        settings=OFTEN, limit=60)
 def repeat_commit(stage, rng):
     """What the client sent first comes after what it sent again; brokers refuse it, as the producer is another."""
-    since, how, nth = mark(stage), rng.choice(("cut", "drop")), rng.randint(1, 3)
-    with everywhere(stage, lambda proxy: proxy.repeat(at="EndTxn commit", nth=nth)) as copies:
+    how, nth, member, since = rng.choice(("cut", "drop")), rng.randint(1, 3), stage.fleet.any(rng), {}
+    with everywhere(stage, lambda proxy: proxy.repeat(at="EndTxn commit", nth=nth, where=of(member))) as copies:
         def is_kept(message):
-            return any(message in copy.messages for copy in copies)
+            kept = any(message in copy.messages for copy in copies)
+            if kept:
+                since.update(mark(stage))
+            return kept
         with everywhere(stage, lambda proxy: getattr(proxy, how)(at=is_kept, when="after")) as losses:
             one_fires(losses)
-            wait_new_producer(stage, since)
-            wait_commits(stage, rng.randint(1, 5))
-        come_again(stage, copies)
+            lost = next(message for rule in losses for message in rule.messages)
+            wait_used(stage, since, lost)
+            stage.wait(rng.uniform(0, 1))
+        come_again(stage, copies, lost)
 
 
 @fault("F30", "EndTxn of a relay that was killed comes twice", KAFKA, relays=2, settings=OFTEN)
@@ -200,11 +213,10 @@ def twice_after_kill(stage, rng):
             everywhere(stage, lambda proxy: proxy.hold(at="EndTxn commit", where=of(member))) as rules:
         one_fires(rules)
         since = mark(stage)
+        held_one = next(message for rule in copies for message in rule.messages)
         member.watched.kill()
-        wait_takeover(stage, member)
-        wait_new_producer(stage, since)
-        wait_commits(stage, 1)
-        come_again(stage, copies)
+        wait_used(stage, since, held_one)
+        come_again(stage, copies, held_one)
     member.watched.start(wait=False)
 
 

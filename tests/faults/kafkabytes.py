@@ -2,7 +2,7 @@
 """Kafka's messages as bytes, for the tests of what reads them."""
 from faults.kafkacodec import Writer
 
-FLEXIBLE = {0: 9, 26: 3, 3: 9, 18: 3}
+FLEXIBLE = {0: 9, 26: 3, 3: 9, 18: 3, 22: 2, 24: 3}
 
 
 def request(api, version, correlation, body=b"", client="outbox-relay"):

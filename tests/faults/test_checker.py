@@ -207,6 +207,16 @@ def test_killed_relay_may_know_less(story):
     assert violated(story.finish()) == set()
 
 
+@pytest.mark.parametrize("by_ledger,verdict", [(1, set()), (0, {METRICS})])
+def test_what_the_ledger_has_shown_is_counted_apart(story, by_ledger, verdict):
+    story.publish(*story.events(3))
+    story.published -= 1
+    history = story.finish()
+    last = history.metrics[-1]
+    history.add(last._replace(at=last.at + 1, samples={**last.samples, **scrape(settled_by_ledger_total=by_ledger)}))
+    assert violated(history) == verdict
+
+
 @pytest.mark.parametrize("samples", [scrape(rejected_total=1), scrape(depth=2)])
 def test_not_at_rest(story, samples):
     history = story.finish()

@@ -49,7 +49,7 @@ def reach(stage, rng, failpoint, action):
     plants.fail_at(member.relay, None, None)
     if failpoint in PROVOKED:
         until(lambda: member.name in stage.fleet.owners(), 20, "the relay to own shards", every=0.05)
-    for _ in range(20):
+    for _ in range(60):  # a transaction of Kafka for each passing
         if failpoint in PROVOKED:
             PROVOKED[failpoint](stage, member)
         try:

@@ -29,8 +29,19 @@ def crash(stage, rng):
 @fault("F11", "kill -9 of all of Postgres, whose writers do not wait for the flush", POSTGRES, [REPLAY, LOSS], times=2,
        mix={"flushes": False}, survives=("flush", "standby"))
 def crash_unflushed(stage, rng):
-    """The last commits are lost though they were answered."""
-    crash(stage, rng)
+    """The last commits are lost though they were answered. The one relay that works is about to commit, and has flushed
+    nothing of what it has published; the server does not either."""
+    member = stage.fleet.any(rng)
+    others = [each for each in stage.fleet.alive() if each is not member]
+    for each in others:
+        assert each.watched.stop() == 0, f"{each.name} did not settle"
+    stage.postgres.primary.hold_wal()
+    with member.proxy.hold(at="commit", nth=2) as rule:
+        rule.wait(60)
+        stage.postgres.primary.crash()
+    stage.postgres.primary.start()
+    for each in others:
+        each.watched.start(wait=False)
 
 
 @fault("F12", "a relay's session is terminated", POSTGRES, [REPLAY], times=4)
@@ -111,7 +122,8 @@ def fail_over(stage):
 
 @fault("F18", "failover that loses the last deletes", POSTGRES, [SCATTER, LOSS], survives=("standby",))
 def failover_without_deletes(stage, rng):
-    """Writers wait while a backlog is published and settled, of which the standby learns nothing."""
+    """Writers wait while a backlog is published and settled, of which the standby learns nothing. Relays that wait for
+    the standby publish nothing of it."""
     pair = stage.postgres
     for member in stage.fleet.alive():
         member.process.pause()
@@ -120,7 +132,10 @@ def failover_without_deletes(stage, rng):
         pair.wait_replayed()
         behind = pair.fall_behind()
         stage.fleet.resume()
-        stage.wait_drained()
+        if stage.about.survives:
+            stage.wait(rng.uniform(1, 5))
+        else:
+            stage.wait_drained()
         fail_over(stage)
     behind.release()
 

@@ -21,7 +21,8 @@ class Entry(NamedTuple):
     """on: what it is done to; faults of a pair are done to two different things. excuses: see history. settings: of
     the relays, beside the usual. mix: of the load. relays: how many it needs at least. topics: settings of the
     round's. limit: seconds until the outbox is empty after it was mended, None for the usual. survives: with these of
-    publish_after no event is published that the fault takes out of the database."""
+    publish_after no event is published that the fault takes out of the database. at_least_once: there is none where
+    relays deliver exactly once."""
     number: str
     title: str
     function: Callable
@@ -34,6 +35,7 @@ class Entry(NamedTuple):
     limit: Optional[float] = None
     topics: dict = {}
     survives: tuple = ()
+    at_least_once: bool = False
 
     @property
     def name(self):

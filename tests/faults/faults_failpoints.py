@@ -33,6 +33,8 @@ def start_others(_, member):
             other.watched.start(wait=False)
 
 
+# What was acknowledged is settled by its identity; exactly once, the ledger tells.
+RECOVERY = ("before-recovery", "recovered")
 PROVOKED = {"before-recovery": lose_session, "recovered": lose_session,
             "before-handover": start_others, "handed-over": start_others}
 SHARDS = {"outbox": {"shards": 4}}
@@ -81,8 +83,9 @@ def stand_still(failpoint):
 
 if plants.available():
     for each in plants.failpoints():
-        fault("F01", f"killed at {each}", RELAY, [REPLAY], settings=SHARDS)(die(each))
-        fault("F01", f"stands still at {each}", RELAY, [SCATTER], settings=SHARDS)(stand_still(each))
+        more = {"settings": SHARDS, "at_least_once": each in RECOVERY}
+        fault("F01", f"killed at {each}", RELAY, [REPLAY], **more)(die(each))
+        fault("F01", f"stands still at {each}", RELAY, [SCATTER], **more)(stand_still(each))
     for each in plants.exactly_once():
         fault("F01", f"killed at {each}", RELAY, settings={**SHARDS, **EXACTLY_ONCE})(die(each))
         fault("F01", f"stands still at {each}", RELAY, settings={**SHARDS, **EXACTLY_ONCE})(stand_still(each))

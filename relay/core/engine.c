@@ -69,6 +69,8 @@ static bool must_break_off(const struct engine *engine)
 static bool has_unsettled(const struct engine *engine)
 {
 	const struct batch *batch = engine->batch;
+	if (PLANTED("acknowledged-settled"))
+		return batch->delivered > 0;
 	if (engine->options.transactional || PLANTED("forget-acknowledged"))
 		return false;
 	return batch->delivered > 0 || (batch->rejected > 0 && !engine_halts_at_reject(engine));
@@ -85,10 +87,11 @@ static bool owes_nothing(const struct step *s)
 /* The source keeps back what was rejected, or sets it aside, as it does what is deferred. */
 static bool needs_reconciliation(const struct engine *engine)
 {
-	const struct batch *batch = engine->batch;
+	if (has_unsettled(engine))
+		return true;
 	if (engine->options.transactional)
 		return engine_verdicts_count(engine);
-	return has_unsettled(engine) || engine_batch_is_unfit(batch);
+	return engine_batch_is_unfit(engine->batch);
 }
 
 static void stopped(struct step *s)

@@ -4,6 +4,8 @@
  */
 #include "engine_internal.h"
 
+#include "base/failpoints.h"
+
 void engine_break_sink(struct engine *engine, enum rebuild_cause cause)
 {
 	if (!engine->sink_broken)
@@ -17,10 +19,11 @@ void engine_forsake(struct step *s)
 {
 	struct engine *engine = s->engine;
 	bool committed = engine->options.transactional && engine->state == ENGINE_SETTLING;
+	bool aborts = engine->state != ENGINE_COMMITTING && !committed;
+	if (aborts && PLANTED("abort-not-rebuilt"))
+		return;
 	if (s->input->begun || committed)
-		engine_break_sink(engine, engine->state == ENGINE_COMMITTING || committed
-					      ? REBUILD_IN_DOUBT
-					      : REBUILD_ABORTED);
+		engine_break_sink(engine, aborts ? REBUILD_ABORTED : REBUILD_IN_DOUBT);
 }
 
 bool engine_is_in_doubt(const struct engine *engine)

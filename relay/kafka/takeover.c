@@ -7,6 +7,7 @@
  */
 #include "base/backoff.h"
 #include "base/clock.h"
+#include "base/failpoints.h"
 #include "ledger.h"
 
 #include "base/xalloc.h"
@@ -87,7 +88,8 @@ void kafka_take_over(struct kafka *kafka)
 
 	transaction->since_us = clock_monotonic_us();
 	transaction->tries = 0;
-	ask_id(kafka);
+	transaction->reads = PLANTED("ledger-before-fence");
+	kafka_take_over_again(kafka);
 }
 
 void kafka_take_over_again(void *arg)
@@ -162,6 +164,8 @@ static void become_ready(struct kafka *kafka, struct ledger_reading *reading)
 {
 	struct transaction *transaction = &kafka->transaction;
 
+	if (PLANTED("ledger-before-fence"))
+		rd_kafka_error_destroy(rd_kafka_init_transactions(kafka->producer.rk, -1));
 	transaction->ledger =
 	    rd_kafka_topic_new(kafka->producer.rk, kafka->options.ledger_topic, NULL);
 	transaction->chunk_bytes = chunk_bytes(kafka, reading->max_bytes);

@@ -247,6 +247,8 @@ static void hear_of_commit(struct kafka *kafka)
 
 	if (commit == NULL)
 		return;
+	if (PLANTED("unclean-trusted"))
+		commit->clean = true;
 	if (commit->outcome.kind == OUTCOME_GOOD)
 		committed(kafka, commit->clean);
 	else

@@ -244,6 +244,8 @@ static void try_other(struct producers *producers)
 static void note_owned(struct producers *producers, PGresult *result)
 {
 	producers->other = PQgetisnull(result, 0, 0) ? -1 : atoi(PQgetvalue(result, 0, 0));
+	if (PLANTED("owns-in-doubt"))
+		producers->other = -1;
 	PQclear(result);
 }
 
@@ -361,6 +363,8 @@ void producers_settle(struct producers *producers)
 	const struct producer_id *id = &producers->source->producer;
 	if (!producers->described)
 		return;
+	if (PLANTED("number-left-out"))
+		return;
 	snprintf(sql, sizeof(sql),
 		 "UPDATE outbox_relay.producers SET settled = %lld WHERE outbox = %u::oid AND "
 		 "slot = %d AND settled = %lld",
@@ -436,6 +440,20 @@ static void on_resolved(struct producers *producers, PGresult *result)
 	go_on(producers);
 }
 
+/* A planted error. */
+static void settle_up_to(struct producers *producers)
+{
+	const struct doubt *doubt = &producers->doubt;
+	int64_t highest = 0;
+	for (size_t i = 0; i < doubt->count; i++)
+		highest = doubt->items[i].id > highest ? doubt->items[i].id : highest;
+	char *sql = xasprintf("DELETE FROM %s WHERE id <= %lld",
+			      session_shape(producers->session)->table, (long long)highest);
+	session_ask_text(&producers->asker, TAG_IGNORE, sql, NULL, 0);
+	session_sync(producers->session);
+	free(sql);
+}
+
 void producers_resolve(struct producers *producers, const struct ledger *ledger)
 {
 	struct source *source = producers->source;
@@ -452,6 +470,10 @@ void producers_resolve(struct producers *producers, const struct ledger *ledger)
 		session_sync(producers->session);
 		return;
 	}
+	if (PLANTED("slot-unresolved"))
+		producers->doubt.count = 0;
+	if (PLANTED("settles-up-to"))
+		settle_up_to(producers);
 	source->refusal[0] = '\0';
 	producers->resolving = true;
 	reconciler_settle(producers->reconciler, producers->doubt.items, producers->doubt.count,

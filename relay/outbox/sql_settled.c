@@ -8,6 +8,7 @@
  */
 #include "sql_internal.h"
 
+#include "base/failpoints.h"
 #include "base/xalloc.h"
 
 #include <stdlib.h>
@@ -161,11 +162,26 @@ static char *note(const struct outbox_shape *shape, size_t leaf)
 	return outbox_sql_note_ahead(shape, from);
 }
 
+/* By a planted error only what is in shards of ours. */
+static char *of_own_shards(const struct outbox_shape *shape, const char *filter)
+{
+	static const char owned[] =
+	    "ARRAY(SELECT objid::int8 & 4095 FROM pg_locks WHERE pid = pg_backend_pid() AND "
+	    "locktype = 'advisory' AND objid::int8 >> 24 = 111)";
+	char *text = xstrdup(filter);
+	if (PLANTED("settles-own-shards")) {
+		SCRATCH char *mine = outbox_sql_mine(shape, owned);
+		xappend(&text, "%s", mine);
+	}
+	return text;
+}
+
 char *outbox_sql_settle(const struct outbox_shape *shape, size_t leaf)
 {
 	if (shape->position)
 		return note(shape, leaf);
-	SCRATCH char *found = outbox_sql_places(shape, leaf, outbox_sql_unpublished(shape));
+	SCRATCH char *filter = of_own_shards(shape, outbox_sql_unpublished(shape));
+	SCRATCH char *found = outbox_sql_places(shape, leaf, filter);
 	if (shape->leaves[leaf].parted)
 		return xasprintf("%s %s AS t%s %s (SELECT found.part, found.place FROM "
 				 "unnest($1::int8[], $2::text[]) AS given (id, event_id), %s "
@@ -199,7 +215,8 @@ char *outbox_sql_still(const struct outbox_shape *shape, size_t leaf)
 				       "t.ctid::text || ' ' || t.xmin::text AS version",
 				       hold, name);
 	SCRATCH char *waits = outbox_sql_not_settled(shape, leaf);
-	SCRATCH char *rows = found(shape, leaf, what, waits, "");
+	SCRATCH char *filter = of_own_shards(shape, waits);
+	SCRATCH char *rows = found(shape, leaf, what, filter, "");
 	return xasprintf("SELECT found.* FROM unnest($1::int8[], $2::text[]) AS given (id, "
 			 "event_id), %s",
 			 rows);

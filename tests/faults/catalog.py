@@ -13,10 +13,16 @@ from typing import Callable, NamedTuple, Optional
 RELAY, POSTGRES, KAFKA, TABLE = "relay", "postgres", "kafka", "table"
 
 
+# Settings of a fault that there is only where relays deliver exactly once. Each round has a ledger of its own.
+EXACTLY_ONCE = {"kafka": {"delivery": "exactly-once", "ledger_topic": "ledger"}}
+
+
 class Entry(NamedTuple):
     """on: what it is done to; faults of a pair are done to two different things. excuses: see history. settings: of
     the relays, beside the usual. mix: of the load. relays: how many it needs at least. topics: settings of the
-    round's. limit: seconds until the outbox is empty after it was mended, None for the usual."""
+    round's. limit: seconds until the outbox is empty after it was mended, None for the usual. survives: with these of
+    publish_after no event is published that the fault takes out of the database. at_least_once: there is none where
+    relays deliver exactly once."""
     number: str
     title: str
     function: Callable
@@ -28,6 +34,8 @@ class Entry(NamedTuple):
     relays: int = 1
     limit: Optional[float] = None
     topics: dict = {}
+    survives: tuple = ()
+    at_least_once: bool = False
 
     @property
     def name(self):

@@ -3,7 +3,7 @@
 import random
 
 # They register.
-from faults import (faults_failpoints, faults_kafka, faults_kafkalink, faults_parked, faults_postgres,  # noqa: F401
+from faults import (faults_endtxn, faults_failpoints, faults_kafka, faults_kafkalink, faults_parked, faults_postgres,  # noqa: F401
                     faults_relay, faults_table)
 from faults.catalog import chosen
 

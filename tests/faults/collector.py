@@ -67,6 +67,10 @@ class Collector:
             ends[topic][partition] = self.bases[topic, partition] + end
         return ends
 
+    def end_of(self, topic, partition, timeout=10):
+        """Of any topic's partition."""
+        return self._end(TopicPartition(topic, partition), timeout)
+
     def _end(self, partition, timeout):
         """Asks again while the partition is between leaders."""
         limit = now() + timeout

@@ -91,8 +91,8 @@ class Facts:
         return {key: self.keys[key] for key in again}
 
     def excused(self, event):
-        """A failover took it: it may have arrived, and counts for nothing."""
-        return self.loses and event.state in (LOST, UNKNOWN)
+        """A failover took it: it may have arrived, and counts for nothing, unless relays wait for what survives."""
+        return self.loses and not self.run.survives and event.state in (LOST, UNKNOWN)
 
     def time(self, arrival):
         """When the relay handed it to its client, on the monotonic clock."""

@@ -6,7 +6,7 @@
 from harness.waiting import TimedOut, until
 
 from faults import plants
-from faults.catalog import RELAY, fault
+from faults.catalog import EXACTLY_ONCE, RELAY, fault
 from faults.faults_relay import AWHILE, TOO_LONG
 from faults.history import REPLAY, SCATTER
 
@@ -33,10 +33,11 @@ def start_others(_, member):
             other.watched.start(wait=False)
 
 
+# What was acknowledged is settled by its identity; exactly once, the ledger tells.
+RECOVERY = ("before-recovery", "recovered")
 PROVOKED = {"before-recovery": lose_session, "recovered": lose_session,
             "before-handover": start_others, "handed-over": start_others}
 SHARDS = {"outbox": {"shards": 4}}
-EXACTLY_ONCE = {"kafka": {"delivery": "exactly-once", "ledger_topic": "ledger"}}
 
 
 def reach(stage, rng, failpoint, action):
@@ -50,7 +51,7 @@ def reach(stage, rng, failpoint, action):
     plants.fail_at(member.relay, None, None)
     if failpoint in PROVOKED:
         until(lambda: member.name in stage.fleet.owners(), 20, "the relay to own shards", every=0.05)
-    for _ in range(20):
+    for _ in range(60):  # a transaction of Kafka for each passing
         if failpoint in PROVOKED:
             PROVOKED[failpoint](stage, member)
         try:
@@ -82,8 +83,9 @@ def stand_still(failpoint):
 
 if plants.available():
     for each in plants.failpoints():
-        fault("F01", f"killed at {each}", RELAY, [REPLAY], settings=SHARDS)(die(each))
-        fault("F01", f"stands still at {each}", RELAY, [SCATTER], settings=SHARDS)(stand_still(each))
+        more = {"settings": SHARDS, "at_least_once": each in RECOVERY}
+        fault("F01", f"killed at {each}", RELAY, [REPLAY], **more)(die(each))
+        fault("F01", f"stands still at {each}", RELAY, [SCATTER], **more)(stand_still(each))
     for each in plants.exactly_once():
         fault("F01", f"killed at {each}", RELAY, settings={**SHARDS, **EXACTLY_ONCE})(die(each))
         fault("F01", f"stands still at {each}", RELAY, settings={**SHARDS, **EXACTLY_ONCE})(stand_still(each))

@@ -26,6 +26,24 @@ def crash(stage, rng):
     stage.postgres.primary.start()
 
 
+@fault("F11", "kill -9 of all of Postgres, whose writers do not wait for the flush", POSTGRES, [REPLAY, LOSS], times=2,
+       mix={"flushes": False}, survives=("flush", "standby"))
+def crash_unflushed(stage, rng):
+    """The last commits are lost though they were answered. The one relay that works is about to commit, and has flushed
+    nothing of what it has published; the server does not either."""
+    member = stage.fleet.any(rng)
+    others = [each for each in stage.fleet.alive() if each is not member]
+    for each in others:
+        assert each.watched.stop() == 0, f"{each.name} did not settle"
+    stage.postgres.primary.hold_wal()
+    with member.proxy.hold(at="commit", nth=2) as rule:
+        rule.wait(60)
+        stage.postgres.primary.crash()
+    stage.postgres.primary.start()
+    for each in others:
+        each.watched.start(wait=False)
+
+
 @fault("F12", "a relay's session is terminated", POSTGRES, [REPLAY], times=4)
 def terminate_session(stage, rng):
     """pg_terminate_backend; the relay comes back, or another takes over."""
@@ -102,9 +120,10 @@ def fail_over(stage):
         stage.postgres.rebuild()
 
 
-@fault("F18", "failover that loses the last deletes", POSTGRES, [SCATTER, LOSS])
+@fault("F18", "failover that loses the last deletes", POSTGRES, [SCATTER, LOSS], survives=("standby",))
 def failover_without_deletes(stage, rng):
-    """Writers wait while a backlog is published and settled, of which the standby learns nothing."""
+    """Writers wait while a backlog is published and settled, of which the standby learns nothing. Relays that wait for
+    the standby publish nothing of it."""
     pair = stage.postgres
     for member in stage.fleet.alive():
         member.process.pause()
@@ -113,12 +132,15 @@ def failover_without_deletes(stage, rng):
         pair.wait_replayed()
         behind = pair.fall_behind()
         stage.fleet.resume()
-        stage.wait_drained()
+        if stage.about.survives:
+            stage.wait(rng.uniform(1, 5))
+        else:
+            stage.wait_drained()
         fail_over(stage)
     behind.release()
 
 
-@fault("F19", "failover that loses the last inserts", POSTGRES, [SCATTER, LOSS])
+@fault("F19", "failover that loses the last inserts", POSTGRES, [SCATTER, LOSS], survives=("standby",))
 def failover_without_inserts(stage, rng):
     """Some of what was lost has been published: phantoms, whose ids other events get."""
     behind = stage.postgres.fall_behind()
@@ -127,7 +149,7 @@ def failover_without_inserts(stage, rng):
     behind.release()
 
 
-@fault("F20", "failover while the old primary lives on", POSTGRES, [SCATTER, LOSS])
+@fault("F20", "failover while the old primary lives on", POSTGRES, [SCATTER, LOSS], survives=("standby",))
 def split_brain(stage, rng):
     stage.postgres.failover(crash=False)
     stage.load.cut()

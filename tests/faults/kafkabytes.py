@@ -2,7 +2,7 @@
 """Kafka's messages as bytes, for the tests of what reads them."""
 from faults.kafkacodec import Writer
 
-FLEXIBLE = {0: 9, 26: 3, 3: 9, 18: 3}
+FLEXIBLE = {0: 9, 26: 3, 3: 9, 18: 3, 22: 2, 24: 3}
 
 
 def request(api, version, correlation, body=b"", client="outbox-relay"):
@@ -39,6 +39,13 @@ def produced(version, correlation, *partitions):
 def end_txn(version, correlation, commit):
     body = Writer(version >= 3).string("tx").number("qh?", 7, 0, commit).tags().bytes()
     return request(26, version, correlation, body)
+
+
+def ended(version, correlation, error):
+    """The answer to an EndTxn."""
+    out = Writer().number("i", correlation)
+    out.flexible = version >= 3
+    return out.tags().number("ih", 0, error).tags().frame()
 
 
 def response(correlation, body=b"x" * 20):

@@ -2,8 +2,9 @@
 """Three real brokers and a controller, each broker behind a proxy, and what may happen to them."""
 import os
 import shutil
+from contextlib import contextmanager
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from harness.ports import free_port
@@ -140,6 +141,20 @@ class KafkaCluster:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
             self.wait_in_sync(name)
+
+    @contextmanager
+    def open_transaction(self, topic, partitions):
+        """While it lasts another producer has a record in each of these that is not committed; it never is."""
+        producer = Producer({"bootstrap.servers": self.direct, "transactional.id": "another", "log_level": 2})
+        producer.init_transactions(SETTLING)
+        producer.begin_transaction()
+        for partition in partitions:
+            producer.produce(topic, b"another's", partition=partition)
+        producer.flush(SETTLING)
+        try:
+            yield
+        finally:
+            producer.abort_transaction(SETTLING)
 
     def add_partitions(self, name, total):
         self.admin.create_partitions([NewPartitions(name, total)])[name].result(SETTLING)

@@ -2,8 +2,8 @@
 """Kafka's framing: names for requests, and responses matched to them by correlation id.
 
 A request is called by its API ("Produce", "EndTxn"), and EndTxn also by what it asks ("EndTxn commit",
-"EndTxn abort"). message.facts: version, correlation, and of a Produce its first topic and partition as far
-as the head tells; its answer is "ok" or "error 19". (Kafka's protocol guide; the messages' JSON files in
+"EndTxn abort"). message.facts: version, correlation; of what concerns a transaction its transactional_id; of a
+Produce its first topic and partition as far as the head tells; its answer is "ok" or "error 19". (Kafka's protocol guide; the messages' JSON files in
 kafka-clients.jar.)
 """
 import struct
@@ -26,6 +26,7 @@ HEAD = struct.Struct(">ihhi")   # length, API, version, correlation id
 ANSWER = struct.Struct(">ii")   # length, correlation id
 SEEN = 512                      # so much of a request's head is waited for
 END_TXN_FLEXIBLE = 3
+BEGINNING = {22: 2, 24: 3}      # InitProducerId, AddPartitionsToTxn: from which version on they are flexible
 WHOLE = 1 << 16                 # a Produce response up to this size is waited for whole, to be changed
 
 
@@ -69,7 +70,18 @@ def _details(api, version, data, at):
         reader.take(10)  # producer id and epoch
         verb = "commit" if reader.number("b") else "abort"
         return (f"EndTxn {verb}",), {"transactional_id": transactional}
+    if api in BEGINNING:
+        reader, _ = _skip_header(data, at, version >= BEGINNING[api])
+        return (), {"transactional_id": reader.string()}
     return (), {}
+
+
+def end_txn_error(message, frame):
+    """The error's number in a whole response to an EndTxn, with its length before it."""
+    reader = Reader(frame, 8, message.facts["version"] >= END_TXN_FLEXIBLE)
+    reader.tags()
+    reader.take(4)  # throttle time
+    return reader.number("h")
 
 
 class _Requests(Splitter):

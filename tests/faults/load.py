@@ -42,6 +42,7 @@ class Mix(NamedTuple):
     delay: float = 0.2            # wait before the end of the transaction
     longest_delay: float = 0.05
     many: float = 0.05            # a transaction of up to 100 events
+    flushes: bool = True          # COMMIT is answered once it is flushed, else before (synchronous_commit = off)
 
     def names(self):
         """All keys: {key: aggregate type}."""

@@ -48,6 +48,15 @@ CONTROLS = (
     Control("passes-parked", "a key is parked", {"order per key"}),
     Control("forget-acknowledged", "session lost", {"repeats have a cause"}),
     Control("no-idempotence", "answers of Kafka lost", {"repeats have a cause"}),
+    Control("abort-not-rebuilt", "once: a transaction is aborted", {"repeats have a cause"}),
+    Control("acknowledged-settled", "once: a commit is lost", {"no loss"}, True),
+    Control("unclean-trusted", "once: a commit comes late", {"repeats have a cause"}, True),
+    Control("slot-unresolved", "once: killed in doubt", {"repeats have a cause"}, True),
+    Control("owns-in-doubt", "once: killed in doubt", {"repeats have a cause"}),
+    Control("settles-own-shards", "once: killed in doubt", {"repeats have a cause"}),
+    Control("number-left-out", "once: the ledger's beginning goes", {"drained in time"}),
+    Control("settles-up-to", "once: rows locked, killed", {"no loss"}),
+    Control("ledger-before-fence", "once: fenced after a commit", {"repeats have a cause"}),
 )
 ROW = "{:<22}{:<30}{:<10}{}"
 

@@ -11,16 +11,19 @@ from typing import Callable, NamedTuple
 from harness import process
 from harness.kafka import Kafka
 from harness.postgres import Database, Postgres
-from harness.relay import Relay
-from harness.waiting import TimedOut
+from harness.relay import Relay, merge
+from harness.waiting import TimedOut, until
 
 from faults import faults_parked, plants
+from faults.catalog import EXACTLY_ONCE
 from faults.collector import Collector
 from faults.history import REJECT, REPLAY, Fault, Mark, Recorder, now, read, this_run
-from faults.kafkawire import KafkaWire
+from faults.kafkawire import KafkaWire, end_txn_error
 from faults.load import Load, Mix
+from faults.pgwire import PgWire
 from faults.proxy import Proxy
 from faults.sampler import Sampler
+from faults.stage import PRODUCERS
 from faults.try_load import PARTITIONS, snapshot
 from faults.watched import Watched
 
@@ -54,12 +57,15 @@ class Servers:
 
 
 class Scenario(NamedTuple):
-    """act(trial) does the fault under load and mends it."""
+    """act(trial) does the fault under load and mends it. settings: of the relays, beside the usual. patience: until the
+    outbox is empty."""
     act: Callable
     relays: int = 1
     rate: float = 300
     threads: int = 4
     mix: dict = {}
+    settings: dict = {}
+    patience: float = EMPTY_AFTER
 
 
 class Trial:
@@ -76,29 +82,40 @@ class Trial:
         self.topics = {topic: PARTITIONS for topic in self.mix.topics()}
         for topic in self.topics:
             self.kafka.create_topic(topic, PARTITIONS)
+        self.ledger = self.name + ".ledger" if "delivery" in scenario.settings.get("kafka", {}) else None
+        if self.ledger:
+            self.kafka.create_topic(self.ledger, PRODUCERS, cleanup_policy="compact")
+        self.proxies = {}  # of each relay, to Postgres
         self.relays = [self._relay(f"relay{n + 1}") for n in range(scenario.relays)]
         done = self.relays[0].command("migrate", "--dsn", self.database.dsn())
         assert done.returncode == 0, done.stderr
 
     def _relay(self, name):
         """Its name is also what its producers are called."""
-        relay = Relay(self.directory, {
-            "database": {"dsn": self.database.dsn("outbox_relay")}, "outbox": SETTINGS,
+        proxy = self.proxies[name] = Proxy(("127.0.0.1", self.database.server.port), PgWire, name=f"{name} to postgres")
+        settings = merge({
+            "database": {"dsn": self.database.dsn("outbox_relay").replace(f"port={proxy.target[1]}", f"port={proxy.port}")},
+            "outbox": SETTINGS,
             "kafka": {"bootstrap_servers": self.kafka.bootstrap, "properties": [f"client.id={name}"]},
-            "route": {"topic": self.name + ".${aggregate_type}"}, "http": {"listen": "127.0.0.1:0"}}, name)
+            "route": {"topic": self.name + ".${aggregate_type}"}, "http": {"listen": "127.0.0.1:0"}}, self.scenario.settings)
+        if self.ledger:
+            settings["kafka"]["ledger_topic"] = self.ledger
+        relay = Relay(self.directory, settings, name)
         plants.plant(relay, self.error)
         return relay
 
     def run(self):
         """The history."""
         path = os.path.join(self.directory, "history")
-        about = this_run(self.topics, seed=1, drain_limit=EMPTY_AFTER, memory_limit=64)
+        about = this_run(self.topics, seed=1, drain_limit=self.scenario.patience, memory_limit=64,
+                         once=bool(self.ledger))
         with Recorder(path) as self.recorder:
             self.recorder.add(about)
             # The first becomes the owner, if there is one.
             self.watched = [Watched(relay, self.recorder, about.wall_offset).start(wait=relay is self.relay)
                             for relay in self.relays]
-            self.collector = Collector(self.kafka.bootstrap, self.topics, self.recorder).start()
+            isolation = {"isolation.level": "read_committed"} if self.ledger else {}
+            self.collector = Collector(self.kafka.bootstrap, self.topics, self.recorder, **isolation).start()
             self.load = Load(lambda: self.database.server.connect(self.name, autocommit=False), self.mix,
                              rate=self.scenario.rate, threads=self.scenario.threads)
             self.load.create_tables()
@@ -112,7 +129,7 @@ class Trial:
         self.recorder.add(snapshot(self.database, self.collector))
         self.load.stop()
         try:
-            self.database.wait_empty(timeout=EMPTY_AFTER)
+            self.database.wait_empty(timeout=self.scenario.patience)
             self.recorder.add(Mark("drained", now()))
         except TimedOut:
             pass  # the checker judges it
@@ -123,6 +140,8 @@ class Trial:
         self.recorder.add(snapshot(self.database, self.collector, final=True))
         self.collector.finish()
         self.recorder.add(*self.load.facts())
+        for proxy in self.proxies.values():
+            proxy.close()
 
     # For the scenarios.
 
@@ -224,6 +243,155 @@ def parked_key(trial):
     trial.more(100)
 
 
+# Of relays that deliver exactly once.
+
+
+def aborted(trial):
+    """Kafka is silent until the relay gives its transaction up, and takes what it was sent after all."""
+    for _ in range(2):
+        trial.more(100)
+        said = len(trial.relay.log())
+        with trial.proxy.hold(at="Produce", nth=3, where={"client_id": "relay1"}) as held:
+            held.wait()
+            trial.relay.wait_log("Kafka has acknowledged nothing", after=said)
+    trial.more(300)
+
+
+def commit_lost(trial):
+    """All events of a transaction are acknowledged, the request to commit it is lost, and the session ends."""
+    for _ in range(3):
+        trial.more(100)
+        with trial.proxy.drop(at="EndTxn commit", where={"client_id": "relay1"}) as dropped:
+            dropped.wait()
+            said = len(trial.relay.log())
+            trial.database.end_relay_sessions()
+            trial.relay.wait_log("the session with the database is gone", after=said)
+    trial.more(200)
+
+
+def commit_repeated(trial):
+    """The answer to EndTxn is lost, the client sends it again, and what it sent first comes once more, late: when the
+    events of another transaction are written, and the record that says so in the ledger is not."""
+    for _ in range(3):
+        trial.more(50)
+        with trial.proxy.repeat(at="EndTxn commit", where={"client_id": "relay1"}) as copy:
+            with trial.proxy.cut(at=lambda message, kept=copy: message in kept.messages, when="after") as cut:
+                cut.wait()
+            trial.more(50)
+            with trial.proxy.hold(at=EndOfBatch(trial.ledger)) as held:
+                held.wait()
+                _comes_late(trial, copy)
+    trial.more(200)
+
+
+def _comes_late(trial, copy):
+    """Until the transaction has ended, if the brokers take it."""
+    before = trial.collector.end_of(trial.ledger, 0)
+    if 0 in [end_txn_error(message, frame) for message, frame in copy.again()]:
+        until(lambda: trial.collector.end_of(trial.ledger, 0) > before, 20, "the end of the transaction", every=0.02)
+
+
+class EndOfBatch:
+    """For a rule: the record in the ledger that says what a batch was. It follows upon events."""
+
+    def __init__(self, ledger):
+        self.ledger, self.events = ledger, False
+
+    def __call__(self, message):
+        if message.names[0] != "Produce":
+            return False
+        is_ledger = message.facts.get("topic") == self.ledger
+        ends, self.events = is_ledger and self.events, not is_ledger
+        return ends
+
+
+def killed_in_doubt(trial):
+    """A relay is killed between Kafka's commit and the database's, and the others share its shards."""
+    def have_all():
+        return sum(relay.metric("shard_owned") for relay in trial.relays[1:]) == SHARDS
+    for _ in range(2):
+        trial.more(100)
+        _start_with_failpoint(trial, "kafka-commit-answered", "kill")
+        trial.relay.wait_exit()
+        trial.watched[0].ended("killed")
+        until(have_all, 30, "the others to take over", every=0.05)
+        trial.more(100)
+        trial.watched[0].start(wait=False)
+    trial.more(100)
+
+
+def locked_in_doubt(trial):
+    """Likewise, while somebody has locked rows that lie before what is in doubt."""
+    trial.more(100)
+    trial.watched[0].stop()
+    trial.more(100)
+    with trial.database.session(autocommit=False) as cursor:
+        cursor.execute("SELECT FROM outbox_events ORDER BY id LIMIT 20 FOR UPDATE SKIP LOCKED")
+        _start_with_failpoint(trial, "kafka-commit-answered", "kill")
+        trial.relay.wait_exit()
+        trial.watched[0].ended("killed")
+    trial.watched[0].start()
+    trial.more(200)
+
+
+def beginning_goes(trial):
+    """Of the ledger, as compaction has it: the last batch stays, and the relay that starts needs no more."""
+    until(lambda: trial.collector.end_of(trial.ledger, 0) > 5 * LEDGER_OF_BATCH, 60, "some batches", every=0.1)
+    assert trial.watched[0].stop() == 0
+    trial.kafka.configure_topic(trial.ledger, cleanup_policy="compact,delete")  # else nobody may delete
+    keep = trial.collector.end_of(trial.ledger, 0) - LEDGER_OF_BATCH
+
+    def is_deleted():
+        try:
+            trial.kafka.delete_records(trial.ledger, PRODUCERS, {0: keep})
+        except AssertionError:
+            return False  # the log itself hears of its policy after all who ask for it
+        return True
+    until(is_deleted, 20, "the broker to delete", every=0.1)
+    trial.watched[0].start(wait=False)
+    trial.more(100)
+
+
+def commits_before_the_fence(trial):
+    """A relay that has lost its session without knowing commits, just before the one that has taken over is given the
+    producer's id."""
+    for watched in trial.watched:
+        watched.stop()
+    trial.more(250)  # so that a claim is all that its batch takes, and topics are known by then
+    _start_with_failpoint(trial, "claimed", "stop", 4)
+    trial.relay.wait_log("failpoint claimed is reached")
+    with trial.proxies["relay1"].hold(direction="both"), \
+            trial.proxy.hold(at="InitProducerId", where={"client_id": "relay2"}) as held:
+        with trial.database.session() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'outbox_relay'"
+                           " AND datname = current_database()")
+        trial.watched[1].start(wait=False)
+        held.wait()
+        since = trial.proxy.mark()
+        trial.relay.process.resume()
+        trial.proxy.wait_for("EndTxn commit", answered=True, since=since, where={"client_id": "relay1"})
+        trial.watched[0].kill()
+    trial.watched[0].start(wait=False)
+    trial.more(200)
+
+
+def _start_with_failpoint(trial, failpoint, action, nth=1):
+    """The first relay begins anew and comes to it some time."""
+    if trial.relay.process.alive:
+        trial.watched[0].stop()
+    plants.fail_at(trial.relay, failpoint, action, nth)
+    trial.watched[0].start(wait=False)
+    plants.fail_at(trial.relay, None, None)
+
+
+SHARDS = 12
+LEDGER_OF_BATCH = 3  # BEGIN, END, the transaction's marker
+ONCE = {**EXACTLY_ONCE, "outbox": {"claim_rows": 200, "batch_rows": 200}}
+SHARED = {**EXACTLY_ONCE, "outbox": {**ONCE["outbox"], "shards": SHARDS}}
+TRUSTING = {**EXACTLY_ONCE, "outbox": {"claim_rows": 50, "batch_rows": 50, "session_timeout": "60s", "stall_timeout": "20s"}}
+SLOW = 100  # events a second: on a busy machine a transaction takes long, and all are to be published in the end
+
+
 SCENARIOS = {
     "steady load": Scenario(steady),
     "writers that take long": Scenario(slow_writers, threads=8, mix={"keys": 12, "delay": 0.6, "longest_delay": 0.7}),
@@ -234,4 +402,11 @@ SCENARIOS = {
     "a key is parked": Scenario(parked_key),
     "session lost": Scenario(session_lost),
     "answers of Kafka lost": Scenario(answers_lost),
+    "once: a transaction is aborted": Scenario(aborted, rate=SLOW, settings=ONCE, patience=25),
+    "once: a commit is lost": Scenario(commit_lost, rate=SLOW, settings=ONCE, patience=25),
+    "once: a commit comes late": Scenario(commit_repeated, rate=SLOW, settings=ONCE, patience=25),
+    "once: killed in doubt": Scenario(killed_in_doubt, rate=SLOW, relays=3, settings=SHARED, patience=25),
+    "once: rows locked, killed": Scenario(locked_in_doubt, rate=SLOW, settings=ONCE, patience=25),
+    "once: the ledger's beginning goes": Scenario(beginning_goes, rate=SLOW, settings=ONCE, patience=25),
+    "once: fenced after a commit": Scenario(commits_before_the_fence, rate=50, relays=2, settings=TRUSTING, patience=25),
 }

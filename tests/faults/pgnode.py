@@ -38,6 +38,15 @@ def children(pid):
     return found
 
 
+def is_called(pid, name):
+    """Whether a server process says that it is this one."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as title:
+            return name in title.read()
+    except FileNotFoundError:
+        return False
+
+
 def signal_all(pids, number):
     for pid in pids:
         try:
@@ -94,6 +103,10 @@ class PgNode(Postgres):
         pids = children(self.process.pid) if backends else []
         self.process.kill()
         signal_all(pids, signal.SIGKILL)
+
+    def hold_wal(self):
+        """The log is written by those alone who wait for that, until the server crashes: its own writer stands still."""
+        signal_all([pid for pid in children(self.process.pid) if is_called(pid, b"walwriter")], signal.SIGSTOP)
 
     def pause(self):
         """The whole server stands still, and the kernel keeps its connections."""

@@ -18,7 +18,7 @@ import time
 from collections import namedtuple
 
 from faults.link import Link
-from faults.rules import Cut, Delay, Drop, Fail, Hold, Throttle, fits
+from faults.rules import Cut, Delay, Drop, Fail, Hold, Repeat, Throttle, fits
 from faults.wire import ANSWERED, SENT, RawWire, is_called
 
 Passed = namedtuple("Passed", "time link what message")  # what: SENT or ANSWERED
@@ -103,6 +103,10 @@ class Proxy:
     def fail(self, error, topic=None, written=False, **options):
         """A Produce to topic (None: any) is answered with error, a number or a name of ERRORS."""
         return self.arm(Fail(error, topic, written, **options))
+
+    def repeat(self, **options):
+        """What comes at a message of Kafka's may come once more (see Repeat)."""
+        return self.arm(Repeat(**options))
 
     def refuse(self):
         """New connections are refused until it is released."""

@@ -5,13 +5,14 @@ import threading
 import traceback
 from typing import NamedTuple
 
-from faults.catalog import KAFKA
+from faults.catalog import EXACTLY_ONCE, KAFKA
 from faults.checker import check, report
 from faults.history import LOST, REPLAY, SCATTER, read
 from faults.stage import Stage
 
 WARM = 30     # events before the first fault
 LATEST = 1.5  # seconds from one to the next
+TINY, TINY_RATE = 30, 100  # rows of a batch, and so many events a second where each batch is a transaction
 SETTLES = ("delete", "delete", "mark", "position", "position")
 
 
@@ -63,7 +64,7 @@ def plans(seed, entries, pairs=False):
 def weather(rng):
     """(changes of the relays' settings, delays in ms to Postgres and to Kafka, events per second, whether the
     relays find a backlog): what makes batches short or long and windows narrow or wide; and how rows are settled."""
-    changes = rng.choice(({}, {}, {"claim_rows": 50, "batch_rows": 200}, {"claim_rows": 10, "batch_rows": 30}))
+    changes = rng.choice(({}, {}, {"claim_rows": 50, "batch_rows": 200}, {"claim_rows": 10, "batch_rows": TINY}))
     rest = (rng.choice((0, 0, 1, 5)), rng.choice((0, 0, 2, 20)), rng.choice((200, 300, 500)), rng.random() < 0.3)
     return ({"outbox": {**changes, "settle": rng.choice(SETTLES)}}, *rest)
 
@@ -76,8 +77,7 @@ def publish_after(what):
 
 
 def delivery(how):
-    """Each round has a ledger of its own."""
-    return {"kafka": {"delivery": how, "ledger_topic": "ledger"}} if how == "exactly-once" else {}
+    return EXACTLY_ONCE if how == "exactly-once" else {}
 
 
 def play(cluster, plan, relays=2, changes=None):
@@ -87,6 +87,8 @@ def play(cluster, plan, relays=2, changes=None):
     for entry in plan.entries:
         _merge(settings, entry.settings)
     _merge(settings, changes or {})
+    if "delivery" in settings.get("kafka", {}) and settings["outbox"].get("batch_rows") == TINY:
+        rate = min(rate, TINY_RATE)
     stage = Stage(cluster, f"round{plan.number}", plan.seed, plan.entries,
                   max(relays, *(entry.relays for entry in plan.entries)), rate, settings,
                   f"{plan.label} postgres {to_postgres} ms kafka {to_kafka} ms {rate}/s {settings['outbox']}")

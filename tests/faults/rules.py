@@ -6,6 +6,7 @@ until it is released. A rule at a message waits for the n-th that matches, on al
 together, and works on that message's connection. Rules live in the proxy's thread; a test holds one to
 wait for it and to release it.
 """
+import socket
 import threading
 
 from faults.kafkaproduce import code_of, refusal, with_error
@@ -176,6 +177,30 @@ class Throttle(Rule):
         for link in self.links:
             for pipe in link.pipes.values():
                 pipe.rates.discard(self)
+
+
+class Repeat(Rule):
+    """The message passes, and a copy of it is kept: again() has it come once more, late."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.copies = []  # (message, its bytes)
+
+    def apply(self, link, pipe, item):
+        message = item.mark[1]
+        if len(item.data) != message.length:
+            raise ValueError(f"{message} has come in parts, and only what comes whole can be repeated")
+        self.copies.append((message, item.data))
+
+    def again(self):
+        """In the test's thread: sends the copies, over a connection of their own. [(message, answer)]"""
+        answers = []
+        with socket.create_connection(self.proxy.target, timeout=60) as connection, connection.makefile("rb") as file:
+            for message, data in self.copies:
+                connection.sendall(data)
+                size = file.read(4)
+                answers.append((message, size + file.read(int.from_bytes(size, "big"))))
+        return answers
 
 
 class Fail(Rule):

@@ -4,6 +4,7 @@
 
     cd tests && /usr/bin/python3 -m faults.soak --minutes 60 [--seed S] [--only F11,F12] [--pairs] [--relays 3]
     cd tests && /usr/bin/python3 -m faults.soak --select ci
+    cd tests && /usr/bin/python3 -m faults.soak --delivery exactly-once --minutes 60 [--kafka 3.9.1]
     cd tests && /usr/bin/python3 -m faults.soak --seed S --round 17     # that round alone, with the same options
 
 Prints a line for each round, a table, and last "N passed, N failed". Status 1 if a round failed; its history,
@@ -41,6 +42,7 @@ def arguments(argv):
     parser.add_argument("--settle", choices=("delete", "mark", "position"), help="in all rounds; by default as the seed has it")
     parser.add_argument("--publish-after", choices=("commit", "flush", "standby"), help="in all rounds")
     parser.add_argument("--delivery", choices=("at-least-once", "exactly-once"), default="at-least-once")
+    parser.add_argument("--kafka", metavar="VERSION", help="of the brokers: 3.9.1; by default as in tests/system/kafka")
     parser.add_argument("--binary", help="the relay; by default OUTBOX_RELAY or build/outbox-relay")
     parser.add_argument("--keep", default=os.path.join(tempfile.gettempdir(), "outbox-relay-faults"),
                         help="where failed rounds are kept (%(default)s)")
@@ -50,8 +52,10 @@ def arguments(argv):
 def selection(options):
     """The entries to play."""
     if options.only:
-        return chosen(options.only.split(","))
-    return catalogs.ci(options.seed) if options.select else chosen()
+        entries = chosen(options.only.split(","))
+    else:
+        entries = catalogs.ci(options.seed) if options.select else chosen()
+    return [entry for entry in entries if options.delivery != "exactly-once" or not entry.at_least_once]
 
 
 def planned(options, entries):
@@ -119,6 +123,8 @@ class Soak:
 
 def main(argv):
     options = arguments(argv)
+    if options.kafka:
+        os.environ["KAFKA_VERSION"] = options.kafka  # harness.kafka asks tests/setup.sh
     if options.binary:
         harness.relay.BINARY = os.path.abspath(options.binary)
     if not os.access(harness.relay.BINARY, os.X_OK):

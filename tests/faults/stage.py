@@ -14,7 +14,7 @@ from harness.waiting import until
 from faults import truth
 from faults.collector import Collector
 from faults.fleet import Fleet
-from faults.history import DRAIN_RATE, Fault, Mark, Recorder, Snapshot, now, this_run
+from faults.history import LOSS, Fault, Mark, Recorder, Snapshot, now, this_run
 from faults.load import AWAY, Load, Mix
 from faults.sampler import Sampler
 
@@ -47,7 +47,7 @@ class Stage:
         self.settle = (changes or {}).get("outbox", {}).get("settle", "delete")
         self.ledger = (changes or {}).get("kafka", {}).get("ledger_topic") and name + ".ledger"
         self.about = this_run(self.topics, seed=seed, drain_limit=limit, memory_limit=MEMORY_LIMIT, settle=self.settle, note=note,
-                              once=bool(self.ledger))
+                              once=bool(self.ledger), survives=self._survives((changes or {}).get("outbox", {})))
         self.recorder = Recorder(self.history)
         self.recorder.add(self.about)
         self.fleet = Fleet(self, changes or {})
@@ -56,6 +56,11 @@ class Stage:
         self.collector = self.sampler = None
         self.loading = False
         self.closed = threading.Event()
+
+    def _survives(self, outbox):
+        """Whether no event may arrive that the faults take out of the database."""
+        losing = [entry for entry in self.entries if LOSS in entry.excuses]
+        return bool(losing) and all(outbox.get("publish_after") in entry.survives for entry in losing)
 
     @property
     def database(self):
@@ -78,6 +83,8 @@ class Stage:
         if self.ledger:
             self.kafka.create_topic(self.ledger, PRODUCERS, cleanup_policy="compact")
         self.load.create_tables()
+        if not self.mix.flushes:
+            self.execute(f"ALTER ROLE {OWNER} IN DATABASE {self.name} SET synchronous_commit = off")
         self.postgres.wait_replayed()  # a relay that is new asks the standby first, and believes it
         isolation = {"isolation.level": "read_committed"} if self.ledger else {}
         self.collector = Collector(self.kafka.direct, self.topics, self.recorder, **isolation).start()
@@ -121,7 +128,7 @@ class Stage:
     def _drain(self, backlog):
         """What is not drained well after the limit is left to the checker's judgement."""
         try:
-            self.wait_drained(self.about.drain_limit + backlog / DRAIN_RATE + 15)
+            self.wait_drained(self.about.drain_limit + backlog / self.about.drain_rate + 15)
             self.recorder.add(Mark("drained", now()))
         except AssertionError:
             pass

@@ -4,6 +4,7 @@ from faults.causes import SLACK
 from faults.verdict import Verdict
 
 PUBLISHED, REJECTED, DEPTH = "published_total", "rejected_total", "depth"
+BY_LEDGER = "settled_by_ledger_total"  # not in published_total
 
 
 def drained(facts):
@@ -105,7 +106,7 @@ def _not_too_few(facts, verdict, latest):
         return
     last = max((p.ended for p in facts.history.processes if not p.final), default=float("-inf"))
     since = sum(_after(facts, facts.places[index].arrival, last + SLACK) for index in facts.first.values())
-    said = sum(total(latest[p.name], PUBLISHED) for p in final if p.name in latest)
+    said = sum(total(latest[p.name], PUBLISHED) + total(latest[p.name], BY_LEDGER) for p in final if p.name in latest)
     if said < since:
         verdict.blame(f"relays that were read at the end count {said:.0f} published events, but {since} events "
                       f"arrived first after {last:.3f}, when only these were alive")

@@ -207,6 +207,16 @@ def test_killed_relay_may_know_less(story):
     assert violated(story.finish()) == set()
 
 
+@pytest.mark.parametrize("by_ledger,verdict", [(1, set()), (0, {METRICS})])
+def test_what_the_ledger_has_shown_is_counted_apart(story, by_ledger, verdict):
+    story.publish(*story.events(3))
+    story.published -= 1
+    history = story.finish()
+    last = history.metrics[-1]
+    history.add(last._replace(at=last.at + 1, samples={**last.samples, **scrape(settled_by_ledger_total=by_ledger)}))
+    assert violated(history) == verdict
+
+
 @pytest.mark.parametrize("samples", [scrape(rejected_total=1), scrape(depth=2)])
 def test_not_at_rest(story, samples):
     history = story.finish()
@@ -240,4 +250,15 @@ def test_failover_excuses_what_it_took(story, state):
 def test_failover_excuses_no_rollback(story):
     story.history.add(Fault("failover", story.tick(), story.tick(), [LOSS]))
     story.publish(story.event(state=ROLLED_BACK))
+    assert violated(story.finish()) == {NO_PHANTOM}
+
+
+@pytest.mark.parametrize("state", [LOST, UNKNOWN])
+def test_failover_excuses_nothing_of_relays_that_wait_for_what_survives(story, state):
+    """What it took must not have arrived."""
+    story.history.run = story.history.run._replace(survives=True)
+    story.history.add(Fault("failover", story.tick(), story.tick(), [LOSS]))
+    story.event(state=state)
+    assert violated(story.finish()) == set()
+    story.publish(story.event(state=state))
     assert violated(story.finish()) == {NO_PHANTOM}

@@ -3,6 +3,7 @@
 import pytest
 
 from faults import kafkabytes as kafka
+from faults.kafkacodec import Writer
 from faults.kafkaproduce import partitions, refusal, with_error
 from faults.kafkawire import KafkaWire
 
@@ -52,6 +53,14 @@ def test_produce_tells_its_topic(wire, version):
 def test_end_txn_tells_which_end(wire, version):
     messages = feed(wire.up, kafka.end_txn(version, 1, True) + kafka.end_txn(version, 2, False))
     assert [m.names for m in messages] == [("EndTxn", "EndTxn commit"), ("EndTxn", "EndTxn abort")]
+
+
+@pytest.mark.parametrize("api,name,version", [(22, "InitProducerId", 1), (22, "InitProducerId", 4),
+                                              (24, "AddPartitionsToTxn", 0), (24, "AddPartitionsToTxn", 3)])
+def test_what_begins_a_transaction_tells_whose(wire, api, name, version):
+    body = Writer(version >= kafka.FLEXIBLE[api]).string("tx.7").number("i", 60000).bytes()
+    message, = feed(wire.up, kafka.request(api, version, 1, body))
+    assert message.names == (name,) and message.facts["transactional_id"] == "tx.7"
 
 
 def test_unknown_api_has_a_name(wire):

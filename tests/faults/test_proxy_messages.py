@@ -8,6 +8,7 @@ import pytest
 from faults import kafkabytes as kafka
 from faults import pgbytes as pg
 from faults.kafkaproduce import partitions
+from faults.kafkawire import end_txn_error
 from faults.peers import COMMIT, COMMITTED, is_reset, receive, silent, take
 
 
@@ -180,6 +181,61 @@ def test_an_error_of_a_rule_is_told(broker):
     server.sendall(kafka.response(1, b"x"))
     with pytest.raises(Exception):
         failed.wait()
+
+
+def test_end_txn_is_held_and_comes_after_its_client_has_gone(broker):
+    """The other end of the transaction passes."""
+    client, server = broker.connect()
+    held = broker.proxy.hold(at="EndTxn commit", where={"client_id": "outbox-relay"})
+    client.sendall(kafka.end_txn(1, 1, False) + kafka.end_txn(1, 2, True))
+    held.wait()
+    take(server, kafka.end_txn(1, 1, False))
+    assert silent(server) and held.messages[0].names == ("EndTxn", "EndTxn commit")
+    client.close()
+    assert silent(server)
+    held.release()
+    take(server, kafka.end_txn(1, 2, True))
+
+
+@pytest.mark.parametrize("how", ["cut", "drop"])
+def test_the_answer_to_end_txn_is_lost(broker, how):
+    client, server = broker.connect()
+    lost = getattr(broker.proxy, how)(at="EndTxn commit", when="after")
+    client.sendall(kafka.end_txn(1, 1, True))
+    take(server, kafka.end_txn(1, 1, True))
+    assert not lost.fired
+    server.sendall(kafka.ended(1, 1, 0))
+    lost.wait()
+    assert is_reset(client) if how == "cut" else silent(client)
+
+
+@pytest.mark.parametrize("version,error", [(1, 47), (3, 90)])
+def test_end_txn_comes_again(broker, version, error):
+    """The one that was asked for and no other, on a connection of its own; and its answer is read."""
+    client, server = broker.connect()
+    copies = broker.proxy.repeat(at="EndTxn commit", nth=2)
+    sent = [kafka.end_txn(version, number, number != 2) for number in range(1, 5)]
+    client.sendall(b"".join(sent))
+    take(server, b"".join(sent))
+    copies.wait()
+    answers = []
+    late = threading.Thread(target=lambda: answers.extend(copies.again()))
+    late.start()
+    other, _ = broker.listener.accept()
+    broker.sockets.append(other)
+    take(other, sent[2])
+    other.sendall(kafka.ended(version, 3, error))
+    late.join()
+    assert [end_txn_error(message, frame) for message, frame in answers] == [error]
+    assert silent(client)
+
+
+def test_what_comes_in_parts_cannot_be_repeated(broker):
+    client, _ = broker.connect()
+    copies = broker.proxy.repeat(at="Produce")
+    client.sendall(kafka.produce(7, 1)[:600])
+    with pytest.raises(ValueError, match="in parts"):
+        copies.wait()
 
 
 def test_heal(postgres):

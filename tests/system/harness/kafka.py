@@ -184,11 +184,13 @@ class Kafka(Node):
             connection.sendall(struct.pack(">i", len(body)) + body)
             return connection.recv(4096)
 
-    def delete_records(self, name, partitions=4):
-        """All that the topic holds, as retention does. DeleteRecords, version 1: likewise."""
+    def delete_records(self, name, partitions=4, before=None):
+        """What the topic holds, as retention does: all of it, or of some partitions what is before these offsets
+        ({number: offset}). DeleteRecords, version 1: likewise."""
         body = struct.pack(">hhih", 21, 1, 1, -1) + struct.pack(">ih", 1, len(name)) + name.encode()
         body += struct.pack(">i", partitions)
-        body += b"".join(struct.pack(">iq", number, -1) for number in range(partitions)) + struct.pack(">i", 30000)
+        offsets = {**dict.fromkeys(range(partitions), -1), **(before or {})}
+        body += b"".join(struct.pack(">iq", *pair) for pair in offsets.items()) + struct.pack(">i", 30000)
         with socket.create_connection(("127.0.0.1", self.port), 30) as connection:
             connection.sendall(struct.pack(">i", len(body)) + body)
             answer = connection.recv(4096)

@@ -44,11 +44,17 @@ struct config_standbys {
  * option. Pure. */
 bool config_standbys_read(const char *text, struct config_standbys *standbys, struct error *err);
 void config_standbys_free(struct config_standbys *standbys);
+/* Whether a text may stand for outbox.where, as far as no server is needed for that. Pure. */
+bool config_where_check(const char *text, struct error *err);
+/* What outbox.where calls as a function or names as a type, by chr(31), for SQL; malloc'd. Pure. */
+char *config_where_functions(const char *text);
+
 /* The names by chr(31), for SQL; malloc'd. */
 char *config_standbys_join(const struct config_standbys *standbys);
 
 /* The columns of the outbox table by the role they play. Names are as in the catalog, unquoted.
- * headers and created_at may be "" where the table has none; the others may not. */
+ * aggregate_type, event_type, headers and created_at may be "" where the table has none; the others
+ * may not. published_at is of use with SETTLE_MARK only. */
 struct config_columns {
 	char *id;
 	char *event_id;
@@ -58,6 +64,7 @@ struct config_columns {
 	char *payload;
 	char *headers;
 	char *created_at;
+	char *published_at;
 };
 
 struct config {
@@ -75,6 +82,10 @@ struct config {
 		struct config_columns columns;
 		int ordering; /* enum config_ordering */
 		int settle;   /* enum config_settle */
+		/* What the column published_at has of rows that are published, and that wait; "":
+		 * its type tells. */
+		char *published_value, *pending_value;
+		char *where; /* a condition on the table's columns; "": all rows are events */
 		int64_t retention_ms;
 		int64_t partitions_ahead;
 		int64_t shards;

@@ -64,5 +64,24 @@ CREATE TABLE IF NOT EXISTS outbox_relay.dead_letters (
     PRIMARY KEY (outbox, id, event_id)
 );
 
+-- What 0017 fills in, and other files go by.
+ALTER TABLE outbox_relay.outboxes
+    ADD COLUMN IF NOT EXISTS condition   text NOT NULL DEFAULT '', -- outbox.where
+    ADD COLUMN IF NOT EXISTS mark_column name,                     -- as configured; NULL: rows are not marked
+    ADD COLUMN IF NOT EXISTS mark_value  text,
+    ADD COLUMN IF NOT EXISTS mark_waits  text,
+    ADD COLUMN IF NOT EXISTS mark_timed  boolean,                  -- the column is a time
+    ADD COLUMN IF NOT EXISTS waits       text,                     -- the condition that a row is not published yet
+    ADD COLUMN IF NOT EXISTS published   text,                     -- that it is
+    ADD COLUMN IF NOT EXISTS marked      text,                     -- what the column is set to
+    ADD COLUMN IF NOT EXISTS waits_index text;                     -- waits as PostgreSQL writes it
+
+-- The condition that a row is an event.
+CREATE OR REPLACE FUNCTION outbox_relay.is_event(box regclass) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce((SELECT CASE o.condition WHEN '' THEN 'true' ELSE format(E'coalesce((\n%s\n), false)', o.condition) END
+                       FROM outbox_relay.outboxes o WHERE o.outbox = box), 'true')
+$$;
+
 INSERT INTO outbox_relay.schema_version (version, script)
 VALUES (1, '0001_schema.sql') ON CONFLICT DO NOTHING;

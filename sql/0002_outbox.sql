@@ -4,7 +4,9 @@
 
 SELECT set_config('outbox_relay.outbox', format('%I.%I', :'outbox_schema', :'outbox_table'), false),
        set_config('outbox_relay.id', :'outbox_id', false),
-       set_config('outbox_relay.settle', :'settle', false);
+       set_config('outbox_relay.settle', :'settle', false),
+       set_config('outbox_relay.published', :'outbox_published', false),
+       set_config('outbox_relay.published_value', :'outbox_published_value', false);
 
 -- A table that exists is not changed. Leave the id out when you insert: order within an aggregate
 -- rests on ids that the database gives at insert. CACHE 1 for the same reason: a session that drew
@@ -20,13 +22,15 @@ CREATE TABLE IF NOT EXISTS :"outbox_schema".:"outbox_table" (
     created_at     timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
--- Only with settle = mark: the relay sets published_at instead of deleting. The partial index holds
+-- Only with settle = mark: the relay sets published_at instead of deleting; 0017 looks at one that is no
+-- time. The partial index holds
 -- what is still to be published, however many published rows are kept. (Building it on a large table
 -- blocks writers meanwhile; to avoid that, create it first with CREATE INDEX CONCURRENTLY.)
 DO $$
 DECLARE
     outbox regclass := current_setting('outbox_relay.outbox');
     id     name     := current_setting('outbox_relay.id');
+    marks  name     := current_setting('outbox_relay.published');
     leaf   regclass;
     faults text;
 BEGIN
@@ -34,8 +38,15 @@ BEGIN
         RETURN;
     END IF;
     IF NOT EXISTS (SELECT FROM pg_attribute
-                    WHERE attrelid = outbox AND attname = 'published_at' AND NOT attisdropped) THEN
-        EXECUTE format('ALTER TABLE %s ADD COLUMN published_at timestamptz', outbox);
+                    WHERE attrelid = outbox AND attname = marks AND NOT attisdropped) THEN
+        EXECUTE format('ALTER TABLE %s ADD COLUMN %I timestamptz', outbox, marks);
+    END IF;
+    IF current_setting('outbox_relay.published_value') <> '' OR marks <> 'published_at' AND EXISTS (
+           SELECT FROM pg_attribute a JOIN pg_type p ON p.oid = a.atttypid
+             LEFT JOIN pg_type b ON b.oid = p.typbasetype
+            WHERE a.attrelid = outbox AND a.attname = marks
+              AND coalesce(b.typname, p.typname) NOT IN ('timestamptz', 'timestamp')) THEN
+        RETURN;
     END IF;
     -- A row that is published before the relay has seen it is never published. `outbox-relay migrate`
     -- checks more and says what to do.
@@ -48,7 +59,7 @@ BEGIN
                     THEN format('has the default %s', coalesce(d.expr, t.initial)) END
              , CASE WHEN a.attnotnull OR t.is_not_null THEN 'is NOT NULL' END)
           FROM (SELECT outbox UNION SELECT relid FROM pg_partition_tree(outbox)) AS tree (relid)
-          JOIN pg_attribute a ON a.attrelid = tree.relid AND a.attname = 'published_at'
+          JOIN pg_attribute a ON a.attrelid = tree.relid AND a.attname = marks
            AND NOT a.attisdropped
           LEFT JOIN LATERAL (SELECT pg_get_expr(adbin, adrelid) AS expr FROM pg_attrdef
                               WHERE adrelid = a.attrelid AND adnum = a.attnum) AS d ON true
@@ -66,15 +77,15 @@ BEGIN
     LOOP
         IF faults <> '' THEN
             RAISE object_not_in_prerequisite_state USING MESSAGE = format('%s has a column '
-                'published_at that %s; the relay sets it, so it must be a timestamptz that is NULL '
-                'until then', leaf, faults);
+                '%s that %s; the relay sets it, so it must be a timestamptz that is NULL '
+                'until then', leaf, marks, faults);
         END IF;
     END LOOP;
     IF NOT EXISTS (SELECT FROM pg_index i
                      JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
                     WHERE i.indrelid = outbox AND i.indisvalid AND a.attname = id
-                      AND pg_get_expr(i.indpred, i.indrelid) = '(published_at IS NULL)') THEN
-        EXECUTE format('CREATE INDEX ON %s (%I) WHERE published_at IS NULL', outbox, id);
+                      AND pg_get_expr(i.indpred, i.indrelid) = format('(%I IS NULL)', marks)) THEN
+        EXECUTE format('CREATE INDEX ON %s (%I) WHERE %I IS NULL', outbox, id, marks);
     END IF;
 END $$;
 

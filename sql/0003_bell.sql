@@ -9,7 +9,8 @@
 -- into a partition does not ring: the trigger belongs to the table as a whole.)
 
 SELECT set_config('outbox_relay.outbox', format('%I.%I', :'outbox_schema', :'outbox_table'), false),
-       set_config('outbox_relay.settle', :'settle', false);
+       set_config('outbox_relay.settle', :'settle', false),
+       set_config('outbox_relay.where', :'outbox_where', false);
 
 CREATE OR REPLACE FUNCTION outbox_relay.ring() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -53,18 +54,21 @@ DECLARE
     seq  regclass;
     name text;
     kept boolean;
+    said text; -- the condition that a row is published
 BEGIN
     -- In delete mode a claim takes the published rows that mark mode has kept, too.
-    IF current_setting('outbox_relay.settle') = 'delete'
-       AND EXISTS (SELECT FROM outbox_relay.outboxes o JOIN pg_attribute a ON a.attrelid = o.outbox
-                    WHERE o.outbox = box AND o.settle = 'mark'
-                      AND a.attname = 'published_at' AND NOT a.attisdropped) THEN
-        EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE published_at IS NOT NULL)', box) INTO kept;
+    SELECT coalesce(o.published, 'published_at IS NOT NULL') INTO said
+      FROM outbox_relay.outboxes o JOIN pg_attribute a ON a.attrelid = o.outbox
+     WHERE o.outbox = box AND o.settle = 'mark' AND current_setting('outbox_relay.settle') = 'delete'
+       AND a.attname = coalesce(o.mark_column, 'published_at') AND NOT a.attisdropped;
+    IF said IS NOT NULL THEN
+        EXECUTE format(E'SELECT EXISTS (SELECT FROM %s WHERE %s AND (\n%s\n))', box, said,
+                       coalesce(nullif(current_setting('outbox_relay.where'), ''), 'true')) INTO kept;
         IF kept THEN
             RAISE object_not_in_prerequisite_state USING MESSAGE = format('table %s was migrated for '
                 'outbox.settle = "mark" and holds published rows, which "delete" would publish again; '
-                'stop the relay, delete them or move them elsewhere (DELETE FROM %s WHERE published_at '
-                'IS NOT NULL), then migrate again', box, box);
+                'stop the relay, delete them or move them elsewhere (DELETE FROM %s WHERE %s), '
+                'then migrate again', box, box, said);
         END IF;
     END IF;
 

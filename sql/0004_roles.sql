@@ -15,6 +15,7 @@ SELECT set_config('outbox_relay.outbox', format('%I.%I', :'outbox_schema', :'out
        set_config('outbox_relay.id', :'outbox_id', false),
        set_config('outbox_relay.event_id', :'outbox_event_id', false),
        set_config('outbox_relay.settle', :'settle', false),
+       set_config('outbox_relay.published', :'outbox_published', false),
        set_config('outbox_relay.relay', :'relay_role', false);
 
 DO $$
@@ -115,7 +116,8 @@ DO $$
 DECLARE
     box    regclass := current_setting('outbox_relay.outbox');
     marks  name     := CASE current_setting('outbox_relay.settle')
-                       WHEN 'mark' THEN 'published_at' ELSE current_setting('outbox_relay.id') END;
+                       WHEN 'mark' THEN current_setting('outbox_relay.published')
+                       ELSE current_setting('outbox_relay.id') END;
     home   regnamespace := (SELECT relnamespace FROM pg_class WHERE oid = box);
     relay  text     := current_setting('outbox_relay.relay');
     writer text     := current_setting('outbox_relay.writer');

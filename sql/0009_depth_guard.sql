@@ -61,7 +61,8 @@ BEGIN
     -- Others go by the last count meanwhile; no lock is needed for that.
     PERFORM setval(state.until, now + 100);
     drawn := coalesce(pg_sequence_last_value(state.ids), 0);
-    waits := (SELECT CASE o.settle WHEN 'mark' THEN ' AND t.published_at IS NULL' WHEN 'delete' THEN '' END
+    waits := (SELECT CASE WHEN o.settle IN ('delete', 'mark') THEN
+                          format(' AND %s AND %s', coalesce(o.waits, 'true'), outbox_relay.is_event(box)) END
                 FROM outbox_relay.outboxes o WHERE o.outbox = box);
     -- An event of a transaction that was open then may have come below it, so not for long.
     IF pg_sequence_last_value(state.walked) > now - 10000 THEN

@@ -285,16 +285,20 @@ BEGIN
     RETURN done.made;
 END $$;
 
--- The rows of a partition that are to be published, for FROM, as text; all, where a shard has no position that would tell.
+-- The rows of a partition that are to be published, or are no events, for FROM, as text; all, where a shard has no position
+-- that would tell.
 CREATE OR REPLACE FUNCTION outbox_relay.rows_to_keep(box regclass, part regclass) RETURNS text
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    settle text := (SELECT o.settle FROM outbox_relay.outboxes o WHERE o.outbox = box);
+    own outbox_relay.outboxes := (SELECT o FROM outbox_relay.outboxes o WHERE o.outbox = box);
 BEGIN
-    IF settle = 'position' AND NOT outbox_relay.lacks_positions(box) THEN
-        RETURN outbox_relay.waiting_rows(box, format('ONLY %s', part));
+    IF own.settle = 'position' AND NOT outbox_relay.lacks_positions(box) THEN
+        RETURN outbox_relay.waiting_rows(box, format('ONLY %s', part)) || CASE WHEN own.condition = '' THEN ''
+            ELSE format(') UNION ALL (SELECT FROM ONLY %s WHERE NOT %s', part, outbox_relay.is_event(box)) END;
     END IF;
-    RETURN format('ONLY %s%s', part, CASE settle WHEN 'mark' THEN ' WHERE published_at IS NULL' END);
+    RETURN format('ONLY %s%s', part, CASE WHEN own.settle <> 'mark' THEN ''
+        ELSE format(' WHERE (%s) OR NOT %s', CASE WHEN own.mark_timed THEN own.waits
+                    ELSE format('%s IS NOT TRUE', own.published) END, outbox_relay.is_event(box)) END);
 END $$;
 
 -- Drops the lowest partition that is over, if there is one; or says what it waits for. Over is one that
@@ -328,8 +332,8 @@ BEGIN
     IF own.settle = 'position' THEN -- by the index on x
         PERFORM set_config('enable_seqscan', 'off', true);
     END IF;
-    shown := CASE own.settle WHEN 'mark' THEN 'published_at'
-                  WHEN 'position' THEN (SELECT attname FROM pg_attribute WHERE attrelid = box AND attname = 'created_at') END;
+    shown := CASE WHEN own.mark_timed THEN own.mark_column
+                  WHEN own.settle <> 'delete' THEN (SELECT attname FROM pg_attribute WHERE attrelid = box AND attname = 'created_at') END;
     FOR first IN
         SELECT p.* FROM (SELECT DISTINCT ON (r.parent) r.*, (
                                 SELECT count(*) FROM pg_inherits i WHERE i.inhparent = r.parent) AS many
@@ -346,7 +350,7 @@ BEGIN
     LOOP
         SELECT a.attname INTO id FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
          WHERE i.indrelid = first.part AND i.indisprimary;
-        EXECUTE format('SELECT EXISTS (SELECT FROM %s)', outbox_relay.rows_to_keep(box, first.part)) INTO there;
+        EXECUTE format('SELECT EXISTS ((SELECT FROM %s))', outbox_relay.rows_to_keep(box, first.part)) INTO there;
         -- Those that were published last have the highest ids; of a partition by time all are old enough by now.
         IF NOT there AND shown IS NOT NULL AND id IS NOT NULL THEN
             EXECUTE format('SELECT coalesce(max(%1$I) > clock_timestamp() - $1 * interval ''1 ms'', false) FROM '
@@ -357,7 +361,7 @@ BEGIN
         BEGIN
             EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', first.parent);
             EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', first.part);
-            EXECUTE format('SELECT EXISTS (SELECT FROM %s)', outbox_relay.rows_to_keep(box, first.part)) INTO there;
+            EXECUTE format('SELECT EXISTS ((SELECT FROM %s))', outbox_relay.rows_to_keep(box, first.part)) INTO there;
             IF NOT there THEN
                 dropped := first.part::text;
                 EXECUTE format('DROP TABLE %s', dropped);

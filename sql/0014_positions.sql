@@ -113,10 +113,10 @@ END $$;
 -- is found only if it is as late.
 CREATE OR REPLACE FUNCTION outbox_relay.waiting_rows(box regclass, part text DEFAULT NULL) RETURNS text
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT format('(SELECT t.* FROM %1$s AS t WHERE t.x >= %2$L::xid8 AND %4$s IS NOT TRUE UNION ALL SELECT t.* FROM %1$s AS t '
-                  'WHERE t.x = ANY (%3$L::xid8[]) AND %4$s IS NOT TRUE) AS t', coalesce(part, box::text),
+    SELECT format('(SELECT t.* FROM %1$s AS t WHERE t.x >= %2$L::xid8 AND %4$s IS NOT TRUE AND %5$s UNION ALL SELECT t.* FROM '
+                  '%1$s AS t WHERE t.x = ANY (%3$L::xid8[]) AND %4$s IS NOT TRUE AND %5$s) AS t', coalesce(part, box::text),
                   coalesce(pg_snapshot_xmax(low.finished), '0'), ARRAY(SELECT pg_snapshot_xip(low.finished)),
-                  outbox_relay.settled_condition(box))
+                  outbox_relay.settled_condition(box), outbox_relay.is_event(box))
       FROM (SELECT) AS one LEFT JOIN LATERAL (
            SELECT p.finished FROM outbox_relay.last_positions(box) AS p
             ORDER BY pg_snapshot_xmax(p.finished), (SELECT -count(*) FROM pg_snapshot_xip(p.finished)) LIMIT 1) AS low ON true
@@ -329,12 +329,12 @@ BEGIN
         RETURN;
     END IF;
     RETURN QUERY EXECUTE format('WITH seen AS MATERIALIZED (SELECT t.tableoid AS part, t.ctid AS place, t.%2$I::bigint AS '
-        'id, t.%3$I < clock_timestamp() - $1 * interval ''1 ms'' AND %4$s AS is_old FROM %1$s AS t WHERE t.%2$I > $4 '
+        'id, t.%3$I < clock_timestamp() - $1 * interval ''1 ms'' AND %4$s AND %5$s AS is_old FROM %1$s AS t WHERE t.%2$I > $4 '
         'ORDER BY t.%2$I LIMIT $2 OFFSET $3), old AS MATERIALIZED (SELECT part, place FROM seen WHERE is_old), gone AS (DELETE FROM %1$s AS t USING (SELECT t.tableoid AS '
         'part, t.ctid AS place FROM %1$s AS t JOIN old ON t.tableoid = old.part AND t.ctid = old.place FOR UPDATE OF t SKIP '
         'LOCKED) AS old WHERE t.tableoid = old.part AND t.ctid = old.place RETURNING t.%2$I::bigint AS id) SELECT count(*), '
-        'coalesce(max(id), (SELECT min(id) - 1 FROM seen)) FROM gone', leaf, own.position_columns[1], created, outbox_relay.settled_condition(box))
-       USING kept, most, passed, above;
+        'coalesce(max(id), (SELECT min(id) - 1 FROM seen)) FROM gone', leaf, own.position_columns[1], created, outbox_relay.settled_condition(box),
+        outbox_relay.is_event(box)) USING kept, most, passed, above;
 END $$;
 
 -- Back to another way of settling: what is settled is deleted, or marked. Claims that are under way are waited for,
@@ -344,11 +344,17 @@ CREATE OR REPLACE FUNCTION outbox_relay.leave_positions(box regclass, settle tex
 BEGIN
     PERFORM outbox_relay.lock_positions(box);
     IF settle = 'mark' THEN
-        EXECUTE format('ALTER TABLE %s ADD COLUMN IF NOT EXISTS published_at timestamptz', box);
-        EXECUTE format('UPDATE %s AS t SET published_at = clock_timestamp() WHERE t.published_at IS NULL AND %s', box,
-                       outbox_relay.settled_condition(box));
+        IF current_setting('outbox_relay.published_value', true) <> '' THEN
+            RAISE object_not_in_prerequisite_state USING MESSAGE = format('the rows of table %s that positions say are '
+                'published can be marked by a time only; leave outbox.published_value out', box);
+        END IF;
+        EXECUTE format('ALTER TABLE %s ADD COLUMN IF NOT EXISTS %I timestamptz', box, current_setting('outbox_relay.published'));
+        EXECUTE format('UPDATE %1$s AS t SET %2$I = clock_timestamp() WHERE t.%2$I IS NULL AND %3$s AND %4$s', box,
+                       current_setting('outbox_relay.published'), outbox_relay.settled_condition(box),
+                       outbox_relay.is_event(box));
     ELSE
-        EXECUTE format('DELETE FROM %s AS t WHERE %s', box, outbox_relay.settled_condition(box));
+        EXECUTE format('DELETE FROM %s AS t WHERE %s AND %s', box, outbox_relay.settled_condition(box),
+                       outbox_relay.is_event(box));
     END IF;
     PERFORM outbox_relay.drop_x(box);
     DELETE FROM outbox_relay.positions p WHERE p.outbox = box;
@@ -393,8 +399,9 @@ BEGIN
             '= "position" is to keep which transaction inserted a row; rename yours', box, format_type(kind, NULL));
     END IF;
     PERFORM outbox_relay.begin_positions(box, current_setting('outbox_relay.id'), current_setting('outbox_relay.event_id'),
-        CASE WHEN EXISTS (SELECT FROM pg_attribute WHERE attrelid = box AND attname = 'published_at' AND NOT attisdropped)
-             THEN 't.published_at IS NULL' ELSE 'true' END);
+        coalesce((SELECT o.waits FROM outbox_relay.outboxes o WHERE o.outbox = box),
+            CASE WHEN EXISTS (SELECT FROM pg_attribute WHERE attrelid = box AND attname = 'published_at' AND NOT attisdropped)
+                 THEN 't.published_at IS NULL' ELSE 'true' END));
 END $$;
 
 -- Rights. Rows are only read. Whoever owns the shard writes its position.

@@ -160,6 +160,7 @@ BEGIN
     DROP FUNCTION IF EXISTS outbox_relay.drop_x(regclass);
     DROP FUNCTION IF EXISTS outbox_relay.lock_positions(regclass);
     DROP FUNCTION IF EXISTS outbox_relay.lock_outbox(regclass);
+    DROP FUNCTION IF EXISTS outbox_relay.is_event(regclass);
     DROP FUNCTION IF EXISTS outbox_relay.waiting_rows(regclass, text);
     DROP FUNCTION IF EXISTS outbox_relay.set_position(regclass, text, bigint);
     DROP FUNCTION IF EXISTS outbox_relay.leave_positions(regclass, text);

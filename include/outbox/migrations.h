@@ -17,8 +17,10 @@
 struct migrate_target {
 	struct pgname outbox;
 	const char *id, *event_id; /* the columns */
-	const char *role;	   /* of the relay; NULL: as it is, at first outbox_relay */
-	int settle;		   /* enum config_settle */
+	const char *published;	   /* the column that says that a row is, with SETTLE_MARK */
+	const char *published_value, *pending_value, *where; /* of the configuration; or "" */
+	const char *role; /* of the relay; NULL: as it is, at first outbox_relay */
+	int settle;	  /* enum config_settle */
 	/* How many a new table is to have, in digits; NULL: it is to be a plain one. */
 	const char *partitions;
 	/* How far each partition by range reaches, "id:10000000" or "created_at:1d"; NULL: as it

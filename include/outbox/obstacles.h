@@ -15,6 +15,13 @@
 	" JOIN pg_type AS t ON t.oid = base.below) SELECT base.oid FROM base WHERE base.below = "  \
 	"0)"
 
+/* The same, of what is sent: a type that is text under another name, such as citext, is text. */
+#define OUTBOX_SENT_TYPE                                                                           \
+	"(SELECT CASE WHEN EXISTS (SELECT FROM pg_cast AS s WHERE s.castsource = y.oid"            \
+	" AND s.casttarget = 'text'::regtype AND s.castmethod = 'b' AND s.castcontext = 'i')"      \
+	" AND y.oid <> 'varchar'::regtype THEN 'text'::regtype::oid ELSE y.oid END"                \
+	" FROM pg_type AS y WHERE y.oid = " OUTBOX_BASE_TYPE ")"
+
 /* The outbox c (pg_class) and all its partitions, as relid. pg_partition_tree would lock them. */
 #define OUTBOX_TREE                                                                                \
 	"(WITH RECURSIVE below (relid) AS (SELECT c.oid UNION SELECT h.inhrelid FROM below"        \
@@ -85,46 +92,65 @@
 	" UNION ALL " OUTBOX_RULED("4", "DELETE") " UNION ALL " OUTBOX_UNIDENTIFIED(               \
 	    "p.pubdelete", "DELETE") ") AS u LIMIT 1)"
 
-/* What makes published_at of table k useless, as a column a: a row would count as published when it
- * is inserted, or could not be marked. Of domains the outermost default counts. A default of NULL
- * is none. */
-#define OUTBOX_PUBLISHED_AT                                                                        \
-	"SELECT k.oid, concat_ws(' and '"                                                          \
-	", CASE WHEN " OUTBOX_BASE_TYPE " NOT IN ('timestamptz'::regtype, 'timestamp'::regtype)"   \
-	"  THEN format('is of type %s and not timestamptz', format_type(a.atttypid, NULL)) END"    \
-	", CASE WHEN a.attgenerated <> '' THEN format('is GENERATED AS (%s)', f.expr)"             \
-	"  WHEN f.expr !~ '^NULL(::|$)' THEN format('has the default %s', f.expr) END"             \
-	", CASE WHEN a.attnotnull OR f.not_null THEN 'is NOT NULL' END) AS faults,"                \
-	" format('run ALTER TABLE %s ', " OUTBOX_NAME ") ||"                                       \
-	" CASE WHEN " OUTBOX_BASE_TYPE " NOT IN ('timestamptz'::regtype, 'timestamp'::regtype)"    \
-	"  OR a.attgenerated <> '' THEN 'RENAME COLUMN published_at TO some_other_name and then"   \
-	" outbox-relay migrate, which adds its own'"                                               \
-	" ELSE concat_ws(', ', CASE WHEN f.expr !~ '^NULL(::|$)' THEN"                             \
-	"  'ALTER COLUMN published_at DROP DEFAULT' END"                                           \
-	" , CASE WHEN a.attnotnull THEN 'ALTER COLUMN published_at DROP NOT NULL' END"             \
-	" , CASE WHEN f.not_null OR (f.expr !~ '^NULL(::|$)' AND NOT a.atthasdef)"                 \
-	"  THEN 'ALTER COLUMN published_at TYPE timestamptz' END) ||"                              \
-	"  ', and then UPDATE the rows that are not published yet to published_at = NULL' END"     \
-	"  AS remedy"                                                                              \
-	" FROM " OUTBOX_TREE " AS tree JOIN pg_class AS k ON k.oid = tree.relid"                   \
-	" JOIN pg_attribute AS a ON a.attrelid = k.oid AND a.attname = 'published_at'"             \
-	"  AND a.attnum > 0 AND NOT a.attisdropped"                                                \
-	" CROSS JOIN LATERAL (WITH RECURSIVE base (level, oid) AS (SELECT 1, a.atttypid"           \
-	"  UNION ALL SELECT base.level + 1, t.typbasetype FROM base JOIN pg_type AS t"             \
-	"  ON t.oid = base.oid WHERE t.typbasetype <> 0)"                                          \
-	"  SELECT coalesce((SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef AS d"           \
-	"   WHERE d.adrelid = k.oid AND d.adnum = a.attnum),"                                      \
-	"   (array_agg(t.typdefault ORDER BY base.level) FILTER (WHERE t.typdefault"               \
-	"   IS NOT NULL))[1]) AS expr, bool_or(t.typnotnull) AS not_null"                          \
-	"  FROM base JOIN pg_type AS t ON t.oid = base.oid) AS f"
+/* What makes the column that marks rows of table k useless, as a column a: a row would count as
+ * published when it is inserted, or could not be marked. Of domains the outermost default counts. A
+ * default of NULL is none. sql/0017_marks.sql looks closer at what is no time. */
+#define OUTBOX_IS_TIME OUTBOX_BASE_TYPE " IN ('timestamptz'::regtype, 'timestamp'::regtype)"
+#define OUTBOX_IS_VALUE(column, value)                                                             \
+	"(" value "::text <> '' OR " column "::text <> 'published_at' AND NOT " OUTBOX_IS_TIME ")"
+#define OUTBOX_MARK_FAULTS(column, value)                                                          \
+	"SELECT k.oid, a.attname, CASE WHEN " OUTBOX_IS_VALUE(                                     \
+	    column,                                                                                \
+	    value) " THEN"                                                                         \
+		   "  CASE WHEN a.attgenerated <> '' THEN format('is GENERATED AS (%s)', f.expr) " \
+		   "ELSE '' END"                                                                   \
+		   " ELSE concat_ws(' and '"                                                       \
+		   ", CASE WHEN NOT " OUTBOX_IS_TIME                                               \
+		   "  THEN format('is of type %s and not timestamptz', format_type(a.atttypid, "   \
+		   "NULL)) END"                                                                    \
+		   ", CASE WHEN a.attgenerated <> '' THEN format('is GENERATED AS (%s)', f.expr)"  \
+		   "  WHEN f.expr !~ '^NULL(::|$)' THEN format('has the default %s', f.expr) END"  \
+		   ", CASE WHEN a.attnotnull OR f.not_null THEN 'is NOT NULL' END) END AS faults," \
+		   " format('run ALTER TABLE %s ', " OUTBOX_NAME ") ||"                            \
+		   " CASE WHEN NOT " OUTBOX_IS_TIME " OR a.attgenerated <> ''"                     \
+		   "  THEN format('RENAME COLUMN %I TO some_other_name and then outbox-relay "     \
+		   "migrate, which"                                                                \
+		   " adds its own', a.attname) || CASE WHEN a.attgenerated <> '' THEN '' ELSE"     \
+		   "  ', or say in outbox.published_value what it has in rows that are "           \
+		   "published' END"                                                                \
+		   " ELSE concat_ws(', ', CASE WHEN f.expr !~ '^NULL(::|$)' THEN"                  \
+		   "  format('ALTER COLUMN %I DROP DEFAULT', a.attname) END"                       \
+		   " , CASE WHEN a.attnotnull THEN format('ALTER COLUMN %I DROP NOT NULL', "       \
+		   "a.attname) END"                                                                \
+		   " , CASE WHEN f.not_null OR (f.expr !~ '^NULL(::|$)' AND NOT a.atthasdef)"      \
+		   "  THEN format('ALTER COLUMN %I TYPE timestamptz', a.attname) END) ||"          \
+		   "  format(', and then UPDATE the rows that are not published yet to %I = "      \
+		   "NULL',"                                                                        \
+		   "  a.attname) END AS remedy"                                                    \
+		   " FROM " OUTBOX_TREE " AS tree JOIN pg_class AS k ON k.oid = tree.relid"        \
+		   " JOIN pg_attribute AS a ON a.attrelid = k.oid AND a.attname = " column         \
+		   "::text"                                                                        \
+		   "  AND a.attnum > 0 AND NOT a.attisdropped"                                     \
+		   " CROSS JOIN LATERAL (WITH RECURSIVE base (level, oid) AS (SELECT 1, "          \
+		   "a.atttypid"                                                                    \
+		   "  UNION ALL SELECT base.level + 1, t.typbasetype FROM base JOIN pg_type AS t"  \
+		   "  ON t.oid = base.oid WHERE t.typbasetype <> 0)"                               \
+		   "  SELECT coalesce((SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef AS " \
+		   "d"                                                                             \
+		   "   WHERE d.adrelid = k.oid AND d.adnum = a.attnum),"                           \
+		   "   (array_agg(t.typdefault ORDER BY base.level) FILTER (WHERE t.typdefault"    \
+		   "   IS NOT NULL))[1]) AS expr, bool_or(t.typnotnull) AS not_null"               \
+		   "  FROM base JOIN pg_type AS t ON t.oid = base.oid) AS f"
 
 /* What stops every claim of the outbox c that marks its rows. At most one row. */
-#define OUTBOX_MARK_OBSTACLE                                                                       \
+#define OUTBOX_MARK_OBSTACLE(column, value)                                                        \
 	"(SELECT u.what, u.remedy FROM ("                                                          \
-	"SELECT " OUTBOX_MEMBER " || 'has a column published_at that ' || f.faults AS what,"       \
-	" f.remedy FROM (" OUTBOX_PUBLISHED_AT ") AS f JOIN pg_class AS k ON k.oid = f.oid"        \
-	" WHERE f.faults <> ''"                                                                    \
-	" UNION ALL " OUTBOX_RULED("2", "UPDATE") " UNION ALL " OUTBOX_UNIDENTIFIED(               \
-	    "p.pubupdate", "UPDATE") ") AS u LIMIT 1)"
+	"SELECT " OUTBOX_MEMBER " || format('has a column %I that ', f.attname) || f.faults AS"    \
+	" what, f.remedy FROM (" OUTBOX_MARK_FAULTS(                                               \
+	    column,                                                                                \
+	    value) ") AS f"                                                                        \
+		   " JOIN pg_class AS k ON k.oid = f.oid WHERE f.faults <> ''"                     \
+		   " UNION ALL " OUTBOX_RULED("2", "UPDATE") " UNION ALL " OUTBOX_UNIDENTIFIED(    \
+		       "p.pubupdate", "UPDATE") ") AS u LIMIT 1)"
 
 #endif

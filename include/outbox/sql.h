@@ -25,6 +25,8 @@ enum {
 	TYPE_INT4 = 23,
 	TYPE_TEXT = 25,
 	TYPE_JSON = 114,
+	TYPE_XML = 142,
+	TYPE_BPCHAR = 1042,
 	TYPE_VARCHAR = 1043,
 	TYPE_TIMESTAMP = 1114,
 	TYPE_TIMESTAMPTZ = 1184,
@@ -56,6 +58,20 @@ struct outbox_leaf {
 	bool prepared;
 };
 
+/* What says that a row is published, in mark mode, as conditions on its columns; see
+ * sql/0017_marks.sql. */
+struct outbox_marks {
+	const char *waits, *published;
+	const char *marked; /* what the column is set to */
+	bool timed;	    /* the column is a time */
+};
+
+/* Texts for statements that are made of that; all owned, NULL: rows are marked by published_at. */
+struct outbox_words {
+	char *waiting, *still, *unmarked, *published, *set, *event;
+	bool untimed; /* nothing says when a row was published */
+};
+
 /* What the catalog says of the table, and what the configuration makes of it. */
 struct outbox_shape {
 	char *table; /* owned; quoted, with schema */
@@ -85,7 +101,20 @@ struct outbox_shape {
 	char **position_keys; /* owned, each too */
 	size_t position_key_count;
 	bool aligns;
+	struct outbox_words words;
 };
+
+/* marks is of no account unless rows are marked. where: outbox.where. */
+void outbox_words_make(struct outbox_shape *shape, const struct outbox_marks *marks,
+		       const char *where);
+void outbox_words_free(struct outbox_words *words);
+
+/* Statements that are prepared only, each to see whether outbox.where is a condition on rows of the
+ * table; and one that says which of the names $1 (by chr(31)) are functions that give different
+ * answers: one text, NULL if none. */
+char *outbox_sql_where_plain(const char *table, const char *where);
+char *outbox_sql_where_alone(const char *table, const char *id, const char *where);
+extern const char outbox_where_functions[];
 
 /* The columns of a claim's result. Cut, the same in every row: not NULL if more rows may be there
  * than it took though it took fewer than asked. CUT_HELD (all are int4): rows were left behind

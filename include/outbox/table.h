@@ -15,9 +15,10 @@
 #include <libpq-fe.h>
 #include <stdbool.h>
 
-/* A query, to be used within another; $1 is the table's name. No row if there is none. A hash says
- * which partition a key is in; partitions by range and list are read together. */
-#define OUTBOX_TABLE                                                                               \
+/* A query, to be used within another; $1 is the table's name, column that which marks rows, and
+ * value outbox.published_value. No row if there is none. A hash says which partition a key is in;
+ * partitions by range and list are read together. */
+#define OUTBOX_TABLE(column, value)                                                                \
 	"(SELECT c.oid, CASE WHEN c.relkind NOT IN ('r', 'p') THEN 'is no table'"                  \
 	" WHEN c.relkind = 'r' AND children.count > 0 THEN 'has tables that inherit from it'"      \
 	" WHEN p.partstrat = 'h' AND 0 = ANY (p.partattrs)"                                        \
@@ -41,8 +42,9 @@
 	"  bool_or(k.relkind = 'p' AND (k.oid <> c.oid OR p.partstrat <> 'h')) AS parted"          \
 	"  FROM " OUTBOX_TREE " AS tree JOIN pg_class k ON k.oid = tree.relid) AS below"           \
 	" LEFT JOIN LATERAL " OUTBOX_OBSTACLE " AS o ON true"                                      \
-	" LEFT JOIN LATERAL " OUTBOX_MARK_OBSTACLE " AS m ON true"                                 \
-	" WHERE c.oid = to_regclass($1))"
+	" LEFT JOIN LATERAL " OUTBOX_MARK_OBSTACLE(column,                                         \
+						   value) " AS m ON true"                          \
+							  " WHERE c.oid = to_regclass($1))"
 
 /* All text is borrowed from the result, and "" where there is none. */
 struct outbox_table {

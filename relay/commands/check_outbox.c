@@ -3,16 +3,20 @@
  * check_outbox.c - `check`: the relay's schema, the outbox table, its rights, ids, bell and
  * vacuum
  */
+#include "base/xalloc.h"
 #include "check_subject.h"
+#include "condition.h"
 #include "core/route.h"
 #include "depth_guard.h"
 #include "outbox/migrations.h"
 #include "outbox/registry.h"
 #include "postgres.h"
 #include "relays.h"
+#include "unsettled.h"
 #include "warnings.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* The tables that hold rows: a partitioned one has partitions for that. */
@@ -124,7 +128,7 @@ static bool check_column(const struct subject *s, enum adopt_role role)
 			    adopt_role_name(role));
 		return false;
 	}
-	if (!type_matters(role) || adopt_type_fits(role, column->type))
+	if (!type_matters(role) || adopt_column_fits(role, column))
 		return true;
 	check_error(s->check,
 		    "name another one in outbox.columns, or see `outbox-relay migrate --adopt`",
@@ -158,10 +162,11 @@ static bool check_columns(const struct subject *s)
 
 	for (role = 0; role < ADOPT_ROLES; role++)
 		good = check_column(s, (enum adopt_role)role) && good;
-	if (s->config->outbox.settle == SETTLE_MARK && !column_of(s, "published_at")) {
+	if (s->config->outbox.settle == SETTLE_MARK &&
+	    !column_of(s, s->config->outbox.columns.published_at)) {
 		check_error(s->check, MIGRATE,
-			    "table %s has no column published_at, which settle = \"mark\" needs",
-			    s->shown);
+			    "table %s has no column %s, which settle = \"mark\" needs", s->shown,
+			    s->config->outbox.columns.published_at);
 		good = false;
 	}
 	if (good)
@@ -238,17 +243,38 @@ static bool check_table_rights(const struct subject *s)
 	return good;
 }
 
+/* What is not wrong, and has to be known. */
+static void check_marks(const struct subject *s, const PGresult *result)
+{
+	const char *where = s->config->outbox.where;
+
+	if (s->config->outbox.settle == SETTLE_MARK &&
+	    PQgetvalue(result, 0, REGISTRY_MARK_TIMED)[0] != 't')
+		check_ok(s->check,
+			 "column %s marks rows and does not say when: outbox.retention deletes "
+			 "none of them",
+			 s->config->outbox.columns.published_at);
+	if (*where != '\0' && *PQgetvalue(result, 0, REGISTRY_CONDITION) == '\0')
+		check_warn(s->check, MIGRATE,
+			   "the database does not know outbox.where yet; a depth guard counts all "
+			   "rows of %s",
+			   s->shown);
+}
+
 static bool check_registry(const struct subject *s)
 {
 	bool mark = s->config->outbox.settle == SETTLE_MARK, good;
-	const char *params[] = {s->name, s->config->outbox.columns.id, mark ? "true" : "false"};
+	const char *params[] = {s->name, s->config->outbox.columns.id, mark ? "true" : "false",
+				s->config->outbox.columns.published_at};
 	struct error err;
 	PGresult *result =
-	    subject_query(s, "asking the relay's schema for the table", outbox_registry, 3, params);
+	    subject_query(s, "asking the relay's schema for the table", outbox_registry, 4, params);
 
 	if (!result)
 		return false;
-	good = outbox_registry_check(result, s->shown, s->config->outbox.settle, &err);
+	good = outbox_registry_check(result, s->shown, s->config, &err);
+	if (good)
+		check_marks(s, result);
 	PQclear(result);
 	return good ? check_parked(s->check, s->config, s->conn, s->name) : subject_refuse(s, &err);
 }
@@ -333,9 +359,9 @@ static bool check_index_of(const struct subject *s, const PGresult *result, int 
 		return true;
 	if (mark)
 		check_error(s->check, MIGRATE,
-			    "no index on %s (%s) WHERE published_at IS NULL; every claim would "
-			    "walk over what is published already",
-			    leaf ? leaf : s->shown, id);
+			    "no index on %s (%s) WHERE %s; every claim would walk over what is "
+			    "published already",
+			    leaf ? leaf : s->shown, id, pgsync_text(result, row, "waits"));
 	else
 		check_error(s->check, "CREATE UNIQUE INDEX CONCURRENTLY one",
 			    "no index on %s leads with %s; every claim would read the whole table",
@@ -343,18 +369,25 @@ static bool check_index_of(const struct subject *s, const PGresult *result, int 
 	return false;
 }
 
-static void check_index(const struct subject *s)
+static void check_index(const struct subject *s, bool migrated)
 {
+	static const char usual[] = "(published_at IS NULL)";
 	static const char SQL[] =
-	    "SELECT partition, coalesce(whole, false) AS whole, coalesce(waiting, false) AS waiting"
+	    "SELECT partition, coalesce(whole, false) AS whole, coalesce(waiting, false) AS "
+	    "waiting,"
+	    " btrim($3, '()') AS waits"
 	    " FROM " LEAVES " LEFT JOIN LATERAL (SELECT bool_or(i.indpred IS NULL) AS whole,"
-	    "  bool_or(pg_get_expr(i.indpred, i.indrelid) = '(published_at IS NULL)') AS waiting"
+	    "  bool_or(pg_get_expr(i.indpred, i.indrelid) = $3) AS waiting"
 	    "  FROM pg_index i JOIN pg_attribute a"
 	    "   ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]"
 	    "  JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_am m ON m.oid = x.relam"
 	    "  WHERE i.indrelid = leaf AND a.attname = $2 AND i.indisvalid"
 	    "   AND m.amname = 'btree') AS has ON true ORDER BY leaf";
-	PGresult *result = subject_ask(s, "looking at indexes", SQL);
+	struct error err;
+	char *waits = migrated ? unsettled_marks(s->conn, s->name, "waits_index", usual, &err)
+			       : xstrdup(usual);
+	const char *params[] = {s->name, s->config->outbox.columns.id, waits};
+	PGresult *result = waits ? subject_query(s, "looking at indexes", SQL, 3, params) : NULL;
 	bool good = true;
 	int row;
 
@@ -363,6 +396,21 @@ static void check_index(const struct subject *s)
 	if (result && good)
 		check_ok(s->check, "an index leads with %s", s->config->outbox.columns.id);
 	PQclear(result);
+	free(waits);
+}
+
+static void check_where(const struct subject *s)
+{
+	const char *where = s->config->outbox.where;
+	struct error err;
+
+	if (*where == '\0')
+		return;
+	if (condition_check(s->conn, "outbox.where", where, s->name, s->shown,
+			    s->config->outbox.columns.id, &err))
+		check_ok(s->check, "outbox.where is a condition on the rows of %s", s->shown);
+	else
+		check_error(s->check, "fix outbox.where", "%s", err.text);
 }
 
 static void judge_bell(const struct subject *s, const PGresult *result)
@@ -505,7 +553,11 @@ static void check_strangers(const struct subject *s)
 
 void check_outbox(struct check *check, const struct config *config, PGconn *conn)
 {
-	struct subject s = {.check = check, .config = config, .conn = conn};
+	struct subject s = {.check = check,
+			    .config = config,
+			    .conn = conn,
+			    .table.published_at = config->outbox.columns.published_at,
+			    .table.published_value = config->outbox.published_value};
 	struct error err;
 	bool migrated;
 
@@ -523,7 +575,8 @@ void check_outbox(struct check *check, const struct config *config, PGconn *conn
 		whole = check_columns(&s);
 		if (whole) {
 			check_sequence(&s);
-			check_index(&s);
+			check_index(&s, migrated);
+			check_where(&s);
 			check_nullable(&s);
 		}
 		check_warnings(&s);

@@ -6,6 +6,7 @@
 #include "base/pgname.h"
 #include "base/text.h"
 #include "base/units.h"
+#include "base/xalloc.h"
 #include "commands.h"
 #include "core/route.h"
 #include "kafka.h"
@@ -17,6 +18,7 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -210,9 +212,48 @@ static bool judge(const struct config *config, const char *option, const char *t
 	return true;
 }
 
+/* Of the usual headers one that names a column the table has not; one that stood in the file was
+ * refused. */
+static void drop_header(struct config *config, const char *header)
+{
+	struct config_strings *headers = &config->route.headers;
+
+	for (size_t i = 0; i < headers->count; i++) {
+		if (strcmp(headers->items[i], header) != 0)
+			continue;
+		free(headers->items[i]);
+		headers->count--;
+		memmove(&headers->items[i], &headers->items[i + 1],
+			(headers->count - i) * sizeof(headers->items[0]));
+		return;
+	}
+}
+
+/* Templates that do not stand in the file name the usual columns. */
+static bool fit_defaults(struct config *config, const char *path, struct config_problems *problems)
+{
+	const struct config_columns *columns = &config->outbox.columns;
+	struct error err;
+
+	if (*columns->event_type == '\0')
+		drop_header(config, "type=${event_type}");
+	if (route_check("route.topic", config->route.topic, columns, &err))
+		return true;
+	problems->items = xcalloc(1, sizeof(*problems->items));
+	problems->items[problems->count++].text = xasprintf(
+	    "%s: route.topic is \"%s\" unless it is given, and outbox.columns.aggregate_type is "
+	    "empty; give route.topic",
+	    path, config->route.topic);
+	return false;
+}
+
 struct config *command_load(const char *path, struct config_problems *problems)
 {
-	return config_load(path, judge, problems);
+	struct config *config = config_load(path, judge, problems);
+
+	if (config && !fit_defaults(config, path, problems))
+		config_free(&config);
+	return config;
 }
 
 struct config *command_config(const char *path)

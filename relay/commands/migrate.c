@@ -3,7 +3,7 @@
  * migrate.c - the command `migrate`: applies or prints the SQL, and adopts existing
  * tables
  */
-#include "adopt.h"
+#include "adoption.h"
 #include "base/units.h"
 #include "base/xalloc.h"
 #include "commands.h"
@@ -51,7 +51,18 @@ static const char HELP[] =
     "                      table, and all that migrate has not made\n"
     "      --adopt         make an existing outbox table one the relay can use, and print the\n"
     "                      block for the configuration. With --print it connects to read the\n"
-    "                      table, and writes what it would do\n"
+    "                      table, and writes what it would do. A column such as processed,\n"
+    "                      sent_at or status that says which rows are published is found, and\n"
+    "                      those are not published again\n"
+    "      --like NAME     with --adopt: the table is that of a framework, such as debezium or\n"
+    "                      django-outbox-pattern; docs/frameworks.md lists them\n"
+    "      --order-by COLUMNS\n"
+    "                      with --adopt: the order of the present rows, where the database has\n"
+    "                      not numbered them, instead of by time and place in the table\n"
+    "      --published-where CONDITION\n"
+    "                      with --adopt: rows that meet it are published already, whatever\n"
+    "                      columns seem to say\n"
+    "      --ignore-flag   no row is published already, whatever columns seem to say\n"
     "  -h, --help          this text\n"
     "\n"
     "Without a file, --table and --dsn (or --print) are enough. Rows are then settled as the "
@@ -60,9 +71,8 @@ static const char HELP[] =
     "\n"
     "Locks: making the trigger waits for transactions that have written to the table, and writers\n"
     "wait meanwhile; it is done once. --adopt of a table that the database does not number adds a\n"
-    "column, numbers the rows by created_at and indexes it: the table is under an ACCESS "
-    "EXCLUSIVE\n"
-    "lock from the start to the end of that. Any lock is waited for 2 seconds at a time, five\n"
+    "column and numbers the rows in steps, while others go on writing. Any lock is waited for 2\n"
+    "seconds at a time (half a second in these steps), and given up after several\n"
     "times; if it does not come, nothing has changed.\n";
 
 /* One number for all databases and tables: "outbox" in hex. */
@@ -78,23 +88,6 @@ enum { PARTITIONS_MIN = 2, PARTITIONS_MAX = 256 };
 #define OPERATOR "_operator"
 enum { ROLE_MAX = PGNAME_SIZE - sizeof(OPERATOR) };
 
-struct request {
-	struct config *config; /* owned; NULL when there is no file */
-	const char *path;      /* NULL: the default one */
-	const char *dsn, *table;
-	bool print, uninstall, adopt;
-	bool known; /* the outbox was migrated before */
-	struct config_columns columns;
-	struct migrate_target target;
-};
-
-static char standard_names[ADOPT_ROLES][PGNAME_SIZE] = {
-    "id",	  "event_id", "aggregate_type", "aggregate_id",
-    "event_type", "payload",  "headers",	"created_at"};
-static const struct config_columns standard_columns = {
-    standard_names[0], standard_names[1], standard_names[2], standard_names[3],
-    standard_names[4], standard_names[5], standard_names[6], standard_names[7]};
-
 static int parse_options(int argc, char **argv, struct request *request)
 {
 	const struct command_flag flags[] = {
@@ -106,6 +99,10 @@ static int parse_options(int argc, char **argv, struct request *request)
 	    {"print", &request->print, NULL, NULL},
 	    {"uninstall", &request->uninstall, NULL, NULL},
 	    {"adopt", &request->adopt, NULL, NULL},
+	    {"like", NULL, command_take_text, &request->like_name},
+	    {"order-by", NULL, command_take_text, &request->order_by},
+	    {"published-where", NULL, command_take_text, &request->published_where},
+	    {"ignore-flag", &request->ignore_flag, NULL, NULL},
 	    {0}};
 
 	return command_options(argc, argv, HELP, &request->path, flags);
@@ -156,6 +153,12 @@ static int judge(const struct request *request)
 	const char *partitions = request->target.partitions;
 	const char *range = request->target.partition_by;
 
+	if (!request->adopt &&
+	    (request->like_name || request->order_by || request->published_where))
+		return usage("--like, --order-by and --published-where go with --adopt");
+	if (request->published_where && request->ignore_flag)
+		return usage("--published-where says which rows are published, --ignore-flag that "
+			     "none is: give one of them");
 	if (request->uninstall && (!request->print || request->adopt || partitions || range))
 		return usage("--uninstall goes with --print only: it is run by hand");
 	if (request->uninstall && request->target.role)
@@ -193,10 +196,17 @@ static int judge(const struct request *request)
 static int complete(struct request *request)
 {
 	bool connects = !request->print || request->adopt;
-	bool enough = request->table && (request->dsn || !connects);
+	bool enough;
 	struct error err;
 
-	request->columns = standard_columns;
+	if (request->like_name && !adoption_choose_like(request))
+		return EXIT_USAGE;
+	request->columns = adoption_standard;
+	request->target.where = request->target.published_value = request->target.pending_value =
+	    "";
+	if (request->like && !request->table && !request->path)
+		request->table = request->like->table;
+	enough = request->table && (request->dsn || !connects);
 	if (request->path || !enough || access(COMMAND_CONFIG_FILE, F_OK) == 0) {
 		request->config =
 		    command_config(request->path ? request->path : COMMAND_CONFIG_FILE);
@@ -204,14 +214,22 @@ static int complete(struct request *request)
 			return EXIT_USAGE;
 		request->columns = request->config->outbox.columns;
 		request->target.settle = request->config->outbox.settle;
+		request->target.published_value = request->config->outbox.published_value;
+		request->target.pending_value = request->config->outbox.pending_value;
+		request->target.where = request->config->outbox.where;
 		if (!request->table)
 			request->table = request->config->outbox.table;
 	}
+	if (request->like)
+		adoption_take_like(request);
+	if (request->published_where && !config_where_check(request->published_where, &err))
+		return usage(err.text);
 	if (!pgname_parse(request->table, &request->target.outbox, &err) ||
 	    !pgname_check(&request->target.outbox, &err))
 		return usage(err.text);
 	request->target.id = request->columns.id;
 	request->target.event_id = request->columns.event_id;
+	request->target.published = request->columns.published_at;
 	return -1;
 }
 
@@ -235,59 +253,6 @@ static void print_commented(const char *text)
 		printf("--     %.*s\n", (int)(end - text), text);
 	}
 	fputs("\n", stdout);
-}
-
-static bool is_standard(const struct config_columns *columns)
-{
-	int role;
-
-	for (role = 0; role < ADOPT_ROLES; role++) {
-		if (strcmp(adopt_configured(columns, (enum adopt_role)role),
-			   standard_names[role]) != 0)
-			return false;
-	}
-	return true;
-}
-
-static bool id_is_usable(const struct adopt_facts *facts, const char *id)
-{
-	size_t i;
-
-	for (i = 0; i < facts->count; i++) {
-		if (strcmp(facts->columns[i].name, id) == 0)
-			return adopt_type_fits(ADOPT_ID, facts->columns[i].type);
-	}
-	return false;
-}
-
-/* Whether the scripts will do with what is there. */
-static bool fits(const struct request *request, const struct adopt_table *table, struct error *err)
-{
-	char name[PGNAME_FULL_SIZE];
-
-	pgname_show(&table->facts.table, name);
-	if (table->exists &&
-	    !outbox_table_check(&table->outbox, name, request->target.settle == SETTLE_MARK, err))
-		return false;
-	if (table->outbox.partitions > 0 && request->adopt)
-		return error_set(err,
-				 "table %s is partitioned, and --adopt takes plain tables only; "
-				 "name its columns in outbox.columns and migrate without --adopt",
-				 name);
-	if (!table->exists && request->adopt)
-		return error_set(err, "table %s does not exist; name it with --table", name);
-	if (!table->exists && !is_standard(&request->columns))
-		return error_set(err,
-				 "table %s does not exist, and outbox.columns gives columns other "
-				 "names than a new table would have; create the table first, or "
-				 "take outbox.columns out",
-				 name);
-	if (table->exists && !request->adopt && !id_is_usable(&table->facts, request->columns.id))
-		return error_set(err,
-				 "table %s has no column %s of type %s; name one in "
-				 "outbox.columns.id, or use --adopt to have one added",
-				 name, request->columns.id, adopt_types(ADOPT_ID));
-	return true;
 }
 
 /* 1 if the schema has this table, 0 if not; -1 and err if that is unknown. */
@@ -331,23 +296,9 @@ static int present_version(PGconn *conn, struct error *err)
  * file says it. */
 static bool read_known(PGconn *conn, struct request *request, struct error *err)
 {
-	char name[PGNAME_FULL_SIZE];
-	const char *params[] = {name};
 	int has = has_table(conn, "outboxes", err);
-	PGresult *result;
 
-	if (has <= 0)
-		return has == 0;
-	pgname_print(&request->target.outbox, name);
-	result = pgsync_query(conn, "looking how rows are settled",
-			      "SELECT settle FROM outbox_relay.outboxes"
-			      " WHERE outbox = to_regclass($1)",
-			      1, params, err);
-	request->known = result && PQntuples(result) > 0;
-	if (request->known && !request->config)
-		request->target.settle = config_settle_of(PQgetvalue(result, 0, 0));
-	PQclear(result);
-	return result != NULL;
+	return has > 0 ? adoption_read_known(conn, request, err) : has == 0;
 }
 
 /* Runs a script and frees it. NULL: err is set. */
@@ -396,26 +347,22 @@ static void report(const struct request *request, const struct adopt_table *tabl
 }
 
 /* What comes before the migrations. */
-static bool prepare(PGconn *conn, const struct request *request, const struct adopt_plan *plan,
-		    struct error *err)
+static bool prepare(PGconn *conn, const struct request *request, struct error *err)
 {
 	if (!run_owned(conn, "looking at rights", migrate_rights(&request->target, err), err))
 		return false;
-	if (request->adopt)
-		return pgsync_script(conn, "adopting the table", plan->sql, err);
 	return (!request->target.partitions && !request->target.partition_by) ||
 	       run_owned(conn, "making the partitions", migrate_partitions(&request->target, err),
 			 err);
 }
 
 /* All inside the transaction. */
-static bool apply(PGconn *conn, const struct request *request, const struct adopt_plan *plan,
-		  int *before, struct error *err)
+static bool apply(PGconn *conn, const struct request *request, int *before, struct error *err)
 {
 	*before = present_version(conn, err);
 	if (*before < 0)
 		return false;
-	return prepare(conn, request, plan, err) && run_files(conn, &request->target, err) &&
+	return prepare(conn, request, err) && run_files(conn, &request->target, err) &&
 	       pgsync_script(conn, "COMMIT", "COMMIT", err);
 }
 
@@ -430,66 +377,122 @@ static void hint(void)
 		fputs("nothing has changed; give with --dsn the owner of the table\n", stderr);
 }
 
-/* An outbox is looked through for events that were handled when it is first migrated. */
-static bool nothing_done(PGconn *conn, const struct request *request,
-			 const struct adopt_table *table, struct adopt_plan *plan,
-			 struct error *err)
+/* No schema of others is searched, as in the migrations (sql/begin.sql). */
+static void print_steps(const struct adopt_steps *steps)
 {
-	struct config_columns mapped = request->columns;
+	puts("-- First these steps, each of which is a transaction of its own, as the owner of the "
+	     "table:\n-- psql -v ON_ERROR_STOP=1 -f FILE, without -1 unless the table is small. "
+	     "After "
+	     "an\n-- interruption run all of them again.\n\n"
+	     "SELECT pg_catalog.set_config('outbox_relay.own_path', "
+	     "pg_catalog.current_setting('search_path'), false);\n"
+	     "SET search_path = pg_catalog, pg_temp;\n");
+	for (size_t i = 0; i < steps->count; i++)
+		printf("-- %zu: %s\n%s%s\n", i + 1, steps->items[i].what,
+		       steps->items[i].waits ? "SET lock_timeout = '500ms';\n"
+					     : "SET lock_timeout = 0;\n",
+		       steps->items[i].sql);
+	puts(
+	    "RESET lock_timeout;\n"
+	    "SELECT set_config('search_path', current_setting('outbox_relay.own_path'), false);\n");
+}
 
-	if (request->adopt)
-		mapped = (struct config_columns){plan->columns[ADOPT_ID],
-						 plan->columns[ADOPT_EVENT_ID],
-						 plan->columns[ADOPT_AGGREGATE_TYPE],
-						 plan->columns[ADOPT_AGGREGATE_ID],
-						 plan->columns[ADOPT_EVENT_TYPE],
-						 plan->columns[ADOPT_PAYLOAD],
-						 plan->columns[ADOPT_HEADERS],
-						 plan->columns[ADOPT_CREATED_AT]};
-	return request->known ||
-	       adopt_done_check(conn, &table->facts, &mapped, request->target.settle, err);
+/* The script for a tool: the steps first, each by itself. */
+static int print_adoption(const struct request *request, const struct adopt_steps *steps,
+			  const char *config, struct error *err)
+{
+	print_commented(config);
+	if (steps->count > 0)
+		print_steps(steps);
+	return print_script(migrate_print(&request->target, NULL, err), err);
+}
+
+static int apply_plan(PGconn *conn, struct request *request, const struct adopt_table *table,
+		      const struct adoption *adoption, const char *config, struct error *err)
+{
+	struct config_columns warned = request->columns;
+	int before;
+
+	if (!apply(conn, request, &before, err)) {
+		int status = command_failed("migrate", err);
+
+		hint();
+		return status;
+	}
+	if (request->adopt) {
+		warned.id = (char *)adoption->plan.columns[ADOPT_ID];
+		warned.aggregate_id = (char *)adoption->plan.columns[ADOPT_AGGREGATE_ID];
+		warned.published_at = (char *)request->target.published;
+	}
+	report(request, table, before);
+	warnings_print(conn, &request->target.outbox, &warned, request->target.settle);
+	fputs(config ? config : "", stdout);
+	return EXIT_DONE;
+}
+
+/* EXIT_AGAIN after steps that are no part of the transaction: it is begun anew, and has no more of
+ * them. */
+enum { EXIT_AGAIN = -2 };
+
+/* What the migrations would refuse is refused first. */
+static int take_steps(PGconn *conn, const struct request *request, const struct adopt_table *table,
+		      const struct adoption *adoption, struct error *err)
+{
+	int status;
+
+	if (!adoption_judge(conn, request, table, err) ||
+	    !run_owned(conn, "looking at rights", migrate_rights(&request->target, err), err))
+		return command_failed("migrate", err);
+	if (adopt_steps_run(conn, &adoption->steps, err))
+		return EXIT_AGAIN;
+	status = command_failed("migrate", err);
+	fputs("nothing is published yet; run the same command again, it goes on where it was\n",
+	      stderr);
+	return status;
+}
+
+static int carry_out(PGconn *conn, struct request *request, struct adopt_table *table,
+		     struct adoption *adoption, struct error *err)
+{
+	char *config = NULL;
+	int status;
+
+	if (request->adopt) {
+		table->facts.waits_indexed |= request->known; /* the migrations have built one */
+		adopt_steps_make(&table->facts, &adoption->plan, &adoption->published,
+				 &adoption->steps);
+		config = adopt_config(&table->facts, &adoption->plan, &adoption->published,
+				      request->like);
+		adopt_explain(table, &adoption->plan);
+		if (request->like && request->like->note)
+			fprintf(stderr, "adopting %s: %s\n", request->like->title,
+				request->like->note);
+	}
+	if (request->print)
+		status = print_adoption(request, &adoption->steps, config, err);
+	else if (adoption->steps.count > 0)
+		status = take_steps(conn, request, table, adoption, err);
+	else
+		status = apply_plan(conn, request, table, adoption, config, err);
+	free(config);
+	return status;
 }
 
 static int apply_or_print(PGconn *conn, struct request *request, struct adopt_table *table,
 			  struct error *err)
 {
-	struct adopt_plan plan = {.sql = NULL};
+	struct adoption adoption = {.order = NULL};
 	const struct migrate_target configured = request->target;
-	struct config_columns warned = request->columns;
-	char *config = NULL;
-	int status, before;
+	int status;
 
-	if (!fits(request, table, err))
-		return command_failed("migrate", err);
-	if (request->adopt && !adopt_plan(&table->facts, &request->columns, &plan, err))
-		return command_failed("migrate", err);
-	if (!nothing_done(conn, request, table, &plan, err)) {
-		adopt_plan_free(&plan);
-		return command_failed("migrate", err);
-	}
-	if (request->adopt) {
-		warned.id = plan.columns[ADOPT_ID];
-		warned.aggregate_id = plan.columns[ADOPT_AGGREGATE_ID];
-		request->target.id = plan.columns[ADOPT_ID];
-		request->target.event_id = plan.columns[ADOPT_EVENT_ID];
-		config = adopt_config(&table->facts, &plan, request->target.settle);
-		adopt_explain(table, &plan);
-	}
-	if (request->print) {
-		print_commented(config);
-		status = print_script(migrate_print(&request->target, plan.sql, err), err);
-	} else if (apply(conn, request, &plan, &before, err)) {
-		report(request, table, before);
-		warnings_print(conn, &request->target.outbox, &warned, request->target.settle);
-		fputs(config ? config : "", stdout);
-		status = EXIT_DONE;
+	if (adoption_plan(conn, request, table, &adoption, err)) {
+		adoption_take_over(request, &adoption);
+		status = carry_out(conn, request, table, &adoption, err);
 	} else {
 		status = command_failed("migrate", err);
-		hint();
 	}
-	free(config);
 	request->target = configured; /* the plan's names go with the plan */
-	adopt_plan_free(&plan);
+	adoption_free(&adoption);
 	return status;
 }
 
@@ -519,7 +522,9 @@ static bool guard(PGconn *conn, const struct request *request, struct error *err
 
 static int migrate_once(PGconn *conn, struct request *request)
 {
-	struct adopt_table table = {.facts = {.table = request->target.outbox}};
+	struct adopt_table table = {.facts = {.table = request->target.outbox},
+				    .published_at = request->target.published,
+				    .published_value = request->target.published_value};
 	struct error err;
 	int status;
 
@@ -552,6 +557,8 @@ static int with_connection(struct request *request)
 	pgsync_be_patient();
 	for (int tries = 0; conn && tries < LOCK_TRIES; tries++) {
 		status = migrate_once(conn, request);
+		if (status == EXIT_AGAIN)
+			status = migrate_once(conn, request);
 		if (status == EXIT_DONE || strcmp(pgsync_sqlstate(), "55P03") != 0 ||
 		    !pgsync_script(conn, "ROLLBACK", "ROLLBACK", &err))
 			break;
@@ -580,6 +587,7 @@ int cmd_migrate(int argc, char **argv)
 		status = print_unseen(&request);
 	else
 		status = with_connection(&request);
+	adoption_forget_known(&request);
 	config_free(&request.config);
 	return status;
 }

@@ -10,6 +10,8 @@
 #include "outbox/registry.h"
 #include "postgres.h"
 
+#include <stdlib.h>
+
 /* An older schema lacks some of the columns. */
 static const char KNOWN_SQL[] =
     "SELECT o.settle, to_jsonb(o) ->> 'position_home' AS home FROM outbox_relay.outboxes AS o"
@@ -81,13 +83,51 @@ char *settled_condition(PGconn *conn, const char *table, struct error *err)
 		   err);
 }
 
+char *unsettled_marks(PGconn *conn, const char *table, const char *member, const char *usual,
+		      struct error *err)
+{
+	const char *params[] = {table, member, usual};
+	PGresult *result = pgsync_query(
+	    conn, "looking what marks rows",
+	    "SELECT coalesce((SELECT to_jsonb(o) ->> $2 FROM outbox_relay.outboxes AS o"
+	    "  WHERE o.outbox = to_regclass($1)), $3) AS said",
+	    3, params, err);
+	char *text = result ? xstrdup(pgsync_text(result, 0, "said")) : NULL;
+
+	PQclear(result);
+	return text;
+}
+
+char *unsettled_event(const struct config *config)
+{
+	return *config->outbox.where != '\0'
+		   ? xasprintf(" AND coalesce((\n%s\n), false)", config->outbox.where)
+		   : xstrdup("");
+}
+
+/* Those of a table whose rows are deleted or marked. */
+static char *rows_by_condition(PGconn *conn, const struct config *config, const char *table,
+			       struct error *err)
+{
+	bool mark = config->outbox.settle == SETTLE_MARK;
+	char *waits = mark ? unsettled_marks(conn, table, "waits", "published_at IS NULL", err)
+			   : xstrdup("true");
+	char *event = unsettled_event(config), *rows = NULL;
+
+	if (waits && !mark && *event == '\0')
+		rows = xasprintf("%s AS t", table);
+	else if (waits)
+		rows = xasprintf("(SELECT t.* FROM %s AS t WHERE %s%s) AS t", table, waits, event);
+	free(waits);
+	free(event);
+	return rows;
+}
+
 char *unsettled_rows(PGconn *conn, const struct config *config, const char *table,
 		     struct error *err)
 {
-	if (config->outbox.settle == SETTLE_DELETE)
-		return xasprintf("%s AS t", table);
-	if (config->outbox.settle == SETTLE_MARK)
-		return xasprintf("(SELECT * FROM %s WHERE published_at IS NULL) AS t", table);
+	if (config->outbox.settle != SETTLE_POSITION)
+		return rows_by_condition(conn, config, table, err);
 	if (!unsettled_known(conn, config, table, NULL, err))
 		return NULL;
 	return ask(conn, "SELECT outbox_relay.waiting_rows(to_regclass($1)) AS said", table, err);

@@ -25,6 +25,13 @@ bool unsettled_known(PGconn *conn, const struct config *config, const char *tabl
 char *unsettled_rows(PGconn *conn, const struct config *config, const char *table,
 		     struct error *err);
 
+/* What the database knows of how rows are marked (sql/0001_schema.sql), or the usual of it if that
+ * is nothing. Malloc'd; NULL and err. " AND ...": the row is an event, by outbox.where. Malloc'd.
+ */
+char *unsettled_marks(PGconn *conn, const char *table, const char *member, const char *usual,
+		      struct error *err);
+char *unsettled_event(const struct config *config);
+
 /* Behind these rows, or a condition on them: " ORDER BY" their id (quoted for SQL), for the first
  * of them. With positions "": all of them would have to be sorted. Malloc'd. */
 char *unsettled_order(const struct config *config, const char *id);

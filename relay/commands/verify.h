@@ -48,6 +48,7 @@ struct verify {
 	struct audit *audit;
 	char *event_id_header; /* owned; never NULL */
 	char *id_header;       /* owned; NULL: none carries the id */
+	bool timed;	       /* rows say when they were published */
 	bool stay;	       /* published rows are in the outbox */
 	bool ranged;	       /* not all of the outbox is read: what is unknown may be outside */
 

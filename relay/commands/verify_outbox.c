@@ -26,15 +26,17 @@ enum { FETCH_ROWS = 10000, DETAIL_ROWS = 1000, CLOCKS_MS = 60 * 1000 };
 
 /* ---- rows ---- */
 
-/* When a row "t" was published or, with positions, created, in milliseconds; the session's time
- * zone is the relay's. 0: nothing says it. */
+/* When a row "t" was published or, where nothing says that, created, in milliseconds; the session's
+ * time zone is the relay's. 0: nothing says it. */
 static char *time_sql(const struct verify *verify)
 {
 	const char *created_at = verify->config->outbox.columns.created_at;
 	char created[PGNAME_QUOTED_SIZE];
 
-	if (verify->config->outbox.settle == SETTLE_MARK)
-		return xstrdup("t.published_at::timestamptz");
+	if (verify->timed) {
+		pgname_quote(verify->config->outbox.columns.published_at, created);
+		return xasprintf("t.%s::timestamptz", created);
+	}
 	if (verify->config->outbox.settle == SETTLE_DELETE || *created_at == '\0')
 		return xstrdup("NULL::timestamptz");
 	pgname_quote(created_at, created);
@@ -70,14 +72,16 @@ static char *rows_sql(const struct verify *verify, const char *settled)
 {
 	const struct config_columns *columns = &verify->config->outbox.columns;
 	char id[PGNAME_QUOTED_SIZE], event_id[PGNAME_QUOTED_SIZE];
-	char *time = time_sql(verify), *ms = ms_sql(time), *range, *sql;
+	char *time = time_sql(verify), *ms = ms_sql(time), *range, *event, *sql;
 
 	pgname_quote(columns->id, id);
 	pgname_quote(columns->event_id, event_id);
 	range = verify->stay ? range_sql(verify, id, time) : xstrdup("true");
+	event = unsettled_event(verify->config);
 	sql = xasprintf("DECLARE known NO SCROLL CURSOR FOR SELECT t.%s::int8 AS id, t.%s::text AS "
-			"event_id, CASE WHEN %s THEN %s END AS ms FROM %s AS t WHERE %s",
-			id, event_id, settled, ms, verify->table, range);
+			"event_id, CASE WHEN %s THEN %s END AS ms FROM %s AS t WHERE %s%s",
+			id, event_id, settled, ms, verify->table, range, event);
+	free(event);
 	free(range);
 	free(ms);
 	free(time);
@@ -89,7 +93,8 @@ static char *settled_sql(const struct verify *verify, struct error *err)
 {
 	switch (verify->config->outbox.settle) {
 	case SETTLE_MARK:
-		return xstrdup("t.published_at IS NOT NULL");
+		return unsettled_marks(verify->conn, verify->table, "published",
+				       "published_at IS NOT NULL", err);
 	case SETTLE_POSITION:
 		return unsettled_known(verify->conn, verify->config, verify->table, NULL, err)
 			   ? settled_condition(verify->conn, verify->table, err)
@@ -170,11 +175,17 @@ static bool read_letters(struct verify *verify, struct error *err)
 
 static bool read_rows(struct verify *verify, struct error *err)
 {
-	char *settled = settled_sql(verify, err), *declare;
+	char *settled = settled_sql(verify, err), *declare, *timed = NULL;
 	bool good;
 
-	if (settled == NULL)
+	if (settled != NULL)
+		timed = unsettled_marks(verify->conn, verify->table, "mark_timed", "true", err);
+	if (timed == NULL) {
+		free(settled);
 		return false;
+	}
+	verify->timed = verify->config->outbox.settle == SETTLE_MARK && strcmp(timed, "true") == 0;
+	free(timed);
 	declare = rows_sql(verify, settled);
 	good = pgsync_script(verify->conn, "reading the outbox", declare, err) &&
 	       fetch_rows(verify, err);

@@ -3,7 +3,7 @@
  * warnings.c - what may stop single rows of the outbox, or will stop it one day
  *
  * Parameters: $1 the table, $2 its id column, $3 that of the key, $4 whether rows are marked, $5
- * whether they stay as they are.
+ * whether they stay as they are, $6 the column that marks them.
  */
 #include "warnings.h"
 
@@ -52,7 +52,7 @@ static const char *const row_triggers =
     " 'see that it lets every row of role outbox_relay pass'" TRIGGERS
     " AND g.tgtype & 1 <> 0 AND (g.tgtype & 8 <> 0 OR ($4 AND g.tgtype & 16 <> 0"
     " AND (cardinality(g.tgattr::int2[]) = 0 OR EXISTS (SELECT FROM pg_attribute AS a"
-    "  WHERE a.attrelid = k.oid AND a.attname = 'published_at' AND a.attnum = ANY (g.tgattr)))))";
+    "  WHERE a.attrelid = k.oid AND a.attname = $6::text AND a.attnum = ANY (g.tgattr)))))";
 
 /* The relay's statements are on the tables that hold the rows. */
 static const char *const statement_triggers =
@@ -64,18 +64,19 @@ static const char *const statement_triggers =
     " AND g.tgtype & CASE WHEN $4 THEN 24 ELSE 8 END <> 0";
 
 static const char *const insert_triggers =
-    "SELECT format('trigger %I of table %s runs before each INSERT: an event whose published_at it "
-    "sets is never published', g.tgname, " OUTBOX_NAME "),"
-    " 'see that it leaves published_at NULL'" TRIGGERS " AND $4 AND g.tgtype & 7 = 7";
+    "SELECT format('trigger %I of table %s runs before each INSERT: an event whose %s it "
+    "sets is never published', g.tgname, " OUTBOX_NAME ", $6::text),"
+    " format('see that it leaves %s %s', $6::text, CASE WHEN $6::text = 'published_at' THEN 'NULL'"
+    "  ELSE 'as it is' END)" TRIGGERS " AND $4 AND g.tgtype & 7 = 7";
 
 static const char *const checks =
-    "SELECT format('constraint %I of table %s looks at published_at: an event for which it does "
-    "not "
-    "hold cannot be marked', f.conname, " OUTBOX_NAME "),"
-    " 'see that it holds whether published_at is NULL or not'" TABLES
+    "SELECT format('constraint %I of table %s looks at %s: an event for which it does "
+    "not hold cannot be marked', f.conname, " OUTBOX_NAME ", $6::text),"
+    " format('see that it holds whether %s is %s', $6::text, CASE WHEN $6::text = 'published_at'"
+    "  THEN 'NULL or not' ELSE 'set or not' END)" TABLES
     " JOIN pg_constraint AS f ON f.conrelid = k.oid AND f.contype = 'c' AND f.conislocal"
     " JOIN pg_attribute AS a ON a.attrelid = k.oid AND a.attnum = ANY (f.conkey)" OF_OUTBOX
-    " AND $4 AND a.attname = 'published_at'";
+    " AND $4 AND a.attname = $6::text";
 
 static const char *const insert_rules =
     "SELECT format('rule %I of table %s rewrites each INSERT: an event that it diverts is never "
@@ -148,15 +149,18 @@ static const char *const parts[] = {foreign_keys, row_triggers, statement_trigge
 PGresult *warnings_read(PGconn *conn, const char *table, const struct config_columns *columns,
 			int settle, struct error *err)
 {
-	const char *params[] = {table, columns->id, columns->aggregate_id,
+	const char *params[] = {table,
+				columns->id,
+				columns->aggregate_id,
 				settle == SETTLE_MARK ? "true" : "false",
-				settle == SETTLE_POSITION ? "true" : "false"};
+				settle == SETTLE_POSITION ? "true" : "false",
+				columns->published_at};
 	char *sql = xstrdup(parts[0]);
 	PGresult *result;
 
 	for (size_t i = 1; i < sizeof(parts) / sizeof(parts[0]); i++)
 		xappend(&sql, " UNION ALL %s", parts[i]);
-	result = pgsync_query(conn, "looking for what may stop rows", sql, 5, params, err);
+	result = pgsync_query(conn, "looking for what may stop rows", sql, 6, params, err);
 	free(sql);
 	return result;
 }

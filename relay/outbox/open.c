@@ -12,9 +12,9 @@
 #include "base/log.h"
 #include "base/pgname.h"
 #include "base/xalloc.h"
-#include "core/route.h"
-#include "core/template.h"
+#include "condition.h"
 #include "leaves.h"
+#include "open_fields.h"
 #include "open_settings.h"
 #include "outbox/migrations.h"
 #include "outbox/parked.h"
@@ -33,6 +33,8 @@ enum {
 	TAG_FACTS,
 	TAG_LEAVES,
 	TAG_COLUMNS,
+	TAG_CONDITION,
+	TAG_FUNCTIONS,
 	TAG_REGISTRY,
 	TAG_SETTLING,
 	TAG_ADMITTED,
@@ -42,8 +44,6 @@ enum {
 	TAG_PROBED
 };
 
-enum { FIELDS_MAX = ROUTE_FIELDS_MAX + 1 }; /* and the identity */
-
 struct opening {
 	struct session *session;
 	struct asker asker;
@@ -52,10 +52,7 @@ struct opening {
 	void *owner;
 	struct pgname name;
 	size_t withhold_bytes;
-	char *fields[FIELDS_MAX]; /* owned; columns */
-	size_t field_count;
-	char *keys[ROUTE_FIELDS_MAX]; /* likewise */
-	size_t key_count;
+	struct open_fields own;
 	struct outbox_shape *shape;   /* the session's, to be filled in */
 	struct error lacking;	      /* what the table lacks, if rows are settled as we think */
 	size_t expected_leaves;	      /* as counted just before they are read */
@@ -75,9 +72,10 @@ static const char facts[] =
     "n.nspname = 'outbox_relay' AND r.relname = 'outboxes'), has_table_privilege(c.oid, 'SELECT'), "
     "$3 OR has_table_privilege(c.oid, 'DELETE') AND has_any_column_privilege(c.oid, 'UPDATE'), "
     "current_user, t.* "
-    "FROM (SELECT to_regclass($1)::oid AS oid) AS c LEFT JOIN " OUTBOX_TABLE " AS t ON true";
+    "FROM (SELECT to_regclass($1)::oid AS oid) AS c LEFT JOIN " OUTBOX_TABLE("$4", "$5") " AS t ON "
+											 "true";
 
-static const char columns[] = "SELECT a.attname, " OUTBOX_BASE_TYPE "::int8 FROM pg_attribute AS a "
+static const char columns[] = "SELECT a.attname, " OUTBOX_SENT_TYPE "::int8 FROM pg_attribute AS a "
 			      "WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 "
 			      "AND NOT a.attisdropped ORDER BY a.attnum";
 
@@ -105,14 +103,16 @@ static void read_catalog(void *arg)
 	char table[PGNAME_FULL_SIZE];
 	pgname_print(&opening->name, table);
 	struct pg_param params[] = {pg_param_text(table), pg_param_text(config->outbox.columns.id),
-				    pg_param_text(rows_stay(opening) ? "true" : "false")};
+				    pg_param_text(rows_stay(opening) ? "true" : "false"),
+				    pg_param_text(config->outbox.columns.published_at),
+				    pg_param_text(config->outbox.published_value)};
 	struct outbox_shape *shape = opening->shape = session_new_shape(opening->session);
 	opening->lacking.text[0] = '\0';
 	shape->table = xstrdup(table);
 	shape->competing = config->outbox.ordering == ORDERING_NONE;
 	shape->exactly_once = config->kafka.delivery == DELIVERY_EXACTLY_ONCE;
 	session_ask_text(&opening->asker, TAG_IGNORE, open_encoding, NULL, 0);
-	session_ask_text(&opening->asker, TAG_FACTS, facts, params, 3);
+	session_ask_text(&opening->asker, TAG_FACTS, facts, params, 5);
 	session_ask_text(&opening->asker, TAG_LEAVES, leaves_question, params, 1);
 	session_ask_text(&opening->asker, TAG_COLUMNS, columns, params, 1);
 	session_sync(opening->session);
@@ -278,9 +278,35 @@ static void ask_registry(struct opening *opening)
 {
 	const struct outbox_shape *shape = opening->shape;
 	struct pg_param params[] = {pg_param_text(shape->table), pg_param_text(shape->names->id),
-				    pg_param_text(shape->mark ? "true" : "false")};
-	session_ask_text(&opening->asker, TAG_REGISTRY, outbox_registry, params, 3);
+				    pg_param_text(shape->mark ? "true" : "false"),
+				    pg_param_text(shape->names->published_at)};
+	session_ask_text(&opening->asker, TAG_REGISTRY, outbox_registry, params, 4);
 	session_sync(opening->session);
+}
+
+static void ask_condition(struct opening *opening)
+{
+	condition_ask(&opening->asker, TAG_CONDITION, TAG_FUNCTIONS, opening->shape,
+		      session_config(opening->session)->outbox.where);
+	session_sync(opening->session);
+}
+
+static void refuse_condition(struct opening *opening, const char *why)
+{
+	struct error err;
+	condition_error(opening->shape, session_config(opening->session)->outbox.where, why, &err);
+	session_give_up(opening->session, true, err.text);
+}
+
+static void on_functions(struct opening *opening, PGresult *result)
+{
+	struct error err;
+	bool good = condition_judge(result, &err);
+	PQclear(result);
+	if (good)
+		ask_registry(opening);
+	else
+		refuse_condition(opening, err.text);
 }
 
 static void on_columns(struct opening *opening, PGresult *result)
@@ -292,14 +318,14 @@ static void on_columns(struct opening *opening, PGresult *result)
 	if (!shape->competing && !shape->partitioned &&
 	    session_config(opening->session)->outbox.shards > 1)
 		shape->hashed = (int)session_config(opening->session)->outbox.shards;
-	shape->keys = (const char *const *)opening->keys;
-	shape->key_count = opening->key_count;
+	shape->keys = (const char *const *)opening->own.keys;
+	shape->key_count = opening->own.key_count;
 	shape->key_template = session_config(opening->session)->route.key;
 	shape->topic_template = session_config(opening->session)->route.topic;
 	shape->withhold_bytes = opening->withhold_bytes;
 	shape->names = &session_config(opening->session)->outbox.columns;
-	shape->fields = (const char *const *)opening->fields;
-	shape->field_count = opening->field_count;
+	shape->fields = (const char *const *)opening->own.fields;
+	shape->field_count = opening->own.field_count;
 	shape->column_count = (size_t)PQntuples(result);
 	shape->columns = xcalloc(shape->column_count + 1, sizeof(*shape->columns));
 	for (int i = 0; i < PQntuples(result); i++) {
@@ -311,7 +337,10 @@ static void on_columns(struct opening *opening, PGresult *result)
 		ask_settling(opening, &err);
 		return;
 	}
-	ask_registry(opening);
+	if (session_config(opening->session)->outbox.where[0] != '\0')
+		ask_condition(opening);
+	else
+		ask_registry(opening);
 }
 
 static void prepare(struct opening *opening, const char *name, char *sql)
@@ -401,10 +430,10 @@ static void admit(struct opening *opening)
 static void on_registry(struct opening *opening, PGresult *result)
 {
 	struct outbox_shape *shape = opening->shape;
+	struct outbox_marks marks;
 	struct error err;
 	int version;
-	if (!outbox_registry_check(result, shape->table,
-				   session_config(opening->session)->outbox.settle, &err)) {
+	if (!outbox_registry_check(result, shape->table, session_config(opening->session), &err)) {
 		PQclear(result);
 		session_give_up(opening->session, true, err.text);
 		return;
@@ -415,6 +444,8 @@ static void on_registry(struct opening *opening, PGresult *result)
 			 "schema outbox_relay has version %d, this relay knows %d", version,
 			 migrate_latest());
 	shape->bell = oid_at(result, REGISTRY_BELL);
+	outbox_registry_marks(result, &marks);
+	outbox_words_make(shape, &marks, session_config(opening->session)->outbox.where);
 	PQclear(result);
 	struct pg_param param = pg_param_text(shape->table);
 	session_ask_text(&opening->asker, TAG_PARKED, parked_question, &param, 1);
@@ -478,6 +509,8 @@ static void on_answered(void *part, int tag, PGresult *result)
 		on_columns(opening, result);
 	else if (tag == TAG_SETTLING)
 		on_settling(opening, result);
+	else if (tag == TAG_FUNCTIONS)
+		on_functions(opening, result);
 	else if (tag == TAG_REGISTRY)
 		on_registry(opening, result);
 	else if (tag == TAG_PARKED)
@@ -502,6 +535,10 @@ static bool on_refused(void *part, const struct pg_failure *failure)
 		session_give_up(opening->session, true, err.text);
 		return true;
 	}
+	if (failure->tag == TAG_CONDITION) {
+		refuse_condition(opening, failure->why);
+		return true;
+	}
 	if (failure->tag == TAG_SETTLING) {
 		session_give_up(opening->session, true, opening->lacking.text);
 		return true;
@@ -519,50 +556,9 @@ bool opening_verifies(const struct opening *opening)
 	return opening->verifies;
 }
 
-static int index_of(char *const *names, size_t count, const char *column)
-{
-	for (size_t i = 0; i < count; i++)
-		if (strcmp(names[i], column) == 0)
-			return (int)i;
-	return -1;
-}
-
-static int add_column(char **names, size_t *count, size_t most, const char *column)
-{
-	int at = column != NULL ? index_of(names, *count, column) : -1;
-	if (at >= 0 || column == NULL || *count == most)
-		return at;
-	names[*count] = xstrdup(column);
-	return (int)(*count)++;
-}
-
-static const char *column_of(const struct opening *opening, const char *name)
-{
-	return route_column(&session_config(opening->session)->outbox.columns, name);
-}
-
 int opening_field(struct opening *opening, const char *name)
 {
-	return add_column(opening->fields, &opening->field_count, FIELDS_MAX,
-			  column_of(opening, name));
-}
-
-/* A template_new's field function, which only takes down what is named. */
-static int add_key(const char *name, void *arg)
-{
-	struct opening *opening = arg;
-	return add_column(opening->keys, &opening->key_count, ROUTE_FIELDS_MAX,
-			  column_of(opening, name));
-}
-
-/* The columns that the Kafka key is made of, since order is by that key. */
-static bool find_keys(struct opening *opening, struct error *err)
-{
-	const char *text = session_config(opening->session)->route.key;
-	struct template *key = template_new(text, add_key, opening, err);
-	bool parsed = key != NULL;
-	template_free(&key);
-	return parsed;
+	return open_fields_add(&opening->own, name);
 }
 
 struct opening *opening_new(struct loop *loop, struct session *session, size_t withhold_bytes,
@@ -575,10 +571,8 @@ struct opening *opening_new(struct loop *loop, struct session *session, size_t w
 	opening->events = events;
 	opening->owner = owner;
 	opening->withhold_bytes = withhold_bytes;
-	/* The identity is the first field, always. */
-	add_column(opening->fields, &opening->field_count, FIELDS_MAX,
-		   config->outbox.columns.event_id);
-	if (pgname_parse(config->outbox.table, &opening->name, err) && find_keys(opening, err)) {
+	if (open_fields_begin(&opening->own, config, err) &&
+	    pgname_parse(config->outbox.table, &opening->name, err)) {
 		opening->asker = session_join(session, &ops, opening);
 		opening->pooled = pooled_new(loop, session, read_catalog, opening);
 	} else
@@ -591,10 +585,7 @@ void opening_free(struct opening **opening)
 	if (*opening == NULL)
 		return;
 	pooled_free(&(*opening)->pooled);
-	for (size_t i = 0; i < (*opening)->field_count; i++)
-		free((*opening)->fields[i]);
-	for (size_t i = 0; i < (*opening)->key_count; i++)
-		free((*opening)->keys[i]);
+	open_fields_free(&(*opening)->own);
 	free(*opening);
 	*opening = NULL;
 }

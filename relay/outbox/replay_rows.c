@@ -8,6 +8,7 @@
 #include "base/xalloc.h"
 #include "core/route.h"
 #include "outbox/obstacles.h"
+#include "outbox/registry.h"
 #include "sql_internal.h"
 #include "sql_replay.h"
 
@@ -127,10 +128,28 @@ static bool read_settled(struct replay_rows *rows, PGconn *conn, struct error *e
 	return true;
 }
 
+static bool read_marks(struct replay_rows *rows, PGconn *conn, struct error *err)
+{
+	const struct config *config = rows->config;
+	const char *params[] = {rows->table, config->outbox.columns.id,
+				rows->shape.mark ? "true" : "false",
+				config->outbox.columns.published_at};
+	PGresult *result =
+	    pgsync_query(conn, "looking what marks rows", outbox_registry, 4, params, err);
+	struct outbox_marks marks;
+	bool good = result != NULL && outbox_registry_marks_check(result, rows->table, config, err);
+	if (good) {
+		outbox_registry_marks(result, &marks);
+		outbox_words_make(&rows->shape, &marks, config->outbox.where);
+	}
+	PQclear(result);
+	return good;
+}
+
 bool replay_rows_look(struct replay_rows *rows, PGconn *conn, struct error *err)
 {
 	static const char sql[] =
-	    "SELECT a.attname AS name, " OUTBOX_BASE_TYPE "::int8 AS type, a.attrelid::int8 AS oid "
+	    "SELECT a.attname AS name, " OUTBOX_SENT_TYPE "::int8 AS type, a.attrelid::int8 AS oid "
 	    "FROM pg_attribute AS a WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 "
 	    "AND NOT a.attisdropped ORDER BY a.attnum";
 	const char *params[] = {rows->table};
@@ -153,7 +172,7 @@ bool replay_rows_look(struct replay_rows *rows, PGconn *conn, struct error *err)
 				 "table %s does not exist in this database; fix outbox.table or "
 				 "database.dsn",
 				 rows->table);
-	return outbox_shape_check(shape, err) &&
+	return outbox_shape_check(shape, err) && read_marks(rows, conn, err) &&
 	       (!shape->position || read_settled(rows, conn, err));
 }
 

@@ -34,6 +34,7 @@ void outbox_shape_free(struct outbox_shape *shape)
 	for (size_t i = 0; i < shape->position_key_count; i++)
 		free(shape->position_keys[i]);
 	free(shape->position_keys);
+	outbox_words_free(&shape->words);
 	memset(shape, 0, sizeof(*shape));
 }
 
@@ -62,8 +63,8 @@ static bool one_of(uint32_t type, const uint32_t *types)
 }
 
 static const uint32_t id_types[] = {TYPE_INT8, TYPE_INT4, 0};
-static const uint32_t payload_types[] = {TYPE_JSONB,   TYPE_JSON,  TYPE_TEXT,
-					 TYPE_VARCHAR, TYPE_BYTEA, 0};
+static const uint32_t payload_types[] = {TYPE_JSONB, TYPE_JSON, TYPE_TEXT,   TYPE_VARCHAR,
+					 TYPE_BYTEA, TYPE_XML,	TYPE_BPCHAR, 0};
 static const uint32_t headers_types[] = {TYPE_JSONB, TYPE_JSON, TYPE_TEXT, 0};
 static const uint32_t created_types[] = {TYPE_TIMESTAMPTZ, TYPE_TIMESTAMP, 0};
 
@@ -97,11 +98,12 @@ static bool check_fields(const struct outbox_shape *shape, struct error *err)
 bool outbox_shape_check(const struct outbox_shape *shape, struct error *err)
 {
 	const struct config_columns *names = shape->names;
-	if (shape->mark && outbox_shape_column(shape, "published_at") == NULL)
+	const char *mark = names->published_at != NULL ? names->published_at : "published_at";
+	if (shape->mark && outbox_shape_column(shape, mark) == NULL)
 		return error_set(err,
-				 "table %s has no column published_at, which outbox.settle = "
+				 "table %s has no column %s, which outbox.settle = "
 				 "\"mark\" needs; run outbox-relay migrate",
-				 shape->table);
+				 shape->table, mark);
 	const struct outbox_column *x = outbox_shape_column(shape, "x");
 	if (shape->position && (x == NULL || x->type != TYPE_XID8))
 		return error_set(
@@ -113,11 +115,13 @@ bool outbox_shape_check(const struct outbox_shape *shape, struct error *err)
 		    shape->table, shape->table);
 	return check_column(shape, "id", names->id, id_types, "bigint or integer", err) &&
 	       check_column(shape, "event_id", names->event_id, NULL, NULL, err) &&
-	       check_column(shape, "aggregate_type", names->aggregate_type, NULL, NULL, err) &&
+	       (names->aggregate_type[0] == '\0' ||
+		check_column(shape, "aggregate_type", names->aggregate_type, NULL, NULL, err)) &&
 	       check_column(shape, "aggregate_id", names->aggregate_id, NULL, NULL, err) &&
-	       check_column(shape, "event_type", names->event_type, NULL, NULL, err) &&
+	       (names->event_type[0] == '\0' ||
+		check_column(shape, "event_type", names->event_type, NULL, NULL, err)) &&
 	       check_column(shape, "payload", names->payload, payload_types,
-			    "jsonb, json, text, varchar or bytea", err) &&
+			    "jsonb, json, text, varchar or bytea, or char, citext or xml", err) &&
 	       (names->headers[0] == '\0' ||
 		check_column(shape, "headers", names->headers, headers_types, "jsonb, json or text",
 			     err)) &&
@@ -154,16 +158,6 @@ bool outbox_type_is_native(uint32_t type)
 	       type == TYPE_INT2 || type == TYPE_INT4 || type == TYPE_INT8;
 }
 
-const char *outbox_sql_unpublished(const struct outbox_shape *shape)
-{
-	return shape->mark ? " AND published_at IS NULL" : "";
-}
-
-const char *outbox_sql_still_unpublished(const struct outbox_shape *shape)
-{
-	return shape->mark ? " AND num_nulls(published_at) = 1" : "";
-}
-
 const char *outbox_sql_verb(const struct outbox_shape *shape)
 {
 	return shape->mark ? "UPDATE ONLY" : "DELETE FROM ONLY";
@@ -179,11 +173,6 @@ const char *outbox_sql_verb_on(const struct outbox_shape *shape, const struct ou
 const char *outbox_sql_only(const struct outbox_leaf *leaf)
 {
 	return leaf->parted ? "" : "ONLY ";
-}
-
-const char *outbox_sql_set(const struct outbox_shape *shape)
-{
-	return shape->mark ? " SET published_at = clock_timestamp()" : "";
 }
 
 /* Bytes, whatever the columns' collation holds for equal. */
@@ -422,6 +411,7 @@ uint32_t outbox_sql_fingerprint(const struct outbox_shape *shape)
 		xappend(&text, "%u,", shape->leaves[i].oid);
 	if (shape->exactly_once)
 		xappend(&text, "exactly-once");
+	xappend(&text, "%s", outbox_sql_event(shape));
 	return hash_of(text);
 }
 

@@ -252,6 +252,13 @@ static char *mine(const struct outbox_shape *shape, size_t leaf)
 	return xasprintf(" AND %s = ANY ((SELECT shards FROM pos)::int8[])", shard);
 }
 
+/* And the condition that they are events: the position passes all others. */
+static char *ours(const struct outbox_shape *shape, size_t leaf)
+{
+	SCRATCH char *own = mine(shape, leaf);
+	return xasprintf("%s%s", own, outbox_sql_event(shape));
+}
+
 static struct making making_of(const struct outbox_shape *shape, size_t leaf, bool alone)
 {
 	SCRATCH char *hold = outbox_sql_hold(shape);
@@ -262,7 +269,7 @@ static struct making making_of(const struct outbox_shape *shape, size_t leaf, bo
 	    .id = outbox_sql_quoted(shape->names->id),
 	    .key =
 		xasprintf("(%s::int8[] IS NOT NULL AND %s = ANY (%s::int8[]))", held, hold, held),
-	    .ours = mine(shape, leaf),
+	    .ours = ours(shape, leaf),
 	    .none = xstrdup(""),
 	    .size = "0",
 	    .limit = alone ? "1" : "$2::int8"};

@@ -16,11 +16,15 @@ static bool is_mapped(const struct outbox_shape *shape, const char *name)
 	const struct config_columns *names = shape->names;
 	const char *const mapped[] = {names->id,	   names->event_id,   names->aggregate_type,
 				      names->aggregate_id, names->event_type, names->payload,
-				      names->headers,	   names->created_at, "published_at"};
+				      names->headers,	   names->created_at};
 	for (size_t i = 0; i < sizeof(mapped) / sizeof(mapped[0]); i++)
 		if (strcmp(mapped[i], name) == 0)
 			return true;
-	return shape->position && strcmp(name, "x") == 0;
+	if (strcmp(name, "published_at") == 0)
+		return true;
+	return (shape->position && strcmp(name, "x") == 0) ||
+	       (shape->mark && names->published_at != NULL &&
+		strcmp(name, names->published_at) == 0);
 }
 
 /* A function takes at most 100 arguments (FUNC_MAX_ARGS). An event id is part of a key, and an

@@ -28,8 +28,8 @@ static char *gauges_position(const struct outbox_shape *shape, size_t leaf)
 	    "SELECT t.%s::int8 AS id, CASE WHEN isfinite(%s) THEN %s END AS created FROM %s%s "
 	    "AS t, newest AS n WHERE NOT pg_visible_in_snapshot(t.x, n.finished) AND (n.target IS "
 	    "NULL OR NOT pg_visible_in_snapshot(t.x, n.target) OR (t.%s <= n.reached) IS NOT "
-	    "TRUE)%s AND ",
-	    id, time, time, outbox_sql_only(own), own->table, id, same);
+	    "TRUE)%s %s AND ",
+	    id, time, time, outbox_sql_only(own), own->table, id, same, outbox_sql_event(shape));
 	SCRATCH char *rows = outbox_sql_by_x(row, "low", "");
 	return xasprintf(
 	    "WITH newest AS MATERIALIZED (SELECT m.shard, p.finished::text::pg_snapshot AS "
@@ -97,12 +97,14 @@ char *outbox_sql_purge(const struct outbox_shape *shape, size_t leaf, int64_t re
 {
 	if (shape->position)
 		return purge_position(shape, leaf, retention_ms);
-	SCRATCH char *id = outbox_sql_quoted(shape->names->id);
+	SCRATCH char *id = outbox_sql_quoted(shape->names->id), *time = outbox_sql_mark_time(shape);
 	const char *table = shape->leaves[leaf].table,
 		   *only = outbox_sql_only(&shape->leaves[leaf]);
+	if (time == NULL) /* nothing says how long it is published */
+		return xstrdup("SELECT 0::int8 WHERE $1::int8 + $2::int8 + $3::int8 IS NULL");
 	return xasprintf(
 	    "WITH seen AS MATERIALIZED (SELECT t.tableoid AS part, t.ctid AS place, t.%s::int8 AS "
-	    "id, t.published_at FROM %s%s AS t WHERE t.published_at IS NOT NULL AND t.%s > "
+	    "id, %s AS published_at FROM %s%s AS t WHERE %s%s AND t.%s > "
 	    "$3::int8 ORDER BY t.%s LIMIT $1::int8 OFFSET $2::int8), "
 	    "old AS MATERIALIZED (SELECT t.tableoid AS part, t.ctid AS place FROM %s%s AS t, seen "
 	    "WHERE t.tableoid = seen.part AND t.ctid = seen.place AND seen.published_at < "
@@ -110,5 +112,6 @@ char *outbox_sql_purge(const struct outbox_shape *shape, size_t leaf, int64_t re
 	    "gone AS (DELETE FROM %s%s AS t USING old WHERE t.tableoid = old.part AND t.ctid = "
 	    "old.place RETURNING t.%s::int8 AS id) "
 	    "SELECT count(*), coalesce(max(id), (SELECT min(id) - 1 FROM seen)) FROM gone",
-	    id, only, table, id, id, only, table, (long long)retention_ms, only, table, id);
+	    id, time, only, table, outbox_sql_published(shape), outbox_sql_event(shape), id, id,
+	    only, table, (long long)retention_ms, only, table, id);
 }

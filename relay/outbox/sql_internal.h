@@ -23,6 +23,14 @@ void outbox_sql_drop(char **text);
 
 /* Words that settle = "delete" and "mark" tell apart. */
 const char *outbox_sql_unpublished(const struct outbox_shape *shape);
+/* The same of a row whether it is an event or not: what was claimed is settled. */
+const char *outbox_sql_unmarked(const struct outbox_shape *shape);
+/* The condition that a row is published, in mark mode; when, of a row of "t": NULL where nothing
+ * says it, otherwise malloc'd. */
+const char *outbox_sql_published(const struct outbox_shape *shape);
+char *outbox_sql_mark_time(const struct outbox_shape *shape);
+/* " AND ...": the row is an event; "" where all are. */
+const char *outbox_sql_event(const struct outbox_shape *shape);
 /* The same of rows at given places. In the first words the partial index on waiting rows may seem
  * cheaper than the places, as it has few rows that live; then it is walked from its first entry on,
  * and an old snapshot keeps all that are dead. */

@@ -245,8 +245,8 @@ static char *not_as_they_are(const struct outbox_shape *shape, const char *lette
 	if (!shape->mark)
 		return xstrdup("");
 	return xasprintf(", unmarked AS (DELETE FROM %s AS t USING %s AS d WHERE %s AND "
-			 "t.published_at IS NOT NULL)",
-			 shape->table, letters, same);
+			 "%s)",
+			 shape->table, letters, same, outbox_sql_published(shape));
 }
 
 char *outbox_sql_letters_edit(const struct outbox_shape *shape)

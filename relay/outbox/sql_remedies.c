@@ -53,9 +53,12 @@ char *outbox_sql_remove(const struct outbox_shape *shape, int64_t id, const char
 	if (shape->position)
 		return withdraw(shape, id, identity);
 	SCRATCH char *row = where(shape, id, identity);
-	return xasprintf(shape->mark ? "UPDATE %s SET published_at = now() %s;"
-				     : "DELETE FROM %s %s;",
-			 shape->table, row);
+	if (!shape->mark)
+		return xasprintf("DELETE FROM %s %s;", shape->table, row);
+	if (shape->words.untimed)
+		return xasprintf("UPDATE %s%s %s;", shape->table, outbox_sql_set(shape), row);
+	return xasprintf("UPDATE %s SET %s = now() %s;", shape->table, shape->names->published_at,
+			 row);
 }
 
 /* What is set to what. */

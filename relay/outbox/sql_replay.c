@@ -33,11 +33,12 @@ static void add_event_ids(char **sql, const struct outbox_shape *shape,
 	xappend(sql, "]::%s[])", is_uuid ? "uuid" : "text");
 }
 
-/* When a row of "t" was published or, where rows stay as they are, created. */
+/* When a row of "t" was published or, where nothing says that, created. */
 static char *time_of(const struct outbox_shape *shape)
 {
-	if (!shape->position)
-		return xstrdup("t.published_at::timestamptz");
+	SCRATCH char *marked = shape->position ? NULL : outbox_sql_mark_time(shape);
+	if (marked != NULL)
+		return xasprintf("%s::timestamptz", marked);
 	if (shape->names->created_at[0] == '\0')
 		return xstrdup("NULL::timestamptz");
 	SCRATCH char *created = outbox_sql_quoted(shape->names->created_at);
@@ -65,7 +66,8 @@ static char *selected(const struct outbox_shape *shape, const struct replay_sele
 	SCRATCH char *id = outbox_sql_quoted(shape->names->id);
 	SCRATCH char *lettered = outbox_sql_is_letter_of(shape);
 	SCRATCH char *key = outbox_sql_template(shape, shape->key_template);
-	char *sql = xstrdup(shape->position ? settled : "t.published_at IS NOT NULL");
+	char *sql = xasprintf("%s%s", shape->position ? settled : outbox_sql_published(shape),
+			      outbox_sql_event(shape));
 	if (selection->from_id != NULL) {
 		xappend(&sql, " AND t.%s >= ", id);
 		add_literal(&sql, "", selection->from_id, "::int8");

@@ -88,7 +88,7 @@ static char *is_published(const struct outbox_shape *shape, size_t leaf)
 char *outbox_sql_not_settled(const struct outbox_shape *shape, size_t leaf)
 {
 	if (!shape->position)
-		return xstrdup(outbox_sql_unpublished(shape));
+		return xstrdup(outbox_sql_unmarked(shape));
 	SCRATCH char *id = outbox_sql_quoted(shape->names->id),
 		     *identity = outbox_sql_identity(shape);
 	SCRATCH char *published = is_published(shape, leaf);
@@ -180,7 +180,7 @@ char *outbox_sql_settle(const struct outbox_shape *shape, size_t leaf)
 {
 	if (shape->position)
 		return note(shape, leaf);
-	SCRATCH char *filter = of_own_shards(shape, outbox_sql_unpublished(shape));
+	SCRATCH char *filter = of_own_shards(shape, outbox_sql_unmarked(shape));
 	SCRATCH char *found = outbox_sql_places(shape, leaf, filter);
 	if (shape->leaves[leaf].parted)
 		return xasprintf("%s %s AS t%s %s (SELECT found.part, found.place FROM "

@@ -301,13 +301,16 @@ static char *withheld(const struct values *row)
 }
 
 /* How many rows the claim meant to take. */
-static const char *meant(const struct outbox_shape *shape)
+static char *meant(const struct outbox_shape *shape)
 {
 	if (shape->position)
-		return "-2"; /* PLACES_STAY */
-	return shape->mark ? "CASE WHEN published_at IS NULL THEN -1 ELSE (SELECT "
-			     "cardinality(places) FROM taken) END"
-			   : "(SELECT cardinality(places) FROM taken)";
+		return xstrdup("-2"); /* PLACES_STAY */
+	if (!shape->mark)
+		return xstrdup("(SELECT cardinality(places) FROM taken)");
+	SCRATCH char *unmarked = xasprintf("(%s) IS NOT TRUE", outbox_sql_published(shape));
+	const char *lacks = shape->words.untimed ? unmarked : outbox_sql_unmarked(shape) + 5;
+	return xasprintf("CASE WHEN %s THEN -1 ELSE (SELECT cardinality(places) FROM taken) END",
+			 lacks);
 }
 
 static char *append_fields(char *list, const struct outbox_shape *shape, const struct values *row)
@@ -329,11 +332,11 @@ char *outbox_sql_returning(const struct outbox_shape *shape, const struct values
 	SCRATCH char *time = created[0] ? outbox_sql_quoted(created) : xstrdup("NULL::timestamptz");
 	SCRATCH char *payload = document(row, &row->payload),
 		     *headers = document(row, &row->headers);
-	SCRATCH char *length = withheld(row);
+	SCRATCH char *length = withheld(row), *places = meant(shape);
 	char *list = xasprintf(
 	    "%s::int8, %s, CASE WHEN NOT %s THEN %s END, %s, CASE WHEN NOT %s THEN %s END, (SELECT "
 	    "cut FROM taken), %s, CASE WHEN %s THEN 0::int8 END, ",
-	    id, time, gone, payload, length, gone, headers, meant(shape), gone);
+	    id, time, gone, payload, length, gone, headers, places, gone);
 	return append_fields(list, shape, row);
 }
 

@@ -23,7 +23,8 @@ SELECT 'bench', 'key-' || lpad(((hashint8extended(n, %(seed)s) & 2147483647) %% 
 def migrate(rig, table, settle, partitions=0, schema="public", partition_by=""):
     """As an app team that runs the scripts itself."""
     names = {"outbox_schema": schema, "outbox_table": table, "outbox_id": "id", "outbox_event_id": "event_id",
-             "settle": settle, "relay_role": "", "partition_by": partition_by}
+             "settle": settle, "relay_role": "", "outbox_published": "published_at", "outbox_published_value": "",
+             "outbox_pending_value": "", "outbox_where": "", "partition_by": partition_by}
     argv = [program_of_postgres("psql"), rig.dsn, "-X", "-q", "-1", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null"]
     for name, value in names.items():
         argv += ["-v", f"{name}={value}"]

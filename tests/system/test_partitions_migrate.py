@@ -178,10 +178,15 @@ def test_what_can_be_no_outbox(empty_database, new_relay, refused, sql, words):
     assert relay.log_contains(f'outbox_events" .*{words}.*; name a plain table')
 
 
-def test_adopt_takes_no_partitions(empty_database, refused):
-    empty_database.execute("CREATE TABLE outbox_events (id bigint, k text) PARTITION BY HASH (k); CREATE TABLE a"
-                           " PARTITION OF outbox_events FOR VALUES WITH (MODULUS 1, REMAINDER 0)")
-    assert "--adopt takes plain tables only; name its columns" in refused("--adopt")
+def test_adopt_takes_partitions(empty_database, migrate):
+    """By hash of the key, without a number: all get a column, which stays with its sequence."""
+    empty_database.execute("CREATE TABLE outbox_events (event_id uuid, aggregate_id text, payload text) PARTITION BY HASH"
+                           " (aggregate_id); CREATE TABLE a PARTITION OF outbox_events FOR VALUES WITH (MODULUS 1, REMAINDER 0);"
+                           "INSERT INTO outbox_events VALUES (gen_random_uuid(), 'k', '1')")
+    done = migrate("--adopt", outbox={"columns": {"aggregate_type": "", "event_type": "", "headers": "", "created_at": ""}},
+                   route={"topic": "t"})
+    assert "1 partitions" in done.stderr and 'id = "id"' in done.stdout
+    assert empty_database.rows("SELECT id FROM outbox_events") == [(1,)]
 
 
 def test_uninstall_leaves_the_partitions(empty_database, migrate):

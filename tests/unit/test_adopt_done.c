@@ -69,11 +69,29 @@ static void test_types(void **state)
 	says("is_new", "bool", "NOT \"is_new\"");
 }
 
+static void test_values(void **state)
+{
+	static const char *const published[] = {"SENT", "Published", "done", "PROCESSED", "1", "Y"};
+	static const char *const pending[] = {"NEW",	  "pending",	 "0",		"N",
+					      "NOT_SENT", "unpublished", "PENDING_SEND"};
+	static const char *const neither[] = {"FAILED", "processing", "PUBLISHING", "2", "error"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(published) / sizeof(published[0]); i++)
+		assert_true(adopt_says_published(published[i]) &&
+			    !adopt_says_pending(published[i]));
+	for (size_t i = 0; i < sizeof(pending) / sizeof(pending[0]); i++)
+		assert_true(adopt_says_pending(pending[i]) && !adopt_says_published(pending[i]));
+	for (size_t i = 0; i < sizeof(neither) / sizeof(neither[0]); i++)
+		assert_true(!adopt_says_pending(neither[i]) && !adopt_says_published(neither[i]));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_names),
 	    cmocka_unit_test(test_types),
+	    cmocka_unit_test(test_values),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

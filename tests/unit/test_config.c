@@ -22,6 +22,10 @@ static void test_defaults(void **state)
 	assert_string_equal(c->outbox.columns.payload, "payload");
 	assert_string_equal(c->outbox.columns.headers, "headers");
 	assert_string_equal(c->outbox.columns.created_at, "created_at");
+	assert_string_equal(c->outbox.columns.published_at, "published_at");
+	assert_string_equal(c->outbox.published_value, "");
+	assert_string_equal(c->outbox.pending_value, "");
+	assert_string_equal(c->outbox.where, "");
 	assert_int_equal(c->database.pooler, POOLER_NONE);
 	assert_int_equal(c->outbox.ordering, ORDERING_KEY);
 	assert_int_equal(c->outbox.settle, SETTLE_DELETE);
@@ -79,7 +83,9 @@ static void test_every_value_can_be_set(void **state)
 	    "outbox = { table = \"\\\"My Schema\\\".t\"; ordering = \"key\"; settle = \"mark\";"
 	    " columns = { id = \"i\"; event_id = \"e\"; aggregate_type = \"at\"; aggregate_id = "
 	    "\"ai\";"
-	    "  event_type = \"et\"; payload = \"p\"; headers = \"\"; created_at = \"\"; };"
+	    "  event_type = \"et\"; payload = \"p\"; headers = \"\"; created_at = \"\";"
+	    "  published_at = \"s\"; };"
+	    " published_value = \"SENT\"; pending_value = \"NEW\"; where = \"a = 1\";"
 	    " retention = \"1h\"; partitions_ahead = 9; shards = 1; claim_rows = 7; batch_rows = "
 	    "7; batch_bytes = "
 	    "\"64KiB\";"
@@ -106,6 +112,10 @@ static void test_every_value_can_be_set(void **state)
 	assert_string_equal(c->outbox.columns.payload, "p");
 	assert_string_equal(c->outbox.columns.headers, "");
 	assert_string_equal(c->outbox.columns.created_at, "");
+	assert_string_equal(c->outbox.columns.published_at, "s");
+	assert_string_equal(c->outbox.published_value, "SENT");
+	assert_string_equal(c->outbox.pending_value, "NEW");
+	assert_string_equal(c->outbox.where, "a = 1");
 	assert_int_equal(c->outbox.settle, SETTLE_MARK);
 	assert_int_equal(c->outbox.retention_ms, 3600000);
 	assert_int_equal(c->outbox.partitions_ahead, 9);

@@ -20,7 +20,8 @@ static void test_unknown(void **state)
 	     "t.conf:1: unknown option http.embedded; did you mean kafka.embedded?"},
 	    {REQUIRED "outbox = { dns = \"x\"; };",
 	     "t.conf:1: unknown option outbox.dns; allowed in outbox: table, columns, ordering, "
-	     "settle, retention, partitions_ahead, shards, claim_rows, batch_rows, batch_bytes, "
+	     "settle, published_value, pending_value, where, retention, partitions_ahead, shards, "
+	     "claim_rows, batch_rows, batch_bytes, "
 	     "poll_interval, sweep_interval, stall_timeout, session_timeout, on_reject, "
 	     "publish_after, publish_standbys"},
 	    {REQUIRED "zebra = 1;",
@@ -273,7 +274,8 @@ static void test_all_problems_are_told_in_the_order_of_the_file(void **state)
 	     "t.conf:5: outbox.claim_rows is 20, more than outbox.batch_rows, which is 10; a claim "
 	     "is part of a batch, so lower the one or raise the other\n"
 	     "t.conf:6: unknown option outbox.colour; allowed in outbox: table, columns, ordering, "
-	     "settle, retention, partitions_ahead, shards, claim_rows, batch_rows, batch_bytes, "
+	     "settle, published_value, pending_value, where, retention, partitions_ahead, shards, "
+	     "claim_rows, batch_rows, batch_bytes, "
 	     "poll_interval, sweep_interval, stall_timeout, session_timeout, on_reject, "
 	     "publish_after, publish_standbys\n"
 	     "t.conf:7: kafka.bootstrap_servers is a whole number; a string is needed, such as "

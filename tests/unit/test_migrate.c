@@ -20,6 +20,10 @@ static const struct migrate_target odd = {.outbox = {"S x", "it's \"T\""},
 					  .id = "Id",
 					  .event_id = "Event",
 					  .settle = SETTLE_MARK,
+					  .published = "Sent",
+					  .published_value = "it's",
+					  .pending_value = "",
+					  .where = "a = ':b'",
 					  .partitions = "7"};
 
 static void fills(const char *text, const char *expected)
@@ -36,6 +40,9 @@ static void test_variables(void **state)
 {
 	(void)state;
 	fills("", "");
+	fills(":\"outbox_published\", :'outbox_published_value', :'outbox_pending_value'",
+	      "\"Sent\", 'it''s', ''");
+	fills(":'outbox_where'", "'a = '':b'''");
 	fills(":\"outbox_schema\".:\"outbox_table\"", "\"S x\".\"it's \"\"T\"\"\"");
 	fills("f(:'outbox_table', :'settle')", "f('it''s \"T\"', 'mark')");
 	fills(":\"outbox_id\"", "\"Id\"");

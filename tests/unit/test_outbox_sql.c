@@ -36,10 +36,10 @@ static int usual(void **state)
 {
 	(void)state;
 	names = (struct config_columns){
-	    TEXT("id"),		TEXT("event_id"), TEXT("aggregate_type"), TEXT("aggregate_id"),
-	    TEXT("event_type"), TEXT("payload"),  TEXT("headers"),	  TEXT("created_at")};
-	fields[0] = "event_id";
-	fields[1] = "aggregate_id";
+	    TEXT("id"),		  TEXT("event_id"),   TEXT("aggregate_type"),
+	    TEXT("aggregate_id"), TEXT("event_type"), TEXT("payload"),
+	    TEXT("headers"),	  TEXT("created_at"), TEXT("published_at")};
+	fields[0] = "event_id", fields[1] = "aggregate_id";
 	leaf = (struct outbox_leaf){.table = TEXT("\"public\".\"outbox_events\""), .oid = OID};
 	shape = (struct outbox_shape){.table = leaf.table,
 				      .oid = OID,

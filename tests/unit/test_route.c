@@ -421,8 +421,8 @@ static const struct config_columns *columns(void)
 {
 	static char id[] = "id", event_id[] = "uuid", type[] = "aggregatetype", key[] = "key",
 		    event_type[] = "type", payload[] = "body", none[] = "";
-	static const struct config_columns own = {id,	      event_id, type, key,
-						  event_type, payload,	none, none};
+	static const struct config_columns own = {id,	   event_id, type, key, event_type,
+						  payload, none,     none, none};
 	return &own;
 }
 

@@ -17,8 +17,9 @@
 #define TEXT(s) ((char *)(uintptr_t)(s))
 
 static const struct config_columns names = {
-    TEXT("id"),		TEXT("event_id"), TEXT("aggregate_type"), TEXT("aggregate_id"),
-    TEXT("event_type"), TEXT("payload"),  TEXT("headers"),	  TEXT("created_at")};
+    TEXT("id"),		  TEXT("event_id"),   TEXT("aggregate_type"),
+    TEXT("aggregate_id"), TEXT("event_type"), TEXT("payload"),
+    TEXT("headers"),	  TEXT("created_at"), TEXT("published_at")};
 static const char *const fields[] = {"event_id"}, *const keys[] = {"aggregate_id"};
 static struct outbox_column columns[] = {{TEXT("payload"), TYPE_JSONB},
 					 {TEXT("headers"), TYPE_JSONB}};

@@ -14,7 +14,7 @@
 
 static char id[] = "id", event_id[] = "event_id", kind[] = "kind", key[] = "the \"key\"";
 static char empty[] = "";
-static struct config_columns names = {id, event_id, kind, key, empty, empty, empty, empty};
+static struct config_columns names = {id, event_id, kind, key, empty, empty, empty, empty, empty};
 static const char *fields[] = {event_id, key, kind};
 
 static void test_table(void **state)

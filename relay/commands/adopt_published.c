@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * adopt_published.c - which rows of an existing table are published already
+ *
+ * A column that says so is found by its name and type, and its rows tell the rest. In mark mode the
+ * relay goes on with the column: it reads it, and sets it. Where rows are deleted or stay, what the
+ * column says becomes outbox.where. What is not plain is left to the table's owner.
+ */
+#include "adopt.h"
+
+#include "base/xalloc.h"
+#include "postgres.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FLAGS_MAX = 8, VALUES_MAX = 20 };
+
+/* A column that says which rows are published. */
+struct flag {
+	const struct adopt_column *column;
+	char *done; /* owned: the condition */
+	bool any;   /* a row meets it */
+};
+
+struct search {
+	PGconn *conn;
+	const struct adopt_facts *facts;
+	const struct adopt_choice *choice;
+	char table[PGNAME_FULL_SIZE], shown[PGNAME_FULL_SIZE];
+	struct flag flags[FLAGS_MAX];
+	size_t count;
+};
+
+/* 1 if a row meets the condition, 0 if none does; -1 and err if that cannot be asked. */
+static int any_row(const struct search *search, const char *condition, struct error *err)
+{
+	char *sql = xasprintf("SELECT EXISTS (SELECT FROM %s WHERE %s) AS any_row", search->table,
+			      condition);
+	PGresult *result =
+	    pgsync_query(search->conn, "looking for rows that were handled", sql, 0, NULL, err);
+	int any = result ? pgsync_bool(result, 0, "any_row") : -1;
+
+	free(sql);
+	PQclear(result);
+	return any;
+}
+
+static bool is_mapped(const char *name, const struct config_columns *mapped, int settle)
+{
+	bool found = (settle == SETTLE_MARK && strcmp(name, mapped->published_at) == 0) ||
+		     (settle == SETTLE_POSITION && strcmp(name, "x") == 0);
+
+	for (int role = 0; role < ADOPT_ROLES; role++)
+		found = found || strcmp(adopt_configured(mapped, (enum adopt_role)role), name) == 0;
+	return found;
+}
+
+static bool find_flags(struct search *search, const struct config_columns *mapped, int settle,
+		       struct error *err)
+{
+	for (size_t i = 0; i < search->facts->count; i++) {
+		const struct adopt_column *column = &search->facts->columns[i];
+		char *done =
+		    is_mapped(column->name, mapped, settle) ? NULL : adopt_done_condition(column);
+		int any = done && search->count < FLAGS_MAX ? any_row(search, done, err) : 0;
+
+		if (any < 0 || !done || search->count == FLAGS_MAX) {
+			free(done);
+			if (any < 0)
+				return false;
+			continue;
+		}
+		search->flags[search->count++] = (struct flag){column, done, any == 1};
+	}
+	return true;
+}
+
+/* ---- words ---- */
+
+static void warn(const struct search *search)
+{
+	for (size_t i = 0; i < search->count; i++)
+		fprintf(stderr,
+			"warning: column %s of table %s seems to say which rows were handled; the "
+			"relay does not read it and publishes each row\n",
+			search->flags[i].column->name, search->shown);
+}
+
+static bool refuse(const struct search *search, const struct flag *flag, const char *why,
+		   struct error *err)
+{
+	return error_set(
+	    err,
+	    "column %s of table %s says that some rows were handled already (WHERE %s), and the "
+	    "relay would publish them again%s%s; say which rows are published with "
+	    "--adopt --published-where CONDITION, or that the column means something else with "
+	    "--ignore-flag; or delete these rows or move them to another table, then migrate again",
+	    flag->column->name, search->shown, flag->done, *why ? ": " : "", why);
+}
+
+/* ---- what the column has ---- */
+
+struct values {
+	char *items[VALUES_MAX]; /* owned */
+	size_t count;
+	bool has_null;
+};
+
+static void free_values(struct values *values)
+{
+	for (size_t i = 0; i < values->count; i++)
+		free(values->items[i]);
+}
+
+/* What a query with one text a row has. */
+static bool read_texts(const struct search *search, char *sql, struct values *values,
+		       struct error *err)
+{
+	PGresult *result =
+	    pgsync_query(search->conn, "looking at what a column has", sql, 0, NULL, err);
+
+	free(sql);
+	for (int row = 0; result && row < PQntuples(result); row++) {
+		if (PQgetisnull(result, row, 0))
+			values->has_null = true;
+		else
+			values->items[values->count++] = xstrdup(PQgetvalue(result, row, 0));
+	}
+	PQclear(result);
+	return result != NULL;
+}
+
+static bool read_values(const struct search *search, const struct adopt_column *column,
+			struct values *values, struct error *err)
+{
+	char quoted[PGNAME_QUOTED_SIZE];
+
+	pgname_quote(column->name, quoted);
+	return read_texts(search,
+			  xasprintf("SELECT DISTINCT %s::text FROM %s LIMIT %d", quoted,
+				    search->table, VALUES_MAX),
+			  values, err);
+}
+
+/* What an enum might have; nothing of other types. */
+static bool read_labels(const struct search *search, const struct adopt_column *column,
+			struct values *values, struct error *err)
+{
+	char *literal = pgname_literal(column->name);
+	char *sql = xasprintf("SELECT e.enumlabel FROM pg_enum AS e JOIN pg_attribute AS a ON "
+			      "a.atttypid = e.enumtypid WHERE a.attrelid = %" PRIu32
+			      " AND a.attname = %s ORDER BY e.enumsortorder LIMIT %d",
+			      search->facts->oid, literal, VALUES_MAX);
+
+	free(literal);
+	return read_texts(search, sql, values, err);
+}
+
+/* 'NEW'::text of a default: NEW. NULL if it is no such text. */
+static char *preset_text(const struct adopt_column *column)
+{
+	const char *end;
+
+	if (!column->preset || *column->preset != '\'')
+		return NULL;
+	end = strchr(column->preset + 1, '\'');
+	return end && (end[1] == ':' || !end[1])
+		   ? xasprintf("%.*s", (int)(end - column->preset - 1), column->preset + 1)
+		   : NULL;
+}
+
+/* The one value of a kind; NULL if there is none, or another one beside it. */
+static const char *only(const struct values *values, bool (*says)(const char *value))
+{
+	const char *found = NULL;
+
+	for (size_t i = 0; i < values->count; i++) {
+		if (!says(values->items[i]))
+			continue;
+		if (found)
+			return NULL;
+		found = values->items[i];
+	}
+	return found;
+}
+
+static bool several(const struct values *values, bool (*says)(const char *value))
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < values->count; i++)
+		count += says(values->items[i]);
+	return count > 1;
+}
+
+static const char *unclear(const struct values *values)
+{
+	for (size_t i = 0; i < values->count; i++)
+		if (!adopt_says_published(values->items[i]) &&
+		    !adopt_says_pending(values->items[i]))
+			return values->items[i];
+	return NULL;
+}
+
+/* The other one of a pair, in the same letters. */
+static const char *opposite(const char *value)
+{
+	static const char *const pairs[][2] = {{"Y", "N"},	  {"y", "n"},	{"T", "F"},
+					       {"t", "f"},	  {"1", "0"},	{"yes", "no"},
+					       {"true", "false"}, {"YES", "NO"}};
+
+	for (size_t i = 0; value && i < sizeof(pairs) / sizeof(pairs[0]); i++)
+		for (int side = 0; side < 2; side++)
+			if (strcmp(pairs[i][side], value) == 0)
+				return pairs[i][1 - side];
+	return NULL;
+}
+
+/* Which value says what, in a status or a flag that is no boolean. */
+static bool tell_values(const struct search *search, const struct flag *flag,
+			struct adopt_published *published, struct error *err)
+{
+	struct values values = {.count = 0}, labels = {.count = 0};
+	char *preset = preset_text(flag->column), *why = NULL;
+	const char *done, *waits, *odd;
+
+	if (!read_values(search, flag->column, &values, err) ||
+	    !read_labels(search, flag->column, &labels, err)) {
+		free(preset);
+		free_values(&values);
+		return false;
+	}
+	odd = unclear(&values);
+	done = only(&values, adopt_says_published);
+	waits = only(&values, adopt_says_pending);
+	done = done ? done : only(&labels, adopt_says_published);
+	waits = waits ? waits : preset ? preset : only(&labels, adopt_says_pending);
+	done = done ? done : opposite(waits);
+	waits = waits ? waits : opposite(done);
+	if (odd)
+		why = xasprintf("nothing tells whether \"%s\" is to be published", odd);
+	else if (values.has_null && !flag->column->not_null && waits)
+		why = xstrdup("nothing tells whether NULL is to be published");
+	else if (several(&values, adopt_says_published) || several(&values, adopt_says_pending) ||
+		 !done || !waits || strcmp(done, waits) == 0)
+		why = xstrdup("it has no one value for published, and one for waiting");
+	if (!why) {
+		published->published_value = xstrdup(done);
+		published->pending_value = xstrdup(waits);
+	}
+	free(preset);
+	free_values(&values);
+	free_values(&labels);
+	if (why)
+		refuse(search, flag, why, err);
+	free(why);
+	return published->published_value != NULL;
+}
+
+/* ---- what follows ---- */
+
+static bool is_timed(const struct adopt_column *column)
+{
+	return strcmp(column->type, "timestamptz") == 0 || strcmp(column->type, "timestamp") == 0;
+}
+
+static bool is_inverse(const struct flag *flag)
+{
+	return strncmp(flag->done, "NOT ", 4) == 0;
+}
+
+static void say(const struct search *search, const struct flag *flag,
+		const struct adopt_published *published)
+{
+	fprintf(stderr,
+		"adopting %s: rows WHERE %s count as published, and are not published again; ",
+		search->shown, flag->done);
+	if (published->column)
+		fprintf(stderr, "the relay goes on with column %s\n", published->column);
+	else
+		fprintf(stderr, "outbox.where leaves them alone\n");
+}
+
+static bool mark_by(const struct search *search, const struct flag *flag,
+		    struct adopt_published *published, struct error *err)
+{
+	const struct adopt_column *column = flag->column;
+	bool good = true;
+
+	if (strcmp(column->type, "date") == 0)
+		return refuse(search, flag, "a date cannot be set by the relay", err);
+	if (is_inverse(flag) ||
+	    (strcmp(column->type, "bool") == 0 && strcmp(column->name, "published_at") == 0))
+		published->published_value = xstrdup(is_inverse(flag) ? "false" : "true");
+	else if (!is_timed(column) && strcmp(column->type, "bool") != 0)
+		good = tell_values(search, flag, published, err);
+	if (good)
+		published->column = xstrdup(column->name);
+	return good;
+}
+
+static bool leave_alone(const struct search *search, const struct flag *flag,
+			struct adopt_published *published, struct error *err)
+{
+	const struct adopt_column *column = flag->column;
+	char quoted[PGNAME_QUOTED_SIZE], *literal;
+
+	pgname_quote(column->name, quoted);
+	if (strcmp(column->type, "timestamptz") == 0 || strcmp(column->type, "timestamp") == 0 ||
+	    strcmp(column->type, "date") == 0) {
+		published->where = xasprintf("%s IS NULL", quoted);
+	} else if (strcmp(column->type, "bool") == 0 || column->category == 'N') {
+		published->where = xasprintf("(%s) IS NOT TRUE", flag->done);
+	} else {
+		if (!tell_values(search, flag, published, err))
+			return false;
+		literal = pgname_literal(published->pending_value);
+		published->where =
+		    xasprintf("%s =%s%s", quoted, *literal == ' ' ? "" : " ", literal);
+		free(literal);
+		free(published->published_value);
+		free(published->pending_value);
+		published->published_value = published->pending_value = NULL;
+	}
+	return true;
+}
+
+/* Whether two columns say the same of all rows. */
+static bool agree(const struct search *search, const struct flag *a, const struct flag *b,
+		  struct error *err)
+{
+	char *sql = xasprintf("coalesce(%s, false) <> coalesce(%s, false)", a->done, b->done);
+	int differ = any_row(search, sql, err);
+	char why[2 * PGNAME_SIZE + 64];
+
+	free(sql);
+	if (differ == 0)
+		return true;
+	snprintf(why, sizeof(why), "column %s says something else of some rows", b->column->name);
+	return differ > 0 ? refuse(search, a, why, err) : false;
+}
+
+/* How much a column tells: a time says when, too. */
+static int worth(const struct flag *flag)
+{
+	return is_timed(flag->column) ? 3 : strcmp(flag->column->type, "bool") == 0 ? 2 : 1;
+}
+
+static struct flag *choose(struct search *search, struct error *err)
+{
+	struct flag *best = &search->flags[0];
+
+	for (size_t i = 1; i < search->count; i++)
+		if (worth(&search->flags[i]) > worth(best))
+			best = &search->flags[i];
+	for (size_t i = 0; i < search->count; i++)
+		if (&search->flags[i] != best && !agree(search, best, &search->flags[i], err))
+			return NULL;
+	return best;
+}
+
+static const struct flag *any_set(const struct search *search)
+{
+	for (size_t i = 0; i < search->count; i++)
+		if (search->flags[i].any)
+			return &search->flags[i];
+	return NULL;
+}
+
+static bool take_up(struct search *search, struct adopt_published *published, struct error *err)
+{
+	const struct flag *set = any_set(search), *flag;
+
+	if (search->choice->free && set)
+		published->settle = SETTLE_MARK;
+	if (!set && published->settle != SETTLE_MARK) {
+		warn(search);
+		return true;
+	}
+	if (!set && search->count > 1) {
+		warn(search);
+		return true;
+	}
+	flag = choose(search, err);
+	if (!flag)
+		return false;
+	if (published->settle == SETTLE_MARK ? !mark_by(search, flag, published, err)
+					     : !leave_alone(search, flag, published, err))
+		return false;
+	say(search, flag, published);
+	return true;
+}
+
+static bool find(struct search *search, const struct config_columns *mapped,
+		 struct adopt_published *published, struct error *err)
+{
+	if (!find_flags(search, mapped, published->settle, err))
+		return false;
+	if (search->count == 0)
+		return true;
+	if (search->choice->adopts)
+		return take_up(search, published, err);
+	if (any_set(search))
+		return refuse(search, any_set(search), "", err);
+	warn(search);
+	return true;
+}
+
+bool adopt_published_find(PGconn *conn, const struct adopt_facts *facts,
+			  const struct config_columns *mapped, const struct adopt_choice *choice,
+			  struct adopt_published *published, struct error *err)
+{
+	struct search search = {.conn = conn, .facts = facts, .choice = choice};
+	bool good = true;
+
+	pgname_print(&facts->table, search.table);
+	pgname_show(&facts->table, search.shown);
+	if (choice->where) {
+		published->where = xasprintf("(%s) IS NOT TRUE", choice->where);
+		fprintf(stderr, "adopting %s: rows WHERE %s count as published\n", search.shown,
+			choice->where);
+	} else if (!choice->ignores) {
+		good = find(&search, mapped, published, err);
+	}
+	for (size_t i = 0; i < search.count; i++)
+		free(search.flags[i].done);
+	return good;
+}
+
+bool adopt_published_ask(PGconn *conn, const struct adopt_facts *facts, const char *id,
+			 const char *title, struct error *err)
+{
+	struct search search = {.conn = conn, .facts = facts};
+	int any;
+
+	pgname_print(&facts->table, search.table);
+	pgname_show(&facts->table, search.shown);
+	any = any_row(&search, "true", err);
+	if (any <= 0)
+		return any == 0;
+	return error_set(
+	    err,
+	    "table %s holds rows, and nothing in %s tells which of them were published; say it "
+	    "with --published-where and a condition that no row to come meets, such as \"%s <= "
+	    "1000\", "
+	    "or that none was with --ignore-flag; or delete what was published",
+	    search.shown, title, adopt_find(facts, id) ? id : "created_at");
+}
+
+void adopt_published_free(struct adopt_published *published)
+{
+	free(published->column);
+	free(published->published_value);
+	free(published->pending_value);
+	free(published->where);
+}

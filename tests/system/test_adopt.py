@@ -1,0 +1,398 @@
+# SPDX-License-Identifier: ISC
+"""migrate --adopt: other people's tables, before and after, what is published of them, and in which order."""
+import re
+import subprocess
+import threading
+import time
+
+import pytest
+
+from harness.relay import run_relay
+from harness.waiting import until
+
+PLAIN = {"poll_interval": "100ms"}
+
+
+def block(text):
+    """The printed block for the configuration, as a dictionary."""
+    values, groups = {}, [{}]
+    for line in text.splitlines():
+        opened = re.match(r"\s*(\w+) = \{$", line)
+        value = re.match(r'\s*(\w+) = "((?:[^"\\]|\\.)*)";$', line)
+        items = re.match(r"\s*(\w+) = \( (.*) \);$", line)
+        if opened:
+            group = {}
+            groups[-1][opened.group(1)] = group
+            groups.append(group)
+        elif value:
+            groups[-1][value.group(1)] = value.group(2).replace('\\"', '"').replace("\\\\", "\\")
+        elif items:
+            groups[-1][items.group(1)] = re.findall(r'"((?:[^"\\]|\\.)*)"', items.group(2))
+        elif line.strip() == "};":
+            groups.pop()
+    values.update(groups[0])
+    return values
+
+
+@pytest.fixture
+def adopt(empty_database, new_relay):
+    """adopt(*options, **outbox): the command on table box, on a file with these settings."""
+    def run(*options, table="box", **outbox):
+        relay = new_relay(outbox={"table": table, **outbox})
+        return relay.command("migrate", "--adopt", "--dsn", empty_database.dsn(), *options, timeout=300)
+    return run
+
+
+@pytest.fixture
+def published(adopt, new_relay, prefix, kafka, reader):
+    """published(count, done): the values that a relay publishes by the block that was printed."""
+    def run(count, done, topic=None):
+        assert done.returncode == 0, done.stderr
+        name = prefix + "box"
+        if name not in kafka.topics():
+            kafka.create_topic(name, 1)
+        changes = block(done.stdout)
+        relay = new_relay(outbox={**changes["outbox"], **PLAIN}, route={"topic": name}).start()
+        taken = reader("box").take(count)
+        until(lambda: relay.metric("depth") == 0, 20, "a depth of 0")
+        relay.stop()
+        return [record.value.decode() for record in taken]
+    return run
+
+
+UUIDS = ("CREATE TABLE box (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), aggregate_type text NOT NULL, aggregate_id text,"
+         " type text, payload jsonb, {more});"
+         "INSERT INTO box (aggregate_type, aggregate_id, type, payload{columns})"
+         " SELECT 'thing', 'k', 'E', to_jsonb(n){values} FROM generate_series(1, 100) AS n")
+
+
+def table(more, columns="", values=""):
+    return UUIDS.format(more=more, columns=columns and ", " + columns, values=values and ", " + values)
+
+
+def test_order_by_time(empty_database, adopt, published):
+    """The later a row was made, the later it comes, wherever it lies; and it is said."""
+    empty_database.execute(table("made timestamptz, created_at timestamptz", "created_at", "now() - n * interval '1 s'"))
+    done = adopt()
+    assert "numbered by created_at" in done.stderr
+    assert published(100, done) == [str(n) for n in range(100, 0, -1)]
+    assert empty_database.value("SELECT attidentity FROM pg_attribute WHERE attrelid = 'box'::regclass AND attname ="
+                                " 'relay_id'") in ("d", b"d")
+
+
+def test_order_by_place(empty_database, adopt, published):
+    """Without a time: as they lie, and never by a random uuid."""
+    empty_database.execute(table("note text"))
+    done = adopt()
+    assert "by their place in the table" in done.stderr
+    assert published(100, done) == [str(n) for n in range(1, 101)]
+
+
+def test_order_by_columns(empty_database, adopt, published):
+    empty_database.execute(table('"Rank" int, created_at timestamptz DEFAULT now()', '"Rank"', "n % 10"))
+    done = adopt("--order-by", '"Rank" DESC, payload')
+    order = sorted(range(1, 101), key=lambda n: (-(n % 10), n))
+    assert published(100, done) == [str(n) for n in order]
+    wrong = adopt("--order-by", "nothing")
+    assert wrong.returncode == 1 and 'has no column "nothing"' in wrong.stderr
+
+
+def test_a_column_that_is_numbered_already(empty_database, adopt, published):
+    """No column is added and no row touched, whatever the column's name is; an index is made."""
+    empty_database.execute(table("place bigserial"))
+    before = empty_database.rows("SELECT ctid::text, b::text FROM box AS b ORDER BY place")
+    done = adopt()
+    assert "in the order of column place" in done.stderr
+    assert empty_database.rows("SELECT ctid::text, b::text FROM box AS b ORDER BY place") == before
+    assert published(100, done) == [str(n) for n in range(1, 101)]
+
+
+@pytest.mark.parametrize("kind, value", [
+    ("uuid", "('00000000-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid"), ("text", "'id-' || n"), ("integer", "n * 7"),
+    ("bigint", "1000000 - n"), ("varchar(20)", "n::text"), ("numeric(10)", "n")])
+def test_ids_of_every_kind(empty_database, adopt, published, kind, value):
+    """That the application gives: the place in the table is the order, and the id stays the event's identity."""
+    empty_database.execute(f"CREATE TABLE box (id {kind} PRIMARY KEY, aggregate_type text, aggregate_id text, event_type text,"
+                           f" payload text); INSERT INTO box SELECT {value}, 'thing', 'k', 'E', n::text FROM"
+                           " generate_series(1, 20) AS n")
+    done = adopt()
+    assert block(done.stdout)["outbox"]["columns"]["event_id"] == "id"
+    assert published(20, done) == [str(n) for n in range(1, 21)]
+
+
+def test_a_key_of_two_columns(empty_database, adopt, published):
+    empty_database.execute("CREATE TABLE box (tenant int, seq int, aggregate_id text, payload text, PRIMARY KEY (tenant, seq));"
+                           "INSERT INTO box SELECT n % 3, n, 'k', n::text FROM generate_series(1, 20) AS n")
+    done = adopt()
+    columns = block(done.stdout)["outbox"]["columns"]
+    assert (columns["id"], columns["event_id"], columns["aggregate_type"], columns["event_type"]) == (
+        "id", "id", "", "")
+    assert published(20, done) == [str(n) for n in range(1, 21)]
+
+
+TYPES = [
+    ("enum", "CREATE TYPE kind AS ENUM ('thing', 'other')", "kind", "'thing'::kind", "text", "'x' || n"),
+    ("domain", "CREATE DOMAIN kind AS text CHECK (VALUE <> '')", "kind", "'thing'", "jsonb", "to_jsonb(n)"),
+    ("char", "", "char(8)", "'thing'", "json", "to_json(n)"),
+    ("varchar", "", "varchar(9)", "'thing'", "bytea", "convert_to(n::text, 'UTF8')"),
+    ("name", "", "name", "'thing'", "xml", "('<n>' || n || '</n>')::xml"),
+]
+
+
+@pytest.mark.parametrize("name, before, kind, value, payload, content", TYPES)
+def test_types_of_every_kind(empty_database, adopt, published, name, before, kind, value, payload, content):
+    empty_database.execute(f"{before or 'SELECT'}; CREATE TABLE box (id uuid PRIMARY KEY DEFAULT gen_random_uuid(),"
+                           f" aggregate_type {kind}, aggregate_id numeric, event_type {kind}, payload {payload});"
+                           f"INSERT INTO box (aggregate_type, aggregate_id, event_type, payload) SELECT {value}, 7, {value},"
+                           f" {content} FROM generate_series(1, 3) AS n")
+    expected = [text for text, in empty_database.rows("SELECT " + ("convert_from(payload, 'UTF8')" if payload == "bytea"
+                                                                   else "payload::text") + " FROM box ORDER BY ctid")]
+    assert published(3, adopt()) == expected
+
+
+def test_citext(empty_database, adopt, published):
+    empty_database.execute("CREATE EXTENSION citext; CREATE TABLE box (id citext PRIMARY KEY, aggregate_type citext,"
+                           " aggregate_id citext, event_type citext, payload citext);"
+                           "INSERT INTO box SELECT 'I' || n, 'Thing', 'K', 'E', 'Value ' || n FROM generate_series(1, 3) n")
+    assert published(3, adopt()) == ["Value 1", "Value 2", "Value 3"]
+
+
+def test_partitioned_by_range(empty_database, adopt, published):
+    empty_database.execute("CREATE TABLE box (id uuid, day date, aggregate_type text, aggregate_id text, event_type text, payload"
+                           " text, created_at timestamptz, PRIMARY KEY (day, id)) PARTITION BY RANGE (day);"
+                           "CREATE TABLE box_1 PARTITION OF box FOR VALUES FROM ('2024-01-01') TO ('2024-02-01');"
+                           "CREATE TABLE box_2 PARTITION OF box FOR VALUES FROM ('2024-02-01') TO ('2024-03-01');"
+                           "INSERT INTO box SELECT gen_random_uuid(), CASE n % 2 WHEN 0 THEN '2024-01-05'::date ELSE '2024-02-05'"
+                           " END, 'thing', 'k', 'E', n::text, '2024-01-01'::timestamptz + n * interval '1 h' FROM"
+                           " generate_series(1, 50) AS n")
+    done = adopt()
+    empty_database.execute("INSERT INTO box SELECT gen_random_uuid(), '2024-01-06', 'thing', 'k', 'E', n::text, now() FROM"
+                           " generate_series(51, 55) AS n")
+    assert published(55, done) == [str(n) for n in range(1, 56)]
+
+
+# ---- what is published already ----
+
+FLAGS = [
+    ("processed", "boolean", "true", "false"), ("processed", "boolean", "true", "NULL"),
+    ("processed_at", "timestamptz", "now()", "NULL"), ("sentAt", "timestamp", "now()", "NULL"),
+    ("published_at", "timestamptz", "now()", "NULL"), ("published", "smallint", "1", "0"),
+    ("status", "text", "'SENT'", "'NEW'"), ("status", "varchar(10)", "'PROCESSED'", "'PENDING'"),
+    ("isDelivered", "char(1)", "'Y'", "'N'"), ("pending", "boolean", "false", "true")]
+
+
+@pytest.mark.parametrize("settle", ["delete", "mark", "position", None])
+@pytest.mark.parametrize("column, kind, done, waits", FLAGS)
+def test_what_is_published_is_not_published_again(empty_database, new_relay, adopt, published, settle, column, kind, done, waits):
+    """95 of 100 rows: the other five are, and what is inserted later."""
+    empty_database.execute(table(f'"{column}" {kind}', f'"{column}"', f"CASE WHEN n <= 95 THEN {done} ELSE {waits} END"))
+    old = empty_database.rows("SELECT payload::text, \"%s\"::text FROM box WHERE payload::int <= 95 ORDER BY 1" % column)
+    adopted = adopt(settle=settle) if settle else run_relay("migrate", "--adopt", "--table", "box", "--dsn",
+                                                            empty_database.dsn())
+    assert adopted.returncode == 0, adopted.stderr
+    assert "not published again" in adopted.stderr or (settle, column) == ("mark", "published_at")  # as it is configured
+    outbox = block(adopted.stdout)["outbox"]
+    assert ("where" in outbox) == (settle in ("delete", "position"))
+    empty_database.execute(f"""INSERT INTO box (aggregate_type, aggregate_id, type, payload, "{column}") VALUES ('thing', 'k', 'E',"""
+                           f" '101', {waits})")
+    assert published(6, adopted) == ["96", "97", "98", "99", "100", "101"]
+    assert empty_database.rows("SELECT payload::text, \"%s\"::text FROM box WHERE payload::int <= 95 ORDER BY 1" % column) == old
+
+
+def test_an_enum_status(empty_database, adopt, published):
+    empty_database.execute("CREATE TYPE stage AS ENUM ('PENDING', 'SENT', 'FAILED');"
+                           + table("status stage DEFAULT 'PENDING'", "status",
+                                   "(CASE WHEN n <= 95 THEN 'SENT' ELSE 'PENDING' END)::stage"))
+    assert published(5, adopt(settle="mark")) == ["96", "97", "98", "99", "100"]
+    assert empty_database.value("SELECT count(*) FROM box WHERE status = 'SENT'") == 100
+
+
+def test_an_enum_names_what_no_row_has(empty_database, adopt, published):
+    """All rows are sent; a new one is pending."""
+    empty_database.execute("CREATE TYPE stage AS ENUM ('PENDING', 'SENT');" + table("status stage", "status", "'SENT'::stage"))
+    done = adopt()
+    empty_database.execute("INSERT INTO box (aggregate_type, aggregate_id, type, payload, status) VALUES ('thing', 'k', 'E',"
+                           " '101', 'PENDING')")
+    assert published(1, done) == ["101"]
+
+
+UNCLEAR = [
+    ("status text", "status", "CASE WHEN n < 5 THEN 'SENT' WHEN n < 9 THEN 'FAILED' ELSE 'NEW' END", "FAILED"),
+    ("status text", "status", "CASE WHEN n < 5 THEN 'SENT' WHEN n < 9 THEN 'DONE' ELSE 'NEW' END", "no one value"),
+    ("status text", "status", "'SENT'", "no one value"),
+    ("status text", "status", "CASE WHEN n < 5 THEN 'SENT' WHEN n < 9 THEN 'NEW' END", "NULL"),
+    ("processed boolean, sent_at timestamptz", "processed, sent_at", "n < 50, CASE WHEN n < 60 THEN now() END",
+     "says something else"),
+]
+
+
+@pytest.mark.parametrize("settle", ["delete", "mark"])
+@pytest.mark.parametrize("more, columns, values, why", UNCLEAR)
+def test_what_is_not_plain_is_the_owner_s_to_say(empty_database, adopt, published, settle, more, columns, values, why):
+    """Refused with the choice; nothing has changed. Then each choice does what it says."""
+    empty_database.execute(table(more, columns, values))
+    refused = adopt(settle=settle)
+    assert refused.returncode == 1 and refused.stdout == "" and why in refused.stderr
+    assert "--published-where" in refused.stderr and "--ignore-flag" in refused.stderr
+    assert empty_database.value("SELECT to_regnamespace('outbox_relay') IS NULL AND NOT EXISTS (SELECT FROM pg_attribute"
+                                " WHERE attrelid = 'box'::regclass AND attname = 'relay_id')")
+    chosen = adopt("--published-where", "payload <= '90'", settle=settle)
+    assert published(10, chosen) == [str(n) for n in range(91, 101)]
+
+
+def test_the_flag_means_something_else(empty_database, adopt, published):
+    empty_database.execute(table("processed boolean", "processed", "true"))
+    assert published(100, adopt("--ignore-flag")) == [str(n) for n in range(1, 101)]
+
+
+@pytest.mark.parametrize("where, why", [("nothing = 1", "nothing"), ("true) OR (true", "closes a parenthesis"),
+                                        ("created_at < now()", "now"), ("payload", "must be type boolean")])
+def test_a_wrong_condition(empty_database, adopt, where, why):
+    empty_database.execute(table("created_at timestamptz"))
+    refused = adopt("--published-where", where)
+    assert refused.returncode in (1, 2) and why in refused.stderr and refused.stdout == ""
+
+
+@pytest.mark.parametrize("more, columns, values, options, why", [
+    ("sent_at timestamptz DEFAULT now()", "", "", ["mark"], "has the default now()"),
+    ("processed boolean GENERATED ALWAYS AS (aggregate_id = 'k') STORED", "", "", ["mark"], "GENERATED"),
+    ("created_at timestamptz", "", "", ["delete", "--published-where", "created_at::date < '2024-01-01'"], "IMMUTABLE"),
+    ("relay_id bigint", "", "", ["delete"], "that is not numbered by the database"),
+])
+def test_what_cannot_be_right_changes_nothing(empty_database, adopt, more, columns, values, options, why):
+    """Refused before any step is taken."""
+    empty_database.execute(table(more, columns, values))
+    refused = adopt(*options[1:], settle=options[0])
+    assert refused.returncode == 1 and why in refused.stderr and "step 1" not in refused.stderr, refused.stderr
+    assert empty_database.value("SELECT to_regnamespace('outbox_relay') IS NULL AND (SELECT count(*) FROM pg_attribute"
+                                " WHERE attrelid = 'box'::regclass AND attnum > 0) = 6")
+
+
+def test_who_owns_the_table_says_what_is_added(empty_database, new_relay, number):
+    """Refused with the ways out."""
+    empty_database.execute(table("note text") + f"; CREATE ROLE other_{number} LOGIN SUPERUSER")
+    empty_database.execute(f"ALTER ROLE other_{number} NOSUPERUSER; GRANT SELECT ON box TO other_{number}")
+    try:
+        refused = run_relay("migrate", "--adopt", "--table", "box", "--dsn", empty_database.dsn(f"other_{number}"))
+        assert refused.returncode == 1 and "only the table's owner may do" in refused.stderr
+        assert "--adopt --print" in refused.stderr and "by a trigger" in refused.stderr
+    finally:
+        empty_database.execute(f"DROP OWNED BY other_{number}; DROP ROLE other_{number}")
+
+
+# ---- while others write ----
+
+BIG = 200_000
+
+
+def big(database):
+    database.execute("CREATE TABLE box (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), aggregate_type text NOT NULL,"
+                     " aggregate_id text, event_type text, payload text, created_at timestamptz NOT NULL DEFAULT"
+                     " clock_timestamp());"
+                     "INSERT INTO box (aggregate_type, aggregate_id, event_type, payload, created_at) SELECT 'thing', n % 10, 'E',"
+                     f" n::text, '2024-01-01'::timestamptz + ({BIG} - n) * interval '1 s' FROM generate_series(1, {BIG}) AS n")
+
+
+class Writer(threading.Thread):
+    """Inserts one row after the other, each with a lock timeout."""
+
+    def __init__(self, database):
+        super().__init__(daemon=True)
+        self.database, self.rows, self.longest, self.ends, self.failure = database, 0, 0.0, threading.Event(), None
+
+    def run(self):
+        try:
+            with self.database.session() as cursor:
+                cursor.execute("SET lock_timeout = '5s'")
+                while not self.ends.is_set():
+                    began = time.monotonic()
+                    cursor.execute("INSERT INTO box (aggregate_type, aggregate_id, event_type, payload) VALUES ('thing', 'w', 'E',"
+                                   " %s)", (f"w{self.rows}",))
+                    self.longest = max(self.longest, time.monotonic() - began)
+                    self.rows += 1
+        except Exception as failure:  # is looked at by the test
+            self.failure = failure
+
+    def stop(self):
+        self.ends.set()
+        self.join(30)
+        assert self.failure is None, self.failure
+
+
+def numbered_right(database, writer):
+    """Older rows by time, then the writer's in the order of their inserts."""
+    assert database.value("SELECT count(*) FROM box WHERE relay_id IS NULL") == 0
+    assert database.value("SELECT count(*) = count(DISTINCT relay_id) FROM box")
+    assert database.value("SELECT bool_and(payload::int = before - 1 OR before IS NULL) FROM (SELECT payload, lag(payload::int)"
+                          " OVER (ORDER BY relay_id) AS before FROM box WHERE payload !~ 'w') AS b")
+    assert database.value("SELECT bool_and(n > coalesce(before, -1)) FROM (SELECT substr(payload, 2)::int AS n,"
+                          " lag(substr(payload, 2)::int) OVER (ORDER BY relay_id) AS before FROM box WHERE payload ~ 'w') AS b")
+    assert database.value("SELECT (SELECT max(relay_id) FROM box WHERE payload !~ 'w') < (SELECT min(relay_id) FROM box"
+                          " WHERE payload ~ 'w')")
+
+
+def test_writers_are_not_kept_waiting(empty_database, adopt):
+    """200,000 rows; the transaction that is open meanwhile holds nobody up for longer than half a second at a time."""
+    big(empty_database)
+    writer = Writer(empty_database)
+    writer.start()
+    done = adopt()
+    writer.stop()
+    assert done.returncode == 0, done.stderr
+    assert writer.rows > 0 and writer.longest < 2, f"{writer.rows} rows, the longest insert took {writer.longest} s"
+    numbered_right(empty_database, writer)
+    print(f"{writer.rows} rows inserted meanwhile, the longest insert took {writer.longest:.3f} s")
+
+
+def test_an_interrupted_adoption_is_run_again(empty_database, adopt, new_relay):
+    """Whatever step it was in: rows keep the numbers that they have."""
+    big(empty_database)
+    writer = Writer(empty_database)
+    writer.start()
+    for step in range(1, 5):
+        relay = new_relay(outbox={"table": "box"})
+        with empty_database.session() as cursor:
+            cursor.execute("SELECT relay_id IS NOT NULL FROM box LIMIT 1" if step > 1 else "SELECT true")
+        killer = threading.Thread(target=kill_migration, args=(empty_database, step))
+        killer.start()
+        interrupted = relay.command("migrate", "--adopt", "--dsn", empty_database.dsn(), timeout=300)
+        killer.join()
+        assert interrupted.returncode == 1, interrupted.stderr
+        assert "run the same command again" in interrupted.stderr
+    kept = empty_database.rows("SELECT id, relay_id FROM box WHERE relay_id IS NOT NULL AND payload !~ 'w' ORDER BY id LIMIT 1000")
+    done = adopt()
+    writer.stop()
+    assert done.returncode == 0, done.stderr
+    for identity, number in kept:
+        assert empty_database.value("SELECT relay_id FROM box WHERE id = %s", identity) == number
+    numbered_right(empty_database, writer)
+    assert adopt().returncode == 0
+
+
+STEPS = {1: "CREATE TABLE", 2: "UPDATE ", 3: "VALIDATE", 4: "INDEX CONCURRENTLY"}
+
+
+def kill_migration(database, step):
+    """Ends its session once it is in this step."""
+    with database.session() as cursor:
+        end = time.monotonic() + 120
+        while time.monotonic() < end:
+            cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'outbox-relay migrate'"
+                           " AND state = 'active' AND query LIKE %s", (f"%{STEPS[step]}%",))
+            if cursor.rowcount > 0:
+                return
+
+
+@pytest.mark.parametrize("options", [[], ["-1"]], ids=["many transactions", "one transaction"])
+def test_the_printed_script_does_the_same(empty_database, adopt, new_relay, published, options):
+    """As psql runs it; of a small table also in one transaction."""
+    empty_database.execute(table("created_at timestamptz", "created_at", "now() - n * interval '1 s'"))
+    printed = adopt("--print")
+    assert printed.returncode == 0 and "1: adding a column" in printed.stdout
+    assert empty_database.value("SELECT to_regnamespace('outbox_relay') IS NULL")
+    said = subprocess.run(["psql", "-X", "-v", "ON_ERROR_STOP=1", "-q", "-o", "/dev/null", *options, empty_database.dsn()],
+                          input=printed.stdout, capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr
+    done = adopt()
+    assert "no column has to be added" in done.stderr
+    assert published(100, done) == [str(n) for n in range(100, 0, -1)]

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: ISC
+"""outbox.where: rows that do not meet it are no events. Nothing takes, counts or deletes them."""
+import json
+
+import pytest
+
+from harness.waiting import until
+
+KAFKA = "kind = 'kafka'"
+
+
+def insert(database, kind, first, last):
+    database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload, kind)"
+                     " SELECT 'thing', n %% 3, 'E', to_jsonb(n), %s FROM generate_series(%s::int, %s::int) AS n",
+                     kind, first, last)
+
+
+@pytest.fixture
+def kinds(database, migrate):
+    """kinds(settle): an outbox with a column kind, migrated so."""
+    def make(settle, where=KAFKA):
+        database.execute("ALTER TABLE outbox_events ADD COLUMN kind text")
+        migrate(outbox={"settle": settle, "where": where})
+        return database
+    return make
+
+
+def numbers(records):
+    return [int(record.value) for record in records]
+
+
+@pytest.mark.parametrize("settle", ["delete", "mark", "position"])
+def test_other_rows_are_no_events(kinds, new_relay, reader, topic, settle):
+    """Before and after the events, with NULL and with another kind; they stay as they are, also in the metrics."""
+    topic(partitions=1)
+    database = kinds(settle)
+    for kind, first in (("mail", 1), ("kafka", 11), (None, 21), ("kafka", 31), ("mail", 41)):
+        insert(database, kind, first, first + 9)
+    before = database.rows("SELECT o::text FROM outbox_events AS o WHERE kind IS DISTINCT FROM 'kafka' ORDER BY id")
+    relay = new_relay(outbox={"settle": settle, "where": KAFKA, "poll_interval": "100ms"})
+    waiting = json.loads(relay.command("status", "--json").stdout)
+    assert waiting["depth"] == 20
+    relay.start()
+    records = reader()
+    assert numbers(records.take(20)) == [*range(11, 21), *range(31, 41)]
+    insert(database, "mail", 51, 60)
+    insert(database, "kafka", 61, 63)
+    assert numbers(records.take(3)) == [61, 62, 63]
+    until(lambda: relay.metric("depth") == 0, 10, "a depth of 0")
+    assert json.loads(relay.command("status", "--json").stdout)["depth"] == 0
+    after = database.rows("SELECT o::text FROM outbox_events AS o WHERE kind IS DISTINCT FROM 'kafka' ORDER BY id")
+    assert after[:len(before)] == before and len(after) == len(before) + 10
+    if settle != "delete":
+        verified = relay.command("verify", "--json")
+        assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
+def test_a_row_that_becomes_an_event_is_published(kinds, new_relay, reader, topic):
+    """By an UPDATE: the next sweep sees it."""
+    topic(partitions=1)
+    database = kinds("delete")
+    insert(database, "mail", 1, 5)
+    new_relay(outbox={"where": KAFKA, "sweep_interval": "300ms"}).start()
+    insert(database, "kafka", 6, 6)
+    records = reader()
+    assert numbers(records.take(1)) == [6]
+    database.execute("UPDATE outbox_events SET kind = 'kafka' WHERE payload = '3'")
+    assert numbers(records.take(1)) == [3]
+
+
+def test_the_claim_walks_the_ids(kinds, empty_database):
+    """Whatever other index there is on the column that is asked for."""
+    database = kinds("delete")
+    database.execute("CREATE INDEX ON outbox_events (kind); INSERT INTO outbox_events (aggregate_type, aggregate_id,"
+                     " event_type, kind) SELECT 'thing', n, 'E', CASE n % 1000 WHEN 0 THEN 'kafka' ELSE 'mail' END"
+                     " FROM generate_series(1, 20000) AS n; ANALYZE outbox_events")
+    with database.session() as cursor:
+        cursor.execute("SET enable_seqscan = off")
+        cursor.execute("EXPLAIN SELECT t.ctid FROM ONLY outbox_events AS t WHERE t.id >= 1 AND coalesce((\n" + KAFKA
+                       + "\n), false) ORDER BY t.id LIMIT 100")
+        assert "outbox_events_pkey" in "\n".join(line for line, in cursor.fetchall())
+
+
+def test_a_depth_guard_counts_events_only(kinds, migrate):
+    database = kinds("delete")
+    insert(database, "mail", 1, 50)
+    database.execute("SELECT outbox_relay.set_depth_guard('outbox_events', 10)")
+    insert(database, "kafka", 51, 58)
+    with pytest.raises(Exception, match="takes no more events: 10 wait"):
+        for n in range(59, 80):
+            insert(database, "kafka", n, n)
+
+
+WRONG = [
+    ("kind = 'kafka", "a quote does not end"),
+    ("kind = 'kafka') OR (true", "closes a parenthesis"),
+    ("true; DROP TABLE outbox_events", "a semicolon"),
+    ("kind = $1", "there are no parameters"),
+    ("created_at < current_timestamp", "changes by itself"),
+    ("created_at < 'now'", "a moment that is read anew"),
+    ("/* nothing */ -- at all", "nothing but blanks"),
+    ("kind", "must be type boolean"),
+    ("kind = 'a' ORDER BY id", "syntax error"),
+    ("no_such_column = 1", "no_such_column"),
+    ("EXISTS (SELECT FROM pg_class)", "cannot use subquery"),
+    ("count(*) > 1", "aggregate functions are not allowed"),
+    ("row_number() OVER () > 1", "window functions are not allowed"),
+    ("xmin IS NOT NULL", "xmin"),
+    ("random() < 0.5", "random gives another answer"),
+    ("created_at < now()", "now gives another answer"),
+    ("(SELECT true)", "cannot use subquery"),
+    ("pg_class.relname = 'x'", "pg_class"),
+]
+
+
+@pytest.mark.parametrize("where, why", WRONG)
+def test_what_is_no_condition_is_refused(database, kafka, new_relay, where, why):
+    """By migrate, check and run, with the reason; nothing is published, and nothing has changed."""
+    database.execute("ALTER TABLE outbox_events ADD COLUMN kind text")
+    insert(database, "kafka", 1, 1)
+    relay = new_relay(outbox={"where": where})
+    migrated = relay.command("migrate", "--dsn", database.dsn())
+    assert migrated.returncode in (1, 2) and why in migrated.stderr and migrated.stdout == ""
+    checked = relay.command("check")
+    assert checked.returncode in (1, 2) and why in checked.stdout + checked.stderr
+    relay.start(wait=False)
+    assert relay.wait_exit() in (1, 2)
+    assert why in relay.log()
+    assert database.value("SELECT count(*) FROM outbox_events") == 1
+
+
+def test_migrate_judges_operators_too(database, migrate, new_relay):
+    """What hangs on the session's time zone is no condition of an index."""
+    refused = new_relay(outbox={"where": "created_at::date > '2020-01-01'"}).command("migrate", "--dsn", database.dsn())
+    assert refused.returncode == 1 and "must be marked IMMUTABLE" in refused.stderr
+
+
+def test_a_relay_with_another_condition_does_not_begin(kinds, new_relay):
+    """The rows that an old configuration left alone are not published by one that forgot them."""
+    database = kinds("delete")
+    insert(database, "mail", 1, 3)
+    relay = new_relay().start(wait=False)
+    assert relay.wait_exit() == 1
+    assert "was migrated for outbox.where" in relay.log()
+    assert database.value("SELECT count(*) FROM outbox_events") == 3
+
+
+def test_comments_and_quotes(kinds, new_relay, reader, topic):
+    topic(partitions=1)
+    where = "kind = $q$it's$q$ /* a /* nested */ ) */ AND \"kind\" <> ')' -- no more"
+    database = kinds("delete", where)
+    insert(database, "it's", 1, 2)
+    insert(database, ")", 3, 4)
+    new_relay(outbox={"where": where}).start()
+    assert numbers(reader().take(2)) == [1, 2]

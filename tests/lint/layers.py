@@ -38,7 +38,8 @@ LIBRARIES = {
 PURE = ["core/*", "kafka/ledger_record.c", "outbox/claims.c", "outbox/group.c", "outbox/holds.c", "outbox/horizon.c", "outbox/idle.c",
         "outbox/passing.c", "outbox/position_model.c", "outbox/poll.c", "outbox/poll_claim.c", "outbox/poll_group.c",
         "outbox/purging.c", "outbox/rebalance.c", "outbox/writers.c",
-        "base/backoff.c", "base/units.c"]
+        "base/backoff.c", "base/units.c", "commands/conf_text.c", "commands/import_jaas.c", "commands/import_notes.c",
+        "commands/properties.c"]
 NOT_PURE = ["core/process_metrics.c"]
 IMPURE = [*LIBRARIES, "base/loop.h", "base/clock.h", "time.h", "sys/time.h", "sys/socket.h", "unistd.h", "poll.h",
           "pthread.h"]

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * import_notes.c - what could not be carried over, a line for each option
+ */
+#include "import_notes.h"
+
+#include "base/text.h"
+#include "base/xalloc.h"
+
+#include <fnmatch.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { NAME_SHOWN = 120, VALUE_SHOWN = 100, WORDS_SHOWN = 700 };
+
+bool import_is_secret(const char *option)
+{
+	static const char *const secrets[] = {"*password*", "*secret*",		 "*jaas*",
+					      "*token*",    "*keystore.key",	 "*credential*",
+					      "*passwd*",   "*basic.auth.user.*"};
+
+	for (size_t i = 0; i < sizeof(secrets) / sizeof(secrets[0]); i++)
+		if (fnmatch(secrets[i], option, FNM_CASEFOLD) == 0)
+			return true;
+	return false;
+}
+
+/* Any text as a part of one line, and not too much of it. */
+static void append_shown(char **line, const char *text, int size)
+{
+	char shown[WORDS_SHOWN], *clean = text_clean(text);
+	const char *cut = strlen(clean) >= (size_t)size ? "..." : "";
+
+	text_print(shown, (size_t)size, "%s", clean);
+	for (char *c = shown; *c != '\0'; c++)
+		if ((unsigned char)*c < ' ' || *c == 0x7f)
+			*c = ' ';
+	xappend(line, "%s%s", shown, cut);
+	free(clean);
+}
+
+static void append_value(char **line, const char *option, const char *value)
+{
+	if (import_is_secret(option)) {
+		xappend(line, " = (not shown)");
+		return;
+	}
+	xappend(line, " = \"");
+	append_shown(line, value, VALUE_SHOWN);
+	xappend(line, "\"");
+}
+
+void import_note(struct import_notes *notes, const char *option, const char *value,
+		 const char *format, ...)
+{
+	char *line = xstrdup(""), words[WORDS_SHOWN];
+	va_list args;
+
+	append_shown(&line, option, NAME_SHOWN);
+	if (value != NULL)
+		append_value(&line, option, value);
+	va_start(args, format);
+	text_vprint(words, sizeof(words), format, args);
+	va_end(args);
+	xappend(&line, ": ");
+	append_shown(&line, words, sizeof(words));
+	notes->lines = xrealloc(notes->lines, (notes->count + 1) * sizeof(*notes->lines));
+	notes->lines[notes->count++] = line;
+}
+
+void import_notes_free(struct import_notes *notes)
+{
+	for (size_t i = 0; i < notes->count; i++)
+		free(notes->lines[i]);
+	free(notes->lines);
+	*notes = (struct import_notes){NULL, 0};
+}

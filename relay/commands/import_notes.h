@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * import_notes.h - what could not be carried over, a line for each option. Pure
+ */
+#ifndef OUTBOX_CMD_IMPORT_NOTES_H
+#define OUTBOX_CMD_IMPORT_NOTES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct import_notes {
+	char **lines; /* owned, each too; of clean text, without ends of lines */
+	size_t count;
+};
+
+/* An option, its value unless that is NULL, and why it cannot be carried over and what to do: see
+ * printf. A value that may be a secret is not shown. */
+void import_note(struct import_notes *notes, const char *option, const char *value,
+		 const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+/* Whether the value of an option of this name is a secret, or may hold one. */
+bool import_is_secret(const char *option);
+
+void import_notes_free(struct import_notes *notes);
+
+#endif

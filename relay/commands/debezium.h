@@ -82,7 +82,7 @@ char *debezium_item(const char **list);
 struct json_t *debezium_json(const char *text, struct import_notes *notes, struct error *err);
 
 /* Puts values of the same file in the place of ${NAME}, as Debezium Server does; ${env:NAME} stands
- * for what it would take from its environment. */
+ * for what it would take from its environment. Takes those out that are there for others only. */
 void debezium_expand(struct json_t *properties, struct import_notes *notes);
 
 #endif

@@ -22,6 +22,7 @@ enum {
 
 struct expansion {
 	const json_t *properties;
+	json_t *helpers; /* names of properties that others refer to */
 	struct import_notes *notes;
 	const char *name; /* of the property that is being expanded */
 	char *out;	  /* owned */
@@ -95,6 +96,12 @@ static void put_variable(struct expansion *expansion, const char *name, bool has
 	free(variable);
 }
 
+static void expand_value(struct expansion *expansion, const char *name, const char *value)
+{
+	json_object_set_new(expansion->helpers, name, json_true());
+	expand(expansion, value, strlen(value));
+}
+
 /* The expression from text ("${") to end ("}"). */
 static void expand_one(struct expansion *expansion, const char *text, const char *end)
 {
@@ -107,7 +114,7 @@ static void expand_one(struct expansion *expansion, const char *text, const char
 	if (colon != NULL && colon[1] == ':') /* a secret that a handler of SmallRye decodes */
 		put(expansion, text, (size_t)(end - text) + 1);
 	else if (value != NULL)
-		expand(expansion, value, strlen(value));
+		expand_value(expansion, name, value);
 	else if (colon == NULL && is_group(expansion, name))
 		put(expansion, text, (size_t)(end - text) + 1);
 	else
@@ -139,29 +146,53 @@ static void expand(struct expansion *expansion, const char *text, size_t len)
 	expansion->depth--;
 }
 
+/* Whether it is Debezium's or Quarkus', and no helper of others in the file. */
+static bool is_option(const char *name)
+{
+	return strncmp(name, "debezium.", 9) == 0 || strncmp(name, "quarkus.", 8) == 0;
+}
+
+static void expand_property(struct expansion *expansion, json_t *properties, const char *name,
+			    const char *text)
+{
+	expansion->name = name;
+	expansion->len = 0;
+	expansion->broken = false;
+	expand(expansion, text, strlen(text));
+	if (expansion->broken)
+		import_note(expansion->notes, name, text,
+			    "it refers to itself, or becomes too long; written as it is");
+	else
+		json_object_set_new(properties, name, json_stringn(expansion->out, expansion->len));
+}
+
+static void drop_helpers(json_t *properties, json_t *helpers)
+{
+	json_t *ignored;
+	const char *name;
+
+	json_object_foreach(helpers, name, ignored)
+	{
+		if (!is_option(name))
+			json_object_del(properties, name);
+	}
+}
+
 void debezium_expand(struct json_t *properties, struct import_notes *notes)
 {
-	struct expansion expansion = {.notes = notes, .out = xmalloc(BYTES_MAX)};
+	struct expansion expansion = {
+	    .notes = notes, .out = xmalloc(BYTES_MAX), .helpers = json_object()};
 	json_t *from = json_deep_copy(properties), *value;
-	const char *name, *text;
+	const char *name;
 
 	expansion.properties = from;
 	json_object_foreach(from, name, value)
 	{
-		text = json_string_value(value);
-		if (strchr(text, '$') == NULL)
-			continue;
-		expansion.name = name;
-		expansion.len = 0;
-		expansion.broken = false;
-		expand(&expansion, text, strlen(text));
-		if (expansion.broken)
-			import_note(notes, name, text,
-				    "it refers to itself, or becomes too long; written as it is");
-		else
-			json_object_set_new(properties, name,
-					    json_stringn(expansion.out, expansion.len));
+		if (is_option(name) && strchr(json_string_value(value), '$') != NULL)
+			expand_property(&expansion, properties, name, json_string_value(value));
 	}
+	drop_helpers(properties, expansion.helpers);
+	json_decref(expansion.helpers);
 	json_decref(from);
 	free(expansion.out);
 }

@@ -36,10 +36,6 @@
 #define NO_CHANGED_COLUMNS \
 	"the relay publishes columns as they are; do the same in the application, or with a " \
 	"generated column"
-#define ONLY_ONE_TABLE \
-	"the relay publishes the table in outbox.table and no other; look whether it is the right one"
-#define OUTPUT_OF_OTHER \
-	"the relay publishes events only; stop reading that topic"
 
 const struct debezium_rule debezium_rules[] = {
 	/* ---- the connector ---- */
@@ -82,15 +78,13 @@ const struct debezium_rule debezium_rules[] = {
 	/* ---- which table ---- */
 	BY("table.include.list", NULL),
 	BY("table.whitelist", NULL),
-	LOST("table.exclude.list", NULL, ONLY_ONE_TABLE),
-	LOST("table.blacklist", NULL, ONLY_ONE_TABLE),
-	LOST("schema.include.list", NULL, ONLY_ONE_TABLE),
-	LOST("schema.exclude.list", NULL, ONLY_ONE_TABLE),
+	NOTHING("table.exclude.list"),
+	NOTHING("table.blacklist"),
+	NOTHING("schema.include.list"),
+	NOTHING("schema.exclude.list"),
 	NOTHING("table.ignore.builtin"),
-	LOST("column.include.list", NULL,
-	     "the relay reads the columns that its configuration names; leave out others there"),
-	LOST("column.exclude.list", NULL,
-	     "the relay reads the columns that its configuration names; leave it out there"),
+	NOTHING("column.include.list"),
+	NOTHING("column.exclude.list"),
 	LOST("column.mask.*", NULL, NO_CHANGED_COLUMNS),
 	LOST("column.truncate.*", NULL, NO_CHANGED_COLUMNS),
 	LOST("column.propagate.source.type", NULL,

@@ -3,7 +3,7 @@
  * import_database.c - where the outbox is: the group "database"
  */
 #include "base/xalloc.h"
-#include "import_debezium.h"
+#include "import.h"
 #include "postgres.h"
 
 #include <stdio.h>
@@ -139,11 +139,11 @@ static void write_given(struct import *import)
 {
 	char *dsn;
 
-	if (!pg_dsn_has_password(import->dsn)) {
-		conf_string(&import->conf, "dsn", import->dsn, "--dsn");
+	if (!pg_dsn_has_password(import->wishes->dsn)) {
+		conf_string(&import->conf, "dsn", import->wishes->dsn, "--dsn");
 		return;
 	}
-	dsn = without_password(import->dsn);
+	dsn = without_password(import->wishes->dsn);
 	conf_string(&import->conf, "dsn", dsn, "--dsn, without its password");
 	conf_string(&import->conf, "password_file", PASSWORD_FILE, NULL);
 	import_note(import->notes, "--dsn", NULL,
@@ -155,7 +155,7 @@ static void write_given(struct import *import)
 void import_database(struct import *import)
 {
 	conf_open(&import->conf, "database");
-	if (import->dsn != NULL)
+	if (import->wishes->dsn != NULL)
 		write_given(import);
 	else
 		write_from_file(import);

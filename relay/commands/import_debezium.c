@@ -2,7 +2,7 @@
 /*
  * import_debezium.c - the command `import-debezium`: a configuration made from one of Debezium
  */
-#include "import_debezium.h"
+#include "import.h"
 
 #include "base/secret_text.h"
 #include "base/xalloc.h"
@@ -35,83 +35,15 @@ static const char HELP[] =
 
 struct arguments {
 	const char *path, *file; /* path: of -c, which means nothing here */
-	const char *dsn, *bootstrap, *table;
+	struct import_wishes wishes;
 };
-
-/* ---- the configuration ---- */
-
-bool import_plan(struct import *import, struct error *err)
-{
-	import_columns(import);
-	import_formats(import);
-	import_placements(import);
-	return import_table(import, err);
-}
-
-/* Nothing, if the file says nothing of it. */
-static void write_log(struct import *import)
-{
-	static const char *const options[] = {"quarkus.log.level", "quarkus.log.console.json",
-					      "quarkus.log.console.json.enabled"};
-	bool any = false;
-
-	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
-		any |= debezium_find(import->from, options[i]) != NULL;
-	if (!any)
-		return;
-	conf_open(&import->conf, "log");
-	import_group(import, "log", NULL);
-	conf_close(&import->conf);
-}
-
-void import_free(struct import *import)
-{
-	struct config_columns *columns = &import->columns;
-
-	free(columns->id);
-	free(columns->event_id);
-	free(columns->aggregate_type);
-	free(columns->aggregate_id);
-	free(columns->event_type);
-	free(columns->payload);
-	free(columns->headers);
-	free(columns->created_at);
-	import_strings_free(&import->route_headers);
-	import_strings_free(&import->envelope);
-	free(import->partition);
-	free(import->conf.text);
-}
-
-static void write_head(struct import *import)
-{
-	conf_comment(&import->conf, "Made by outbox-relay import-debezium. docs/debezium.md says "
-				    "what becomes of each option.");
-	conf_comment(&import->conf, "Rows that are in the table when the relay starts count as not "
-				    "yet published,");
-	conf_comment(&import->conf, "and a row that is deleted before it is published is never "
-				    "published.");
-}
-
-static void write_all(struct import *import)
-{
-	write_head(import);
-	import_database(import);
-	import_outbox(import);
-	import_kafka(import);
-	import_route(import);
-	import_encode(import);
-	write_log(import);
-	import_note_lost(import);
-}
-
-/* ---- the command ---- */
 
 static int take_arguments(int argc, char **argv, struct arguments *arguments)
 {
 	const struct command_flag flags[] = {
-	    {"dsn", NULL, command_take_utf8, &arguments->dsn},
-	    {"bootstrap", NULL, command_take_utf8, &arguments->bootstrap},
-	    {"table", NULL, command_take_utf8, &arguments->table},
+	    {"dsn", NULL, command_take_utf8, &arguments->wishes.dsn},
+	    {"bootstrap", NULL, command_take_utf8, &arguments->wishes.bootstrap},
+	    {"table", NULL, command_take_utf8, &arguments->wishes.table},
 	    {0}};
 	int status = command_parse(argc, argv, HELP, &arguments->path, flags);
 
@@ -127,14 +59,13 @@ static int take_arguments(int argc, char **argv, struct arguments *arguments)
 	return command_surplus(argc, argv);
 }
 
-static int wrong(const char *format, const char *what, const char *why)
+/* why: it begins with what FILE does. */
+static void complain(const char *file, const char *why)
 {
-	struct import_notes notes = {NULL, 0};
+	char *shown = import_shown(why, sizeof(((struct error *)NULL)->text));
 
-	import_note(&notes, what, NULL, format, why);
-	fprintf(stderr, "outbox-relay import-debezium: %s\n", notes.lines[0]);
-	import_notes_free(&notes);
-	return EXIT_USAGE;
+	fprintf(stderr, "outbox-relay import-debezium: %s %s\n", file, shown);
+	free(shown);
 }
 
 /* NULL if it cannot be read, which is told. */
@@ -145,55 +76,58 @@ static char *read_file(const char *path)
 					    : secret_slurp(path, FILE_MAX, &err);
 
 	if (text == NULL)
-		wrong("cannot be read: %s", path, err.text);
+		fprintf(stderr, "outbox-relay import-debezium: cannot read %s: %s\n", path,
+			err.text);
 	return text;
 }
 
-static int import_text_of(const char *text, const struct arguments *arguments)
+static int import_from(const char *text, const struct arguments *arguments)
 {
 	struct import_notes notes = {NULL, 0};
 	struct error err;
-	struct debezium *debezium = debezium_read(text, &notes, &err);
-	struct import import = {.from = debezium,
-				.dsn = arguments->dsn,
-				.bootstrap = arguments->bootstrap,
-				.table = arguments->table,
-				.notes = &notes};
-	int status = EXIT_DONE;
+	char *made = import_make(text, &arguments->wishes, &notes, &err);
+	int status = made != NULL ? EXIT_DONE : EXIT_USAGE;
 
-	if (debezium == NULL) {
-		status = wrong("it %s", arguments->file, err.text);
-	} else if (!import_plan(&import, &err)) {
-		status = wrong("%s", "--table", err.text);
-	} else {
-		write_all(&import);
-		fputs(import.conf.text, stdout);
+	if (made != NULL) {
+		fputs(made, stdout);
 		for (size_t i = 0; i < notes.count; i++)
 			fprintf(stderr, "%s\n", notes.lines[i]);
+	} else {
+		complain(arguments->file, err.text);
 	}
-	import_free(&import);
 	import_notes_free(&notes);
-	debezium_free(&debezium);
+	free(made);
 	return status;
+}
+
+/* Whether what is given beside the file can be right. */
+static bool check_wishes(const struct import_wishes *wishes)
+{
+	struct pgname name;
+	struct error err;
+
+	if ((wishes->dsn == NULL || pg_dsn_check("--dsn", wishes->dsn, &err)) &&
+	    (wishes->table == NULL ||
+	     (pgname_parse(wishes->table, &name, &err) && pgname_check(&name, &err))))
+		return true;
+	fprintf(stderr, "outbox-relay import-debezium: %s\n", err.text);
+	return false;
 }
 
 int cmd_import_debezium(int argc, char **argv)
 {
 	struct arguments arguments = {.path = COMMAND_CONFIG_FILE};
 	int status = take_arguments(argc, argv, &arguments);
-	struct error err;
 	char *text;
 
 	if (status >= 0)
 		return status;
-	if (arguments.dsn != NULL && !pg_dsn_check("--dsn", arguments.dsn, &err)) {
-		fprintf(stderr, "outbox-relay import-debezium: %s\n", err.text);
+	if (!check_wishes(&arguments.wishes))
 		return EXIT_USAGE;
-	}
 	text = read_file(arguments.file);
 	if (text == NULL)
 		return EXIT_FAILED;
-	status = import_text_of(text, &arguments);
+	status = import_from(text, &arguments);
 	secret_wipe(&text);
 	return status;
 }

@@ -3,7 +3,7 @@
  * import_encode.c - converters: the group "encode"
  */
 #include "base/xalloc.h"
-#include "import_debezium.h"
+#include "import.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
  * import_kafka.c - brokers, and how to log in to them: the group "kafka"
  */
 #include "base/xalloc.h"
-#include "import_debezium.h"
+#include "import.h"
 #include "import_jaas.h"
 #include "kafka.h"
 
@@ -244,8 +244,9 @@ static void write_brokers(struct import *import)
 
 	if (option == NULL)
 		option = debezium_find(import->from, "bootstrap.servers");
-	if (import->bootstrap != NULL) {
-		conf_string(&import->conf, "bootstrap_servers", import->bootstrap, "--bootstrap");
+	if (import->wishes->bootstrap != NULL) {
+		conf_string(&import->conf, "bootstrap_servers", import->wishes->bootstrap,
+			    "--bootstrap");
 		return;
 	}
 	if (option == NULL) {

@@ -27,18 +27,37 @@ bool import_is_secret(const char *option)
 	return false;
 }
 
-/* Any text as a part of one line, and not too much of it. */
-static void append_shown(char **line, const char *text, int size)
+/* Control characters could do something to a terminal. */
+static void blank_controls(char *text)
 {
-	char shown[WORDS_SHOWN], *clean = text_clean(text);
-	const char *cut = strlen(clean) >= (size_t)size ? "..." : "";
+	size_t len;
 
-	text_print(shown, (size_t)size, "%s", clean);
-	for (char *c = shown; *c != '\0'; c++)
-		if ((unsigned char)*c < ' ' || *c == 0x7f)
-			*c = ' ';
-	xappend(line, "%s%s", shown, cut);
+	for (; *text != '\0'; text += len) {
+		len = text_character(text, strnlen(text, 4));
+		if (text_is_control(text, len))
+			memset(text, ' ', len);
+	}
+}
+
+char *import_shown(const char *text, size_t size)
+{
+	char *clean = text_clean(text), *shown = xmalloc(size);
+	char *line;
+
+	text_print(shown, size, "%s", clean);
+	blank_controls(shown);
+	line = xasprintf("%s%s", shown, strlen(clean) >= size ? "..." : "");
 	free(clean);
+	free(shown);
+	return line;
+}
+
+static void append_shown(char **line, const char *text, size_t size)
+{
+	char *shown = import_shown(text, size);
+
+	xappend(line, "%s", shown);
+	free(shown);
 }
 
 static void append_value(char **line, const char *option, const char *value)

@@ -21,6 +21,10 @@ void import_note(struct import_notes *notes, const char *option, const char *val
 /* Whether the value of an option of this name is a secret, or may hold one. */
 bool import_is_secret(const char *option);
 
+/* Any text as a part of one line for a terminal, and at most so many bytes of it, with "..." behind
+ * what is cut off; malloc'd. */
+char *import_shown(const char *text, size_t size);
+
 void import_notes_free(struct import_notes *notes);
 
 #endif

@@ -7,7 +7,7 @@
  * their like here.
  */
 #include "base/xalloc.h"
-#include "import_debezium.h"
+#include "import.h"
 
 #include <ctype.h>
 #include <stdlib.h>

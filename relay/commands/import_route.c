@@ -3,7 +3,7 @@
  * import_route.c - where events go: the group "route"
  */
 #include "base/xalloc.h"
-#include "import_debezium.h"
+#include "import.h"
 
 #include <ctype.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
  * import_rules.c - options that are carried over, or lost, by what their rules say
  */
 #include "base/xalloc.h"
-#include "import_debezium.h"
+#include "import.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -119,8 +119,8 @@ static bool is_harmless(const struct debezium_option *option)
 /* With --dsn nothing of the database is taken from the file, so that nothing of it is lost. */
 static bool is_replaced(const struct import *import, const struct debezium_option *option)
 {
-	return import->dsn != NULL && (strncmp(option->name, "database.", 9) == 0 ||
-				       strncmp(option->name, "driver.", 7) == 0);
+	return import->wishes->dsn != NULL && (strncmp(option->name, "database.", 9) == 0 ||
+					       strncmp(option->name, "driver.", 7) == 0);
 }
 
 static void note_transform(struct import *import, const char *alias, bool *before)

@@ -4,7 +4,7 @@
  */
 #include "base/xalloc.h"
 #include "core/route.h"
-#include "import_debezium.h"
+#include "import.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -112,20 +112,24 @@ static const struct debezium_option *listed(const struct import *import)
 	return option != NULL ? option : debezium_find(import->from, "table.whitelist");
 }
 
-bool import_table(struct import *import, struct error *err)
+void import_table(struct import *import)
 {
 	const struct debezium_option *option = listed(import);
 	struct choice choice = {.name = {"public", "outbox"}};
+	struct error ignored;
 
-	if (import->table != NULL)
-		return pgname_parse(import->table, &import->name, err);
+	if (import->wishes->table != NULL) {
+		pgname_parse(import->wishes->table, &import->name, &ignored);
+		import->table_from = "--table";
+		return;
+	}
 	if (option == NULL) {
 		import->name = choice.name;
 		import_note(
 		    import->notes, "table.include.list", NULL,
-		    "it is not in the file, so the connector read every table; outbox.table "
+		    "it is not in the file, so the connector read other tables, too; outbox.table "
 		    "is set to outbox, name the right one by --table TABLE");
-		return true;
+		return;
 	}
 	choice = choose(option->value);
 	if (choice.plain == 0)
@@ -133,7 +137,6 @@ bool import_table(struct import *import, struct error *err)
 	import->name = choice.name;
 	import->table_from = option->written;
 	note_choice(import, option, &choice);
-	return true;
 }
 
 /* ---- columns ---- */

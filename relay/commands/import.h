@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * import_debezium.h - a configuration made from one of Debezium: a file for each group of it
+ * import.h - a configuration made from one of Debezium: a file for each group of it
  *
  * Pure but for import_kafka, which asks librdkafka about properties.
  */
-#ifndef OUTBOX_CMD_IMPORT_DEBEZIUM_H
-#define OUTBOX_CMD_IMPORT_DEBEZIUM_H
+#ifndef OUTBOX_CMD_IMPORT_H
+#define OUTBOX_CMD_IMPORT_H
 
 #include "base/pgname.h"
 #include "conf_text.h"
@@ -15,13 +15,26 @@
 
 #include <stdbool.h>
 
+/* What is wanted instead of what the file says; each may be NULL. dsn and table are such
+ * as parse. */
+struct import_wishes {
+	const char *dsn, *bootstrap, *table;
+};
+
+/* The configuration that does what this one of Debezium did (see debezium_read); malloc'd. NULL and
+ * err, which begins with what the text does: "is no ...". */
+char *import_make(const char *text, const struct import_wishes *wishes, struct import_notes *notes,
+		  struct error *err);
+
+/* ---- its parts ---- */
+
 struct import {
 	const struct debezium *from;
-	const char *dsn, *bootstrap, *table; /* as options of the command; or NULL */
-	struct import_notes *notes;	     /* what is lost */
-	struct conf_text conf;		     /* what is written */
+	const struct import_wishes *wishes;
+	struct import_notes *notes; /* what is lost */
+	struct conf_text conf;	    /* what is written */
 
-	/* import_plan: what one group has to know of another. */
+	/* What one group has to know of another; found out before any is written. */
 	struct config_columns columns;	   /* each owned */
 	struct pgname name;		   /* of the table */
 	const char *table_from;		   /* the option that names it, for comments; or NULL */
@@ -29,9 +42,6 @@ struct import {
 	struct config_strings route_headers, envelope;
 	char *partition; /* a column; owned; or NULL */
 };
-
-/* Finds out about columns, table and formats. False and err if import.table is no name. */
-bool import_plan(struct import *import, struct error *err);
 
 /* Each writes its group. */
 void import_database(struct import *import);
@@ -43,11 +53,8 @@ void import_encode(struct import *import);
 /* Notes every option that is lost by its rule, and every transform but the router. */
 void import_note_lost(struct import *import);
 
-void import_free(struct import *import);
-
-/* ---- parts of import_plan ---- */
-
-bool import_table(struct import *import, struct error *err);
+/* Each finds something out. */
+void import_table(struct import *import);
 void import_columns(struct import *import);
 void import_placements(struct import *import); /* after import_columns */
 void import_formats(struct import *import);

@@ -34,6 +34,7 @@ enum reject_reason {
 	REJECT_HEADERS,		 /* headers are not a flat JSON object, or a column is NULL */
 	REJECT_INVALID_RECORD,	 /* the broker's word for good */
 	REJECT_POLICY_VIOLATION, /* likewise */
+	REJECT_ENCODING,	 /* it cannot be written as it is to be */
 	REJECT_REASONS
 };
 /* What becomes of an event that is rejected. */

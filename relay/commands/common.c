@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "base/units.h"
 #include "commands.h"
+#include "core/encode.h"
 #include "core/route.h"
 #include "kafka.h"
 #include "postgres.h"
@@ -181,6 +182,13 @@ static bool judge_password(const struct config *config, const char *option, cons
 	return error_set(err, "%s is set, and database.dsn has a password; remove one", option);
 }
 
+static bool judge_route(const struct config *config, struct error *err)
+{
+	const struct route_rules rules = route_rules_of(config);
+
+	return route_check_rules(&rules, err) && route_check_fields(&rules, err);
+}
+
 static bool judge(const struct config *config, const char *option, const char *text,
 		  struct error *err)
 {
@@ -201,12 +209,15 @@ static bool judge(const struct config *config, const char *option, const char *t
 	if (strcmp(option, "kafka.properties") == 0)
 		return kafka_check_property(text, err);
 	if (strcmp(option, "route") == 0)
-		return route_check_fields(config->route.topic, config->route.key,
-					  &config->route.headers, err);
+		return judge_route(config, err);
+	if (strcmp(option, "encode") == 0)
+		return encode_check(&config->encode, err);
+	if (strcmp(option, "encode.envelope") == 0)
+		return encode_check_member(text, &config->outbox.columns, err);
 	if (strcmp(option, "route.dead_letter_topic") == 0)
 		return route_check_dead_letters(text, config->route.topic, err);
 	if (strncmp(option, "route.", 6) == 0)
-		return route_check(option, text, &config->outbox.columns, err);
+		return route_check(option, text, config, err);
 	return true;
 }
 

@@ -103,12 +103,15 @@ static void make_headers(struct rig *rig)
 
 static bool make_route(struct rig *rig, struct error *err)
 {
-	const struct config *config = rig->job->config;
-	const char *topic = rig->job->topic != NULL ? rig->job->topic : config->route.topic;
+	struct route_rules rules = route_rules_of(rig->job->config);
 
+	if (rig->job->topic != NULL) {
+		rules.topic = rig->job->topic;
+		rules.topic_regex = rules.topic_replacement = NULL;
+	}
 	make_headers(rig);
-	rig->route = route_new(topic, config->route.key, &rig->headers, replay_rows_field,
-			       rig->job->rows, err);
+	rules.headers = &rig->headers;
+	rig->route = route_new(&rules, replay_rows_field, rig->job->rows, err);
 	return rig->route != NULL;
 }
 

@@ -237,8 +237,8 @@ static bool make_ends(struct daemon *daemon, struct error *err)
 		       &daemon->desk.metrics, &worker_source_events, daemon->desk.worker, err);
 	if (daemon->source == NULL)
 		return false;
-	daemon->route = route_new(config->route.topic, config->route.key, &config->route.headers,
-				  outbox_field, daemon->source, err);
+	const struct route_rules rules = route_rules_of(config);
+	daemon->route = route_new(&rules, outbox_field, daemon->source, err);
 	if (daemon->route == NULL)
 		return false;
 	worker_attach(daemon->desk.worker, daemon->source, daemon->sink, daemon->route);

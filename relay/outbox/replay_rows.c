@@ -51,13 +51,13 @@ static void take_down(const char *name, void *arg)
 struct replay_rows *replay_rows_new(const struct config *config, struct error *err)
 {
 	struct replay_rows *rows = xcalloc(1, sizeof(*rows));
+	const struct route_rules rules = route_rules_of(config);
 	struct pgname name;
 	rows->config = config;
 	/* The identity is the first field, always. */
 	add_column(rows, config->outbox.columns.event_id);
 	if (!pgname_parse(config->outbox.table, &name, err) ||
-	    !route_fields(config->route.topic, config->route.key, &config->route.headers, take_down,
-			  rows, err)) {
+	    !route_fields(&rules, take_down, rows, err)) {
 		replay_rows_free(&rows);
 		return NULL;
 	}

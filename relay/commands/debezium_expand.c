@@ -157,7 +157,7 @@ static void expand_property(struct expansion *expansion, json_t *properties, con
 {
 	expansion->name = name;
 	expansion->len = 0;
-	expansion->broken = false;
+	expansion->broken = strlen(text) > BYTES_MAX;
 	expand(expansion, text, strlen(text));
 	if (expansion->broken)
 		import_note(expansion->notes, name, text,

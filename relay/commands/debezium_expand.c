@@ -102,6 +102,15 @@ static void expand_value(struct expansion *expansion, const char *name, const ch
 	expand(expansion, value, strlen(value));
 }
 
+/* Whether an expression stays: a secret that a handler of SmallRye decodes ("${handler::...}"), or
+ * a group of the router's regular expression. */
+static bool stays(const struct expansion *expansion, const char *name, const char *colon)
+{
+	return colon != NULL ? colon[1] == ':'
+			     : json_object_get(expansion->properties, name) == NULL &&
+				   is_group(expansion, name);
+}
+
 /* The expression from text ("${") to end ("}"). */
 static void expand_one(struct expansion *expansion, const char *text, const char *end)
 {
@@ -111,12 +120,10 @@ static void expand_one(struct expansion *expansion, const char *text, const char
 	char *name = xasprintf("%.*s", (int)name_len, text + 2);
 
 	value = json_string_value(json_object_get(expansion->properties, name));
-	if (colon != NULL && colon[1] == ':') /* a secret that a handler of SmallRye decodes */
+	if (stays(expansion, name, colon))
 		put(expansion, text, (size_t)(end - text) + 1);
 	else if (value != NULL)
 		expand_value(expansion, name, value);
-	else if (colon == NULL && is_group(expansion, name))
-		put(expansion, text, (size_t)(end - text) + 1);
 	else
 		put_variable(expansion, name, colon != NULL);
 	free(name);

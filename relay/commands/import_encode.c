@@ -14,6 +14,7 @@
 #define STRING_CONVERTER "org.apache.kafka.connect.storage.StringConverter"
 #define SIMPLE_CONVERTER "org.apache.kafka.connect.storage.SimpleHeaderConverter"
 #define BINARY_CONVERTER "io.debezium.converters.BinaryDataConverter"
+#define BYTES_CONVERTER	 "org.apache.kafka.connect.converters.ByteArrayConverter"
 
 /* A part of a record. */
 struct part {
@@ -101,11 +102,12 @@ static bool has_schemas(const struct import *import, const struct part *part)
 /* What the relay calls a converter; NULL if it has none like it. */
 static const char *word_of(const struct import *import, const struct part *part, const char *class)
 {
-	static const char *const binary[] = {BINARY_CONVERTER,
-					     "io.debezium.converters.ByteBufferConverter",
-					     "io.debezium.converters.ByteArrayConverter",
-					     "org.apache.kafka.connect.converters."
-					     "ByteArrayConverter"};
+	static const char *const binary[] = {
+	    BINARY_CONVERTER,
+	    "io.debezium.converters.ByteBufferConverter",
+	    "io.debezium.converters.ByteArrayConverter",
+	    BYTES_CONVERTER,
+	};
 
 	if (strcmp(class, STRING_CONVERTER) == 0)
 		return "string";

@@ -139,10 +139,13 @@ static void place(struct import *import, const struct debezium_option *option, c
 void import_placements(struct import *import)
 {
 	const struct debezium_option *option = debezium_find(import->from, PLACEMENT);
-	const char *list = option != NULL ? option->value : "";
+	const char *list;
 	char *item;
 
 	import_add(&import->route_headers, xstrdup("id=${event_id}"));
+	if (option == NULL)
+		return;
+	list = option->value;
 	while ((item = debezium_item(&list)) != NULL) {
 		place(import, option, item);
 		free(item);

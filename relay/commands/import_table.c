@@ -164,7 +164,7 @@ void import_columns(struct import *import)
 	    xstrdup(strcmp(route, columns->event_type) != 0 ? route : "aggregatetype");
 }
 
-const char *import_field(const struct import *import, const char *name)
+const char *import_field(const struct import *import, const char *column)
 {
 	const struct config_columns *columns = &import->columns;
 	const struct {
@@ -174,15 +174,15 @@ const char *import_field(const struct import *import, const char *name)
 	    {"aggregate_id", columns->aggregate_id}, {"event_type", columns->event_type},
 	    {"payload", columns->payload},	     {"created_at", columns->created_at},
 	};
-	const char *field = name, *found;
+	const char *field = column, *found;
 
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
-		if (strcmp(parts[i].column, name) == 0) {
+		if (strcmp(parts[i].column, column) == 0) {
 			field = parts[i].part;
 			break;
 		}
 	found = strpbrk(field, "{}") == NULL ? route_column(columns, field) : NULL;
-	return found != NULL && strcmp(found, name) == 0 ? field : NULL;
+	return found != NULL && strcmp(found, column) == 0 ? field : NULL;
 }
 
 /* ---- written ---- */

@@ -8,10 +8,12 @@
 #include "base/xalloc.h"
 #include "commands.h"
 
+#include <ctype.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 enum { FILE_MAX = 16 << 20 };
@@ -81,6 +83,47 @@ static char *read_file(const char *path)
 	return text;
 }
 
+/* Whether it is about what the relay's environment will have, which this one need not. */
+static bool is_elsewhere(const char *problem)
+{
+	return strstr(problem, "environment variable") != NULL ||
+	       strstr(problem, "cannot read secret file") != NULL;
+}
+
+static void print_problems(const char *path, const struct config_problems *problems)
+{
+	for (size_t i = 0; i < problems->count; i++) {
+		const char *problem = problems->items[i].text;
+
+		if (strncmp(problem, path, strlen(path)) == 0)
+			problem += strlen(path) + 1;
+		if (!is_elsewhere(problem))
+			fprintf(stderr, "the configuration is not yet right: %s%s\n",
+				isdigit((unsigned char)*problem) ? "line " : "", problem);
+	}
+}
+
+/* What each option becomes is right by itself; what they come to together is read as the relay
+ * will. */
+static void check_made(const char *made)
+{
+	int fd = memfd_create("outbox-relay.conf", MFD_CLOEXEC);
+	struct config_problems problems = {NULL, 0};
+	struct config *config;
+	char path[40];
+
+	if (fd < 0 || write(fd, made, strlen(made)) != (ssize_t)strlen(made)) {
+		close(fd);
+		return;
+	}
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	config = command_load(path, &problems);
+	print_problems(path, &problems);
+	config_free(&config);
+	config_problems_free(&problems);
+	close(fd);
+}
+
 static int import_from(const char *text, const struct arguments *arguments)
 {
 	struct import_notes notes = {NULL, 0};
@@ -92,6 +135,7 @@ static int import_from(const char *text, const struct arguments *arguments)
 		fputs(made, stdout);
 		for (size_t i = 0; i < notes.count; i++)
 			fprintf(stderr, "%s\n", notes.lines[i]);
+		check_made(made);
 	} else {
 		complain(arguments->file, err.text);
 	}

@@ -100,7 +100,7 @@ bool jaas_read(const char *text, struct jaas *jaas)
 {
 	char *class = read_word(&text), *flag = class != NULL ? read_word(&text) : NULL;
 
-	*jaas = (struct jaas){NULL};
+	*jaas = (struct jaas){.module = NULL};
 	if (flag == NULL) {
 		free(class);
 		return false;

@@ -261,6 +261,19 @@ def test_what_debezium_server_ignores(accepted):
     assert 'route.timestamp = "ts" would do what was meant' in lost
 
 
+@pytest.mark.parametrize("changes, words", [
+    ({"transforms.outbox.route.topic.replacement": "my topic"}, r'line \d+: route\.topic "my topic" has a character'),
+    ({"transforms.outbox.route.topic.regex": "([a-z"}, r"line \d+: route\.topic_regex"),
+    ({ROUTED: ",".join(f"c{n}:header" for n in range(40))}, r"line \d+: .* different fields"),
+    ({"transforms.outbox.table.field.event.payload": "p" * 64}, r"line \d+: outbox\.columns\.payload has 64 bytes"),
+])
+def test_what_is_not_right_together(made, changes, words):
+    """The file is written, and what the relay will say of it is said at once."""
+    done = made(CONNECTOR | changes)
+    assert done.returncode == 0 and done.stdout
+    assert re.search("the configuration is not yet right: " + words, done.stderr), done.stderr
+
+
 def test_what_the_worker_has(made):
     """Converters and brokers that a connector does not name are its worker's."""
     connector = {name: value for name, value in CONNECTOR.items() if "converter" not in name and "bootstrap" not in name}
@@ -342,6 +355,12 @@ def test_a_file_that_is_not_there(tmp_path):
     done = run_relay("import-debezium", tmp_path / "none")
     assert done.returncode == 1 and "cannot read" in done.stderr and "No such file" in done.stderr
     assert run_relay("import-debezium", tmp_path).returncode == 1
+
+
+def test_help():
+    done = run_relay("import-debezium", "--help")
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith("Usage: outbox-relay import-debezium FILE")
+    assert run_relay("import-debezium", "-h").stdout == done.stdout
 
 
 @pytest.mark.parametrize("argv, words", [

@@ -5,6 +5,7 @@
 #include "base/xalloc.h"
 #include "import.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -229,24 +230,31 @@ static void write_renamed(struct import *import, const char *regex, const char *
 	free(topic);
 }
 
+/* The option's text, or its default; malloc'd. */
+static char *text_of(struct import *import, const char *name)
+{
+	const struct debezium_option *option = debezium_find(import->from, name);
+
+	return option != NULL ? import_text(import, option)
+			      : xstrdup(debezium_value(import->from, name));
+}
+
 static void write_topic(struct import *import)
 {
-	const char *regex = debezium_value(import->from, "router:route.topic.regex");
-	const char *replacement = debezium_value(import->from, "router:route.topic.replacement");
-	const char *column = debezium_value(import->from, "router:route.by.field");
-	const char *field = import_field(import, column);
-	char *template =
-	    field != NULL && !names_schema(import) ? as_template(regex, replacement, field) : NULL;
+	char *regex = text_of(import, "router:route.topic.regex");
+	char *replacement = text_of(import, "router:route.topic.replacement");
+	const char *field =
+	    import_field(import, debezium_value(import->from, "router:route.by.field"));
+	char *template;
 
-	if (field == NULL)
-		import_note(
-		    import->notes, "route.by.field", column,
-		    "no template can name this column, since a part of the outbox is called "
-		    "so; rename the column");
-	else if (template != NULL && *template != '\0')
+	assert(field != NULL); /* import_columns has given it a part */
+	template = names_schema(import) ? NULL : as_template(regex, replacement, field);
+	if (template != NULL && *template != '\0')
 		conf_string(&import->conf, "topic", template, "route.topic.replacement");
 	else
 		write_renamed(import, regex, replacement, field);
+	free(regex);
+	free(replacement);
 	free(template);
 }
 

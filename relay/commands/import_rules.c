@@ -79,6 +79,18 @@ static bool is_bare(const char *word)
 	return strcmp(word, "true") == 0 || strcmp(word, "false") == 0;
 }
 
+/* Whether an option before it becomes the same, as where a newer name is beside an older one. */
+static bool is_repeated(const struct import *import, size_t at)
+{
+	const struct debezium_option *options = import->from->options;
+
+	for (size_t i = 0; i < at; i++)
+		if (options[i].rule->to != NULL &&
+		    strcmp(options[i].rule->to, options[at].rule->to) == 0)
+			return true;
+	return false;
+}
+
 void import_group(struct import *import, const char *group,
 		  bool (*skip)(const struct import *import, const struct debezium_option *option))
 {
@@ -87,7 +99,8 @@ void import_group(struct import *import, const char *group,
 		const char *target = target_in(option->rule, group);
 		char *word;
 
-		if (target == NULL || (skip != NULL && skip(import, option)))
+		if (target == NULL || is_repeated(import, i) ||
+		    (skip != NULL && skip(import, option)))
 			continue;
 		word = import_word(import, option);
 

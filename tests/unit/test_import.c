@@ -217,6 +217,25 @@ static void test_topics(void **state)
 	assert_notes(0, NULL);
 }
 
+/* What Kafka Connect takes from its environment, the relay does; and a part that has the name of
+ * another one's column is not mistaken for it. */
+static void test_topics_of_others(void **state)
+{
+	(void)state;
+	assert_made(CONNECTOR ", \"transforms.outbox.route.topic.replacement\": "
+			      "\"${env:PREFIX}.${routedByValue}\"}",
+		    &given, "topic_replacement = \"${env:PREFIX}.${routedByValue}\";");
+	assert_made(CONNECTOR ", \"transforms.outbox.route.by.field\": \"payload\", "
+			      "\"transforms.outbox.table.field.event.payload\": \"event_id\"}",
+		    &given, "topic = \"outbox.event.${aggregate_type}\";");
+	assert_made(SERVER "quarkus.log.console.json=true\nquarkus.log.console.json.enabled=true\n"
+			   "quarkus.log.level=WARN\n",
+		    &given,
+		    "log = {\n  format = \"json\";  # quarkus.log.console.json\n  level = "
+		    "\"warning\";  # quarkus.log.level\n};");
+	assert_notes(0, NULL);
+}
+
 /* The name of an envelope's schema has what the topic was before its replacement. */
 static void test_topic_of_a_schema(void **state)
 {
@@ -347,6 +366,7 @@ int main(void)
 	    cmocka_unit_test(test_expressions),
 	    cmocka_unit_test(test_profiles),
 	    cmocka_unit_test(test_topics),
+	    cmocka_unit_test(test_topics_of_others),
 	    cmocka_unit_test(test_topic_of_a_schema),
 	    cmocka_unit_test(test_placements),
 	    cmocka_unit_test(test_tables),

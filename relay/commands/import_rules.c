@@ -114,6 +114,18 @@ void import_group(struct import *import, const char *group,
 
 /* ---- lost ---- */
 
+/* Without any blanks, as in "u, d"; malloc'd. */
+static char *squeezed(const char *value)
+{
+	char *text = xstrdup(value), *out = text;
+
+	for (; *value != '\0'; value++)
+		if (!isspace((unsigned char)*value))
+			*out++ = *value;
+	*out = '\0';
+	return text;
+}
+
 static bool is_harmless(const struct debezium_option *option)
 {
 	char *value, *word;
@@ -121,7 +133,7 @@ static bool is_harmless(const struct debezium_option *option)
 
 	if (option->rule->values == NULL)
 		return false;
-	value = trimmed(option->value);
+	value = squeezed(option->value);
 	word = look_up(option->rule->values, value);
 	harmless = word != NULL;
 	free(value);

@@ -189,6 +189,8 @@ MADE = [
       "producer.override.max.request.size": "2000000", "producer.override.acks": "all"},
      {"kafka.properties": '( "linger.ms=5", "compression.codec=zstd", "security.protocol=ssl", "message.max.bytes=2000000", '
       '"ssl.ca.location=/etc/ca.pem" )'}),
+    ({"skipped.operations": "u, d", "heartbeat.interval.ms": " 0 ", "signal.enabled.channels": "Source",
+      "schema.include.list": "public", "snapshot.select.statement.overrides": "public.outbox", "offset.flush.interval.ms": "1"}, {}),
     ({"table.include.list": r"shop\.outbox"}, {"outbox.table": '"shop.outbox"'}),
     ({"table.include.list": "public.OutboxEvent"}, {"outbox.table": r'"\"OutboxEvent\""'}),
 ]

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: ISC
 """import-debezium: what it makes of a connector's configuration, what it says is lost, and what it refuses."""
-import importlib.util
 import json
 import os
 import re
 
 import pytest
 
+from harness.debezium import properties, read_conf
 from harness.relay import ROOT, run_relay
 
 ROUTER = "io.debezium.transforms.outbox.EventRouter"
@@ -27,24 +27,6 @@ CONNECTOR = {
 PASSWORD = "database.password = (not shown): a password is not copied; write it into the file " \
     "/etc/outbox-relay/database-password, or change database.password_file\n"
 GIVEN = ["--dsn", "host=127.0.0.1 port=1 dbname=shop user=outbox_relay", "--bootstrap", "127.0.0.1:1"]
-
-
-def read_conf(text):
-    spec = importlib.util.spec_from_file_location("options", os.path.join(ROOT, "tests", "lint", "options.py"))
-    options = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(options)
-    return options.read_conf(text)
-
-
-def escaped(text, characters=""):
-    """As a file of properties has it."""
-    return "".join("\\" + c if c == "\\" or c in characters else c for c in text)
-
-
-def properties(options, escape_dollar=True):
-    """Debezium Server takes ${NAME} for itself, unless it is escaped."""
-    shown = (lambda value: value.replace("${", "\\${")) if escape_dollar else (lambda value: value)
-    return "".join(f"{escaped(name, ':= ')} = {escaped(shown(value))}\n" for name, value in options.items())
 
 
 def server(connector, **formats):

@@ -115,6 +115,7 @@ bool jaas_read(const char *text, struct jaas *jaas)
 void jaas_free(struct jaas *jaas)
 {
 	free(jaas->module);
+	jaas->module = NULL;
 	secret_wipe(&jaas->username);
 	secret_wipe(&jaas->password);
 	secret_wipe(&jaas->keytab);

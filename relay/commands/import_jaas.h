@@ -13,7 +13,8 @@ struct jaas {
 	char *username, *password, *keytab, *principal;
 };
 
-/* "CLASS required name="value" ...;". False if it is nothing like it; to be freed either way. */
+/* "CLASS required name="value" ...;". False if it is nothing like it; to be freed either way; it is
+ * empty then. */
 bool jaas_read(const char *text, struct jaas *jaas);
 void jaas_free(struct jaas *jaas);
 

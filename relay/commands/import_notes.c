@@ -15,16 +15,29 @@
 
 enum { NAME_SHOWN = 120, VALUE_SHOWN = 100, WORDS_SHOWN = 700 };
 
-bool import_is_secret(const char *option)
+static bool matches(const char *text, const char *const *patterns, size_t count)
 {
-	static const char *const secrets[] = {"*password*", "*secret*",		 "*jaas*",
-					      "*token*",    "*keystore.key",	 "*credential*",
-					      "*passwd*",   "*basic.auth.user.*"};
-
-	for (size_t i = 0; i < sizeof(secrets) / sizeof(secrets[0]); i++)
-		if (fnmatch(secrets[i], option, FNM_CASEFOLD) == 0)
+	for (size_t i = 0; i < count; i++)
+		if (fnmatch(patterns[i], text, FNM_CASEFOLD) == 0)
 			return true;
 	return false;
+}
+
+/* Whether a value may be a secret, or hold one: by the option's name, or as in a URL. */
+static bool is_secret(const char *option, const char *value)
+{
+	static const char *const names[] = {
+	    "*pass*", "*pwd*",	       "*secret*",     "*jaas*",    "*token*",
+	    "*cred*", "*keystore.key", "*basic.auth*", "*private*", "*api*key*",
+	};
+	static const char *const values[] = {"*://*:*@*", "*password*=*", "*-----BEGIN*"};
+
+	char *beginning = xasprintf("%.*s", 4 * VALUE_SHOWN, value);
+	bool secret = matches(option, names, sizeof(names) / sizeof(names[0])) ||
+		      matches(beginning, values, sizeof(values) / sizeof(values[0]));
+
+	free(beginning);
+	return secret;
 }
 
 /* Control characters could do something to a terminal. */
@@ -62,7 +75,7 @@ static void append_shown(char **line, const char *text, size_t size)
 
 static void append_value(char **line, const char *option, const char *value)
 {
-	if (import_is_secret(option)) {
+	if (is_secret(option, value)) {
 		xappend(line, " = (not shown)");
 		return;
 	}

@@ -5,7 +5,6 @@
 #ifndef OUTBOX_CMD_IMPORT_NOTES_H
 #define OUTBOX_CMD_IMPORT_NOTES_H
 
-#include <stdbool.h>
 #include <stddef.h>
 
 struct import_notes {
@@ -17,9 +16,6 @@ struct import_notes {
  * printf. A value that may be a secret is not shown. */
 void import_note(struct import_notes *notes, const char *option, const char *value,
 		 const char *format, ...) __attribute__((format(printf, 4, 5)));
-
-/* Whether the value of an option of this name is a secret, or may hold one. */
-bool import_is_secret(const char *option);
 
 /* Any text as a part of one line for a terminal, and at most so many bytes of it, with "..." behind
  * what is cut off; malloc'd. */

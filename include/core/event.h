@@ -85,6 +85,8 @@ struct event {
 	const struct slice *copy;
 	struct chunk *chunk; /* borrowed: where it came in */
 	struct topic *topic; /* borrowed from the sink; set when sent */
+	bool placed;	     /* likewise: to this partition */
+	int32_t partition;
 };
 
 /* Events in source order, of one claim. Made by the source, owned by the batch once delivered. */

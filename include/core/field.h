@@ -14,6 +14,7 @@
 enum field_kind {
 	FIELD_UNKNOWN, /* there is no rule for it */
 	FIELD_TEXT,
+	FIELD_CHAR, /* of a fixed length, which blanks at the end fill that its text may not have */
 	FIELD_BOOL, /* "true", "false", or their first letters */
 	FIELD_INT16,
 	FIELD_INT32,
@@ -37,9 +38,11 @@ enum field_kind {
 
 struct field_type {
 	enum field_kind kind, element; /* element: of an array */
-	int precision, scale; /* of a decimal; precision also of a time's fraction; -1: not given */
-	bool required;	      /* it is never NULL */
-	const char *labels;   /* borrowed; of an enum: those there are, by commas; or NULL */
+	/* Of a decimal; -1: not given. Precision also of a time's fraction, and the length of what
+	 * has a fixed one. */
+	int precision, scale;
+	bool required;	    /* it is never NULL */
+	const char *labels; /* borrowed; of an enum: those there are, by commas; or NULL */
 };
 
 #endif

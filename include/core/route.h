@@ -36,12 +36,13 @@ struct message {
 	struct slice value; /* data == NULL: tombstone */
 	const struct header *headers;
 	size_t header_count;
-	struct slice routed;  /* what the topic's template gives, before it is renamed */
-	int32_t partition;    /* MESSAGE_BY_KEY: as the key says */
-	int64_t timestamp_ms; /* MESSAGE_NOW: when it is published */
+	size_t configured;   /* so many of them, the first ones, are those of the rules */
+	struct slice routed; /* what the topic's template gives, before it is renamed */
+	bool transient;	     /* the value's bytes hold no longer than all the others do */
+	bool placed;	     /* to this partition, and not where the key says */
+	int32_t partition;
+	int64_t timestamp_ms; /* 0: when it is published */
 };
-
-enum { MESSAGE_BY_KEY = -1, MESSAGE_NOW = -1 };
 
 struct route;
 

@@ -211,7 +211,7 @@ static bool judge(const struct config *config, const char *option, const char *t
 	if (strcmp(option, "route") == 0)
 		return judge_route(config, err);
 	if (strcmp(option, "encode") == 0)
-		return encode_check(&config->encode, err);
+		return encode_check(&config->encode, err) && encode_check_fields(config, err);
 	if (strcmp(option, "encode.envelope") == 0)
 		return encode_check_member(text, &config->outbox.columns, err);
 	if (strcmp(option, "route.dead_letter_topic") == 0)

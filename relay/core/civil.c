@@ -191,8 +191,8 @@ bool civil_timestamp(struct slice text, int64_t *us)
 	if (!date(&rest, &year, &month, &day) || (!eat(&rest, ' ') && !eat(&rest, 'T')) ||
 	    !clock_time(&rest, &time) || !offset(&rest, &east) || !era(&rest, &year))
 		return false;
-	*us = days_of(year, month, day) * day_us + time - east;
-	return true;
+	return !__builtin_mul_overflow(days_of(year, month, day), day_us, us) &&
+	       !__builtin_add_overflow(*us, time - east, us);
 }
 
 /* ---- intervals ---- */

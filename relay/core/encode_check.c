@@ -3,8 +3,11 @@
  * encode_check.c - which options of the group "encode" go together
  */
 #include "core/encode.h"
+
+#include "base/xalloc.h"
 #include "core/template.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* Whether anything is written as a converter does: the modes are about its types. */
@@ -110,6 +113,52 @@ bool encode_check(const struct config_encoding *options, struct error *err)
 	       check_envelope(options, err);
 }
 
+bool encode_is_needed(const struct config_encoding *options)
+{
+	return is_typed(options) || options->tombstone_on_empty;
+}
+
+/* ---- fields ---- */
+
+struct names {
+	char *items[ROUTE_FIELDS_MAX + 1]; /* owned; columns */
+	size_t count;
+	const struct config_columns *columns;
+};
+
+static void take_down(const char *name, void *arg)
+{
+	struct names *names = arg;
+	const char *column = route_column(names->columns, name);
+
+	for (size_t i = 0; i < names->count; i++)
+		if (column == NULL || strcmp(names->items[i], column) == 0)
+			return;
+	if (column != NULL && names->count <= ROUTE_FIELDS_MAX)
+		names->items[names->count++] = xstrdup(column);
+}
+
+bool encode_check_fields(const struct config *config, struct error *err)
+{
+	const struct route_rules rules = route_rules_of(config);
+	struct names names = {.columns = &config->outbox.columns};
+	struct error ignored;
+	bool few;
+
+	/* Where it fails, another check says so. */
+	route_fields(&rules, take_down, &names, &ignored);
+	encode_fields(&config->encode, take_down, &names);
+	few = names.count <= ROUTE_FIELDS_MAX;
+	for (size_t i = 0; i < names.count; i++)
+		free(names.items[i]);
+	return few || error_set(err,
+				"route and encode together name more than %d different "
+				"fields; name fewer",
+				ROUTE_FIELDS_MAX);
+}
+
+/* ---- columns ---- */
+
 static int any_column(const char *name, void *arg)
 {
 	const struct config_columns *const *columns = arg;
@@ -126,4 +175,100 @@ bool encode_check_member(const char *text, const struct config_columns *columns,
 
 	template_free(&tpl);
 	return good || error_set(err, "encode.envelope \"%s\": %s", text, inner.text);
+}
+
+struct search {
+	const struct config_columns *columns;
+	const char *wanted;
+	bool found;
+};
+
+static int compare(const char *name, void *arg)
+{
+	struct search *search = arg;
+	const char *column = route_column(search->columns, name);
+
+	search->found |= column != NULL && strcmp(column, search->wanted) == 0;
+	return 0;
+}
+
+/* Whether the template is the column, and nothing else. */
+static bool is_all_of(const char *text, const struct config_columns *columns, const char *column)
+{
+	struct search search = {columns, column, false};
+	struct error ignored;
+	struct template *tpl = template_new(text, compare, &search, &ignored);
+	bool all = tpl != NULL && search.found && template_field(tpl) >= 0;
+
+	template_free(&tpl);
+	return all;
+}
+
+static bool any_is_all_of(const struct config_strings *items, const struct config_columns *columns,
+			  const char *column)
+{
+	for (size_t i = 0; i < items->count; i++)
+		if (is_all_of(items->items[i] + name_len(items->items[i]) + 1, columns, column))
+			return true;
+	return false;
+}
+
+/* The option that writes the column as a value of its type, or NULL. */
+static const char *writer_of(const struct config *config, const char *column)
+{
+	const struct config_columns *columns = &config->outbox.columns;
+	const struct config_encoding *options = &config->encode;
+
+	if (options->key != ENCODE_PLAIN && is_all_of(config->route.key, columns, column))
+		return "route.key";
+	if (options->headers != ENCODE_PLAIN &&
+	    any_is_all_of(&config->route.headers, columns, column))
+		return "route.headers";
+	return any_is_all_of(&options->envelope, columns, column) ? "encode.envelope" : NULL;
+}
+
+static bool is_column(const struct config *config, const char *option, const char *column)
+{
+	const char *named = *option != '\0' ? route_column(&config->outbox.columns, option) : NULL;
+
+	return named != NULL && strcmp(named, column) == 0;
+}
+
+static bool check_use(const char *option, const char *column, bool right, const char *wanted,
+		      struct error *err)
+{
+	return right || error_set(err,
+				  "%s names column \"%s\", which is not of type %s; name "
+				  "another one",
+				  option, column, wanted);
+}
+
+static bool is_known(const struct field_type *type)
+{
+	return type->kind != FIELD_UNKNOWN &&
+	       (type->kind != FIELD_ARRAY || type->element != FIELD_UNKNOWN);
+}
+
+bool encode_check_column(const struct config *config, const char *column,
+			 const struct field_type *type, struct error *err)
+{
+	const char *writer = writer_of(config, column);
+	bool is_int = type->kind == FIELD_INT16 || type->kind == FIELD_INT32;
+	bool is_time = type->kind == FIELD_TIMESTAMP || type->kind == FIELD_TIMESTAMP_UTC;
+
+	if (writer != NULL && !is_known(type))
+		return error_set(err,
+				 "%s writes column \"%s\" as encode says, and there is no rule for "
+				 "its type; take it out, or write it as text, such as "
+				 "\" ${%s}\"",
+				 writer, column, column);
+	if (is_column(config, config->route.partition, column) &&
+	    !check_use("route.partition", column, is_int, "integer or smallint", err))
+		return false;
+	if (is_column(config, config->route.timestamp, column) &&
+	    !check_use("route.timestamp", column, is_time, "timestamp or timestamptz", err))
+		return false;
+	return !is_column(config, config->encode.schema_version, column) ||
+	       check_use("encode.schema_version", column, type->kind == FIELD_INT32, "integer",
+			 err);
 }

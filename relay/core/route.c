@@ -230,13 +230,14 @@ static enum reject_reason route_partition(const struct route *route, const struc
 	struct slice text = route->partition < 0 ? SLICE_NULL : fields[route->partition];
 	int64_t number = 0;
 
-	message->partition = MESSAGE_BY_KEY;
+	message->placed = false;
 	if (text.data == NULL)
 		return REJECT_NONE;
 	if (!civil_integer(text, &number))
 		return reject_column(err, "route.partition", "is no whole number");
 	if (number < 0 || number > INT32_MAX)
 		return reject_column(err, "route.partition", "is no number of a partition");
+	message->placed = true;
 	message->partition = (int32_t)number;
 	return REJECT_NONE;
 }
@@ -248,7 +249,7 @@ static enum reject_reason route_timestamp(const struct route *route, const struc
 	struct slice text = route->timestamp < 0 ? SLICE_NULL : fields[route->timestamp];
 	int64_t us;
 
-	message->timestamp_ms = MESSAGE_NOW;
+	message->timestamp_ms = 0;
 	if (text.data == NULL)
 		return REJECT_NONE;
 	if (!civil_timestamp(text, &us))
@@ -277,12 +278,14 @@ enum reject_reason route_event(struct route *route, const struct event *event,
 		return reason;
 	make_room(route, size);
 	render_all(route, event->fields, &message->key);
+	message->configured = route->headers.count;
 	if (event->headers.data != NULL && !PLANTED("no-headers") &&
 	    !headers_parse(&route->headers, event->headers, err))
 		return REJECT_HEADERS;
 	message->headers = route->headers.items;
 	message->header_count = route->headers.count;
 	message->value = event->payload;
+	message->transient = false;
 	if (PLANTED("null-is-empty") && message->value.data == NULL)
 		message->value = slice_of("");
 	return REJECT_NONE;
@@ -352,11 +355,8 @@ void route_copy(struct route *route, const struct event *event, struct message *
 		measure(route->named[i].value, event->fields, &size, &null_field);
 	make_room(route, size);
 	char *out = route->scratch;
-	*message = (struct message){.topic = event->copy[COPY_TO],
-				    .routed = event->copy[COPY_TO],
-				    .value = event->payload,
-				    .partition = MESSAGE_BY_KEY,
-				    .timestamp_ms = MESSAGE_NOW};
+	*message = (struct message){
+	    .topic = event->copy[COPY_TO], .routed = event->copy[COPY_TO], .value = event->payload};
 	message->key = has_key ? render(route->key, event->fields, &out) : SLICE_NULL;
 	headers_clear(&route->headers);
 	add_configured(route, event->fields, out);

@@ -32,6 +32,7 @@ LIBRARIES = {
     "event2/": ["base/loop.c"],
     "libconfig.h": ["config"],
     "pcre2.h": ["core/rename.c"],
+    "json-c/": ["core/json_tree.c"],
     "jansson.h": ["base/text.c", "http", "kafka/token.c", "commands"],
 }
 
@@ -43,7 +44,7 @@ PURE = ["core/*", "kafka/ledger_record.c", "outbox/claims.c", "outbox/group.c", 
         "commands/properties.c"]
 NOT_PURE = ["core/process_metrics.c"]
 # Libraries that compute, and nothing else.
-COMPUTE = ["pcre2.h"]
+COMPUTE = ["pcre2.h", "json-c/"]
 IMPURE = [*(set(LIBRARIES) - set(COMPUTE)), "base/loop.h", "base/clock.h", "time.h", "sys/time.h", "sys/socket.h", "unistd.h", "poll.h",
           "pthread.h"]
 

@@ -30,6 +30,21 @@ enum config_publish_after { PUBLISH_AFTER_COMMIT, PUBLISH_AFTER_FLUSH, PUBLISH_A
 enum config_delivery { DELIVERY_AT_LEAST_ONCE, DELIVERY_EXACTLY_ONCE };
 enum config_on_reject { ON_REJECT_HALT, ON_REJECT_DEAD_LETTER, ON_REJECT_PARK };
 
+/* How a part of a record is written: as PostgreSQL prints it, or as a converter of Kafka Connect
+ * does. */
+enum config_encode {
+	ENCODE_PLAIN,	   /* "text", of values "bytes" */
+	ENCODE_STRING,	   /* StringConverter */
+	ENCODE_SIMPLE,	   /* SimpleHeaderConverter; of headers only */
+	ENCODE_JSON,	   /* JsonConverter, schemas.enable = false */
+	ENCODE_JSON_SCHEMA /* the same with schemas */
+};
+enum config_expand { EXPAND_DROP, EXPAND_KEEP };
+enum config_decimal { DECIMAL_PRECISE, DECIMAL_STRING, DECIMAL_DOUBLE };
+enum config_time { TIME_ADAPTIVE, TIME_MICROSECONDS, TIME_CONNECT };
+enum config_binary { BINARY_BYTES, BINARY_BASE64, BINARY_BASE64_URL, BINARY_HEX };
+enum config_interval { INTERVAL_NUMERIC, INTERVAL_STRING };
+
 struct config_strings {
 	char **items; /* owned, each too */
 	size_t count;
@@ -65,6 +80,21 @@ struct config_columns {
 	char *headers;
 	char *created_at;
 	char *published_at;
+};
+
+/* What is written of an event, and how; core/encode.h. */
+struct config_encoding {
+	int key, value, headers;	/* enum config_encode */
+	struct config_strings envelope; /* "name=template"; none: the value is the payload */
+	bool tombstone_on_empty;
+	bool expand;
+	int null_fields, empty_arrays; /* enum config_expand */
+	char *schema_namespace;
+	char *schema_version; /* a column; "" = none */
+	int decimal;	      /* enum config_decimal */
+	int time;	      /* enum config_time */
+	int binary;	      /* enum config_binary */
+	int interval;	      /* enum config_interval */
 };
 
 struct config {
@@ -114,8 +144,13 @@ struct config {
 		char *topic;
 		char *key;
 		struct config_strings headers; /* "name=template" */
-		char *dead_letter_topic;       /* "" = none */
+		char *topic_regex;	       /* "" = none */
+		char *topic_replacement;
+		char *partition;	 /* a column; "" = none */
+		char *timestamp;	 /* a column; "" = none */
+		char *dead_letter_topic; /* "" = none */
 	} route;
+	struct config_encoding encode;
 	struct {
 		char *listen; /* "" = off, "host:port" ("[::1]:port"), "unix:/path" */
 	} http;
@@ -137,7 +172,8 @@ struct config_problems {
 
 /* Says what only other parts of the relay know of a value: asked for each string and each item of a
  * list that stands in the file and is right in itself, once the whole file is read, and for the
- * group "route" (with text "") if it is there. False and err, which names the option. */
+ * groups "route" and "encode" (with text "") if they are there. False and err, which names the
+ * option. */
 typedef bool (*config_judge_fn)(const struct config *config, const char *option, const char *text,
 				struct error *err);
 

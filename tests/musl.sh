@@ -10,7 +10,7 @@ include=/usr/include
 machine=$include/$(gcc -print-multiarch)
 
 # Only these: /usr/include as a whole would bring glibc's for what musl does not have.
-ln -s $include/{librdkafka,event2,libconfig.h,jansson.h,jansson_config.h,uthash.h,linux,asm-generic} \
+ln -s $include/{librdkafka,event2,libconfig.h,jansson.h,jansson_config.h,json-c,pcre2.h,uthash.h,linux,asm-generic} \
     $include/postgresql/* "$machine/asm" "$headers"
 mkdir "$headers/openssl"
 ln -s $include/openssl/* "$machine"/openssl/* "$headers/openssl"

@@ -23,7 +23,7 @@ from spdx_tools.spdx.writer.write_anything import write_file
 LICENCES = {
     "librdkafka1": "BSD-2-Clause", "libpq5": "PostgreSQL", "libssl3": "Apache-2.0", "libssl3t64": "Apache-2.0",
     "libevent-2.1-7": "BSD-3-Clause", "libevent-2.1-7t64": "BSD-3-Clause", "libconfig9": "LGPL-2.1-or-later",
-    "libconfig11": "LGPL-2.1-or-later", "libjansson4": "MIT", "libc6": "LGPL-2.1-or-later", "uthash-dev": "BSD-1-Clause",
+    "libconfig11": "LGPL-2.1-or-later", "libjansson4": "MIT", "libpcre2-8-0": "BSD-3-Clause", "libjson-c5": "MIT", "libc6": "LGPL-2.1-or-later", "uthash-dev": "BSD-1-Clause",
 }
 HEADERS_ONLY = "uthash-dev"  # becomes part of the program when it is compiled
 

@@ -34,6 +34,7 @@ enum reject_reason {
 	REJECT_HEADERS,		 /* headers are not a flat JSON object, or a column is NULL */
 	REJECT_INVALID_RECORD,	 /* the broker's word for good */
 	REJECT_POLICY_VIOLATION, /* likewise */
+	REJECT_ENCODING,	 /* it cannot be written as it is to be */
 	REJECT_REASONS
 };
 /* What becomes of an event that is rejected. */
@@ -84,6 +85,8 @@ struct event {
 	const struct slice *copy;
 	struct chunk *chunk; /* borrowed: where it came in */
 	struct topic *topic; /* borrowed from the sink; set when sent */
+	bool placed;	     /* likewise: to this partition */
+	int32_t partition;
 };
 
 /* Events in source order, of one claim. Made by the source, owned by the batch once delivered. */

@@ -10,6 +10,9 @@
  * is NULL. In a longer template, or in a topic, a NULL field is a reject. A key that is exactly one
  * NULL field is a NULL key (the record then has no key); a header that is exactly one NULL field is
  * left out.
+ *
+ * What the topic's template renders may be renamed (rename.h); then only the new name has to be a
+ * topic's.
  */
 #ifndef OUTBOX_ROUTE_H
 #define OUTBOX_ROUTE_H
@@ -33,39 +36,58 @@ struct message {
 	struct slice value; /* data == NULL: tombstone */
 	const struct header *headers;
 	size_t header_count;
+	size_t configured;   /* so many of them, the first ones, are those of the rules */
+	struct slice routed; /* what the topic's template gives, before it is renamed */
+	bool transient;	     /* the value's bytes hold no longer than all the others do */
+	bool placed;	     /* to this partition, and not where the key says */
+	int32_t partition;
+	int64_t timestamp_ms; /* 0: when it is published */
 };
 
 struct route;
+
+/* Where events go: options of the group "route", borrowed. Any but the first three may be NULL or
+ * "". */
+struct route_rules {
+	const char *topic, *key;
+	const struct config_strings *headers;
+	const char *topic_regex, *topic_replacement;
+	const char *partition, *timestamp; /* columns */
+};
+struct route_rules route_rules_of(const struct config *config);
 
 /* The column that a field stands for: that of a part, or the one of this name. NULL for what is no
  * field: payload, headers, and a part that the table has no column for. */
 const char *route_column(const struct config_columns *columns, const char *field);
 
 /* Whether a value of an option of this group ("route.topic", "route.key", an item of
- * "route.headers") is right as far as is known without the table. */
-bool route_check(const char *option, const char *text, const struct config_columns *columns,
+ * "route.headers", "route.partition", "route.timestamp") is right as far as is known without the
+ * table. */
+bool route_check(const char *option, const char *text, const struct config *config,
 		 struct error *err);
 
 /* So many different fields the templates may name. */
 enum { ROUTE_FIELDS_MAX = 32 };
 
-/* Whether the templates together name no more of them; also true when one does not parse. */
-bool route_check_fields(const char *topic, const char *key, const struct config_strings *headers,
-			struct error *err);
+/* Whether the rules together name no more of them; also true when one does not parse. */
+bool route_check_fields(const struct route_rules *rules, struct error *err);
+
+/* Whether options of the group "route" go together. */
+bool route_check_rules(const struct route_rules *rules, struct error *err);
 
 /* Looks a field up by name; -1 if there is none. The source's. */
 typedef int (*route_field_fn)(const char *name, void *arg);
 
-/* Compiles the three templates. NULL and err when one does not parse, a field does not exist, a
- * header has no name, or a topic without fields is not a legal name. */
-struct route *route_new(const char *topic, const char *key, const struct config_strings *headers,
-			route_field_fn field, void *arg, struct error *err);
+/* Compiles the templates. NULL and err when one does not parse, a field does not exist, a header
+ * has no name, a topic without fields is not a legal name, or a rule for renaming is wrong. */
+struct route *route_new(const struct route_rules *rules, route_field_fn field, void *arg,
+			struct error *err);
 void route_free(struct route **route);
 
-/* Calls each(name, arg) for every distinct field the templates name, so that the source can fetch
+/* Calls each(name, arg) for every distinct field the rules name, so that the source can fetch
  * them. For use before fields are known; false and err if a template does not parse. */
-bool route_fields(const char *topic, const char *key, const struct config_strings *headers,
-		  void (*each)(const char *name, void *arg), void *arg, struct error *err);
+bool route_fields(const struct route_rules *rules, void (*each)(const char *name, void *arg),
+		  void *arg, struct error *err);
 
 /* Whether all events go to the same topic. */
 bool route_topic_is_constant(const struct route *route);

@@ -30,6 +30,7 @@
 #include "base/shards.h"
 #include "core/batch.h"
 #include "core/event.h"
+#include "core/field.h"
 #include "core/ledger.h"
 #include "core/letters.h"
 
@@ -149,12 +150,20 @@ struct source_event {
 	const char *remove, *change;
 };
 
+/* Of what types fields are. Borrowed from the source, and held as long as its session. */
+struct source_types {
+	const struct field_type *fields; /* by the index that its field lookup gave */
+	size_t count;
+	struct field_type payload;
+};
+
 struct source {
 	const struct source_ops *ops;
 	const struct source_events *events;
 	void *owner; /* passed back to events */
 	/* The source's to write: */
 	struct shards shards;
+	struct source_types types; /* from acquired() on that has gained shards */
 	bool renews; /* lost() by its own will, to read anew what has changed: no outage */
 	struct producer_id producer; /* of the sink, that goes with the session */
 	bool paused; /* by an operator: no relay is to own anything. False without a session. */

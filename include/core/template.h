@@ -38,6 +38,9 @@ bool template_measure(const struct template *tpl, const struct slice *fields, si
  */
 char *template_write(const struct template *tpl, const struct slice *fields, char *out);
 
+/* The index of the field that is all of it; -1: it is more than that, or less. */
+int template_field(const struct template *tpl);
+
 /* Tells its parts in their order: text as it is, and fields by their index. */
 void template_walk(const struct template *tpl, void (*literal)(struct slice text, void *arg),
 		   void (*field)(int index, void *arg), void *arg);

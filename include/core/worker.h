@@ -9,6 +9,7 @@
 #ifndef OUTBOX_WORKER_H
 #define OUTBOX_WORKER_H
 
+#include "core/encode.h"
 #include "core/engine.h"
 #include "core/metrics.h"
 #include "core/route.h"
@@ -41,6 +42,10 @@ struct worker *worker_new(const struct engine_options *options, int64_t stall_us
 void worker_free(struct worker **worker);
 void worker_attach(struct worker *worker, struct source *source, struct sink *sink,
 		   struct route *route);
+
+/* Records are encoded from now on; without, they are what the route makes. Borrowed, as the route
+ * is. To be called before the start. */
+void worker_encode(struct worker *worker, struct encoder *encoder);
 
 extern const struct source_events worker_source_events;
 extern const struct sink_events worker_sink_events;

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "config.h"
 #include "core/event.h"
+#include "core/field.h"
 #include "core/letters.h"
 
 #include <stdbool.h>
@@ -20,25 +21,45 @@
 enum {
 	TYPE_BOOL = 16,
 	TYPE_BYTEA = 17,
+	TYPE_CHAR = 18, /* "char" */
+	TYPE_NAME = 19,
 	TYPE_INT8 = 20,
 	TYPE_INT2 = 21,
 	TYPE_INT4 = 23,
 	TYPE_TEXT = 25,
+	TYPE_OID = 26,
 	TYPE_JSON = 114,
 	TYPE_XML = 142,
+	TYPE_CIDR = 650,
+	TYPE_FLOAT4 = 700,
+	TYPE_FLOAT8 = 701,
+	TYPE_MACADDR8 = 774,
+	TYPE_MACADDR = 829,
 	TYPE_BPCHAR = 1042,
 	TYPE_VARCHAR = 1043,
+	TYPE_DATE = 1082,
+	TYPE_TIME = 1083,
 	TYPE_TIMESTAMP = 1114,
 	TYPE_TIMESTAMPTZ = 1184,
+	TYPE_INTERVAL = 1186,
+	TYPE_TIMETZ = 1266,
 	TYPE_NUMERIC = 1700,
 	TYPE_UUID = 2950,
 	TYPE_JSONB = 3802,
+	TYPE_INT4RANGE = 3904,
+	TYPE_NUMRANGE = 3906,
+	TYPE_TSRANGE = 3908,
+	TYPE_TSTZRANGE = 3910,
+	TYPE_DATERANGE = 3912,
+	TYPE_INT8RANGE = 3926,
 	TYPE_XID8 = 5069
 };
 
 struct outbox_column {
 	char *name; /* owned; as in the catalog */
 	uint32_t type;
+	struct field_type is; /* as a field */
+	char *labels;	      /* owned; of an enum */
 };
 
 /* A table that holds rows. */
@@ -91,7 +112,8 @@ struct outbox_shape {
 	const struct config_columns *names; /* borrowed */
 	const char *const *fields;	    /* borrowed: column names to fetch, in order */
 	size_t field_count;
-	const char *const *keys; /* borrowed: the columns that the key is made of */
+	struct field_type *field_types; /* owned; of the fields */
+	const char *const *keys;	/* borrowed: the columns that the key is made of */
 	size_t key_count;
 	const char *key_template, *topic_template; /* borrowed: of route; or NULL */
 	/* Where rows stay: of the positions, into how many shards the hash of these columns tells

@@ -271,8 +271,12 @@ static char *topic_of(const struct config *config, const char *type, struct erro
 	const struct slice fields[] = {slice_of(type), slice_of("Canary"), SLICE_NULL};
 	struct field field = {config, false};
 	/* The key's place takes the topic again: only the topic is wanted. */
-	struct route *route =
-	    route_new(config->route.topic, config->route.topic, &none, field_index, &field, err);
+	const struct route_rules rules = {.topic = config->route.topic,
+					  .key = config->route.topic,
+					  .headers = &none,
+					  .topic_regex = config->route.topic_regex,
+					  .topic_replacement = config->route.topic_replacement};
+	struct route *route = route_new(&rules, field_index, &field, err);
 	struct event event = {.fields = fields};
 	struct message message;
 	char *topic = NULL;

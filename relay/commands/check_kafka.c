@@ -7,6 +7,7 @@
 #include "base/xalloc.h"
 #include "check.h"
 #include "commands.h"
+#include "core/rename.h"
 #include "core/route.h"
 #include "core/template.h"
 #include "kafka.h"
@@ -26,7 +27,10 @@ struct topics {
 	size_t count;
 	char *fields[ROUTE_FIELDS_MAX]; /* owned: of the topic's template */
 	size_t field_count;
+	struct rename *rename; /* owned; NULL: topics are what the template renders */
 };
+
+enum { TOPIC_NAME_SIZE = 250 };
 
 struct probe {
 	struct check *check;
@@ -72,6 +76,33 @@ static void add_topic(struct check *check, struct topics *topics, const char *na
 			    name);
 }
 
+/* What route.topic renders, under the name that route.topic_regex makes of it. */
+static void add_routed(struct check *check, struct topics *topics, const char *routed)
+{
+	char name[TOPIC_NAME_SIZE];
+	size_t len;
+
+	if (topics->rename == NULL) {
+		add_topic(check, topics, routed);
+		return;
+	}
+	switch (rename_apply(topics->rename, slice_of(routed), name, sizeof(name) - 1, &len)) {
+	case RENAMED:
+		name[len] = '\0';
+		add_topic(check, topics, name);
+		return;
+	case RENAME_KEPT:
+		add_topic(check, topics, routed);
+		return;
+	case RENAME_TOO_LONG:
+	case RENAME_GAVE_UP:
+		check_error(check, "fix route.topic_regex, or the events",
+			    "waiting events are routed to \"%s\", of which route.topic_regex makes "
+			    "no topic",
+			    routed);
+	}
+}
+
 /* The different values of the topic's fields among the first events that wait. */
 static char *look_sql(const struct config *config, const struct topics *topics, const char *rows)
 {
@@ -114,7 +145,7 @@ static void render(struct check *check, struct topics *topics, const struct temp
 	}
 	name = xmalloc(length + 1);
 	*template_write(tpl, values, name) = '\0';
-	add_topic(check, topics, name);
+	add_routed(check, topics, name);
 	free(name);
 }
 
@@ -179,19 +210,28 @@ static void find_topics(struct check *check, const struct config *config, PGconn
 			struct topics *topics)
 {
 	struct config_strings none = {NULL, 0};
+	/* The key's place takes the topic again: only the topic's fields are wanted. */
+	const char *regex = config->route.topic_regex;
+	const struct route_rules rules = {.topic = config->route.topic,
+					  .key = config->route.topic,
+					  .headers = &none,
+					  .topic_regex = regex,
+					  .topic_replacement = config->route.topic_replacement};
 	struct template *tpl;
 	struct error err;
 
-	/* The key's place takes the topic again: only the topic's fields are wanted. It parses, as
-	 * it was checked when the file was read. */
-	route_fields(config->route.topic, config->route.topic, &none, add_field, topics, &err);
+	/* It parses, as it was checked when the file was read. */
+	if (*regex != '\0')
+		topics->rename = rename_new(regex, config->route.topic_replacement, &err);
+	route_fields(&rules, add_field, topics, &err);
 	tpl = template_new(config->route.topic, field_index, topics, &err);
 	assert(tpl);
 	if (topics->field_count == 0)
-		add_topic(check, topics, config->route.topic);
+		add_routed(check, topics, config->route.topic);
 	else if (conn)
 		topics_of_waiting(check, config, conn, topics, tpl);
 	template_free(&tpl);
+	rename_free(&topics->rename);
 	find_dead_letters(check, config->route.dead_letter_topic, topics);
 }
 

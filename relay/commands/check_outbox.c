@@ -148,11 +148,11 @@ static void check_field(const char *field, void *arg)
 
 static void check_route(struct subject *s)
 {
+	const struct route_rules rules = route_rules_of(s->config);
 	struct error err;
 
 	/* False it cannot be: the templates were checked when the file was read. */
-	route_fields(s->config->route.topic, s->config->route.key, &s->config->route.headers,
-		     check_field, s, &err);
+	route_fields(&rules, check_field, s, &err);
 }
 
 static bool check_columns(const struct subject *s)

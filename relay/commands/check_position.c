@@ -189,11 +189,13 @@ static void add_key(const char *field, void *arg)
 static char *keys_of(const struct config *config)
 {
 	static const struct config_strings no_headers = {NULL, 0};
+	const struct route_rules rules = {
+	    .topic = "topic", .key = config->route.key, .headers = &no_headers};
 	struct keys keys = {config, xstrdup("")};
 	struct error err;
 
 	/* False it cannot be: the template was checked when the file was read. */
-	route_fields("topic", config->route.key, &no_headers, add_key, &keys, &err);
+	route_fields(&rules, add_key, &keys, &err);
 	return keys.list;
 }
 

@@ -30,6 +30,7 @@ int cmd_check(int argc, char **argv);
 int cmd_dlq(int argc, char **argv);
 int cmd_handover(int argc, char **argv);
 int cmd_health(int argc, char **argv);
+int cmd_import_debezium(int argc, char **argv);
 int cmd_migrate(int argc, char **argv);
 int cmd_pause(int argc, char **argv);
 int cmd_replay(int argc, char **argv);

@@ -8,6 +8,7 @@
 #include "base/units.h"
 #include "base/xalloc.h"
 #include "commands.h"
+#include "core/encode.h"
 #include "core/route.h"
 #include "kafka.h"
 #include "postgres.h"
@@ -183,6 +184,13 @@ static bool judge_password(const struct config *config, const char *option, cons
 	return error_set(err, "%s is set, and database.dsn has a password; remove one", option);
 }
 
+static bool judge_route(const struct config *config, struct error *err)
+{
+	const struct route_rules rules = route_rules_of(config);
+
+	return route_check_rules(&rules, err) && route_check_fields(&rules, err);
+}
+
 static bool judge(const struct config *config, const char *option, const char *text,
 		  struct error *err)
 {
@@ -203,12 +211,15 @@ static bool judge(const struct config *config, const char *option, const char *t
 	if (strcmp(option, "kafka.properties") == 0)
 		return kafka_check_property(text, err);
 	if (strcmp(option, "route") == 0)
-		return route_check_fields(config->route.topic, config->route.key,
-					  &config->route.headers, err);
+		return judge_route(config, err);
+	if (strcmp(option, "encode") == 0)
+		return encode_check(&config->encode, err) && encode_check_fields(config, err);
+	if (strcmp(option, "encode.envelope") == 0)
+		return encode_check_member(text, &config->outbox.columns, err);
 	if (strcmp(option, "route.dead_letter_topic") == 0)
 		return route_check_dead_letters(text, config->route.topic, err);
 	if (strncmp(option, "route.", 6) == 0)
-		return route_check(option, text, &config->outbox.columns, err);
+		return route_check(option, text, config, err);
 	return true;
 }
 
@@ -237,7 +248,7 @@ static bool fit_defaults(struct config *config, const char *path, struct config_
 
 	if (*columns->event_type == '\0')
 		drop_header(config, "type=${event_type}");
-	if (route_check("route.topic", config->route.topic, columns, &err))
+	if (route_check("route.topic", config->route.topic, config, &err))
 		return true;
 	problems->items = xcalloc(1, sizeof(*problems->items));
 	problems->items[problems->count++].text = xasprintf(

@@ -39,7 +39,7 @@ static const char HELP[] =
     "      --key KEY          all events of this key\n"
     "      --topic TOPIC      where it goes to\n"
     "      --reason REASON    too_large, unreadable, topic, key, headers,\n"
-    "                         invalid_record or policy_violation\n"
+    "                         invalid_record, policy_violation or encoding\n"
     "      --older-than TIME  rejected, or put behind a rejected one, longer ago than 10m, 2h, 7d\n"
     "      --all              all there are\n"
     "What waits for a topic that cannot be used goes on by itself: it is meant only if --id,\n"

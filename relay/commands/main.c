@@ -34,6 +34,7 @@ static const struct command commands[] = {
     {"handover", cmd_handover, "before and after a switch of databases"},
     {"replay", cmd_replay, "publishes rows once more that are published already"},
     {"verify", cmd_verify, "compares the topics with what the outbox says was published"},
+    {"import-debezium", cmd_import_debezium, "a configuration made from one of Debezium"},
 };
 enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
 
@@ -43,7 +44,7 @@ static void print_help(FILE *out)
 	      "Publishes the rows of a Postgres outbox table to Kafka.\n\n",
 	      out);
 	for (size_t i = 0; i < COMMANDS; i++)
-		fprintf(out, "  %-9s %s\n", commands[i].name, commands[i].help);
+		fprintf(out, "  %-15s %s\n", commands[i].name, commands[i].help);
 	fputs("\noutbox-relay COMMAND --help explains each; outbox-relay --version.\n", out);
 }
 

@@ -25,6 +25,7 @@ struct rig {
 	struct sink *sink;
 	struct source *source;
 	struct route *route;
+	struct encoder *encoder;       /* NULL: nothing is encoded */
 	struct config_strings headers; /* owned, not its items but the last one */
 	struct loop_timer *patience;
 	struct loop_signal *signals[SIGNALS];
@@ -104,12 +105,20 @@ static void make_headers(struct rig *rig)
 static bool make_route(struct rig *rig, struct error *err)
 {
 	const struct config *config = rig->job->config;
-	const char *topic = rig->job->topic != NULL ? rig->job->topic : config->route.topic;
+	struct route_rules rules = route_rules_of(config);
 
+	if (rig->job->topic != NULL) {
+		rules.topic = rig->job->topic;
+		rules.topic_regex = rules.topic_replacement = NULL;
+	}
 	make_headers(rig);
-	rig->route = route_new(topic, config->route.key, &rig->headers, replay_rows_field,
-			       rig->job->rows, err);
-	return rig->route != NULL;
+	rules.headers = &rig->headers;
+	rig->route = route_new(&rules, replay_rows_field, rig->job->rows, err);
+	if (rig->route == NULL || !encode_is_needed(&config->encode))
+		return rig->route != NULL;
+	rig->encoder = encoder_new(&config->encode, &rules, config->outbox.columns.payload,
+				   replay_rows_field, rig->job->rows, err);
+	return rig->encoder != NULL;
 }
 
 static void make_source(struct rig *rig)
@@ -143,6 +152,7 @@ static bool make(struct rig *rig, struct error *err)
 		return false;
 	make_source(rig);
 	worker_attach(rig->desk.worker, rig->source, rig->sink, rig->route);
+	worker_encode(rig->desk.worker, rig->encoder);
 	return true;
 }
 
@@ -154,6 +164,7 @@ static void take_down(struct rig *rig)
 	if (!kafka_sink_free(&rig->sink, SINK_PATIENCE_MS))
 		kept = rig->desk.worker;
 	replay_source_free(&rig->source);
+	encoder_free(&rig->encoder);
 	route_free(&rig->route);
 	for (int i = 0; i < SIGNALS; i++)
 		loop_signal_free(&rig->signals[i]);

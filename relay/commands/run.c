@@ -38,6 +38,7 @@ struct daemon {
 	struct sink *sink;
 	struct source *source;
 	struct route *route;
+	struct encoder *encoder; /* NULL: nothing is encoded */
 	struct http *http;
 	struct pages pages;
 	char *outbox, *database; /* owned; names for people */
@@ -237,11 +238,18 @@ static bool make_ends(struct daemon *daemon, struct error *err)
 		       &daemon->desk.metrics, &worker_source_events, daemon->desk.worker, err);
 	if (daemon->source == NULL)
 		return false;
-	daemon->route = route_new(config->route.topic, config->route.key, &config->route.headers,
-				  outbox_field, daemon->source, err);
+	const struct route_rules rules = route_rules_of(config);
+	daemon->route = route_new(&rules, outbox_field, daemon->source, err);
 	if (daemon->route == NULL)
 		return false;
 	worker_attach(daemon->desk.worker, daemon->source, daemon->sink, daemon->route);
+	if (!encode_is_needed(&config->encode))
+		return true;
+	daemon->encoder = encoder_new(&config->encode, &rules, config->outbox.columns.payload,
+				      outbox_field, daemon->source, err);
+	if (daemon->encoder == NULL)
+		return false;
+	worker_encode(daemon->desk.worker, daemon->encoder);
 	return true;
 }
 
@@ -333,6 +341,7 @@ static void take_down(struct daemon *daemon)
 	if (!kafka_sink_free(&daemon->sink, SINK_PATIENCE_MS))
 		kept = daemon->desk.worker;
 	outbox_free(&daemon->source);
+	encoder_free(&daemon->encoder);
 	route_free(&daemon->route);
 	release_signals(daemon);
 	loop_timer_free(&daemon->patience);

@@ -133,6 +133,11 @@ static bool is_mixed(const struct verify_options *options)
 	return options->continuous ? compares : measures;
 }
 
+static bool is_json(int format)
+{
+	return format == ENCODE_JSON || format == ENCODE_JSON_SCHEMA;
+}
+
 /* What does not go with the configuration: the exit status, or -1. */
 static int fit(const struct config *config, const struct verify_options *options)
 {
@@ -157,6 +162,12 @@ static int fit(const struct config *config, const struct verify_options *options
 	    (options->since != NULL || options->until != NULL))
 		return wrong("with outbox.settle = \"position\" --since and --until choose rows by "
 			     "when they were created: name outbox.columns.created_at");
+	if (is_json(config->encode.headers) || is_json(config->encode.key))
+		return wrong("encode.headers or encode.key is JSON, and verify reads both as text: "
+			     "it cannot tell such records apart");
+	if (config->route.partition[0] != '\0')
+		return wrong("route.partition says where records go, and verify goes by their key: "
+			     "it cannot tell what is misplaced");
 	header = verify_header_of(config, "event_id");
 	if (header == NULL)
 		return wrong("no header carries the event id, by which records are told apart: "

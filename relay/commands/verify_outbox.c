@@ -461,13 +461,13 @@ static void count(void *arg, struct audit_name name, int64_t id)
 static bool find_missing_rows(struct verify *verify, struct error *err)
 {
 	static const struct config_strings none = {NULL, 0};
-	const struct config *config = verify->config;
+	struct route_rules rules = route_rules_of(verify->config);
 	struct details details = {.verify = verify, .good = true, .err = err};
 
 	/* They parse, as they were checked when the file was read. */
-	route_fields(config->route.topic, config->route.key, &none, add_field, &details, err);
-	details.route =
-	    route_new(config->route.topic, config->route.key, &none, field_index, &details, err);
+	rules.headers = &none;
+	route_fields(&rules, add_field, &details, err);
+	details.route = route_new(&rules, field_index, &details, err);
 	make_sql(&details);
 	details.ids = xstrdup("{");
 	audit_missing(verify->audit, count, &details);

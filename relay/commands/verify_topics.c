@@ -106,6 +106,9 @@ static bool choose_topics(struct verify *verify, struct error *err)
 			return false;
 	if (named->count > 0)
 		return true;
+	if (verify->config->route.topic_regex[0] != '\0')
+		return error_set(err, "what route.topic_regex makes of route.topic may be any "
+				      "topic; name those to read with --topic");
 	if (strncmp(tpl, "${", 2) == 0 && strchr(tpl, '}')[1] == '\0')
 		return error_set(err,
 				 "route.topic \"%s\" may be any topic; name those to read "

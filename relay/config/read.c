@@ -422,11 +422,20 @@ static void check_together(struct reader *reader)
 			    "shard is; set outbox.ordering = \"key\", or another outbox.settle");
 }
 
-/* What other parts of the relay say of the strings, and of the templates together. */
+static void judge_group(struct reader *reader, config_judge_fn judge, const char *group,
+			const void *member)
+{
+	struct place home = reader->homes[place_in(reader, member) - reader->places];
+	struct error err;
+
+	if (home.line > 0 && !judge(reader->config, group, "", &err))
+		add_problem(reader, home, "%s", err.text);
+}
+
+/* What other parts of the relay say of the strings, and of what is in a group together. */
 static void judge_all(struct reader *reader, config_judge_fn judge)
 {
-	size_t topic = (size_t)(place_in(reader, &reader->config->route.topic) - reader->places);
-	struct place route = reader->homes[topic];
+	struct config *config = reader->config;
 	struct error err;
 
 	for (size_t i = 0; i < reader->reading_count; i++) {
@@ -435,8 +444,8 @@ static void judge_all(struct reader *reader, config_judge_fn judge)
 		if (!judge(reader->config, reading->option->path, reading->text, &err))
 			add_problem(reader, reading->place, "%s", err.text);
 	}
-	if (route.line > 0 && !judge(reader->config, "route", "", &err))
-		add_problem(reader, route, "%s", err.text);
+	judge_group(reader, judge, "route", &config->route.topic);
+	judge_group(reader, judge, "encode", &config->encode.key);
 }
 
 /* What @include names on this line, up to the closing quote; NULL if the line has none. */

@@ -433,6 +433,7 @@ const char *reject_reason_name(enum reject_reason reason)
 	    [REJECT_HEADERS] = "headers",
 	    [REJECT_INVALID_RECORD] = "invalid_record",
 	    [REJECT_POLICY_VIOLATION] = "policy_violation",
+	    [REJECT_ENCODING] = "encoding",
 	};
 
 	assert((unsigned)reason < REJECT_REASONS);

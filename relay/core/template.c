@@ -147,6 +147,11 @@ bool template_borrow(const struct template *tpl, const struct slice *fields, str
 	return true;
 }
 
+int template_field(const struct template *tpl)
+{
+	return tpl->field_count == 1 && tpl->count == 1 ? tpl->parts[0].field : -1;
+}
+
 bool template_measure(const struct template *tpl, const struct slice *fields, size_t *length,
 		      const char **null_field)
 {

@@ -78,7 +78,8 @@ void worker_reject(struct worker *worker, struct event *event, enum reject_reaso
 	worker->tell_progress = true;
 }
 
-/* Later events of the topic go back with the transaction, and the source meets them one by one:
+/* By what the topic's template gives, since the source knows no other name of it. Later events of
+ * the topic go back with the transaction, and the source meets them one by one:
  * what somebody has locked meanwhile must not be overtaken by what comes behind it. */
 static void defer(struct worker *worker, struct event *event, struct slice topic)
 {
@@ -93,7 +94,8 @@ static void wait_for(struct worker *worker, struct slice topic)
 	worker->tell_blocked = true;
 }
 
-/* Topic, key and headers; what the source cannot hand out goes nowhere. */
+/* Topic, key, headers and what is written of it all; what the source cannot hand out goes nowhere.
+ */
 static enum reject_reason route(struct worker *worker, const struct event *event,
 				struct message *message, struct error *err)
 {
@@ -102,6 +104,8 @@ static enum reject_reason route(struct worker *worker, const struct event *event
 		route_copy(worker->route, event, message);
 	else
 		reason = route_event(worker->route, event, message, err);
+	if (reason == REJECT_NONE && worker->encoder != NULL && event->copy == NULL)
+		reason = encode_event(worker->encoder, event, message, err);
 	if (reason != REJECT_NONE || !event->unreadable)
 		return reason;
 	error_set(err,
@@ -123,7 +127,7 @@ static bool produce_one(struct worker *worker, struct event *event)
 	enum reject_reason reason = route(worker, event, &message, &err);
 	enum sink_answer answer = SINK_REFUSED;
 	/* It may be usable by now, but others of it wait. */
-	if (reason == REJECT_NONE && keys_have(&worker->deferred, message.topic)) {
+	if (reason == REJECT_NONE && keys_have(&worker->deferred, message.routed)) {
 		batch_pass(&worker->batch, event);
 		return true;
 	}
@@ -137,7 +141,7 @@ static bool produce_one(struct worker *worker, struct event *event)
 	case SINK_NO_TOPIC:
 		/* Where there is no other topic, nothing is gained. */
 		if (event->copy != NULL || !route_topic_is_constant(worker->route)) {
-			defer(worker, event, message.topic);
+			defer(worker, event, message.routed);
 			return !worker->engine.options.transactional;
 		}
 		/* fall through */
@@ -354,6 +358,11 @@ void worker_attach(struct worker *worker, struct source *source, struct sink *si
 	worker->metrics->shards = source->shards;
 	worker->sink = sink;
 	worker->route = route;
+}
+
+void worker_encode(struct worker *worker, struct encoder *encoder)
+{
+	worker->encoder = encoder;
 }
 
 void worker_free(struct worker **worker)

@@ -23,6 +23,7 @@ struct worker {
 	struct source *source;
 	struct sink *sink;
 	struct route *route;
+	struct encoder *encoder; /* NULL: records are what the route makes */
 
 	/* what producing leaves for the engine, told once the current step is done */
 	bool tell_blocked, tell_progress;

@@ -48,8 +48,11 @@ static void probe_if_suspect(struct worker *worker, struct source_peers peers)
 static void on_acquired(void *owner, bool gained, struct source_peers peers)
 {
 	struct worker *worker = owner;
+	const struct source_types *types = &worker->source->types;
 	if (gained)
 		FAILPOINT("lock-got");
+	if (gained && worker->encoder != NULL)
+		encoder_types(worker->encoder, types->fields, types->count, &types->payload);
 	worker->standby_for[0] = '\0';
 	worker->yields = false;
 	connected(worker, true);

@@ -195,6 +195,7 @@ struct topic {
 	int64_t *gates; /* owned; of each partition: when it last acknowledged, or a gate_state */
 	int32_t gate_count;
 	int32_t chosen;		      /* the partition of the record that is being produced */
+	int32_t short_of;	      /* it is to go to one that is not there: so many are; or 0 */
 	const struct event *unplaced; /* sent before the partitions were known */
 	pthread_t thread;	      /* that produces */
 

@@ -208,10 +208,23 @@ static rd_kafka_headers_t *headers_of(const struct message *message)
 	return headers;
 }
 
+static enum sink_answer refuse_partition(const struct event *event, enum reject_reason *reason,
+					 struct error *err)
+{
+	*reason = REJECT_ENCODING;
+	error_set(err,
+		  "route.partition is %d, and topic %s has %d partitions, from 0; fix the column, "
+		  "or add partitions",
+		  (int)event->partition, event->topic->name, (int)event->topic->short_of);
+	return SINK_REFUSED;
+}
+
 static enum sink_answer not_taken(struct kafka *kafka, const struct event *event,
 				  const struct message *message, rd_kafka_resp_err_t code,
 				  enum reject_reason *reason, struct error *err)
 {
+	if (event->topic->short_of > 0)
+		return refuse_partition(event, reason, err);
 	if (kafka_gate_refused(event->topic))
 		return later(kafka, WAITS_FOR_REPORTS);
 	switch (code) {
@@ -274,11 +287,15 @@ static enum sink_answer produce(struct sink *sink, struct event *event,
 	if (kafka_is_transactional(kafka) && !kafka_transaction_takes(kafka))
 		return later(kafka, WAITS_FOR_BEGIN);
 	headers = headers_of(message);
+	event->placed = message->placed;
+	event->partition = message->partition;
 	code = rd_kafka_producev(
 	    kafka->producer.rk, RD_KAFKA_V_RKT(topic->handle),
 	    RD_KAFKA_V_KEY(message->key.data, message->key.len),
 	    RD_KAFKA_V_VALUE((void *)(uintptr_t)message->value.data, message->value.len),
-	    RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_OPAQUE(event), RD_KAFKA_V_END);
+	    RD_KAFKA_V_MSGFLAGS(message->transient ? RD_KAFKA_MSG_F_COPY : 0),
+	    RD_KAFKA_V_TIMESTAMP(message->timestamp_ms), RD_KAFKA_V_HEADERS(headers),
+	    RD_KAFKA_V_OPAQUE(event), RD_KAFKA_V_END);
 	if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
 		if (headers != NULL)
 			rd_kafka_headers_destroy(headers);

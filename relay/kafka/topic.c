@@ -117,12 +117,16 @@ static int32_t choose(const rd_kafka_topic_t *handle, const void *key, size_t le
 		      void *opaque, void *event)
 {
 	struct topic *topic = opaque;
-	int32_t partition = partition_of(handle, key, len, count);
-	(void)event;
+	const struct event *own = event;
+	int32_t partition = own->placed ? own->partition : partition_of(handle, key, len, count);
 
 	MAGIC_CHECK(topic, MAGIC_KAFKA_TOPIC);
 	if (!pthread_equal(pthread_self(), topic->thread))
 		return partition;
+	if (partition >= count) {
+		topic->short_of = count;
+		return partition;
+	}
 	gates_grow(topic, count);
 	topic->chosen = partition;
 	return topic->gates[partition] == GATE_CLOSED ? count : partition;
@@ -131,6 +135,7 @@ static int32_t choose(const rd_kafka_topic_t *handle, const void *key, size_t le
 bool kafka_gate_is_open(struct topic *topic)
 {
 	topic->chosen = RD_KAFKA_PARTITION_UA;
+	topic->short_of = 0;
 	return topic->unplaced == NULL;
 }
 

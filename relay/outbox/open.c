@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/pgname.h"
 #include "base/xalloc.h"
+#include "columns.h"
 #include "condition.h"
 #include "leaves.h"
 #include "open_fields.h"
@@ -75,10 +76,6 @@ static const char facts[] =
     "FROM (SELECT to_regclass($1)::oid AS oid) AS c LEFT JOIN " OUTBOX_TABLE("$4", "$5") " AS t ON "
 											 "true";
 
-static const char columns[] = "SELECT a.attname, " OUTBOX_SENT_TYPE "::int8 FROM pg_attribute AS a "
-			      "WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 "
-			      "AND NOT a.attisdropped ORDER BY a.attnum";
-
 void opening_begin(struct opening *opening)
 {
 	FAILPOINT("session-open");
@@ -114,7 +111,7 @@ static void read_catalog(void *arg)
 	session_ask_text(&opening->asker, TAG_IGNORE, open_encoding, NULL, 0);
 	session_ask_text(&opening->asker, TAG_FACTS, facts, params, 5);
 	session_ask_text(&opening->asker, TAG_LEAVES, leaves_question, params, 1);
-	session_ask_text(&opening->asker, TAG_COLUMNS, columns, params, 1);
+	session_ask_text(&opening->asker, TAG_COLUMNS, columns_question, params, 1);
 	session_sync(opening->session);
 }
 
@@ -326,14 +323,10 @@ static void on_columns(struct opening *opening, PGresult *result)
 	shape->names = &session_config(opening->session)->outbox.columns;
 	shape->fields = (const char *const *)opening->own.fields;
 	shape->field_count = opening->own.field_count;
-	shape->column_count = (size_t)PQntuples(result);
-	shape->columns = xcalloc(shape->column_count + 1, sizeof(*shape->columns));
-	for (int i = 0; i < PQntuples(result); i++) {
-		shape->columns[i].name = xstrdup(PQgetvalue(result, i, 0));
-		shape->columns[i].type = (uint32_t)strtoul(PQgetvalue(result, i, 1), NULL, 10);
-	}
+	columns_read(shape, result);
 	PQclear(result);
-	if (!outbox_shape_check(shape, &err)) {
+	if (!outbox_shape_check(shape, &err) ||
+	    !columns_fields(shape, session_config(opening->session), &err)) {
 		ask_settling(opening, &err);
 		return;
 	}

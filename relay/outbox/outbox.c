@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "base/xalloc.h"
+#include "columns.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -185,6 +186,7 @@ static void acquired(struct outbox *outbox, bool gained)
 					 .has_bell = true,
 					 .has_peers = membership_peers(outbox->membership).any,
 					 .gained = gained});
+	outbox->source.types = columns_types(session_shape(outbox->session));
 	outbox->source.events->acquired(outbox->source.owner, gained,
 					membership_sink_peers(outbox->membership));
 }

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/xalloc.h"
 #include "chunk.h"
+#include "columns.h"
 #include "core/pace.h"
 #include "replay_done.h"
 #include "replay_rows.h"
@@ -128,6 +129,7 @@ static void open_now(struct replay_source *own)
 	}
 	watch(own);
 	own->read_to = own->replay->position;
+	own->source.types = columns_types(replay_rows_shape(own->options.rows));
 	own->source.events->acquired(own->source.owner, true, none);
 }
 

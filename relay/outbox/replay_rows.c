@@ -6,8 +6,9 @@
 
 #include "base/pgname.h"
 #include "base/xalloc.h"
+#include "columns.h"
+#include "core/encode.h"
 #include "core/route.h"
-#include "outbox/obstacles.h"
 #include "outbox/registry.h"
 #include "sql_internal.h"
 #include "sql_replay.h"
@@ -52,16 +53,17 @@ static void take_down(const char *name, void *arg)
 struct replay_rows *replay_rows_new(const struct config *config, struct error *err)
 {
 	struct replay_rows *rows = xcalloc(1, sizeof(*rows));
+	const struct route_rules rules = route_rules_of(config);
 	struct pgname name;
 	rows->config = config;
 	/* The identity is the first field, always. */
 	add_column(rows, config->outbox.columns.event_id);
 	if (!pgname_parse(config->outbox.table, &name, err) ||
-	    !route_fields(config->route.topic, config->route.key, &config->route.headers, take_down,
-			  rows, err)) {
+	    !route_fields(&rules, take_down, rows, err)) {
 		replay_rows_free(&rows);
 		return NULL;
 	}
+	encode_fields(&config->encode, take_down, rows);
 	pgname_print(&name, rows->table);
 	return rows;
 }
@@ -89,18 +91,6 @@ const char *replay_rows_settled(const struct replay_rows *rows)
 }
 
 /* ---- the table ---- */
-
-static void read_columns(struct outbox_shape *shape, const PGresult *result)
-{
-	shape->column_count = (size_t)PQntuples(result);
-	shape->columns = xcalloc(shape->column_count + 1, sizeof(*shape->columns));
-	for (int i = 0; i < PQntuples(result); i++) {
-		shape->columns[i].name = xstrdup(pgsync_text(result, i, "name"));
-		shape->columns[i].type = (uint32_t)pgsync_number(result, i, "type");
-	}
-	if (shape->column_count > 0)
-		shape->oid = (uint32_t)pgsync_number(result, 0, "oid");
-}
 
 /* As of now, as no row says when it was published. What is settled ahead of a position is not noted
  * any more once the position has come there, so these rows are named. */
@@ -148,16 +138,13 @@ static bool read_marks(struct replay_rows *rows, PGconn *conn, struct error *err
 
 bool replay_rows_look(struct replay_rows *rows, PGconn *conn, struct error *err)
 {
-	static const char sql[] =
-	    "SELECT a.attname AS name, " OUTBOX_SENT_TYPE "::int8 AS type, a.attrelid::int8 AS oid "
-	    "FROM pg_attribute AS a WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 "
-	    "AND NOT a.attisdropped ORDER BY a.attnum";
 	const char *params[] = {rows->table};
 	struct outbox_shape *shape = &rows->shape;
-	PGresult *result = pgsync_query(conn, "looking at the outbox", sql, 1, params, err);
+	PGresult *result =
+	    pgsync_query(conn, "looking at the outbox", columns_question, 1, params, err);
 	if (result == NULL)
 		return false;
-	read_columns(shape, result);
+	shape->oid = columns_read(shape, result);
 	PQclear(result);
 	shape->table = xstrdup(rows->table);
 	shape->mark = rows->config->outbox.settle == SETTLE_MARK;
@@ -172,8 +159,8 @@ bool replay_rows_look(struct replay_rows *rows, PGconn *conn, struct error *err)
 				 "table %s does not exist in this database; fix outbox.table or "
 				 "database.dsn",
 				 rows->table);
-	return outbox_shape_check(shape, err) && read_marks(rows, conn, err) &&
-	       (!shape->position || read_settled(rows, conn, err));
+	return outbox_shape_check(shape, err) && columns_fields(shape, rows->config, err) &&
+	       read_marks(rows, conn, err) && (!shape->position || read_settled(rows, conn, err));
 }
 
 void replay_rows_withhold(struct replay_rows *rows, size_t bytes)

@@ -28,9 +28,12 @@ void outbox_shape_free(struct outbox_shape *shape)
 		free_leaf(&shape->leaves[i]);
 	free(shape->leaves);
 	free(shape->tree);
-	for (size_t i = 0; i < shape->column_count; i++)
+	for (size_t i = 0; i < shape->column_count; i++) {
 		free(shape->columns[i].name);
+		free(shape->columns[i].labels);
+	}
 	free(shape->columns);
+	free(shape->field_types);
 	for (size_t i = 0; i < shape->position_key_count; i++)
 		free(shape->position_keys[i]);
 	free(shape->position_keys);

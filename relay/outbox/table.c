@@ -63,11 +63,13 @@ static void compare(const char *field, void *arg)
 static bool is_part_of_key(const struct config *config, const char *column, size_t len)
 {
 	static const struct config_strings no_headers = {NULL, 0};
+	const struct route_rules key = {
+	    .topic = "topic", .key = config->route.key, .headers = &no_headers};
 	struct search search = {&config->outbox.columns, column, len, false};
 	struct error err;
 
 	/* False it cannot be: the template was looked at when the file was read. */
-	route_fields("topic", config->route.key, &no_headers, compare, &search, &err);
+	route_fields(&key, compare, &search, &err);
 	return search.found;
 }
 

@@ -110,13 +110,14 @@ static void check_route(const char *text, const struct slice *fields, struct sli
 	char header[4200];
 	char *items[] = {header};
 	struct config_strings headers = {items, 1};
+	const struct route_rules rules = {.topic = text, .key = text, .headers = &headers};
 	struct event event = {.fields = fields};
 	struct message message;
 	struct error err;
 	struct route *route;
 
 	snprintf(header, sizeof(header), "h=%s-", text);
-	route = route_new(text, text, &headers, field, NULL, &err);
+	route = route_new(&rules, field, NULL, &err);
 	if (route == NULL)
 		return;
 	for (int i = 0; i < 2; i++) {
@@ -134,10 +135,11 @@ static void check_route(const char *text, const struct slice *fields, struct sli
 static void check_fields(const char *text)
 {
 	const struct config_strings none = {NULL, 0};
+	const struct route_rules rules = {.topic = "t", .key = text, .headers = &none};
 	unsigned counts[FIELDS] = {0};
 	struct error err;
 
-	if (!route_fields("t", text, &none, count_field, counts, &err))
+	if (!route_fields(&rules, count_field, counts, &err))
 		return;
 	for (int i = 0; i < FIELDS; i++) {
 		char reference[] = {'$', '{', (char)('a' + i), '}', '\0'};

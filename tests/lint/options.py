@@ -31,6 +31,8 @@ def as_written(row):
         return row["fallback"].strip('"')
     if kind == "STRINGS":
         items = row["fallback"].strip('"').split("\\n")
+        if items == [""]:
+            return "( )"
         return "( %s )" % ", ".join(f'"{item}"' for item in items)
     return row["fallback"]
 

@@ -153,10 +153,12 @@ struct route *sim_route(void)
 {
 	static struct route *route;
 	static const struct config_strings none;
+	static const struct route_rules rules = {
+	    .topic = "sim-${topic}", .key = "${key}", .headers = &none};
 	struct error err;
 
 	if (route == NULL)
-		route = route_new("sim-${topic}", "${key}", &none, field, NULL, &err);
+		route = route_new(&rules, field, NULL, &err);
 	assert(route != NULL);
 	return route;
 }

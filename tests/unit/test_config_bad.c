@@ -24,12 +24,12 @@ static void test_unknown(void **state)
 	     "claim_rows, batch_rows, batch_bytes, "
 	     "poll_interval, sweep_interval, stall_timeout, session_timeout, on_reject, "
 	     "publish_after, publish_standbys"},
-	    {REQUIRED "zebra = 1;",
-	     "t.conf:1: unknown option zebra; allowed: database, outbox, kafka, route, http, log"},
+	    {REQUIRED "zebra = 1;", "t.conf:1: unknown option zebra; allowed: database, outbox, "
+				    "kafka, route, encode, http, log"},
 	    {REQUIRED "logs = { level = \"info\"; };",
 	     "t.conf:1: unknown group logs; did you mean log?"},
-	    {REQUIRED "metrics = { };",
-	     "t.conf:1: unknown group metrics; allowed: database, outbox, kafka, route, http, log"},
+	    {REQUIRED "metrics = { };", "t.conf:1: unknown group metrics; allowed: database, "
+					"outbox, kafka, route, encode, http, log"},
 	    {REQUIRED "columns = { };",
 	     "t.conf:1: unknown group columns; did you mean outbox.columns?"},
 	};

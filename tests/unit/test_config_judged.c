@@ -60,6 +60,77 @@ static void test_route(void **state)
 		"name=template without");
 }
 
+static void test_what_goes_together_in_route(void **state)
+{
+	struct config *config = command_load_good(
+	    ROUTE("topic = \"${aggregate_type} ${tenant}\"; topic_regex = "
+		  "\"(?<a>.*) (.*)\"; topic_replacement = \"${a}.$2\"; partition = "
+		  "\"part\"; timestamp = \"created_at\";"));
+
+	(void)state;
+	config_free(&config);
+	refuses(ROUTE("topic_replacement = \"$0\";"),
+		"2: route.topic_replacement is what route.topic_regex is replaced by, which is not "
+		"set; set it, or remove this");
+	refuses(ROUTE("topic_regex = \"(.*)\";"),
+		"2: route.topic_regex needs route.topic_replacement, the topic where it matches; "
+		"set it, such as \"outbox.event.$1\"");
+	refuses(ROUTE("topic_regex = \"(.*\"; topic_replacement = \"$1\";"),
+		"2: route.topic_regex \"(.*\" is wrong at byte 3: missing closing parenthesis");
+	refuses(ROUTE("topic_regex = \"(.*)\"; topic_replacement = \"$2\";"),
+		"2: route.topic_replacement \"$2\" names the group \"2\", which "
+		"route.topic_regex does not have");
+	refuses(ROUTE("partition = \"payload\";"),
+		"2: route.partition \"payload\": there is no such field; name a column by its part "
+		"or its name, but not payload, headers, or a part that the table has no column "
+		"for");
+}
+
+#define ENCODE(text) REQUIRED "\nencode = { " text " };"
+
+static void test_what_goes_together_in_encode(void **state)
+{
+	struct config *config = command_load_good(
+	    ENCODE("key = \"json\"; value = \"json-schema\"; headers = \"simple\"; envelope = ( "
+		   "\"eventType=${event_type}\", \"tenant=${tenant}\" ); expand = true; "
+		   "null_fields = \"keep\"; schema_namespace = \"a.b\"; schema_version = \"v\"; "
+		   "decimal = \"string\"; tombstone_on_empty = true;"));
+	static const char *const wrong[][2] = {
+	    {"decimal = \"string\";", "encode.decimal is for what is written as a converter"},
+	    {"interval = \"string\";", "encode.interval is for what is written as a converter"},
+	    {"expand = true;", "encode.expand makes JSON of a payload, which encode.value ="},
+	    {"value = \"json\"; null_fields = \"keep\";", "encode.null_fields is about payloads"},
+	    {"empty_arrays = \"keep\";", "encode.empty_arrays is about payloads"},
+	    {"envelope = ( \"a=b\" );", "encode.envelope is an object around the payload"},
+	    {"envelope = ( \"a=b\" ); value = \"json-schema\";",
+	     "encode.envelope has a schema with encode.value = \"json-schema\", and no name"},
+	    {"schema_namespace = \"a\";", "encode.schema_namespace names the schema of an"},
+	    {"schema_version = \"a\"; value = \"json-schema\";", "encode.schema_version is of"},
+	    {"value = \"json\"; envelope = ( \"a=b\", \"c=\", \"a=\" );",
+	     "encode.envelope has two members \"a\""},
+	    {"value = \"json\"; envelope = ( \"payload=b\" );",
+	     "encode.envelope has two members \"payload\""},
+	    {"value = \"json\"; envelope = ( \"a=${payload}\" );",
+	     "encode.envelope \"a=${payload}\": there is no field \"payload\""},
+	};
+	char text[300];
+
+	(void)state;
+	config_free(&config);
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		struct config_problems problems = {NULL, 0};
+
+		snprintf(text, sizeof(text), REQUIRED "\nencode = { %s };", wrong[i][0]);
+		write_file("t.conf", text);
+		assert_null(command_load("t.conf", &problems));
+		assert_int_equal(problems.count, 1);
+		if (strncmp(problems.items[0].text + strlen("t.conf:2: "), wrong[i][1],
+			    strlen(wrong[i][1])) != 0)
+			fail_msg("%s", problems.items[0].text);
+		config_problems_free(&problems);
+	}
+}
+
 static void test_the_topic_of_copies(void **state)
 {
 	struct config *config = load("t.conf", ROUTE("dead_letter_topic = \"dead.letters\";"));
@@ -248,6 +319,8 @@ int main(void)
 	    IN_DIRECTORY(test_a_part_without_a_column),
 	    IN_DIRECTORY(test_too_many_fields),
 	    IN_DIRECTORY(test_properties),
+	    IN_DIRECTORY(test_what_goes_together_in_route),
+	    IN_DIRECTORY(test_what_goes_together_in_encode),
 	    IN_DIRECTORY(test_the_topic_of_copies),
 	    IN_DIRECTORY(test_what_would_reach_a_shell),
 	    IN_DIRECTORY(test_no_value_of_a_property_is_told),

@@ -91,7 +91,7 @@ static void test_what_is_no_value(void **state)
 	assert_false(dlq_take_reason(&values, "to_large", &err));
 	assert_string_equal(err.text,
 			    "\"to_large\" is no reason; there are: too_large, unreadable, "
-			    "topic, key, headers, invalid_record, policy_violation");
+			    "topic, key, headers, invalid_record, policy_violation, encoding");
 	assert_int_equal(values.count, 0);
 	assert_true(dlq_take_reason(&values, "policy_violation", &err));
 	assert_true(dlq_take_id(&values, "-9223372036854775808", &err));

@@ -23,10 +23,13 @@ static struct config_columns names = {
 };
 
 static struct outbox_column columns[] = {
-    {(char[]){"payload"}, TYPE_JSONB}, {(char[]){"headers"}, TYPE_JSONB},
-    {(char[]){"event_id"}, TYPE_UUID}, {(char[]){"key"}, TYPE_TEXT},
-    {(char[]){"small"}, TYPE_INT2},    {(char[]){"middle"}, TYPE_INT4},
-    {(char[]){"big"}, TYPE_INT8},
+    {.name = (char[]){"payload"}, .type = TYPE_JSONB},
+    {.name = (char[]){"headers"}, .type = TYPE_JSONB},
+    {.name = (char[]){"event_id"}, .type = TYPE_UUID},
+    {.name = (char[]){"key"}, .type = TYPE_TEXT},
+    {.name = (char[]){"small"}, .type = TYPE_INT2},
+    {.name = (char[]){"middle"}, .type = TYPE_INT4},
+    {.name = (char[]){"big"}, .type = TYPE_INT8},
 };
 
 static const char *const fields[] = {"event_id", "key", "small", "middle", "big"};

@@ -29,12 +29,19 @@ static struct config_strings strings(char **items, size_t count)
 	return (struct config_strings){items, count};
 }
 
+static struct route_rules rules_of(const char *topic, const char *key,
+				   const struct config_strings *headers)
+{
+	return (struct route_rules){.topic = topic, .key = key, .headers = headers};
+}
+
 static struct route *route_of(const char *topic, const char *key, const char *header)
 {
 	char *items[] = {(char *)(uintptr_t)header};
 	struct config_strings headers = strings(items, header != NULL);
+	const struct route_rules rules = rules_of(topic, key, &headers);
 	struct error err = {""};
-	struct route *route = route_new(topic, key, &headers, lookup, lookup_arg, &err);
+	struct route *route = route_new(&rules, lookup, lookup_arg, &err);
 
 	if (route == NULL)
 		fail_msg("%s", err.text);
@@ -64,8 +71,9 @@ static void test_as_in_the_contract(void **state)
 	struct event event = event_of(fields, "order", "42");
 	struct message message;
 	struct error err;
-	struct route *route = route_new("events.${aggregate_type}", "${aggregate_id}", &headers,
-					lookup, lookup_arg, &err);
+	const struct route_rules rules =
+	    rules_of("events.${aggregate_type}", "${aggregate_id}", &headers);
+	struct route *route = route_new(&rules, lookup, lookup_arg, &err);
 
 	(void)state;
 	event.headers = slice_of("{\"trace\":\"\\u0061b\",\"id\":7,\"gone\":null}");
@@ -315,8 +323,9 @@ static void test_growth_keeps_earlier_slices(void **state)
 	char *items[] = {first, second};
 	struct config_strings headers = strings(items, 2);
 	struct error err;
-	struct route *route =
-	    route_new("t", "${aggregate_type}/${aggregate_id}", &headers, lookup, lookup_arg, &err);
+	const struct route_rules rules =
+	    rules_of("t", "${aggregate_type}/${aggregate_id}", &headers);
+	struct route *route = route_new(&rules, lookup, lookup_arg, &err);
 
 	(void)state;
 	for (size_t size = 1; size < 3000; size += 61)
@@ -335,7 +344,8 @@ static void refuses(const char *topic, const char *key, const char *header, cons
 	struct config_strings headers = strings(items, header != NULL);
 	struct error err = {""};
 
-	assert_null(route_new(topic, key, &headers, lookup, lookup_arg, &err));
+	const struct route_rules rules = rules_of(topic, key, &headers);
+	assert_null(route_new(&rules, lookup, lookup_arg, &err));
 	assert_string_equal(err.text, words);
 }
 
@@ -409,9 +419,11 @@ static void test_fields(void **state)
 	struct error err = {""};
 
 	(void)state;
-	assert_true(route_fields("t.${a}", "${b}${a}", &headers, append_name, told, &err));
+	struct route_rules rules = rules_of("t.${a}", "${b}${a}", &headers);
+	assert_true(route_fields(&rules, append_name, told, &err));
 	assert_string_equal(told, "a,b,c,d,");
-	assert_false(route_fields("t", "${b", &headers, append_name, told, &err));
+	rules.key = "${b";
+	assert_false(route_fields(&rules, append_name, told, &err));
 	assert_string_equal(err.text, "route.key \"${b\": a \"${\" has no \"}\"; write ${field}");
 }
 
@@ -455,6 +467,9 @@ static void test_checks(void **state)
 	    {"route.key", "${key}-$$"},
 	    {"route.headers", "id=${event_id}"},
 	    {"route.headers", "empty="},
+	    {"route.partition", "part"},
+	    {"route.timestamp", "event_id"},
+	    {"route.topic_regex", "("},
 	};
 	static const char *const wrong[][3] = {
 	    {"route.topic", "a b", "has a character other than"},
@@ -464,15 +479,18 @@ static void test_checks(void **state)
 	    {"route.key", "${payload}", "there is no field \"payload\""},
 	    {"route.headers", "at=${created_at}", "there is no field \"created_at\""},
 	    {"route.headers", "id =x", "has a space around"},
+	    {"route.partition", "payload", "there is no such field"},
+	    {"route.timestamp", "created_at", "there is no such field"},
 	};
+	const struct config config = {.outbox.columns = *columns()};
 	struct error err;
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(right) / sizeof(right[0]); i++)
-		if (!route_check(right[i][0], right[i][1], columns(), &err))
+		if (!route_check(right[i][0], right[i][1], &config, &err))
 			fail_msg("%s", err.text);
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
-		assert_false(route_check(wrong[i][0], wrong[i][1], columns(), &err));
+		assert_false(route_check(wrong[i][0], wrong[i][1], &config, &err));
 		assert_ptr_equal(strstr(err.text, wrong[i][0]), err.text);
 		if (strstr(err.text, wrong[i][2]) == NULL)
 			fail_msg("%s", err.text);

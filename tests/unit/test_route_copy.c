@@ -71,7 +71,9 @@ static struct route *route_of_copies(void)
 	struct config_strings headers = {items, 3};
 	struct error err;
 
-	return route_new("${aggregate_type}.v1", "k-${aggregate_id}", &headers, lookup, NULL, &err);
+	const struct route_rules rules = {
+	    .topic = "${aggregate_type}.v1", .key = "k-${aggregate_id}", .headers = &headers};
+	return route_new(&rules, lookup, NULL, &err);
 }
 
 /* As it would have been, and what was wrong. */

@@ -21,8 +21,8 @@ static const struct config_columns names = {
     TEXT("aggregate_id"), TEXT("event_type"), TEXT("payload"),
     TEXT("headers"),	  TEXT("created_at"), TEXT("published_at")};
 static const char *const fields[] = {"event_id"}, *const keys[] = {"aggregate_id"};
-static struct outbox_column columns[] = {{TEXT("payload"), TYPE_JSONB},
-					 {TEXT("headers"), TYPE_JSONB}};
+static struct outbox_column columns[] = {{.name = TEXT("payload"), .type = TYPE_JSONB},
+					 {.name = TEXT("headers"), .type = TYPE_JSONB}};
 static struct outbox_part part = {TEXT("public.outbox_1"), 16386};
 static struct outbox_leaf leaf = {
     .table = TEXT("public.outbox"), .oid = 16385, .parts = &part, .part_count = 1};

@@ -22,8 +22,8 @@ static const struct config_columns names = {
     TEXT("aggregate_id"), TEXT("event_type"), TEXT("payload"),
     TEXT("headers"),	  TEXT("created_at"), TEXT("s")};
 static const char *const fields[] = {"event_id"}, *const keys[] = {"aggregate_id"};
-static struct outbox_column columns[] = {{TEXT("payload"), TYPE_JSONB},
-					 {TEXT("headers"), TYPE_JSONB}};
+static struct outbox_column columns[] = {{.name = TEXT("payload"), .type = TYPE_JSONB},
+					 {.name = TEXT("headers"), .type = TYPE_JSONB}};
 static struct outbox_leaf leaf = {.table = TEXT("public.outbox"), .oid = 16385};
 
 static struct outbox_shape shape_of(bool mark, const struct outbox_marks *marks, const char *where)

@@ -16,6 +16,7 @@ class Record(NamedTuple):
     key: Optional[bytes]
     value: Optional[bytes]
     headers: list  # of (name, bytes or None), in order
+    timestamp: int = 0  # milliseconds
 
     @property
     def event_id(self):
@@ -35,7 +36,7 @@ class Record(NamedTuple):
 
 def _record(message):
     return Record(message.topic(), message.partition(), message.offset(), message.key(),
-                  message.value(), message.headers() or [])
+                  message.value(), message.headers() or [], message.timestamp()[1])
 
 
 class Reader:

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from harness.debezium import properties, read_conf
+from harness import golden
+from harness.debezium import as_file, properties, read_conf
 from harness.relay import ROOT, run_relay
 
 ROUTER = "io.debezium.transforms.outbox.EventRouter"
@@ -117,20 +118,13 @@ def test_standard_input(made):
     assert "is no configuration of Debezium" in run_relay("import-debezium", "-").stderr
 
 
-GOLDEN = os.path.join(ROOT, "tests", "golden")
-
-
-def golden():
-    """The configurations of the golden records: of each runtime as it wants them."""
-    for name in sorted(os.listdir(GOLDEN)) if os.path.isdir(GOLDEN) else []:
-        if name.endswith(".json"):
-            with open(os.path.join(GOLDEN, name)) as file:
-                config = json.load(file)["config"]
-            if "connector.class" in config:
-                yield pytest.param(json.dumps(config), id=f"{name}-json")
-                yield pytest.param(properties(config, escape_dollar=False), id=f"{name}-properties")
-            else:
-                yield pytest.param(properties(config), id=name)
+def golden_configurations():
+    """Those of the golden records, each as its runtime reads it; of Kafka Connect also as properties."""
+    for name in golden.names():
+        config = golden.load(name)["config"]
+        yield pytest.param(as_file(config), id=name)
+        if "connector.class" in config:
+            yield pytest.param(properties(config, escape_dollar=False), id=f"{name}-properties")
 
 
 ROUTED = "transforms.outbox.table.fields.additional.placement"
@@ -186,7 +180,7 @@ def test_what_options_become(accepted, changes, expected):
     assert {path: found.get(path) for path in expected} == expected
 
 
-@pytest.mark.parametrize("text", golden())
+@pytest.mark.parametrize("text", golden_configurations())
 def test_golden_configurations(accepted, text):
     found, _ = accepted(text)
     assert found["route.headers"].startswith('( "id=${event_id}"')

@@ -368,6 +368,18 @@ def test_the_last_of_several_counts(made):
     assert "debezium.source.database.dbname: it is in the file more than once; the last one counts" in done.stderr
 
 
+def test_the_example():
+    """The one in docs/debezium.md."""
+    folder = os.path.join(ROOT, "docs", "examples", "debezium")
+    done = run_relay("import-debezium", os.path.join(folder, "connector.json"), "--bootstrap", "kafka1:9092")
+    with open(os.path.join(folder, "outbox-relay.conf")) as file:
+        assert "# SPDX-License-Identifier: ISC\n" + done.stdout == file.read()
+    with open(os.path.join(ROOT, "docs", "debezium.md")) as file:
+        page = file.read()
+    lines = done.stderr.splitlines()
+    assert len(lines) == 2 and lines[0] + "\n" == PASSWORD and f"    {lines[1]}\n" in page
+
+
 def test_every_option_is_documented():
     """Each rule of the table has its row in docs/debezium.md, and the other way round."""
     with open(os.path.join(ROOT, "relay", "commands", "debezium_options.c")) as file:

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from harness.debezium import properties, read_conf
+from harness import golden
+from harness.debezium import as_file, properties, read_conf
 from harness.relay import ROOT, run_relay
 
 ROUTER = "io.debezium.transforms.outbox.EventRouter"
@@ -117,20 +118,13 @@ def test_standard_input(made):
     assert "is no configuration of Debezium" in run_relay("import-debezium", "-").stderr
 
 
-GOLDEN = os.path.join(ROOT, "tests", "golden")
-
-
-def golden():
-    """The configurations of the golden records: of each runtime as it wants them."""
-    for name in sorted(os.listdir(GOLDEN)) if os.path.isdir(GOLDEN) else []:
-        if name.endswith(".json"):
-            with open(os.path.join(GOLDEN, name)) as file:
-                config = json.load(file)["config"]
-            if "connector.class" in config:
-                yield pytest.param(json.dumps(config), id=f"{name}-json")
-                yield pytest.param(properties(config, escape_dollar=False), id=f"{name}-properties")
-            else:
-                yield pytest.param(properties(config), id=name)
+def golden_configurations():
+    """Those of the golden records, each as its runtime reads it; of Kafka Connect also as properties."""
+    for name in golden.names():
+        config = golden.load(name)["config"]
+        yield pytest.param(as_file(config), id=name)
+        if "connector.class" in config:
+            yield pytest.param(properties(config, escape_dollar=False), id=f"{name}-properties")
 
 
 ROUTED = "transforms.outbox.table.fields.additional.placement"
@@ -186,7 +180,7 @@ def test_what_options_become(accepted, changes, expected):
     assert {path: found.get(path) for path in expected} == expected
 
 
-@pytest.mark.parametrize("text", golden())
+@pytest.mark.parametrize("text", golden_configurations())
 def test_golden_configurations(accepted, text):
     found, _ = accepted(text)
     assert found["route.headers"].startswith('( "id=${event_id}"')
@@ -372,6 +366,18 @@ def test_the_last_of_several_counts(made):
     done = made(properties(server(CONNECTOR)) + "debezium.source.database.dbname other\n")
     assert "dbname=other" in done.stdout
     assert "debezium.source.database.dbname: it is in the file more than once; the last one counts" in done.stderr
+
+
+def test_the_example():
+    """The one in docs/debezium.md."""
+    folder = os.path.join(ROOT, "docs", "examples", "debezium")
+    done = run_relay("import-debezium", os.path.join(folder, "connector.json"), "--bootstrap", "kafka1:9092")
+    with open(os.path.join(folder, "outbox-relay.conf")) as file:
+        assert "# SPDX-License-Identifier: ISC\n" + done.stdout == file.read()
+    with open(os.path.join(ROOT, "docs", "debezium.md")) as file:
+        page = file.read()
+    lines = done.stderr.splitlines()
+    assert len(lines) == 2 and lines[0] + "\n" == PASSWORD and f"    {lines[1]}\n" in page
 
 
 def test_every_option_is_documented():

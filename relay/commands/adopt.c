@@ -13,7 +13,9 @@
 #include <string.h>
 
 static const char TABLE_SQL[] =
-    "SELECT t.*, pg_table_size(t.oid) AS bytes, EXISTS (SELECT FROM pg_trigger"
+    "SELECT t.*, (SELECT sum(pg_table_size(relid)) FROM (SELECT t.oid AS relid UNION"
+    "  SELECT relid FROM pg_partition_tree(t.oid)) AS tree)::int8 AS bytes, EXISTS (SELECT FROM "
+    "pg_trigger"
     "  WHERE tgrelid = t.oid AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 16 <> 0)"
     "  AS update_triggers,"
     " (SELECT relkind = 'p' FROM pg_class WHERE oid = t.oid) AS partitioned,"
@@ -21,6 +23,9 @@ static const char TABLE_SQL[] =
     " EXISTS (SELECT FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid"
     "  WHERE i.indrelid = t.oid AND i.indisvalid"
     "   AND x.relname = 'outbox_relay_waits_' || t.oid) AS waits_indexed,"
+    " (SELECT string_agg(format('%s.%I', k.relnamespace::regnamespace, k.relname) || chr(30)"
+    "   || k.oid, chr(31) ORDER BY k.oid) FROM pg_class k WHERE k.relkind = 'r' AND k.oid <> t.oid"
+    "   AND k.oid IN (SELECT relid FROM pg_partition_tree(t.oid))) AS leaves,"
     " (SELECT string_agg(a.attname, chr(31) ORDER BY k.n) FROM (SELECT i.* FROM pg_index i"
     "   WHERE i.indrelid = t.oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL"
     "    AND i.indexprs IS NULL AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = t.oid"
@@ -91,14 +96,14 @@ bool adopt_table_read(PGconn *conn, struct adopt_table *table, struct error *err
 {
 	char name[PGNAME_FULL_SIZE];
 	const char *params[] = {name, table->published_at, table->published_value};
-	const char *key;
+	const char *key, *leaves;
 
 	pgname_print(&table->facts.table, name);
 	table->result = pgsync_query(conn, "looking for the table", TABLE_SQL, 3, params, err);
 	if (!table->result)
 		return false;
 	table->exists = PQntuples(table->result) > 0;
-	table->facts.key = "";
+	table->facts.key = table->facts.leaves = "";
 	if (table->exists) {
 		outbox_table_read(table->result, &table->outbox);
 		table->bytes = pgsync_number(table->result, 0, "bytes");
@@ -108,6 +113,8 @@ bool adopt_table_read(PGconn *conn, struct adopt_table *table, struct error *err
 		table->facts.partitioned = pgsync_bool(table->result, 0, "partitioned");
 		table->facts.owned = pgsync_bool(table->result, 0, "owned");
 		table->facts.waits_indexed = pgsync_bool(table->result, 0, "waits_indexed");
+		leaves = pgsync_text(table->result, 0, "leaves");
+		table->facts.leaves = leaves ? leaves : "";
 		key = pgsync_text(table->result, 0, "key");
 		table->facts.key = key ? key : "";
 	}

@@ -39,7 +39,9 @@ struct adopt_facts {
 	bool owned;	    /* by the session's role, or one that it is a member of */
 	bool small;	    /* nothing takes long */
 	bool waits_indexed; /* `migrate` has built the index on rows that wait */
-	const char *key;    /* the columns of a key that is unique and not null, by chr(31); "" */
+	const char
+	    *leaves; /* its partitions with rows, by chr(31): quoted for SQL, chr(30), oid; "" */
+	const char *key; /* the columns of a key that is unique and not null, by chr(31); "" */
 };
 
 /* Roles, in the order of struct config_columns. */
@@ -114,9 +116,8 @@ struct adopt_step {
 	char *sql;	  /* owned */
 	bool waits;	  /* for a lock on the table, which others want meanwhile */
 };
-enum { ADOPT_STEPS_MAX = 16 };
 struct adopt_steps {
-	struct adopt_step items[ADOPT_STEPS_MAX];
+	struct adopt_step *items; /* owned */
 	size_t count;
 };
 void adopt_steps_make(const struct adopt_facts *facts, const struct adopt_plan *plan,

@@ -51,8 +51,8 @@ static void free_names(struct names *names)
 
 static void add(struct adopt_steps *steps, const char *what, bool waits, char *sql)
 {
-	if (steps->count < ADOPT_STEPS_MAX)
-		steps->items[steps->count++] = (struct adopt_step){what, sql, waits};
+	steps->items = xrealloc(steps->items, (steps->count + 1) * sizeof(*steps->items));
+	steps->items[steps->count++] = (struct adopt_step){what, sql, waits};
 }
 
 /* ---- what rows are numbered by ---- */
@@ -324,28 +324,63 @@ static void add_numbering(struct adopt_steps *steps, const struct names *n,
 	add(steps, "noting that each row has a number", true, set_not_null_sql(n));
 }
 
-/* Of a small table, at once: then all steps may be one transaction. With CONCURRENTLY, one that was
- * left behind is not valid, and in the way. */
-static void add_index(struct adopt_steps *steps, const struct names *n,
-		      const struct adopt_facts *facts)
+/* One that was left behind is not valid, and in the way. index: without its schema, which is the
+ * table's. */
+static void add_index_on(struct adopt_steps *steps, const char *table, const char *schema,
+			 const char *index, const char *id, const char *unique)
 {
-	struct pgname index = facts->table;
+	struct pgname name;
 	char full[PGNAME_FULL_SIZE], quoted[PGNAME_QUOTED_SIZE];
 
-	snprintf(index.table, sizeof(index.table), "outbox_relay_ids_%" PRIu32, facts->oid);
-	pgname_print(&index, full);
-	pgname_quote(index.table, quoted);
-	if (facts->partitioned || facts->small) {
-		add(steps, "indexing the numbers", true,
-		    xasprintf("CREATE %sINDEX IF NOT EXISTS %s ON %s (%s);\n",
-			      facts->partitioned ? "" : "UNIQUE ", quoted, n->table, n->id));
-		return;
-	}
+	snprintf(name.schema, sizeof(name.schema), "%s", schema);
+	snprintf(name.table, sizeof(name.table), "%s", index);
+	pgname_print(&name, full);
+	pgname_quote(index, quoted);
 	add(steps, "removing an index that was not finished", false,
 	    xasprintf("DROP INDEX CONCURRENTLY IF EXISTS %s;\n", full));
 	add(steps, "indexing the numbers", false,
-	    xasprintf("CREATE UNIQUE INDEX CONCURRENTLY %s ON %s (%s);\n", quoted, n->table,
-		      n->id));
+	    xasprintf("CREATE %sINDEX CONCURRENTLY %s ON %s (%s);\n", unique, quoted, table, id));
+}
+
+/* Of partitions one after the other; then the index of the whole finds all its parts there. An
+ * index lies in its table's schema, which is taken from the quoted name. */
+static void add_leaf_indexes(struct adopt_steps *steps, const struct names *n,
+			     const struct adopt_facts *facts)
+{
+	char *copy = xstrdup(facts->leaves), *rest = copy, *leaf;
+	char index[PGNAME_SIZE];
+	struct pgname name;
+	struct error ignored;
+
+	while (*facts->leaves && (leaf = strsep(&rest, "\x1f")) != NULL) {
+		char *oid = strchr(leaf, '\x1e');
+
+		*oid++ = '\0';
+		if (!pgname_parse(leaf, &name, &ignored))
+			continue;
+		snprintf(index, sizeof(index), "outbox_relay_ids_%s", oid);
+		add_index_on(steps, leaf, name.schema, index, n->id, "");
+	}
+	free(copy);
+}
+
+/* Of a small table, at once: then all steps may be one transaction. */
+static void add_index(struct adopt_steps *steps, const struct names *n,
+		      const struct adopt_facts *facts)
+{
+	char index[PGNAME_SIZE], quoted[PGNAME_QUOTED_SIZE];
+
+	snprintf(index, sizeof(index), "outbox_relay_ids_%" PRIu32, facts->oid);
+	pgname_quote(index, quoted);
+	if (!facts->partitioned && !facts->small) {
+		add_index_on(steps, n->table, facts->table.schema, index, n->id, "UNIQUE ");
+		return;
+	}
+	if (facts->partitioned && !facts->small)
+		add_leaf_indexes(steps, n, facts);
+	add(steps, "indexing the numbers", true,
+	    xasprintf("CREATE %sINDEX IF NOT EXISTS %s ON %s (%s);\n",
+		      facts->partitioned ? "" : "UNIQUE ", quoted, n->table, n->id));
 }
 
 /* The condition that a row waits, as sql/0017_marks.sql has it. */
@@ -399,7 +434,7 @@ void adopt_steps_make(const struct adopt_facts *facts, const struct adopt_plan *
 {
 	struct names n = names_of(facts, plan);
 
-	steps->count = 0;
+	*steps = (struct adopt_steps){NULL, 0};
 	if (plan->numbers)
 		add_numbering(steps, &n, facts, plan);
 	if (plan->numbers || plan->indexes)
@@ -417,5 +452,6 @@ void adopt_steps_free(struct adopt_steps *steps)
 {
 	for (size_t i = 0; i < steps->count; i++)
 		free(steps->items[i].sql);
-	steps->count = 0;
+	free(steps->items);
+	*steps = (struct adopt_steps){NULL, 0};
 }

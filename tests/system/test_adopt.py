@@ -1,37 +1,16 @@
 # SPDX-License-Identifier: ISC
 """migrate --adopt: other people's tables, before and after, what is published of them, and in which order."""
-import re
 import subprocess
 import threading
 import time
 
 import pytest
 
+from harness.block import block
 from harness.relay import run_relay
 from harness.waiting import until
 
 PLAIN = {"poll_interval": "100ms"}
-
-
-def block(text):
-    """The printed block for the configuration, as a dictionary."""
-    values, groups = {}, [{}]
-    for line in text.splitlines():
-        opened = re.match(r"\s*(\w+) = \{$", line)
-        value = re.match(r'\s*(\w+) = "((?:[^"\\]|\\.)*)";$', line)
-        items = re.match(r"\s*(\w+) = \( (.*) \);$", line)
-        if opened:
-            group = {}
-            groups[-1][opened.group(1)] = group
-            groups.append(group)
-        elif value:
-            groups[-1][value.group(1)] = value.group(2).replace('\\"', '"').replace("\\\\", "\\")
-        elif items:
-            groups[-1][items.group(1)] = re.findall(r'"((?:[^"\\]|\\.)*)"', items.group(2))
-        elif line.strip() == "};":
-            groups.pop()
-    values.update(groups[0])
-    return values
 
 
 @pytest.fixture
@@ -163,12 +142,14 @@ def test_partitioned_by_range(empty_database, adopt, published):
                            "CREATE TABLE box_1 PARTITION OF box FOR VALUES FROM ('2024-01-01') TO ('2024-02-01');"
                            "CREATE TABLE box_2 PARTITION OF box FOR VALUES FROM ('2024-02-01') TO ('2024-03-01');"
                            "INSERT INTO box SELECT gen_random_uuid(), CASE n % 2 WHEN 0 THEN '2024-01-05'::date ELSE '2024-02-05'"
-                           " END, 'thing', 'k', 'E', n::text, '2024-01-01'::timestamptz + n * interval '1 h' FROM"
-                           " generate_series(1, 50) AS n")
+                           " END, 'thing', 'k', 'E', n::text, '2024-01-01'::timestamptz + n * interval '1 min' FROM"
+                           " generate_series(1, 4000) AS n")
+    printed = adopt("--print").stdout
+    assert printed.count('CREATE INDEX CONCURRENTLY "outbox_relay_ids') == 2 and "ON public.box_2" in printed
     done = adopt()
     empty_database.execute("INSERT INTO box SELECT gen_random_uuid(), '2024-01-06', 'thing', 'k', 'E', n::text, now() FROM"
-                           " generate_series(51, 55) AS n")
-    assert published(55, done) == [str(n) for n in range(1, 56)]
+                           " generate_series(4001, 4005) AS n")
+    assert published(4005, done) == [str(n) for n in range(1, 4006)]
 
 
 # ---- what is published already ----
@@ -349,14 +330,14 @@ def test_an_interrupted_adoption_is_run_again(empty_database, adopt, new_relay):
     big(empty_database)
     writer = Writer(empty_database)
     writer.start()
-    for step in range(1, 5):
+    for words, holds in STEPS:
         relay = new_relay(outbox={"table": "box"})
-        with empty_database.session() as cursor:
-            cursor.execute("SELECT relay_id IS NOT NULL FROM box LIMIT 1" if step > 1 else "SELECT true")
-        killer = threading.Thread(target=kill_migration, args=(empty_database, step))
-        killer.start()
-        interrupted = relay.command("migrate", "--adopt", "--dsn", empty_database.dsn(), timeout=300)
-        killer.join()
+        with empty_database.session() as holder:
+            holder.execute(holds)
+            killer = threading.Thread(target=kill_migration, args=(empty_database, words))
+            killer.start()
+            interrupted = relay.command("migrate", "--adopt", "--dsn", empty_database.dsn(), timeout=300)
+            killer.join()
         assert interrupted.returncode == 1, interrupted.stderr
         assert "run the same command again" in interrupted.stderr
     kept = empty_database.rows("SELECT id, relay_id FROM box WHERE relay_id IS NOT NULL AND payload !~ 'w' ORDER BY id LIMIT 1000")
@@ -369,16 +350,19 @@ def test_an_interrupted_adoption_is_run_again(empty_database, adopt, new_relay):
     assert adopt().returncode == 0
 
 
-STEPS = {1: "CREATE TABLE", 2: "UPDATE ", 3: "VALIDATE", 4: "INDEX CONCURRENTLY"}
+# What the step that is interrupted says, and what another session does meanwhile, which keeps a short step from ending.
+STEPS = [("CREATE TABLE", "SELECT 1"), ("UPDATE ", "SELECT 1"),
+         ("NOT VALID", "BEGIN; LOCK TABLE box IN SHARE UPDATE EXCLUSIVE MODE"),
+         ("INDEX CONCURRENTLY", "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1")]
 
 
-def kill_migration(database, step):
+def kill_migration(database, words):
     """Ends its session once it is in this step."""
     with database.session() as cursor:
         end = time.monotonic() + 120
         while time.monotonic() < end:
             cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'outbox-relay migrate'"
-                           " AND state = 'active' AND query LIKE %s", (f"%{STEPS[step]}%",))
+                           " AND state = 'active' AND query LIKE %s", (f"%{words}%",))
             if cursor.rowcount > 0:
                 return
 

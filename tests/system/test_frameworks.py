@@ -5,9 +5,9 @@ import re
 
 import pytest
 
+from harness.block import block
 from harness.relay import ROOT, run_relay
 from harness.waiting import until
-from test_adopt import block
 
 HERE = os.path.join(os.path.dirname(__file__), "frameworks")
 TIME = "'2024-05-01'::timestamptz + n * interval '1 s'"

@@ -64,6 +64,7 @@ static struct adopt_facts facts_of(struct adopt_column *columns, size_t count)
 				    .count = count,
 				    .columns = columns,
 				    .oid = 4711,
+				    .leaves = "",
 				    .key = "id"};
 }
 

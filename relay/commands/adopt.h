@@ -142,10 +142,11 @@ bool adopt_says_published(const char *value);
 bool adopt_says_pending(const char *value);
 
 struct adopt_choice {
-	const char *where; /* --published-where, NULL: not given */
-	bool ignores;	   /* --ignore-flag */
-	bool adopts;	   /* --adopt: what is found becomes configuration; else it is refused */
-	bool free;	   /* no file says how rows are settled */
+	const char *events; /* outbox.where; "": all rows are */
+	const char *where;  /* --published-where, NULL: not given */
+	bool ignores;	    /* --ignore-flag */
+	bool adopts;	    /* --adopt: what is found becomes configuration; else it is refused */
+	bool free;	    /* no file says how rows are settled */
 };
 
 /* Finds what says so, or refuses with what there is to choose from. mapped: the columns that play a
@@ -153,6 +154,9 @@ struct adopt_choice {
 bool adopt_published_find(PGconn *conn, const struct adopt_facts *facts,
 			  const struct config_columns *mapped, const struct adopt_choice *choice,
 			  struct adopt_published *published, struct error *err);
+/* In parentheses of its own, whatever comment ends it; malloc'd. */
+char *adopt_parenthesize(const char *condition);
+
 /* False and err, which says what there is to choose from, if the table has rows. */
 bool adopt_published_ask(PGconn *conn, const struct adopt_facts *facts, const char *id,
 			 const char *title, struct error *err);

@@ -18,9 +18,9 @@ static char *config_string(const char *text)
 
 	*p++ = '"';
 	for (; *text; text++) {
-		if (*text == '"' || *text == '\\')
+		if (*text == '"' || *text == '\\' || *text == '\n')
 			*p++ = '\\';
-		*p++ = *text;
+		*p++ = *text == '\n' ? 'n' : *text;
 	}
 	*p++ = '"';
 	*p = '\0';

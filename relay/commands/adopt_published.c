@@ -37,8 +37,9 @@ struct search {
 /* 1 if a row meets the condition, 0 if none does; -1 and err if that cannot be asked. */
 static int any_row(const struct search *search, const char *condition, struct error *err)
 {
-	char *sql = xasprintf("SELECT EXISTS (SELECT FROM %s WHERE %s) AS any_row", search->table,
-			      condition);
+	bool all = !search->choice || *search->choice->events == '\0';
+	char *sql = xasprintf("SELECT EXISTS (SELECT FROM %s WHERE (%s) AND (\n%s\n)) AS any_row",
+			      search->table, condition, all ? "true" : search->choice->events);
 	PGresult *result =
 	    pgsync_query(search->conn, "looking for rows that were handled", sql, 0, NULL, err);
 	int any = result ? pgsync_bool(result, 0, "any_row") : -1;
@@ -282,6 +283,12 @@ static void say(const struct search *search, const struct flag *flag,
 		fprintf(stderr, "the relay goes on with column %s\n", published->column);
 	else
 		fprintf(stderr, "outbox.where leaves them alone\n");
+	for (size_t i = 0; published->column && i < search->count; i++)
+		if (search->flags[i].column != flag->column)
+			fprintf(stderr,
+				"warning: column %s of table %s says the same, and the relay does "
+				"not set it\n",
+				search->flags[i].column->name, search->shown);
 }
 
 static bool mark_by(const struct search *search, const struct flag *flag,
@@ -409,6 +416,11 @@ static bool find(struct search *search, const struct config_columns *mapped,
 	return true;
 }
 
+char *adopt_parenthesize(const char *condition)
+{
+	return xasprintf(strstr(condition, "--") ? "(%s\n)" : "(%s)", condition);
+}
+
 bool adopt_published_find(PGconn *conn, const struct adopt_facts *facts,
 			  const struct config_columns *mapped, const struct adopt_choice *choice,
 			  struct adopt_published *published, struct error *err)
@@ -419,7 +431,10 @@ bool adopt_published_find(PGconn *conn, const struct adopt_facts *facts,
 	pgname_print(&facts->table, search.table);
 	pgname_show(&facts->table, search.shown);
 	if (choice->where) {
-		published->where = xasprintf("(%s) IS NOT TRUE", choice->where);
+		char *own = adopt_parenthesize(choice->where);
+
+		published->where = xasprintf("%s IS NOT TRUE", own);
+		free(own);
 		fprintf(stderr, "adopting %s: rows WHERE %s count as published\n", search.shown,
 			choice->where);
 	} else if (!choice->ignores) {

@@ -120,12 +120,11 @@ static bool is_condition(PGconn *conn, const struct adopt_table *table, const ch
 	return condition_check(conn, what, text, name, shown, table->facts.columns[0].name, err);
 }
 
-/* Whether the file says already which rows are published. */
+/* Whether the file says already what marks published rows. */
 static bool is_said(const struct request *request, const struct adopt_table *table)
 {
-	return *request->target.where != '\0' ||
-	       (request->config && request->target.settle == SETTLE_MARK &&
-		adopt_find(&table->facts, request->columns.published_at) != NULL);
+	return request->config && request->target.settle == SETTLE_MARK &&
+	       adopt_find(&table->facts, request->columns.published_at) != NULL;
 }
 
 /* What the framework is known to do. */
@@ -242,13 +241,30 @@ static void keep(const struct migrate_target *target, struct adopt_published *pu
 		published->where = xstrdup(target->where);
 }
 
+/* What the file says holds beside what was found. */
+static void add_where(struct adopt_published *published, const char *where)
+{
+	char *own, *both;
+
+	if (*where == '\0')
+		return;
+	own = adopt_parenthesize(where);
+	both = published->where ? xasprintf("%s AND (%s)", own, published->where) : xstrdup(where);
+	free(own);
+	free(published->where);
+	published->where = both;
+}
+
 /* An outbox is looked through for events that were handled when it is first migrated. */
 static bool find_published(PGconn *conn, const struct request *request,
 			   const struct adopt_table *table, const struct adopt_plan *plan,
 			   struct adopt_published *published, struct error *err)
 {
-	struct adopt_choice choice = {request->published_where, request->ignore_flag,
-				      request->adopt, request->config == NULL};
+	struct adopt_choice choice = {.where = request->published_where,
+				      .events = request->target.where,
+				      .ignores = request->ignore_flag,
+				      .adopts = request->adopt,
+				      .free = request->config == NULL};
 	struct config_columns mapped = request->columns;
 
 	if (request->adopt)
@@ -276,7 +292,10 @@ static bool find_published(PGconn *conn, const struct request *request,
 		keep(&request->target, published);
 		return true;
 	}
-	return adopt_published_find(conn, &table->facts, &mapped, &choice, published, err);
+	if (!adopt_published_find(conn, &table->facts, &mapped, &choice, published, err))
+		return false;
+	add_where(published, request->target.where);
+	return true;
 }
 
 /* The migrations' names follow the adoption. */

@@ -217,8 +217,26 @@ def test_what_is_not_plain_is_the_owner_s_to_say(empty_database, adopt, publishe
     assert "--published-where" in refused.stderr and "--ignore-flag" in refused.stderr
     assert empty_database.value("SELECT to_regnamespace('outbox_relay') IS NULL AND NOT EXISTS (SELECT FROM pg_attribute"
                                 " WHERE attrelid = 'box'::regclass AND attname = 'relay_id')")
-    chosen = adopt("--published-where", "payload <= '90'", settle=settle)
+    chosen = adopt("--published-where", "payload <= '90' -- the old ones", settle=settle)
     assert published(10, chosen) == [str(n) for n in range(91, 101)]
+
+
+def test_of_two_columns_that_say_the_same_the_time_is_set(empty_database, adopt, published):
+    empty_database.execute(table("processed boolean, processed_at timestamptz", "processed, processed_at",
+                                 "n <= 95, CASE WHEN n <= 95 THEN now() END"))
+    done = adopt(settle="mark")
+    assert "column processed of table box says the same, and the relay does not set it" in done.stderr
+    assert published(5, done) == ["96", "97", "98", "99", "100"]
+    assert empty_database.value("SELECT count(*) FROM box WHERE processed_at IS NULL") == 0
+
+
+@pytest.mark.parametrize("settle", ["delete", "mark"])
+def test_a_condition_beside_a_flag(empty_database, adopt, published, settle):
+    """Both hold; a flag of rows that are no events is of no account."""
+    empty_database.execute(table("processed boolean, tenant int", "processed, tenant", "n <= 10 OR n % 2 = 0, n % 2"))
+    done = adopt(settle=settle, where="tenant = 1")
+    assert published(45, done) == [str(n) for n in range(11, 101, 2)]
+    assert empty_database.value("SELECT count(*) FROM box WHERE tenant = 0 AND processed") == 50
 
 
 def test_the_flag_means_something_else(empty_database, adopt, published):

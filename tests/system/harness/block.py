@@ -15,7 +15,7 @@ def block(text):
             groups[-1][opened.group(1)] = group
             groups.append(group)
         elif value:
-            groups[-1][value.group(1)] = value.group(2).replace('\\"', '"').replace("\\\\", "\\")
+            groups[-1][value.group(1)] = value.group(2).replace('\\"', '"').replace("\\n", "\n").replace("\\\\", "\\")
         elif items:
             groups[-1][items.group(1)] = re.findall(r'"((?:[^"\\]|\\.)*)"', items.group(2))
         elif line.strip() == "};":

@@ -23,7 +23,7 @@ enum {
 };
 
 /* A domain's columns have the modifier of the domain. */
-const char columns_question[] =
+const char outbox_columns_question[] =
     "SELECT a.attname, t.oid::int8, coalesce((SELECT nullif(d.typtypmod, -1) FROM pg_type AS d "
     "WHERE d.oid = a.atttypid AND d.typtype = 'd'), a.atttypmod), a.attnotnull, CASE WHEN "
     "t.typcategory = 'A' THEN t.typelem::int8 ELSE 0 END, t.typname, CASE WHEN t.typtype = 'e' "
@@ -158,4 +158,17 @@ struct source_types columns_types(const struct outbox_shape *shape)
 				     .count = shape->field_count,
 				     .payload =
 					 outbox_shape_column(shape, shape->names->payload)->is};
+}
+
+bool outbox_columns_check(const PGresult *columns, const struct config *config, struct error *err)
+{
+	struct outbox_shape shape = {0};
+	bool good = true;
+
+	columns_read(&shape, columns);
+	for (size_t i = 0; good && i < shape.column_count; i++)
+		good =
+		    encode_check_column(config, shape.columns[i].name, &shape.columns[i].is, err);
+	outbox_shape_free(&shape);
+	return good;
 }

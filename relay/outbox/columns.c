@@ -39,7 +39,6 @@ struct known {
 	enum field_kind kind;
 };
 
-/* Of inet the text is not what clients are told: "::1/128" for "::1". */
 static const struct known known[] = {
     {TYPE_BOOL, FIELD_BOOL},
     {TYPE_BYTEA, FIELD_BYTES},
@@ -55,6 +54,7 @@ static const struct known known[] = {
     {TYPE_CIDR, FIELD_TEXT},
     {TYPE_FLOAT4, FIELD_FLOAT32},
     {TYPE_FLOAT8, FIELD_FLOAT64},
+    {TYPE_INET, FIELD_ADDRESS},
     {TYPE_MACADDR8, FIELD_TEXT},
     {TYPE_MACADDR, FIELD_TEXT},
     {TYPE_BPCHAR, FIELD_CHAR},

@@ -11,7 +11,8 @@
 
 #include <libpq-fe.h>
 
-/* Puts the answer to outbox_columns_question, which is text, into the shape; the table's oid, or 0 if it has no columns. */
+/* Puts the answer to outbox_columns_question, which is text, into the shape; the table's oid, or 0
+ * if it has no columns. */
 uint32_t columns_read(struct outbox_shape *shape, const PGresult *result);
 
 /* Sets the types of the shape's fields. False and err if one of them cannot be written as the

@@ -15,7 +15,8 @@ enum field_kind {
 	FIELD_UNKNOWN, /* there is no rule for it */
 	FIELD_TEXT,
 	FIELD_CHAR, /* of a fixed length, which blanks at the end fill that its text may not have */
-	FIELD_BOOL, /* "true", "false", or their first letters */
+	FIELD_ADDRESS, /* of the internet; a whole one may have its length behind: "10.0.0.1/32" */
+	FIELD_BOOL,    /* "true", "false", or their first letters */
 	FIELD_INT16,
 	FIELD_INT32,
 	FIELD_INT64,

@@ -69,4 +69,10 @@ bool outbox_table_check(const struct outbox_table *table, const char *name, bool
 bool outbox_partitions_check(const struct outbox_table *table, const struct config *config,
 			     const char *name, struct error *err);
 
+/* What the catalog says of the columns of table $1: for outbox_columns_check. */
+extern const char outbox_columns_question[];
+
+/* Whether these columns can be written as the options say (core/encode.h). */
+bool outbox_columns_check(const PGresult *columns, const struct config *config, struct error *err);
+
 #endif

@@ -6,10 +6,12 @@
 #include "base/xalloc.h"
 #include "check_subject.h"
 #include "condition.h"
+#include "core/encode.h"
 #include "core/route.h"
 #include "depth_guard.h"
 #include "outbox/migrations.h"
 #include "outbox/registry.h"
+#include "outbox/table.h"
 #include "postgres.h"
 #include "relays.h"
 #include "unsettled.h"
@@ -146,6 +148,19 @@ static void check_field(const char *field, void *arg)
 			    "route names ${%s}, and table %s has no such column", field, s->shown);
 }
 
+/* What is written as a value of its column's type needs a rule for it. */
+static void check_types(const struct subject *s)
+{
+	const char *params[] = {s->name};
+	PGresult *columns =
+	    subject_query(s, "looking at its columns", outbox_columns_question, 1, params);
+	struct error err;
+
+	if (columns != NULL && !outbox_columns_check(columns, s->config, &err))
+		subject_refuse(s, &err);
+	PQclear(columns);
+}
+
 static void check_route(struct subject *s)
 {
 	const struct route_rules rules = route_rules_of(s->config);
@@ -153,6 +168,8 @@ static void check_route(struct subject *s)
 
 	/* False it cannot be: the templates were checked when the file was read. */
 	route_fields(&rules, check_field, s, &err);
+	encode_fields(&s->config->encode, check_field, s);
+	check_types(s);
 }
 
 static bool check_columns(const struct subject *s)

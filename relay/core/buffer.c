@@ -74,46 +74,42 @@ void buffer_integer(struct buffer *buffer, int64_t number)
 
 /* ---- JSON ---- */
 
-static const char upper[] = "0123456789ABCDEF";
+/* Of one byte: \u00XX. */
+enum { ESCAPE_MOST = 6 };
 
-static void put_unit(struct buffer *buffer, uint32_t unit)
+static char *put_unit(char *out, uint32_t unit)
 {
-	char escape[6] = {'\\',
-			  'u',
-			  upper[unit >> 12 & 15],
-			  upper[unit >> 8 & 15],
-			  upper[unit >> 4 & 15],
-			  upper[unit & 15]};
+	static const char upper[] = "0123456789ABCDEF";
 
-	buffer_put(buffer, escape, sizeof(escape));
+	*out++ = '\\';
+	*out++ = 'u';
+	for (int shift = 12; shift >= 0; shift -= 4)
+		*out++ = upper[unit >> shift & 15];
+	return out;
 }
 
-static void put_escaped(struct buffer *buffer, unsigned char c)
+static char *put_escaped(char *out, unsigned char c)
 {
 	static const char letters[] = "bfnrt";
 	static const char meant[] = "\b\f\n\r\t";
 	const char *found = memchr(meant, c, sizeof(meant) - 1);
-	char escape[2] = {'\\', (char)c};
 
-	if (found != NULL)
-		escape[1] = letters[found - meant];
-	else if (c < 0x20) {
-		put_unit(buffer, c);
-		return;
-	}
-	buffer_put(buffer, escape, sizeof(escape));
+	if (c < 0x20 && found == NULL)
+		return put_unit(out, c);
+	*out++ = '\\';
+	*out++ = found != NULL ? letters[found - meant] : (char)c;
+	return out;
 }
 
 /* at: four bytes of UTF-8. */
-static void put_surrogates(struct buffer *buffer, const char *at)
+static char *put_surrogates(char *out, const char *at)
 {
 	const unsigned char *u = (const unsigned char *)at;
 	uint32_t c = ((uint32_t)(u[0] & 7) << 18 | (uint32_t)(u[1] & 63) << 12 |
 		      (uint32_t)(u[2] & 63) << 6 | (uint32_t)(u[3] & 63)) -
 		     0x10000;
 
-	put_unit(buffer, 0xD800 + (c >> 10));
-	put_unit(buffer, 0xDC00 + (c & 0x3FF));
+	return put_unit(put_unit(out, 0xD800 + (c >> 10)), 0xDC00 + (c & 0x3FF));
 }
 
 static bool is_plain(unsigned char c)
@@ -124,25 +120,23 @@ static bool is_plain(unsigned char c)
 void buffer_json(struct buffer *buffer, struct slice text)
 {
 	const char *at = text.data, *end = text.data + text.len;
+	char *out;
 
-	buffer_reserve(buffer, text.len + 2);
-	buffer_byte(buffer, '"');
+	buffer_reserve(buffer, text.len * ESCAPE_MOST + 2);
+	out = buffer->data + buffer->len;
+	*out++ = '"';
 	while (at < end) {
-		const char *plain = at;
-
-		while (at < end && is_plain((unsigned char)*at))
-			at++;
-		buffer_put(buffer, plain, (size_t)(at - plain));
-		if (at == end)
-			break;
-		if ((unsigned char)*at >= 0xF0 && end - at >= 4) {
-			put_surrogates(buffer, at);
+		if (is_plain((unsigned char)*at)) {
+			*out++ = *at++;
+		} else if ((unsigned char)*at >= 0xF0 && end - at >= 4) {
+			out = put_surrogates(out, at);
 			at += 4;
 		} else {
-			put_escaped(buffer, (unsigned char)*at++);
+			out = put_escaped(out, (unsigned char)*at++);
 		}
 	}
-	buffer_byte(buffer, '"');
+	*out++ = '"';
+	buffer->len = (size_t)(out - buffer->data);
 }
 
 /* ---- base64 ---- */
@@ -154,7 +148,10 @@ void buffer_base64(struct buffer *buffer, struct slice bytes, enum base64 alphab
 	const char *last = alphabet == BASE64_URL ? "-_" : "+/";
 	const unsigned char *in = (const unsigned char *)bytes.data;
 
+	char *out;
+
 	buffer_reserve(buffer, (bytes.len + 2) / 3 * 4 + 1);
+	out = buffer->data + buffer->len;
 	for (size_t i = 0; i < bytes.len; i += 3) {
 		size_t here = bytes.len - i < 3 ? bytes.len - i : 3;
 		uint32_t group = (uint32_t)in[i] << 16 | (here > 1 ? (uint32_t)in[i + 1] << 8 : 0) |
@@ -163,9 +160,8 @@ void buffer_base64(struct buffer *buffer, struct slice bytes, enum base64 alphab
 		for (size_t j = 0; j < 4; j++) {
 			uint32_t digit = group >> (18 - 6 * j) & 63;
 
-			buffer_byte(buffer, j > here	 ? '='
-					    : digit < 62 ? digits[digit]
-							 : last[digit - 62]);
+			*out++ = j > here ? '=' : digit < 62 ? digits[digit] : last[digit - 62];
 		}
 	}
+	buffer->len = (size_t)(out - buffer->data);
 }

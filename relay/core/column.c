@@ -162,6 +162,18 @@ static void read_char(const struct reading *r)
 	r->value->text = (struct slice){padded, text.len + more};
 }
 
+/* Clients are told the length only where it is less than all. */
+static void read_address(const struct reading *r)
+{
+	struct slice text = r->text;
+	const char *all = memchr(text.data, ':', text.len) != NULL ? "/128" : "/32";
+	size_t len = strlen(all);
+
+	if (text.len > len && memcmp(text.data + text.len - len, all, len) == 0)
+		text.len -= len;
+	r->value->text = text;
+}
+
 /* ---- times ---- */
 
 static int64_t floor_div(int64_t number, int64_t by)
@@ -408,6 +420,9 @@ static bool read_value(const struct reading *r)
 		return read_array(r);
 	case FIELD_CHAR:
 		read_char(r);
+		return true;
+	case FIELD_ADDRESS:
+		read_address(r);
 		return true;
 	default:
 		r->value->text = r->text;

@@ -170,6 +170,7 @@ static struct connect_schema schema_of(struct arena *arena, const struct field_t
 	case FIELD_UNKNOWN:
 	case FIELD_TEXT:
 	case FIELD_CHAR:
+	case FIELD_ADDRESS:
 		break;
 	}
 	return plain(CONNECT_STRING);

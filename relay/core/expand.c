@@ -12,10 +12,15 @@
 
 #include <string.h>
 
+/* Of comparing members with each other, which may take the square of their number. Debezium has no
+ * limit, and takes the minutes. */
+enum { WORK_MOST = 10 * 1000 * 1000 };
+
 struct inferring {
 	struct arena *arena;
 	const struct expand_options *options;
 	bool failed; /* with an exception */
+	size_t work;
 };
 
 static const struct connect_schema optional_string = {.type = CONNECT_STRING, .optional = true},
@@ -121,49 +126,84 @@ static const struct json *sample_of(struct inferring *in, const struct json *arr
 	return sample;
 }
 
-static struct connect_member *find_member(struct connect_member *members, size_t count,
+/* The shapes of an array's elements, merged. */
+struct merging {
+	struct connect_schema *schema;
+	struct connect_member *members;
+	size_t room;
+};
+
+static struct connect_member *find_member(struct inferring *in, const struct merging *merging,
 					  struct slice name)
 {
-	for (size_t i = 0; i < count; i++)
-		if (slice_equal(members[i].name, name))
-			return &members[i];
+	for (size_t i = 0; i < merging->schema->member_count; i++)
+		if (slice_equal(merging->members[i].name, name)) {
+			in->work += i;
+			return &merging->members[i];
+		}
+	in->work += merging->schema->member_count;
 	return NULL;
 }
 
-/* The members of both. The result is not optional any more, as SchemaUtil.copySchemaBasics leaves
- * that out. */
-static const struct connect_schema *merge(struct inferring *in, const struct connect_schema *left,
-					  const struct connect_schema *right)
+static void add_member(struct inferring *in, struct merging *merging,
+		       const struct connect_member *member)
 {
-	struct connect_schema *both = arena_take(in->arena, sizeof(*both));
-	struct connect_member *members = arena_take(
-	    in->arena, (left->member_count + right->member_count + 1) * sizeof(*members));
+	size_t count = merging->schema->member_count;
 
-	*both = (struct connect_schema){.type = CONNECT_STRUCT,
-					.name = left->name,
-					.members = members,
-					.member_count = left->member_count};
-	for (size_t i = 0; i < left->member_count; i++)
-		members[i] = left->members[i];
+	if (count == merging->room) {
+		struct connect_member *more;
+
+		merging->room = count * 2 + 8;
+		more = arena_take(in->arena, merging->room * sizeof(*more));
+		if (count > 0)
+			memcpy(more, merging->members, count * sizeof(*more));
+		merging->members = more;
+		merging->schema->members = more;
+	}
+	merging->members[merging->schema->member_count++] = *member;
+}
+
+/* The members of both. */
+static void merge(struct inferring *in, struct merging *merging, const struct connect_schema *right)
+{
 	for (size_t i = 0; i < right->member_count; i++) {
 		const struct connect_member *member = &right->members[i];
-		struct connect_member *old = find_member(members, both->member_count, member->name);
+		struct connect_member *old = find_member(in, merging, member->name);
 
 		if (old == NULL)
-			members[both->member_count++] = *member;
+			add_member(in, merging, member);
 		else if (old->schema->type == CONNECT_BYTES &&
 			 member->schema->type != CONNECT_BYTES)
 			*old = *member;
 	}
-	return both;
 }
 
-static bool is_known(const struct connect_schema *const *known, size_t count,
+/* The first shape, and what others are merged with is not optional any more, as
+ * SchemaUtil.copySchemaBasics leaves that out. */
+static const struct connect_schema *take_shape(struct inferring *in, struct merging *merging,
+					       const struct connect_schema *first,
+					       const struct connect_schema *schema)
+{
+	if (first == NULL)
+		return schema;
+	if (merging->schema == NULL) {
+		merging->schema = arena_take(in->arena, sizeof(*merging->schema));
+		*merging->schema =
+		    (struct connect_schema){.type = CONNECT_STRUCT, .name = first->name};
+		merge(in, merging, first);
+	}
+	merge(in, merging, schema);
+	return merging->schema;
+}
+
+static bool is_known(struct inferring *in, const struct connect_schema *const *known, size_t count,
 		     const struct connect_schema *schema)
 {
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count; i++) {
+		in->work += 1 + schema->member_count;
 		if (connect_same_schema(known[i], schema))
 			return true;
+	}
 	return false;
 }
 
@@ -173,7 +213,8 @@ static const struct connect_schema *infer_objects(struct inferring *in, struct s
 {
 	const struct connect_schema **known =
 	    arena_take(in->arena, (array->count + 1) * sizeof(struct connect_schema *));
-	const struct connect_schema *merged = NULL;
+	const struct connect_schema *shape = NULL;
+	struct merging merging = {0};
 	size_t count = 0;
 
 	for (size_t i = 0; i < array->count; i++) {
@@ -182,14 +223,14 @@ static const struct connect_schema *infer_objects(struct inferring *in, struct s
 		if (array->items[i].kind != JSON_OBJECT)
 			continue;
 		schema = infer(in, key, &array->items[i]);
-		if (in->failed)
-			return NULL;
-		if (is_known(known, count, schema))
+		if (in->failed || in->work > WORK_MOST)
+			return fail(in);
+		if (is_known(in, known, count, schema))
 			continue;
 		known[count++] = schema;
-		merged = merged == NULL ? schema : merge(in, merged, schema);
+		shape = take_shape(in, &merging, shape, schema);
 	}
-	return merged;
+	return shape;
 }
 
 static const struct connect_schema *infer_items(struct inferring *in, struct slice key,
@@ -249,40 +290,50 @@ static const struct connect_schema *infer(struct inferring *in, struct slice key
 
 /* ---- values ---- */
 
-static bool convert(struct arena *arena, const struct connect_schema *schema,
+static bool convert(struct inferring *in, const struct connect_schema *schema,
 		    const struct json *node, struct connect_value *value);
 
-static const struct json *member_of(const struct json *object, struct slice name)
+/* from: where the last one was found; mostly the next one is behind it. */
+static const struct json *member_of(struct inferring *in, const struct json *object,
+				    struct slice name, size_t *from)
 {
-	for (size_t i = 0; i < object->count; i++)
-		if (slice_equal(object->names[i], name))
-			return &object->items[i];
+	for (size_t i = 0; i < object->count; i++) {
+		size_t at = (*from + i) % object->count;
+
+		in->work++;
+		if (slice_equal(object->names[at], name)) {
+			*from = at + 1;
+			return &object->items[at];
+		}
+	}
 	return NULL;
 }
 
-static bool convert_object(struct arena *arena, const struct connect_schema *schema,
+static bool convert_object(struct inferring *in, const struct connect_schema *schema,
 			   const struct json *node, struct connect_value *value)
 {
+	size_t from = 0;
+
 	value->count = schema->member_count;
-	value->items = arena_take(arena, (value->count + 1) * sizeof(*value->items));
-	for (size_t i = 0; i < value->count; i++) {
-		const struct json *member = member_of(node, schema->members[i].name);
+	value->items = arena_take(in->arena, (value->count + 1) * sizeof(*value->items));
+	for (size_t i = 0; i < value->count && in->work <= WORK_MOST; i++) {
+		const struct json *member = member_of(in, node, schema->members[i].name, &from);
 
 		value->items[i].null = member == NULL;
 		if (member != NULL &&
-		    !convert(arena, schema->members[i].schema, member, &value->items[i]))
+		    !convert(in, schema->members[i].schema, member, &value->items[i]))
 			return false;
 	}
 	return true;
 }
 
-static bool convert_array(struct arena *arena, const struct connect_schema *schema,
+static bool convert_array(struct inferring *in, const struct connect_schema *schema,
 			  const struct json *node, struct connect_value *value)
 {
 	value->count = node->count;
-	value->items = arena_take(arena, (node->count + 1) * sizeof(*value->items));
+	value->items = arena_take(in->arena, (node->count + 1) * sizeof(*value->items));
 	for (size_t i = 0; i < node->count; i++)
-		if (!convert(arena, schema->items, &node->items[i], &value->items[i]))
+		if (!convert(in, schema->items, &node->items[i], &value->items[i]))
 			return false;
 	return true;
 }
@@ -309,7 +360,7 @@ static bool convert_scalar(const struct connect_schema *schema, const struct jso
 }
 
 /* False if the value does not go into the schema. */
-static bool convert(struct arena *arena, const struct connect_schema *schema,
+static bool convert(struct inferring *in, const struct connect_schema *schema,
 		    const struct json *node, struct connect_value *value)
 {
 	if (node->kind == JSON_NULL) {
@@ -317,9 +368,9 @@ static bool convert(struct arena *arena, const struct connect_schema *schema,
 		return schema->optional;
 	}
 	if (node->kind == JSON_OBJECT)
-		return schema->type == CONNECT_STRUCT && convert_object(arena, schema, node, value);
+		return schema->type == CONNECT_STRUCT && convert_object(in, schema, node, value);
 	if (node->kind == JSON_ARRAY)
-		return schema->type == CONNECT_ARRAY && convert_array(arena, schema, node, value);
+		return schema->type == CONNECT_ARRAY && convert_array(in, schema, node, value);
 	return convert_scalar(schema, node, value);
 }
 
@@ -331,11 +382,28 @@ static enum expanded expand_failed(struct error *err, const char *what)
 	return EXPAND_FAILED;
 }
 
+static enum expanded convert_all(struct inferring *in, const struct connect_schema *schema,
+				 const struct json *tree, struct connect_value *value,
+				 struct error *err)
+{
+	if (tree->kind == JSON_ARRAY)
+		return expand_failed(err, "it is an array, and only an object can be");
+	*value = (struct connect_value){0};
+	bool good = convert(in, schema, tree, value);
+	if (in->work > WORK_MOST)
+		return expand_failed(err, "its objects have too many different members");
+	if (!good)
+		return expand_failed(err, "it has a whole number of more than 64 bits, or an array "
+					  "whose elements differ in the type of a member, or in "
+					  "being null");
+	return EXPANDED;
+}
+
 enum expanded expand(struct arena *arena, const struct expand_options *options, struct slice text,
 		     const struct connect_schema **schema, struct connect_value *value,
 		     struct error *err)
 {
-	struct inferring in = {arena, options, false};
+	struct inferring in = {.arena = arena, .options = options};
 	const struct json *tree;
 
 	if (text.len == 0 || (text.data[0] != '{' && text.data[0] != '['))
@@ -344,16 +412,11 @@ enum expanded expand(struct arena *arena, const struct expand_options *options, 
 	if (tree == NULL)
 		return EXPAND_KEPT;
 	*schema = infer(&in, options->name, tree);
+	if (in.work > WORK_MOST)
+		return expand_failed(err, "its objects have too many different members");
 	if (in.failed)
 		return EXPAND_KEPT;
 	if (*schema == NULL)
 		return EXPAND_NO_SCHEMA;
-	if (tree->kind == JSON_ARRAY)
-		return expand_failed(err, "it is an array, and only an object can be");
-	*value = (struct connect_value){0};
-	if (!convert(arena, *schema, tree, value))
-		return expand_failed(err, "it has a whole number of more than 64 bits, or an array "
-					  "whose elements differ in the type of a member, or in "
-					  "being null");
-	return EXPANDED;
+	return convert_all(&in, *schema, tree, value, err);
 }

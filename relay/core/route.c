@@ -224,13 +224,11 @@ static enum reject_reason reject_column(struct error *err, const char *option, c
 	return REJECT_ENCODING;
 }
 
-static enum reject_reason route_partition(const struct route *route, const struct slice *fields,
-					  struct message *message, struct error *err)
+static enum reject_reason route_partition(struct slice text, struct message *message,
+					  struct error *err)
 {
-	struct slice text = route->partition < 0 ? SLICE_NULL : fields[route->partition];
 	int64_t number = 0;
 
-	message->placed = false;
 	if (text.data == NULL)
 		return REJECT_NONE;
 	if (!civil_integer(text, &number))
@@ -243,13 +241,11 @@ static enum reject_reason route_partition(const struct route *route, const struc
 }
 
 /* 0 is for librdkafka what is not given; a millisecond later is next to it. */
-static enum reject_reason route_timestamp(const struct route *route, const struct slice *fields,
-					  struct message *message, struct error *err)
+static enum reject_reason route_timestamp(struct slice text, struct message *message,
+					  struct error *err)
 {
-	struct slice text = route->timestamp < 0 ? SLICE_NULL : fields[route->timestamp];
 	int64_t us;
 
-	message->timestamp_ms = 0;
 	if (text.data == NULL)
 		return REJECT_NONE;
 	if (!civil_timestamp(text, &us))
@@ -270,10 +266,12 @@ enum reject_reason route_event(struct route *route, const struct event *event,
 
 	if (reason == REJECT_NONE)
 		reason = measure_all(route, event->fields, &size, err);
-	if (reason == REJECT_NONE)
-		reason = route_partition(route, event->fields, message, err);
-	if (reason == REJECT_NONE)
-		reason = route_timestamp(route, event->fields, message, err);
+	message->placed = false;
+	message->timestamp_ms = 0;
+	if (reason == REJECT_NONE && route->partition >= 0)
+		reason = route_partition(event->fields[route->partition], message, err);
+	if (reason == REJECT_NONE && route->timestamp >= 0)
+		reason = route_timestamp(event->fields[route->timestamp], message, err);
 	if (reason != REJECT_NONE)
 		return reason;
 	make_room(route, size);

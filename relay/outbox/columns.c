@@ -23,7 +23,7 @@ enum {
 };
 
 /* A domain's columns have the modifier of the domain. */
-const char columns_question[] =
+const char outbox_columns_question[] =
     "SELECT a.attname, " OUTBOX_SENT_TYPE
     "::int8, coalesce((SELECT nullif(d.typtypmod, -1) FROM pg_type AS d "
     "WHERE d.oid = a.atttypid AND d.typtype = 'd'), a.atttypmod), a.attnotnull, CASE WHEN "
@@ -40,7 +40,6 @@ struct known {
 	enum field_kind kind;
 };
 
-/* Of inet the text is not what clients are told: "::1/128" for "::1". */
 static const struct known known[] = {
     {TYPE_BOOL, FIELD_BOOL},
     {TYPE_BYTEA, FIELD_BYTES},
@@ -56,6 +55,7 @@ static const struct known known[] = {
     {TYPE_CIDR, FIELD_TEXT},
     {TYPE_FLOAT4, FIELD_FLOAT32},
     {TYPE_FLOAT8, FIELD_FLOAT64},
+    {TYPE_INET, FIELD_ADDRESS},
     {TYPE_MACADDR8, FIELD_TEXT},
     {TYPE_MACADDR, FIELD_TEXT},
     {TYPE_BPCHAR, FIELD_CHAR},
@@ -159,4 +159,17 @@ struct source_types columns_types(const struct outbox_shape *shape)
 				     .count = shape->field_count,
 				     .payload =
 					 outbox_shape_column(shape, shape->names->payload)->is};
+}
+
+bool outbox_columns_check(const PGresult *columns, const struct config *config, struct error *err)
+{
+	struct outbox_shape shape = {0};
+	bool good = true;
+
+	columns_read(&shape, columns);
+	for (size_t i = 0; good && i < shape.column_count; i++)
+		good =
+		    encode_check_column(config, shape.columns[i].name, &shape.columns[i].is, err);
+	outbox_shape_free(&shape);
+	return good;
 }

@@ -7,13 +7,12 @@
 
 #include "core/source.h"
 #include "outbox/sql.h"
+#include "outbox/table.h"
 
 #include <libpq-fe.h>
 
-/* The columns of table $1, in their order. Asked and answered as text. */
-extern const char columns_question[];
-
-/* Puts the answer into the shape; the table's oid, or 0 if it has no columns. */
+/* Puts the answer to outbox_columns_question, which is text, into the shape; the table's oid, or 0
+ * if it has no columns. */
 uint32_t columns_read(struct outbox_shape *shape, const PGresult *result);
 
 /* Sets the types of the shape's fields. False and err if one of them cannot be written as the

@@ -111,7 +111,7 @@ static void read_catalog(void *arg)
 	session_ask_text(&opening->asker, TAG_IGNORE, open_encoding, NULL, 0);
 	session_ask_text(&opening->asker, TAG_FACTS, facts, params, 5);
 	session_ask_text(&opening->asker, TAG_LEAVES, leaves_question, params, 1);
-	session_ask_text(&opening->asker, TAG_COLUMNS, columns_question, params, 1);
+	session_ask_text(&opening->asker, TAG_COLUMNS, outbox_columns_question, params, 1);
 	session_sync(opening->session);
 }
 

@@ -141,7 +141,7 @@ bool replay_rows_look(struct replay_rows *rows, PGconn *conn, struct error *err)
 	const char *params[] = {rows->table};
 	struct outbox_shape *shape = &rows->shape;
 	PGresult *result =
-	    pgsync_query(conn, "looking at the outbox", columns_question, 1, params, err);
+	    pgsync_query(conn, "looking at the outbox", outbox_columns_question, 1, params, err);
 	if (result == NULL)
 		return false;
 	shape->oid = columns_read(shape, result);

@@ -6,11 +6,11 @@
  *   cmake --build build --target bench_encode && build/tests/bench_encode [seconds for each]
  */
 #include "core/encode.h"
-#include "base/clock.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 enum { TYPE, KEY, ID, AT, FIELDS };
 
@@ -62,6 +62,15 @@ static const struct setting settings[] = {
      false},
 };
 
+/* Of this process: others are on the machine. */
+static int64_t cpu_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+	return now.tv_sec * INT64_C(1000000) + now.tv_nsec / 1000;
+}
+
 static void must(bool good, const struct error *err)
 {
 	if (good)
@@ -91,11 +100,11 @@ static void run(const struct setting *setting, int64_t us)
 	struct error err;
 	struct route *route = route_new(&rules, lookup, NULL, &err);
 	struct encoder *encoder = encoder_new(&options, &rules, "payload", lookup, NULL, &err);
-	int64_t events = 0, bytes = 0, begin = clock_monotonic_us(), now = begin;
+	int64_t events = 0, bytes = 0, begin = cpu_us(), now = begin;
 
 	must(route != NULL && encoder != NULL, &err);
 	encoder_types(encoder, types, FIELDS, &json);
-	for (; now - begin < us; now = clock_monotonic_us())
+	for (; now - begin < us; now = cpu_us())
 		for (int i = 0; i < 1000; i++, events++) {
 			must(route_event(route, &event, &message, &err) == REJECT_NONE, &err);
 			if (encode_is_needed(&options))

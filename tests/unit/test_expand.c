@@ -2,7 +2,8 @@
 /*
  * test_expand.c - payloads as Debezium expands them, and what it makes of those that it cannot
  */
-#include "core/expand.h"
+#include "../fuzz/fuzz_expand.c" /* NOLINT(bugprone-suspicious-include): its check is replayed */
+#include "../fuzz/replay.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -172,13 +173,53 @@ static void test_depth(void **state)
 	check(&(struct outcome){text, NULL, EXPAND_KEPT}, &dropping);
 }
 
+/* An array of so many objects, the member of each of another name. */
+static char *different(int count)
+{
+	char *text = malloc((size_t)count * 20 + 20), *at = text;
+
+	at += sprintf(at, "{\"a\": [");
+	for (int i = 0; i < count; i++)
+		at += sprintf(at, "%s{\"k%d\": 1}", i > 0 ? "," : "", i);
+	strcpy(at, "]}");
+	return text;
+}
+
+/* It would take minutes, and as much memory. */
+static void test_too_many_members(void **state)
+{
+	char *text = different(50000);
+	struct arena arena = {0};
+	const struct connect_schema *schema;
+	struct connect_value value;
+	struct error err;
+
+	(void)state;
+	assert_int_equal(expand(&arena, &dropping, slice_of(text), &schema, &value, &err),
+			 EXPAND_FAILED);
+	assert_non_null(strstr(err.text, "its objects have too many different members"));
+	arena_free(&arena);
+	free(text);
+	text = different(300);
+	assert_int_equal(expand(&arena, &dropping, slice_of(text), &schema, &value, &err),
+			 EXPANDED);
+	assert_int_equal(value.items[0].items[299].count, 300);
+	arena_free(&arena);
+	free(text);
+}
+
+static void test_the_corpus(void **state)
+{
+	(void)state;
+	assert_true(replay_corpus("expand") >= 4);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_as_debezium_does),
-	    cmocka_unit_test(test_keeping),
-	    cmocka_unit_test(test_schemas),
-	    cmocka_unit_test(test_depth),
+	    cmocka_unit_test(test_as_debezium_does), cmocka_unit_test(test_keeping),
+	    cmocka_unit_test(test_schemas),	     cmocka_unit_test(test_depth),
+	    cmocka_unit_test(test_too_many_members), cmocka_unit_test(test_the_corpus),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

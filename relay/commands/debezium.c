@@ -307,8 +307,9 @@ struct debezium *debezium_read(const char *text, struct import_notes *notes, str
 	const char *name;
 
 	debezium->index = json_object();
-	json_object_foreach(right ? entries : NULL, name, value)
-	    add(debezium, name, json_string_value(value));
+	if (right)
+		json_object_foreach(entries, name, value)
+		    add(debezium, name, json_string_value(value));
 	index_options(debezium);
 	right = right && check_class(debezium, err) && check_sink(debezium, err) &&
 		find_router(debezium, err);

@@ -61,7 +61,7 @@ bool config_check_table(const char *text, struct error *err);
 bool config_check_listen(const char *text, struct error *err);
 bool config_check_header(const char *text, struct error *err);
 bool config_check_standbys(const char *text, struct error *err); /* config/standbys.c */
-bool config_check_where(const char *text, struct error *err); /* config/where.c */
+bool config_check_where(const char *text, struct error *err);	 /* config/where.c */
 bool config_check_property(const char *text, struct error *err);
 
 /* config/text.c. Puts in what ${env:NAME} and ${file:PATH} stand for, once, and leaves every

@@ -108,9 +108,9 @@ static void skip_blanks(struct lexer *lexer)
 static const char *end_of_quoted(struct lexer *lexer, const char *p, char quote, bool escapes)
 {
 	for (p++; *p != '\0'; p++) {
-		if (escapes && *p == '\\' && p[1] != '\0')
-			p++;
-		else if (*p == quote && p[1] == quote)
+		bool doubled = *p == quote && p[1] == quote;
+
+		if (doubled || (escapes && *p == '\\' && p[1] != '\0'))
 			p++;
 		else if (*p == quote)
 			return p + 1;

@@ -505,12 +505,14 @@ static void on_stop(struct step *s)
 {
 	struct engine *engine = s->engine;
 	engine->stopping = true;
+	/* A password or a pooler may be waited for; or another relay, and whoever comes next
+	 * resolves it. */
+	bool waits = engine->state == ENGINE_RESOLVING ||
+		     (engine->state == ENGINE_OPENING && owes_nothing(s));
 	if (engine->state == ENGINE_OFFLINE && owes_nothing(s))
 		stopped(s);
-	else if (engine->state == ENGINE_OPENING && owes_nothing(s))
-		on_stop_now(s); /* a password or a pooler may be waited for */
-	else if (engine->state == ENGINE_RESOLVING)
-		on_stop_now(s); /* another relay may be waited for; who comes next resolves it */
+	else if (waits)
+		on_stop_now(s);
 	else if (engine->state == ENGINE_STANDBY && owes_nothing(s))
 		close_session(s);
 	else if (engine->state == ENGINE_HOLDING)

@@ -29,6 +29,8 @@ struct helper {
 	void *arg;	 /* owned while there is a job */
 	void (*free_arg)(void *arg);
 	bool done, ends, aborts;
+
+	struct helper *left; /* before it; the loop's thread alone */
 };
 
 /* ---- counting ---- */
@@ -200,6 +202,16 @@ void helper_free(struct helper **helper)
 	pthread_cond_destroy(&h->changed);
 	pthread_mutex_destroy(&h->mutex);
 	free(h);
+}
+
+/* They are few: it takes a machine on which threads do not start within seconds. */
+void helper_leave(struct helper **helper)
+{
+	static struct helper *last;
+
+	(*helper)->left = last;
+	last = *helper;
+	*helper = NULL;
 }
 
 /* ---- inside a job ---- */

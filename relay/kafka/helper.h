@@ -46,6 +46,9 @@ void helper_cease(struct helper *helper);
 void helper_end(struct helper *helper, bool aborts);
 pthread_t helper_thread(const struct helper *helper);
 void helper_free(struct helper **helper);
+/* Instead of that, for a client that could not be made: librdkafka may have begun threads for it,
+ * which end in their own time and count until then. So nothing of the helper is given back. */
+void helper_leave(struct helper **helper);
 
 /* Inside a job. */
 bool helper_ceases(const struct helper *helper);

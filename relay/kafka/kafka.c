@@ -75,14 +75,15 @@ static bool watched_client_new(struct kafka *kafka, rd_kafka_conf_t *conf, struc
 		producer->helper = helper;
 		return true;
 	}
-	if (producer->rk != NULL) {
-		error_set(err, "no thread can be made for the transactions of Kafka");
-		rd_kafka_queue_destroy(producer->queue);
-		rd_kafka_destroy(producer->rk);
+	if (producer->rk == NULL) {
+		helper_leave(&helper);
+		return false;
 	}
+	rd_kafka_queue_destroy(producer->queue);
+	rd_kafka_destroy(producer->rk);
 	producer->rk = NULL;
 	helper_free(&helper);
-	return false;
+	return error_set(err, "no thread can be made for the transactions of Kafka");
 }
 
 static bool client_new(struct kafka *kafka, rd_kafka_conf_t *conf, struct error *err)
@@ -236,9 +237,9 @@ static bool must_wait_for_end(struct kafka *kafka)
 	return false;
 }
 
-static bool serve_one(struct kafka *kafka, int wait_ms)
+static bool serve_one(struct kafka *kafka)
 {
-	rd_kafka_event_t *event = rd_kafka_queue_poll(kafka->producer.queue, wait_ms);
+	rd_kafka_event_t *event = rd_kafka_queue_poll(kafka->producer.queue, 0);
 
 	switch (rd_kafka_event_type(event)) {
 	case RD_KAFKA_EVENT_NONE:
@@ -270,6 +271,14 @@ static bool serve_one(struct kafka *kafka, int wait_ms)
 	return true;
 }
 
+/* librdkafka's waits go by the wall clock: one of 10 ms takes an hour if that is set back by an
+ * hour meanwhile. */
+static void serve_or_nap(struct kafka *kafka)
+{
+	if (!serve_one(kafka))
+		helper_nap(10);
+}
+
 static void serve(struct kafka *kafka)
 {
 	uint64_t ignored;
@@ -282,7 +291,7 @@ static void serve(struct kafka *kafka)
 	kafka_transaction_serve(kafka);
 	if (kafka->producer.rk == NULL)
 		return;
-	while (served < SERVE_MOST && serve_one(kafka, 0))
+	while (served < SERVE_MOST && serve_one(kafka))
 		served++;
 	if (served == SERVE_MOST)
 		eventfd_write(kafka->wake_fd, 1);
@@ -450,7 +459,7 @@ static void abort_transaction(struct kafka *kafka, int64_t patience_ms)
 	if (!kafka_transaction_abort(kafka))
 		return;
 	while (!kafka_transaction_aborted(kafka) && clock_monotonic_us() < until_us)
-		serve_one(kafka, 10);
+		serve_or_nap(kafka);
 }
 
 bool kafka_sink_free(struct sink **sink, int64_t patience_ms)
@@ -470,7 +479,7 @@ bool kafka_sink_free(struct sink **sink, int64_t patience_ms)
 						       RD_KAFKA_PURGE_F_NON_BLOCKING);
 	while (kafka->producer.rk != NULL && kafka->producer.in_flight > 0 &&
 	       clock_monotonic_us() < until_us)
-		serve_one(kafka, 10);
+		serve_or_nap(kafka);
 	all_reported = kafka->producer.in_flight == 0;
 	kafka_free(kafka, until_us);
 	return all_reported;

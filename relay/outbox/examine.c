@@ -5,6 +5,7 @@
  */
 #include "examine.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/xalloc.h"
 #include "chunk.h"
@@ -24,6 +25,8 @@ enum {
 /* Where one event's size makes a claim fail, others' do. */
 enum { MEASURING_CLAIMS = 1000 };
 
+enum { RENEWS_US = 60 * 1000 * 1000 };
+
 struct examiner {
 	struct session *session;
 	struct asker asker;
@@ -37,6 +40,8 @@ struct examiner {
 	struct failure failure; /* to be told */
 	struct error why;
 	struct outbox_hold suspect; /* identity is owned */
+	int64_t
+	    renewed_us; /* when a session was given up since the table has changed; outlives it */
 };
 
 /* Rights, missing objects, what this table cannot do, a replica identity that is missing: most
@@ -208,9 +213,24 @@ static void on_answered(void *part, int tag, PGresult *result)
 	PQclear(result);
 }
 
+/* undefined_column, undefined_table: a claim names what is no more. The next session reads anew
+ * what there is, but not over and over: it may be named by a trigger. */
+static bool renews(struct examiner *examiner, const char *sqlstate)
+{
+	static const char *const states[] = {"42703", "42P01", NULL};
+	int64_t now = clock_monotonic_us();
+	if (!sqlstate_is(sqlstate, states) ||
+	    (examiner->renewed_us != 0 && now < examiner->renewed_us + RENEWS_US))
+		return false;
+	examiner->renewed_us = now;
+	return true;
+}
+
 static bool on_refused(void *part, const struct pg_failure *failure)
 {
 	struct examiner *examiner = part;
+	if (failure->tag == TAG_PROBE && renews(examiner, failure->state))
+		return false;
 	if (failure->tag == TAG_PROBE)
 		fail_all(examiner, "no event can be claimed: %s", failure->why);
 	else if (failure->tag == TAG_SUSPECT)

@@ -8,6 +8,9 @@ from harness.waiting import until
 from harness.writers import insert
 
 DEAD_LETTER = {"on_reject": "dead-letter"}
+OWN = ("CREATE TABLE outbox_events (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, event_id uuid NOT NULL DEFAULT"
+       " gen_random_uuid(), aggregate_type text NOT NULL, aggregate_id text NOT NULL, event_type text NOT NULL, payload jsonb,"
+       " headers jsonb, created_at timestamptz NOT NULL DEFAULT now(), added text)")
 UNPRINTABLE = "'[' || repeat('1e131071,', 8999) || '1]'"  # a text of 1.2 GB, which Postgres cannot make
 
 
@@ -135,6 +138,21 @@ def test_a_table_that_becomes_a_child(database, new_relay, reader, topic):
     database.wait("SELECT NOT EXISTS (SELECT FROM ONLY outbox_events)")
     assert database.value("SELECT count(*) FROM child") == 50
     relay.stop()
+
+
+@pytest.mark.parametrize("settle", ["delete", "mark", "position"])
+def test_a_column_that_is_dropped(empty_database, migrate, new_relay, reader, topic, settle):
+    """Statements of a session that has known it name it; the next session reads the table anew."""
+    topic()
+    empty_database.execute(OWN)
+    migrate(outbox={"settle": settle})
+    relay = new_relay(outbox={"settle": settle}).start()
+    insert(empty_database, 5)
+    assert len(reader().take(5)) == 5
+    empty_database.execute("ALTER TABLE outbox_events DROP COLUMN added")
+    insert(empty_database, 5)
+    assert len(reader().take(10)) == 10
+    assert relay.get("/readyz")[0] == 200
 
 
 def test_the_lowest_id_there_is(database, relay, reader):

@@ -92,7 +92,7 @@ static inline int64_t begins_at(const struct world *w)
 
 static inline void fetch(struct world *w)
 {
-	step(w, (struct poll_input){.event = POLL_FETCH, .fetch = {8, 1000000, false}});
+	step(w, (struct poll_input){.event = POLL_FETCH, .fetch = {8, 1000000, false, false}});
 }
 
 static inline void hold(struct world *w, bool keeps)

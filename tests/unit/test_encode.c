@@ -267,7 +267,7 @@ static void test_columns(void **state)
 	char topic[] = "t", key[] = "${tags}", header[] = "h=${box}", part[] = "part",
 	     *headers[] = {header};
 	struct config config = {
-	    .outbox.columns = {none, none, none, none, none, none, none, none},
+	    .outbox.columns = {none, none, none, none, none, none, none, none, none},
 	    .route = {topic, key, {headers, 1}, .partition = part, .timestamp = none},
 	    .encode = {.schema_version = none}};
 	const struct field_type unknown = {.kind = FIELD_UNKNOWN}, big = {.kind = FIELD_INT64},

@@ -26,8 +26,9 @@ static inline struct slice slice_of(const char *s)
 
 static inline bool slice_equal(struct slice a, struct slice b)
 {
-	return a.len == b.len && (a.data == NULL) == (b.data == NULL) &&
-	       (a.len == 0 || a.data == NULL || memcmp(a.data, b.data, a.len) == 0);
+	if (a.data == NULL || b.data == NULL)
+		return a.data == b.data && a.len == b.len;
+	return a.len == b.len && memcmp(a.data, b.data, a.len) == 0;
 }
 
 /* FNV-1a. */

@@ -51,4 +51,7 @@ void check_standbys(const struct subject *s);
 /* What positions rest on, of an outbox that is migrated; nothing is found in the other modes. */
 void check_position(const struct subject *s);
 
+/* Sessions that are no relays, and whose locks keep events waiting. */
+void check_strangers(const struct subject *s);
+
 #endif

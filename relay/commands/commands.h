@@ -27,6 +27,7 @@
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 int cmd_check(int argc, char **argv);
+int cmd_compare(int argc, char **argv);
 int cmd_dlq(int argc, char **argv);
 int cmd_handover(int argc, char **argv);
 int cmd_health(int argc, char **argv);

@@ -34,6 +34,7 @@ static const struct command commands[] = {
     {"handover", cmd_handover, "before and after a switch of databases"},
     {"replay", cmd_replay, "publishes rows once more that are published already"},
     {"verify", cmd_verify, "compares the topics with what the outbox says was published"},
+    {"shadow", cmd_shadow, "publishes to other topics, beside a live connector"},
     {"compare", cmd_compare, "compares two sets of topics, event by event"},
 };
 enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };

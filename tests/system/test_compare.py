@@ -229,6 +229,25 @@ def test_range(topics):
     assert counts == {} and found["compared"] == 50
 
 
+def test_transactions(topics, prefix):
+    """What a connector has aborted is in no set; the marks of transactions are no records."""
+    producer = Producer({"bootstrap.servers": topics.bootstrap, "partitioner": "murmur2", "transactional.id": prefix})
+    producer.init_transactions(30)
+    for at in range(0, 60, 10):
+        producer.begin_transaction()
+        for key, event_id, value in EVENTS[at:at + 10]:
+            producer.produce(topics.live, key=key, value=value + ("" if at != 50 else " "), headers=headers(event_id))
+        producer.commit_transaction(30)
+        producer.begin_transaction()
+        producer.produce(topics.live, key="k", value="gone", headers=headers("gone"))
+        producer.flush(30)
+        producer.abort_transaction(30)
+    topics.fill(topics.shadow)
+    counts, found = topics.counts()
+    assert counts == {"value": 10} and (found["compared"], found["live"]["records"]) == (60, 60)
+    assert {sample["first_byte"] for sample in found["value"]} == {len(EVENTS[50][2])}
+
+
 def test_nothing(topics):
     """That nothing was compared is no good news."""
     found = topics.compare()

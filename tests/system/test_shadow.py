@@ -176,6 +176,21 @@ def test_writers(empty_database, database, new_relay, shadow_of, records):
     assert (done["published"], done["position"]) == (count, database.value("SELECT max(id) FROM outbox_events"))
 
 
+def test_partitions(empty_database, migrate, new_relay, shadow_of, records):
+    """A writer that has its row in a partition is waited for, too."""
+    migrate("--partitions", "4")
+    shadow = shadow_of(new_relay(), "--from", "start")
+    late = empty_database.server.connect(empty_database.name, autocommit=False)
+    late.cursor().execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
+                          " VALUES ('thing', 'k-1', 'Happened', '{}')")
+    insert(empty_database, 200)
+    assert records.poll(0.5) == []
+    late.commit()
+    late.close()
+    assert len({record.event_id for record in records.take(201)}) == 201
+    assert finish(shadow)["published"] == 201
+
+
 def test_from_now(empty_database, database, new_relay, shadow_of, records):
     """Rows that were there are left out; it says where it begins, and how to go on."""
     insert(database, 100)

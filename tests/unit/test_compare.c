@@ -205,16 +205,17 @@ static void test_missing(void **state)
 	struct missing missing = {.count = 0};
 
 	(void)state;
+	live(compare, plain(0));
 	live(compare, plain(1));
 	live(compare, plain(2));
 	shadow(compare, plain(2));
 	shadow(compare, plain(3));
 	compare_missing(compare, note, &missing);
-	assert_int_equal(missing.count, 2);
-	for (size_t i = 0; i < 2; i++)
-		assert_int_equal(missing.spots[i].offset,
-				 missing.spots[i].side == COMPARE_LIVE ? 1 : 3);
-	assert_int_equal(compare_counts(compare, COMPARE_SHADOW)->missing, 1);
+	assert_int_equal(missing.count, 3);
+	for (size_t i = 0; i < 3; i++)
+		assert_true(missing.spots[i].side == COMPARE_LIVE ? missing.spots[i].offset < 2
+								  : missing.spots[i].offset == 3);
+	assert_int_equal(compare_counts(compare, COMPARE_SHADOW)->missing, 2);
 	assert_int_equal(compare_counts(compare, COMPARE_LIVE)->missing, 1);
 	compare_free(&compare);
 }
@@ -277,6 +278,31 @@ static void test_no_order(void **state)
 	compare_free(&compare);
 }
 
+static void test_no_order_between_partitions(void **state)
+{
+	struct compare *compare = fresh();
+	struct compare_record first = plain(1), second = plain(2);
+
+	(void)state;
+	/* Of the shadow. */
+	live(compare, first);
+	live(compare, second);
+	first.place = 1;
+	assert_int_equal(shadow(compare, second), 0);
+	assert_int_equal(shadow(compare, first), COMPARE_PARTITION);
+	compare_free(&compare);
+	/* Of the live topic. */
+	compare = fresh();
+	first = plain(1);
+	second.place = 1;
+	live(compare, first);
+	live(compare, second);
+	second.place = 0;
+	assert_int_equal(shadow(compare, second), COMPARE_PARTITION);
+	assert_int_equal(shadow(compare, first), 0);
+	compare_free(&compare);
+}
+
 /* What lies outside is read and not judged; a pair with one record inside is. */
 static void test_range(void **state)
 {
@@ -291,11 +317,18 @@ static void test_range(void **state)
 	live(compare, early);
 	live(compare, late);
 	live(compare, other);
+	live(compare, plain(6));
 	early.value = late.value = slice_of("other");
 	assert_int_equal(shadow(compare, early), 0);
 	assert_int_equal(compare_pairs(compare), 0);
 	late.time_ms = 1999;
 	assert_int_equal(shadow(compare, late), COMPARE_VALUE | COMPARE_TIME);
+	late.name = plain(5).name;
+	late.time_ms = 2000;
+	shadow(compare, late);
+	other = plain(6);
+	other.time_ms = 2000;
+	assert_int_equal(shadow(compare, other), COMPARE_TIME);
 	early.name = plain(4).name;
 	shadow(compare, early);
 	compare_missing(compare, note, &missing);
@@ -381,9 +414,9 @@ int main(void)
 	    cmocka_unit_test(test_time),     cmocka_unit_test(test_without_id),
 	    cmocka_unit_test(test_repeats),  cmocka_unit_test(test_missing),
 	    cmocka_unit_test(test_order),    cmocka_unit_test(test_order_of_other_keys),
-	    cmocka_unit_test(test_no_order), cmocka_unit_test(test_range),
-	    cmocka_unit_test(test_ids),	     cmocka_unit_test(test_times),
-	    cmocka_unit_test(test_values),
+	    cmocka_unit_test(test_no_order), cmocka_unit_test(test_no_order_between_partitions),
+	    cmocka_unit_test(test_range),    cmocka_unit_test(test_ids),
+	    cmocka_unit_test(test_times),    cmocka_unit_test(test_values),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

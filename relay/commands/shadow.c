@@ -5,6 +5,7 @@
  *
  * It is a replay of all rows (replay_run.c) that writes nothing down.
  */
+#include "base/log.h"
 #include "base/text.h"
 #include "base/xalloc.h"
 #include "commands.h"
@@ -167,12 +168,17 @@ static bool open_job(struct replay_job *job, struct error *err)
 	       replay_take(job->conn, 0, err);
 }
 
-static int perform(const struct shadow *shadow, struct replay_job *job)
+static int perform(const struct shadow *shadow, const struct pgname *name, struct replay_job *job)
 {
 	struct error err;
+	char *outbox;
 
-	if (open_job(job, &err))
+	if (open_job(job, &err)) {
+		outbox = xasprintf("%s.%s", name->schema, name->table);
+		log_about(PQdb(job->conn), outbox);
+		free(outbox);
 		return conclude(shadow, job, replay_run(job));
+	}
 	command_failed("shadow", &err);
 	command_hint();
 	return EXIT_FAILED;
@@ -201,7 +207,7 @@ static int run(struct shadow *shadow, const struct config *config)
 	} else {
 		pgname_print(&name, job.table);
 		pgname_show(&name, job.shown);
-		status = perform(shadow, &job);
+		status = perform(shadow, &name, &job);
 	}
 	if (job.conn != NULL)
 		PQfinish(job.conn);

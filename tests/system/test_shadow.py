@@ -203,6 +203,14 @@ def test_from_now(empty_database, database, new_relay, shadow_of, records):
     assert "--prefix shadow. --from 111\n" in shadow.log()
 
 
+def test_its_log_as_json(empty_database, database, new_relay, records):
+    insert(database, 5)
+    done = new_relay(log={"format": "json"}).command("shadow", "--prefix", "shadow.", "--from", "start", "--once")
+    line = next(json.loads(line) for line in done.stderr.splitlines() if "shadow_begins" in line)
+    assert (line["database"], line["outbox"], line["upto"]) == (database.name, "public.outbox_events", 5)
+    assert done.stdout == "published  5\nrejected   0\nposition   id 5\n" and len(records.take(5)) == 5
+
+
 def test_a_lost_session(empty_database, database, new_relay, shadow_of, records):
     """It goes on where it was; what was acknowledged is not published again."""
     shadow = shadow_of(new_relay(), "--rate", "400")

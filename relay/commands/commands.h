@@ -55,9 +55,10 @@ struct command_flag {
 };
 
 /* Some that take an argument: any, to a const char *; the same, of UTF-8, as values in the database
- * are; a duration, to an int64_t of milliseconds. */
+ * are, or that names of topics may begin with; a duration, to an int64_t of milliseconds. */
 bool command_take_text(void *to, const char *text, struct error *err);
 bool command_take_utf8(void *to, const char *text, struct error *err);
+bool command_take_prefix(void *to, const char *text, struct error *err);
 bool command_take_duration(void *to, const char *text, struct error *err);
 
 /* A whole number within bounds, for others. False and err, as above. */

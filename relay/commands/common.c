@@ -6,6 +6,7 @@
 #include "base/pgname.h"
 #include "base/text.h"
 #include "base/units.h"
+#include "base/xalloc.h"
 #include "commands.h"
 #include "core/route.h"
 #include "kafka.h"
@@ -17,6 +18,7 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -136,6 +138,16 @@ bool command_take_utf8(void *to, const char *text, struct error *err)
 			return error_set(err, "has a value that is no UTF-8");
 	}
 	return command_take_text(to, text, err);
+}
+
+bool command_take_prefix(void *to, const char *text, struct error *err)
+{
+	char *name = xasprintf("%sx", text);
+	bool legal = *text != '\0' && route_topic_is_legal(slice_of(name));
+
+	free(name);
+	*(const char **)to = text;
+	return legal || error_set(err, "\"%s\" is not how the name of a topic may begin", text);
 }
 
 void command_hint(void)

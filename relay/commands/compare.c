@@ -5,12 +5,10 @@
 #include "compare.h"
 
 #include "base/clock.h"
-#include "base/xalloc.h"
 #include "commands.h"
 #include "core/route.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 static const char HELP[] =
@@ -67,17 +65,6 @@ static bool take_pair(void *to, const char *text, struct error *err)
 	return error_set(err, "\"%s\" is not LIVE=SHADOW, two legal names of topics", text);
 }
 
-/* A topic's name begins with it, whatever comes then. */
-static bool take_prefix(void *to, const char *text, struct error *err)
-{
-	char *name = xasprintf("%sx", text);
-	bool legal = *text != '\0' && route_topic_is_legal(slice_of(name));
-
-	free(name);
-	*(const char **)to = text;
-	return legal || error_set(err, "\"%s\" is not how the name of a topic may begin", text);
-}
-
 static bool take_samples(void *to, const char *text, struct error *err)
 {
 	return command_number(text, 0, INT64_MAX, to, err);
@@ -87,7 +74,7 @@ static int parse(int argc, char **argv, struct compare_options *options)
 {
 	const struct command_flag flags[] = {
 	    {"bootstrap", NULL, command_take_text, &options->bootstrap},
-	    {"prefix", NULL, take_prefix, &options->prefix},
+	    {"prefix", NULL, command_take_prefix, &options->prefix},
 	    {"live", NULL, take_topic, &options->live},
 	    {"pair", NULL, take_pair, &options->pairs},
 	    {"id-header", NULL, command_take_text, &options->id_header},

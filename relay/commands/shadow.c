@@ -51,16 +51,6 @@ struct shadow {
 
 /* ---- options ---- */
 
-static bool take_prefix(void *to, const char *text, struct error *err)
-{
-	char *name = xasprintf("%sx", text);
-	bool legal = *text != '\0' && route_topic_is_legal(slice_of(name));
-
-	free(name);
-	*(const char **)to = text;
-	return legal || error_set(err, "\"%s\" is not how the name of a topic may begin", text);
-}
-
 static bool take_from(void *to, const char *text, struct error *err)
 {
 	struct shadow *shadow = to;
@@ -80,7 +70,7 @@ static bool take_rate(void *to, const char *text, struct error *err)
 
 static int parse(int argc, char **argv, struct shadow *shadow)
 {
-	const struct command_flag flags[] = {{"prefix", NULL, take_prefix, &shadow->prefix},
+	const struct command_flag flags[] = {{"prefix", NULL, command_take_prefix, &shadow->prefix},
 					     {"from", NULL, take_from, shadow},
 					     {"once", &shadow->follow.once, NULL, NULL},
 					     {"rate", NULL, take_rate, &shadow->rate},

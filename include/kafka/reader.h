@@ -76,8 +76,17 @@ bool kafka_reader_is_done(const struct kafka_reader *reader);
  * block then. fd is an eventfd: readable once there is something new. It is borrowed. */
 void kafka_reader_follow(struct kafka_reader *reader, int fd);
 
+/* A record that was read, once more, when all are: NULL if it is gone, or does not come within some
+ * seconds. Borrowed until the next call. */
+const struct kafka_record *kafka_reader_again(struct kafka_reader *reader, size_t place,
+					      int64_t offset);
+
 /* The first header of this name. Its data is NULL if it has no value. */
 bool kafka_record_header(const struct kafka_record *record, const char *name, struct slice *value);
+
+/* The header with this number, from 0 on; false if there are fewer. Borrowed as the record is. */
+bool kafka_record_header_at(const struct kafka_record *record, size_t number, const char **name,
+			    struct slice *value);
 
 /* Where a producer of ours puts a key, among so many partitions. Pure. */
 int32_t kafka_partition_of(struct slice key, int32_t partitions);

@@ -7,6 +7,9 @@
  * it are done. So whoever goes on after a crash repeats one batch at most. A rejected row counts as
  * done.
  *
+ * A shadow is a replay of all rows, whether they are published or not, that goes on with those that
+ * come. It writes nothing down: its position is in memory.
+ *
  * Thread: loop, where nothing else is said.
  */
 #ifndef OUTBOX_OUTBOX_REPLAY_H
@@ -57,13 +60,23 @@ char *replay_rows_count(const struct replay_rows *rows, const struct replay_sele
 
 /* A row of outbox_relay.replays. */
 struct replay {
-	int64_t number;
+	int64_t number;		   /* 0: a shadow */
 	int64_t first_id, last_id; /* no row outside is looked at */
 	int64_t position, published, rejected;
 	int64_t rate; /* events a second; 0: as fast as it goes */
 };
 
+/* Of a shadow. */
+struct replay_follow {
+	bool from_now; /* the position is where the table ends */
+	bool once;     /* it ends where the table ended when it began */
+	int64_t poll_us;
+};
+
 struct replay_events {
+	/* Of a shadow, NULL otherwise: no more rows will come up to upto, and the position is where
+	 * it begins. */
+	void (*begun)(void *owner, int64_t upto);
 	void (*moved)(void *owner); /* the replay has another position */
 	/* There are no more rows: the owner is to stop the worker. */
 	void (*ended)(void *owner);
@@ -73,8 +86,10 @@ struct replay_options {
 	const struct config *config;
 	const struct replay_rows *rows;
 	struct replay_selection selection;
-	struct replay *replay; /* the source writes position, published and rejected */
-	struct pg_login login; /* for a session in place of one that is lost */
+	const struct replay_follow *follow; /* NULL: published rows, of the selection */
+	struct replay *replay;		    /* the source writes position, published and rejected */
+	const char *application;	    /* the name of its sessions */
+	struct pg_login login;		    /* for a session in place of one that is lost */
 	const struct replay_events *events;
 	void *owner; /* passed back to events */
 };
@@ -85,7 +100,8 @@ struct source *replay_source_new(struct loop *loop, const struct replay_options 
 				 PGconn *conn, const struct source_events *events, void *owner);
 void replay_source_free(struct source **source);
 
-/* Makes this session the only one that works on the replay. False and err, also if another one
+/* Makes this session the only one that works on the replay; a shadow has no number, 0, and its
+ * session can only read. False and err, also if another one
  * does. Blocks. Thread: main. */
 bool replay_take(PGconn *conn, int64_t number, struct error *err);
 

@@ -27,6 +27,7 @@
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 int cmd_check(int argc, char **argv);
+int cmd_compare(int argc, char **argv);
 int cmd_dlq(int argc, char **argv);
 int cmd_handover(int argc, char **argv);
 int cmd_health(int argc, char **argv);
@@ -36,6 +37,7 @@ int cmd_pause(int argc, char **argv);
 int cmd_replay(int argc, char **argv);
 int cmd_resume(int argc, char **argv);
 int cmd_run(int argc, char **argv);
+int cmd_shadow(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 int cmd_verify(int argc, char **argv);
 
@@ -54,9 +56,10 @@ struct command_flag {
 };
 
 /* Some that take an argument: any, to a const char *; the same, of UTF-8, as values in the database
- * are; a duration, to an int64_t of milliseconds. */
+ * are, or that names of topics may begin with; a duration, to an int64_t of milliseconds. */
 bool command_take_text(void *to, const char *text, struct error *err);
 bool command_take_utf8(void *to, const char *text, struct error *err);
+bool command_take_prefix(void *to, const char *text, struct error *err);
 bool command_take_duration(void *to, const char *text, struct error *err);
 
 /* A whole number within bounds, for others. False and err, as above. */

@@ -141,6 +141,16 @@ bool command_take_utf8(void *to, const char *text, struct error *err)
 	return command_take_text(to, text, err);
 }
 
+bool command_take_prefix(void *to, const char *text, struct error *err)
+{
+	char *name = xasprintf("%sx", text);
+	bool legal = *text != '\0' && route_topic_is_legal(slice_of(name));
+
+	free(name);
+	*(const char **)to = text;
+	return legal || error_set(err, "\"%s\" is not how the name of a topic may begin", text);
+}
+
 void command_hint(void)
 {
 	static const struct {

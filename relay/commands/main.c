@@ -35,6 +35,8 @@ static const struct command commands[] = {
     {"replay", cmd_replay, "publishes rows once more that are published already"},
     {"verify", cmd_verify, "compares the topics with what the outbox says was published"},
     {"import-debezium", cmd_import_debezium, "a configuration made from one of Debezium"},
+    {"shadow", cmd_shadow, "publishes to other topics, beside a live connector"},
+    {"compare", cmd_compare, "compares two sets of topics, event by event"},
 };
 enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
 

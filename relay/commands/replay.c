@@ -318,8 +318,10 @@ static int perform(struct replay_job *job)
 
 static int replay(const struct replay_request *request, const struct config *config)
 {
-	struct replay_job job = {
-	    .request = request, .config = config, .replay.rate = request->rate};
+	struct replay_job job = {.request = request,
+				 .config = config,
+				 .application = "outbox-relay replay",
+				 .replay.rate = request->rate};
 	struct pgname name;
 	struct error err;
 	int status;

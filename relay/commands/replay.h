@@ -3,7 +3,7 @@
  * replay.h - one run of the command `replay`
  *
  * replay.c: options and report; replay_plan.c: which rows, and the row of outbox_relay.replays;
- * replay_run.c: the worker that publishes them.
+ * replay_run.c: the worker that publishes them, also for the command `shadow` (shadow.c).
  *
  * Thread: main, which is that of the loop.
  */
@@ -36,6 +36,8 @@ struct replay_job {
 	json_t *selection;
 	const char **event_ids;
 	char *topic, *since, *until;
+	const char *application;	    /* the name of its sessions */
+	const struct replay_follow *follow; /* of the command `shadow`; NULL */
 	struct replay replay;
 	int64_t events;	 /* as counted when it began */
 	json_t *counted; /* owned; topics, first_id, last_id, first_at, last_at */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * replay_run.c - `replay` at work: the worker of `run`, over published rows
+ * replay_run.c - `replay` and `shadow` at work: the worker of `run`, over rows that are only read
  */
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/xalloc.h"
 #include "commands.h"
@@ -19,6 +20,9 @@
 /* As `run` has them. */
 enum { STOP_PATIENCE_US = 10 * 1000 * 1000, SINK_PATIENCE_MS = 1000, SIGNALS = 3 };
 
+/* A shadow says so often where it stands, while it moves. */
+enum { POSITION_EVERY_US = 60 * 1000 * 1000 };
+
 struct rig {
 	struct replay_job *job;
 	struct desk desk;
@@ -29,15 +33,52 @@ struct rig {
 	struct config_strings headers; /* owned, not its items but the last one */
 	struct loop_timer *patience;
 	struct loop_signal *signals[SIGNALS];
+	struct log_limit told;
 };
 
 /* ---- what the source tells ---- */
+
+static void tell_position(const struct replay *replay)
+{
+	log_fact(LOG_INFO, "shadow_at",
+		 LOG_FIELDS(field_number("id", replay->position),
+			    field_number("published", replay->published),
+			    field_number("rejected", replay->rejected)),
+		 "the shadow has come to id %" PRId64 ": %" PRId64 " events published, %" PRId64
+		 " rejected",
+		 replay->position, replay->published, replay->rejected);
+}
 
 static void on_moved(void *owner)
 {
 	struct rig *rig = owner;
 
 	progress_step(rig->job->replay.published);
+	if (rig->job->follow != NULL &&
+	    log_limit_due(&rig->told, clock_monotonic_us(), POSITION_EVERY_US))
+		tell_position(&rig->job->replay);
+}
+
+static void on_begun(void *owner, int64_t upto)
+{
+	struct rig *rig = owner;
+	const struct replay *replay = &rig->job->replay;
+
+	/* The first line is due a minute later. */
+	log_limit_due(&rig->told, clock_monotonic_us(), POSITION_EVERY_US);
+	if (upto == INT64_MIN)
+		log_fact(LOG_INFO, "shadow_begins", NULL,
+			 "the shadow begins; the table has no rows yet");
+	else if (replay->position == INT64_MIN)
+		log_fact(LOG_INFO, "shadow_begins", LOG_FIELDS(field_number("upto", upto)),
+			 "the shadow begins with the first row; the table ends at id %" PRId64,
+			 upto);
+	else
+		log_fact(
+		    LOG_INFO, "shadow_begins",
+		    LOG_FIELDS(field_number("id", replay->position), field_number("upto", upto)),
+		    "the shadow begins behind id %" PRId64 "; the table ends at id %" PRId64,
+		    replay->position, upto);
 }
 
 static void on_ended(void *owner)
@@ -89,7 +130,8 @@ static void make_worker(struct rig *rig)
 	desk_worker(&rig->desk, &options, config->outbox.stall_timeout_ms * 1000);
 }
 
-/* The configured headers, and one that says that this is a replay. */
+/* The configured headers, and one that says that this is a replay. A shadow's records are as the
+ * relay's would be. */
 static void make_headers(struct rig *rig)
 {
 	const struct config_strings *configured = &rig->job->config->route.headers;
@@ -98,6 +140,8 @@ static void make_headers(struct rig *rig)
 	headers->items = xcalloc(configured->count + 1, sizeof(char *));
 	for (; headers->count < configured->count; headers->count++)
 		headers->items[headers->count] = configured->items[headers->count];
+	if (rig->job->follow != NULL)
+		return;
 	headers->items[headers->count++] =
 	    xasprintf("outbox-relay-replay=%" PRId64, rig->job->replay.number);
 }
@@ -123,11 +167,13 @@ static bool make_route(struct rig *rig, struct error *err)
 
 static void make_source(struct rig *rig)
 {
-	static const struct replay_events events = {on_moved, on_ended};
+	static const struct replay_events events = {on_begun, on_moved, on_ended};
 	struct replay_job *job = rig->job;
 	const struct replay_options options = {.config = job->config,
 					       .rows = job->rows,
 					       .selection = replay_selected(job),
+					       .follow = job->follow,
+					       .application = job->application,
 					       .replay = &job->replay,
 					       .login = command_login(job->config, NULL),
 					       .events = &events,
@@ -171,7 +217,7 @@ static void take_down(struct rig *rig)
 	loop_timer_free(&rig->patience);
 	desk_free(&rig->desk, kept != NULL);
 	metrics_fini(&rig->desk.metrics);
-	if (rig->headers.count > 0)
+	if (rig->headers.count > 0 && rig->job->follow == NULL)
 		free(rig->headers.items[rig->headers.count - 1]);
 	free(rig->headers.items);
 }
@@ -183,17 +229,17 @@ bool replay_run(struct replay_job *job)
 	struct error err;
 	bool made;
 
-	/* That all goes well is said by the progress and the report. */
-	log_setup(level == LOG_INFO ? LOG_WARNING : level,
+	/* That all goes well is said by the progress and the report; a shadow runs for days. */
+	log_setup(level == LOG_INFO && job->follow == NULL ? LOG_WARNING : level,
 		  (enum log_format)job->config->log.format);
 	made = make(&rig, &err);
 	if (made) {
-		progress_begin(job->events, "events");
+		progress_begin(job->follow == NULL ? job->events : -1, "events");
 		worker_start(rig.desk.worker);
 		loop_run(rig.desk.loop);
 		progress_end();
 	} else {
-		command_failed("replay", &err);
+		command_failed(job->follow == NULL ? "replay" : "shadow", &err);
 	}
 	take_down(&rig);
 	return made && !rig.desk.failed;

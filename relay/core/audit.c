@@ -70,25 +70,13 @@ static bool parse_uuid(struct slice text, struct audit_name *name)
 	return true;
 }
 
-static uint64_t hash(struct slice text, uint64_t seed)
-{
-	uint64_t state = hashed_mix(seed + text.len), word;
-
-	for (size_t i = 0; i < text.len; i += 8) {
-		word = 0;
-		memcpy(&word, text.data + i, text.len - i < 8 ? text.len - i : 8);
-		state = hashed_mix(state ^ word) + seed;
-	}
-	return state;
-}
-
 struct audit_name audit_name(struct slice event_id)
 {
 	struct audit_name name;
 
 	if (!parse_uuid(event_id, &name))
-		name = (struct audit_name){hash(event_id, UINT64_C(0x9e3779b97f4a7c15)),
-					   hash(event_id, UINT64_C(0xc2b2ae3d27d4eb4f))};
+		name = (struct audit_name){hashed_slice(event_id, UINT64_C(0x9e3779b97f4a7c15)),
+					   hashed_slice(event_id, UINT64_C(0xc2b2ae3d27d4eb4f))};
 	if (name.high == 0 && name.low == 0) /* the nil UUID: as any other that nobody draws */
 		name.high = UINT64_C(0x6e696c2075756964);
 	return name;
@@ -147,7 +135,7 @@ static struct key *add_key(struct audit *audit, uint64_t key)
 static struct key *key_of(struct audit *audit, const struct audit_record *record, unsigned *found,
 			  struct audit_before *before)
 {
-	uint64_t hashed = hash(record->key, record->topic + 1);
+	uint64_t hashed = hashed_slice(record->key, record->topic + 1);
 	struct key *key = add_key(audit, hashed);
 	bool is_new = key->place == 0;
 

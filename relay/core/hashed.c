@@ -22,6 +22,18 @@ uint64_t hashed_mix(uint64_t value)
 	return value ^ (value >> 31);
 }
 
+uint64_t hashed_slice(struct slice text, uint64_t seed)
+{
+	uint64_t state = hashed_mix(seed + text.len + (text.data == NULL)), word;
+
+	for (size_t i = 0; i < text.len; i += 8) {
+		word = 0;
+		memcpy(&word, text.data + i, text.len - i < 8 ? text.len - i : 8);
+		state = hashed_mix(state ^ word) + seed;
+	}
+	return state;
+}
+
 void hashed_init(struct hashed *set, size_t item_size, size_t key_words)
 {
 	memset(set, 0, sizeof(*set));

@@ -8,6 +8,8 @@
 #ifndef OUTBOX_CORE_HASHED_H
 #define OUTBOX_CORE_HASHED_H
 
+#include "base/slice.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -35,5 +37,7 @@ size_t hashed_bytes(const struct hashed *set);
 
 /* A good mixture of 64 bits. */
 uint64_t hashed_mix(uint64_t value);
+/* The same of a text; SLICE_NULL is another one than an empty text. */
+uint64_t hashed_slice(struct slice text, uint64_t seed);
 
 #endif

@@ -3,8 +3,7 @@
  * reader.c - reads what topics hold, in no consumer group
  *
  * By librdkafka's simple consumer (rd_kafka_consume_start_queue), which needs no group.id, and so
- * no right on a group either. A few partitions are read at a time, since each has a queue of its
- * own.
+ * no right on a group. A few partitions are read at a time: each has a queue of its own.
  */
 #include "kafka/reader.h"
 
@@ -13,6 +12,7 @@
 #include "base/xalloc.h"
 #include "internal.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -36,8 +36,7 @@ struct place {
 
 struct kafka_reader {
 	struct kafka_options options; /* what it points to is borrowed */
-	/* The one asks where partitions end, which is behind a transaction that is open; the other
-	 * one reads, and sees nothing of it. */
+	/* Where partitions end is behind a transaction that is open; reading stops before it. */
 	struct client {
 		rd_kafka_t *rk;
 		rd_kafka_queue_t *events; /* errors and logs */
@@ -422,8 +421,7 @@ static struct place *place_of(struct kafka_reader *reader, const rd_kafka_messag
 	return NULL;
 }
 
-/* What is no record: the end of a partition, or why it cannot be read. False and err: it stays so.
- */
+/* What is no record: the end of a partition, or why it cannot be read. False and err: for good. */
 static bool take_word(struct kafka_reader *reader, struct place *place,
 		      const rd_kafka_message_t *message, struct error *err)
 {
@@ -447,24 +445,30 @@ static bool take_word(struct kafka_reader *reader, struct place *place,
 	}
 }
 
+static void set_record(struct kafka_reader *reader, const struct place *place,
+		       const rd_kafka_message_t *message)
+{
+	rd_kafka_timestamp_type_t type;
+
+	reader->record =
+	    (struct kafka_record){.place = (size_t)(place - reader->places),
+				  .offset = message->offset,
+				  .time_ms = rd_kafka_message_timestamp(message, &type),
+				  .key = {message->key, message->key_len},
+				  .value = {message->payload, message->len},
+				  .message = message};
+}
+
 static bool take_record(struct kafka_reader *reader, struct place *place,
 			const rd_kafka_message_t *message)
 {
-	rd_kafka_timestamp_type_t type;
 	bool wanted = reader->follows || message->offset < place->shown.high;
 
 	if (!wanted) {
 		stop(reader, place);
 		return false;
 	}
-	reader->record = (struct kafka_record){
-	    .place = (size_t)(place - reader->places),
-	    .offset = message->offset,
-	    .time_ms = rd_kafka_message_timestamp(message, &type),
-	    .key = {message->key, message->key_len},
-	    .value = {message->payload, message->len},
-	    .message = message,
-	};
+	set_record(reader, place, message);
 	place->held_us = 0;
 	if (place->shown.first_ms < 0)
 		place->shown.first_ms = reader->record.time_ms;
@@ -564,20 +568,32 @@ bool kafka_reader_is_done(const struct kafka_reader *reader)
 	return reader->done == reader->place_count;
 }
 
-bool kafka_record_header(const struct kafka_record *record, const char *name, struct slice *value)
+static bool is_at(const struct place *place, const rd_kafka_message_t *message, int64_t offset)
 {
-	rd_kafka_headers_t *headers;
-	const void *data;
-	size_t size;
-
-	if (rd_kafka_message_headers(record->message, &headers) != RD_KAFKA_RESP_ERR_NO_ERROR ||
-	    rd_kafka_header_get(headers, 0, name, &data, &size) != RD_KAFKA_RESP_ERR_NO_ERROR)
-		return false;
-	*value = (struct slice){data, size};
-	return true;
+	return message->err == RD_KAFKA_RESP_ERR_NO_ERROR && message->rkt == place->handle &&
+	       message->partition == place->shown.partition && message->offset == offset;
 }
 
-int32_t kafka_partition_of(struct slice key, int32_t partitions)
+const struct kafka_record *kafka_reader_again(struct kafka_reader *reader, size_t number,
+					      int64_t offset)
 {
-	return rd_kafka_msg_partitioner_murmur2(NULL, key.data, key.len, partitions, NULL, NULL);
+	const struct place *place = &reader->places[number];
+	int64_t until_us = clock_monotonic_us() + ASK_MS * INT64_C(1000);
+	bool found = false;
+
+	assert(kafka_reader_is_done(reader));
+	if (rd_kafka_consume_start_queue(place->handle, place->shown.partition, offset,
+					 reader->queue) != 0)
+		return NULL;
+	while (!found && clock_monotonic_us() < until_us) {
+		serve(reader);
+		forget_batch(reader);
+		reader->batch[0] = rd_kafka_consume_queue(reader->queue, SLICE_MS);
+		reader->taken = reader->batch_count = reader->batch[0] != NULL;
+		found = reader->taken > 0 && is_at(place, reader->batch[0], offset);
+	}
+	rd_kafka_consume_stop(place->handle, place->shown.partition);
+	if (found)
+		set_record(reader, place, reader->batch[0]);
+	return found ? &reader->record : NULL;
 }

@@ -6,16 +6,21 @@
  * the order of the asks. A session is opened with the functions for commands, which block, and then
  * waited for on the loop: a look at many rows of which few are meant may take minutes.
  *
+ * A shadow has no last row: where it has read all, it looks for the next mark (follow.h), and the
+ * fetch stays open.
+ *
  * Any error ends the session. The worker then has another one opened, and what it had published is
  * settled by the batch: see replay_done.h.
  */
 #include "outbox/replay.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/xalloc.h"
 #include "chunk.h"
 #include "columns.h"
 #include "core/pace.h"
+#include "follow.h"
 #include "replay_done.h"
 #include "replay_rows.h"
 #include "sql_replay.h"
@@ -23,7 +28,17 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-enum asked { ASKED_NOTHING, ASKED_PAGE, ASKED_SETTLE, ASKED_RECONCILE };
+enum asked {
+	ASKED_NOTHING,
+	ASKED_PAGE,
+	ASKED_SETTLE,
+	ASKED_RECONCILE,
+	ASKED_LAST,   /* of a shadow: the highest id */
+	ASKED_WRITERS /* and who may yet commit a lower one */
+};
+
+/* Between two readings of the writers; and since when they are told of. */
+enum { WRITERS_US = 100 * 1000, PATIENCE_US = 10 * 1000 * 1000, TOLD_US = 60 * 1000 * 1000 };
 
 struct replay_source {
 	struct source source; /* first: the rest of the program sees only this */
@@ -33,7 +48,7 @@ struct replay_source {
 	struct loop_timer *timer;
 	PGconn *conn; /* owned; NULL: no session */
 	struct loop_io *io;
-	char *page; /* owned; the statement */
+	char *page, *last, *writers; /* owned; statements */
 	struct pace pace;
 	struct fetch fetch;
 	/* What is to be done, in this order. */
@@ -46,6 +61,10 @@ struct replay_source {
 	/* What the statement that is under way makes of the replay. */
 	int64_t new_position, new_published, new_rejected;
 	struct replay_done done;
+	struct follow follow; /* of a shadow */
+	int64_t look_us;      /* not sooner it looks for rows again */
+	int64_t waits_us;     /* since when it waits for writers; 0: it does not */
+	struct log_limit waits_told;
 };
 
 static struct replay_source *replay_of(struct source *source)
@@ -68,6 +87,7 @@ static void close_session(struct replay_source *own)
 	own->asked = ASKED_NOTHING;
 	own->opens = own->settles = own->reconciles = own->rolls_back = own->fetches = false;
 	own->closes = own->dropped = false;
+	follow_reset(&own->follow);
 	loop_timer_stop(own->timer);
 }
 
@@ -87,28 +107,6 @@ static void lose_connection(struct replay_source *own)
 
 /* ---- opening a session ---- */
 
-bool replay_take(PGconn *conn, int64_t number, struct error *err)
-{
-	/* A page walks the ids, whatever else the planner would like to sort: there are many pages.
-	 * No other lock of ours has the oid of this table (outbox/locks.h). */
-	static const char sql[] =
-	    "SELECT pg_try_advisory_lock('outbox_relay.replays'::regclass::oid::int8::int4, "
-	    "$1::int4) "
-	    "AS taken, set_config('statement_timeout', '0', false), set_config('enable_sort', "
-	    "'off', "
-	    "false), set_config('enable_incremental_sort', 'off', false), "
-	    "set_config('enable_bitmapscan', 'off', false), set_config('jit', 'off', false)";
-	char *text = xasprintf("%" PRId64, number);
-	const char *params[] = {text};
-	PGresult *result = pgsync_query(conn, "taking the replay", sql, 1, params, err);
-	bool taken = result != NULL && pgsync_bool(result, 0, "taken");
-	if (result != NULL && !taken)
-		error_set(err, "replay %" PRId64 " is at work in another session", number);
-	PQclear(result);
-	free(text);
-	return taken;
-}
-
 static void on_readable(int what, void *arg);
 
 static void watch(struct replay_source *own)
@@ -121,7 +119,7 @@ static void open_now(struct replay_source *own)
 	static const struct source_peers none = {false, false};
 	struct error err;
 	if (own->conn == NULL) {
-		own->conn = pgsync_connect(&own->options.login, "outbox-relay replay", &err);
+		own->conn = pgsync_connect(&own->options.login, own->options.application, &err);
 		if (own->conn == NULL || !replay_take(own->conn, own->replay->number, &err)) {
 			lose(own, err.text, false);
 			return;
@@ -153,13 +151,23 @@ static void ask(struct replay_source *own, enum asked what, const char *sql, int
 		lose_connection(own);
 }
 
+static void note_position(struct replay_source *own);
+static void tell_settled(struct replay_source *own, enum asked asked);
+
+/* A shadow writes nothing down. */
 static void ask_position(struct replay_source *own, enum asked what)
 {
 	static const char sql[] = "UPDATE outbox_relay.replays SET position = $2::int8, published "
 				  "= $3::int8, rejected = $4::int8 WHERE number = $1::int8";
 	int64_t numbers[] = {own->replay->number, own->new_position, own->new_published,
 			     own->new_rejected};
-	ask(own, what, sql, 4, numbers, false);
+	if (own->options.follow == NULL) {
+		ask(own, what, sql, 4, numbers, false);
+		return;
+	}
+	note_position(own);
+	tell_settled(own, what);
+	soon(own);
 }
 
 /* Settling may be asked for in the same step as the next page. */
@@ -171,20 +179,49 @@ static void settle_now(struct replay_source *own)
 	ask_position(own, ASKED_SETTLE);
 }
 
+static bool is_read(const struct replay_source *own)
+{
+	return own->options.follow != NULL &&
+	       (!own->follow.known || own->read_to >= own->follow.upto);
+}
+
+static void stop_there(struct replay_source *own)
+{
+	own->ended = true;
+	own->options.events->ended(own->options.owner);
+}
+
+/* A shadow has read all that it knows of. The fetch stays open meanwhile. */
+static void look_now(struct replay_source *own, int64_t now_us)
+{
+	if (own->follow.known && own->options.follow->once)
+		stop_there(own);
+	else if (own->look_us > now_us)
+		loop_timer_set(own->timer, own->look_us - now_us);
+	else if (own->follow.waiting)
+		ask(own, ASKED_WRITERS, own->writers, 0, NULL, false);
+	else
+		ask(own, ASKED_LAST, own->last, 0, NULL, false);
+}
+
 static void fetch_now(struct replay_source *own)
 {
 	int64_t now_us = clock_monotonic_us();
 	int64_t wait_us = own->fetch.now ? 0 : pace_wait_us(&own->pace, now_us);
-	int64_t numbers[] = {own->read_to, pace_rows(&own->pace, own->fetch.rows),
-			     own->fetch.bytes};
+	int64_t numbers[] = {own->read_to, pace_rows(&own->pace, own->fetch.rows), own->fetch.bytes,
+			     own->follow.known ? own->follow.upto : INT64_MIN};
 	if (own->ended)
 		return; /* the fetch stays open until the owner ends it */
+	if (is_read(own) && !own->fetch.now) {
+		look_now(own, now_us);
+		return;
+	}
 	if (wait_us > 0) {
 		loop_timer_set(own->timer, wait_us);
 		return;
 	}
 	own->fetches = false;
-	ask(own, ASKED_PAGE, own->page, 3, numbers, true);
+	ask(own, ASKED_PAGE, own->page, own->options.follow != NULL ? 4 : 3, numbers, true);
 }
 
 static bool take(bool *due)
@@ -235,16 +272,21 @@ static struct chunk *chunk_of(struct replay_source *own, PGresult *result)
 	return outbox_chunk_new(results, 1, replay_rows_shape(own->options.rows));
 }
 
+/* No row is left; of a shadow, up to where it could read. */
 static void end(struct replay_source *own, struct chunk *chunk)
 {
-	own->ended = true;
+	bool follows = own->options.follow != NULL;
+	if (follows && own->follow.known)
+		own->read_to = own->follow.upto;
+	own->ended = !follows;
 	if (own->fetch.now) {
 		own->source.events->fetched(own->source.owner, chunk, true);
 		return;
 	}
 	chunk->free(chunk);
 	own->fetches = true;
-	own->options.events->ended(own->options.owner);
+	if (!follows)
+		stop_there(own);
 }
 
 static void on_page(struct replay_source *own, PGresult *result)
@@ -280,12 +322,84 @@ static void tell_settled(struct replay_source *own, enum asked asked)
 	own->source.events->reconciled(own->source.owner);
 }
 
+/* ---- what a shadow asks besides ---- */
+
+static void begin(struct replay_source *own)
+{
+	if (own->options.follow->from_now)
+		own->replay->position = own->read_to = own->follow.upto;
+	own->options.events->begun(own->options.owner, own->follow.upto);
+}
+
+static void tell_wait(struct replay_source *own, int64_t now_us)
+{
+	size_t count = own->follow.writers.count;
+	if (own->waits_us == 0)
+		own->waits_us = now_us;
+	if (now_us - own->waits_us < PATIENCE_US ||
+	    !log_limit_due(&own->waits_told, now_us, TOLD_US))
+		return;
+	log_fact(LOG_INFO, "shadow_waits", LOG_FIELDS(field_number("transactions", (int64_t)count)),
+		 "the shadow waits for %zu transactions that write to the table and may "
+		 "yet commit lower ids%s",
+		 count, own->waits_told.note);
+}
+
+static void on_writers(struct replay_source *own, const struct writers *writers)
+{
+	int64_t now_us = clock_monotonic_us();
+	bool first = !own->follow.known;
+	if (!follow_read(&own->follow, writers)) {
+		tell_wait(own, now_us);
+		own->look_us = now_us + WRITERS_US;
+		return;
+	}
+	own->waits_us = own->look_us = 0;
+	if (first)
+		begin(own);
+}
+
+static void read_writers(struct replay_source *own, const PGresult *result)
+{
+	struct writers writers;
+	uint64_t writer;
+	writers_clear(&writers);
+	for (int row = 0; row < PQntuples(result); row++) {
+		if (writers_parse(PQgetvalue(result, row, 0), &writer))
+			writers_add(&writers, writer);
+		else
+			writers.overflow = true; /* another session, whoever it is */
+	}
+	on_writers(own, &writers);
+}
+
+static void read_last(struct replay_source *own, const PGresult *result)
+{
+	bool none = PQgetisnull(result, 0, 0);
+	int64_t mark = none ? INT64_MIN : pgsync_number(result, 0, "id");
+	if (follow_seen(&own->follow, mark))
+		ask(own, ASKED_WRITERS, own->writers, 0, NULL, false);
+	else
+		own->look_us = clock_monotonic_us() + own->options.follow->poll_us;
+}
+
+static void on_look(struct replay_source *own, enum asked asked, PGresult *result)
+{
+	if (asked == ASKED_LAST)
+		read_last(own, result);
+	else
+		read_writers(own, result);
+	PQclear(result);
+}
+
 static void on_answer(struct replay_source *own, PGresult *result)
 {
 	enum asked asked = own->asked;
 	own->asked = ASKED_NOTHING;
 	if (asked == ASKED_PAGE) {
 		on_page(own, result);
+	} else if (asked == ASKED_LAST || asked == ASKED_WRITERS) {
+		on_look(own, asked, result);
 	} else {
 		PQclear(result);
 		note_position(own);
@@ -411,6 +525,20 @@ static const struct source_ops source_ops = {
     .drop = drop,
 };
 
+static void make_statements(struct replay_source *own)
+{
+	const struct outbox_shape *shape = replay_rows_shape(own->options.rows);
+	if (own->options.follow == NULL) {
+		own->page = outbox_sql_replay_page(shape, &own->options.selection,
+						   replay_rows_settled(own->options.rows),
+						   own->replay->last_id);
+		return;
+	}
+	own->page = outbox_sql_follow_page(shape);
+	own->last = outbox_sql_follow_last(shape);
+	own->writers = outbox_sql_follow_writers(shape);
+}
+
 struct source *replay_source_new(struct loop *loop, const struct replay_options *options,
 				 PGconn *conn, const struct source_events *events, void *owner)
 {
@@ -425,9 +553,7 @@ struct source *replay_source_new(struct loop *loop, const struct replay_options 
 	own->timer = loop_timer_new(loop, proceed, own);
 	own->conn = conn;
 	own->pace.rate = options->replay->rate;
-	own->page =
-	    outbox_sql_replay_page(replay_rows_shape(options->rows), &own->options.selection,
-				   replay_rows_settled(options->rows), own->replay->last_id);
+	make_statements(own);
 	return &own->source;
 }
 
@@ -440,6 +566,8 @@ void replay_source_free(struct source **source)
 	loop_timer_free(&own->timer);
 	replay_done_forget(&own->done, INT64_MAX);
 	free(own->page);
+	free(own->last);
+	free(own->writers);
 	free(own);
 	*source = NULL;
 }

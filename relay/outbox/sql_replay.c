@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * sql_replay.c - the statements of a replay: which rows, how many, the next ones
+ * sql_replay.c - the statements of a replay: which rows, how many, the next ones; and of a shadow,
+ * which follows all of them
  *
  * What is in outbox_relay.dead_letters is settled in the outbox, and was not published: it is left
  * out. So is what was withdrawn where rows stay as they are.
@@ -115,12 +116,9 @@ char *outbox_sql_replay_count(const struct outbox_shape *shape,
  * with the same id stay together, as the position cannot lie between them: hence WITH TIES, and the
  * sum, which by default has all that are alike (manual: "Window Function Calls").
  */
-char *outbox_sql_replay_page(const struct outbox_shape *shape,
-			     const struct replay_selection *selection, const char *settled,
-			     int64_t last_id)
+static char *page(const struct outbox_shape *shape, const char *condition, const char *last_id)
 {
 	SCRATCH char *id = outbox_sql_quoted(shape->names->id);
-	SCRATCH char *condition = selected(shape, selection, settled);
 	struct values *values = outbox_sql_values_read(shape, "t.outbox_relay_whole");
 	SCRATCH char *size = outbox_sql_row_size(values);
 	SCRATCH char *list = outbox_sql_reading(shape, values);
@@ -129,10 +127,42 @@ char *outbox_sql_replay_page(const struct outbox_shape *shape,
 	    "sum(outbox_relay_size) OVER (ORDER BY outbox_relay_id) AS outbox_relay_upto, "
 	    "min(outbox_relay_id) OVER () AS outbox_relay_first FROM (SELECT t.*, t.%s AS "
 	    "outbox_relay_id, %s AS outbox_relay_size FROM %s AS t WHERE t.%s > $1::int8 AND t.%s "
-	    "<= %" PRId64 " AND %s ORDER BY t.%s FETCH FIRST ($2::int8) ROWS WITH TIES) AS t) AS t "
+	    "<= %s AND %s ORDER BY t.%s FETCH FIRST ($2::int8) ROWS WITH TIES) AS t) AS t "
 	    "WHERE outbox_relay_upto <= $3::int8 OR outbox_relay_id = outbox_relay_first",
 	    list, outbox_sql_whole_size(values), id, size, shape->table, id, id, last_id, condition,
 	    id);
 	outbox_sql_values_free(&values);
 	return sql;
+}
+
+char *outbox_sql_replay_page(const struct outbox_shape *shape,
+			     const struct replay_selection *selection, const char *settled,
+			     int64_t last_id)
+{
+	SCRATCH char *condition = selected(shape, selection, settled);
+	SCRATCH char *last = xasprintf("%" PRId64, last_id);
+	return page(shape, condition, last);
+}
+
+char *outbox_sql_follow_page(const struct outbox_shape *shape)
+{
+	return page(shape, "true", "$4::int8");
+}
+
+char *outbox_sql_follow_last(const struct outbox_shape *shape)
+{
+	SCRATCH char *id = outbox_sql_quoted(shape->names->id);
+	return xasprintf("SELECT max(t.%s)::int8 AS id FROM %s AS t", id, shape->table);
+}
+
+/* As outbox_sql_writers, without asking for the tree before: the table may get another partition.
+ */
+char *outbox_sql_follow_writers(const struct outbox_shape *shape)
+{
+	return xasprintf("SELECT DISTINCT virtualtransaction FROM pg_locks WHERE locktype = "
+			 "'relation' AND database = (SELECT oid FROM pg_database WHERE datname = "
+			 "current_database()) AND (relation = %u::oid OR relation IN (SELECT relid "
+			 "FROM pg_partition_tree(%u::oid))) AND mode = 'RowExclusiveLock' AND "
+			 "granted AND pid IS DISTINCT FROM pg_backend_pid()",
+			 shape->oid, shape->oid);
 }

@@ -23,4 +23,11 @@ char *outbox_sql_replay_page(const struct outbox_shape *shape,
 			     const struct replay_selection *selection, const char *settled,
 			     int64_t last_id);
 
+/* The same of all rows: $4 the last id. */
+char *outbox_sql_follow_page(const struct outbox_shape *shape);
+/* The highest id that is visible; NULL: there is no row. */
+char *outbox_sql_follow_last(const struct outbox_shape *shape);
+/* The transactions that may yet commit a row: a column of virtual transaction ids. */
+char *outbox_sql_follow_writers(const struct outbox_shape *shape);
+
 #endif

@@ -53,6 +53,7 @@ struct route_rules {
 	const struct config_strings *headers;
 	const char *topic_regex, *topic_replacement;
 	const char *partition, *timestamp; /* columns */
+	const char *topic_prefix;	   /* before each topic's name, whatever it is */
 };
 struct route_rules route_rules_of(const struct config *config);
 

@@ -36,6 +36,7 @@ struct replay_job {
 	json_t *selection;
 	const char **event_ids;
 	char *topic, *since, *until;
+	const char *topic_prefix;	    /* borrowed; before each topic's name; NULL: none */
 	const char *application;	    /* the name of its sessions */
 	const struct replay_follow *follow; /* of the command `shadow`; NULL */
 	struct replay replay;

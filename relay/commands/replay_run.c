@@ -155,6 +155,7 @@ static bool make_route(struct rig *rig, struct error *err)
 		rules.topic = rig->job->topic;
 		rules.topic_regex = rules.topic_replacement = NULL;
 	}
+	rules.topic_prefix = rig->job->topic_prefix;
 	make_headers(rig);
 	rules.headers = &rig->headers;
 	rig->route = route_new(&rules, replay_rows_field, rig->job->rows, err);

@@ -177,19 +177,18 @@ static int perform(const struct shadow *shadow, const struct pgname *name, struc
 /* As the relay would have it, but for the topics; whether rows are settled does not matter. */
 static int run(struct shadow *shadow, const struct config *config)
 {
-	char *topic = xasprintf("%s%s", shadow->prefix, config->route.topic);
 	struct config shadowed = *config;
 	struct replay_job job = {
 	    .config = &shadowed,
 	    .application = "outbox-relay shadow",
 	    .follow = &shadow->follow,
+	    .topic_prefix = shadow->prefix,
 	    .replay = {.rate = shadow->rate,
 		       .position = shadow->from == INT64_MIN ? INT64_MIN : shadow->from - 1}};
 	struct pgname name;
 	struct error err;
 	int status;
 
-	shadowed.route.topic = topic;
 	shadowed.outbox.settle = SETTLE_DELETE;
 	shadow->follow.poll_us = config->outbox.poll_interval_ms * 1000;
 	if (!pgname_parse(config->outbox.table, &name, &err)) {
@@ -203,7 +202,6 @@ static int run(struct shadow *shadow, const struct config *config)
 		PQfinish(job.conn);
 	replay_rows_free(&job.rows);
 	free(job.event_ids);
-	free(topic);
 	return status;
 }
 

@@ -19,6 +19,7 @@ struct topic_route {
 	char *text; /* owned; as configured, for messages */
 	struct template *template;
 	struct rename *rename; /* owned; NULL: topics are what the template renders */
+	size_t prefix_len;     /* of what both names begin with */
 
 	/* The last legal topic stands in names[legal] and need not be checked again. */
 	char names[2][TOPIC_MAX + 1];
@@ -116,14 +117,14 @@ static enum reject_reason take_topic(struct topic_route *route, size_t len, stru
 static enum reject_reason rename_topic(struct topic_route *route, struct slice routed,
 				       struct error *err)
 {
-	char *fresh = route->names[!route->legal];
-	size_t len = routed.len;
+	char *fresh = route->names[!route->legal] + route->prefix_len;
+	size_t len = routed.len, most = TOPIC_MAX - route->prefix_len;
 
-	switch (rename_apply(route->rename, routed, fresh, TOPIC_MAX, &len)) {
+	switch (rename_apply(route->rename, routed, fresh, most, &len)) {
 	case RENAMED:
 		break;
 	case RENAME_KEPT:
-		if (len > TOPIC_MAX)
+		if (len > most)
 			return reject_topic(route, "is longer than 249 characters", err);
 		memcpy(fresh, routed.data, len);
 		break;
@@ -132,7 +133,7 @@ static enum reject_reason rename_topic(struct topic_route *route, struct slice r
 	case RENAME_GAVE_UP:
 		return reject_topic(route, "takes route.topic_regex too many steps to match", err);
 	}
-	return take_topic(route, len, err);
+	return take_topic(route, route->prefix_len + len, err);
 }
 
 static enum reject_reason route_renamed(struct topic_route *route, const struct slice *fields,
@@ -158,9 +159,10 @@ static enum reject_reason route_renamed(struct topic_route *route, const struct 
 static enum reject_reason route_as_it_is(struct topic_route *route, const struct slice *fields,
 					 size_t len, struct error *err)
 {
-	if (len <= TOPIC_MAX)
-		template_write(route->template, fields, route->names[!route->legal]);
-	return take_topic(route, len, err);
+	if (route->prefix_len + len <= TOPIC_MAX)
+		template_write(route->template, fields,
+			       route->names[!route->legal] + route->prefix_len);
+	return take_topic(route, route->prefix_len + len, err);
 }
 
 enum reject_reason topic_route_event(struct topic_route *route, const struct slice *fields,
@@ -226,10 +228,25 @@ static bool check_constant(struct topic_route *route, struct error *err)
 	return error_set(err, "%s", why.text);
 }
 
+static bool take_prefix(struct topic_route *route, const char *prefix, struct error *err)
+{
+	route->prefix_len = strlen(prefix);
+	if (route->prefix_len >= TOPIC_MAX)
+		return error_set(err,
+				 "topics cannot begin with %zu characters: a name has 249 at "
+				 "most; give fewer",
+				 route->prefix_len);
+	for (size_t i = 0; i < 2; i++)
+		memcpy(route->names[i], prefix, route->prefix_len);
+	return true;
+}
+
 static bool compile_topic(struct topic_route *route, const struct route_rules *rules,
 			  route_field_fn field, void *arg, struct error *err)
 {
 	route->text = xstrdup(rules->topic);
+	if (route_is_given(rules->topic_prefix) && !take_prefix(route, rules->topic_prefix, err))
+		return false;
 	if (!route_compile(&route->template, "route.topic", rules->topic, field, arg, err))
 		return false;
 	if (route_is_given(rules->topic_regex)) {

@@ -118,9 +118,15 @@ static bool read_settled(struct replay_rows *rows, PGconn *conn, struct error *e
 	return true;
 }
 
+/* Where rows are deleted nothing marks them: only a shadow reads such, and the database may not
+ * know the outbox yet. */
 static bool read_marks(struct replay_rows *rows, PGconn *conn, struct error *err)
 {
 	const struct config *config = rows->config;
+	if (config->outbox.settle == SETTLE_DELETE) {
+		outbox_words_make(&rows->shape, &(struct outbox_marks){0}, config->outbox.where);
+		return true;
+	}
 	const char *params[] = {rows->table, config->outbox.columns.id,
 				rows->shape.mark ? "true" : "false",
 				config->outbox.columns.published_at};

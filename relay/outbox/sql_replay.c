@@ -146,7 +146,8 @@ char *outbox_sql_replay_page(const struct outbox_shape *shape,
 
 char *outbox_sql_follow_page(const struct outbox_shape *shape)
 {
-	return page(shape, "true", "$4::int8");
+	SCRATCH char *events = xasprintf("true%s", outbox_sql_event(shape));
+	return page(shape, events, "$4::int8");
 }
 
 char *outbox_sql_follow_last(const struct outbox_shape *shape)

@@ -309,3 +309,22 @@ def test_nothing_is_left_behind(empty_database, database, new_relay, shadow_of, 
     assert database.value("SELECT count(*) FROM outbox_relay.replays") == 0
     assert database.value("SELECT count(*) FROM outbox_relay.operator_actions") == 0
     finish(shadow)
+
+
+def test_what_is_no_event_and_a_topic_by_a_rule(empty_database, migrate, new_relay, kafka, prefix):
+    """outbox.where holds for a shadow, too, and no name of a topic is without the prefix, be it renamed or not."""
+    migrate()
+    for kind in ("thing", "other", "draft"):
+        empty_database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
+                               " VALUES (%s, 'k', 'made', '1')", kind)
+    names = [f"shadow.{prefix}renamed.thing", "shadow.other"]
+    for name in names:
+        kafka.create_topic(name, 1)
+    relay = new_relay(outbox={"where": "aggregate_type <> 'draft'"},
+                      route={"topic": "${aggregate_type}", "topic_regex": "(thing)",
+                             "topic_replacement": prefix + "renamed.$1"})
+    assert once(relay, "--from", "start")["published"] == 2
+    for name in names:
+        reader = Reader(kafka.bootstrap, name)
+        assert len(reader.take(1)) == 1
+        reader.close()

@@ -9,7 +9,8 @@
  * partition; refusal.c judges what brokers refuse; sink.c takes events and turns delivery reports
  * into answers; kafka.c makes, serves and destroys producers; secrets.c keeps what they show to
  * brokers up to date, and token.c reads tokens. profile.c knows products and what brokers offer;
- * probe.c reads what a cluster says, for `check`; reader.c and record.c what topics hold, for others.
+ * probe.c reads what a cluster says, for `check`; reader.c and record.c what topics hold, for
+ * others.
  *
  * With transactions: ledger_record.c knows the bytes of the ledger and puts notes together;
  * helper.c is the thread of a producer's calls that block; ledger.c reads the ledger there;

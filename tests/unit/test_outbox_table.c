@@ -22,7 +22,8 @@ static char one_column[] = "${aggregate_id}", two_columns[] = "${tenant}/${aggre
 static struct config config_of(char *key, int64_t shards)
 {
 	return (struct config){
-	    .outbox = {.columns = {id, event_id, type, key_column, event_type, none, none, none, none},
+	    .outbox = {.columns = {id, event_id, type, key_column, event_type, none, none, none,
+				   none},
 		       .shards = shards},
 	    .route = {.key = key},
 	};

@@ -257,6 +257,10 @@ bool pgsync_bool(const PGresult *result, int row, const char *column);
  * none (connection lost). Holds until the next one. */
 const char *pgsync_sqlstate(void);
 
+/* That was for want of a lock, within the time for it or since others wait for each other: the same
+ * may go later. */
+bool pgsync_lacked_lock(void);
+
 /* What to do about the last pgsync_connect that failed: its words end with it, behind "; ". NULL if
  * nothing in particular. Holds until the next one. */
 const char *pgsync_remedy(void);

@@ -30,7 +30,7 @@ static bool take_step(PGconn *conn, const struct adopt_step *step, struct error 
 	for (int tries = 1;; tries++) {
 		if (try_step(conn, step, err))
 			return true;
-		if (strcmp(pgsync_sqlstate(), "55P03") != 0 || tries == TRIES)
+		if (!pgsync_lacked_lock() || tries == TRIES)
 			return false;
 		waiting_pause(1000);
 	}

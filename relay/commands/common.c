@@ -158,6 +158,7 @@ void command_hint(void)
 	} hints[] = {
 	    {"55P03", "nothing has changed; try again when the transaction that holds the lock has "
 		      "ended"},
+	    {"40P01", "nothing has changed; try again"},
 	    {"42P01", "run `outbox-relay migrate` as the table's owner, or fix outbox.table"},
 	    {"42703", "run `outbox-relay migrate` as the table's owner, or fix outbox.columns (see "
 		      "`outbox-relay migrate --adopt`)"},

@@ -371,7 +371,7 @@ static void hint(void)
 {
 	const char *state = pgsync_sqlstate();
 
-	if (strcmp(state, "55P03") == 0)
+	if (pgsync_lacked_lock())
 		fputs("nothing has changed; end the transaction that holds the lock\n", stderr);
 	if (strcmp(state, "42501") == 0)
 		fputs("nothing has changed; give with --dsn the owner of the table\n", stderr);
@@ -559,7 +559,7 @@ static int with_connection(struct request *request)
 		status = migrate_once(conn, request);
 		if (status == EXIT_AGAIN)
 			status = migrate_once(conn, request);
-		if (status == EXIT_DONE || strcmp(pgsync_sqlstate(), "55P03") != 0 ||
+		if (status == EXIT_DONE || !pgsync_lacked_lock() ||
 		    !pgsync_script(conn, "ROLLBACK", "ROLLBACK", &err))
 			break;
 		if (tries + 1 < LOCK_TRIES)

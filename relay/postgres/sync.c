@@ -427,6 +427,11 @@ const char *pgsync_sqlstate(void)
 	return last_sqlstate;
 }
 
+bool pgsync_lacked_lock(void)
+{
+	return strcmp(last_sqlstate, "55P03") == 0 || strcmp(last_sqlstate, "40P01") == 0;
+}
+
 const char *pgsync_remedy(void)
 {
 	return last_remedy;

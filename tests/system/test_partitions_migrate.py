@@ -2,6 +2,8 @@
 """An outbox partitioned by hash of the key: how it is made, recognised, or refused."""
 import re
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from harness.relay import run_relay
@@ -69,6 +71,20 @@ def test_partitions_may_be_migrated_again(empty_database, migrate, settle):
     migrate("--partitions", "3", outbox={"settle": settle})
     done = migrate(outbox={"settle": settle})
     assert "3 partitions" in done.stderr and shape(empty_database) == first
+
+
+def test_a_deadlock_is_tried_again(empty_database, migrate):
+    """A transaction that has locked a partition goes on to the table, and migrate has come the other way."""
+    migrate("--partitions", "2")
+    with empty_database.session(autocommit=False) as writer, ThreadPoolExecutor(1) as pool:
+        writer.execute("SET LOCAL deadlock_timeout = '1h'")
+        writer.execute("LOCK TABLE ONLY outbox_events_p1 IN ROW EXCLUSIVE MODE")
+        migrated = pool.submit(migrate, outbox={"settle": "mark"})
+        empty_database.wait("SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'outbox_events_p1'::regclass"
+                            " AND NOT granted)")
+        writer.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type) VALUES ('t', 'k', 'e')")
+        writer.connection.commit()
+        assert migrated.result(60).returncode == 0
 
 
 def test_the_printed_script_makes_the_same(empty_database, migrate):

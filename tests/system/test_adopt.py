@@ -33,7 +33,7 @@ def published(adopt, new_relay, prefix, kafka, reader):
         changes = block(done.stdout)
         relay = new_relay(outbox={**changes["outbox"], **PLAIN}, route={"topic": name}).start()
         taken = reader("box").take(count)
-        until(lambda: relay.metric("depth") == 0, 20, "a depth of 0")
+        until(lambda: relay.status()["depth"] == 0, 20, "a depth of 0")
         relay.stop()
         return [record.value.decode() for record in taken]
     return run

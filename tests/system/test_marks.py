@@ -62,7 +62,7 @@ def test_what_marks_a_row(empty_database, migrate, new_relay, reader, topic, col
     assert [int(record.value) for record in records.take(5)] == [6, 7, 8, 9, 10]
     fill(empty_database, column, waits, 21, 23)
     assert [int(record.value) for record in records.take(3)] == [21, 22, 23]
-    until(lambda: relay.metric("depth") == 0, 10, "a depth of 0")
+    until(lambda: relay.status()["depth"] == 0, 10, "a depth of 0")
     marked = f"{column} IS NOT NULL" if "timestamp" in kind else f"{column} = {done}"
     assert empty_database.value(f"SELECT count(*) FROM box WHERE {marked}") == 13
     assert empty_database.rows("SELECT b::text FROM box AS b WHERE payload::int NOT BETWEEN 6 AND 10"

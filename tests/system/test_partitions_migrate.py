@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: ISC
 """An outbox partitioned by hash of the key: how it is made, recognised, or refused."""
 import re
-
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest

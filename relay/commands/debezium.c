@@ -307,9 +307,12 @@ struct debezium *debezium_read(const char *text, struct import_notes *notes, str
 	const char *name;
 
 	debezium->index = json_object();
-	if (right)
+	if (right) {
 		json_object_foreach(entries, name, value)
-		    add(debezium, name, json_string_value(value));
+		{
+			add(debezium, name, json_string_value(value));
+		}
+	}
 	index_options(debezium);
 	right = right && check_class(debezium, err) && check_sink(debezium, err) &&
 		find_router(debezium, err);

@@ -26,7 +26,7 @@ uint64_t hashed_slice(struct slice text, uint64_t seed)
 {
 	uint64_t state = hashed_mix(seed + text.len + (text.data == NULL)), word;
 
-	for (size_t i = 0; i < text.len; i += 8) {
+	for (size_t i = 0; text.data != NULL && i < text.len; i += 8) {
 		word = 0;
 		memcpy(&word, text.data + i, text.len - i < 8 ? text.len - i : 8);
 		state = hashed_mix(state ^ word) + seed;

@@ -574,15 +574,15 @@ static bool is_at(const struct place *place, const rd_kafka_message_t *message, 
 	       message->partition == place->shown.partition && message->offset == offset;
 }
 
-const struct kafka_record *kafka_reader_again(struct kafka_reader *reader, size_t number,
+const struct kafka_record *kafka_reader_again(struct kafka_reader *reader, size_t place,
 					      int64_t offset)
 {
-	const struct place *place = &reader->places[number];
+	const struct place *from = &reader->places[place];
 	int64_t until_us = clock_monotonic_us() + ASK_MS * INT64_C(1000);
 	bool found = false;
 
 	assert(kafka_reader_is_done(reader));
-	if (rd_kafka_consume_start_queue(place->handle, place->shown.partition, offset,
+	if (rd_kafka_consume_start_queue(from->handle, from->shown.partition, offset,
 					 reader->queue) != 0)
 		return NULL;
 	while (!found && clock_monotonic_us() < until_us) {
@@ -590,10 +590,10 @@ const struct kafka_record *kafka_reader_again(struct kafka_reader *reader, size_
 		forget_batch(reader);
 		reader->batch[0] = rd_kafka_consume_queue(reader->queue, SLICE_MS);
 		reader->taken = reader->batch_count = reader->batch[0] != NULL;
-		found = reader->taken > 0 && is_at(place, reader->batch[0], offset);
+		found = reader->taken > 0 && is_at(from, reader->batch[0], offset);
 	}
-	rd_kafka_consume_stop(place->handle, place->shown.partition);
+	rd_kafka_consume_stop(from->handle, from->shown.partition);
 	if (found)
-		set_record(reader, place, reader->batch[0]);
+		set_record(reader, from, reader->batch[0]);
 	return found ? &reader->record : NULL;
 }

@@ -5,14 +5,13 @@
 #include "base/text.h"
 #include "base/xalloc.h"
 #include "compare.h"
+#include "samples.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 enum {
-	SAMPLES_JSON = 100,
-	SAMPLES_TEXT = 10,
 	TEXT_MOST = 1000, /* of a key or a header */
 	BEFORE = 20,	  /* bytes of a value that are shown before the first that differs */
 	EXCERPT = 60	  /* with them */
@@ -34,35 +33,13 @@ const char *const compare_lists[COMPARE_LISTS] = {"missing_in_shadow",
 
 static const char *const sides[COMPARE_SIDES] = {"live", "shadow"};
 
-static size_t samples_most(const struct comparison *comparison)
-{
-	if (comparison->options->samples >= 0)
-		return (size_t)comparison->options->samples;
-	return comparison->options->json ? SAMPLES_JSON : SAMPLES_TEXT;
-}
-
 bool compare_wants_sample(const struct comparison *comparison, enum compare_list list)
 {
-	return json_array_size(comparison->samples[list]) < samples_most(comparison);
+	return json_array_size(comparison->samples[list]) <
+	       samples_most(comparison->options->samples, comparison->options->json);
 }
 
 /* ---- parts of records ---- */
-
-/* Null for none. */
-static json_t *json_of(struct slice text, size_t most)
-{
-	size_t len = text.len < most ? text.len : most;
-	char *copy;
-	json_t *json;
-
-	if (text.data == NULL)
-		return json_null();
-	copy = xcalloc(len + 1, 1);
-	memcpy(copy, text.data, len);
-	json = json_text(copy);
-	free(copy);
-	return json;
-}
 
 static json_t *time_or_null(int64_t ms)
 {
@@ -103,8 +80,8 @@ static json_t *both(struct slice live, struct slice shadow)
 {
 	json_t *json = json_object();
 
-	json_object_set_new(json, sides[COMPARE_LIVE], json_of(live, TEXT_MOST));
-	json_object_set_new(json, sides[COMPARE_SHADOW], json_of(shadow, TEXT_MOST));
+	json_object_set_new(json, sides[COMPARE_LIVE], samples_text(live, TEXT_MOST));
+	json_object_set_new(json, sides[COMPARE_SHADOW], samples_text(shadow, TEXT_MOST));
 	return json;
 }
 
@@ -174,7 +151,8 @@ static json_t *header_of(const char *name, const bool has[COMPARE_SIDES],
 	json_object_set_new(json, "name", json_text(name));
 	for (int side = 0; side < COMPARE_SIDES; side++)
 		if (has[side]) /* a header may be there without a value */
-			json_object_set_new(json, sides[side], json_of(values[side], TEXT_MOST));
+			json_object_set_new(json, sides[side],
+					    samples_text(values[side], TEXT_MOST));
 	return json;
 }
 
@@ -250,9 +228,9 @@ void compare_add_sample(struct comparison *comparison, enum compare_list list,
 
 	if (known != NULL && kafka_record_header(known, comparison->options->id_header, &id))
 		id = compare_id(id, &copy);
-	json_object_set_new(json, "event_id", json_of(id, TEXT_MOST));
+	json_object_set_new(json, "event_id", samples_text(id, TEXT_MOST));
 	json_object_set_new(json, "key",
-			    known != NULL ? json_of(known->key, TEXT_MOST) : json_null());
+			    known != NULL ? samples_text(known->key, TEXT_MOST) : json_null());
 	for (int side = 0; side < COMPARE_SIDES; side++)
 		if (sample->spots[side].offset >= 0)
 			json_object_set_new(json, sides[side],

@@ -4,49 +4,24 @@
  */
 #include "base/pgname.h"
 #include "base/text.h"
-#include "base/xalloc.h"
 #include "commands.h"
+#include "samples.h"
 #include "verify.h"
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
-enum { SAMPLES_JSON = 100, SAMPLES_TEXT = 10, PAYLOAD_MOST = 10000, KEY_MOST = 1000 };
+enum { PAYLOAD_MOST = 10000, KEY_MOST = 1000 };
 
 const char *const verify_lists[LISTS] = {"missing", "repeated", "out_of_order", "misplaced"};
 
 /* ---- samples ---- */
 
-static size_t samples_most(const struct verify *verify)
-{
-	if (verify->options->samples >= 0)
-		return (size_t)verify->options->samples;
-	return verify->options->json ? SAMPLES_JSON : SAMPLES_TEXT;
-}
-
 bool verify_wants_sample(const struct verify *verify, enum verify_list list)
 {
-	return json_array_size(verify->samples[list]) < samples_most(verify);
-}
-
-/* Null for none; cut off between two characters. */
-static json_t *json_of(struct slice text, size_t most)
-{
-	size_t len = text.len < most ? text.len : most;
-	char *copy;
-	json_t *json;
-
-	if (text.data == NULL)
-		return json_null();
-	copy = xmalloc(len + 1);
-	memcpy(copy, text.data, len);
-	copy[len] = '\0';
-	json = json_text(copy);
-	free(copy);
-	return json;
+	return json_array_size(verify->samples[list]) <
+	       samples_most(verify->options->samples, verify->options->json);
 }
 
 static json_t *number_or_null(int64_t number, int64_t none)
@@ -72,8 +47,8 @@ void verify_add_sample(struct verify *verify, enum verify_list list,
 	json_t *json = json_object();
 
 	json_object_set_new(json, "id", number_or_null(sample->id, AUDIT_NO_ID));
-	json_object_set_new(json, "event_id", json_of(sample->event_id, KEY_MOST));
-	json_object_set_new(json, "key", json_of(sample->key, KEY_MOST));
+	json_object_set_new(json, "event_id", samples_text(sample->event_id, KEY_MOST));
+	json_object_set_new(json, "key", samples_text(sample->key, KEY_MOST));
 	json_object_set_new(json, "topic", json_text(sample->topic));
 	json_object_set_new(json, "partition", number_or_null(sample->partition, -1));
 	json_object_set_new(json, "offset", number_or_null(sample->offset, -1));
@@ -86,7 +61,7 @@ void verify_add_sample(struct verify *verify, enum verify_list list,
 				    json_integer(sample->other->partition));
 	}
 	if (verify->options->payloads)
-		json_object_set_new(json, "payload", json_of(sample->payload, PAYLOAD_MOST));
+		json_object_set_new(json, "payload", samples_text(sample->payload, PAYLOAD_MOST));
 	json_array_append_new(verify->samples[list], json);
 }
 

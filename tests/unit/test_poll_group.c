@@ -168,15 +168,21 @@ static void test_a_standby_looks_on_once_nothing_is_in_doubt(void **state)
 	assert_is(&w, POLL_LOOKING, "look");
 }
 
+/* A look at the group is under way when the relay is asked to resolve. */
+static void reach_look_that_resolves(struct world *w)
+{
+	reach_ready(w, true);
+	hold(w, false);
+	step(w, (struct poll_input){.event = POLL_AVAILABLE, .available = false});
+	tell(w, POLL_RESOLVE);
+}
+
 static void test_who_lost_all_while_it_looked_resolves_all_the_same(void **state)
 {
 	struct world w;
 
 	(void)state;
-	reach_ready(&w, true);
-	hold(&w, false);
-	step(&w, (struct poll_input){.event = POLL_AVAILABLE, .available = false});
-	tell(&w, POLL_RESOLVE);
+	reach_look_that_resolves(&w);
 	assert_is(&w, POLL_LOOKING, "");
 	tell(&w, POLL_BUSY);
 	assert_is(&w, POLL_RECONCILING, "resolve");
@@ -189,10 +195,7 @@ static void test_what_is_to_be_settled_goes_with_the_session(void **state)
 	struct world w;
 
 	(void)state;
-	reach_ready(&w, true);
-	hold(&w, false);
-	step(&w, (struct poll_input){.event = POLL_AVAILABLE, .available = false});
-	tell(&w, POLL_RESOLVE);
+	reach_look_that_resolves(&w);
 	tell(&w, POLL_LOST);
 	tell(&w, POLL_OPEN);
 	looked(&w, true, true);

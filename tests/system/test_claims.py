@@ -152,7 +152,7 @@ def test_a_column_that_is_dropped(empty_database, migrate, new_relay, reader, to
     empty_database.execute("ALTER TABLE outbox_events DROP COLUMN added")
     insert(empty_database, 5)
     assert len(reader().take(10)) == 10
-    assert relay.get("/readyz")[0] == 200
+    until(lambda: relay.get("/readyz")[0] == 200, 20, "the next session to have settled them")
 
 
 def test_the_lowest_id_there_is(database, relay, reader):

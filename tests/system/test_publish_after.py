@@ -157,36 +157,42 @@ def test_check_looks_at_each(database, standbys, new_relay, topic):
     said("s1", 1, "standby s1 is not connected")
 
 
+def stop_wal_writer(database):
+    """It flushes whatever is committed, a few times a second; its pid. It sleeps when it is stopped, so that it holds no
+    lock that others wait for."""
+    pid = database.value("SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'")
+    sleeps = f"SELECT wait_event = 'WalWriterMain' FROM pg_stat_activity WHERE pid = {pid}"
+
+    def stopped():
+        os.kill(pid, signal.SIGSTOP)
+        if database.value(sleeps):
+            return True
+        os.kill(pid, signal.SIGCONT)
+        return False
+
+    until(stopped, 20, "the server's WAL writer to sleep")
+    return pid
+
+
 def crash_behind_kafka(database, reader):
     """An event is with Kafka whose commit did not wait for a flush; its id, and those that the server has after its crash."""
     database.execute(SLOW_COMMIT)
     consumer = reader()
-    with database.session() as cursor:
-        cursor.execute("SET synchronous_commit = off")
-        # The server's WAL writer sleeps for long from now on; one that had nothing to do would be woken by the commit.
-        cursor.execute("CREATE TABLE busy ()")
-        cursor.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
-        cursor.execute("SELECT pg_reload_conf()")
-        cursor.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type)"
-                       " VALUES ('thing', 'k', 'Made') RETURNING event_id::text")
-        written = cursor.fetchone()[0]
-        arrived = [record.event_id for record in consumer.take(1)]
-        assert arrived == [written]
-    database.server.stop("immediate")
+    wal_writer = stop_wal_writer(database)
+    try:
+        written = database.value("SET synchronous_commit = off; INSERT INTO outbox_events"
+                                 " (aggregate_type, aggregate_id, event_type) VALUES ('thing', 'k', 'Made')"
+                                 " RETURNING event_id::text")
+        assert [record.event_id for record in consumer.take(1)] == [written]
+    finally:
+        os.kill(wal_writer, signal.SIGKILL)
+        database.server.stop("immediate")
     database.server.start()
     return written, [event for event, in database.rows("SELECT event_id::text FROM outbox_events")]
 
 
-@pytest.fixture
-def restored(database):
-    yield
-    database.server.start()
-    database.execute("ALTER SYSTEM RESET wal_writer_delay")
-    database.execute("SELECT pg_reload_conf()")
-
-
 @pytest.mark.parametrize("after, survives", [("commit", False), ("flush", True)])
-def test_a_crash_behind_a_commit_that_did_not_wait(database, restored, new_relay, topic, reader, after, survives):
+def test_a_crash_behind_a_commit_that_did_not_wait(database, new_relay, topic, reader, after, survives):
     """With synchronous_commit = off a row is visible before it is durable: published then, it may never have
     happened."""
     topic()

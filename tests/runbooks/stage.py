@@ -82,14 +82,14 @@ class Play:
         (database or self.database).execute(INSERT.format(count=count, keys=keys))
 
     @contextlib.contextmanager
-    def load(self, rate, keys=100):
+    def load(self, rate, keys=100, database=None):
         """So many events a second, as long as the database takes them."""
         going = threading.Event()
 
         def write():
             while not going.wait(0.1):
                 with contextlib.suppress(Exception):
-                    self.insert(max(1, rate // 10), keys)
+                    self.insert(max(1, rate // 10), keys, database)
         thread = threading.Thread(target=write, daemon=True)
         thread.start()
         yield

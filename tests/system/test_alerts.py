@@ -15,7 +15,7 @@ OUTBOX = "public.outbox_events"  # of both services: they differ by the database
 MINUTES, TROUBLE = 120, 60  # so long is a story; its trouble begins then
 PAGE = {"OutboxRelayDown", "OutboxRelayNone", "OutboxRelayNobodyServes", "OutboxRelayHalted", "OutboxRelayDisconnected",
         "OutboxRelayStuck", "OutboxRelayLagging", "OutboxRelayFreshnessBurnsFast", "OutboxRelayCanaryLost",
-        "OutboxRelayPartitionsRunOut", "OutboxRelayUnconfirmed"}
+        "OutboxRelayPartitionsRunOut", "OutboxRelayUnconfirmed", "OutboxRelayInDoubt"}
 GONE = "_"
 
 
@@ -44,6 +44,8 @@ def healthy(owns):
         "dead_letters": lambda t: 0,
         "halted": lambda t: 0,
         "unconfirmed": lambda t: 0,
+        "in_doubt": lambda t: 0,
+        "producers_fenced_total": lambda t: 0,
         "paused": lambda t: 0,
         "connected{peer=database}": lambda t: 1,
         "connected{peer=kafka}": lambda t: 1,
@@ -171,6 +173,8 @@ HELD = {"parked_keys": since(TROUBLE, 2), "held_keys": since(TROUBLE, 2)}  # beh
                  {("OutboxRelayPartitionsRunOut", "billing")}, id="partitions run out"),
     pytest.param(dict(waits(), unconfirmed=since(TROUBLE, 1)), {}, {("OutboxRelayUnconfirmed", "billing"), LAGS, BURNS},
                  id="unconfirmed"),
+    pytest.param(dict(waits(), in_doubt=since(TROUBLE, 1)), {}, {("OutboxRelayInDoubt", "billing"), LAGS, BURNS},
+                 id="in doubt"),
     pytest.param(dict(waits(), halted=since(TROUBLE, 1)), {}, {("OutboxRelayHalted", "billing"), LAGS, BURNS}, id="halted"),
     pytest.param(dict(waits(), halted=since(TROUBLE, 1), **{"shard_owned{shard=1}": since(TROUBLE, 0)}), {},
                  {("OutboxRelayHalted", "billing"), ("OutboxRelayNobodyServes", "billing"), LAGS, BURNS},
@@ -237,6 +241,10 @@ WAITING = {"shard_owned{shard=2}": lambda t: 0, "shard_owned{shard=3}": lambda t
                  id="dead letters"),
     pytest.param(20, {"position_lag_seconds": since(TROUBLE, 7200)}, {}, [], {("OutboxRelayPositionHeldBack", "billing")},
                  id="an old transaction before positions"),
+    pytest.param(2, {"in_doubt": since(TROUBLE, 1, TROUBLE + 1)}, {}, [], set(), id="in doubt for a moment"),
+    pytest.param(20, {"producers_fenced_total": since(TROUBLE, 2)}, {}, [], set(), id="fenced when a relay came back"),
+    pytest.param(20, {"producers_fenced_total": since(TROUBLE, lambda t: 10 * t)}, {}, [],
+                 {("OutboxRelayFenced", "billing")}, id="fenced again and again"),
     pytest.param(30, {"retries_total{peer=kafka}": since(TROUBLE, lambda t: 20 * t)}, {}, [],
                  {("OutboxRelayRetrying", "billing", "kafka", "b1")}, id="retrying"),
 ])

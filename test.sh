@@ -310,29 +310,37 @@ run_named() {
     [ ${#files[@]} = 0 ] || run_pytest build/outbox-relay $((${#files[@]} > 1 ? workers : 0)) "${files[@]}"
 }
 
+# children_cpu TIMES: of what `times` has written there, the seconds of a processor that all have taken that this process
+# has started and waited for.
+children_cpu() {
+    awk 'NR == 2 { for (i = 1; i <= 2; i++) { split($i, part, /[ms]/); sum += 60 * part[1] + part[2] } }
+        END { printf "%d", sum }' "$1"
+}
+
 # run_layer LAYER: in a process of its own, and leaves behind what came of it.
 run_layer() {
     local began=$SECONDS
     passed=0 failed=0 failures=()
     ! is_in "$1" "${BUSY[@]}" || renice -n 10 -p "$BASHPID" >/dev/null
     "layer_$1"
+    times >"$scratch/$1.times" # in this shell: a pipeline would have one of its own
     {
-        echo "$passed $failed $((SECONDS - began))"
+        echo "$passed $failed $((SECONDS - began)) $(children_cpu "$scratch/$1.times")"
         [ ${#failures[@]} = 0 ] || printf '%s\n' "${failures[@]}"
     } >"$scratch/$1.result"
 }
 
 # collect LAYER: counts what it left.
 collect() {
-    local good bad seconds rest
+    local good bad seconds cpu rest
     if [ ! -s "$scratch/$1.result" ]; then
         fail "$1: ended early"
         return
     fi
-    { read -r good bad seconds && mapfile -t rest; } <"$scratch/$1.result"
+    { read -r good bad seconds cpu && mapfile -t rest; } <"$scratch/$1.result"
     count "$good" "$bad"
     failures+=("${rest[@]}")
-    took+=("$(printf '%-8s %5d s   %d passed, %d failed' "$1" "$seconds" "$good" "$bad")")
+    took+=("$(printf '%-8s %5d s, %5d s of CPU   %d passed, %d failed' "$1" "$seconds" "$cpu" "$good" "$bad")")
 }
 
 # A layer begins as soon as what it needs is built, and its output is shown when it has ended.

@@ -10,6 +10,7 @@ import sys
 import time
 import traceback
 
+import confirmed
 import dead_rows
 import delivery
 import drain
@@ -26,7 +27,8 @@ from plan import Plan
 from rig import Rig, relay_binary
 
 SECTIONS = {"drain": drain, "latency": latency, "inserts": inserts, "dead": dead_rows, "idle": idle,
-            "memory": memory, "scale": scale, "takeover": takeover, "modes": modes, "delivery": delivery}
+            "memory": memory, "scale": scale, "takeover": takeover, "modes": modes, "delivery": delivery,
+            "confirmed": confirmed}
 
 
 def arguments():

@@ -47,12 +47,11 @@ def fenced(play):
     _, relay = start(play)
     relay.stop()
     staging = Database(play.database.server, "staging").create(template="shop")
-    copy = play.relay(start=False, database={"dsn": staging.dsn("outbox_relay")},
-                      route={"topic": "events.${aggregate_type}.staging"})
     relay.start()
-    play.alerts(ready=[relay])
     play.mark("a relay of the copy is started; both have events")
-    copy.start(wait=False)
+    copy = play.relay(database={"dsn": staging.dsn("outbox_relay")},
+                      route={"topic": "events.${aggregate_type}.staging"}).wait_ready()
+    play.alerts(ready=[relay])
     with play.load(20), play.load(20, database=staging):
         play.wait_alert("OutboxRelayFenced")
         play.mark("the relay of the copy is stopped, the copy gets ids of its own and a ledger, and it is started again")

@@ -10,6 +10,7 @@
 #define OUTBOX_LEDGER_H
 
 #include "base/slice.h"
+#include "core/server_line.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -24,6 +25,9 @@ struct producer_id {
 	int number;	/* the slot; -1: none */
 	/* What the ledger has up to that number is settled, and need not be read. */
 	int64_t settled;
+	/* The source's server (server_line.h), if the slot was not resolved there yet: the ledger
+	 * is to have it from now on, unless it has a later one. "": nothing is to be written. */
+	char line[SERVER_LINE];
 };
 
 struct ledger_batch {
@@ -40,6 +44,7 @@ struct ledger {
 	/* The producers of the group, by the bits of their numbers, whose ledgers have, or had,
 	 * anything. A database that has lost commits may not know that they were ever used. */
 	uint64_t used;
+	const char *line; /* the server that this producer was last resolved on; NULL: not known */
 };
 
 #endif

@@ -7,6 +7,7 @@
 #include "base/xalloc.h"
 #include "lines.h"
 #include "position_state.h"
+#include "producer_state.h"
 #include "words.h"
 
 #include <stdio.h>
@@ -160,14 +161,14 @@ static void add_backlog(struct lines *lines, const json_t *seen,
 	free(drawn);
 }
 
-struct position_lines {
+struct labelled_lines {
 	struct lines *lines;
 	const char *label;
 };
 
-static void add_position_line(void *arg, bool warns, const char *text)
+static void add_labelled_line(void *arg, bool warns, const char *text)
 {
-	struct position_lines *own = arg;
+	struct labelled_lines *own = arg;
 
 	lines_add(own->lines, warns ? TONE_WARN : TONE_PLAIN, own->label, "%s", text);
 	own->label = "";
@@ -176,9 +177,16 @@ static void add_position_line(void *arg, bool warns, const char *text)
 /* The database told it, or nobody did. */
 static void add_position(struct lines *lines, const json_t *seen)
 {
-	struct position_lines own = {lines, "position"};
+	struct labelled_lines own = {lines, "position"};
 
-	position_state_tell(seen, add_position_line, &own);
+	position_state_tell(seen, add_labelled_line, &own);
+}
+
+static void add_producers(struct lines *lines, const json_t *seen)
+{
+	struct labelled_lines own = {lines, "producers"};
+
+	producer_state_tell(seen, add_labelled_line, &own);
 }
 
 static void add_rate(struct lines *lines, const json_t *relay, const struct frame_history *history)
@@ -366,6 +374,7 @@ char *frame_draw(const json_t *seen, const struct frame_history *history,
 	add_letters(&lines, seen);
 	add_peers(&lines, relay);
 	add_relays(&lines, seen);
+	add_producers(&lines, seen);
 	add_actions(&lines, seen);
 	out = print(&lines, shape);
 	lines_free(&lines);

@@ -9,6 +9,7 @@
 #include "depth_guard.h"
 #include "position_state.h"
 #include "postgres.h"
+#include "producer_state.h"
 #include "relays.h"
 #include "status_read.h"
 #include "watch.h"
@@ -200,7 +201,7 @@ static void print_depth(const json_t *out)
 		       json_integer_value(depth), exact ? "" : " (estimate)");
 }
 
-static void print_position(void *arg, bool warns, const char *text)
+static void print_labelled(void *arg, bool warns, const char *text)
 {
 	const char **label = arg;
 
@@ -211,7 +212,7 @@ static void print_position(void *arg, bool warns, const char *text)
 
 static void print_text(const json_t *out)
 {
-	const char *label = "position";
+	const char *position = "position", *producers = "producers";
 
 	printf("%-14s %s, settle = %s%s\n", "outbox",
 	       json_string_value(json_object_get(out, "outbox")),
@@ -219,9 +220,10 @@ static void print_text(const json_t *out)
 	       json_is_true(json_object_get(out, "paused")) ? ", paused" : "");
 	print_depth(out);
 	print_age(out);
-	position_state_tell(out, print_position, &label);
+	position_state_tell(out, print_labelled, &position);
 	depth_guard_print(json_object_get(out, "depth_guard"));
 	group_print(out);
+	producer_state_tell(out, print_labelled, &producers);
 	print_letters(out);
 	if (json_integer_value(json_object_get(out, "copies_owed")) > 0)
 		printf("%-14s %" JSON_INTEGER_FORMAT "\n", "copies owed",

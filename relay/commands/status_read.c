@@ -12,6 +12,7 @@
 #include "outbox/letter_counts.h"
 #include "position_state.h"
 #include "postgres.h"
+#include "producer_state.h"
 #include "relays.h"
 #include "unsettled.h"
 
@@ -252,7 +253,9 @@ bool status_add_database(json_t *out, const struct config *config, PGconn *conn,
 		   err) &&
 	       position_state_add(out, config, conn, table, err) &&
 	       add_waiting(out, config, conn, table, err) &&
-	       group_add(out, config, conn, table, err) && add_depth_guard(out, conn, table, err) &&
-	       add_letters(out, conn, table, err) && add_actions(out, conn, table, err) &&
+	       group_add(out, config, conn, table, err) &&
+	       producer_state_add(out, conn, table, err) &&
+	       add_depth_guard(out, conn, table, err) && add_letters(out, conn, table, err) &&
+	       add_actions(out, conn, table, err) &&
 	       pgsync_script(conn, "ending the reading", "COMMIT", err);
 }

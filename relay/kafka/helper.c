@@ -4,6 +4,7 @@
  */
 #include "helper.h"
 
+#include "base/clock.h"
 #include "base/text.h"
 #include "base/xalloc.h"
 
@@ -255,4 +256,52 @@ struct outcome kafka_outcome(rd_kafka_error_t *error)
 		outcome.kind = OUTCOME_FAILED;
 	rd_kafka_error_destroy(error);
 	return outcome;
+}
+
+/* ---- the end of a transaction ---- */
+
+/* Between two calls, where the first was answered at once. */
+enum { AGAIN_MS = 20 };
+
+/* The same call goes on waiting (rd_kafka_txn_op_req0); any other error that may be tried again
+ * makes a new request of it. */
+static bool only_waits(const struct outcome *outcome)
+{
+	return outcome->code == RD_KAFKA_RESP_ERR__TIMED_OUT;
+}
+
+static bool may_go_on(const struct helper *helper, int64_t until_us)
+{
+	return !helper_ceases(helper) && (until_us == 0 || clock_monotonic_us() < until_us);
+}
+
+void helper_commit(struct helper *helper, int64_t until_us, struct helper_commit *commit)
+{
+	const struct end_requests *requests = &helper->end_requests;
+	unsigned sent = atomic_load(&requests->sent), answered = atomic_load(&requests->answered),
+		 failed = atomic_load(&requests->failed);
+	bool repeated = false;
+
+	commit->outcome.kind = OUTCOME_AGAIN;
+	while (commit->outcome.kind == OUTCOME_AGAIN && may_go_on(helper, until_us)) {
+		commit->outcome =
+		    kafka_outcome(rd_kafka_commit_transaction(helper->rk, HELPER_SLICE_MS));
+		if (commit->outcome.kind != OUTCOME_AGAIN || only_waits(&commit->outcome))
+			continue;
+		repeated = true;
+		helper_nap(AGAIN_MS);
+	}
+	commit->clean = !repeated && atomic_load(&requests->sent) - sent == 1 &&
+			atomic_load(&requests->answered) != answered &&
+			atomic_load(&requests->failed) == failed;
+}
+
+void helper_abort(struct helper *helper, struct outcome *outcome)
+{
+	outcome->kind = OUTCOME_AGAIN;
+	while (outcome->kind == OUTCOME_AGAIN && !helper_ceases(helper)) {
+		*outcome = kafka_outcome(rd_kafka_abort_transaction(helper->rk, HELPER_SLICE_MS));
+		if (outcome->kind == OUTCOME_AGAIN && !only_waits(outcome))
+			helper_nap(AGAIN_MS);
+	}
 }

@@ -73,4 +73,13 @@ struct outcome {
 /* Takes error, which may be NULL. Thread: any. */
 struct outcome kafka_outcome(rd_kafka_error_t *error);
 
+/* Inside a job: ends the open transaction. OUTCOME_AGAIN: what came of it is not known, since the
+ * helper was told to cease, or until_us (clock_monotonic_us; 0: never) has come. */
+struct helper_commit {
+	struct outcome outcome;
+	bool clean; /* one request was sent, and one answer came, whatever it said */
+};
+void helper_commit(struct helper *helper, int64_t until_us, struct helper_commit *commit);
+void helper_abort(struct helper *helper, struct outcome *outcome);
+
 #endif

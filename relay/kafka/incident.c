@@ -46,6 +46,8 @@ void kafka_set_reachable(struct kafka *kafka, bool yes)
 	if (kafka->connection.reachable == yes || kafka->state == KAFKA_CLOSING)
 		return;
 	kafka->connection.reachable = yes;
+	if (!yes)
+		kafka->transaction.ledger_known = false; /* by now its topic may be forgotten */
 	kafka->connection.reachable_us = clock_monotonic_us();
 	if (yes) {
 		kafka->connection.ever_reachable = true;

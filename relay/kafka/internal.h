@@ -282,7 +282,7 @@ struct ledger_notes;
 enum transaction_state {
 	TRANSACTION_NONE,    /* the producer has no id yet, or the ledger is not read */
 	TRANSACTION_IDLE,    /* none has begun */
-	TRANSACTION_BEGINS,  /* the report of its first record is awaited */
+	TRANSACTION_BEGINS,  /* the report of BEGIN is awaited before any event is taken */
 	TRANSACTION_OPEN,    /* events are taken */
 	TRANSACTION_ENDS,    /* reports of its note are awaited */
 	TRANSACTION_COMMITS, /* the helper is at it */
@@ -295,6 +295,8 @@ struct transaction {
 	bool leaves_open;	   /* the producer's, and the next one has another id */
 	bool fenced;		   /* the owner was told so, of this producer */
 	rd_kafka_topic_t *ledger;  /* of the current producer; NULL: not made yet */
+	bool ledger_known;	   /* that producer has written to it */
+	bool begins;		   /* the report of BEGIN has not come yet */
 	size_t chunk_bytes;	   /* of a note; the most that a record has of it */
 	size_t events;		   /* delivered by it */
 	struct ledger_batch batch; /* that is committed; the note is owned */

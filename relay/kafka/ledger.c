@@ -422,6 +422,7 @@ void ledger_read(struct helper *helper, void *arg)
 					  reading->id.number, reading->topic, why.text);
 	if (reading->good)
 		ask_more(&attempt);
+	reading->good = reading->good && ledger_announce(reading, helper);
 	client_free(&attempt.reads);
 	client_free(&attempt.asks);
 }

@@ -20,6 +20,8 @@ struct ledger_reading {
 
 	/* what came of it */
 	bool good;
+	bool spoiled; /* and this producer is of no use any more */
+	bool fenced;  /* likewise: another one has its id */
 	struct error err;
 	struct ledger_notes *notes; /* owned, as the rest; ledger borrows from it */
 	struct ledger ledger;
@@ -29,6 +31,12 @@ struct ledger_reading {
 
 /* The job. Thread: the helper's. */
 void ledger_read(struct helper *helper, void *arg);
+/* Sends it, as a part of the open transaction. topic: the ledger, of this client. Thread: any. */
+rd_kafka_resp_err_t ledger_send(rd_kafka_t *rk, rd_kafka_topic_t *topic, int partition,
+				const struct ledger_record *record);
+/* Once it was read: the ledger has the line of the id from now on, if it is one to be written.
+ * False: err, and spoiled or fenced. Thread: the helper's, inside a job. */
+bool ledger_announce(struct ledger_reading *reading, struct helper *helper);
 /* conf is of one that is to be copied for each try; pass likewise. Takes both. */
 struct ledger_reading *ledger_reading_new(rd_kafka_conf_t *conf, struct kafka_pass *pass,
 					  const char *topic, const struct producer_id *id);

@@ -44,6 +44,19 @@ struct ledger_record ledger_begin(const char *group)
 	return record;
 }
 
+struct ledger_record ledger_line(const char *group, const char *line)
+{
+	struct slice bytes = slice_of(line);
+	struct ledger_record record = {.kind = LEDGER_LINE,
+				       .chunks = 1,
+				       .note_len = (uint32_t)bytes.len,
+				       .checksum = ledger_checksum(bytes),
+				       .bytes = bytes};
+
+	text_print(record.group, sizeof(record.group), "%s", group);
+	return record;
+}
+
 uint32_t ledger_chunks(size_t note_len, size_t chunk_len)
 {
 	assert(chunk_len > 0 && note_len <= UINT32_MAX);
@@ -70,8 +83,9 @@ struct ledger_record ledger_end(const char *group, const struct ledger_batch *ba
 
 size_t ledger_key(const struct ledger_record *record, char key[LEDGER_KEY])
 {
-	if (record->kind == LEDGER_BEGIN)
-		return (size_t)snprintf(key, LEDGER_KEY, "begin");
+	if (record->kind != LEDGER_END)
+		return (size_t)snprintf(key, LEDGER_KEY, "%s",
+					record->kind == LEDGER_BEGIN ? "begin" : "line");
 	return (size_t)snprintf(key, LEDGER_KEY, "end/%d/%u", (int)(record->number % LEDGER_SLOTS),
 				(unsigned)record->chunk);
 }
@@ -128,7 +142,7 @@ static bool is_sound(const struct ledger_record *record, struct slice key)
 	char wanted[LEDGER_KEY];
 	size_t len;
 
-	if (record->kind != LEDGER_BEGIN && record->kind != LEDGER_END)
+	if (record->kind < LEDGER_BEGIN || record->kind > LEDGER_LINE)
 		return false;
 	if (record->number < 0 || record->chunk >= record->chunks ||
 	    record->bytes.len > record->note_len)
@@ -182,8 +196,9 @@ struct note {
 struct ledger_notes {
 	char group[LEDGER_GROUP];
 	int64_t settled, newest;
-	bool has_settled;   /* a batch that is settled was among them */
-	struct note *items; /* owned */
+	bool has_settled;	/* a batch that is settled was among them */
+	char line[SERVER_LINE]; /* the last one; "": none */
+	struct note *items;	/* owned */
 	size_t count;
 	struct ledger_batch *batches; /* owned; made in the end */
 };
@@ -249,6 +264,19 @@ static void append(struct note *note, const struct ledger_record *record)
 	note->next++;
 }
 
+static bool keep_line(struct ledger_notes *notes, const struct ledger_record *record,
+		      struct error *err)
+{
+	const struct slice *line = &record->bytes;
+
+	if (line->len == 0 || line->len >= sizeof(notes->line) || line->len != record->note_len ||
+	    ledger_checksum(*line) != record->checksum ||
+	    memchr(line->data, '\0', line->len) != NULL)
+		return damaged(err);
+	text_print(notes->line, sizeof(notes->line), "%.*s", (int)line->len, line->data);
+	return true;
+}
+
 bool ledger_notes_add(struct ledger_notes *notes, struct slice key, struct slice value,
 		      struct error *err)
 {
@@ -258,6 +286,8 @@ bool ledger_notes_add(struct ledger_notes *notes, struct slice key, struct slice
 		return false;
 	if (record.kind == LEDGER_BEGIN)
 		return true;
+	if (record.kind == LEDGER_LINE)
+		return keep_line(notes, &record, err);
 	if (record.number > notes->newest)
 		notes->newest = record.number;
 	if (record.number <= notes->settled)
@@ -310,7 +340,10 @@ bool ledger_notes_end(struct ledger_notes *notes, struct ledger *ledger, struct 
 					 (long long)note->head.number);
 	}
 	qsort(notes->batches, count, sizeof(*notes->batches), compare_numbers);
-	*ledger = (struct ledger){.batches = notes->batches, .count = count, .last = notes->newest};
+	*ledger = (struct ledger){.batches = notes->batches,
+				  .count = count,
+				  .last = notes->newest,
+				  .line = notes->line[0] != '\0' ? notes->line : NULL};
 	return true;
 }
 

@@ -4,19 +4,20 @@
  *
  * A transaction begins with a BEGIN and ends with the note of its batch, cut into chunks that are
  * records of their own (END). A record's key is "begin" or "end/SLOT/CHUNK", where the slot is the
- * batch's number mod LEDGER_SLOTS: a compacted topic keeps the last of each. What is read may be
- * anybody's, and is believed only as far as it checks out.
+ * batch's number mod LEDGER_SLOTS: a compacted topic keeps the last of each. "line" has the
+ *database server that the producer was last resolved on, with its timeline. What is read may be
+ *anybody's, and is believed only as far as it checks out.
  *
  * A value, numbers in network order:
  *	 1	version
  *	 1	kind
  *	 1	length of the group, which follows
- *	 8	number of the batch; 0 in a BEGIN, since it is not known yet
+ *	 8	number of the batch; 0 in a BEGIN, since it is not known yet, and with a line
  *	 4	number of this chunk, from 0
  *	 4	how many chunks the note has
  *	 4	length of the whole note
  *	 4	CRC-32C of the whole note
- *	 ...	the chunk
+ *	 ...	the chunk, or the line
  *
  * Pure. Thread: any, one at a time for each object.
  */
@@ -40,7 +41,7 @@ enum {
 	LEDGER_CHUNK = 500 * 1000, /* a chunk's most bytes */
 };
 
-enum ledger_kind { LEDGER_BEGIN = 1, LEDGER_END = 2 };
+enum ledger_kind { LEDGER_BEGIN = 1, LEDGER_END = 2, LEDGER_LINE = 3 };
 
 struct ledger_record {
 	enum ledger_kind kind;
@@ -52,6 +53,7 @@ struct ledger_record {
 };
 
 struct ledger_record ledger_begin(const char *group);
+struct ledger_record ledger_line(const char *group, const char *line); /* borrows from line */
 /* How many chunks of at most chunk_len bytes the note has; at least one. */
 uint32_t ledger_chunks(size_t note_len, size_t chunk_len);
 /* checksum: of the note. */
@@ -79,9 +81,10 @@ bool ledger_notes_add(struct ledger_notes *notes, struct slice key, struct slice
 		      struct error *err);
 /* Records of notes above settled may lie before the first one that was added. */
 bool ledger_notes_are_cut(const struct ledger_notes *notes);
-/* All have been added: the notes, in the order of their numbers, which stay borrowed. A note that
- * is not whole is an error, since it was committed as a whole; only one whose chunks compaction may
- * have taken away is left out, because a newer batch has its slot. */
+/* All have been added: the notes, in the order of their numbers, and the last line that was among
+ * them; they stay borrowed. A note that is not whole is an error, since it was committed as a
+ * whole; only one whose chunks compaction may have taken away is left out, because a newer batch
+ * has its slot. */
 bool ledger_notes_end(struct ledger_notes *notes, struct ledger *ledger, struct error *err);
 
 /* Where to begin to read from, to have the last so many offsets of low to high. */

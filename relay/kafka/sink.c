@@ -114,8 +114,7 @@ static void on_report(struct kafka *kafka, const rd_kafka_message_t *report)
 {
 	struct event *event = report->_private;
 
-	/* Events may not go to the ledger. */
-	if (kafka->transaction.ledger != NULL && report->rkt == kafka->transaction.ledger) {
+	if (event == NULL) { /* the ledger's */
 		kafka_ledger_reported(kafka, report);
 		return;
 	}

@@ -197,6 +197,12 @@ static void hear_of_ledger(struct kafka *kafka, struct ledger_reading *reading)
 	} else if (reading->good) {
 		kafka->transaction.state = TRANSACTION_OVER;
 		loop_timer_set(kafka->incident.restart, 0);
+	} else if (reading->fenced) {
+		kafka->transaction.state = TRANSACTION_OVER;
+		kafka_fence(kafka, reading->err.text);
+	} else if (reading->spoiled) {
+		report(kafka, "the ledger cannot be used", reading->err.text);
+		replace_producer(kafka);
 	} else {
 		report(kafka, "the ledger is not known", reading->err.text);
 		try_later(kafka);

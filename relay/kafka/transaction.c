@@ -2,11 +2,19 @@
 /*
  * transaction.c - the transaction of a batch: its beginning, its note in the ledger, its commit
  *
- * BEGIN, a record in the producer's partition of the ledger, is awaited before the first event is
- * sent; END, the note of the batch, is sent once all events are acknowledged. So a request to end
- * an earlier transaction that comes late, with which librdkafka cannot tell a broker's answer to
- * one transaction from that to another, does no harm: if it aborts, it takes the ledger's partition
- * out of this transaction, and the broker refuses END; if it commits, END is missing.
+ * BEGIN, a record in the producer's partition of the ledger, is sent before the first event; END,
+ * the note of the batch, is sent once all events are acknowledged. So a request to end an earlier
+ * transaction that comes late, with which librdkafka cannot tell a broker's answer to one
+ * transaction from that to another, does no harm: if it aborts, it takes the ledger's partition out
+ * of this transaction, and the broker refuses END; if it commits, END is missing.
+ *
+ * For this the ledger's partition must not become part of the transaction after one with events.
+ * librdkafka asks for all partitions that wait in one request (AddPartitionsToTxn), which a broker
+ * carries out whole or not at all, and makes one at a time (rd_kafka_txn_register_partitions); but
+ * a partition waits only once its topic is known. So the report of a producer's first BEGIN is
+ * awaited, also of the first one after Kafka could not be reached, and that of later ones is not:
+ * this saves them two round trips. A topic that brokers deny for a moment is not seen by this; then
+ * the new producer after each abort is what keeps late requests away.
  *
  * A commit is clean if one request was sent for it, and one answer came. Otherwise one may still be
  * on its way, and would end the next transaction of this producer: only a new producer, whose epoch
@@ -16,15 +24,11 @@
 #include "base/failpoints.h"
 #include "base/text.h"
 #include "base/xalloc.h"
-#include "helper.h"
-#include "ledger_record.h"
+#include "ledger.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-
-/* Between two calls, where the first was answered at once. */
-enum { AGAIN_MS = 20 };
 
 /* ---- the ledger's records ---- */
 
@@ -44,15 +48,10 @@ static void fail_later(struct kafka *kafka, const char *what, const char *words)
 
 static void send_record(struct kafka *kafka, const struct ledger_record *record)
 {
-	struct transaction *transaction = &kafka->transaction;
-	char key[LEDGER_KEY], *value = xmalloc(LEDGER_HEAD + record->bytes.len);
-	size_t key_len = ledger_key(record, key), value_len = ledger_value(record, value);
-	rd_kafka_resp_err_t code = rd_kafka_producev(
-	    kafka->producer.rk, RD_KAFKA_V_RKT(transaction->ledger),
-	    RD_KAFKA_V_PARTITION(transaction->id.number), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-	    RD_KAFKA_V_KEY(key, key_len), RD_KAFKA_V_VALUE(value, value_len), RD_KAFKA_V_END);
+	const struct transaction *transaction = &kafka->transaction;
+	rd_kafka_resp_err_t code =
+	    ledger_send(kafka->producer.rk, transaction->ledger, transaction->id.number, record);
 
-	free(value);
 	if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
 		fail_later(kafka, "cannot write to the ledger topic", rd_kafka_err2str(code));
 }
@@ -69,7 +68,8 @@ static void begin(struct kafka *kafka)
 		fail_later(kafka, "cannot begin a transaction", outcome.words);
 		return;
 	}
-	transaction->state = TRANSACTION_BEGINS;
+	transaction->state = transaction->ledger_known ? TRANSACTION_OPEN : TRANSACTION_BEGINS;
+	transaction->begins = true;
 	transaction->events = 0;
 	kafka->sink.begun = true;
 	send_record(kafka, &record);
@@ -91,46 +91,18 @@ void kafka_transaction_delivered(struct kafka *kafka, const struct event *event)
 
 /* ---- committing ---- */
 
-struct commit {
-	bool repeated; /* the call, for more than to wait on */
-	bool clean;
-	struct outcome outcome;
-};
-
-/* The same call goes on waiting (rd_kafka_txn_op_req0); any other error that may be tried again
- * makes a new request of it. */
-static bool only_waits(const struct outcome *outcome)
-{
-	return outcome->code == RD_KAFKA_RESP_ERR__TIMED_OUT;
-}
-
 /* Thread: the helper's. */
 static void run_commit(struct helper *helper, void *arg)
 {
-	struct commit *commit = arg;
-	const struct end_requests *requests = helper_end_requests(helper);
-	unsigned sent = atomic_load(&requests->sent), answered = atomic_load(&requests->answered),
-		 failed = atomic_load(&requests->failed);
-
-	commit->outcome.kind = OUTCOME_AGAIN;
-	while (commit->outcome.kind == OUTCOME_AGAIN && !helper_ceases(helper)) {
-		commit->outcome = kafka_outcome(
-		    rd_kafka_commit_transaction(helper_client(helper), HELPER_SLICE_MS));
-		if (commit->outcome.kind != OUTCOME_AGAIN || only_waits(&commit->outcome))
-			continue;
-		commit->repeated = true;
-		helper_nap(AGAIN_MS);
-	}
-	commit->clean = !commit->repeated && atomic_load(&requests->sent) - sent == 1 &&
-			atomic_load(&requests->answered) != answered &&
-			atomic_load(&requests->failed) == failed;
+	helper_commit(helper, 0, arg); /* the engine gives up what stalls */
 }
 
 static void commit(struct kafka *kafka)
 {
 	FAILPOINT("ledger-written");
 	kafka->transaction.state = TRANSACTION_COMMITS;
-	helper_ask(kafka->producer.helper, run_commit, xcalloc(1, sizeof(struct commit)), free);
+	helper_ask(kafka->producer.helper, run_commit, xcalloc(1, sizeof(struct helper_commit)),
+		   free);
 }
 
 /* One at a time: a batch of several might be larger than the topic takes. */
@@ -169,22 +141,38 @@ void kafka_transaction_commit(struct kafka *kafka, const struct ledger_batch *ba
 	send_chunk(kafka);
 }
 
-static void on_ledger_written(struct kafka *kafka)
+static void on_begun(struct kafka *kafka)
 {
 	struct transaction *transaction = &kafka->transaction;
 
-	if (transaction->state == TRANSACTION_BEGINS) {
-		transaction->state = TRANSACTION_OPEN;
-		kafka_judge_soon(kafka);
-		kafka_writable(kafka, WAITS_FOR_BEGIN);
-	} else if (transaction->state == TRANSACTION_ENDS) {
-		transaction->chunk++;
-		if (transaction->chunk <
-		    ledger_chunks(transaction->batch.note.len, transaction->chunk_bytes))
-			send_chunk(kafka);
-		else
-			commit(kafka);
-	}
+	transaction->begins = false;
+	transaction->ledger_known = true;
+	if (transaction->state != TRANSACTION_BEGINS)
+		return;
+	transaction->state = TRANSACTION_OPEN;
+	kafka_judge_soon(kafka);
+	kafka_writable(kafka, WAITS_FOR_BEGIN);
+}
+
+static void on_chunk_written(struct kafka *kafka)
+{
+	struct transaction *transaction = &kafka->transaction;
+
+	transaction->chunk++;
+	if (transaction->chunk <
+	    ledger_chunks(transaction->batch.note.len, transaction->chunk_bytes))
+		send_chunk(kafka);
+	else
+		commit(kafka);
+}
+
+/* Reports of one partition come in the order of its records. */
+static void on_ledger_written(struct kafka *kafka)
+{
+	if (kafka->transaction.begins)
+		on_begun(kafka);
+	else if (kafka->transaction.state == TRANSACTION_ENDS)
+		on_chunk_written(kafka);
 }
 
 /* What librdkafka takes back of a transaction that has failed says less than what it failed for,
@@ -243,7 +231,7 @@ static void in_doubt(struct kafka *kafka, const struct outcome *outcome)
 
 static void hear_of_commit(struct kafka *kafka)
 {
-	struct commit *commit = helper_take(kafka->producer.helper);
+	struct helper_commit *commit = helper_take(kafka->producer.helper);
 
 	if (commit == NULL)
 		return;
@@ -336,22 +324,10 @@ void kafka_transaction_note(struct kafka *kafka, rd_kafka_event_t *event)
 
 /* ---- the end ---- */
 
-struct abortion {
-	struct outcome outcome;
-};
-
 /* Thread: the helper's. */
 static void run_abort(struct helper *helper, void *arg)
 {
-	struct abortion *abortion = arg;
-
-	abortion->outcome.kind = OUTCOME_AGAIN;
-	while (abortion->outcome.kind == OUTCOME_AGAIN && !helper_ceases(helper)) {
-		abortion->outcome = kafka_outcome(
-		    rd_kafka_abort_transaction(helper_client(helper), HELPER_SLICE_MS));
-		if (abortion->outcome.kind == OUTCOME_AGAIN && !only_waits(&abortion->outcome))
-			helper_nap(AGAIN_MS);
-	}
+	helper_abort(helper, arg);
 }
 
 /* It has begun, and nobody has asked to commit it. */
@@ -366,20 +342,19 @@ bool kafka_transaction_abort(struct kafka *kafka)
 	if (!is_open(&kafka->transaction) || !kafka->connection.reachable)
 		return false;
 	kafka->transaction.state = TRANSACTION_OVER;
-	helper_ask(kafka->producer.helper, run_abort, xcalloc(1, sizeof(struct abortion)), free);
+	helper_ask(kafka->producer.helper, run_abort, xcalloc(1, sizeof(struct outcome)), free);
 	return true;
 }
 
 bool kafka_transaction_aborted(struct kafka *kafka)
 {
-	struct abortion *abortion = helper_take(kafka->producer.helper);
+	struct outcome *outcome = helper_take(kafka->producer.helper);
 
-	if (abortion == NULL)
+	if (outcome == NULL)
 		return false;
-	if (abortion->outcome.kind != OUTCOME_GOOD)
-		log_debug("kafka: the open transaction is not aborted: %s",
-			  abortion->outcome.words);
-	free(abortion);
+	if (outcome->kind != OUTCOME_GOOD)
+		log_debug("kafka: the open transaction is not aborted: %s", outcome->words);
+	free(outcome);
 	return true;
 }
 
@@ -408,6 +383,7 @@ void kafka_transaction_forget_producer(struct kafka *kafka)
 	transaction->ledger = NULL;
 	transaction->state = TRANSACTION_NONE;
 	transaction->reads = transaction->fenced = transaction->leaves_open = false;
+	transaction->begins = transaction->ledger_known = false;
 	kafka->sink.begun = false;
 	kafka->sink.ledger = (struct ledger){.count = 0};
 	ledger_notes_free(&transaction->notes);

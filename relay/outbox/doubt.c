@@ -5,39 +5,31 @@
 #include "doubt.h"
 
 #include "base/xalloc.h"
+#include "core/server_line.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define WAYS_OUT "; see docs/runbooks/ledger-mismatch.md"
 
-/* "7234234234/3": the server before the slash, its timeline behind it. */
-static bool is_same_server(const char *a, const char *b)
+static bool check_timeline(const char *line, const char *ours, struct error *err)
 {
-	size_t len = strcspn(a, "/");
-	return len == strcspn(b, "/") && strncmp(a, b, len) == 0;
-}
-
-static long timeline_of(const char *line)
-{
-	const char *slash = strchr(line, '/');
-	return slash != NULL ? strtol(slash + 1, NULL, 10) : 0;
+	return !server_line_follows(line, ours) ||
+	       error_set(
+		   err,
+		   "Kafka's ledger knows this outbox on timeline %ld, and this server is on "
+		   "timeline %ld: another server was promoted, and this one lives on" WAYS_OUT,
+		   server_line_timeline(line), server_line_timeline(ours));
 }
 
 static bool check_line(const char *line, const char *ours, struct error *err)
 {
-	if (!is_same_server(line, ours))
+	if (!server_line_same_server(line, ours))
 		return error_set(err,
 				 "Kafka's ledger is of a database server with another system "
 				 "identifier (%s, and this one is %s)" WAYS_OUT,
 				 line, ours);
-	if (timeline_of(line) > timeline_of(ours))
-		return error_set(err,
-				 "Kafka's ledger has a batch of timeline %ld, and this server is "
-				 "on timeline %ld: another server was promoted, and this one lives "
-				 "on" WAYS_OUT,
-				 timeline_of(line), timeline_of(ours));
-	return true;
+	return check_timeline(line, ours, err);
 }
 
 static bool check_ends(const struct ledger *ledger, const struct doubt_side *side,
@@ -92,7 +84,8 @@ static void join_items(struct doubt *doubt)
 bool doubt_read(struct doubt *doubt, const struct ledger *ledger, const struct doubt_side *side,
 		struct error *err)
 {
-	bool good = check_ends(ledger, side, err);
+	bool good = check_ends(ledger, side, err) &&
+		    (ledger->line == NULL || check_timeline(ledger->line, side->line, err));
 	*doubt = (struct doubt){.upto = side->settled};
 	doubt->notes = xcalloc(ledger->count + 1, sizeof(*doubt->notes));
 	for (size_t i = 0; i < ledger->count && good; i++)

@@ -41,14 +41,14 @@ struct producers {
 	const struct producers_events *events;
 	void *owner;
 	struct loop_timer *again;
-	char line[80], cluster[80]; /* the server and its timeline; Kafka's id as it was */
-	char *kafka;		    /* owned; Kafka's id as the ledger has it; may be NULL */
-	uint64_t used;		    /* slots that the ledger knows */
-	bool resolved;		    /* nothing is in doubt, but perhaps the batch under way */
-	bool described;		    /* a batch, which Kafka was asked to commit or is about to be */
-	char *note;		    /* owned; of that */
-	struct doubt doubt;	    /* owned; what is being resolved */
-	struct error refusal;	    /* or why it must not be */
+	char line[SERVER_LINE], cluster[80]; /* this server's; Kafka's id as it was */
+	char *kafka;	      /* owned; Kafka's id as the ledger has it; may be NULL */
+	uint64_t used;	      /* slots that the ledger knows */
+	bool resolved;	      /* nothing is in doubt, but perhaps the batch under way */
+	bool described;	      /* a batch, which Kafka was asked to commit or is about to be */
+	char *note;	      /* owned; of that */
+	struct doubt doubt;   /* owned; what is being resolved */
+	struct error refusal; /* or why it must not be */
 	bool resolving;	     /* and the events' are to be told of that, not that shards are owned */
 	struct shards ours;  /* the database knows of these: something may be in doubt */
 	struct shards asked; /* to be ours */
@@ -73,12 +73,16 @@ static bool is_clean(const struct producers *producers)
 
 static void begin(struct producers *producers, bool unavailable)
 {
-	char sql[160];
+	char sql[320];
+	unsigned oid = session_shape(producers->session)->oid;
 	producers->resolved = producers->described = producers->resolving = false;
 	session_ask_text(&producers->asker, TAG_LINE, "SELECT outbox_relay.server_line()", NULL, 0);
-	snprintf(sql, sizeof(sql), "SELECT * FROM outbox_relay.take_slot(%u::oid, %d, %s)",
-		 session_shape(producers->session)->oid, OUTBOX_SLOT_LOCK,
-		 unavailable && !producers->wants_doubt ? "true" : "false");
+	snprintf(sql, sizeof(sql),
+		 "SELECT t.*, coalesce(p.line = outbox_relay.server_line(), false)"
+		 " FROM outbox_relay.take_slot(%u::oid, %d, %s) AS t LEFT JOIN"
+		 " outbox_relay.producers AS p ON p.outbox = %u::oid AND p.slot = t.slot",
+		 oid, OUTBOX_SLOT_LOCK, unavailable && !producers->wants_doubt ? "true" : "false",
+		 oid);
 	producers->wants_doubt = false;
 	producers->unavailable = unavailable;
 	session_ask_text(&producers->asker, TAG_SLOT, sql, NULL, 0);
@@ -138,6 +142,8 @@ static void on_slot(struct producers *producers, PGresult *result)
 		text_print(id->group, sizeof(id->group), "%s", PQgetvalue(result, 0, 2));
 		text_print(producers->cluster, sizeof(producers->cluster), "%s",
 			   PQgetvalue(result, 0, 3));
+		text_print(id->line, sizeof(id->line), "%s",
+			   PQgetvalue(result, 0, 4)[0] == 't' ? "" : producers->line);
 	}
 	PQclear(result);
 	if (got)
@@ -435,6 +441,7 @@ static void on_resolved(struct producers *producers, PGresult *result)
 		return;
 	FAILPOINT("resolved");
 	producers->source->producer.settled = producers->doubt.upto;
+	producers->source->producer.line[0] = '\0'; /* the ledger has it */
 	producers->resolved = true;
 	producers->described = false;
 	go_on(producers);

@@ -158,7 +158,7 @@ bool commits_can_append(const struct relay *relay, unsigned partition)
 	if (partition == LEDGER_PARTITION)
 		return (txn->commit == COMMIT_RECORD && !drains) ||
 		       (!txn->begun && producer->flight_count[0] + producer->flight_count[1] > 0);
-	return txn->begun;
+	return txn->begun || txn->known;
 }
 
 /* As librdkafka: a record that is not part of it has the producer abort. */
@@ -187,12 +187,12 @@ void commits_append_own(struct relay *relay)
 {
 	struct transaction *txn = txn_of(relay);
 
-	trace_of(relay, "broker: %s, slot %d epoch %u",
-		 txn->commit != COMMIT_NONE ? "END" : "BEGIN", txn->slot, txn->epoch);
+	trace_of(relay, "broker: %s, slot %d epoch %u", txn->begun ? "END" : "BEGIN", txn->slot,
+		 txn->epoch);
 	if (!admit(relay, LEDGER_PARTITION))
 		return;
-	if (txn->commit == COMMIT_NONE) {
-		txn->begun = true;
+	if (!txn->begun) {
+		txn->begun = txn->known = true;
 		return;
 	}
 	transactions_write_end(relay->sim, txn);

@@ -94,7 +94,10 @@ enum admission transactions_admit(struct sim *sim, struct transaction *txn, unsi
 		return coordinator->state == COORD_ONGOING && (coordinator->partitions & bit)
 			   ? ADMITTED
 			   : NOT_PART;
-	/* AddPartitionsToTxn: where none is under way it begins another one without a word. */
+	/* AddPartitionsToTxn: where none is under way it begins another one without a word. All
+	 * partitions that wait go with one request: that of BEGIN, where it is not awaited. */
+	if (txn->known)
+		bit |= 1u << LEDGER_PARTITION;
 	if (coordinator->state == COORD_COMPLETE) {
 		coordinator->state = COORD_ONGOING;
 		coordinator->ends_us = sim->now_us + timeout_us(sim);

@@ -78,6 +78,7 @@ struct transaction {
 	enum commit_step commit;
 	unsigned repeated;   /* the request to commit */
 	unsigned begun;	     /* BEGIN is written, and reported */
+	unsigned known;	     /* the producer has written to the ledger: BEGIN is not awaited */
 	uint32_t partitions; /* bits: that it has made part of its transaction */
 	int64_t settled;     /* of its id */
 	struct noted note;   /* of the batch that is being committed */

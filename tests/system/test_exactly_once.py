@@ -2,10 +2,14 @@
 """Exactly once: a consumer that reads committed records sees every committed event once and in order, whatever is
 killed."""
 import contextlib
+import json
+import os
 import random
 
 import pytest
 from harness.checker import problems
+from harness.postgres import Database, Postgres
+from harness.waiting import until
 from harness.writers import Writers, arrivals, insert
 
 MODES = ["delete", "mark", "position"]
@@ -165,14 +169,35 @@ def test_the_ledger_is_lost(exactly, empty_database, kafka, ledger, reader):
     assert len({record.event_id for record in reader().rest()}) == 25
 
 
+def test_status_names_the_slots(exactly, empty_database):
+    relay = exactly()().start()
+    insert(empty_database, 10)
+    empty_database.wait_empty()
+
+    def slot():
+        return json.loads(relay.command("status", "--json").stdout)["producers"][0]
+    seen = slot()
+    assert seen["held_by"].startswith("outbox-relay") and seen["settled"] > 0
+    assert (seen["slot"], seen["shards"], seen["known"], seen["in_doubt"]) == (0, 1, True, False)
+    assert f"slot 0: {seen['held_by']}, " in relay.command("status").stdout
+    relay.kill()
+    until(lambda: slot()["held_by"] is None, 20, "the session to end")
+    assert slot()["in_doubt"]
+    assert "slot 0: no relay has it, and events of 1 shard may be in doubt" in relay.command("status").stdout
+    relay.start()
+    assert relay.stop() == 0
+    assert not slot()["in_doubt"] and "producers" not in relay.command("status").stdout
+
+
 def test_a_role_that_may_not_look(database, new_relay, reader):
     """Rights that were granted by hand before: at least once goes on without one on the new tables, and hears the bell."""
     database.execute("REVOKE ALL ON outbox_relay.producer_shards, outbox_relay.producers FROM outbox_relay")
-    new_relay(outbox={"poll_interval": "1h"}).start()
+    relay = new_relay(outbox={"poll_interval": "1h"}).start()
     consumer = reader()
     for _ in range(3):
         insert(database, 1)
         consumer.take(1)
+    assert json.loads(relay.command("status", "--json").stdout)["producers"] == []
 
 
 @contextlib.contextmanager
@@ -225,3 +250,35 @@ def test_a_letter_with_the_number_of_another(exactly, empty_database, reader):
     insert(empty_database, 1)
     empty_database.wait_empty()
     assert empty_database.value("SELECT count(*) FROM outbox_relay.dead_letters") == 1
+
+
+@pytest.fixture
+def pair(directory):
+    """A primary and its standby."""
+    primary = Postgres(os.path.join(directory, "primary"), "primary").create().start()
+    standby = primary.clone(os.path.join(directory, "standby")).start()
+    yield primary, standby
+    standby.remove()
+    primary.remove()
+
+
+def test_an_old_primary_that_lives_on(pair, new_relay, ledger, topic, reader):
+    """Its relay is fenced by that of the new primary, and reads in the ledger why, though nothing was published there yet."""
+    topic()
+    primary, standby = pair
+    old, new = Database(primary, "shop").create(), Database(standby, "shop")
+    first, second = (new_relay(database={"dsn": database.dsn("outbox_relay")}, kafka=ledger) for database in (old, new))
+    assert first.command("migrate", "--dsn", old.dsn()).returncode == 0
+    first.start()
+    insert(old, 10)
+    old.wait_empty()
+    written = old.value("SELECT pg_current_wal_flush_lsn()")
+    Database(standby, "postgres").wait(f"SELECT pg_last_wal_replay_lsn() >= '{written}'")
+    standby.promote()
+    second.start()
+    insert(old, 5)
+    first.wait_log("on timeline 2, and this server is on timeline 1: another server was promoted, and this one lives on")
+    insert(new, 7)
+    new.wait_empty()
+    assert len(reader().rest()) == 17 and old.value("SELECT count(*) FROM outbox_events") == 5
+    assert first.metric("in_doubt") == 1 and second.metric("in_doubt") == 0

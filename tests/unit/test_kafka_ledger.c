@@ -152,6 +152,34 @@ static void notes_are_put_together(void **state)
 	ledger_notes_free(&notes);
 }
 
+static bool add_line(struct ledger_notes *notes, const struct ledger_record *record)
+{
+	struct written written = write_record(record);
+	struct error err;
+
+	place(&written);
+	return ledger_notes_add(notes, written.key_of, written.value_of, &err);
+}
+
+static void the_last_line_counts(void **state)
+{
+	struct ledger_notes *notes = ledger_notes_new(GROUP, SETTLED);
+	struct ledger_record first = ledger_line(GROUP, "7/1"), last = ledger_line(GROUP, "7/2"),
+			     bad = ledger_line(GROUP, "7/3");
+	struct ledger ledger;
+	struct error err;
+
+	(void)state;
+	assert_true(add_line(notes, &first));
+	assert_true(add_line(notes, &last));
+	bad.checksum++;
+	assert_false(add_line(notes, &bad));
+	assert_true(ledger_notes_end(notes, &ledger, &err));
+	assert_string_equal(ledger.line, "7/2");
+	assert_int_equal(ledger.last, 0);
+	ledger_notes_free(&notes);
+}
+
 static void more_is_to_be_read_while_a_note_may_lie_before(void **state)
 {
 	struct ledger_batch batch = batch_of(SETTLED + 1, "a note of several chunks");
@@ -252,6 +280,7 @@ int main(void)
 	    cmocka_unit_test(a_record_is_read_as_it_was_written),
 	    cmocka_unit_test(what_is_wrong_is_told_apart),
 	    cmocka_unit_test(notes_are_put_together),
+	    cmocka_unit_test(the_last_line_counts),
 	    cmocka_unit_test(more_is_to_be_read_while_a_note_may_lie_before),
 	    cmocka_unit_test(a_note_that_is_not_whole_is_an_error),
 	    cmocka_unit_test(a_note_of_other_bytes_is_an_error),

@@ -116,6 +116,100 @@ static void what_nobody_can_read_is_not_taken_for_empty(void **state)
 	assert_int_equal(rig->ready, 0);
 }
 
+/* ---- on which server ---- */
+
+static struct producer_id on_line(const char *line)
+{
+	struct producer_id where = id;
+
+	snprintf(where.line, sizeof(where.line), "%s", line);
+	return where;
+}
+
+static void rebuild_on(struct rig *rig, const char *line)
+{
+	struct producer_id where = on_line(line);
+	unsigned before = rig->ready;
+
+	rebuild(rig, &where);
+	while (rig->ready == before)
+		run_for(rig, 10 * 1000);
+}
+
+static size_t lines_in_ledger(struct rig *rig)
+{
+	struct arrivals arrivals = consume(rig, "ledger");
+	size_t count = 0;
+
+	for (size_t i = 0; i < arrivals.count; i++)
+		count += arrivals.items[i]->key_len == 4 &&
+			 memcmp(arrivals.items[i]->key, "line", 4) == 0;
+	arrivals_free(&arrivals);
+	return count;
+}
+
+static void the_ledger_has_the_last_server(void **state)
+{
+	struct rig *rig = *state;
+
+	connect_without_ledger(rig);
+	rd_kafka_mock_topic_create(rig->mock, "ledger", PARTITIONS, 1);
+	rebuild_on(rig, "7/1");
+	assert_null(rig->sink->ledger.line);
+	assert_int_equal(lines_in_ledger(rig), 1);
+	rebuild_on(rig, ""); /* it was resolved there before */
+	assert_string_equal(rig->sink->ledger.line, "7/1");
+	rebuild_on(rig, "7/2");
+	assert_int_equal(lines_in_ledger(rig), 2);
+	rebuild_on(rig, "7/1"); /* the old primary lives on */
+	assert_string_equal(rig->sink->ledger.line, "7/2");
+	assert_int_equal(lines_in_ledger(rig), 2);
+	rebuild_on(rig, "8/1"); /* a copy of it goes on */
+	assert_int_equal(lines_in_ledger(rig), 3);
+	commit_one(rig, 1, slice_of("note"));
+	assert_int_equal(told.unclean, 0);
+}
+
+static void a_line_that_cannot_be_written_is_tried_again_by_another_producer(void **state)
+{
+	struct rig *rig = *state;
+
+	connect_without_ledger(rig);
+	rd_kafka_mock_topic_create(rig->mock, "ledger", PARTITIONS, 1);
+	rd_kafka_mock_push_request_errors(rig->mock, ADD_PARTITIONS, 1,
+					  RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+	rebuild_on(rig, "7/1");
+	assert_int_equal(lines_in_ledger(rig), 1);
+}
+
+/* It was committed, and another request to commit may still be on its way. */
+static void a_line_whose_commit_is_unclean_needs_another_producer(void **state)
+{
+	struct rig *rig = *state;
+
+	connect_without_ledger(rig);
+	rd_kafka_mock_topic_create(rig->mock, "ledger", PARTITIONS, 1);
+	rd_kafka_mock_push_request_errors(rig->mock, END_TXN, 1,
+					  RD_KAFKA_RESP_ERR_CONCURRENT_TRANSACTIONS);
+	rebuild_on(rig, "7/1");
+	assert_string_equal(rig->sink->ledger.line, "7/1");
+	assert_int_equal(lines_in_ledger(rig), 1);
+}
+
+static void who_is_fenced_at_the_line_gives_the_place_up(void **state)
+{
+	struct rig *rig = *state;
+	struct producer_id where = on_line("7/1");
+
+	connect_without_ledger(rig);
+	rd_kafka_mock_topic_create(rig->mock, "ledger", PARTITIONS, 1);
+	rd_kafka_mock_push_request_errors(rig->mock, END_TXN, 1, RD_KAFKA_RESP_ERR_PRODUCER_FENCED);
+	rebuild(rig, &where);
+	run_until(rig, heard_fenced);
+	run_for(rig, 300 * 1000);
+	assert_int_equal(rig->ready, 0);
+}
+
 /* ---- rebuilds ---- */
 
 static void a_rebuild_is_superseded_by_the_next(void **state)
@@ -204,6 +298,10 @@ int main(void)
 	    TRANSACTION_STORY(a_ledger_that_is_missing_is_awaited),
 	    TRANSACTION_STORY(a_ledger_of_too_few_partitions_is_told),
 	    TRANSACTION_STORY(what_nobody_can_read_is_not_taken_for_empty),
+	    TRANSACTION_STORY(the_ledger_has_the_last_server),
+	    TRANSACTION_STORY(a_line_that_cannot_be_written_is_tried_again_by_another_producer),
+	    TRANSACTION_STORY(a_line_whose_commit_is_unclean_needs_another_producer),
+	    TRANSACTION_STORY(who_is_fenced_at_the_line_gives_the_place_up),
 	    TRANSACTION_STORY(a_rebuild_is_superseded_by_the_next),
 	    TRANSACTION_STORY(without_a_place_it_is_never_ready),
 	    TRANSACTION_STORY(an_id_that_is_refused_is_asked_for_again),

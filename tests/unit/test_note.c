@@ -250,6 +250,31 @@ static void test_what_does_not_go_together(void **state)
 	assert_refused("7345678901234567890/4", 5, 1, 5, "kafka-1", "another server was promoted");
 }
 
+/* What the ledger knows of servers, and has no batch of yet. */
+static void test_the_line_of_another_server(void **state)
+{
+	static const struct {
+		const char *line;
+		bool good;
+	} cases[] = {{NULL, true},
+		     {LINE, true},
+		     {"7345678901234567890/2", true},
+		     {"7345678901234567890/4", false},
+		     {"1/4", true}}; /* whose batches were settled before the move */
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct ledger ledger = {.last = 4, .line = cases[i].line};
+		struct doubt doubt;
+
+		assert_int_equal(doubt_read(&doubt, &ledger, &here, &doubt_err), cases[i].good);
+		if (cases[i].good)
+			doubt_fini(&doubt);
+		else
+			assert_non_null(strstr(doubt_err.text, "another server was promoted"));
+	}
+}
+
 static void test_a_damaged_note_settles_nothing(void **state)
 {
 	struct doubt doubt;
@@ -274,6 +299,7 @@ int main(void)
 	    cmocka_unit_test(test_a_later_version),
 	    cmocka_unit_test(test_all_above_what_is_settled),
 	    cmocka_unit_test(test_what_does_not_go_together),
+	    cmocka_unit_test(test_the_line_of_another_server),
 	    cmocka_unit_test(test_a_damaged_note_settles_nothing),
 	};
 

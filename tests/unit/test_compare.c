@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * test_compare.c - what a comparison finds in two sets of topics, and how it reads ids and times
+ * test_compare.c - what a comparison finds in two sets of topics, and how it reads times
  */
 #include "commands/compare.h"
 #include "core/compare.h"
@@ -337,30 +337,7 @@ static void test_range(void **state)
 	compare_free(&compare);
 }
 
-/* ---- ids, times, values ---- */
-
-static void reads_id(const char *header, const char *expected)
-{
-	char *copy;
-	struct slice id = compare_id(slice_of(header), &copy);
-
-	assert_int_equal(id.len, strlen(expected));
-	assert_memory_equal(id.data, expected, id.len);
-	free(copy);
-}
-
-static void test_ids(void **state)
-{
-	(void)state;
-	reads_id("a1", "a1");
-	reads_id("", "");
-	reads_id("\"a1\"", "a1");
-	reads_id("{\"schema\":{\"type\":\"string\"},\"payload\":\"a1\"}", "a1");
-	reads_id("{\"schema\":{\"type\":\"int64\"},\"payload\":7}", "7");
-	reads_id("{broken", "{broken");
-	reads_id("{\"payload\":null}", "{\"payload\":null}");
-	reads_id("\"open", "\"open");
-}
+/* ---- times, values ---- */
 
 static void reads_time(const char *text, int64_t expected)
 {

@@ -392,8 +392,8 @@ int main(void)
 	    cmocka_unit_test(test_repeats),  cmocka_unit_test(test_missing),
 	    cmocka_unit_test(test_order),    cmocka_unit_test(test_order_of_other_keys),
 	    cmocka_unit_test(test_no_order), cmocka_unit_test(test_no_order_between_partitions),
-	    cmocka_unit_test(test_range),    cmocka_unit_test(test_ids),
-	    cmocka_unit_test(test_times),    cmocka_unit_test(test_values),
+	    cmocka_unit_test(test_range),    cmocka_unit_test(test_times),
+	    cmocka_unit_test(test_values),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

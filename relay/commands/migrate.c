@@ -430,25 +430,6 @@ static int apply_plan(PGconn *conn, struct request *request, const struct adopt_
 	return EXIT_DONE;
 }
 
-/* The file names columns that are not there, and the relay would not begin. */
-static void explain_lacking(const struct request *request, const struct adoption *adoption)
-{
-	char table[PGNAME_FULL_SIZE];
-
-	pgname_show(&request->target.outbox, table);
-	for (int i = 0; request->config && i < ADOPT_ROLES; i++) {
-		enum adopt_role role = (enum adopt_role)i;
-		const char *name = adopt_configured(&request->columns, role);
-
-		if (*name != '\0' && *adoption->plan.columns[role] == '\0' &&
-		    strcmp(name, adopt_configured(&adoption_standard, role)) != 0)
-			fprintf(stderr,
-				"adopting %s: there is no column %s; set outbox.columns.%s = \"\" "
-				"in the configuration\n",
-				table, name, adopt_role_name(role));
-	}
-}
-
 /* EXIT_AGAIN after steps that are no part of the transaction: it is begun anew, and has no more of
  * them. */
 enum { EXIT_AGAIN = -2 };
@@ -483,8 +464,9 @@ static int carry_out(PGconn *conn, struct request *request, struct adopt_table *
 		config = adopt_config(&table->facts, &adoption->plan, &adoption->published,
 				      request->like, request->config);
 		adopt_explain(table, &adoption->plan);
-		if (request->print || adoption->steps.count == 0)
-			explain_lacking(request, adoption);
+		if (request->config && (request->print || adoption->steps.count == 0))
+			adopt_explain_lacking(table, &adoption->plan, &request->columns,
+					      &adoption_standard);
 		if (request->like && request->like->note)
 			fprintf(stderr, "adopting %s: %s\n", request->like->title,
 				request->like->note);

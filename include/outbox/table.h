@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "config.h"
+#include "core/field.h"
 #include "outbox/obstacles.h"
 
 #include <libpq-fe.h>
@@ -71,6 +72,11 @@ bool outbox_partitions_check(const struct outbox_table *table, const struct conf
 
 /* What the catalog says of the columns of table $1: for outbox_columns_check. */
 extern const char outbox_columns_question[];
+
+/* Of what types these columns are, as an encoder is told (core/encode.h); an enum's labels are
+ * borrowed from the answer. False and err: there is no such column. */
+bool outbox_columns_types(const PGresult *columns, const char *const *names, size_t count,
+			  struct field_type *types, struct error *err);
 
 /* Whether these columns can be written as the options say (core/encode.h). */
 bool outbox_columns_check(const PGresult *columns, const struct config *config, struct error *err);

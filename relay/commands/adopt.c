@@ -183,3 +183,22 @@ void adopt_explain(const struct adopt_table *table, const struct adopt_plan *pla
 			"rows are numbered\n",
 			name);
 }
+
+void adopt_explain_lacking(const struct adopt_table *table, const struct adopt_plan *plan,
+			   const struct config_columns *wanted, const struct config_columns *usual)
+{
+	char name[PGNAME_FULL_SIZE];
+
+	pgname_show(&table->facts.table, name);
+	for (int i = 0; i < ADOPT_ROLES; i++) {
+		enum adopt_role role = (enum adopt_role)i;
+		const char *column = adopt_configured(wanted, role);
+
+		if (*column && !*plan->columns[role] &&
+		    strcmp(column, adopt_configured(usual, role)) != 0)
+			fprintf(stderr,
+				"adopting %s: there is no column %s; set outbox.columns.%s = \"\" "
+				"in the configuration\n",
+				name, column, adopt_role_name(role));
+	}
+}

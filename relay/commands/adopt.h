@@ -78,10 +78,12 @@ struct adopt_published {
 	char *where;
 };
 
-/* The block for the configuration file; malloc'd. */
+/* The block for the configuration file; malloc'd. config: the file that there is, whose route is
+ * left as it is if it names nothing that the table lacks; NULL: there is none. */
 struct adopt_like;
 char *adopt_config(const struct adopt_facts *facts, const struct adopt_plan *plan,
-		   const struct adopt_published *published, const struct adopt_like *like);
+		   const struct adopt_published *published, const struct adopt_like *like,
+		   const struct config *config);
 
 /* Whether a column of this type can play this role. */
 bool adopt_type_fits(enum adopt_role role, const char *type);
@@ -182,5 +184,10 @@ void adopt_table_free(struct adopt_table *table);
 
 /* Prints on stderr what the plan does to the table, and to those who use it meanwhile. */
 void adopt_explain(const struct adopt_table *table, const struct adopt_plan *plan);
+
+/* The same of columns that the file names, other than usual, and that are not there: with it the
+ * relay would not begin. */
+void adopt_explain_lacking(const struct adopt_table *table, const struct adopt_plan *plan,
+			   const struct config_columns *wanted, const struct config_columns *usual);
 
 #endif

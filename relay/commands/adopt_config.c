@@ -7,6 +7,7 @@
 
 #include "base/xalloc.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,32 +48,92 @@ static void append_columns(char **out, const struct adopt_plan *plan,
 	xappend(out, "  };\n");
 }
 
-/* Only where the usual templates name a column that is not there, or others are known to fit. */
+/* Whether a template names a part that the table has no column for. */
+static bool lacks(const char *text, const struct adopt_plan *plan)
+{
+	char field[40];
+
+	for (int role = 0; role < ADOPT_ROLES; role++) {
+		snprintf(field, sizeof(field), "${%s}", adopt_role_name((enum adopt_role)role));
+		if (*plan->columns[role] == '\0' && strstr(text, field) != NULL)
+			return true;
+	}
+	return false;
+}
+
+static bool route_fits(const struct config *config, const struct adopt_plan *plan)
+{
+	bool fits = !lacks(config->route.topic, plan) && !lacks(config->route.key, plan);
+
+	for (size_t i = 0; i < config->route.headers.count; i++)
+		fits = fits && !lacks(config->route.headers.items[i], plan);
+	return fits;
+}
+
+static char *topic_of(const struct adopt_facts *facts, const struct adopt_plan *plan,
+		      const struct adopt_like *like, const struct config *config)
+{
+	if (like && like->topic)
+		return xstrdup(like->topic);
+	if (config && !lacks(config->route.topic, plan))
+		return xstrdup(config->route.topic);
+	return *plan->columns[ADOPT_AGGREGATE_TYPE] != '\0'
+		   ? xstrdup("events.${aggregate_type}")
+		   : xasprintf("events.%s", facts->table.table);
+}
+
+/* Those of the file, or the usual ones, but for what the table lacks. */
+static void append_headers(char **out, const struct adopt_plan *plan, const struct config *config)
+{
+	static char id[] = "id=${event_id}", type[] = "type=${event_type}";
+	static char *usual[] = {id, type};
+	const struct config_strings headers =
+	    config ? config->route.headers : (struct config_strings){usual, 2};
+	const char *before = "";
+
+	xappend(out, "  headers = ( ");
+	for (size_t i = 0; i < headers.count; i++) {
+		char *text = lacks(headers.items[i], plan) ? NULL : config_string(headers.items[i]);
+
+		if (text) {
+			xappend(out, "%s%s", before, text);
+			before = ", ";
+		}
+		free(text);
+	}
+	xappend(out, " );\n};\n");
+}
+
+/* Only where the usual templates, or those of the file, name a column that is not there, or others
+ * are known to fit. */
 static void append_route(char **out, const struct adopt_facts *facts, const struct adopt_plan *plan,
-			 const struct adopt_like *like)
+			 const struct adopt_like *like, const struct config *config)
 {
 	bool has_type = *plan->columns[ADOPT_AGGREGATE_TYPE] != '\0';
 	bool has_event = *plan->columns[ADOPT_EVENT_TYPE] != '\0';
+	const char *key = "${aggregate_id}";
 	char *topic;
 
-	if (!like && has_type && has_event)
+	if (!like && (config ? route_fits(config, plan) : has_type && has_event))
 		return;
-	topic = like && like->topic ? xstrdup(like->topic)
-		: has_type	    ? xstrdup("events.${aggregate_type}")
-				    : xasprintf("events.%s", facts->table.table);
+	topic = topic_of(facts, plan, like, config);
+	if (like && like->key)
+		key = like->key;
+	else if (config && !lacks(config->route.key, plan))
+		key = config->route.key;
 	xappend(out, "route = {\n");
 	append_setting(out, "  ", "topic", topic);
-	append_setting(out, "  ", "key", like && like->key ? like->key : "${aggregate_id}");
+	append_setting(out, "  ", "key", key);
 	if (like && like->headers)
 		xappend(out, "  headers = ( %s );\n};\n", like->headers);
 	else
-		xappend(out, "  headers = ( \"id=${event_id}\"%s );\n};\n",
-			has_event ? ", \"type=${event_type}\"" : "");
+		append_headers(out, plan, config);
 	free(topic);
 }
 
 char *adopt_config(const struct adopt_facts *facts, const struct adopt_plan *plan,
-		   const struct adopt_published *published, const struct adopt_like *like)
+		   const struct adopt_published *published, const struct adopt_like *like,
+		   const struct config *config)
 {
 	char table[PGNAME_FULL_SIZE];
 	char *out = xstrdup("outbox = {\n");
@@ -89,6 +150,6 @@ char *adopt_config(const struct adopt_facts *facts, const struct adopt_plan *pla
 	if (published->where)
 		append_setting(&out, "  ", "where", published->where);
 	xappend(&out, "};\n");
-	append_route(&out, facts, plan, like);
+	append_route(&out, facts, plan, like, config);
 	return out;
 }

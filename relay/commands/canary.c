@@ -26,12 +26,16 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+/* What is asked of the database, by the tags of the answers. */
+enum { ASK_IDENTITY, ASK_INSERT };
+
 /* Keys take turns, so that every shard and partition has some. */
 enum { KEYS = 64, CONNECT_MS = 10000, TICK_US = 1000 * 1000, WARN_US = 60 * 1000000 };
 
 struct runner {
 	const struct config *config; /* borrowed, and what follows */
 	const struct canary_options *options;
+	char table[PGNAME_FULL_SIZE]; /* for SQL */
 
 	struct loop *loop;
 	struct loop_timer *next, *late, *tick;
@@ -41,7 +45,7 @@ struct runner {
 
 	struct pg *pg; /* NULL: none */
 	bool connected, asked;
-	char *insert; /* owned */
+	char *identity, *insert; /* owned; insert NULL: what it is to be like is not known yet */
 	unsigned number;
 	char trouble[512]; /* of the session with the database; "": none */
 	struct log_limit trouble_logged, loss_logged;
@@ -86,13 +90,17 @@ static void came_back(struct runner *runner, unsigned lost_before)
 static void ask(struct runner *runner)
 {
 	char key[32];
-	struct pg_param params[] = {pg_param_text(runner->options->type), {0}};
+	struct pg_param param;
 
 	if (!runner->connected || runner->asked || runner->canary.state != CANARY_DUE)
 		return;
-	snprintf(key, sizeof(key), "canary-%u", runner->number++ % KEYS);
-	params[1] = pg_param_text(key);
-	pg_ask(runner->pg, 0, runner->insert, params, 2, false);
+	snprintf(key, sizeof(key), "canary-%u", runner->number % KEYS);
+	param = pg_param_text(key);
+	if (runner->insert == NULL)
+		pg_ask(runner->pg, ASK_IDENTITY, runner->identity, NULL, 0, false);
+	else
+		pg_ask(runner->pg, ASK_INSERT, runner->insert, &param, 1, false);
+	runner->number += runner->insert != NULL;
 	pg_sync(runner->pg);
 	runner->asked = true;
 }
@@ -163,20 +171,74 @@ static void on_connected(void *owner)
 	ask(runner);
 }
 
-static void on_answered(void *owner, int tag, PGresult *result)
+/* A part of a row, if the table has a column for it that is not in the list already. */
+static void add_part(char **names, char **values, const char *column, const char *value)
 {
-	struct runner *runner = owner;
+	char name[PGNAME_QUOTED_SIZE], *entry;
+
+	if (*column == '\0')
+		return;
+	pgname_quote(column, name);
+	entry = xasprintf(", %s,", name);
+	if (strstr(*names, entry) == NULL) {
+		xappend(names, " %s,", name);
+		xappend(values, "%s%s", **values != '\0' ? ", " : "", value);
+	}
+	free(entry);
+}
+
+/* own_id: nothing else gives the row its event id. */
+static char *insert_sql(const struct runner *runner, bool own_id)
+{
+	const struct config_columns *columns = &runner->config->outbox.columns;
+	char *type = pgname_literal(runner->options->type), *names = xstrdup(","),
+	     *values = xstrdup(""), event_id[PGNAME_QUOTED_SIZE], *sql;
+
+	if (own_id)
+		add_part(&names, &values, columns->event_id, "gen_random_uuid()");
+	add_part(&names, &values, columns->aggregate_id, "$1");
+	add_part(&names, &values, columns->aggregate_type, type);
+	add_part(&names, &values, columns->event_type, "'Canary'");
+	add_part(&names, &values, columns->payload, "'{}'");
+	pgname_quote(columns->event_id, event_id);
+	sql = xasprintf("INSERT INTO %s (%.*s) VALUES (%s) RETURNING %s::text", runner->table,
+			(int)strlen(names) - 2, names + 1, values, event_id);
+	free(type);
+	free(names);
+	free(values);
+	return sql;
+}
+
+static void take_identity(struct runner *runner, const PGresult *result)
+{
+	bool given = PQntuples(result) == 1 && PQgetvalue(result, 0, 0)[0] == 't';
+
+	runner->insert = insert_sql(runner, !given);
+	ask(runner);
+}
+
+static void take_inserted(struct runner *runner, const PGresult *result)
+{
 	unsigned lost = runner->canary.lost_in_row;
 	bool named = PQntuples(result) == 1 && !PQgetisnull(result, 0, 0);
 
-	(void)tag;
-	runner->asked = false;
 	runner->trouble[0] = '\0';
 	if (!named)
 		note_trouble(runner, "the outbox gives its rows no event id; add a default to the "
 				     "column");
 	else if (canary_inserted(&runner->canary, audit_name(slice_of(PQgetvalue(result, 0, 0)))))
 		came_back(runner, lost);
+}
+
+static void on_answered(void *owner, int tag, PGresult *result)
+{
+	struct runner *runner = owner;
+
+	runner->asked = false;
+	if (tag == ASK_IDENTITY)
+		take_identity(runner, result);
+	else
+		take_inserted(runner, result);
 	PQclear(result);
 }
 
@@ -197,24 +259,22 @@ static const struct pg_events pg_events = {
     .failed = on_failed,
 };
 
-static char *insert_sql(const struct config *config)
+/* Whether something else gives a row its event id, or has to: Debezium's table has a uuid without a
+ * default. */
+static char *identity_sql(const struct runner *runner)
 {
-	const struct config_columns *columns = &config->outbox.columns;
-	char table[PGNAME_FULL_SIZE], names[4][PGNAME_QUOTED_SIZE], event_id[PGNAME_QUOTED_SIZE];
-	struct pgname name;
-	struct error err;
+	char *table = pgname_literal(runner->table),
+	     *column = pgname_literal(runner->config->outbox.columns.event_id);
+	char *sql = xasprintf("SELECT a.atthasdef OR a.attidentity <> '' OR NOT (t.typcategory = "
+			      "'S' OR coalesce(nullif(t.typbasetype, 0), t.oid) = "
+			      "'uuid'::regtype) FROM pg_attribute AS a JOIN pg_type AS t ON t.oid "
+			      "= a.atttypid WHERE a.attrelid = to_regclass(%s) AND a.attname = %s "
+			      "AND NOT a.attisdropped",
+			      table, column);
 
-	if (!pgname_parse(config->outbox.table, &name, &err))
-		abort(); /* cmd_verify has parsed it */
-	pgname_print(&name, table);
-	pgname_quote(columns->aggregate_type, names[0]);
-	pgname_quote(columns->aggregate_id, names[1]);
-	pgname_quote(columns->event_type, names[2]);
-	pgname_quote(columns->payload, names[3]);
-	pgname_quote(columns->event_id, event_id);
-	return xasprintf("INSERT INTO %s (%s, %s, %s, %s) VALUES ($1, $2, 'Canary', '{}') "
-			 "RETURNING %s::text",
-			 table, names[0], names[1], names[2], names[3], event_id);
+	free(table);
+	free(column);
+	return sql;
 }
 
 /* ---- Kafka ---- */
@@ -225,12 +285,15 @@ static void read_records(struct runner *runner)
 	unsigned lost = runner->canary.lost_in_row;
 	struct slice event_id;
 	struct error err;
+	char *copy;
 	bool good;
 
-	while ((record = kafka_reader_next(runner->reader, 0, &good, &err)) != NULL)
-		if (kafka_record_header(record, runner->header, &event_id) &&
-		    event_id.data != NULL && canary_arrived(&runner->canary, audit_name(event_id)))
+	while ((record = kafka_reader_next(runner->reader, 0, &good, &err)) != NULL) {
+		event_id = verify_event_id(runner->config, record, runner->header, &copy);
+		if (event_id.data != NULL && canary_arrived(&runner->canary, audit_name(event_id)))
 			came_back(runner, lost);
+		free(copy);
+	}
 }
 
 static void on_readable(int what, void *arg)
@@ -257,9 +320,12 @@ static int field_index(const char *name, void *arg)
 	const struct config_columns *columns = &field->config->outbox.columns;
 	const char *column = route_column(columns, name);
 
-	for (int i = 0; i < 2; i++)
-		if (column != NULL && strcmp(column, route_column(columns, filled[i])) == 0)
+	for (int i = 0; i < 2; i++) {
+		const char *part = route_column(columns, filled[i]);
+
+		if (column != NULL && part != NULL && strcmp(column, part) == 0)
 			return i;
+	}
 	field->unknown = true;
 	return 2;
 }
@@ -358,6 +424,7 @@ static void say_of_what(struct runner *runner)
 	struct error err;
 
 	pgname_parse(config->outbox.table, &table, &err);
+	pgname_print(&table, runner->table);
 	outbox = xasprintf("%s.%s", table.schema, table.table);
 	log_setup((enum log_level)config->log.level, (enum log_format)config->log.format);
 	log_about(database, outbox);
@@ -377,7 +444,7 @@ static bool set_up(struct runner *runner, struct error *err)
 	runner->tick = loop_timer_new(runner->loop, on_tick, runner);
 	runner->stop[0] = loop_signal_new(runner->loop, SIGTERM, on_stop, runner);
 	runner->stop[1] = loop_signal_new(runner->loop, SIGINT, on_stop, runner);
-	runner->insert = insert_sql(runner->config);
+	runner->identity = identity_sql(runner);
 	runner->header = verify_header_of(runner->config, "event_id");
 	runner->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (runner->fd < 0)
@@ -408,6 +475,7 @@ static void take_down(struct runner *runner)
 	if (runner->fd >= 0)
 		close(runner->fd);
 	metrics_fini(&runner->metrics);
+	free(runner->identity);
 	free(runner->insert);
 	free(runner->header);
 }

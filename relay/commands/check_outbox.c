@@ -114,6 +114,13 @@ static bool type_matters(enum adopt_role role)
 	       role == ADOPT_CREATED_AT;
 }
 
+/* An event can do without these. */
+#define NONE(part) "set outbox.columns." part " = \"\" if there is none, or name the right one"
+static const char *const without[ADOPT_ROLES] = {[ADOPT_AGGREGATE_TYPE] = NONE("aggregate_type"),
+						 [ADOPT_EVENT_TYPE] = NONE("event_type"),
+						 [ADOPT_HEADERS] = NONE("headers"),
+						 [ADOPT_CREATED_AT] = NONE("created_at")};
+
 static bool check_column(const struct subject *s, enum adopt_role role)
 {
 	const char *name = adopt_configured(&s->config->outbox.columns, role);
@@ -123,8 +130,9 @@ static bool check_column(const struct subject *s, enum adopt_role role)
 		return true;
 	if (!column) {
 		check_error(s->check,
-			    "name the right one in outbox.columns, or see `outbox-relay migrate "
-			    "--adopt`",
+			    without[role] ? without[role]
+					  : "name the right one in outbox.columns, or see "
+					    "`outbox-relay migrate --adopt`",
 			    "table %s has no column %s (outbox.columns.%s)", s->shown, name,
 			    adopt_role_name(role));
 		return false;

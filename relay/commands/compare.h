@@ -3,7 +3,7 @@
  * compare.h - what the files of the command `compare` share
  *
  * compare.c: options; compare_read.c: reads the topics; compare_sample.c: what differs, in JSON;
- * compare_text.c (pure): ids, times and bytes; compare_report.c prints. Thread: main.
+ * compare_text.c (pure): times and bytes; compare_report.c prints. Thread: main.
  */
 #ifndef OUTBOX_CMD_COMPARE_H
 #define OUTBOX_CMD_COMPARE_H
@@ -83,11 +83,6 @@ void compare_add_sample(struct comparison *comparison, enum compare_list list,
 bool compare_is_ignored(const struct comparison *comparison, const char *name);
 
 /* ---- compare_text.c ---- */
-
-/* The event id in the value of a header: the text itself or, as a JSON converter writes it, a
- * string or what is in "payload" beside a schema. copy: owned by the caller, to be freed; what is
- * returned may lie in it. */
-struct slice compare_id(struct slice header, char **copy);
 
 /* "2026-11-30T03:00:00Z", with or without seconds, or how long before now: "2h", "0". */
 bool compare_time(const char *text, int64_t now_ms, int64_t *time_ms, struct error *err);

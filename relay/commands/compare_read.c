@@ -5,6 +5,7 @@
 #include "base/xalloc.h"
 #include "commands.h"
 #include "compare.h"
+#include "converted.h"
 #include "progress.h"
 #include "verify.h"
 
@@ -282,10 +283,11 @@ static void judge(struct comparison *comparison, enum compare_side side,
 	char *copy = NULL;
 
 	judged.headers = headers;
-	judged.has_name =
-	    kafka_record_header(record, comparison->options->id_header, &id) && id.data != NULL;
+	if (kafka_record_header(record, comparison->options->id_header, &id))
+		id = converted_id(id, &copy);
+	judged.has_name = id.data != NULL;
 	if (judged.has_name)
-		judged.name = audit_name(compare_id(id, &copy));
+		judged.name = audit_name(id);
 	found = compare_record(comparison->compare, side, &judged, &other);
 	if (found != 0)
 		sample(comparison, side, found, record, &other);

@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "base/xalloc.h"
 #include "compare.h"
+#include "converted.h"
 #include "samples.h"
 
 #include <stdlib.h>
@@ -227,7 +228,7 @@ void compare_add_sample(struct comparison *comparison, enum compare_list list,
 	char *copy = NULL;
 
 	if (known != NULL && kafka_record_header(known, comparison->options->id_header, &id))
-		id = compare_id(id, &copy);
+		id = converted_id(id, &copy);
 	json_object_set_new(json, "event_id", samples_text(id, TEXT_MOST));
 	json_object_set_new(json, "key",
 			    known != NULL ? samples_text(known->key, TEXT_MOST) : json_null());

@@ -1,44 +1,13 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * compare_text.c - ids, times and values as `compare` reads them
+ * compare_text.c - times and values as `compare` reads them
  */
 #include "base/units.h"
-#include "base/xalloc.h"
 #include "compare.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-/* ---- event ids ---- */
-
-static struct slice text_of(const json_t *id, struct slice header, char **copy)
-{
-	if (json_is_string(id))
-		*copy = xasprintf("%.*s", (int)json_string_length(id), json_string_value(id));
-	else if (json_is_integer(id))
-		*copy = xasprintf("%" JSON_INTEGER_FORMAT, json_integer_value(id));
-	else
-		return header;
-	return slice_of(*copy);
-}
-
-struct slice compare_id(struct slice header, char **copy)
-{
-	json_error_t ignored;
-	json_t *json, *payload;
-	struct slice id;
-
-	*copy = NULL;
-	if (header.len == 0 || (header.data[0] != '"' && header.data[0] != '{'))
-		return header;
-	json = json_loadb(header.data, header.len, JSON_DECODE_ANY, &ignored);
-	payload = json_object_get(json, "payload");
-	id = text_of(payload != NULL ? payload : json, header, copy);
-	json_decref(json);
-	return id;
-}
 
 /* ---- times ---- */
 

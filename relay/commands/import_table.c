@@ -199,6 +199,32 @@ static void write_column(struct import *import, const char *part, const char *na
 	free(comment);
 }
 
+static bool any_names(const struct config_strings *items, const char *field)
+{
+	for (size_t i = 0; i < items->count; i++)
+		if (strstr(items->items[i], field) != NULL)
+			return true;
+	return false;
+}
+
+/* Debezium does not look at the event's type unless it is told to, so tables may lack it. */
+static void write_event_type(struct import *import)
+{
+	static const char option[] = "router:table.field.event.type";
+	const char *name = import->columns.event_type;
+	bool needed = debezium_find(import->from, option) != NULL ||
+		      any_names(&import->route_headers, "${event_type}") ||
+		      any_names(&import->envelope, "${event_type}") ||
+		      strcmp(debezium_value(import->from, "router:route.by.field"), name) == 0;
+
+	if (needed)
+		write_column(import, "event_type", name, option);
+	else
+		conf_string(
+		    &import->conf, "event_type", name,
+		    "the default of table.field.event.type; \"\" if there is no such column");
+}
+
 static void write_columns(struct import *import)
 {
 	const struct config_columns *columns = &import->columns;
@@ -209,7 +235,7 @@ static void write_columns(struct import *import)
 	write_column(import, "event_id", columns->event_id, "router:table.field.event.id");
 	write_column(import, "aggregate_type", columns->aggregate_type, "router:route.by.field");
 	write_column(import, "aggregate_id", columns->aggregate_id, "router:table.field.event.key");
-	write_column(import, "event_type", columns->event_type, "router:table.field.event.type");
+	write_event_type(import);
 	write_column(import, "payload", columns->payload, "router:table.field.event.payload");
 	conf_string(conf, "headers", columns->headers, "Debezium knows no such column");
 	if (*columns->created_at != '\0')

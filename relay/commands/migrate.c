@@ -462,8 +462,11 @@ static int carry_out(PGconn *conn, struct request *request, struct adopt_table *
 		adopt_steps_make(&table->facts, &adoption->plan, &adoption->published,
 				 &adoption->steps);
 		config = adopt_config(&table->facts, &adoption->plan, &adoption->published,
-				      request->like);
+				      request->like, request->config);
 		adopt_explain(table, &adoption->plan);
+		if (request->config && (request->print || adoption->steps.count == 0))
+			adopt_explain_lacking(table, &adoption->plan, &request->columns,
+					      &adoption_standard);
 		if (request->like && request->like->note)
 			fprintf(stderr, "adopting %s: %s\n", request->like->title,
 				request->like->note);

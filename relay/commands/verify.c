@@ -6,6 +6,7 @@
 
 #include "base/pgname.h"
 #include "commands.h"
+#include "converted.h"
 #include "known.h"
 #include "postgres.h"
 
@@ -20,8 +21,9 @@ static const char HELP[] =
     "       outbox-relay verify --continuous [-c FILE] [options]\n"
     "\n"
     "Reads the topics, without a consumer group, and compares them with what the outbox says was\n"
-    "published. Reports events that are missing, that came more than once, and that came out of\n"
-    "order within their key. Changes nothing.\n"
+    "published. Reports events that are missing, that came more than once, that came out of\n"
+    "order within their key, and that are in a wrong partition or have a wrong key. Changes\n"
+    "nothing.\n"
     "\n"
     "  -c, --config FILE          configuration (default " COMMAND_CONFIG_FILE ")\n"
     "      --topic TOPIC          only this one; may be given again (default: all that\n"
@@ -133,11 +135,6 @@ static bool is_mixed(const struct verify_options *options)
 	return options->continuous ? compares : measures;
 }
 
-static bool is_json(int format)
-{
-	return format == ENCODE_JSON || format == ENCODE_JSON_SCHEMA;
-}
-
 /* What does not go with the configuration: the exit status, or -1. */
 static int fit(const struct config *config, const struct verify_options *options)
 {
@@ -162,12 +159,10 @@ static int fit(const struct config *config, const struct verify_options *options
 	    (options->since != NULL || options->until != NULL))
 		return wrong("with outbox.settle = \"position\" --since and --until choose rows by "
 			     "when they were created: name outbox.columns.created_at");
-	if (is_json(config->encode.headers) || is_json(config->encode.key))
-		return wrong("encode.headers or encode.key is JSON, and verify reads both as text: "
-			     "it cannot tell such records apart");
-	if (config->route.partition[0] != '\0')
-		return wrong("route.partition says where records go, and verify goes by their key: "
-			     "it cannot tell what is misplaced");
+	if (config->outbox.settle == SETTLE_DELETE && config->route.timestamp[0] != '\0' &&
+	    options->since != NULL)
+		return wrong("with route.timestamp records have the times of their events, so "
+			     "--since cannot choose those that were published since; leave it out");
 	header = verify_header_of(config, "event_id");
 	if (header == NULL)
 		return wrong("no header carries the event id, by which records are told apart: "
@@ -184,13 +179,28 @@ static bool pin(struct verify *verify, struct error *err)
 	return kafka_reader_mark(verify->reader, err);
 }
 
+/* What a header has of an event id must be what the database has of it. */
+static bool check_ids(const struct verify *verify, struct error *err)
+{
+	return converted_keeps_text(verify->config->encode.headers,
+				    expected_id_kind(verify->expected)) ||
+	       error_set(err,
+			 "encode.headers writes column \"%s\", the event id, not as the database "
+			 "prints it, so no record can be told to be a row's; let a column of type "
+			 "uuid, text or bigint be outbox.columns.event_id",
+			 verify->config->outbox.columns.event_id);
+}
+
 static bool compare(struct verify *verify, struct error *err)
 {
 	const struct known_question question = {verify->table, verify->shown, "verify", false};
 	struct known ignored;
 
 	verify->conn = command_connect(verify->config, "outbox-relay verify", err);
-	if (verify->conn == NULL || !known_outbox(verify->conn, &question, &ignored, err) ||
+	if (verify->conn == NULL || !known_outbox(verify->conn, &question, &ignored, err))
+		return false;
+	verify->expected = expected_new(verify->config, verify->conn, verify->table, err);
+	if (verify->expected == NULL || !check_ids(verify, err) ||
 	    !when_read(verify->conn, verify->options->since, &verify->since, err) ||
 	    !when_read(verify->conn, verify->options->until, &verify->until, err) ||
 	    !verify_open_topics(verify, err) || !verify_read_ids(verify, err) ||
@@ -207,6 +217,7 @@ static int verify_once(const struct config *config, const struct verify_options 
 				.stay = config->outbox.settle != SETTLE_DELETE,
 				.ranged = is_ranged(options),
 				.first_ms = INT64_MAX,
+				.earliest_ms = INT64_MAX,
 				.event_id_header = verify_header_of(config, "event_id"),
 				.id_header = verify_header_of(config, "id")};
 	struct pgname name;
@@ -229,10 +240,12 @@ static int verify_once(const struct config *config, const struct verify_options 
 		json_decref(verify.samples[i]);
 	kafka_reader_free(&verify.reader);
 	audit_free(&verify.audit);
+	expected_free(&verify.expected);
 	if (verify.conn != NULL)
 		PQfinish(verify.conn);
 	free(verify.settled);
 	free(verify.compacted);
+	free(verify.firsts);
 	free(verify.event_id_header);
 	free(verify.id_header);
 	return status;

@@ -2,8 +2,8 @@
 /*
  * verify.h - what the files of the command `verify` share
  *
- * verify.c reads options, verify_outbox.c rows, verify_topics.c records; verify_report.c collects
- * what is found and prints it. Thread: main.
+ * verify.c reads options, verify_outbox.c rows, verify_topics.c records; verify_missing.c looks at
+ * what has not arrived; verify_report.c collects what is found and prints it. Thread: main.
  */
 #ifndef OUTBOX_CMD_VERIFY_H
 #define OUTBOX_CMD_VERIFY_H
@@ -12,6 +12,7 @@
 #include "canary.h"
 #include "config.h"
 #include "core/audit.h"
+#include "expected.h"
 #include "kafka/reader.h"
 #include "when.h"
 
@@ -34,16 +35,31 @@ struct verify_options {
 	struct canary_options canary;
 };
 
-enum verify_list { LIST_MISSING, LIST_REPEATED, LIST_OUT_OF_ORDER, LIST_MISPLACED, LISTS };
+enum verify_list {
+	LIST_MISSING,
+	LIST_REPEATED,
+	LIST_OUT_OF_ORDER,
+	LIST_MISPLACED,
+	LIST_WRONG_KEY,
+	LISTS
+};
 
 /* Names of the lists, as members of the JSON. */
 extern const char *const verify_lists[LISTS];
+
+/* The first event of a partition that is known, and when it was published; -1: not known. */
+struct verify_first {
+	int64_t id; /* AUDIT_NO_ID: none */
+	int64_t ms;
+	bool asked; /* the database, for that */
+};
 
 struct verify {
 	const struct verify_options *options;
 	const struct config *config;
 	char table[PGNAME_FULL_SIZE], shown[PGNAME_FULL_SIZE]; /* for SQL; for people */
 	PGconn *conn;
+	struct expected *expected;
 	struct kafka_reader *reader;
 	struct audit *audit;
 	char *event_id_header; /* owned; never NULL */
@@ -53,10 +69,12 @@ struct verify {
 	bool ranged;	       /* not all of the outbox is read: what is unknown may be outside */
 
 	struct when since, until;
-	int64_t first_ms; /* of the rows that were read; INT64_MAX: none was published; with
-			   * positions when it was created, 0: not known */
-	int64_t *settled; /* owned; by place: records below are of rows that were there before */
-	bool *compacted;  /* owned; by topic */
+	int64_t first_ms;    /* of the rows that were read; INT64_MAX: none was published; with
+			      * positions when it was created, 0: not known */
+	int64_t earliest_ms; /* the first of the times that rows give their records; INT64_MAX */
+	int64_t *settled;    /* owned; by place: records below are of rows that were there before */
+	bool *compacted;     /* owned; by topic */
+	struct verify_first *firsts; /* owned; by place; NULL: times are those of publishing */
 
 	json_t *samples[LISTS]; /* owned */
 	uint64_t missing, unknown, waiting, dead_letters, retained /* gone by retention */,
@@ -71,8 +89,16 @@ struct verify {
 bool verify_read_outbox(struct verify *verify, bool (*pinned)(struct verify *, struct error *),
 			struct error *err);
 bool verify_read_ids(struct verify *verify, struct error *err);
-/* Looks at what has not arrived: fills in the list and the counts. */
-bool verify_find_missing(struct verify *verify, struct error *err);
+/* Calls each for the ids of the list, whose bytes hold until it returns. */
+bool verify_each_id(struct verify *verify, void (*each)(struct verify *, struct slice),
+		    struct error *err);
+/* When a row "t" was published or, where nothing says that, created, in ms since 1970; 0: nothing
+ * says it. SQL, malloc'd. */
+char *verify_ms_sql(const struct verify *verify);
+/* The row in the columns of expected.h, from 1 on; no row: it is gone. To be cleared; NULL and err.
+ */
+PGresult *verify_find_row(struct verify *verify, int64_t id, struct slice event_id,
+			  struct error *err);
 /* Whether the row with the id behind was inserted so soon after that with the id late that the
  * transactions may have overlapped, and there was no order to keep; or, with positions, whether
  * they have: its transaction began before the other one's. False, with *good set to false and err,
@@ -80,10 +106,18 @@ bool verify_find_missing(struct verify *verify, struct error *err);
 bool verify_may_overlap(struct verify *verify, int64_t late, int64_t behind, bool *good,
 			struct error *err);
 
+/* ---- what has not arrived (verify_missing.c) ---- */
+
+/* Fills in the list and the counts. */
+bool verify_find_missing(struct verify *verify, struct error *err);
+
 /* ---- records (verify_topics.c) ---- */
 
 /* The header whose template is exactly the field; malloc'd. NULL: none. */
 char *verify_header_of(const struct config *config, const char *field);
+/* The event id in that header, which may lie in *copy, to be freed. data == NULL: there is none. */
+struct slice verify_event_id(const struct config *config, const struct kafka_record *record,
+			     const char *header, char **copy);
 /* Connects, and chooses topics. */
 bool verify_open_topics(struct verify *verify, struct error *err);
 bool verify_read_topics(struct verify *verify, struct error *err);
@@ -101,6 +135,8 @@ struct verify_sample {
 	int64_t offset;			 /* -1: none */
 	int64_t time_ms;		 /* of the record, or of the publication; -1: not known */
 	const struct kafka_place *other; /* where the event, or the key, was before; or NULL */
+	int32_t row_partition;		 /* misplaced: that the row names; AUDIT_BY_KEY */
+	const struct slice *row_key;	 /* wrong key: that of the row; NULL: not known */
 };
 
 bool verify_wants_sample(const struct verify *verify, enum verify_list list);

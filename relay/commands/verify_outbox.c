@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * verify_outbox.c - `verify` reads the outbox: what must have arrived, and what has not
+ * verify_outbox.c - `verify` reads the outbox: what must have arrived
  *
  * A row that is seen marked was acknowledged before: the relay's transaction commits after that. So
  * was one that a position shows as published. So the snapshot is taken first, and then the ends of
@@ -9,7 +9,6 @@
 #include "base/pgname.h"
 #include "base/xalloc.h"
 #include "commands.h"
-#include "core/route.h"
 #include "postgres.h"
 #include "progress.h"
 #include "unsettled.h"
@@ -21,13 +20,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* How many rows come at a time; how much a record's clock may be off its row's. */
-enum { FETCH_ROWS = 10000, DETAIL_ROWS = 1000, CLOCKS_MS = 60 * 1000 };
+/* How many rows come at a time. */
+enum { FETCH_ROWS = 10000 };
 
 /* ---- rows ---- */
 
-/* When a row "t" was published or, where nothing says that, created, in milliseconds; the session's
- * time zone is the relay's. 0: nothing says it. */
+/* When a row "t" was published or, where nothing says that, created; the session's time zone is the
+ * relay's. NULL: nothing says it. */
 static char *time_sql(const struct verify *verify)
 {
 	const char *created_at = verify->config->outbox.columns.created_at;
@@ -43,12 +42,16 @@ static char *time_sql(const struct verify *verify)
 	return xasprintf("t.%s::timestamptz", created);
 }
 
-static char *ms_sql(const char *time)
+char *verify_ms_sql(const struct verify *verify)
 {
-	return xasprintf(
-	    "coalesce(CASE WHEN isfinite(%s) THEN (extract(epoch FROM %s) * 1000)::int8 "
-	    "END, 0)",
-	    time, time);
+	char *time = time_sql(verify);
+	char *sql =
+	    xasprintf("coalesce(CASE WHEN isfinite(%s) THEN (extract(epoch FROM %s) * 1000)::int8 "
+		      "END, 0)",
+		      time, time);
+
+	free(time);
+	return sql;
 }
 
 static char *range_sql(const struct verify *verify, const char *id, const char *time)
@@ -67,20 +70,25 @@ static char *range_sql(const struct verify *verify, const char *id, const char *
 	return sql;
 }
 
-/* settled: the condition that a row "t" is. */
+enum { ROW_ID, ROW_EVENT_ID, ROW_MS, ROW_FIELDS };
+
+/* settled: the condition that a row "t" is. Of one that goes once it is published no record is
+ * judged by it. */
 static char *rows_sql(const struct verify *verify, const char *settled)
 {
 	const struct config_columns *columns = &verify->config->outbox.columns;
 	char id[PGNAME_QUOTED_SIZE], event_id[PGNAME_QUOTED_SIZE];
-	char *time = time_sql(verify), *ms = ms_sql(time), *range, *event, *sql;
+	char *time = time_sql(verify), *ms = verify_ms_sql(verify), *range, *event, *sql;
 
 	pgname_quote(columns->id, id);
 	pgname_quote(columns->event_id, event_id);
 	range = verify->stay ? range_sql(verify, id, time) : xstrdup("true");
 	event = unsettled_event(verify->config);
 	sql = xasprintf("DECLARE known NO SCROLL CURSOR FOR SELECT t.%s::int8 AS id, t.%s::text AS "
-			"event_id, CASE WHEN %s THEN %s END AS ms FROM %s AS t WHERE %s%s",
-			id, event_id, settled, ms, verify->table, range, event);
+			"event_id, CASE WHEN %s THEN %s END AS ms%s FROM %s AS t WHERE %s%s",
+			id, event_id, settled, ms,
+			verify->stay ? expected_columns(verify->expected) : "", verify->table,
+			range, event);
 	free(event);
 	free(range);
 	free(ms);
@@ -104,26 +112,43 @@ static char *settled_sql(const struct verify *verify, struct error *err)
 	}
 }
 
+/* What its record must be; and its time, if that is the event's own. */
+static void expect_record(struct verify *verify, const PGresult *rows, int row,
+			  struct audit_name name)
+{
+	struct audit_expected expected;
+	struct message message;
+
+	if (!verify->stay || !expected_record(verify->expected, rows, row, ROW_FIELDS, &message))
+		return;
+	expected.key = message.key;
+	expected.partition = message.placed ? message.partition : AUDIT_BY_KEY;
+	audit_expect(verify->audit, name, &expected);
+	if (message.timestamp_ms > 0 && message.timestamp_ms < verify->earliest_ms)
+		verify->earliest_ms = message.timestamp_ms;
+}
+
 static void take_row(struct verify *verify, const PGresult *rows, int row)
 {
-	const char *event_id = PQgetvalue(rows, row, 1);
-	int64_t id = strtoll(PQgetvalue(rows, row, 0), NULL, 10), ms;
-	bool published = !PQgetisnull(rows, row, 2);
+	struct audit_name name = audit_name(slice_of(PQgetvalue(rows, row, ROW_EVENT_ID)));
+	int64_t id = strtoll(PQgetvalue(rows, row, ROW_ID), NULL, 10), ms;
+	bool published = !PQgetisnull(rows, row, ROW_MS);
 	/* A list of ids says what must be there, if there is one. */
 	bool due = published && verify->options->ids_path == NULL;
 
-	if (PQgetisnull(rows, row, 1)) {
+	if (PQgetisnull(rows, row, ROW_EVENT_ID)) {
 		verify->nameless += due;
 		return;
 	}
-	audit_know(verify->audit, audit_name(slice_of(event_id)), id,
+	audit_know(verify->audit, name, id,
 		   due	       ? AUDIT_DUE
 		   : published ? AUDIT_KNOWN
 			       : AUDIT_EXCUSED);
+	expect_record(verify, rows, row, name);
 	verify->waiting += !published;
 	if (!published)
 		return;
-	ms = strtoll(PQgetvalue(rows, row, 2), NULL, 10);
+	ms = strtoll(PQgetvalue(rows, row, ROW_MS), NULL, 10);
 	if (ms < verify->first_ms)
 		verify->first_ms = ms;
 }
@@ -209,9 +234,10 @@ bool verify_read_outbox(struct verify *verify, bool (*pinned)(struct verify *, s
 
 /* ---- a list of event ids ---- */
 
-static bool each_line(const char *path, void (*each)(struct verify *, struct slice),
-		      struct verify *verify, struct error *err)
+bool verify_each_id(struct verify *verify, void (*each)(struct verify *, struct slice),
+		    struct error *err)
 {
+	const char *path = verify->options->ids_path;
 	FILE *file = fopen(path, "re");
 	char *line = NULL;
 	size_t size = 0, len;
@@ -238,256 +264,29 @@ static void expect(struct verify *verify, struct slice event_id)
 
 bool verify_read_ids(struct verify *verify, struct error *err)
 {
-	return verify->options->ids_path == NULL ||
-	       each_line(verify->options->ids_path, expect, verify, err);
+	return verify->options->ids_path == NULL || verify_each_id(verify, expect, err);
 }
 
-static void add_missing_id(struct verify *verify, struct slice event_id)
+/* ---- one row ---- */
+
+PGresult *verify_find_row(struct verify *verify, int64_t id, struct slice event_id,
+			  struct error *err)
 {
-	struct audit_name name = audit_name(event_id);
-	struct verify_sample sample = {.id = audit_id(verify->audit, name),
-				       .after = AUDIT_NO_ID,
-				       .event_id = event_id,
-				       .partition = -1,
-				       .offset = -1,
-				       .time_ms = -1};
-
-	if (!audit_is_missing(verify->audit, name))
-		return;
-	/* It may stand in the list twice. */
-	audit_know(verify->audit, name, AUDIT_NO_ID, AUDIT_EXCUSED);
-	verify->missing++;
-	if (verify_wants_sample(verify, LIST_MISSING))
-		verify_add_sample(verify, LIST_MISSING, &sample);
-}
-
-/* ---- rows that have not arrived ---- */
-
-/* So many ids of rows, to be asked for together. Several rows may have one id, and be asked for
- * more than once: each is judged once. */
-struct details {
-	struct verify *verify;
-	struct route *route;
-	char *fields[ROUTE_FIELDS_MAX]; /* owned */
-	size_t field_count;
-	char *sql; /* owned */
-	char *ids; /* owned; an array in the making */
-	size_t asked;
-	uint64_t missing, found; /* events, of all; rows of them that are there */
-	bool good;
-	struct error *err;
-};
-
-static int field_index(const char *name, void *arg)
-{
-	const struct details *details = arg;
-
-	for (size_t i = 0; i < details->field_count; i++)
-		if (strcmp(details->fields[i], name) == 0)
-			return (int)i;
-	return -1;
-}
-
-static void add_field(const char *name, void *arg)
-{
-	struct details *details = arg;
-
-	if (details->field_count < ROUTE_FIELDS_MAX)
-		details->fields[details->field_count++] = xstrdup(name);
-}
-
-enum { DETAIL_ID, DETAIL_EVENT_ID, DETAIL_MS, DETAIL_PAYLOAD, DETAIL_FIELDS };
-
-static void make_sql(struct details *details)
-{
-	const struct verify *verify = details->verify;
 	const struct config_columns *columns = &verify->config->outbox.columns;
-	char id[PGNAME_QUOTED_SIZE], column[PGNAME_QUOTED_SIZE];
-	char *time = time_sql(verify), *ms = ms_sql(time);
-
-	pgname_quote(columns->id, id);
-	pgname_quote(columns->event_id, column);
-	details->sql = xasprintf("SELECT t.%s::int8, t.%s::text, %s", id, column, ms);
-	free(ms);
-	free(time);
-	pgname_quote(columns->payload, column);
-	if (verify->options->payloads)
-		xappend(&details->sql, ", left(t.%s::text, 10000)", column);
-	else
-		xappend(&details->sql, ", NULL");
-	for (size_t i = 0; i < details->field_count; i++) {
-		pgname_quote(route_column(columns, details->fields[i]), column);
-		xappend(&details->sql, ", t.%s::text", column);
-	}
-	xappend(&details->sql, " FROM %s AS t WHERE t.%s = ANY ($1::int8[])", verify->table, id);
-}
-
-static const struct kafka_place *place_of(const struct verify *verify, const char *topic,
-					  struct slice key)
-{
-	size_t count = kafka_reader_count(verify->reader), first = 0, partitions = 0;
-
-	while (first < count &&
-	       strcmp(kafka_reader_place(verify->reader, first)->topic, topic) != 0)
-		first++;
-	while (first + partitions < count &&
-	       strcmp(kafka_reader_place(verify->reader, first + partitions)->topic, topic) == 0)
-		partitions++;
-	if (partitions == 0)
-		return NULL;
-	/* Without a key it may be anywhere: say the first. */
-	return kafka_reader_place(
-	    verify->reader,
-	    first + (key.data ? (size_t)kafka_partition_of(key, (int32_t)partitions) : 0));
-}
-
-/* Whether the topic may have kept it no longer. */
-static bool is_too_old(const struct kafka_place *place, int64_t published_ms)
-{
-	return place->low > 0 && place->begin == place->low &&
-	       (place->first_ms < 0 || published_ms < place->first_ms + CLOCKS_MS);
-}
-
-/* Where the event belongs: the sample's topic and key, and the place; NULL if it is not read. */
-static const struct kafka_place *route_row(struct details *details, const PGresult *rows, int row,
-					   struct verify_sample *sample)
-{
-	struct slice fields[ROUTE_FIELDS_MAX];
-	struct event event = {.fields = fields};
-	struct message message;
-	struct error ignored;
-
-	for (size_t i = 0; i < details->field_count; i++)
-		fields[i] = PQgetisnull(rows, row, DETAIL_FIELDS + (int)i)
-				? SLICE_NULL
-				: slice_of(PQgetvalue(rows, row, DETAIL_FIELDS + (int)i));
-	if (route_event(details->route, &event, &message, &ignored) != REJECT_NONE)
-		return NULL;
-	sample->topic = message.topic.data;
-	sample->key = message.key;
-	return place_of(details->verify, sample->topic, sample->key);
-}
-
-/* Which count the event belongs to, since nothing follows from that it has not arrived; NULL: it is
- * missing. */
-static uint64_t *excuse(struct verify *verify, const struct kafka_place *place,
-			int64_t published_ms)
-{
-	if (place == NULL)
-		return verify->options->topics.count > 0 ? &verify->elsewhere : NULL;
-	if (verify->compacted[place->topic_number])
-		return &verify->compacted_away;
-	if (place->cut)
-		return &verify->cut_off;
-	return is_too_old(place, published_ms) ? &verify->retained : NULL;
-}
-
-static void judge_row(struct details *details, const PGresult *rows, int row)
-{
-	struct verify *verify = details->verify;
-	struct verify_sample sample = {.id = strtoll(PQgetvalue(rows, row, DETAIL_ID), NULL, 10),
-				       .after = AUDIT_NO_ID,
-				       .event_id = slice_of(PQgetvalue(rows, row, DETAIL_EVENT_ID)),
-				       .time_ms =
-					   strtoll(PQgetvalue(rows, row, DETAIL_MS), NULL, 10),
-				       .offset = -1};
-	const struct kafka_place *place = route_row(details, rows, row, &sample);
-	uint64_t *excused = excuse(verify, place, sample.time_ms);
-
-	if (excused != NULL) {
-		++*excused;
-		return;
-	}
-	verify->missing++;
-	sample.partition = place != NULL && sample.key.data != NULL ? place->partition : -1;
-	if (!PQgetisnull(rows, row, DETAIL_PAYLOAD))
-		sample.payload = slice_of(PQgetvalue(rows, row, DETAIL_PAYLOAD));
-	if (verify_wants_sample(verify, LIST_MISSING))
-		verify_add_sample(verify, LIST_MISSING, &sample);
-}
-
-static void take_missing(struct details *details, const PGresult *rows, int row)
-{
-	struct audit *audit = details->verify->audit;
-	struct audit_name name;
-
-	if (PQgetisnull(rows, row, DETAIL_EVENT_ID))
-		return;
-	name = audit_name(slice_of(PQgetvalue(rows, row, DETAIL_EVENT_ID)));
-	if (!audit_is_missing(audit, name))
-		return;
-	audit_know(audit, name, AUDIT_NO_ID, AUDIT_EXCUSED);
-	details->found++;
-	judge_row(details, rows, row);
-}
-
-static void ask(struct details *details)
-{
+	char names[2][PGNAME_QUOTED_SIZE], number[24], *sql;
+	char *text = xasprintf("%.*s", (int)event_id.len, event_id.data);
+	const char *params[] = {number, text};
 	PGresult *rows;
 
-	xappend(&details->ids, "}");
-	rows = details->good
-		   ? pgsync_query(details->verify->conn, "looking at what is missing", details->sql,
-				  1, (const char *const[]){details->ids}, details->err)
-		   : NULL;
-	details->good = rows != NULL;
-	for (int row = 0; row < (rows != NULL ? PQntuples(rows) : 0); row++)
-		take_missing(details, rows, row);
-	PQclear(rows);
-	free(details->ids);
-	details->ids = xstrdup("{");
-	details->asked = 0;
-}
-
-static void add_id(void *arg, struct audit_name name, int64_t id)
-{
-	struct details *details = arg;
-
-	(void)name;
-	if (!details->good)
-		return;
-	xappend(&details->ids, "%s%" PRId64, details->asked > 0 ? "," : "", id);
-	if (++details->asked == DETAIL_ROWS)
-		ask(details);
-}
-
-static void count(void *arg, struct audit_name name, int64_t id)
-{
-	(void)name;
-	(void)id;
-	((struct details *)arg)->missing++;
-}
-
-static bool find_missing_rows(struct verify *verify, struct error *err)
-{
-	static const struct config_strings none = {NULL, 0};
-	struct route_rules rules = route_rules_of(verify->config);
-	struct details details = {.verify = verify, .good = true, .err = err};
-
-	/* They parse, as they were checked when the file was read. */
-	rules.headers = &none;
-	route_fields(&rules, add_field, &details, err);
-	details.route = route_new(&rules, field_index, &details, err);
-	make_sql(&details);
-	details.ids = xstrdup("{");
-	audit_missing(verify->audit, count, &details);
-	audit_missing(verify->audit, add_id, &details);
-	if (details.asked > 0)
-		ask(&details);
-	verify->purged = details.missing - details.found;
-	route_free(&details.route);
-	free(details.sql);
-	free(details.ids);
-	for (size_t i = 0; i < details.field_count; i++)
-		free(details.fields[i]);
-	return details.good;
-}
-
-bool verify_find_missing(struct verify *verify, struct error *err)
-{
-	if (verify->options->ids_path != NULL)
-		return each_line(verify->options->ids_path, add_missing_id, verify, err);
-	return !verify->stay || find_missing_rows(verify, err);
+	pgname_quote(columns->id, names[0]);
+	pgname_quote(columns->event_id, names[1]);
+	snprintf(number, sizeof(number), "%" PRId64, id);
+	sql = xasprintf("SELECT NULL%s FROM %s AS t WHERE t.%s = $1::int8 AND t.%s::text = $2",
+			expected_columns(verify->expected), verify->table, names[0], names[1]);
+	rows = pgsync_query(verify->conn, "looking at a row", sql, 2, params, err);
+	free(sql);
+	free(text);
+	return rows;
 }
 
 /* ---- rows whose order nobody can tell ---- */

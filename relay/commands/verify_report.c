@@ -14,7 +14,8 @@
 
 enum { PAYLOAD_MOST = 10000, KEY_MOST = 1000 };
 
-const char *const verify_lists[LISTS] = {"missing", "repeated", "out_of_order", "misplaced"};
+const char *const verify_lists[LISTS] = {"missing", "repeated", "out_of_order", "misplaced",
+					 "wrong_key"};
 
 /* ---- samples ---- */
 
@@ -54,6 +55,10 @@ void verify_add_sample(struct verify *verify, enum verify_list list,
 	json_object_set_new(json, "offset", number_or_null(sample->offset, -1));
 	if (sample->after != AUDIT_NO_ID)
 		json_object_set_new(json, "after_id", json_integer(sample->after));
+	if (sample->row_partition != AUDIT_BY_KEY)
+		json_object_set_new(json, "row_partition", json_integer(sample->row_partition));
+	if (sample->row_key != NULL)
+		json_object_set_new(json, "row_key", samples_text(*sample->row_key, KEY_MOST));
 	json_object_set_new(json, "time", time_or_null(sample->time_ms));
 	if (sample->other != NULL) {
 		json_object_set_new(json, "before_topic", json_text(sample->other->topic));
@@ -80,6 +85,7 @@ static struct numbers numbers_of(const struct verify *verify)
 	numbers.count[LIST_REPEATED] = numbers.sum.repeated;
 	numbers.count[LIST_OUT_OF_ORDER] = numbers.sum.out_of_order;
 	numbers.count[LIST_MISPLACED] = numbers.sum.misplaced;
+	numbers.count[LIST_WRONG_KEY] = numbers.sum.wrong_key;
 	return numbers;
 }
 
@@ -92,7 +98,29 @@ static bool judges_missing(const struct verify *verify)
 static bool judges_ids(const struct verify *verify)
 {
 	return verify->config->outbox.ordering == ORDERING_KEY &&
-	       (verify->stay || verify->id_header != NULL);
+	       expected_tells_keys(verify->expected) && (verify->stay || verify->id_header != NULL);
+}
+
+/* Where rows name partitions, they must be there for it. */
+static bool judges_places(const struct verify *verify)
+{
+	return verify->stay || verify->config->route.partition[0] == '\0';
+}
+
+static bool judges(const struct verify *verify, int list)
+{
+	switch (list) {
+	case LIST_MISSING:
+		return judges_missing(verify);
+	case LIST_OUT_OF_ORDER:
+		return judges_ids(verify);
+	case LIST_MISPLACED:
+		return judges_places(verify);
+	case LIST_WRONG_KEY:
+		return verify->stay;
+	default:
+		return true;
+	}
 }
 
 static bool judges_unknown(const struct verify *verify)
@@ -132,9 +160,15 @@ static json_t *notes_of(const struct verify *verify, const struct numbers *numbe
 			    "nothing can be told missing without --from-event-ids");
 	if (verify->config->outbox.ordering != ORDERING_KEY)
 		note(notes, "outbox.ordering = \"none\" promises no order: none was looked for");
+	else if (!expected_tells_keys(verify->expected))
+		note(notes, "route.key is of type bytea, of which encode.key = \"string\" writes "
+			    "the length alone: the order within keys is not looked at");
 	else if (!judges_ids(verify))
 		note(notes, "no header carries the id of a row: the order within keys is not "
 			    "looked at; add \"row_id=${id}\" to route.headers for the future");
+	if (!judges_places(verify))
+		note(notes, "with outbox.settle = \"delete\" no row says which partition it names "
+			    "(route.partition): nothing can be told misplaced");
 	for (size_t i = 0; i < kafka_reader_count(verify->reader); i++) {
 		const struct kafka_place *place = kafka_reader_place(verify->reader, i);
 
@@ -166,6 +200,7 @@ static void add_counts(json_t *json, const struct audit_counts *counts)
 	json_object_set_new(json, "out_of_order", json_integer((json_int_t)counts->out_of_order));
 	json_object_set_new(json, "overlapping", json_integer((json_int_t)counts->overlapping));
 	json_object_set_new(json, "misplaced", json_integer((json_int_t)counts->misplaced));
+	json_object_set_new(json, "wrong_key", json_integer((json_int_t)counts->wrong_key));
 	json_object_set_new(json, "replays", json_integer((json_int_t)counts->replayed));
 	json_object_set_new(json, "without_event_id",
 			    json_integer((json_int_t)counts->without_name));
@@ -258,6 +293,9 @@ static void print_samples(const json_t *samples)
 		print_number(sample, "partition", "partition");
 		print_number(sample, "offset", "offset");
 		print_number(sample, "after_id", "after id");
+		print_number(sample, "row_partition", "its row names partition");
+		if (json_object_get(sample, "row_key") != NULL)
+			printf(", key of its row %s", text_of(sample, "row_key"));
 		if (json_object_get(sample, "before_topic") != NULL) {
 			printf(", before in topic %s", text_of(sample, "before_topic"));
 			print_number(sample, "before_partition", "partition");
@@ -277,12 +315,11 @@ static void print_count(const char *label, uint64_t count, const char *words)
 static void print_lists(const struct verify *verify, const struct numbers *numbers)
 {
 	static const char *const labels[LISTS] = {"missing", "repeated", "out of order",
-						  "misplaced"};
+						  "misplaced", "wrong key"};
 
 	for (int i = 0; i < LISTS; i++) {
 		printf("%-14s ", labels[i]);
-		if ((i == LIST_MISSING && !judges_missing(verify)) ||
-		    (i == LIST_OUT_OF_ORDER && !judges_ids(verify)))
+		if (!judges(verify, i))
 			printf("not known");
 		else
 			printf("%" PRIu64, numbers->count[i]);

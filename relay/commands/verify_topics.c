@@ -5,6 +5,7 @@
 #include "base/units.h"
 #include "base/xalloc.h"
 #include "commands.h"
+#include "converted.h"
 #include "core/route.h"
 #include "progress.h"
 #include "verify.h"
@@ -44,18 +45,53 @@ char *verify_header_of(const struct config *config, const char *field)
 	return NULL;
 }
 
+static bool is_json(int format)
+{
+	return format == ENCODE_JSON || format == ENCODE_JSON_SCHEMA;
+}
+
+struct slice verify_event_id(const struct config *config, const struct kafka_record *record,
+			     const char *header, char **copy)
+{
+	struct slice text = SLICE_NULL;
+
+	*copy = NULL;
+	if (!kafka_record_header(record, header, &text))
+		return SLICE_NULL;
+	return is_json(config->encode.headers) ? converted_id(text, copy) : text;
+}
+
 static int64_t id_of(const struct verify *verify, const struct kafka_record *record)
 {
-	struct slice text;
-	char digits[24];
-	int64_t id;
+	char digits[24], *copy = NULL;
+	struct slice text = SLICE_NULL;
+	int64_t id = AUDIT_NO_ID;
 
-	if (verify->id_header == NULL || !kafka_record_header(record, verify->id_header, &text) ||
-	    text.len == 0 || text.len >= sizeof(digits))
-		return AUDIT_NO_ID;
-	memcpy(digits, text.data, text.len);
-	digits[text.len] = '\0';
-	return units_parse_number(digits, INT64_MIN, INT64_MAX, &id) ? id : AUDIT_NO_ID;
+	if (verify->id_header != NULL)
+		text = verify_event_id(verify->config, record, verify->id_header, &copy);
+	if (text.len > 0 && text.len < sizeof(digits)) {
+		memcpy(digits, text.data, text.len);
+		digits[text.len] = '\0';
+		if (!units_parse_number(digits, INT64_MIN, INT64_MAX, &id))
+			id = AUDIT_NO_ID;
+	}
+	free(copy);
+	return id;
+}
+
+/* Debezium fills up what a char(n) has, and the database's text of it has no blanks at its end. */
+static struct slice without_fill(const struct verify *verify, struct slice event_id)
+{
+	if (expected_id_kind(verify->expected) == FIELD_CHAR)
+		while (event_id.len > 0 && event_id.data[event_id.len - 1] == ' ')
+			event_id.len--;
+	return event_id;
+}
+
+/* Whether events of this key have an order. A NULL key is none, and JSON has a word for it. */
+static bool is_key(const struct config *config, struct slice key)
+{
+	return key.data != NULL && !(is_json(config->encode.key) && converted_is_null(key));
 }
 
 /* ---- which topics ---- */
@@ -90,8 +126,10 @@ static void choose(void *arg, const char *topic)
 	struct choice *choice = arg;
 
 	assert(topic != NULL);
+	/* Copies of rejected events are no events. */
 	if (choice->good && route_topic_is_legal(slice_of(topic)) &&
-	    may_be(choice->verify->config->route.topic, topic))
+	    may_be(choice->verify->config->route.topic, topic) &&
+	    strcmp(choice->verify->config->route.dead_letter_topic, topic) != 0)
 		choice->good = kafka_reader_add(choice->verify->reader, topic, choice->err);
 }
 
@@ -169,10 +207,32 @@ void verify_explain(const struct kafka_options *kafka, struct error *err)
 			  remedy ? remedy : "run `outbox-relay check` for more");
 }
 
+static unsigned rules_of(const struct verify *verify)
+{
+	bool ordered = verify->config->outbox.ordering == ORDERING_KEY &&
+		       expected_tells_keys(verify->expected);
+
+	return (ordered ? AUDIT_ORDERED : 0u) |
+	       (verify->config->route.partition[0] != '\0' ? AUDIT_PLACED : 0u);
+}
+
+static void begin_places(struct verify *verify)
+{
+	size_t places = kafka_reader_count(verify->reader);
+
+	verify->settled = xcalloc(places, sizeof(*verify->settled));
+	for (size_t i = 0; i < places; i++)
+		verify->settled[i] = kafka_reader_place(verify->reader, i)->high;
+	if (verify->config->route.timestamp[0] == '\0')
+		return;
+	verify->firsts = xcalloc(places, sizeof(*verify->firsts));
+	for (size_t i = 0; i < places; i++)
+		verify->firsts[i] = (struct verify_first){AUDIT_NO_ID, -1, false};
+}
+
 bool verify_open_topics(struct verify *verify, struct error *err)
 {
 	struct kafka_options kafka = command_kafka_options(verify->config);
-	size_t places;
 
 	verify->reader = kafka_reader_new(&kafka, TIMEOUT_MS, err);
 	if (verify->reader == NULL) {
@@ -181,91 +241,174 @@ bool verify_open_topics(struct verify *verify, struct error *err)
 	}
 	if (!choose_topics(verify, err) || !kafka_reader_mark(verify->reader, err))
 		return false;
-	places = kafka_reader_count(verify->reader);
 	read_policies(verify, &kafka);
-	verify->settled = xcalloc(places, sizeof(*verify->settled));
-	for (size_t i = 0; i < places; i++)
-		verify->settled[i] = kafka_reader_place(verify->reader, i)->high;
-	verify->audit = audit_new(places, verify->config->outbox.ordering == ORDERING_KEY);
+	begin_places(verify);
+	verify->audit = audit_new(kafka_reader_count(verify->reader), rules_of(verify));
 	return true;
 }
 
 /* ---- reading ---- */
 
-static void sample(struct verify *verify, enum verify_list list, const struct kafka_record *record,
-		   const struct audit_record *judged, const struct audit_before *before,
-		   const size_t *other)
+/* A record, what it says, and what is found about it. */
+struct reading {
+	const struct kafka_record *record;
+	struct slice event_id; /* may lie in copy */
+	char *copy;	       /* owned */
+	struct audit_record judged;
+	struct audit_before before;
+};
+
+static struct reading read_record(const struct verify *verify, const struct kafka_record *record)
 {
 	const struct kafka_place *place = kafka_reader_place(verify->reader, record->place);
-	struct verify_sample sample = {
-	    .id = judged->id,
+	struct reading reading = {.record = record, .before = {0, 0, AUDIT_BY_KEY, AUDIT_NO_ID}};
+	struct slice replay;
+
+	reading.event_id =
+	    without_fill(verify, verify_event_id(verify->config, record, verify->event_id_header,
+						 &reading.copy));
+	reading.judged = (struct audit_record){
+	    .has_name = reading.event_id.data != NULL,
+	    .has_key = is_key(verify->config, record->key),
+	    .is_replay = kafka_record_header(record, VERIFY_REPLAY_HEADER, &replay),
+	    .id = id_of(verify, record),
+	    .key = record->key,
+	    .topic = place->topic_number,
+	    .place = record->place,
+	    .partition = place->partition,
+	};
+	if (reading.judged.has_name)
+		reading.judged.name = audit_name(reading.event_id);
+	return reading;
+}
+
+static struct verify_sample sample_of(const struct verify *verify, const struct reading *reading)
+{
+	const struct kafka_record *record = reading->record;
+	const struct kafka_place *place = kafka_reader_place(verify->reader, record->place);
+
+	return (struct verify_sample){
+	    .id = reading->judged.id != AUDIT_NO_ID ? reading->judged.id
+						    : audit_id(verify->audit, reading->judged.name),
+	    .after = AUDIT_NO_ID,
+	    .event_id = reading->event_id,
 	    .key = record->key,
 	    .payload = record->value,
 	    .topic = place->topic,
 	    .partition = place->partition,
 	    .offset = record->offset,
 	    .time_ms = record->time_ms,
-	    .after = before != NULL ? before->ahead : AUDIT_NO_ID,
-	    .other = other != NULL ? kafka_reader_place(verify->reader, *other) : NULL,
+	    .row_partition = AUDIT_BY_KEY,
 	};
+}
 
-	if (!verify_wants_sample(verify, list))
+static void add_repeated(struct verify *verify, const struct reading *reading, unsigned found)
+{
+	struct verify_sample sample;
+
+	if (!verify_wants_sample(verify, LIST_REPEATED))
 		return;
-	kafka_record_header(record, verify->event_id_header, &sample.event_id);
-	if (sample.id == AUDIT_NO_ID)
-		sample.id = audit_id(verify->audit, judged->name);
-	verify_add_sample(verify, list, &sample);
+	sample = sample_of(verify, reading);
+	if (found & AUDIT_ELSEWHERE)
+		sample.other = kafka_reader_place(verify->reader, reading->before.event);
+	verify_add_sample(verify, LIST_REPEATED, &sample);
+}
+
+static void add_late(struct verify *verify, const struct reading *reading)
+{
+	struct verify_sample sample;
+
+	if (!verify_wants_sample(verify, LIST_OUT_OF_ORDER))
+		return;
+	sample = sample_of(verify, reading);
+	sample.after = reading->before.ahead;
+	verify_add_sample(verify, LIST_OUT_OF_ORDER, &sample);
+}
+
+static void add_misplaced(struct verify *verify, const struct reading *reading)
+{
+	struct verify_sample sample;
+
+	if (!verify_wants_sample(verify, LIST_MISPLACED))
+		return;
+	sample = sample_of(verify, reading);
+	sample.row_partition = reading->before.named;
+	if (sample.row_partition == AUDIT_BY_KEY)
+		sample.other = kafka_reader_place(verify->reader, reading->before.key);
+	verify_add_sample(verify, LIST_MISPLACED, &sample);
+}
+
+/* The row is asked for its key once more: the audit has a few bits of it. */
+static bool add_wrong_key(struct verify *verify, const struct reading *reading, struct error *err)
+{
+	struct verify_sample sample;
+	struct message message;
+	PGresult *row;
+
+	if (!verify_wants_sample(verify, LIST_WRONG_KEY))
+		return true;
+	sample = sample_of(verify, reading);
+	row = verify_find_row(verify, audit_id(verify->audit, reading->judged.name),
+			      reading->event_id, err);
+	if (row == NULL)
+		return false;
+	if (PQntuples(row) > 0 && expected_record(verify->expected, row, 0, 1, &message))
+		sample.row_key = &message.key;
+	verify_add_sample(verify, LIST_WRONG_KEY, &sample);
+	PQclear(row);
+	return true;
 }
 
 /* Whether the disorder is one that nobody has to answer for. */
-static bool pardon(struct verify *verify, const struct audit_record *judged,
-		   const struct audit_before *before, bool *good, struct error *err)
+static bool pardon(struct verify *verify, const struct reading *reading, bool *good,
+		   struct error *err)
 {
-	int64_t late = audit_id(verify->audit, judged->name);
+	int64_t late = audit_id(verify->audit, reading->judged.name);
 
 	if ((verify->options->overlaps_ms == 0 &&
 	     verify->config->outbox.settle != SETTLE_POSITION) ||
-	    !verify_may_overlap(verify, late, before->ahead, good, err))
+	    !verify_may_overlap(verify, late, reading->before.ahead, good, err))
 		return false;
-	audit_pardon(verify->audit, judged->place);
+	audit_pardon(verify->audit, reading->judged.place);
 	return true;
+}
+
+/* A replay is later than its row was published. */
+static void note_first(struct verify *verify, const struct reading *reading, unsigned found)
+{
+	struct verify_first *first = verify->firsts;
+
+	if (first == NULL || (found & (AUDIT_UNKNOWN | AUDIT_WITHOUT_NAME | AUDIT_REPLAYED)))
+		return;
+	first += reading->record->place;
+	if (first->id == AUDIT_NO_ID)
+		first->id = audit_id(verify->audit, reading->judged.name);
 }
 
 static bool judge(struct verify *verify, const struct kafka_record *record, struct error *err)
 {
-	const struct kafka_place *place = kafka_reader_place(verify->reader, record->place);
-	struct slice event_id = SLICE_NULL, replay;
-	struct audit_record judged = {
-	    .has_name = kafka_record_header(record, verify->event_id_header, &event_id) &&
-			event_id.data != NULL,
-	    .has_key = record->key.data != NULL,
-	    .is_replay = kafka_record_header(record, VERIFY_REPLAY_HEADER, &replay),
-	    .id = id_of(verify, record),
-	    .key = record->key,
-	    .topic = place->topic_number,
-	    .place = record->place,
-	};
-	struct audit_before before = {0, 0, AUDIT_NO_ID};
-	unsigned found;
+	struct reading reading = read_record(verify, record);
+	unsigned found = audit_record(verify->audit, &reading.judged, &reading.before);
 	bool good = true;
 
-	if (judged.has_name)
-		judged.name = audit_name(event_id);
-	found = audit_record(verify->audit, &judged, &before);
+	note_first(verify, &reading, found);
 	if (found & AUDIT_REPEATED)
-		sample(verify, LIST_REPEATED, record, &judged, NULL,
-		       found & AUDIT_ELSEWHERE ? &before.event : NULL);
-	if ((found & AUDIT_OUT_OF_ORDER) && !pardon(verify, &judged, &before, &good, err))
-		sample(verify, LIST_OUT_OF_ORDER, record, &judged, &before, NULL);
+		add_repeated(verify, &reading, found);
+	if ((found & AUDIT_OUT_OF_ORDER) && !pardon(verify, &reading, &good, err))
+		add_late(verify, &reading);
 	if (found & AUDIT_MISPLACED)
-		sample(verify, LIST_MISPLACED, record, &judged, NULL, &before.key);
+		add_misplaced(verify, &reading);
+	if ((found & AUDIT_WRONG_KEY) && good)
+		good = add_wrong_key(verify, &reading, err);
 	/* A later record may be of a row that was inserted since. */
 	if ((found & AUDIT_UNKNOWN) && record->offset < verify->settled[record->place])
 		verify->unknown++;
+	free(reading.copy);
 	return good;
 }
 
-/* In a range nothing is awaited that is much older. */
+/* In a range nothing is awaited that is much older. Where a record has the event's own time, it may
+ * be. */
 static bool begin(struct verify *verify, struct error *err)
 {
 	int64_t from_ms = verify->since.ms; /* 0: not given */
@@ -273,6 +416,8 @@ static bool begin(struct verify *verify, struct error *err)
 	if (verify->options->from_id != NULL && verify->first_ms != INT64_MAX &&
 	    verify->first_ms > from_ms)
 		from_ms = verify->first_ms;
+	if (from_ms > verify->earliest_ms)
+		from_ms = verify->earliest_ms;
 	return from_ms < EARLIER_MS ||
 	       kafka_reader_begin_at(verify->reader, from_ms - EARLIER_MS, err);
 }

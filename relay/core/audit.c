@@ -11,28 +11,46 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Widths of what is kept of an event, which make 64 bits together. */
+enum { SEEN_BITS = 24, PARTITION_BITS = 16, KEY_BITS = 20, KNOWN_BITS = 2 };
+
 /* An event, known or arrived. */
 struct item {
 	uint64_t name[2];
 	int64_t id;
-	uint32_t seen; /* its first place, counted from 1; 0: it has not arrived */
-	uint8_t known; /* enum audit_known */
-	bool told;     /* it is known beside what arrived */
-	bool replayed; /* it has arrived as a replay */
+	uint64_t seen : SEEN_BITS; /* its first place, counted from 1; 0: it has not arrived */
+	uint64_t partition
+	    : PARTITION_BITS;	     /* that its row names, counted from 1; or PARTITION_* */
+	uint64_t key : KEY_BITS;     /* a hash of the one that its row has; or KEY_* */
+	uint64_t known : KNOWN_BITS; /* enum audit_known */
+	uint64_t told : 1;	     /* it is known beside what arrived */
+	uint64_t replayed : 1;	     /* it has arrived as a replay */
 };
 
-/* A key in a topic, where it was first; and once more for each further partition. */
+/* ANY: rows of the event differ, or the number is too large. */
+enum {
+	PARTITION_UNKNOWN = 0,
+	PARTITION_ANY = (1 << PARTITION_BITS) - 1,
+	PARTITION_BY_KEY = PARTITION_ANY - 1,
+	KEY_UNKNOWN = 0,
+	KEY_ANY = (1 << KEY_BITS) - 1
+};
+
+/* A key in a topic, where it was first; and once more for each further partition. Where rows name
+ * partitions: in a topic, where the first one was that names none; and once more for each
+ * partition. */
 struct key {
 	uint64_t hash[1];
 	int64_t last_id; /* the highest that arrived there; AUDIT_NO_ID */
 	uint32_t place;	 /* counted from 1 */
+	bool unnamed;	 /* an event that names no partition has arrived there */
 };
 
 struct audit {
 	struct hashed items, keys;
 	struct audit_counts *counts; /* owned; by place */
 	size_t places;
-	bool ordered;
+	bool ordered, placed; /* AUDIT_ORDERED, AUDIT_PLACED */
 	uint64_t due;
 };
 
@@ -84,15 +102,17 @@ struct audit_name audit_name(struct slice event_id)
 
 /* ---- the audit ---- */
 
-struct audit *audit_new(size_t places, bool ordered)
+struct audit *audit_new(size_t places, unsigned rules)
 {
 	struct audit *audit = xcalloc(1, sizeof(*audit));
 
+	assert(places < (size_t)1 << SEEN_BITS);
 	hashed_init(&audit->items, sizeof(struct item), 2);
 	hashed_init(&audit->keys, sizeof(struct key), 1);
 	audit->counts = xcalloc(places, sizeof(*audit->counts));
 	audit->places = places;
-	audit->ordered = ordered;
+	audit->ordered = (rules & AUDIT_ORDERED) != 0;
+	audit->placed = (rules & AUDIT_PLACED) != 0;
 	return audit;
 }
 
@@ -119,8 +139,57 @@ void audit_know(struct audit *audit, struct audit_name name, int64_t id, enum au
 	audit->due -= (uint64_t)(known == AUDIT_EXCUSED && item->known == AUDIT_DUE);
 	item->told = true;
 	if (known > (enum audit_known)item->known)
-		item->known = (uint8_t)known;
+		item->known = (unsigned)known & ((1u << KNOWN_BITS) - 1);
 }
+
+/* ---- what a row says ---- */
+
+static unsigned key_bits(struct slice key)
+{
+	return 1 + (unsigned)(hashed_slice(key, UINT64_C(0x165667b19e3779f9)) % (KEY_ANY - 1));
+}
+
+static unsigned partition_bits(int32_t partition)
+{
+	if (partition == AUDIT_BY_KEY)
+		return PARTITION_BY_KEY;
+	return partition < PARTITION_BY_KEY - 1 ? (unsigned)partition + 1 : PARTITION_ANY;
+}
+
+void audit_expect(struct audit *audit, struct audit_name name,
+		  const struct audit_expected *expected)
+{
+	struct item *item = hashed_add(&audit->items, (const uint64_t[]){name.high, name.low});
+	unsigned key = key_bits(expected->key), partition = partition_bits(expected->partition);
+
+	item->key = (item->key == KEY_UNKNOWN || item->key == key ? key : KEY_ANY) & KEY_ANY;
+	item->partition =
+	    (item->partition == PARTITION_UNKNOWN || item->partition == partition ? partition
+										  : PARTITION_ANY) &
+	    PARTITION_ANY;
+}
+
+static bool is_named(const struct item *item)
+{
+	return item->partition != PARTITION_UNKNOWN && item->partition < PARTITION_BY_KEY;
+}
+
+static unsigned judge_row(const struct item *item, const struct audit_record *record,
+			  struct audit_before *before)
+{
+	unsigned found = 0;
+
+	before->named = AUDIT_BY_KEY;
+	if (item->key != KEY_UNKNOWN && item->key != KEY_ANY && item->key != key_bits(record->key))
+		found |= AUDIT_WRONG_KEY;
+	if (is_named(item) && (int32_t)item->partition - 1 != record->partition) {
+		before->named = (int32_t)item->partition - 1;
+		found |= AUDIT_MISPLACED;
+	}
+	return found;
+}
+
+/* ---- keys ---- */
 
 /* 0 stands for none. */
 static struct key *add_key(struct audit *audit, uint64_t key)
@@ -130,23 +199,63 @@ static struct key *add_key(struct audit *audit, uint64_t key)
 	return hashed_add(&audit->keys, &key);
 }
 
-/* A key in a partition. Of keys in different topics nothing is to be compared. Partitions are read
- * one beside the other, so there is no order between two of them. */
+/* Adds it as of this place; false: it was there. */
+static bool begin_key(struct key *key, size_t place)
+{
+	if (key->place != 0)
+		return false;
+	key->last_id = AUDIT_NO_ID;
+	key->place = (uint32_t)place + 1;
+	return true;
+}
+
+/* Of keys in different topics nothing is to be compared. */
+static uint64_t hash_of(const struct audit_record *record)
+{
+	return hashed_slice(record->key, record->topic + 1);
+}
+
+static struct key *key_there(struct audit *audit, const struct audit_record *record)
+{
+	return add_key(audit, hashed_mix(hash_of(record) + record->place + 1));
+}
+
+/* A key in a partition. Partitions are read one beside the other, so there is no order between two
+ * of them. */
 static struct key *key_of(struct audit *audit, const struct audit_record *record, unsigned *found,
 			  struct audit_before *before)
 {
-	uint64_t hashed = hashed_slice(record->key, record->topic + 1);
-	struct key *key = add_key(audit, hashed);
-	bool is_new = key->place == 0;
+	struct key *key = add_key(audit, hash_of(record));
 
-	if (!is_new && key->place != record->place + 1) {
-		before->key = key->place - 1;
-		key = add_key(audit, hashed_mix(hashed + record->place + 1));
-		is_new = key->place == 0;
-		*found |= is_new ? AUDIT_MISPLACED : 0;
+	if (begin_key(key, record->place) || key->place == record->place + 1)
+		return key;
+	before->key = key->place - 1;
+	key = key_there(audit, record);
+	*found |= begin_key(key, record->place) ? AUDIT_MISPLACED : 0;
+	return key;
+}
+
+/* The same where rows name partitions. Those that name none are all in one. */
+static struct key *placed_key_of(struct audit *audit, const struct audit_record *record,
+				 const struct item *item, unsigned *found,
+				 struct audit_before *before)
+{
+	bool unnamed = item->partition == PARTITION_BY_KEY;
+	size_t home = record->place;
+	struct key *key;
+
+	if (unnamed) {
+		key = add_key(audit, hash_of(record));
+		begin_key(key, record->place);
+		home = key->place - 1;
 	}
-	if (is_new)
-		*key = (struct key){{key->hash[0]}, AUDIT_NO_ID, (uint32_t)record->place + 1};
+	key = key_there(audit, record);
+	begin_key(key, record->place);
+	if (unnamed && !key->unnamed && home != record->place) {
+		before->key = home;
+		*found |= AUDIT_MISPLACED;
+	}
+	key->unnamed |= unnamed;
 	return key;
 }
 
@@ -162,17 +271,18 @@ static bool is_late(struct key *key, int64_t id)
 static unsigned judge_arrival(struct audit *audit, const struct audit_record *record,
 			      struct item *item, struct audit_before *before)
 {
-	unsigned found = 0;
+	unsigned found = judge_row(item, record, before);
 	struct key *key = NULL;
 
 	if (audit->ordered && record->has_key)
-		key = key_of(audit, record, &found, before);
+		key = audit->placed ? placed_key_of(audit, record, item, &found, before)
+				    : key_of(audit, record, &found, before);
 	if (item->seen != 0) {
-		before->event = item->seen - 1;
+		before->event = (size_t)item->seen - 1;
 		return found | AUDIT_REPEATED |
 		       (before->event != record->place ? AUDIT_ELSEWHERE : 0);
 	}
-	item->seen = (uint32_t)record->place + 1;
+	item->seen = (record->place + 1) & (((uint64_t)1 << SEEN_BITS) - 1);
 	if (!item->told)
 		item->id = record->id;
 	if (key != NULL && is_late(key, item->id != AUDIT_NO_ID ? item->id : record->id)) {
@@ -213,6 +323,7 @@ unsigned audit_record(struct audit *audit, const struct audit_record *record,
 	counts->repeated_runs += (found & AUDIT_REPEATED) != 0 && !counts->in_run;
 	counts->out_of_order += (found & AUDIT_OUT_OF_ORDER) != 0;
 	counts->misplaced += (found & AUDIT_MISPLACED) != 0;
+	counts->wrong_key += (found & AUDIT_WRONG_KEY) != 0;
 	counts->unknown += (found & AUDIT_UNKNOWN) != 0;
 	counts->replayed += (found & AUDIT_REPLAYED) != 0;
 	counts->without_name += (found & AUDIT_WITHOUT_NAME) != 0;
@@ -294,6 +405,7 @@ struct audit_counts audit_total(const struct audit *audit)
 		sum.out_of_order += counts->out_of_order;
 		sum.overlapping += counts->overlapping;
 		sum.misplaced += counts->misplaced;
+		sum.wrong_key += counts->wrong_key;
 		sum.unknown += counts->unknown;
 		sum.replayed += counts->replayed;
 		sum.without_name += counts->without_name;

@@ -120,6 +120,32 @@ static struct field_type field_of(const PGresult *result, int row, const char *l
 	return is;
 }
 
+static bool find_type(const PGresult *columns, const char *name, struct field_type *type)
+{
+	for (int row = 0; row < PQntuples(columns); row++) {
+		if (strcmp(PQgetvalue(columns, row, COLUMN_NAME), name) != 0)
+			continue;
+		*type = field_of(columns, row,
+				 PQgetisnull(columns, row, COLUMN_LABELS)
+				     ? NULL
+				     : PQgetvalue(columns, row, COLUMN_LABELS));
+		return true;
+	}
+	return false;
+}
+
+bool outbox_columns_types(const PGresult *columns, const char *const *names, size_t count,
+			  struct field_type *types, struct error *err)
+{
+	for (size_t i = 0; i < count; i++)
+		if (!find_type(columns, names[i], &types[i]))
+			return error_set(err,
+					 "the outbox has no column \"%s\", which the configuration "
+					 "names; add it, or fix outbox.columns or route",
+					 names[i]);
+	return true;
+}
+
 /* ---- the shape ---- */
 
 uint32_t columns_read(struct outbox_shape *shape, const PGresult *result)

@@ -71,6 +71,13 @@ static const uint32_t payload_types[] = {TYPE_JSONB, TYPE_JSON, TYPE_TEXT,   TYP
 static const uint32_t headers_types[] = {TYPE_JSONB, TYPE_JSON, TYPE_TEXT, 0};
 static const uint32_t created_types[] = {TYPE_TIMESTAMPTZ, TYPE_TIMESTAMP, 0};
 
+/* An event can do without these. */
+static bool may_lack(const char *role)
+{
+	return strcmp(role, "aggregate_type") == 0 || strcmp(role, "event_type") == 0 ||
+	       strcmp(role, "headers") == 0 || strcmp(role, "created_at") == 0;
+}
+
 static bool check_column(const struct outbox_shape *shape, const char *role, const char *name,
 			 const uint32_t *types, const char *wanted, struct error *err)
 {
@@ -79,8 +86,8 @@ static bool check_column(const struct outbox_shape *shape, const char *role, con
 		return error_set(
 		    err,
 		    "table %s has no column \"%s\" (outbox.columns.%s); add it, or name "
-		    "the right one in the configuration",
-		    shape->table, name, role);
+		    "the right one in the configuration%s",
+		    shape->table, name, role, may_lack(role) ? ", or \"\" if there is none" : "");
 	if (types != NULL && !one_of(type, types))
 		return error_set(err, "column \"%s\" of table %s (outbox.columns.%s) must be %s",
 				 name, shape->table, role, wanted);

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from harness import golden
-from harness.debezium import as_file, properties, read_conf
+from harness.debezium import as_file, imported, properties, read_conf
 from harness.relay import ROOT, run_relay
 
 ROUTER = "io.debezium.transforms.outbox.EventRouter"
@@ -389,3 +389,42 @@ def test_every_option_is_documented():
     cells = [line.split(" | ")[0] for line in rows.splitlines() if line.startswith("| `")]
     documented = {name for cell in cells for name in re.findall(r"`([^`]+)`", cell) if "Converter" not in name}
     assert len(rules) > 200 and sorted(documented ^ rules) == []
+
+
+def test_a_table_without_a_type(empty_database, kafka, prefix, directory, topic, migrate, new_relay, reader):
+    """From the connector to the first event. Debezium needs no column `type`: every command says what to set, and with
+    that it is published."""
+    topic("order")
+    empty_database.execute("CREATE TABLE outbox (id uuid PRIMARY KEY, aggregatetype varchar(255) NOT NULL,"
+                           " aggregateid varchar(255) NOT NULL, payload jsonb)")
+    connector = {name: value for name, value in CONNECTOR.items() if "additional.placement" not in name}
+    connector["transforms.outbox.route.topic.replacement"] = prefix + "${routedByValue}"
+    made = imported(f"{directory}/connector.json", connector, "--dsn", empty_database.dsn("outbox_relay"),
+                    "--bootstrap", kafka.bootstrap)
+    done = migrate("--adopt", **made)
+    assert 'adopting outbox: there is no column type; set outbox.columns.event_type = ""' in done.stderr, done.stderr
+    assert 'event_type = "";' in done.stdout and "route" not in done.stdout, done.stdout
+    relay = new_relay(**made)
+    checked = relay.command("check")
+    assert ('table outbox has no column type (outbox.columns.event_type): set outbox.columns.event_type = "" if there is'
+            " none, or name the right one\n") in checked.stdout, checked.stdout
+    relay.start(wait=False)
+    assert relay.wait_exit() == 1 and relay.log_contains(r'has no column .*, or \\?"\\?" if there is none'), relay.log()
+
+    relay.write_config(outbox={"columns": {"event_type": ""}})
+    assert relay.command("check").returncode == 0, relay.command("check").stdout
+    relay.start()
+    empty_database.execute("INSERT INTO outbox VALUES ('00000000-0000-4000-8000-000000000001', 'order', 'o-1', '{\"a\": 1}')")
+    record = reader("order").take(1)[0]
+    assert (record.key, record.headers) == (b"o-1", [("id", b"00000000-0000-4000-8000-000000000001")])
+    assert record.value == b'"{\\"a\\": 1}"'
+
+
+def test_a_type_that_nothing_needs(accepted, made):
+    """The file says that there may be none, unless the connector names it."""
+    plain = {name: value for name, value in CONNECTOR.items() if "additional.placement" not in name}
+    said = '"" if there is no such column'
+    assert said in made(plain).stdout and said not in made(CONNECTOR).stdout
+    assert said not in made(plain | {"transforms.outbox.table.field.event.type": "kind"}).stdout
+    assert said not in made(plain | {"transforms.outbox.route.by.field": "type"}).stdout
+    accepted(plain)

@@ -110,7 +110,7 @@ static void test_uuid_table(void **state)
 	assert_non_null(strstr(text, "t.\"id\" = o.\"id\""));
 	assert_non_null(strstr(text, "CREATE UNIQUE INDEX CONCURRENTLY"));
 	free(text);
-	text = adopt_config(&facts, &plan, &published, NULL);
+	text = adopt_config(&facts, &plan, &published, NULL, NULL);
 	assert_non_null(strstr(text, "table = \"app_outbox\";"));
 	assert_non_null(strstr(text, "id = \"relay_id\";"));
 	assert_non_null(strstr(text, "event_id = \"id\";"));
@@ -227,8 +227,37 @@ static void test_what_may_be_missing(void **state)
 	plan = plan_of(&facts, &standard);
 	assert_string_equal(plan.columns[ADOPT_AGGREGATE_TYPE], "");
 	assert_string_equal(plan.columns[ADOPT_EVENT_TYPE], "");
-	text = adopt_config(&facts, &plan, &published, NULL);
+	text = adopt_config(&facts, &plan, &published, NULL, NULL);
 	assert_non_null(strstr(text, "topic = \"events.app_outbox\";"));
+	assert_non_null(strstr(text, "headers = ( \"id=${event_id}\" );"));
+	free(text);
+}
+
+/* What the file says stays, but for what the table lacks. */
+static void test_a_file_with_a_route(void **state)
+{
+	char topic[] = "outbox.event.${aggregate_type}", key[] = "${aggregate_id}",
+	     id[] = "id=${event_id}", type[] = "eventType=${event_type}";
+	char *headers[] = {id, type};
+	struct adopt_column columns[COUNT(ours)];
+	struct adopt_facts facts = facts_of(columns, COUNT(columns));
+	struct adopt_published published = {.settle = SETTLE_DELETE};
+	struct config config = {
+	    .route = {.topic = topic, .key = key, .headers = {.items = headers, .count = 1}}};
+	struct adopt_plan plan;
+	char *text;
+
+	(void)state;
+	memcpy(columns, ours, sizeof(ours));
+	strcpy(columns[4].name, "nothing_else");
+	plan = plan_of(&facts, &standard);
+	text = adopt_config(&facts, &plan, &published, NULL, &config);
+	assert_null(strstr(text, "route"));
+	free(text);
+	config.route.headers.count = 2;
+	text = adopt_config(&facts, &plan, &published, NULL, &config);
+	assert_non_null(strstr(text, "topic = \"outbox.event.${aggregate_type}\";"));
+	assert_non_null(strstr(text, "key = \"${aggregate_id}\";"));
 	assert_non_null(strstr(text, "headers = ( \"id=${event_id}\" );"));
 	free(text);
 }
@@ -270,11 +299,11 @@ static void test_order_by(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_uuid_table),	      cmocka_unit_test(test_again),
-	    cmocka_unit_test(test_standard_table),    cmocka_unit_test(test_application_numbers),
-	    cmocka_unit_test(test_configured_new_id), cmocka_unit_test(test_no_event_id),
-	    cmocka_unit_test(test_missing_or_wrong),  cmocka_unit_test(test_what_may_be_missing),
-	    cmocka_unit_test(test_order_by),
+	    cmocka_unit_test(test_uuid_table),		cmocka_unit_test(test_again),
+	    cmocka_unit_test(test_standard_table),	cmocka_unit_test(test_application_numbers),
+	    cmocka_unit_test(test_configured_new_id),	cmocka_unit_test(test_no_event_id),
+	    cmocka_unit_test(test_missing_or_wrong),	cmocka_unit_test(test_what_may_be_missing),
+	    cmocka_unit_test(test_a_file_with_a_route), cmocka_unit_test(test_order_by),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -60,7 +60,7 @@ static void note(void *arg, struct audit_name name, int64_t id)
 
 static void test_a_loss(void **state)
 {
-	struct audit *audit = audit_new(1, true);
+	struct audit *audit = audit_new(1, AUDIT_ORDERED);
 	struct missing missing = {.count = 0};
 
 	(void)state;
@@ -79,7 +79,7 @@ static void test_a_loss(void **state)
 
 static void test_a_repeat(void **state)
 {
-	struct audit *audit = audit_new(2, true);
+	struct audit *audit = audit_new(2, AUDIT_ORDERED);
 
 	(void)state;
 	know(audit, 1, 3);
@@ -101,7 +101,7 @@ static void test_a_repeat(void **state)
 /* First arrivals count: a replay after a crash, from the beginning of a batch, is in order. */
 static void test_a_swap(void **state)
 {
-	struct audit *audit = audit_new(1, true);
+	struct audit *audit = audit_new(1, AUDIT_ORDERED);
 
 	(void)state;
 	know(audit, 1, 9);
@@ -119,14 +119,14 @@ static void test_a_swap(void **state)
 /* Which later event it comes behind; and that it counts no more once it is pardoned. */
 static void test_a_pardon(void **state)
 {
-	struct audit *audit = audit_new(2, true);
+	struct audit *audit = audit_new(2, AUDIT_ORDERED);
 	struct audit_record record = {.has_name = true,
 				      .name = numbered(3),
 				      .id = AUDIT_NO_ID,
 				      .has_key = true,
 				      .key = slice_of("a"),
 				      .place = 1};
-	struct audit_before before = {0, 0, AUDIT_NO_ID};
+	struct audit_before before = {0, 0, AUDIT_BY_KEY, AUDIT_NO_ID};
 
 	(void)state;
 	know(audit, 1, 9);
@@ -143,7 +143,7 @@ static void test_a_pardon(void **state)
 /* Once for each further partition; in each there is an order. */
 static void test_two_partitions_for_one_key(void **state)
 {
-	struct audit *audit = audit_new(2, true);
+	struct audit *audit = audit_new(2, AUDIT_ORDERED);
 
 	(void)state;
 	know(audit, 1, 9);
@@ -162,7 +162,7 @@ static void test_two_partitions_for_one_key(void **state)
 
 static void test_without_order_there_is_none_to_keep(void **state)
 {
-	struct audit *audit = audit_new(2, false);
+	struct audit *audit = audit_new(2, 0);
 
 	(void)state;
 	know(audit, 1, 9);
@@ -172,10 +172,112 @@ static void test_without_order_there_is_none_to_keep(void **state)
 	audit_free(&audit);
 }
 
+static void expect(struct audit *audit, int number, const char *key, int32_t partition)
+{
+	const struct audit_expected expected = {slice_of(key), partition};
+
+	audit_know(audit, numbered(number), number, AUDIT_DUE);
+	audit_expect(audit, numbered(number), &expected);
+}
+
+static void test_a_wrong_key(void **state)
+{
+	struct audit *audit = audit_new(2, AUDIT_ORDERED);
+
+	(void)state;
+	expect(audit, 1, "\"a\"", AUDIT_BY_KEY);
+	expect(audit, 2, NULL, AUDIT_BY_KEY);
+	expect(audit, 3, "", AUDIT_BY_KEY);
+	know(audit, 4, 4);
+	assert_int_equal(arrive(audit, 1, "a", 0), AUDIT_WRONG_KEY);
+	assert_int_equal(arrive(audit, 1, "\"a\"", 0), AUDIT_REPEATED);
+	assert_int_equal(arrive(audit, 2, "", 0), AUDIT_WRONG_KEY);
+	assert_int_equal(arrive(audit, 2, NULL, 0), AUDIT_REPEATED);
+	assert_int_equal(arrive(audit, 3, NULL, 1), AUDIT_WRONG_KEY);
+	assert_int_equal(arrive(audit, 4, "whatever", 1), 0);
+	assert_int_equal(arrive(audit, 5, "stranger", 1), AUDIT_UNKNOWN);
+	assert_int_equal(audit_counts(audit, 0)->wrong_key, 2);
+	assert_int_equal(audit_total(audit).wrong_key, 3);
+	/* Two rows of an event that have different keys: either may be meant. */
+	expect(audit, 6, "a", AUDIT_BY_KEY);
+	expect(audit, 6, "b", AUDIT_BY_KEY);
+	expect(audit, 6, "a", AUDIT_BY_KEY);
+	assert_int_equal(arrive(audit, 6, "c", 1), 0);
+	audit_free(&audit);
+}
+
+static unsigned put(struct audit *audit, int number, const char *key, int32_t partition,
+		    struct audit_before *before)
+{
+	struct audit_record record = {.has_name = true,
+				      .name = numbered(number),
+				      .id = AUDIT_NO_ID,
+				      .has_key = key != NULL,
+				      .key = slice_of(key),
+				      .place = (size_t)partition,
+				      .partition = partition};
+
+	return audit_record(audit, &record, before);
+}
+
+/* Events of a key are where their rows say, and in order in each partition. */
+static void test_partitions_by_rows(void **state)
+{
+	struct audit *audit = audit_new(3, AUDIT_ORDERED | AUDIT_PLACED);
+	struct audit_before before = {0, 0, AUDIT_BY_KEY, AUDIT_NO_ID};
+
+	(void)state;
+	for (int n = 1; n <= 9; n++)
+		expect(audit, n, "a", n % 2);
+	expect(audit, 10, NULL, 2);
+	assert_int_equal(put(audit, 2, "a", 0, &before), 0);
+	assert_int_equal(put(audit, 3, "a", 1, &before), 0);
+	assert_int_equal(put(audit, 1, "a", 1, &before), AUDIT_OUT_OF_ORDER);
+	assert_int_equal(before.ahead, 3);
+	assert_int_equal(put(audit, 6, "a", 0, &before), 0);
+	assert_int_equal(put(audit, 4, "a", 0, &before), AUDIT_OUT_OF_ORDER);
+	/* As often as it is in a wrong one. */
+	assert_int_equal(put(audit, 8, "a", 2, &before), AUDIT_MISPLACED);
+	assert_int_equal(before.named, 0);
+	assert_int_equal(put(audit, 9, "a", 2, &before), AUDIT_MISPLACED);
+	assert_int_equal(before.named, 1);
+	assert_int_equal(put(audit, 10, NULL, 1, &before), AUDIT_MISPLACED);
+	/* What no row is known of is misplaced nowhere. */
+	assert_int_equal(put(audit, 99, "a", 2, &before), AUDIT_UNKNOWN);
+	audit_free(&audit);
+}
+
+/* Rows that name no partition are in one, whatever others name, and in order with them. */
+static void test_partitions_by_rows_and_keys(void **state)
+{
+	struct audit *audit = audit_new(3, AUDIT_ORDERED | AUDIT_PLACED);
+	struct audit_before before = {0, 0, AUDIT_BY_KEY, AUDIT_NO_ID};
+
+	(void)state;
+	expect(audit, 1, "a", 0);
+	expect(audit, 2, "a", AUDIT_BY_KEY);
+	expect(audit, 3, "a", 1);
+	expect(audit, 4, "a", AUDIT_BY_KEY);
+	expect(audit, 5, "a", AUDIT_BY_KEY);
+	expect(audit, 6, "a", AUDIT_BY_KEY);
+	assert_int_equal(put(audit, 1, "a", 0, &before), 0);
+	assert_int_equal(put(audit, 4, "a", 1, &before), 0);
+	assert_int_equal(put(audit, 3, "a", 1, &before), AUDIT_OUT_OF_ORDER);
+	assert_int_equal(put(audit, 5, "a", 0, &before), AUDIT_MISPLACED);
+	assert_int_equal(before.named, AUDIT_BY_KEY);
+	assert_int_equal(before.key, 1);
+	assert_int_equal(put(audit, 6, "a", 0, &before), 0);
+	assert_int_equal(put(audit, 2, "a", 0, &before), AUDIT_OUT_OF_ORDER);
+	/* A number that is no partition of any topic is not kept. */
+	expect(audit, 7, "b", 2000000000);
+	assert_int_equal(put(audit, 7, "b", 2, &before), 0);
+	audit_free(&audit);
+}
+
 /* One that says so itself is no repeat, is in no order, and is there. */
 static void test_a_replay(void **state)
 {
-	struct audit *audit = audit_new(1, true);
+	struct audit *audit = audit_new(1, AUDIT_ORDERED);
 	struct audit_record replay = {.has_name = true,
 				      .name = numbered(1),
 				      .id = AUDIT_NO_ID,
@@ -196,7 +298,7 @@ static void test_a_replay(void **state)
 
 static void test_strangers(void **state)
 {
-	struct audit *audit = audit_new(1, true);
+	struct audit *audit = audit_new(1, AUDIT_ORDERED);
 	struct audit_record nameless = {.id = AUDIT_NO_ID};
 	struct audit_before before;
 
@@ -229,7 +331,7 @@ static void test_names(void **state)
 static void test_many(void **state)
 {
 	enum { MANY = 200000 };
-	struct audit *audit = audit_new(1, true);
+	struct audit *audit = audit_new(1, AUDIT_ORDERED);
 	char key[32];
 
 	(void)state;
@@ -259,6 +361,9 @@ struct arrival {
 
 struct history {
 	int known[EVENTS]; /* enum audit_known; -1: not told */
+	int keys[EVENTS];  /* that rows of it have; -1: none; KEYS: not told */
+	int named[EVENTS]; /* the partition; AUDIT_BY_KEY */
+	bool placed;
 	struct arrival arrivals[RECORDS_MOST];
 	int count;
 	bool ordered;
@@ -272,8 +377,12 @@ static int below(int limit)
 static void make(struct history *history)
 {
 	history->ordered = below(4) != 0;
-	for (int i = 0; i < EVENTS; i++)
+	history->placed = below(2) == 0;
+	for (int i = 0; i < EVENTS; i++) {
 		history->known[i] = below(4) - 1;
+		history->keys[i] = history->known[i] >= 0 ? below(KEYS + 2) - 1 : KEYS;
+		history->named[i] = history->placed ? below(PLACES / TOPICS + 1) - 1 : AUDIT_BY_KEY;
+	}
 	history->count = below(RECORDS_MOST);
 	for (int i = 0; i < history->count; i++)
 		history->arrivals[i] = (struct arrival){.event = below(EVENTS),
@@ -286,6 +395,17 @@ static void make(struct history *history)
 static size_t topic_of(size_t place)
 {
 	return place % TOPICS;
+}
+
+static int32_t partition_of(size_t place)
+{
+	return (int32_t)(place / TOPICS);
+}
+
+/* Whether its event goes where its key does, as far as is known. */
+static bool goes_by_key(const struct history *h, const struct arrival *a)
+{
+	return !h->placed || (h->keys[a->event] < KEYS && h->named[a->event] == AUDIT_BY_KEY);
 }
 
 /* The first arrival of the event of arrival i; -1: it is this one, or there was none. */
@@ -308,10 +428,13 @@ static unsigned expected_misplaced(const struct history *h, int i)
 	const struct arrival *a = &h->arrivals[i];
 	bool was_elsewhere = false;
 
+	if (!goes_by_key(h, a))
+		return 0;
 	for (int j = 0; j < i; j++) {
 		const struct arrival *b = &h->arrivals[j];
 
-		if (b->replay || b->key != a->key || topic_of(b->place) != topic_of(a->place))
+		if (b->replay || b->key != a->key || topic_of(b->place) != topic_of(a->place) ||
+		    !goes_by_key(h, b))
 			continue;
 		if (b->place == a->place)
 			return 0;
@@ -335,6 +458,17 @@ static unsigned expected_order(const struct history *h, int i)
 	return 0;
 }
 
+static unsigned expected_row(const struct history *h, int i)
+{
+	const struct arrival *a = &h->arrivals[i];
+	int named = h->named[a->event];
+
+	if (h->keys[a->event] == KEYS)
+		return 0;
+	return (h->keys[a->event] != a->key ? AUDIT_WRONG_KEY : 0u) |
+	       (named != AUDIT_BY_KEY && named != partition_of(a->place) ? AUDIT_MISPLACED : 0u);
+}
+
 static unsigned expected(const struct history *h, int i)
 {
 	const struct arrival *a = &h->arrivals[i];
@@ -344,7 +478,7 @@ static unsigned expected(const struct history *h, int i)
 
 	if (a->replay)
 		return found | AUDIT_REPLAYED;
-	found |= judged ? expected_misplaced(h, i) : 0;
+	found |= expected_row(h, i) | (judged ? expected_misplaced(h, i) : 0u);
 	if (before >= 0)
 		return found | AUDIT_REPEATED |
 		       (h->arrivals[before].place != a->place ? AUDIT_ELSEWHERE : 0);
@@ -359,30 +493,49 @@ static bool expected_missing(const struct history *h, int event)
 	return h->known[event] == AUDIT_DUE;
 }
 
+static const char *const texts[KEYS] = {"", "a", "a longer key"};
+
+static struct slice key_of(int key)
+{
+	return slice_of(key >= 0 ? texts[key] : NULL);
+}
+
 static unsigned actual(struct audit *audit, const struct arrival *a)
 {
-	static const char *const keys[KEYS] = {"", "a", "a longer key"};
 	struct audit_record record = {.has_name = true,
 				      .name = numbered(a->event),
 				      .id = a->says_id ? a->event : AUDIT_NO_ID,
 				      .has_key = a->key >= 0,
-				      .key = slice_of(a->key >= 0 ? keys[a->key] : NULL),
+				      .key = key_of(a->key),
 				      .is_replay = a->replay,
 				      .topic = topic_of(a->place),
-				      .place = a->place};
+				      .place = a->place,
+				      .partition = partition_of(a->place)};
 	struct audit_before before;
 
 	return audit_record(audit, &record, &before);
 }
 
+static void tell(struct audit *audit, const struct history *h, int event)
+{
+	struct audit_expected expected = {.partition = h->named[event]};
+
+	if (h->known[event] < 0)
+		return;
+	audit_know(audit, numbered(event), event, (enum audit_known)h->known[event]);
+	if (h->keys[event] == KEYS)
+		return;
+	expected.key = key_of(h->keys[event]);
+	audit_expect(audit, numbered(event), &expected);
+}
+
 static void compare(const struct history *h)
 {
-	struct audit *audit = audit_new(PLACES, h->ordered);
+	struct audit *audit =
+	    audit_new(PLACES, (h->ordered ? AUDIT_ORDERED : 0u) | (h->placed ? AUDIT_PLACED : 0u));
 
 	for (int event = 0; event < EVENTS; event++)
-		if (h->known[event] >= 0)
-			audit_know(audit, numbered(event), event,
-				   (enum audit_known)h->known[event]);
+		tell(audit, h, event);
 	for (int i = 0; i < h->count; i++)
 		assert_int_equal(actual(audit, &h->arrivals[i]), expected(h, i));
 	for (int event = 0; event < EVENTS; event++)
@@ -413,6 +566,9 @@ int main(void)
 	    cmocka_unit_test(test_a_pardon),
 	    cmocka_unit_test(test_two_partitions_for_one_key),
 	    cmocka_unit_test(test_without_order_there_is_none_to_keep),
+	    cmocka_unit_test(test_a_wrong_key),
+	    cmocka_unit_test(test_partitions_by_rows),
+	    cmocka_unit_test(test_partitions_by_rows_and_keys),
 	    cmocka_unit_test(test_a_replay),
 	    cmocka_unit_test(test_strangers),
 	    cmocka_unit_test(test_names),

@@ -265,6 +265,7 @@ static int perform(struct reconcile *reconcile)
 	good = (reconcile->options->dry_run || pause_it(reconcile, &err)) &&
 	       work(reconcile, &behind, &err);
 	status = good ? conclude(reconcile, behind) : failed(reconcile, &err);
+	command_flush(); /* before the words about the pause */
 	if (!end_pause(reconcile))
 		status = EXIT_FAILED;
 	json_decref(behind);

@@ -420,6 +420,19 @@ def test_a_table_of_its_own(empty_database, new_relay, topic, prefix, publish):
     assert empty_database.rows("SELECT seq FROM box WHERE status = 'NEW' ORDER BY seq") == [(n,) for n in range(11, 24)]
 
 
+def test_two_rows_with_one_id(empty_database, new_relay, migrate, topic, publish):
+    """Only that with the event id that was found is settled."""
+    name = topic()
+    migrate()
+    insert(empty_database, 4)
+    events = empty_database.rows(EVENTS)
+    empty_database.execute("ALTER TABLE outbox_events DROP CONSTRAINT outbox_events_pkey; CREATE INDEX ON outbox_events (id);"
+                           "UPDATE outbox_events SET id = 2 WHERE id = 3")
+    publish(name, [events[2]])
+    assert counts(reconcile(new_relay())) == (4, 0, 1, 3, 1, 0)
+    assert sorted(empty_database.rows(EVENTS)) == sorted(events[:2] + events[3:])
+
+
 def test_a_number_as_the_event_id(empty_database, migrate, new_relay, topic, publish):
     """It is matched, and a note says what that rests on."""
     name = topic()

@@ -45,6 +45,12 @@ CREATE TABLE IF NOT EXISTS outbox_relay.settled_ahead (
     event_id text
 );
 CREATE INDEX IF NOT EXISTS settled_ahead_row ON outbox_relay.settled_ahead (outbox, id);
+-- Without a key its rows could not be deleted while a publication has all tables, as Debezium makes one.
+DO $$ BEGIN
+    IF (SELECT c.relreplident <> 'f' FROM pg_class c WHERE c.oid = 'outbox_relay.settled_ahead'::regclass) THEN
+        ALTER TABLE outbox_relay.settled_ahead REPLICA IDENTITY FULL;
+    END IF;
+END $$;
 
 -- The server, the database and the table.
 CREATE OR REPLACE FUNCTION outbox_relay.position_home(box regclass) RETURNS text

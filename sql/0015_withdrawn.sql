@@ -12,6 +12,12 @@ CREATE TABLE IF NOT EXISTS outbox_relay.withdrawn (
     created_at timestamptz
 );
 CREATE INDEX IF NOT EXISTS withdrawn_row ON outbox_relay.withdrawn (outbox, id);
+-- As for outbox_relay.settled_ahead.
+DO $$ BEGIN
+    IF (SELECT c.relreplident <> 'f' FROM pg_class c WHERE c.oid = 'outbox_relay.withdrawn'::regclass) THEN
+        ALTER TABLE outbox_relay.withdrawn REPLICA IDENTITY FULL;
+    END IF;
+END $$;
 
 -- Takes an event out, as DELETE does in the other modes: it is not published. Of rows with the same id: that with this
 -- event id; NULL: all. How many they were: none that is published already. Waits for claims that are under way, and

@@ -69,7 +69,7 @@ BEGIN
            AND NOT (p.proname IN ('count_depth', 'judge_depth', 'own_shards') AND p.pronargs = 4)
            AND NOT (p.proname IN ('range_partitions', 'partitions_ahead', 'kept_by_partman', 'own_outbox',
                                   'position_home', 'last_positions', 'lacks_positions', 'settled_condition',
-                                  'drop_x', 'lock_outbox', 'lock_positions', 'is_event',
+                                  'drop_x', 'lock_outbox', 'lock_positions', 'is_event', 'renew_producers',
                                   'admit_partitions', 'range_trouble') AND p.pronargs = 1)
            AND NOT (p.proname IN ('range_number', 'make_partitions', 'grant_partitions', 'leave_positions', 'count_waiting',
                                   'waiting_rows', 'rows_to_keep', 'hand_over_position') AND p.pronargs = 2)

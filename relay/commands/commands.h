@@ -34,6 +34,7 @@ int cmd_health(int argc, char **argv);
 int cmd_import_debezium(int argc, char **argv);
 int cmd_migrate(int argc, char **argv);
 int cmd_pause(int argc, char **argv);
+int cmd_reconcile(int argc, char **argv);
 int cmd_replay(int argc, char **argv);
 int cmd_resume(int argc, char **argv);
 int cmd_run(int argc, char **argv);

@@ -32,6 +32,7 @@ static const struct command commands[] = {
     {"resume", cmd_resume, "and go on"},
     {"dlq", cmd_dlq, "rejected events: list, show, retry, discard, edit"},
     {"handover", cmd_handover, "before and after a switch of databases"},
+    {"reconcile", cmd_reconcile, "settles the waiting rows whose events the topics hold"},
     {"replay", cmd_replay, "publishes rows once more that are published already"},
     {"verify", cmd_verify, "compares the topics with what the outbox says was published"},
     {"import-debezium", cmd_import_debezium, "a configuration made from one of Debezium"},

@@ -6,6 +6,7 @@
 
 #include "base/text.h"
 #include "base/units.h"
+#include "base/xalloc.h"
 #include "postgres.h"
 
 #include <inttypes.h>
@@ -52,4 +53,11 @@ bool when_read(PGconn *conn, const char *text, struct when *when, struct error *
 	when->ms = pgsync_number(result, 0, "ms");
 	PQclear(result);
 	return true;
+}
+
+char *when_ms_sql(const char *time)
+{
+	return xasprintf("coalesce(CASE WHEN isfinite(%s) THEN (extract(epoch FROM %s) * "
+			 "1000)::int8 END, 0)",
+			 time, time);
 }

@@ -23,4 +23,7 @@ struct when {
  * False and err. */
 bool when_read(PGconn *conn, const char *text, struct when *when, struct error *err);
 
+/* SQL: this timestamptz in ms since 1970; 0 for NULL, and for what is not finite. Malloc'd. */
+char *when_ms_sql(const char *time);
+
 #endif

@@ -46,7 +46,8 @@ static bool check_ends(const struct ledger *ledger, const struct doubt_side *sid
 		return error_set(
 		    err,
 		    "Kafka's ledger ends with batch %lld, and the database has settled "
-		    "batch %lld: the ledger was deleted or has lost records" WAYS_OUT,
+		    "batch %lld: the ledger was deleted or has lost records; stop the relays and "
+		    "run `outbox-relay reconcile --after-restore`" WAYS_OUT,
 		    (long long)ledger->last, (long long)side->settled);
 	return true;
 }
@@ -60,7 +61,8 @@ static bool add(struct doubt *doubt, const struct ledger_batch *batch,
 		return error_set(err,
 				 "Kafka's ledger has batch %lld, and the one before it that is "
 				 "known is %lld: what is between is lost, or the database was "
-				 "restored" WAYS_OUT,
+				 "restored; stop the relays and run `outbox-relay reconcile "
+				 "--after-restore`" WAYS_OUT,
 				 (long long)batch->number, (long long)doubt->upto);
 	if (!note_read(note, batch->note, err))
 		return false;

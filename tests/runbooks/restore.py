@@ -111,11 +111,13 @@ def recover(play, broker, new):
     play.mark("4. promote, and pause the outbox before a relay is started")
     play.sql("SELECT pg_promote()", Database(new, "postgres"))
     play.sh("outbox-relay pause -c relay1.conf")
-    play.note("5. take out of the outbox what was published since")
+    play.mark("5. settle what was published since")
+    play.sh("outbox-relay reconcile -c relay1.conf --dry-run")
+    play.sh("outbox-relay reconcile -c relay1.conf")
+    play.note("the lost transactions")
     play.sh(f"kcat -C -q -e -b {broker.bootstrap} -t events.order -f '%h\\n' | sed 's/.*\\bid=\\([^,]*\\).*/\\1/' >published.txt")
     play.sh(f'''psql -X "{play.database.dsn()}" -c "CREATE TEMP TABLE published (event_id uuid)"'''
             ''' -c "\\copy published FROM published.txt"'''
-            ''' -c "DELETE FROM outbox_events o USING published p WHERE o.event_id = p.event_id"'''
             ''' -c "SELECT count(DISTINCT event_id) AS lost_orders FROM published p LEFT JOIN orders o ON o.id = p.event_id WHERE o.id IS NULL"''')
 
 

@@ -12,7 +12,8 @@ from harness.relay import libconfig, run_relay
 from harness.waiting import until
 from harness.writers import insert
 
-COMMANDS = ["run", "check", "migrate", "status", "health", "pause", "resume", "replay", "verify", "shadow", "compare"]
+COMMANDS = ["run", "check", "migrate", "status", "health", "pause", "resume", "replay", "verify", "shadow", "compare",
+            "reconcile"]
 
 
 def schema(database):
@@ -64,7 +65,7 @@ NO_NUMBERS = ["", "+5", " 5", "\t5", "5 ", "5x", "5.0", "1e3", "0x10", "92233720
     (["replay", "--from-id"], NO_NUMBERS), (["replay", "--to-id"], NO_NUMBERS), (["replay", "--all", "--rate"], ["-1"] + NO_NUMBERS),
     (["replay", "--resume"], ["0", "-1", "2147483648", "4294967297"] + NO_NUMBERS),
     (["verify", "--from-id"], NO_NUMBERS), (["verify", "--samples"], ["-1"] + NO_NUMBERS),
-    (["compare", "--samples"], ["-1"] + NO_NUMBERS), (["shadow", "--prefix", "a.", "--rate"], ["-1"] + NO_NUMBERS),
+    (["compare", "--samples"], ["-1"] + NO_NUMBERS), (["reconcile", "--samples"], ["-1"] + NO_NUMBERS), (["shadow", "--prefix", "a.", "--rate"], ["-1"] + NO_NUMBERS),
     (["shadow", "--prefix", "a.", "--from"], NO_NUMBERS),
     (["handover", "--margin"], ["-1"] + NO_NUMBERS), (["handover", "--above"], ["+-5", "++5"] + [n for n in NO_NUMBERS if n != "+5"]),
     (["migrate", "--print", "--partitions"], ["1", "257"] + NO_NUMBERS)])
@@ -104,7 +105,7 @@ def test_output_that_cannot_be_written(database, new_relay):
 
 
 ASK = [["dlq", "list"], ["dlq", "retry", "--all"], ["dlq", "discard", "--id", "1"], ["replay", "--all"], ["verify"], ["handover"],
-       ["handover", "--above", "5"]]
+       ["handover", "--above", "5"], ["reconcile"]]
 
 
 def test_an_outbox_that_is_not_this_role_s(empty_database, migrate, new_relay):

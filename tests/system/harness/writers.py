@@ -22,11 +22,13 @@ class Writers:
     an event per count, with the same facts in the table truth. Some transactions are rolled back, as a
     whole or to a savepoint. A lost connection is opened again, for as long as it takes."""
 
-    def __init__(self, database, threads=4, keys=20, pause=0.0, seed=1, table="outbox_events"):
+    def __init__(self, database, threads=4, keys=20, pause=0.0, seed=1, table="outbox_events",
+                 columns="event_id, aggregate_type, aggregate_id, event_type, payload"):
+        """columns: the table's own for the event's id, its aggregate's type and id, its type, and its payload."""
         self.database = database
         self.keys = keys
         self.pause = pause
-        self.table = table
+        self.insert = f"INSERT INTO {table} ({columns}) VALUES (%s, 'thing', %s, 'Counted', %s)"
         self.committed = 0
         self.stopping = threading.Event()
         self.failure = None
@@ -103,9 +105,7 @@ class Writers:
         number = cursor.fetchone()[0]
         event_id = str(uuid.uuid4())
         cursor.execute("INSERT INTO truth VALUES (%s, %s, %s)", (event_id, key, number))
-        cursor.execute(
-            f"INSERT INTO {self.table} (event_id, aggregate_type, aggregate_id, event_type, payload)"
-            " VALUES (%s, 'thing', %s, 'Counted', %s)", (event_id, key, json.dumps({"number": number})))
+        cursor.execute(self.insert, (event_id, key, json.dumps({"number": number})))
 
 
 def arrivals(records):

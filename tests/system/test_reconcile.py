@@ -426,8 +426,8 @@ def test_two_rows_with_one_id(empty_database, new_relay, migrate, topic, publish
     migrate()
     insert(empty_database, 4)
     events = empty_database.rows(EVENTS)
-    empty_database.execute("ALTER TABLE outbox_events DROP CONSTRAINT outbox_events_pkey; CREATE INDEX ON outbox_events (id);"
-                           "UPDATE outbox_events SET id = 2 WHERE id = 3")
+    empty_database.execute("ALTER TABLE outbox_events DROP CONSTRAINT outbox_events_pkey;"
+                           "CREATE INDEX ON outbox_events (id); UPDATE outbox_events SET id = 2 WHERE id = 3")
     publish(name, [events[2]])
     assert counts(reconcile(new_relay())) == (4, 0, 1, 3, 1, 0)
     assert sorted(empty_database.rows(EVENTS)) == sorted(events[:2] + events[3:])

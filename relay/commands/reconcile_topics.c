@@ -5,7 +5,7 @@
  */
 #include "base/xalloc.h"
 #include "commands.h"
-#include "compare.h"
+#include "converted.h"
 #include "core/route.h"
 #include "kafka/reader.h"
 #include "progress.h"
@@ -256,10 +256,13 @@ static bool take_record(struct reading *reading, const struct kafka_record *reco
 	}
 	reconcile->read++;
 	reconcile->records[reading->topics[place->topic_number]]++;
-	if (!kafka_record_header(record, reconcile->header, &id) || id.data == NULL)
+	if (!kafka_record_header(record, reconcile->header, &id))
 		return true;
-	reconcile->named++;
-	published_record(reconcile->rows, compare_id(id, &copy));
+	id = converted_id(id, &copy);
+	if (id.data != NULL) {
+		reconcile->named++;
+		published_record(reconcile->rows, id);
+	}
 	free(copy);
 	return true;
 }

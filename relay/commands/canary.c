@@ -12,10 +12,12 @@
 #include "base/units.h"
 #include "base/xalloc.h"
 #include "commands.h"
+#include "converted.h"
 #include "core/canary.h"
 #include "core/route.h"
 #include "http.h"
 #include "kafka/reader.h"
+#include "outbox/table.h"
 #include "verify.h"
 
 #include <errno.h>
@@ -95,9 +97,9 @@ static void ask(struct runner *runner)
 	if (!runner->connected || runner->asked || runner->canary.state != CANARY_DUE)
 		return;
 	snprintf(key, sizeof(key), "canary-%u", runner->number % KEYS);
-	param = pg_param_text(key);
+	param = pg_param_text(runner->insert != NULL ? key : runner->table);
 	if (runner->insert == NULL)
-		pg_ask(runner->pg, ASK_IDENTITY, runner->identity, NULL, 0, false);
+		pg_ask(runner->pg, ASK_IDENTITY, runner->identity, &param, 1, false);
 	else
 		pg_ask(runner->pg, ASK_INSERT, runner->insert, &param, 1, false);
 	runner->number += runner->insert != NULL;
@@ -209,12 +211,31 @@ static char *insert_sql(const struct runner *runner, bool own_id)
 	return sql;
 }
 
-static void take_identity(struct runner *runner, const PGresult *result)
+static bool is_given(const PGresult *columns, const char *name)
 {
-	bool given = PQntuples(result) == 1 && PQgetvalue(result, 0, 0)[0] == 't';
+	for (int row = 0; row < PQntuples(columns); row++)
+		if (strcmp(PQgetvalue(columns, row, 0), name) == 0)
+			return PQgetvalue(columns, row, PQfnumber(columns, "given"))[0] == 't';
+	return false;
+}
 
-	runner->insert = insert_sql(runner, !given);
-	ask(runner);
+static void take_identity(struct runner *runner, const PGresult *columns)
+{
+	const char *event_id = runner->config->outbox.columns.event_id;
+	struct field_type type;
+	struct error err;
+
+	if (PQntuples(columns) == 0) {
+		note_trouble(runner, "there is no such table; fix outbox.table, or --dsn");
+	} else if (!outbox_columns_types(columns, &event_id, 1, &type, &err)) {
+		note_trouble(runner, err.text);
+	} else if (!converted_keeps_text(runner->config->encode.headers, type.kind)) {
+		note_trouble(runner, "encode.headers writes the event id not as the database "
+				     "prints it, so no canary can be found again");
+	} else {
+		runner->insert = insert_sql(runner, !is_given(columns, event_id));
+		ask(runner);
+	}
 }
 
 static void take_inserted(struct runner *runner, const PGresult *result)
@@ -259,22 +280,17 @@ static const struct pg_events pg_events = {
     .failed = on_failed,
 };
 
-/* Whether something else gives a row its event id, or has to: Debezium's table has a uuid without a
- * default. */
-static char *identity_sql(const struct runner *runner)
+/* The columns, and of each whether something else gives a row its value, or has to: Debezium's
+ * table has a uuid without a default. */
+static char *identity_sql(void)
 {
-	char *table = pgname_literal(runner->table),
-	     *column = pgname_literal(runner->config->outbox.columns.event_id);
-	char *sql = xasprintf("SELECT a.atthasdef OR a.attidentity <> '' OR NOT (t.typcategory = "
-			      "'S' OR coalesce(nullif(t.typbasetype, 0), t.oid) = "
-			      "'uuid'::regtype) FROM pg_attribute AS a JOIN pg_type AS t ON t.oid "
-			      "= a.atttypid WHERE a.attrelid = to_regclass(%s) AND a.attname = %s "
-			      "AND NOT a.attisdropped",
-			      table, column);
-
-	free(table);
-	free(column);
-	return sql;
+	return xasprintf(
+	    "SELECT q.*, EXISTS (SELECT FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = "
+	    "a.atttypid WHERE a.attrelid = to_regclass($1) AND a.attname = q.attname AND "
+	    "(a.atthasdef OR a.attidentity <> '' OR NOT (t.typcategory = 'S' OR "
+	    "coalesce(nullif(t.typbasetype, 0), t.oid) = 'uuid'::regtype))) AS given FROM (%s) AS "
+	    "q",
+	    outbox_columns_question);
 }
 
 /* ---- Kafka ---- */
@@ -444,7 +460,7 @@ static bool set_up(struct runner *runner, struct error *err)
 	runner->tick = loop_timer_new(runner->loop, on_tick, runner);
 	runner->stop[0] = loop_signal_new(runner->loop, SIGTERM, on_stop, runner);
 	runner->stop[1] = loop_signal_new(runner->loop, SIGINT, on_stop, runner);
-	runner->identity = identity_sql(runner);
+	runner->identity = identity_sql();
 	runner->header = verify_header_of(runner->config, "event_id");
 	runner->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (runner->fd < 0)

@@ -418,6 +418,16 @@ def test_a_canary_in_a_table_of_debezium(empty_database, migrate, new_relay, can
     assert bird.stop() == 0
 
 
+def test_a_canary_that_cannot_be_found_again(database, canary):
+    database.execute("ALTER TABLE outbox_events ALTER event_id DROP DEFAULT, ALTER event_id TYPE numeric USING NULL")
+    bird = canary(*as_owner(database), "--timeout", "3s", encode={"headers": "json"})
+    assert bird.wait_exit() == 1
+    assert bird.log_contains("did not come back within 3s: encode.headers writes the event id not as the database prints it")
+    assert database.value("SELECT count(*) FROM outbox_events") == 0
+    bird = canary(*as_owner(database), "--timeout", "3s", outbox={"table": "nowhere"})
+    assert bird.wait_exit() == 1 and bird.log_contains("did not come back within 3s: there is no such table")
+
+
 def test_a_canary_that_is_lost(relay, database, canary):
     """While the relay is stopped it alarms, and goes on by itself. One that nobody scrapes ends with status 1."""
     assert relay.stop() == 0

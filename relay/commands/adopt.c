@@ -139,19 +139,17 @@ static void explain_order(const struct adopt_facts *facts, const struct adopt_pl
 	if (plan->order)
 		fprintf(stderr, "adopting %s: rows are numbered as --order-by says\n", name);
 	else if (*created)
-		fprintf(
-		    stderr,
-		    "adopting %s: rows are numbered by %s, and those of the same time by their "
-		    "place in the table, which is the order of their insertion unless rows were "
-		    "updated or deleted; --order-by names other columns\n",
-		    name, created);
+		fprintf(stderr,
+			"adopting %s: rows are numbered by %s, and those of the same time by the "
+			"transactions that inserted them; --order-by names other columns\n",
+			name, created);
 	else
-		fprintf(
-		    stderr,
-		    "adopting %s: nothing says when a row was made: rows are numbered by their "
-		    "place in the table, which is the order of their insertion unless rows were "
-		    "updated or deleted; --order-by names columns\n",
-		    name);
+		fprintf(stderr,
+			"adopting %s: nothing says when a row was made: rows are numbered by the "
+			"transactions that inserted them, which is the order of their insertion "
+			"unless rows were updated or transactions overlapped; --order-by names "
+			"columns\n",
+			name);
 	if (!*facts->key)
 		fprintf(stderr,
 			"adopting %s: the table has no unique key: rows that are updated meanwhile "

@@ -103,8 +103,8 @@ const struct adopt_column *adopt_find(const struct adopt_facts *facts, const cha
 
 /* ---- what rows are numbered by (commands/adopt_steps.c). Pure. ---- */
 
-/* Quoted columns for ORDER BY, and words for it: by when rows were made, then by their place in the
- * table; by what --order-by says. Malloc'd. */
+/* Quoted columns for ORDER BY, and words for it: by when rows were made, then by the transactions
+ * that inserted them; by what --order-by says. Malloc'd. */
 char *adopt_order(const struct adopt_facts *facts, const struct adopt_plan *plan);
 /* --order-by's text, "a, b desc", as SQL; malloc'd. NULL and err if a column is none of the
  * table's.

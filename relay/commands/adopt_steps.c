@@ -57,18 +57,24 @@ static void add(struct adopt_steps *steps, const char *what, bool waits, char *s
 
 /* ---- what rows are numbered by ---- */
 
-/* Never by a random identity. */
+/*
+ * Never by a random identity; and by the place last of all: sessions that insert at the same time
+ * fill pages of their own, and later rows take the places of deleted ones. The transaction that
+ * inserted a row stays readable when VACUUM has frozen it (HEAP_XMIN_FROZEN in PostgreSQL's
+ * access/htup_details.h), and so does the number of its command.
+ */
 char *adopt_order(const struct adopt_facts *facts, const struct adopt_plan *plan)
 {
+	static const char made[] = "age(t.xmin) DESC, t.cmin::text::bigint";
 	const char *place = facts->partitioned ? "t.tableoid, t.ctid" : "t.ctid";
 	char time[PGNAME_QUOTED_SIZE];
 
 	if (plan->order)
-		return xasprintf("%s, %s", plan->order, place);
+		return xasprintf("%s, %s, %s", plan->order, made, place);
 	if (!*plan->columns[ADOPT_CREATED_AT])
-		return xstrdup(place);
+		return xasprintf("%s, %s", made, place);
 	pgname_quote(plan->columns[ADOPT_CREATED_AT], time);
-	return xasprintf("t.%s, %s", time, place);
+	return xasprintf("t.%s, %s, %s", time, made, place);
 }
 
 /* The next item up to a comma outside of quotes, without blanks around it. */

@@ -58,7 +58,7 @@ static const char HELP[] =
     "                      django-outbox-pattern; docs/frameworks.md lists them\n"
     "      --order-by COLUMNS\n"
     "                      with --adopt: the order of the present rows, where the database has\n"
-    "                      not numbered them, instead of by time and place in the table\n"
+    "                      not numbered them, instead of by time and transaction\n"
     "      --published-where CONDITION\n"
     "                      with --adopt: rows that meet it are published already, whatever\n"
     "                      columns seem to say\n"

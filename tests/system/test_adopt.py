@@ -59,11 +59,24 @@ def test_order_by_time(empty_database, adopt, published):
                                 " 'relay_id'") in ("d", b"d")
 
 
-def test_order_by_place(empty_database, adopt, published):
-    """Without a time: as they lie, and never by a random uuid."""
+def test_order_by_transaction(empty_database, adopt, published):
+    """Without a time, and never by a random uuid: rows that took the places of deleted ones are the last."""
+    empty_database.execute(table("note text DEFAULT repeat('x', 1000)"))
+    empty_database.execute("DELETE FROM box WHERE payload <= '50'")
+    empty_database.execute("VACUUM box")
+    for number in range(101, 121):
+        empty_database.execute("INSERT INTO box (aggregate_type, aggregate_id, type, payload) VALUES ('thing', 'k', 'E', %s)",
+                               str(number))
+    empty_database.execute("VACUUM FREEZE box")
+    assert empty_database.value("SELECT payload::int > 100 FROM box ORDER BY ctid LIMIT 1")
+    assert published(70, adopt()) == [str(n) for n in range(51, 121)]
+
+
+def test_order_within_a_transaction(empty_database, adopt, published):
+    """As they lie, where one command has inserted them."""
     empty_database.execute(table("note text"))
     done = adopt()
-    assert "by their place in the table" in done.stderr
+    assert "by the transactions that inserted them" in done.stderr
     assert published(100, done) == [str(n) for n in range(1, 101)]
 
 

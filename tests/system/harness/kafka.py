@@ -10,7 +10,7 @@ import struct
 import subprocess
 import tempfile
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 
 from harness.ports import free_port
@@ -130,7 +130,17 @@ class Kafka(Node):
         """config: the topic's, with _ for the dots."""
         topic = NewTopic(name, partitions, 1,
                          config={key.replace("_", "."): str(value) for key, value in config.items()})
-        self.admin.create_topics([topic])[name].result(30)
+
+        def created():
+            """The controller takes no topic while it has not heard of the broker for broker.session.timeout.ms."""
+            try:
+                self.admin.create_topics([topic])[name].result(30)
+            except KafkaException as failure:
+                if failure.args[0].code() != KafkaError.INVALID_REPLICATION_FACTOR:
+                    raise
+                return False
+            return True
+        until(created, 30, f"topic {name} to be made", every=0.2)
 
     def delete_topic(self, name):
         self.admin.delete_topics([name])[name].result(30)

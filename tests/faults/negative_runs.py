@@ -12,7 +12,7 @@ from harness import process
 from harness.kafka import Kafka
 from harness.postgres import Database, Postgres
 from harness.relay import Relay, merge
-from harness.waiting import TimedOut, until
+from harness.waiting import TimedOut
 
 from faults import faults_parked, plants
 from faults.catalog import EXACTLY_ONCE
@@ -20,6 +20,7 @@ from faults.collector import Collector
 from faults.history import REJECT, REPLAY, Fault, Mark, Recorder, now, read, this_run
 from faults.kafkawire import KafkaWire, end_txn_error
 from faults.load import Load, Mix
+from faults.patience import until
 from faults.pgwire import PgWire
 from faults.proxy import Proxy
 from faults.sampler import Sampler

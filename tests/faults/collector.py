@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from faults import tokens
 from faults.history import Arrival, now
+from faults.patience import wait_for
 
 CONFIG = {"group.id": "collector", "enable.auto.commit": False, "isolation.level": "read_uncommitted",
           # A partition that lost records under us is a finding, not something to skip over.
@@ -55,7 +56,7 @@ class Collector:
             missing.difference_update(self.seen)
             return self.failure or not missing
         with self._came:
-            self._came.wait_for(arrived, timeout)
+            wait_for(self._came, arrived, timeout)
         self._raise()
         return missing
 
@@ -103,7 +104,7 @@ class Collector:
         places = [(topic, n) for n in range(self.topics[topic])]
         ends = self.ends(timeout)[topic]
         with self._came:
-            self._came.wait_for(lambda: self.failure or all(map(self._has, places, ends)), timeout)
+            wait_for(self._came, lambda: self.failure or all(map(self._has, places, ends)), timeout)
         self._raise()
         self._ask(lambda: self._assign(without=topic))
         yield
@@ -114,7 +115,7 @@ class Collector:
         """Reads on to what is now the end of every partition, and ends. Call when no relay publishes any more."""
         ends = self.ends(timeout)
         with self._came:
-            done = self._came.wait_for(lambda: self.failure or self._reached(ends), timeout)
+            done = wait_for(self._came, lambda: self.failure or self._reached(ends), timeout)
         self._stopping.set()
         self._thread.join()
         self._close()

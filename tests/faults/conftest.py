@@ -3,9 +3,9 @@
 import pytest
 
 from faults.kafkawire import KafkaWire
+from faults.loop import LoopThread
 from faults.peers import World
 from faults.pgwire import PgWire
-from faults.proxy import LoopThread
 from faults.wire import RawWire
 
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: ISC
 """EndTxn, the request that ends a transaction, held, late, lost and repeated. Relays deliver exactly once."""
-from harness.waiting import until
 
 from faults.catalog import EXACTLY_ONCE, KAFKA, fault
 from faults.faults_kafka import OUTAGE
 from faults.faults_kafkalink import everywhere, one_fires
 from faults.kafkawire import end_txn_error
+from faults.patience import until
 
 # A relay is given up by the database after 3 s, and gives a commit up after 5 s (fleet.OUTBOX).
 SOON, LATE = 2, 20  # s

@@ -3,12 +3,14 @@
 
     OUTBOX_RELAY=build-plants/outbox-relay
 """
-from harness.waiting import TimedOut, until
+
+from harness.waiting import TimedOut
 
 from faults import plants
 from faults.catalog import EXACTLY_ONCE, RELAY, fault
 from faults.faults_relay import AWHILE, TOO_LONG
 from faults.history import REPLAY, SCATTER
+from faults.patience import until
 
 REACHED = r"failpoint \S+ is reached"
 # In a process that nothing befalls.

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: ISC
 """Faults of the brokers and of their topics."""
-from harness.waiting import until
 
 from faults.catalog import KAFKA, fault
 from faults.history import REJECT, Partitions, now
+from faults.patience import until
 from faults.stage import PARTITIONS
 
 # An outage leaves a backlog, which is not to be drained in batches of a few rows.

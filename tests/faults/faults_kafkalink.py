@@ -2,11 +2,10 @@
 """Faults between the relays and the brokers, of the network and of single messages."""
 from contextlib import contextmanager
 
-from harness.waiting import until
-
 from faults.catalog import KAFKA, fault
 from faults.faults_kafka import OUTAGE
 from faults.history import REPLAY, SCATTER
+from faults.patience import until
 
 SILENCE = 12  # s, more than the client waits for an answer
 

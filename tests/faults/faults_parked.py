@@ -4,10 +4,9 @@ writing to its key."""
 import uuid
 from contextlib import contextmanager
 
-from harness.waiting import until
-
 from faults.catalog import RELAY, fault
 from faults.history import REJECT, REPLAY
+from faults.patience import until
 from faults.transaction import Transaction
 
 BROKEN = "[]"  # headers that no record can have

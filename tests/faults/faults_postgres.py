@@ -5,10 +5,10 @@ import signal
 from contextlib import contextmanager
 
 from harness.postgres import PASSWORD_ROLE
-from harness.waiting import until
 
 from faults.catalog import POSTGRES, fault
 from faults.history import LOSS, REPLAY, SCATTER
+from faults.patience import until
 
 SILENCE = 6  # s, more than a session may be silent
 

@@ -5,10 +5,9 @@ import os
 import resource
 from contextlib import contextmanager
 
-from harness.waiting import until
-
 from faults.catalog import RELAY, fault
 from faults.history import REPLAY, SCATTER
+from faults.patience import until
 
 AWHILE = 1.5          # s, less than a session may be silent
 TOO_LONG = 6          # s, more than that

@@ -4,8 +4,8 @@ import re
 from contextlib import contextmanager
 
 from harness.relay import Relay, merge
-from harness.waiting import until
 
+from faults.patience import until
 from faults.pgwire import PgWire
 from faults.proxy import Proxy
 from faults.watched import Watched

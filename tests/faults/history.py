@@ -151,6 +151,7 @@ class Mark(NamedTuple):
     name: str
     at: float
     waiting: int = 0  # events in the outbox when the load had ended, of "backlog"
+    late: float = 0   # seconds for which the proxies stood still since the load had ended, of "drained"
 
 
 KINDS = {cls.kind: cls for cls in (Run, Event, Arrival, Fault, Process, Metrics, Snapshot, Memory, Mark,
@@ -220,8 +221,10 @@ class History:
         return max(times) if times else None
 
     def drain_limit(self):
-        """How long the drain may take: the run's limit, and what the backlog takes."""
-        return self.run.drain_limit + max((mark.waiting for mark in self.marks), default=0) / self.run.drain_rate
+        """How long the drain may take: the run's limit, what the backlog takes, and what the proxies held up."""
+        waiting = max((mark.waiting for mark in self.marks), default=0)
+        late = max((mark.late for mark in self.marks), default=0)
+        return self.run.drain_limit + waiting / self.run.drain_rate + late
 
     def all(self):
         yield self.run

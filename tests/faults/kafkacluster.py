@@ -8,11 +8,11 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from harness.ports import free_port
-from harness.waiting import until
 
 from faults import kafkaadmin
 from faults.kafkanode import Broker, Controller
 from faults.kafkawire import KafkaWire
+from faults.patience import until
 from faults.proxy import Proxy
 
 BROKERS = (1, 2, 3)

@@ -16,6 +16,7 @@ from psycopg2 import errors
 from faults import truth
 from faults.history import Mark, now
 from faults.pace import Pace, Tickets
+from faults.patience import wait_for
 from faults.payloads import keys
 from faults.transaction import Transaction
 
@@ -90,9 +91,9 @@ class Load:
         """Waits for so many more events whose commit was answered. False when time is over."""
         with self._moved:
             goal = self.events + count
-            done = self._moved.wait_for(lambda: self.failure or self.events >= goal, timeout)
+            done = wait_for(self._moved, lambda: self.failure or self.events >= goal, timeout)
         self._raise()
-        return bool(done)
+        return done
 
     def wait(self, seconds):
         """Lets it go on for so long, unless it fails."""

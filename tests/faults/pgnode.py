@@ -6,8 +6,8 @@ import shutil
 import signal
 
 from harness.postgres import OWNER, Postgres, bindir, run
-from harness.waiting import until
 
+from faults.patience import until
 from faults.pgwire import PgWire
 from faults.proxy import Proxy
 

@@ -4,8 +4,8 @@ import os
 from contextlib import contextmanager
 
 from harness.postgres import OWNER, Database
-from harness.waiting import until
 
+from faults.patience import until
 from faults.pgnode import PgNode
 
 RELAY = "outbox_relay"

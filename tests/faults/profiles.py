@@ -13,7 +13,7 @@ import struct
 from faults.kafkacodec import Reader, Writer
 from faults.kafkaproduce import ERRORS, PRODUCE_FLEXIBLE
 from faults.kafkawire import APIS, HEAD
-from faults.proxy import shared_thread
+from faults.loop import shared_thread
 
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]  # by the number in a batch's attributes
 ATTRIBUTES = 21  # where they are in a batch: KIP-98's record batch

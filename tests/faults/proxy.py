@@ -11,52 +11,18 @@ when="before": the message's first byte has not been forwarded. when="after": th
 and the answer's first byte has not been forwarded. The peers' kernels answer keepalives themselves: what a
 vanished host does to those cannot be shown by a proxy in user space.
 """
-import asyncio
-import sys
 import threading
 import time
 from collections import namedtuple
 
 from faults.link import Link
+from faults.loop import shared_thread
+from faults.patience import Patience
 from faults.rules import Cut, Delay, Drop, Fail, Hold, Repeat, Throttle, fits
 from faults.wire import ANSWERED, SENT, RawWire, is_called
 
 Passed = namedtuple("Passed", "time link what message")  # what: SENT or ANSWERED
 REMEMBERED = 200_000  # of what has passed
-
-
-class LoopThread:
-    """A thread with an event loop, for all proxies of a test."""
-
-    def __init__(self):
-        self.loop = asyncio.new_event_loop()
-        self.thread = threading.Thread(target=self.loop.run_forever, name="proxies", daemon=True)
-        # The other threads' Python must not make every packet wait for 5 ms, the interpreter's default.
-        sys.setswitchinterval(0.0005)
-        self.thread.start()
-
-    def run(self, coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
-
-    def call(self, function, *args):
-        async def wrapped():
-            return function(*args)
-        return self.run(wrapped())
-
-    def stop(self):
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(10)
-        self.loop.close()
-
-
-_shared = None
-
-
-def shared_thread():
-    global _shared
-    if _shared is None:
-        _shared = LoopThread()
-    return _shared
 
 
 def _matching(entries, at, answered, where):
@@ -147,7 +113,7 @@ class Proxy:
 
     def wait_for(self, at, answered=False, nth=1, since=0, where=None, timeout=20):
         """Waits until the nth such message since `since` has passed, or its answer has; which one."""
-        end = time.monotonic() + timeout
+        patience = Patience(self.thread)
         found = []
         with self.news:
             self.waiting += 1
@@ -158,10 +124,10 @@ class Proxy:
                     found += _matching(news, at, answered, where)
                     if len(found) >= nth:
                         return found[nth - 1]
-                    left = end - time.monotonic()
+                    left = timeout - patience()
                     assert left > 0, (f"{self.name}: waited {timeout} s in vain for {at!r}"
                                       f" ({len(found)} of {nth})")
-                    self.news.wait(left)
+                    self.news.wait(min(left, 1))
             finally:
                 self.waiting -= 1
 

@@ -10,6 +10,7 @@ import socket
 import threading
 
 from faults.kafkaproduce import code_of, refusal, with_error
+from faults.patience import Patience
 from faults.wire import ANSWERED, SENT, is_called
 
 BOTH = ("up", "down")  # up: from the client to the server
@@ -45,7 +46,9 @@ class Rule:
 
     def wait(self, timeout=20):
         """Waits until it has worked on something."""
-        assert self._fired.wait(timeout), f"{self} did not fire within {timeout} s"
+        patience = Patience(self.proxy.thread)
+        while not self._fired.wait(min(1, timeout)):
+            assert patience() < timeout, f"{self} did not fire within {timeout} s"
         if self.problem:
             raise self.problem
         return self

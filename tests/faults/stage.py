@@ -9,13 +9,13 @@ from confluent_kafka import KafkaException
 
 from harness.postgres import OWNER
 from harness.relay import Relay
-from harness.waiting import until
 
 from faults import truth
 from faults.collector import Collector
 from faults.fleet import Fleet
 from faults.history import LOSS, Fault, Mark, Recorder, Snapshot, now, this_run
 from faults.load import AWAY, Load, Mix
+from faults.patience import Patience, until
 from faults.sampler import Sampler
 
 PARTITIONS = 4
@@ -127,9 +127,10 @@ class Stage:
 
     def _drain(self, backlog):
         """What is not drained well after the limit is left to the checker's judgement."""
+        patience = Patience()
         try:
             self.wait_drained(self.about.drain_limit + backlog / self.about.drain_rate + 15)
-            self.recorder.add(Mark("drained", now()))
+            self.recorder.add(Mark("drained", now(), late=patience.late()))
         except AssertionError:
             pass
 

@@ -156,6 +156,16 @@ def test_drained_late(story):
     assert violated(history) == {DRAINED}
 
 
+def test_a_drain_held_up_by_the_proxies(story):
+    story.publish(*story.events(2))
+    history = story.finish()
+    drained = history.marks.pop()
+    history.marks.append(drained._replace(at=drained.at + 60, late=59.5))
+    assert violated(history) == set()
+    history.marks[-1] = history.marks[-1]._replace(late=20)
+    assert violated(history) == {DRAINED}
+
+
 def test_a_backlog_has_its_time(story):
     """Which writers faster than the relays left: 10,000 events may take 100 s, and no longer."""
     story.publish(*story.events(2))

@@ -5,8 +5,9 @@ import os
 from harness.consumer import Reader
 from harness.postgres import Database
 from harness.relay import BINARY, Relay
-from harness.waiting import until
 from harness.writers import insert
+
+from faults.patience import until
 
 NAMES = ("begin", "claim", "commit")
 RELAY = {"application_name": "outbox-relay"}

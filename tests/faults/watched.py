@@ -4,9 +4,10 @@ excuses repeats."""
 import re
 from datetime import datetime, timezone
 
-from harness.waiting import TimedOut, until
+from harness.waiting import TimedOut
 
 from faults.history import REPLAY, Fault, Metrics, Process, now
+from faults.patience import until
 
 SAID = re.compile(r"^(\S+Z) \w+ +(?:"
                   r"(?P<rebuilt>.*the producer must be rebuilt)|"

@@ -7,17 +7,18 @@ class TimedOut(AssertionError):
     pass
 
 
-def until(condition, timeout, what, every=0.01):
-    """The first true answer of condition(), which is asked again and again; TimedOut names `what`. What is dear to ask, or
-    waited for long, is asked less often: the machine is there for what is waited for."""
-    begun = time.monotonic()
+def until(condition, timeout, what, every=0.01, clock=time.monotonic):
+    """The first true answer of condition(), which is asked again and again; TimedOut names `what`. What is dear to ask,
+    or waited for long, is asked less often: the machine is there for what is waited for. clock(): the seconds that
+    count for the timeout."""
+    begun, end = time.monotonic(), clock() + timeout
     while True:
         asked = time.monotonic()
         answer = condition()
         if answer:
             return answer
         now = time.monotonic()
-        if now > begun + timeout:
+        if clock() > end:
             raise TimedOut(f"waited {timeout} s in vain for {what}")
         time.sleep(max(every, 5 * (now - asked), (now - begun) / 50))
 

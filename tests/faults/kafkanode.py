@@ -19,6 +19,7 @@ default.replication.factor=3
 min.insync.replicas=2
 broker.session.timeout.ms=4000
 broker.heartbeat.interval.ms=500
+initial.broker.registration.timeout.ms=600000
 """
 CONTROLLER = """
 process.roles=controller

@@ -9,7 +9,7 @@ import tempfile
 import pytest
 
 from harness import librdkafka as librdkafka_versions
-from harness import process
+from harness import process, waiting
 from harness.checker import problems
 from harness.consumer import Reader
 from harness.player import Player
@@ -20,6 +20,7 @@ from harness.relay import BINARY, Relay, merge
 from harness.writers import arrivals
 
 _count = itertools.count(1)
+waiting.patience = 6  # for a machine that is slow, and has more to do than these tests
 
 
 def pytest_configure(config):

@@ -8,7 +8,7 @@ import pytest
 
 from harness.block import block
 from harness.relay import run_relay
-from harness.waiting import until
+from harness.waiting import limit, until
 
 PLAIN = {"poll_interval": "100ms"}
 
@@ -327,7 +327,7 @@ class Writer(threading.Thread):
 
     def stop(self):
         self.ends.set()
-        self.join(30)
+        self.join(limit(30))
         assert self.failure is None, self.failure
 
 
@@ -361,10 +361,11 @@ def test_an_interrupted_adoption_is_run_again(empty_database, adopt, new_relay):
     big(empty_database)
     writer = Writer(empty_database)
     writer.start()
+    oid = empty_database.value("SELECT 'box'::regclass::oid")
     for words, holds in STEPS:
         relay = new_relay(outbox={"table": "box"})
         with empty_database.session() as holder:
-            holder.execute(holds)
+            holder.execute(holds.format(oid=oid))
             killer = threading.Thread(target=kill_migration, args=(empty_database, words))
             killer.start()
             interrupted = relay.command("migrate", "--adopt", "--dsn", empty_database.dsn(), timeout=300)
@@ -381,8 +382,10 @@ def test_an_interrupted_adoption_is_run_again(empty_database, adopt, new_relay):
     assert adopt().returncode == 0
 
 
-# What the step that is interrupted says, and what another session does meanwhile, which keeps a short step from ending.
-STEPS = [("CREATE TABLE", "SELECT 1"), ("UPDATE ", "SELECT 1"),
+# What only the step that is interrupted says, and what another session does meanwhile, which keeps the step from
+# ending: it makes a table of that name, has a row from the middle of the order, a lock of the table, a snapshot.
+STEPS = [("CREATE TABLE % row_number()", "BEGIN; CREATE TABLE outbox_relay_order_{oid} ()"),
+         ("UPDATE % outbox_relay_n ", f"BEGIN; SELECT FROM box WHERE payload = '{BIG // 2}' FOR UPDATE"),
          ("NOT VALID", "BEGIN; LOCK TABLE box IN SHARE UPDATE EXCLUSIVE MODE"),
          ("INDEX CONCURRENTLY", "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1")]
 
@@ -390,12 +393,11 @@ STEPS = [("CREATE TABLE", "SELECT 1"), ("UPDATE ", "SELECT 1"),
 def kill_migration(database, words):
     """Ends its session once it is in this step."""
     with database.session() as cursor:
-        end = time.monotonic() + 120
-        while time.monotonic() < end:
+        def killed():
             cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'outbox-relay migrate'"
-                           " AND state = 'active' AND query LIKE %s", (f"%{words}%",))
-            if cursor.rowcount > 0:
-                return
+                           " AND wait_event_type = 'Lock' AND query LIKE %s", (f"%{words}%",))
+            return cursor.rowcount > 0
+        until(killed, 120, f"the migration to be in the step with {words}")
 
 
 @pytest.mark.parametrize("options", [[], ["-1"]], ids=["many transactions", "one transaction"])

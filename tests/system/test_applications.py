@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 
 from harness.process import Process
 from harness.relay import ROOT
-from harness.waiting import until
+from harness.waiting import limit, until
 
 EXAMPLES = os.path.join(ROOT, "docs", "examples")
 SETUP = os.path.join(ROOT, "tests", "setup.sh")
@@ -69,7 +69,7 @@ def environment(database):
 def test_an_application_publishes_in_its_transaction(database, environment, java, new_relay, reader, program):
     """What it committed arrives in the order of its inserts, what it rolled back does not."""
     done = subprocess.run(PROGRAMS[program](java), env={**os.environ, **environment}, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, timeout=120)
+                          stderr=subprocess.STDOUT, text=True, timeout=limit(120))
     assert done.returncode == 0 and "rolled back: the card was refused" in done.stdout, done.stdout
     assert database.rows("SELECT id, state FROM orders") == [("o-1", "placed")]
     rows = database.rows("SELECT event_type, payload, event_id::text FROM outbox_events ORDER BY id")
@@ -86,7 +86,7 @@ def test_hibernate_needs_its_setting(database, environment, java):
     """Without it the driver asks for all columns, to which a writer has no right. As docs/applications.md says."""
     done = subprocess.run(java("JpaShop", options=["-Dhibernate.jdbc.use_get_generated_keys=true"]),
                           env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          timeout=120)
+                          timeout=limit(120))
     assert done.returncode != 0 and "permission denied for table outbox_events" in done.stdout, done.stdout
 
 
@@ -111,7 +111,7 @@ def test_node_outlives_its_connection(database, environment):
     with open(os.path.join(EXAMPLES, "node", "shop.js")) as program:
         parts = program.read().split("async function main")[0]
     done = subprocess.run(["node", "-e", parts + LOSES], env={**os.environ, **environment}, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, timeout=60)
+                          stderr=subprocess.STDOUT, text=True, timeout=limit(60))
     assert done.stdout == "the card was refused, and then 1\n"
     assert database.value("SELECT count(*) FROM outbox_events") == 0
 

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from harness.relay import libconfig, run_relay
-from harness.waiting import until
+from harness.waiting import limit, until
 from harness.writers import insert
 
 COMMANDS = ["run", "check", "migrate", "status", "health", "pause", "resume", "replay", "verify", "shadow", "compare",
@@ -81,7 +81,7 @@ def test_what_is_no_number(argv, numbers):
 
 
 def printed_to(out, binary, *argv, **how):
-    return subprocess.run([binary, *argv], stdout=out, stderr=subprocess.PIPE, text=True, timeout=60, check=False, **how)
+    return subprocess.run([binary, *argv], stdout=out, stderr=subprocess.PIPE, text=True, timeout=limit(60), check=False, **how)
 
 
 def test_output_that_cannot_be_written(database, new_relay):
@@ -185,7 +185,7 @@ def test_concurrent_migrations(empty_database, new_relay):
     running = [subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
                for _ in range(4)]
     for child in running:
-        said = child.communicate(timeout=120)[0]
+        said = child.communicate(timeout=limit(120))[0]
         assert child.returncode == 0, said
 
 

@@ -20,7 +20,7 @@ from harness.debezium_server import DebeziumServer, options
 from harness.postgres import Postgres
 from harness.process import Process
 from harness.relay import BINARY, ROOT
-from harness.waiting import until
+from harness.waiting import limit, until
 from harness.writers import Writers
 
 # One Java at a time, and one PostgreSQL that has what logical decoding needs in its log.
@@ -47,7 +47,7 @@ class Runbook:
 
     def __call__(self, text, code=0):
         """What the command printed."""
-        done = subprocess.run(["bash", "-c", self.line(text)], cwd=self.directory, capture_output=True, text=True, timeout=120,
+        done = subprocess.run(["bash", "-c", self.line(text)], cwd=self.directory, capture_output=True, text=True, timeout=limit(120),
                               stdin=subprocess.DEVNULL, env={**os.environ, **librdkafka.environment(librdkafka.DEFAULT)})
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout
@@ -242,16 +242,23 @@ def compare(team, shadowed):
 
 
 def both_publish(team, shadowed):
-    """For more than a second: the words of the page for since when and until when, as times."""
+    """The words of the page for since when and until when, as times: between them events are committed and arrive."""
     before = set(team.writers.truth())
     team.goes_on()  # the connector may have been behind where the shadow began
-    since = int(time.time()) + 1
-    until(lambda: time.time() > since + 1.5, 10, "more than a second of both")
-    last = int(time.time())
+    since = next_second()
+    team.goes_on()
+    last = next_second()
     truth = team.writers.truth()
     team.arrived.wait_for(truth)
     shadowed.wait_for(set(truth) - before)
     return {"1h": moment(since), "2m": moment(last)}
+
+
+def next_second():
+    """The next whole one, once it has begun."""
+    begins = int(time.time()) + 1
+    until(lambda: time.time() >= begins, 10, "the next second")
+    return begins
 
 
 def moment(seconds):
@@ -351,7 +358,7 @@ class Poller:
 
     def _wait(self):
         if self.thread:
-            self.thread.join(60)
+            self.thread.join(limit(60))
             assert not self.thread.is_alive()
 
     def _run(self):
@@ -370,7 +377,7 @@ class Poller:
             rows = cursor.fetchall()
             for _, name, key, kind, payload in rows:
                 self.producer.produce(self.topic, key=key, value=payload, headers=[("id", name), ("type", kind)])
-            assert self.producer.flush(30) == 0
+            assert self.producer.flush(limit(30)) == 0
             if rows and self.dying.is_set():
                 return False
             cursor.execute("UPDATE outbox SET processed = true WHERE id = ANY(%s)", ([row[0] for row in rows],))

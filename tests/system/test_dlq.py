@@ -10,7 +10,7 @@ import time
 import pytest
 
 from harness.relay import ROOT, run_relay
-from harness.waiting import until
+from harness.waiting import limit, until
 
 LETTER = """
 INSERT INTO outbox_relay.dead_letters (outbox, id, event_id, aggregate_type, aggregate_id, event_type, payload, payload_type,
@@ -91,7 +91,7 @@ def acting(letters, play):
     thread.start()
     yield thread
     thread.stopping.set()
-    thread.join(20)
+    thread.join(limit(20))
     assert thread.failure is None
 
 
@@ -359,7 +359,7 @@ def test_another_operator_discards_what_is_retried(letters, dlq, play, others, f
         letters.execute("INSERT INTO outbox_relay.letter_requests (outbox, letter, action) SELECT outbox, number, 'discard'"
                         f" FROM outbox_relay.dead_letters WHERE id IN ({', '.join(others)});"
                         " DELETE FROM outbox_relay.dead_letters WHERE id IN (1, 2, 3, 4); DELETE FROM outbox_relay.letter_requests")
-        out, words = child.communicate(timeout=20)
+        out, words = child.communicate(timeout=limit(20))
     assert child.returncode == 1 and "gone: published, or discarded by another operator" in words, words
     assert {letter["id"]: letter["outcome"] for letter in json.loads(out)["letters"]} == fates
     letters.execute("INSERT INTO outbox_relay.dead_letters (outbox, id, event_id, reason) VALUES ('outbox_events', 9, 'e', 'key');"
@@ -368,7 +368,7 @@ def test_another_operator_discards_what_is_retried(letters, dlq, play, others, f
     with subprocess.Popen([*argv[:5], "--id", "9", "--json"], stdout=subprocess.PIPE, text=True) as child:
         until(lambda: (9, "retry") in requests(letters), 20, "the request")
         letters.execute("DELETE FROM outbox_relay.dead_letters WHERE id = 9; DELETE FROM outbox_relay.letter_requests")
-        assert json.loads(child.communicate(timeout=20)[0])["letters"][0]["outcome"] == "gone" and child.returncode == 1
+        assert json.loads(child.communicate(timeout=limit(20))[0])["letters"][0]["outcome"] == "gone" and child.returncode == 1
 
 
 def test_progress_on_a_terminal(letters, dlq, play):
@@ -376,7 +376,7 @@ def test_progress_on_a_terminal(letters, dlq, play):
     play(1, 0)
     argv = ["script", "-qec", " ".join([*dlq.relay.process.argv[:1], "dlq", "-c", dlq.relay.config, "retry", "--all",
                                         "--timeout", "700ms"]), "/dev/null"]
-    shown = subprocess.run(argv, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, timeout=30).stdout
+    shown = subprocess.run(argv, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, timeout=limit(30)).stdout
     assert re.search(r"0 of 6 events, 0/s", shown)
 
 
@@ -434,7 +434,7 @@ def test_what_is_put_in_place(letters, dlq, acting, file, type_, content, stored
 
 def test_a_payload_from_standard_input(letters, dlq, acting):
     argv = [dlq.relay.process.argv[0], "dlq", "-c", dlq.relay.config, "edit", "--id", "5", "--payload-file", "-"]
-    assert subprocess.run(argv, input=b'{"piped": 1}', timeout=60, stdout=subprocess.DEVNULL, check=False).returncode == 0
+    assert subprocess.run(argv, input=b'{"piped": 1}', timeout=limit(60), stdout=subprocess.DEVNULL, check=False).returncode == 0
     assert edited(letters, 5) == ('{"piped": 1}', None)
 
 
@@ -489,7 +489,7 @@ def test_the_way_of_a_payload_that_the_page_has(letters, dlq, acting, directory)
         show, edit = re.search(r"### Another payload\n\n((?:    .*\n)+)", page.read()).group(1).splitlines()
     script = f"set -e; {show}; sed -i s/bad/good/ payload; {edit}".replace("4711", "1")
     script = script.replace("outbox-relay", dlq.relay.process.argv[0]).replace("FILE", dlq.relay.config)
-    subprocess.run(["bash", "-c", script], check=True, timeout=60, stdout=subprocess.DEVNULL, cwd=directory)
+    subprocess.run(["bash", "-c", script], check=True, timeout=limit(60), stdout=subprocess.DEVNULL, cwd=directory)
     assert edited(letters, 1) == ('{"good": true}', None)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from harness.process import as_unprivileged
 from harness.relay import BINARY
+from harness.waiting import limit
 from harness.writers import insert
 
 SECRET = "hunter2"
@@ -51,7 +52,7 @@ def test_a_user_that_this_machine_does_not_know(new_relay, empty_database):
     if as_unprivileged([]) == []:
         pytest.skip("only root may take another user id")
     done = subprocess.run(["setpriv", "--reuid=54321", "--clear-groups", "--", BINARY, "run", "-c", relay.config],
-                          stderr=subprocess.PIPE, text=True, timeout=20)
+                          stderr=subprocess.PIPE, text=True, timeout=limit(20))
     assert done.returncode == 2, done.stderr
     assert "local user with ID 54321 does not exist; name the role in it" in done.stderr
 

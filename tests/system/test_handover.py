@@ -14,7 +14,7 @@ import pytest
 
 from harness.postgres import OWNER, Database, Postgres
 from harness.relay import BINARY
-from harness.waiting import holds, until
+from harness.waiting import holds, limit, until
 from harness.writers import insert
 
 pytestmark = pytest.mark.xdist_group("handover")
@@ -216,7 +216,7 @@ def test_what_waits_and_who_writes_is_waited_for(database, begin, new_relay, rea
         holds(lambda: child.poll() is None and not database.value("SELECT paused FROM outbox_relay.outboxes"), 0.6,
               "waiting for the writer")
         slow.connection.commit()
-    out, words = child.communicate(timeout=30)
+    out, words = child.communicate(timeout=limit(30))
     assert child.returncode == 0, words
     assert json.loads(out)["last_id"] == 3001 and len(reader().take(3001)) == 3001
     assert database.value("SELECT count(*) FROM outbox_events") == 0
@@ -477,7 +477,7 @@ def test_a_document_that_cannot_be_written(database, new_relay, directory, docum
     assert not database.value("SELECT paused FROM outbox_relay.outboxes") and database.rows(ACTIONS) == []
     with open("/dev/full", "w") as full:
         done = subprocess.run([BINARY, "handover", "-c", relay.config, "--json"], stdout=full, stderr=subprocess.PIPE, text=True,
-                              timeout=60, check=False)
+                              timeout=limit(60), check=False)
     refused(done, "cannot be written to standard output; outbox_events stays paused")
     assert database.value("SELECT paused FROM outbox_relay.outboxes")
     fifo, link = os.path.join(directory, "fifo"), os.path.join(directory, "link")
@@ -485,7 +485,7 @@ def test_a_document_that_cannot_be_written(database, new_relay, directory, docum
     os.symlink(document, link)
     with subprocess.Popen(["cat", fifo], stdout=subprocess.PIPE, text=True) as reader:
         ok(relay.command("handover", "--output", fifo))
-        assert json.loads(reader.communicate(timeout=20)[0])["empty"] is True and stat.S_ISFIFO(os.lstat(fifo).st_mode)
+        assert json.loads(reader.communicate(timeout=limit(20))[0])["empty"] is True and stat.S_ISFIFO(os.lstat(fifo).st_mode)
     ok(relay.command("handover", "--output", link))
     assert os.path.islink(link) and not os.path.exists(link + ".new")
     ok(relay.command("handover", "--output", document))
@@ -514,7 +514,7 @@ def test_a_relay_that_does_not_hand_over(database, begin, new_relay, document):
             else:
                 until(paused, 20, "the pause")
             child.send_signal(number)
-            words = child.communicate(timeout=20)[1]
+            words = child.communicate(timeout=limit(20))[1]
             assert child.returncode == 1 and "stopped before it was done, and nothing has changed" in words, words
             assert paused() is before
         refused(relay.command("pause", "--timeout", "0"), "still owns 1 of its shards")

@@ -6,11 +6,12 @@ import subprocess
 
 from harness.postgres import Database
 from harness.relay import BINARY
+from harness.waiting import limit
 
 
 def run(config, *argv):
     return subprocess.run([BINARY.encode(), *(a.encode() for a in argv), b"-c", config, b"--json"],
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=limit(60))
 
 
 def test_a_file_whose_name_is_not_utf8(database, new_relay, directory, topic):

@@ -62,7 +62,7 @@ def test_the_gauges_show_what_waits(database, strict, new_relay):
         cursor.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type) SELECT topic, 'k', 'E'"
                        " FROM unnest(ARRAY['absent', 'present', 'present']) topic")
         cursor.connection.commit()
-    until(lambda: relay.metric("depth") == 3, 4, "the depth to be 3")
+    until(lambda: relay.metric("depth") == 3, 4, "the depth to be 3", prompt=True)
     assert relay.metric("oldest_age_seconds") > 0.5
 
 
@@ -73,7 +73,7 @@ def test_the_gauges_of_two_relays(database, strict, new_relay):
     wait_spread_for_good(relays, 4, 4)
     insert(database, 30, aggregate_type="absent")
     # Within two seconds; a busy machine has one more.
-    until(lambda: sum(relay.metric("depth") for relay in relays) == 30, 3, "the depth to be 30")
+    until(lambda: sum(relay.metric("depth") for relay in relays) == 30, 3, "the depth to be 30", prompt=True)
 
 
 def test_a_topic_that_is_deleted(database, strict, new_relay):

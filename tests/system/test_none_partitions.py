@@ -47,5 +47,5 @@ def test_every_partition_is_served_whoever_leaves(compete, empty_database, reade
     empty_database.wait_empty()
     getattr(relays[0], end)()
     insert(empty_database, 100)
-    consumer.take(100, timeout=8)
+    consumer.take(100, timeout=8, prompt=True)
     empty_database.wait_empty()

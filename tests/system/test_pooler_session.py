@@ -11,7 +11,7 @@ import pytest
 from harness.fleet import locked, sessions, wait_spread, wait_standby
 from harness.pgbouncer import PgBouncer
 from harness.slowlink import SlowLink
-from harness.waiting import until
+from harness.waiting import limit, until
 from harness.writers import Writers, insert
 
 SHARED = "gives it no session of its own"
@@ -161,7 +161,7 @@ def test_a_paused_pooler_is_waited_for(pooled, database, new_relay, topic):
         database.wait_empty()
         second.start(wait=False)
         assert first.stop() == 0
-        pausing.join(20)
+        pausing.join(limit(20))
         insert(database, 3)
         bouncer.admin(f'RESUME "{database.name}"')
         second.wait_ready()
@@ -223,7 +223,7 @@ def test_a_session_that_is_taken_away_is_noticed(pooled, database, start_relays,
             until(lambda relay=relay: SHARED in relay.get("/readyz")[1], 20, "readyz to say so")
         stop.set()
         for thread in threads:
-            thread.join(20)
+            thread.join(limit(20))
         bouncer.process.end(signal.SIGTERM, timeout=20)
         bouncer.write_config("session", SMALL)
         bouncer.start()

@@ -116,5 +116,5 @@ def test_paused_and_resumed_with_three_numbers(fleet, database, in_order):
             # One that polled before the pause may lock a shard yet, and gives it back when it polls again.
             until(lambda: layouts(database, 8, 4, 1) == [], 5, "nobody at work")
             assert relays[0].command("resume").returncode == 0
-            until(lambda: len(layouts(database, 8, 4, 1)) == 1, 5, "one number at work", every=0.01)
+            until(lambda: len(layouts(database, 8, 4, 1)) == 1, 5, "one number at work", every=0.01, prompt=True)
     in_order(writers)

@@ -142,7 +142,7 @@ def test_the_end_of_the_lock(relay, database, reader, topic, end):
             lock.execute("UPDATE outbox_events SET payload = '17' WHERE id = %s", (first,))
         getattr(lock.connection, "rollback" if end == "rollback" else "commit")()
     expected = {"commit": [1, 2, 3], "rollback": [1, 2, 3], "deletion": [2, 3], "change": [17, 2, 3]}[end]
-    assert numbers(consumer.take(len(expected), timeout=15), "h") == expected
+    assert numbers(consumer.take(len(expected), timeout=15, prompt=True), "h") == expected
     database.wait_empty()
     assert consumer.rest() == []
 

@@ -47,7 +47,7 @@ def test_a_second_one_stops_at_once(relay, database, kafka, topic, reader):
     relay.wait_log("settling what is in flight")
     assert relay.process.alive
     relay.terminate()
-    relay.wait_exit(timeout=8)
+    relay.wait_exit(timeout=8, prompt=True)
     assert not relay.log_contains("Kafka has not acknowledged everything")  # nor was it out of patience
     assert database.value("SELECT count(*) FROM outbox_events") == 10
 
@@ -59,7 +59,7 @@ def test_stop_while_kafka_is_away(database, new_relay, kafka, topic):
     kafka.pause()
     insert(database, 10)
     relay.terminate()
-    relay.wait_exit(timeout=25)
+    relay.wait_exit(timeout=25, prompt=True)
     assert database.value("SELECT count(*) FROM outbox_events") == 10
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple, Optional
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from harness.waiting import TimedOut
+from harness.waiting import TimedOut, limit
 
 
 class Record(NamedTuple):
@@ -57,7 +57,7 @@ class Reader:
 
     def _assign(self, timeout):
         """Waits until the topics are there."""
-        end = time.monotonic() + timeout
+        end = time.monotonic() + limit(timeout)
         while self.partitions is None:
             try:
                 known = self.consumer.list_topics(timeout=5).topics
@@ -87,10 +87,10 @@ class Reader:
         self._assign(30)
         return self._consume(10_000, timeout)
 
-    def take(self, count, timeout=30):
-        """Exactly count more records."""
+    def take(self, count, timeout=30, prompt=False):
+        """Exactly count more records. prompt: as in `until`."""
         self._assign(timeout)
-        end = time.monotonic() + timeout
+        end = time.monotonic() + (timeout if prompt else limit(timeout))
         taken = []
         while len(taken) < count:
             taken += self._consume(min(count - len(taken), 10_000), 0.05)
@@ -101,9 +101,9 @@ class Reader:
     def rest(self, timeout=30):
         """All that is there now and was not taken yet."""
         self._assign(timeout)
-        highs = {(part.topic, part.partition): self.consumer.get_watermark_offsets(part, timeout=10)[1]
+        highs = {(part.topic, part.partition): self.consumer.get_watermark_offsets(part, timeout=limit(10))[1]
                  for part in self.partitions}
-        end = time.monotonic() + timeout
+        end = time.monotonic() + limit(timeout)
         taken = []
         while not all(self._is_read(place, high) for place, high in highs.items()):
             taken += self._consume(10_000, 0.05)

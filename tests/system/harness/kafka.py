@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 
 from harness.ports import free_port
 from harness.process import Process
-from harness.waiting import until
+from harness.waiting import limit, until
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TEMPLATE = os.path.join(HERE, "..", "kafka", "server.properties")
@@ -134,7 +134,7 @@ class Kafka(Node):
         def created():
             """The controller takes no topic while it has not heard of the broker for broker.session.timeout.ms."""
             try:
-                self.admin.create_topics([topic])[name].result(30)
+                self.admin.create_topics([topic])[name].result(limit(30))
             except KafkaException as failure:
                 if failure.args[0].code() != KafkaError.INVALID_REPLICATION_FACTOR:
                     raise
@@ -143,23 +143,23 @@ class Kafka(Node):
         until(created, 30, f"topic {name} to be made", every=0.2)
 
     def delete_topic(self, name):
-        self.admin.delete_topics([name])[name].result(30)
+        self.admin.delete_topics([name])[name].result(limit(30))
         until(lambda: name not in self.topics(), 30, f"topic {name} to be gone")
 
     def configure_topic(self, name, **config):
         """Until the broker has it from the controller, which answers first."""
         wanted = {key.replace("_", "."): str(value) for key, value in config.items()}
         for answer in self.admin.alter_configs([ConfigResource(ConfigResource.Type.TOPIC, name, wanted)]).values():
-            answer.result(30)
+            answer.result(limit(30))
         until(lambda: wanted.items() <= self._configuration(name).items(), 30, f"topic {name} to have {wanted}")
 
     def _configuration(self, topic):
         answer, = self.admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, topic)]).values()
-        return {entry: found.value for entry, found in answer.result(30).items()}
+        return {entry: found.value for entry, found in answer.result(limit(30)).items()}
 
     def topics(self):
         try:
-            return set(self.admin.list_topics(timeout=10).topics)
+            return set(self.admin.list_topics(timeout=limit(10)).topics)
         except KafkaException:
             return set()
 

@@ -8,6 +8,7 @@ from harness.issuer import AUDIENCE, Issuer
 from harness.kafka import Kafka, java
 from harness.ports import free_port
 from harness.slowlink import SlowLink
+from harness.waiting import limit
 
 HOST = "127.0.0.1"
 USERS = ("relay", "limited")  # limited may do nothing until a test grants it something
@@ -134,7 +135,7 @@ class LoginKafka(Kafka):
         done = subprocess.run([*java(), "kafka.admin.ConfigCommand", "--bootstrap-server", self.bootstrap, "--alter",
                                "--add-config", f"{mechanism}=[password={password}]",
                                "--entity-type", "users", "--entity-name", user],
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=limit(120),
                               env=dict(os.environ, LC_ALL="C.UTF-8"))
         assert done.returncode == 0, done.stdout
 

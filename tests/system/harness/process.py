@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 
-from harness.waiting import until
+from harness.waiting import limit, until
 
 everyone = []  # all that were started, for the logs of a failed test and the last clean-up
 
@@ -104,9 +104,9 @@ class Process:
     def resume(self):
         self.send(signal.SIGCONT)
 
-    def wait(self, timeout=20):
-        """The exit status (negative: the signal that ended it)."""
-        return self.child.wait(timeout)
+    def wait(self, timeout=20, prompt=False):
+        """The exit status (negative: the signal that ended it). prompt: as in `until`."""
+        return self.child.wait(timeout if prompt else limit(timeout))
 
     def kill(self):
         if self.alive:
@@ -121,14 +121,14 @@ class Process:
         self.send(number)
         self.send(signal.SIGCONT)
         try:
-            self.child.wait(timeout)
+            self.child.wait(limit(timeout))
             return True
         except subprocess.TimeoutExpired:
             if searches_for_leaks(self.pid):
                 self.kill()
                 return True
             with open(self.log_path, "a") as log:
-                log.write(f"{self.name} did not stop in {timeout} s. {threads(self.pid)}")
+                log.write(f"{self.name} did not stop in {limit(timeout)} s. {threads(self.pid)}")
             self.kill()
             return False
 

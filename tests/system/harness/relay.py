@@ -11,7 +11,7 @@ import urllib.request
 
 from harness import librdkafka
 from harness.process import Process, as_unprivileged
-from harness.waiting import until
+from harness.waiting import limit, until
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
 BINARY = os.path.abspath(os.environ.get("OUTBOX_RELAY", os.path.join(ROOT, "build", "outbox-relay")))
@@ -54,7 +54,7 @@ def run_relay(*argv, timeout=60, env=None, unprivileged=False):
     """The binary with these arguments, run to its end."""
     command = [BINARY, *map(str, argv)]
     return subprocess.run(as_unprivileged(command) if unprivileged else command,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=timeout,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=limit(timeout),
                           stdin=subprocess.DEVNULL, env={**os.environ, **librdkafka.environment(librdkafka.DEFAULT), **(env or {})})
 
 
@@ -94,8 +94,8 @@ class Relay:
     def terminate(self):
         self.process.send(signal.SIGTERM)
 
-    def wait_exit(self, timeout=20):
-        return self.process.wait(timeout)
+    def wait_exit(self, timeout=20, prompt=False):
+        return self.process.wait(timeout, prompt)
 
     def stop(self, timeout=20):
         """Asks it to settle and stop; its exit status."""
@@ -133,7 +133,7 @@ class Relay:
         """(status, body) of an HTTP page."""
         address = self.process.wait_log(LISTENS).group(1)
         try:
-            with urllib.request.urlopen(f"http://{address}{path}", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://{address}{path}", timeout=limit(10)) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as answer:
             return answer.code, answer.read().decode()

@@ -8,6 +8,7 @@ import uuid
 import psycopg2.extras
 
 from harness.checker import Event
+from harness.waiting import limit
 
 
 class Steady:
@@ -28,7 +29,7 @@ class Steady:
 
     def __exit__(self, *_):
         self.stopping.set()
-        self.thread.join(30)
+        self.thread.join(limit(30))
         self.seconds = time.monotonic() - self.begun
 
     def _run(self):
@@ -65,7 +66,7 @@ class Waits:
 
     def __exit__(self, *_):
         self.stopping.set()
-        self.thread.join(60)
+        self.thread.join(limit(60))
 
     def _run(self):
         while not self.stopping.is_set():

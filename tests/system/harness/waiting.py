@@ -1,16 +1,24 @@
 # SPDX-License-Identifier: ISC
-"""Waiting for something to become true, never longer than asked."""
+"""Waiting for something to become true. A limit ends a hang; it does not measure a machine."""
 import time
+
+patience = 1  # how many times as long as a limit says is waited; conftest.py of the system tests sets it
 
 
 class TimedOut(AssertionError):
     pass
 
 
-def until(condition, timeout, what, every=0.01, clock=time.monotonic):
-    """The first true answer of condition(), which is asked again and again; TimedOut names `what`. What is dear to ask,
-    or waited for long, is asked less often: the machine is there for what is waited for. clock(): the seconds that
-    count for the timeout."""
+def limit(seconds):
+    """How long is waited for what takes less than these seconds where nothing else runs."""
+    return seconds * patience
+
+
+def until(condition, timeout, what, every=0.01, prompt=False, clock=time.monotonic):
+    """The first true answer of condition(), which is asked again and again; TimedOut names `what`. What is dear to ask, or
+    waited for long, is asked less often: the machine is there for what is waited for. prompt: that it becomes true
+    within `timeout` is what is tested. clock(): the seconds that count for the timeout."""
+    timeout = timeout if prompt else limit(timeout)
     begun, end = time.monotonic(), clock() + timeout
     while True:
         asked = time.monotonic()

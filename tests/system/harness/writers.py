@@ -9,7 +9,7 @@ import uuid
 import psycopg2
 
 from harness.checker import Arrival, Event
-from harness.waiting import until
+from harness.waiting import limit, until
 
 SCHEMA = """
 CREATE TABLE counters (key text PRIMARY KEY, number bigint NOT NULL DEFAULT 0);
@@ -20,7 +20,10 @@ CREATE TABLE truth (event_id uuid PRIMARY KEY, key text NOT NULL, number bigint 
 class Writers:
     """Each transaction counts up one or more keys, which also serialises the writers of a key, and inserts
     an event per count, with the same facts in the table truth. Some transactions are rolled back, as a
-    whole or to a savepoint. A lost connection is opened again, for as long as it takes."""
+    whole or to a savepoint. A lost connection is opened again, for as long as it takes.
+
+    Once a test has as many as it waits for, and the longer it waits for something else, the slower they write: how much
+    there is to publish does not depend on how long a machine takes for that."""
 
     def __init__(self, database, threads=4, keys=20, pause=0.0, seed=1, table="outbox_events",
                  columns="event_id, aggregate_type, aggregate_id, event_type, payload"):
@@ -30,6 +33,7 @@ class Writers:
         self.pause = pause
         self.insert = f"INSERT INTO {table} ({columns}) VALUES (%s, 'thing', %s, 'Counted', %s)"
         self.committed = 0
+        self.goal, self.enough_since = 1, None  # how many are to be committed, and since when they are
         self.stopping = threading.Event()
         self.failure = None
         self.threads = [threading.Thread(target=self._run, args=(random.Random(seed * 1000 + n),),
@@ -48,14 +52,15 @@ class Writers:
     def stop(self):
         self.stopping.set()
         for thread in self.threads:
-            thread.join(60)
+            thread.join(limit(60))
+            assert not thread.is_alive(), "a transaction that does not end"
         if self.failure is not None:
             raise self.failure
 
     def wait_committed(self, more, timeout=60):
         """Waits for so many more transactions."""
-        goal = self.committed + more
-        until(lambda: self.failure or self.committed >= goal, timeout, f"{more} commits")
+        self.goal, self.enough_since = self.committed + more, None
+        until(lambda: self.failure or self.committed >= self.goal, timeout, f"{more} commits")
         if self.failure is not None:
             raise self.failure
 
@@ -72,8 +77,7 @@ class Writers:
             try:
                 while not self.stopping.is_set():
                     self._transaction(connection, rng)
-                    if self.pause:
-                        time.sleep(rng.uniform(0, 2 * self.pause))
+                    self._rest(rng)
             except (psycopg2.OperationalError, psycopg2.InterfaceError):
                 pass  # the server went away: committed or not, truth says
             except Exception as failure:  # pylint: disable=broad-except
@@ -81,6 +85,16 @@ class Writers:
                 return
             finally:
                 connection.close()
+
+    def _rest(self, rng):
+        """With enough, for a fiftieth of the time since then: a thread has 35 more whenever that has doubled."""
+        pause = self.pause
+        if self.committed >= self.goal:
+            now = time.monotonic()
+            self.enough_since = since = self.enough_since or now
+            pause += min((now - since) / 50, 0.5)
+        if pause:
+            self.stopping.wait(rng.uniform(0, 2 * pause))
 
     def _transaction(self, connection, rng):
         # In one order, so that two transactions never wait for each other.

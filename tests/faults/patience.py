@@ -34,7 +34,7 @@ class Patience:
 
 def until(condition, timeout, what, every=0.01):
     """As harness.waiting has it."""
-    return waiting.until(condition, timeout, what, every, Patience())
+    return waiting.until(condition, timeout, what, every, clock=Patience())
 
 
 def wait_for(moved, condition, timeout):

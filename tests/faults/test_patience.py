@@ -9,6 +9,8 @@ import pytest
 
 from harness.waiting import TimedOut, until
 
+from faults import patience as by_proxies
+from faults.loop import shared_thread
 from faults.patience import Patience
 
 
@@ -35,6 +37,18 @@ def test_time_in_which_they_stand_still_is_not_waited(thread):
 def test_patience_ends_although_they_stand_still(thread):
     with standing_still(thread), pytest.raises(TimedOut):
         until(lambda: False, 0.05, "what never comes", clock=Patience(thread))
+
+
+def test_a_condition_is_waited_for_past_a_standstill():
+    came = threading.Event()
+    with ThreadPoolExecutor() as pool:
+        with standing_still(shared_thread()):
+            patience = Patience()
+            waiting = pool.submit(by_proxies.until, came.is_set, 1, "what comes late")
+            until(lambda: patience.late() > 1.2, 60, "a standstill longer than the wait")
+            assert not waiting.done()
+            came.set()
+        assert waiting.result(60)
 
 
 def test_a_rule_is_waited_for_past_a_standstill(thread, raw):

@@ -385,7 +385,7 @@ def test_an_interrupted_adoption_is_run_again(empty_database, adopt, new_relay):
 # What only the step that is interrupted says, and what another session does meanwhile, which keeps the step from
 # ending: it makes a table of that name, has a row from the middle of the order, a lock of the table, a snapshot.
 STEPS = [("CREATE TABLE % row_number()", "BEGIN; CREATE TABLE outbox_relay_order_{oid} ()"),
-         ("UPDATE % outbox_relay_n ", f"BEGIN; SELECT FROM box WHERE payload = '{BIG // 2}' FOR UPDATE"),
+         ("UPDATE %.outbox_relay_n ", f"BEGIN; SELECT FROM box WHERE payload = '{BIG // 2}' FOR UPDATE"),
          ("NOT VALID", "BEGIN; LOCK TABLE box IN SHARE UPDATE EXCLUSIVE MODE"),
          ("INDEX CONCURRENTLY", "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1")]
 

@@ -18,7 +18,8 @@ num.partitions=4
 default.replication.factor=3
 min.insync.replicas=2
 broker.session.timeout.ms=4000
-broker.heartbeat.interval.ms=500
+broker.heartbeat.interval.ms=1000
+metadata.max.idle.interval.ms=60000
 initial.broker.registration.timeout.ms=600000
 """
 CONTROLLER = """

@@ -47,7 +47,7 @@ class Reader:
         self.consumer = Consumer({
             "bootstrap.servers": bootstrap, "group.id": "reader", "enable.auto.commit": False,
             "auto.offset.reset": "earliest", "isolation.level": "read_committed",
-            "fetch.wait.max.ms": 100, "reconnect.backoff.max.ms": 500, "log_level": 2,
+            "fetch.wait.max.ms": 200, "reconnect.backoff.max.ms": 500, "log_level": 2,
             "fetch.message.max.bytes": 16 << 20, "enable.partition.eof": True})
         self.partitions = None
         self.ends = {}  # where the end of a partition was met: behind a record, or behind the end of a transaction

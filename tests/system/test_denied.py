@@ -52,7 +52,8 @@ def test_a_right_is_taken_away_and_given_back(login_kafka, database, new_relay, 
     until(lambda: relay.metric("deferred_events") > 0, 30, "events to wait aside")
     write(database, 301, 2000, here)
     assert numbers(kafka, here, 2000) >= set(range(1, 2001))
-    assert relay.get("/readyz")[0] == 200 and relay.metric("rejected_total") == 0
+    until(lambda: relay.get("/readyz")[0] == 200, 30, "the relay to be ready beside the topic that waits")
+    assert relay.metric("rejected_total") == 0
     kafka.grant("limited", "write", "topic", there)
     assert numbers(kafka, there, 300) == set(range(1, 301))
     until(lambda: relay.metric("deferred_events") == 0, 40, "nothing to wait")

@@ -163,13 +163,18 @@ def test_a_broker_that_is_away_may_let_it_in(kafka, database, new_relay):
             assert words in relay.get("/readyz")[1]
 
 
+def readyz(relay, words):
+    """Its status and its page, if that says these words."""
+    status, page = relay.get("/readyz")
+    return re.search(words, page) and (status, page)
+
+
 @pytest.mark.parametrize("what", TRIED_AGAIN)
 def test_tried_again(what, database, tries, finds):
     relays, words = tries(TRIED_AGAIN[what])
     finds(relays, words, what)
     for relay in relays:
-        until(lambda: re.search(words, relay.get("/readyz")[1]), 20, f"readyz to say {words}")
-        status, page = relay.get("/readyz")
+        status, page = until(lambda: readyz(relay, words), 20, f"readyz to say {words}")
         assert status == 503 and "Kafka does not let this relay in" in page or page.startswith("standby: ")
         assert "answers" not in page
         relay.wait_log(f"warning +Kafka does not let this relay in: {words}")

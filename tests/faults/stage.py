@@ -13,7 +13,7 @@ from harness.relay import Relay
 from faults import truth
 from faults.collector import Collector
 from faults.fleet import Fleet
-from faults.history import LOSS, Fault, Mark, Recorder, Snapshot, now, this_run
+from faults.history import DRAIN_RATE, LOSS, Fault, Mark, Recorder, Snapshot, now, this_run
 from faults.load import AWAY, Load, Mix
 from faults.patience import Patience, until
 from faults.sampler import Sampler
@@ -129,7 +129,7 @@ class Stage:
         """What is not drained well after the limit is left to the checker's judgement."""
         patience = Patience()
         try:
-            self.wait_drained(self.about.drain_limit + backlog / self.about.drain_rate + 15)
+            self.wait_drained(self.about.drain_limit + backlog / DRAIN_RATE + 15)
             self.recorder.add(Mark("drained", now(), late=patience.late()))
         except AssertionError:
             pass

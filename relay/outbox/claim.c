@@ -41,8 +41,8 @@ struct leaf {
 
 /* What one claim has asked for. */
 struct asked {
-	bool opens, observes, exact, plain;
-	int64_t low_watermark;
+	struct claim claim;
+	bool exact, plain;
 	int64_t *rows; /* owned; of each leaf, in their order */
 };
 
@@ -80,7 +80,8 @@ struct claimer {
 	int64_t plain_until_us;		      /* claims are plain: no letter was seen lately */
 	int64_t drawn;			      /* of the reading under way */
 	int64_t rows_had;		      /* by the leaves of this claim */
-	int64_t doubted_us;		      /* when a claim was CLAIM_EMPTY */
+	struct claim doubted;		      /* the last that was CLAIM_EMPTY */
+	int64_t doubted_us;		      /* and when it was */
 	struct asked asked[CLAIMS_UNDER_WAY]; /* oldest first */
 	size_t asked_count;
 	struct gathering gathering; /* of the oldest */
@@ -167,11 +168,9 @@ void claimer_ask(struct claimer *claimer, const struct claim *claim)
 {
 	struct pg_int8 first = claim_above(claim->low_watermark);
 	struct pg_param params[3] = {pg_param_int8(&first)};
-	struct asked asked = {.opens = claim->opens,
-			      .observes = claim->observes,
+	struct asked asked = {.claim = *claim,
 			      .exact = claimer->measuring > 0,
-			      .plain = may_be_plain(claimer, claim),
-			      .low_watermark = claim->low_watermark};
+			      .plain = may_be_plain(claimer, claim)};
 	asked.rows = xcalloc(session_own_count(claimer->session), sizeof(*asked.rows));
 	claimer->measuring -= asked.exact;
 	if (claim->opens) {
@@ -220,7 +219,7 @@ static void report_oldest(struct claimer *claimer, enum claim_wrong wrong,
 	struct claim_trouble trouble = {.wrong = wrong,
 					.failure = failure,
 					.leaf = session_own_leaf(claimer->session, answered),
-					.low_watermark = asked->low_watermark,
+					.low_watermark = asked->claim.low_watermark,
 					.alone = asked->rows[answered] == 1,
 					.exact = asked->exact};
 	claimer->events->wrong(claimer->owner, &trouble);
@@ -230,10 +229,10 @@ static void report_empty(struct claimer *claimer)
 {
 	struct claim_trouble trouble = {.wrong = CLAIM_EMPTY,
 					.leaf = claimer->gathering.leaf_left,
-					.low_watermark = claimer->asked[0].low_watermark,
-					.upto = claimer->gathering.answer.upto,
+					.low_watermark = claimer->asked[0].claim.low_watermark,
 					.alone = true,
 					.exact = claimer->asked[0].exact};
+	claimer->doubted = claimer->asked[0].claim;
 	claimer->doubted_us = clock_monotonic_us();
 	claimer->events->wrong(claimer->owner, &trouble);
 }
@@ -343,7 +342,7 @@ static void on_ids(struct claimer *claimer, PGresult *result)
 	struct ids_seen *before = &claimer->leaves[session_own_leaf(claimer->session, own)].seen;
 	struct ids_seen now = ids_seen_read(result);
 	/* A row that a claim could not remove stays: it is news once. */
-	if (now.found == 0 && claimer->asked[0].low_watermark <= 0)
+	if (now.found == 0 && claimer->asked[0].claim.low_watermark <= 0)
 		now.found = before->found;
 	bool found = now.found != 0 && now.found != before->found;
 	/* Below the low watermark: a trigger that was made since this session began may put rows
@@ -372,11 +371,11 @@ static bool is_gathered(const struct claimer *claimer)
 {
 	const struct gathering *gathering = &claimer->gathering;
 	const struct asked *asked = &claimer->asked[0];
-	size_t ids = asked->observes ? session_own_count(claimer->session) * 2
-				     : session_own_count(claimer->session);
+	size_t ids = asked->claim.observes ? session_own_count(claimer->session) * 2
+					   : session_own_count(claimer->session);
 	return claimer->asked_count > 0 &&
 	       gathering->count == session_own_count(claimer->session) && gathering->ids == ids &&
-	       (!asked->observes || gathering->lefts == session_own_count(claimer->session));
+	       (!asked->claim.observes || gathering->lefts == session_own_count(claimer->session));
 }
 
 static size_t rows_gathered(const struct gathering *gathering)
@@ -392,19 +391,19 @@ static size_t rows_gathered(const struct gathering *gathering)
 static bool is_in_doubt(const struct claimer *claimer)
 {
 	const struct gathering *gathering = &claimer->gathering;
-	return claimer->asked[0].opens && !gathering->answer.set_back && gathering->lefts > 0 &&
-	       gathering->answer.upto < INT64_MAX && rows_gathered(gathering) == 0 &&
-	       session_in_transaction(claimer->session) &&
+	return claimer->asked[0].claim.opens && !gathering->answer.set_back &&
+	       gathering->lefts > 0 && gathering->answer.upto < INT64_MAX &&
+	       rows_gathered(gathering) == 0 && session_in_transaction(claimer->session) &&
 	       clock_monotonic_us() - claimer->doubted_us >= DOUBT_US;
 }
 
-void claimer_tell_empty(struct claimer *claimer, int64_t upto)
+/* The first answer is worth nothing: while the row was looked for, the session has been outside of
+ * transactions and may have heard the bell, of which is believed that a claim under way saw what it
+ * rang for. */
+void claimer_ask_again(struct claimer *claimer)
 {
-	struct claim_answer answer = {.upto = upto};
-	struct chunk *chunk = outbox_chunk_new(NULL, 0, session_shape(claimer->session));
-	session_begin(claimer->session);
-	session_sync(claimer->session);
-	claimer->events->claimed(claimer->owner, chunk, &answer);
+	claimer->doubted_us = clock_monotonic_us();
+	claimer_ask(claimer, &claimer->doubted);
 }
 
 static void look_for(struct claimer *claimer, const struct chunk *chunk)
@@ -477,7 +476,7 @@ static void tell_claimed(struct claimer *claimer)
 	struct verification claim = {.chunk = outbox_chunk_new(gathering.results, gathering.count,
 							       session_shape(claimer->session)),
 				     .answer = gathering.answer,
-				     .low_watermark = claimer->asked[0].low_watermark};
+				     .low_watermark = claimer->asked[0].claim.low_watermark};
 	/* It has only gone past rows that are settled: those that are to be measured come later. */
 	if (claimer->asked[0].exact && claim.chunk->count == 0 && gathering.answer.moved > 0)
 		claimer->measuring++;

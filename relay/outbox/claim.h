@@ -29,9 +29,8 @@ struct claim_trouble {
 	const struct pg_failure *failure; /* CLAIM_REFUSED */
 	size_t leaf;
 	int64_t low_watermark;
-	int64_t upto; /* CLAIM_EMPTY: nothing is there up to here */
-	bool alone;   /* it asked for one row */
-	bool exact;   /* and measured it first */
+	bool alone; /* it asked for one row */
+	bool exact; /* and measured it first */
 };
 
 struct claimer_events {
@@ -52,8 +51,8 @@ void claimer_ask(struct claimer *claimer, const struct claim *claim);
 /* So many claims more take one row each, and measure it first. */
 void claimer_measure(struct claimer *claimer, unsigned claims);
 
-/* Begins a transaction and tells that there was nothing to claim up to here. */
-void claimer_tell_empty(struct claimer *claimer, int64_t upto);
+/* Asks in a new transaction once more what was CLAIM_EMPTY. The answer is told, whatever it is. */
+void claimer_ask_again(struct claimer *claimer);
 
 /* Of no account are those under way. */
 void claimer_forget(struct claimer *claimer);

@@ -81,8 +81,7 @@ static void done(void *part)
 	if (rolled_back)
 		examiner->events->rolled_back(examiner->owner);
 	else if (trouble->wrong == CLAIM_EMPTY && examiner->failure.why == NULL)
-		/* For good reason: it goes on as if it had not been looked into. */
-		claimer_tell_empty(examiner->claimer, trouble->upto);
+		claimer_ask_again(examiner->claimer); /* for good reason, or a row has come since */
 	else
 		examiner->events->failed(examiner->owner, &examiner->failure);
 }

@@ -116,6 +116,32 @@ def test_the_bell(parted, empty_database, reader, keys, count, spread):
         assert [record.header("type") for record in consumer.take(1)] == [leaf]
 
 
+def test_an_event_behind_its_partitions_claim(parted, empty_database, reader, keys):
+    """The last look before the relay sleeps: an event is committed when the claim of its partition has found nothing, and
+    that of another still runs. It is published at once: what is left shows it, and its ring is heard."""
+    relay, = parted(1, poll_interval="1h", **SLOW)
+    wait_spread_for_good([relay], 4)
+    (first, key), *_, (last, _) = sorted(keys().items())
+    armed = "SELECT pg_sequence_last_value(bell) IS NOT NULL FROM outbox_relay.outboxes"
+    empty_database.wait(armed)
+    empty_database.execute(f"""
+        CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN IF ({armed}) THEN PERFORM pg_advisory_xact_lock_shared(1); END IF; RETURN NULL; END $$;
+        CREATE TRIGGER slow BEFORE DELETE ON {last} FOR EACH STATEMENT EXECUTE FUNCTION wait()""")
+    consumer = reader()
+    for _ in range(3):
+        empty_database.wait(armed)
+        with empty_database.session(autocommit=False) as slow:
+            slow.execute("SELECT pg_advisory_xact_lock(1), setval(bell, 1, false) FROM outbox_relay.outboxes")
+            empty_database.execute(ADD, key, first)
+            empty_database.execute("SELECT pg_notify('outbox_relay', 'outbox_events'::regclass::oid::text)")
+            consumer.take(1)
+            empty_database.wait("SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)")
+            empty_database.execute(ADD, key, first)
+            slow.connection.commit()
+        assert [record.header("type") for record in consumer.take(1)] == [first]
+
+
 def test_a_late_commit_under_the_floor(parted, empty_database, reader, keys):
     """A transaction draws the lowest id, in a partition of its own, and stays open while others go on in all."""
     parted(1, **SLOW)

@@ -57,7 +57,6 @@ static char *rows_sql(const struct reconcile *reconcile, const char *from)
 	const struct config_columns *columns = &reconcile->config->outbox.columns;
 	char id[PGNAME_QUOTED_SIZE], event_id[PGNAME_QUOTED_SIZE];
 	char *created = reconcile_created(reconcile), *ms = when_ms_sql(created);
-	char *fields = routed_columns(&reconcile->routed, columns);
 	char *counts = reconcile->before.is_given
 			   ? xasprintf("coalesce(%s < '%s'::timestamptz, false)", created,
 				       reconcile->before.text)
@@ -67,9 +66,8 @@ static char *rows_sql(const struct reconcile *reconcile, const char *from)
 	pgname_quote(columns->id, id);
 	pgname_quote(columns->event_id, event_id);
 	sql = xasprintf("SELECT t.%s::int8, t.%s::text, %s, %s%s FROM %s", id, event_id, ms, counts,
-			fields, from);
+			reconcile->routed.columns, from);
 	free(counts);
-	free(fields);
 	free(ms);
 	free(created);
 	return sql;

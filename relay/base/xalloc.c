@@ -4,7 +4,6 @@
  */
 #include "base/xalloc.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,16 +41,24 @@ char *xstrdup(const char *text)
 	return must(strdup(text));
 }
 
+char *xvasprintf(const char *format, va_list args)
+{
+	char *text;
+
+	if (vasprintf(&text, format, args) < 0)
+		text = NULL;
+	return must(text);
+}
+
 char *xasprintf(const char *format, ...)
 {
 	va_list args;
 	char *text;
 
 	va_start(args, format);
-	if (vasprintf(&text, format, args) < 0)
-		text = NULL;
+	text = xvasprintf(format, args);
 	va_end(args);
-	return must(text);
+	return text;
 }
 
 void xappend(char **text, const char *format, ...)
@@ -60,10 +67,9 @@ void xappend(char **text, const char *format, ...)
 	char *more, *longer;
 
 	va_start(args, format);
-	if (vasprintf(&more, format, args) < 0)
-		more = NULL;
+	more = xvasprintf(format, args);
 	va_end(args);
-	longer = xasprintf("%s%s", *text, (char *)must(more));
+	longer = xasprintf("%s%s", *text, more);
 	free(more);
 	free(*text);
 	*text = longer;

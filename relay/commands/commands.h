@@ -24,6 +24,11 @@
 	"with --role ROLE: of ROLE_operator or ROLE); if it is one, run `outbox-relay migrate` "   \
 	"as the table's owner, which grants the rights"
 
+/* What is wrong where a command reads or writes topics, and only the relay can. */
+#define COMMAND_EMBEDDED                                                                           \
+	"kafka.embedded keeps its topics within the relay's process; name its address in "         \
+	"kafka.bootstrap_servers, with kafka.embedded = false"
+
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 int cmd_check(int argc, char **argv);
@@ -57,11 +62,13 @@ struct command_flag {
 };
 
 /* Some that take an argument: any, to a const char *; the same, of UTF-8, as values in the database
- * are, or that names of topics may begin with; a duration, to an int64_t of milliseconds. */
+ * are, or that names of topics may begin with; a duration, to an int64_t of milliseconds; a whole
+ * number from 0 on, to an int64_t. */
 bool command_take_text(void *to, const char *text, struct error *err);
 bool command_take_utf8(void *to, const char *text, struct error *err);
 bool command_take_prefix(void *to, const char *text, struct error *err);
 bool command_take_duration(void *to, const char *text, struct error *err);
+bool command_take_count(void *to, const char *text, struct error *err);
 
 /* A whole number within bounds, for others. False and err, as above. */
 bool command_number(const char *text, int64_t least, int64_t most, int64_t *number,
@@ -115,6 +122,9 @@ int command_finish(const char *command, int status);
 
 /* Says on stderr why a command failed and returns EXIT_FAILED. */
 int command_failed(const char *command, const struct error *err);
+
+/* Says on stderr what is wrong with what a command was given, and returns EXIT_USAGE. */
+int command_wrong(const char *command, const char *words);
 
 /* Says on stderr what to do about the last statement that the database refused, if that is plain.
  */

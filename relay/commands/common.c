@@ -129,6 +129,11 @@ bool command_number(const char *text, int64_t least, int64_t most, int64_t *numb
 			 most);
 }
 
+bool command_take_count(void *to, const char *text, struct error *err)
+{
+	return command_number(text, 0, INT64_MAX, to, err);
+}
+
 bool command_take_utf8(void *to, const char *text, struct error *err)
 {
 	size_t len;
@@ -368,4 +373,10 @@ int command_failed(const char *command, const struct error *err)
 {
 	fprintf(stderr, "outbox-relay %s: %s\n", command, err->text);
 	return EXIT_FAILED;
+}
+
+int command_wrong(const char *command, const char *words)
+{
+	fprintf(stderr, "outbox-relay %s: %s\n", command, words);
+	return EXIT_USAGE;
 }

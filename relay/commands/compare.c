@@ -65,11 +65,6 @@ static bool take_pair(void *to, const char *text, struct error *err)
 	return error_set(err, "\"%s\" is not LIVE=SHADOW, two legal names of topics", text);
 }
 
-static bool take_samples(void *to, const char *text, struct error *err)
-{
-	return command_number(text, 0, INT64_MAX, to, err);
-}
-
 static int parse(int argc, char **argv, struct compare_options *options)
 {
 	const struct command_flag flags[] = {
@@ -83,7 +78,7 @@ static int parse(int argc, char **argv, struct compare_options *options)
 	    {"until", NULL, command_take_text, &options->until},
 	    {"timestamps", &options->timestamps, NULL, NULL},
 	    {"allow-repeats", &options->allow_repeats, NULL, NULL},
-	    {"samples", NULL, take_samples, &options->samples},
+	    {"samples", NULL, command_take_count, &options->samples},
 	    {"json", &options->json, NULL, NULL},
 	    {0}};
 
@@ -91,12 +86,6 @@ static int parse(int argc, char **argv, struct compare_options *options)
 }
 
 /* ---- the command ---- */
-
-static int wrong(const char *words)
-{
-	fprintf(stderr, "outbox-relay compare: %s\n", words);
-	return EXIT_USAGE;
-}
 
 static bool read_range(struct comparison *comparison, struct error *err)
 {
@@ -124,7 +113,7 @@ static int compare_topics(const struct compare_options *options, const struct co
 	if (options->bootstrap != NULL)
 		comparison.kafka.bootstrap_servers = options->bootstrap;
 	if (!read_range(&comparison, &err))
-		return wrong(err.text);
+		return command_wrong("compare", err.text);
 	for (int i = 0; i < COMPARE_LISTS; i++)
 		comparison.samples[i] = json_array();
 	for (int side = 0; side < COMPARE_SIDES; side++)
@@ -150,7 +139,8 @@ static int run(const struct compare_options *options)
 			return EXIT_USAGE;
 	}
 	if (config != NULL && config->kafka.embedded && options->bootstrap == NULL)
-		status = wrong("kafka.embedded keeps its topics within the relay's process; say "
+		status = command_wrong(
+		    "compare", "kafka.embedded keeps its topics within the relay's process; say "
 			       "--bootstrap");
 	else
 		status = compare_topics(options, config);

@@ -3,6 +3,7 @@
  * findings.c - one finding of `check`: printed as it comes, or put into the list
  */
 #include "base/text.h"
+#include "base/xalloc.h"
 #include "check.h"
 
 #include <stdarg.h>
@@ -18,8 +19,7 @@ void check_add(struct check *check, enum check_level level, const char *remedy, 
 	char *what;
 
 	va_start(args, format);
-	if (vasprintf(&what, format, args) < 0)
-		abort();
+	what = xvasprintf(format, args);
 	va_end(args);
 	check->failed = check->failed || level == CHECK_ERROR;
 	if (check->list)

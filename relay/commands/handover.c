@@ -67,11 +67,6 @@ static bool take_above(void *to, const char *text, struct error *err)
 	       error_set(err, "\"%s\" is no id; write it like 4711, or +1000000", text);
 }
 
-static bool take_margin(void *to, const char *text, struct error *err)
-{
-	return command_number(text, 0, INT64_MAX, to, err);
-}
-
 /* Whether the options go together; -1 if they do. */
 static int judge(const struct request *request)
 {
@@ -172,7 +167,7 @@ int cmd_handover(int argc, char **argv)
 	    {"output", NULL, command_take_text, &handover->output},
 	    {"new", NULL, command_take_text, &handover->from},
 	    {"above", &request.above, take_above, handover},
-	    {"margin", &request.margin, take_margin, &handover->margin},
+	    {"margin", &request.margin, command_take_count, &handover->margin},
 	    {"stay-paused", &handover->stay_paused, NULL, NULL},
 	    {"json", &request.json, NULL, NULL},
 	    {NULL, NULL, NULL, NULL}};

@@ -16,8 +16,6 @@
 
 enum { POLL_MS = 100, GRACE_MS = 1000, HAND_OVER_MS = 30000 };
 
-#define STOPPED "stopped before it was done"
-
 static size_t writers_of(const json_t *state)
 {
 	return json_array_size(json_object_get(state, "writers"));
@@ -279,7 +277,7 @@ static json_t *leave(struct handover *handover, const json_t *before, struct err
 	pausing_print_owners(handover->owners);
 	json_decref(state);
 	error_set(
-	    err, waiting_is_stopped() ? STOPPED
+	    err, waiting_is_stopped() ? WAITING_STOPPED
 		 : paused ? "somebody writes to the outbox; stop the application's writes"
 			  : "a relay still owns shards and may publish; stop it, or wait until its "
 			    "batch is settled");
@@ -303,7 +301,7 @@ static void say_not_proven(const struct handover *handover, const json_t *state)
 
 	fputs("outbox-relay handover: ", stderr);
 	if (waiting_is_stopped())
-		fputs(STOPPED, stderr);
+		fputs(WAITING_STOPPED, stderr);
 	else if (owned)
 		fprintf(stderr, "the relays of %s have not handed over", handover->shown);
 	else

@@ -7,7 +7,6 @@
 #include "base/xalloc.h"
 
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <wchar.h>
@@ -129,8 +128,7 @@ void lines_add(struct lines *lines, enum tone tone, const char *label, const cha
 	char *text;
 
 	va_start(args, format);
-	if (vasprintf(&text, format, args) < 0)
-		abort();
+	text = xvasprintf(format, args);
 	va_end(args);
 	wrap(lines, tone, label, cells, cells_of(text, lines->unicode, cells));
 	free(text);

@@ -45,11 +45,6 @@ static const char HELP[] =
 
 /* ---- options ---- */
 
-static bool take_samples(void *to, const char *text, struct error *err)
-{
-	return command_number(text, 0, INT64_MAX, to, err);
-}
-
 static int parse(int argc, char **argv, struct reconcile_options *options)
 {
 	const struct command_flag flags[] = {
@@ -60,35 +55,27 @@ static int parse(int argc, char **argv, struct reconcile_options *options)
 	    {"ignore-retention", &options->ignore_retention, NULL, NULL},
 	    {"after-restore", &options->after_restore, NULL, NULL},
 	    {"stay-paused", &options->stay_paused, NULL, NULL},
-	    {"samples", NULL, take_samples, &options->samples},
+	    {"samples", NULL, command_take_count, &options->samples},
 	    {"json", &options->json, NULL, NULL},
 	    {0}};
 
 	return command_options(argc, argv, HELP, &options->path, flags);
 }
 
-static int wrong(const char *words)
-{
-	fprintf(stderr, "outbox-relay reconcile: %s\n", words);
-	return EXIT_USAGE;
-}
-
-/* What does not go together: the exit status, or -1. */
-static int fit(const struct config *config, const struct reconcile_options *options)
+/* What does not go together, in words; NULL: all does. */
+static const char *misfit(const struct config *config, const struct reconcile_options *options)
 {
 	if (options->dry_run && options->stay_paused)
-		return wrong("--dry-run pauses nothing; leave --stay-paused out");
+		return "--dry-run pauses nothing; leave --stay-paused out";
 	if (options->after_restore && config->kafka.delivery != DELIVERY_EXACTLY_ONCE)
-		return wrong(
-		    "--after-restore is for kafka.delivery = \"exactly-once\": relays that "
-		    "deliver at least once have nothing in doubt; leave it out");
+		return "--after-restore is for kafka.delivery = \"exactly-once\": relays that "
+		       "deliver at least once have nothing in doubt; leave it out";
 	if (config->kafka.embedded)
-		return wrong("kafka.embedded keeps its topics within the relay's process; name its "
-			     "address in kafka.bootstrap_servers, with kafka.embedded = false");
+		return COMMAND_EMBEDDED;
 	if (options->before != NULL && config->outbox.columns.created_at[0] == '\0')
-		return wrong("--published-before goes by when rows were created: name "
-			     "outbox.columns.created_at, or settle these rows by hand");
-	return -1;
+		return "--published-before goes by when rows were created: name "
+		       "outbox.columns.created_at, or settle these rows by hand";
+	return NULL;
 }
 
 /* ---- the pause ---- */
@@ -298,7 +285,7 @@ static int reconcile_once(const struct config *config, const struct reconcile_op
 		pgname_show(&name, reconcile.shown);
 		status = perform(&reconcile);
 	} else {
-		status = wrong(err.text);
+		status = command_wrong("reconcile", err.text);
 	}
 	if (reconcile.conn != NULL)
 		PQfinish(reconcile.conn);
@@ -317,6 +304,7 @@ int cmd_reconcile(int argc, char **argv)
 {
 	struct reconcile_options options = {.path = COMMAND_CONFIG_FILE, .samples = -1};
 	int status = parse(argc, argv, &options);
+	const char *misfits;
 	struct config *config;
 
 	if (status >= 0)
@@ -324,9 +312,9 @@ int cmd_reconcile(int argc, char **argv)
 	config = command_config(options.path);
 	if (config == NULL)
 		return EXIT_USAGE;
-	status = fit(config, &options);
-	if (status < 0)
-		status = reconcile_once(config, &options);
+	misfits = misfit(config, &options);
+	status = misfits != NULL ? command_wrong("reconcile", misfits)
+				 : reconcile_once(config, &options);
 	config_free(&config);
 	return status;
 }

@@ -24,8 +24,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define RECONCILE_STOPPED "stopped before it was done"
-
 struct reconcile_options {
 	const char *path, *before, *id_header, *slot; /* the last three NULL: not given */
 	int64_t samples;			      /* -1: as the output has by default */

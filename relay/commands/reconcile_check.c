@@ -82,6 +82,16 @@ static bool check_rights(const struct reconcile *reconcile, struct error *err)
 	return good;
 }
 
+/* Rows are looked up by topic and key: what else the relay rejects them for, another publisher may
+ * have published. */
+static bool make_route(struct reconcile *reconcile, struct error *err)
+{
+	struct route_rules rules = routed_rules(reconcile->config);
+
+	rules.partition = rules.timestamp = NULL;
+	return routed_init(&reconcile->routed, &rules, &reconcile->config->outbox.columns, err);
+}
+
 bool reconcile_check(struct reconcile *reconcile, struct error *err)
 {
 	const struct known_question question = {reconcile->table, reconcile->shown, "settle",
@@ -96,7 +106,7 @@ bool reconcile_check(struct reconcile *reconcile, struct error *err)
 	       unsettled_known(reconcile->conn, config, reconcile->table, NULL, err) &&
 	       check_rights(reconcile, err) &&
 	       when_read(reconcile->conn, reconcile->options->before, &reconcile->before, err) &&
-	       routed_init(&reconcile->routed, config, err);
+	       make_route(reconcile, err);
 }
 
 /* ---- relays ---- */

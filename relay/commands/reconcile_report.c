@@ -21,8 +21,7 @@ void reconcile_note(struct reconcile *reconcile, const char *format, ...)
 	char *text;
 
 	va_start(args, format);
-	if (vasprintf(&text, format, args) < 0)
-		abort();
+	text = xvasprintf(format, args);
 	va_end(args);
 	json_array_append_new(reconcile->notes, json_text(text));
 	free(text);

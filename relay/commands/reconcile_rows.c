@@ -3,20 +3,19 @@
  * reconcile_rows.c - `reconcile` reads the rows that wait
  */
 #include "base/xalloc.h"
+#include "cursor.h"
 #include "postgres.h"
-#include "progress.h"
 #include "reconcile.h"
 #include "samples.h"
 #include "unsettled.h"
-#include "waiting.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* So many come at a time; of a key in a sample so many bytes are shown. */
-enum { FETCH_ROWS = 10000, TEXT_MOST = 1000 };
+/* Of a key in a sample so many bytes are shown. */
+enum { TEXT_MOST = 1000 };
 
 enum { ROW_ID, ROW_EVENT_ID, ROW_CREATED_MS, ROW_COUNTS, ROW_FIELDS };
 
@@ -58,7 +57,6 @@ static char *rows_sql(const struct reconcile *reconcile, const char *from)
 	const struct config_columns *columns = &reconcile->config->outbox.columns;
 	char id[PGNAME_QUOTED_SIZE], event_id[PGNAME_QUOTED_SIZE];
 	char *created = reconcile_created(reconcile), *ms = when_ms_sql(created);
-	char *fields = routed_columns(&reconcile->routed, columns);
 	char *counts = reconcile->before.is_given
 			   ? xasprintf("coalesce(%s < '%s'::timestamptz, false)", created,
 				       reconcile->before.text)
@@ -68,9 +66,8 @@ static char *rows_sql(const struct reconcile *reconcile, const char *from)
 	pgname_quote(columns->id, id);
 	pgname_quote(columns->event_id, event_id);
 	sql = xasprintf("SELECT t.%s::int8, t.%s::text, %s, %s%s FROM %s", id, event_id, ms, counts,
-			fields, from);
+			reconcile->routed.columns, from);
 	free(counts);
-	free(fields);
 	free(ms);
 	free(created);
 	return sql;
@@ -81,8 +78,9 @@ static bool has_order(const struct reconcile *reconcile)
 	return reconcile->config->outbox.ordering == ORDERING_KEY;
 }
 
-static void take_row(struct reconcile *reconcile, const PGresult *rows, int row)
+static void take_row(void *arg, const PGresult *rows, int row)
 {
+	struct reconcile *reconcile = arg;
 	struct message message;
 	bool routed = routed_row(&reconcile->routed, rows, row, ROW_FIELDS, &message);
 	struct published_row taken = {
@@ -97,29 +95,6 @@ static void take_row(struct reconcile *reconcile, const PGresult *rows, int row)
 	    .counts = PQgetvalue(rows, row, ROW_COUNTS)[0] == 't'};
 
 	published_take(reconcile->rows, &taken);
-}
-
-static bool fetch_rows(struct reconcile *reconcile, struct error *err)
-{
-	char *fetch = xasprintf("FETCH %d FROM waiting", FETCH_ROWS);
-	int64_t done = 0;
-	PGresult *rows;
-	int count;
-
-	progress_begin(-1, "rows");
-	do {
-		rows = pgsync_query(reconcile->conn, "reading the outbox", fetch, 0, NULL, err);
-		count = rows != NULL ? PQntuples(rows) : -1;
-		for (int row = 0; row < count; row++)
-			take_row(reconcile, rows, row);
-		PQclear(rows);
-		progress_step(done += count);
-	} while (count > 0 && !waiting_is_stopped());
-	progress_end();
-	free(fetch);
-	if (waiting_is_stopped())
-		return error_set(err, RECONCILE_STOPPED);
-	return count == 0;
 }
 
 /* Rejected before; what became of them since only the topics know. */
@@ -157,7 +132,7 @@ static void note_numbers(struct reconcile *reconcile)
 /* What is inserted later is none of ours: it is published in its turn. */
 bool reconcile_read_rows(struct reconcile *reconcile, struct error *err)
 {
-	char *from, *rows, *declare;
+	char *from, *rows;
 	bool good;
 
 	note_numbers(reconcile);
@@ -168,11 +143,9 @@ bool reconcile_read_rows(struct reconcile *reconcile, struct error *err)
 	if (from == NULL)
 		return false;
 	rows = rows_sql(reconcile, from);
-	declare = xasprintf("DECLARE waiting NO SCROLL CURSOR FOR %s", rows);
-	good = pgsync_script(reconcile->conn, "reading the outbox", declare, err) &&
-	       fetch_rows(reconcile, err) && note_letters(reconcile, err) &&
+	good = cursor_each(reconcile->conn, rows, take_row, reconcile, err) &&
+	       note_letters(reconcile, err) &&
 	       pgsync_script(reconcile->conn, "ending the reading", "COMMIT", err);
-	free(declare);
 	free(rows);
 	free(from);
 	return good;

@@ -263,7 +263,7 @@ static bool settle_all(struct settling *settling, const char *pick, const int64_
 {
 	for (size_t at = 0; at < count; at += SETTLE_ROWS) {
 		if (waiting_is_stopped())
-			return error_set(settling->err, RECONCILE_STOPPED);
+			return error_set(settling->err, WAITING_STOPPED);
 		if (!settle_some(settling, pick, ids + at,
 				 count - at < SETTLE_ROWS ? count - at : SETTLE_ROWS))
 			return false;

@@ -288,7 +288,7 @@ static bool read_all(struct reading *reading)
 	}
 	progress_end();
 	if (good && waiting_is_stopped())
-		return error_set(reading->err, RECONCILE_STOPPED);
+		return error_set(reading->err, WAITING_STOPPED);
 	return good;
 }
 

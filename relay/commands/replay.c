@@ -51,11 +51,6 @@ static const char HELP[] =
 
 /* ---- options ---- */
 
-static bool take_rate(void *to, const char *text, struct error *err)
-{
-	return command_number(text, 0, INT64_MAX, &((struct replay_request *)to)->rate, err);
-}
-
 /* The lock of a replay has 32 bits for its number. */
 static bool take_resume(void *to, const char *text, struct error *err)
 {
@@ -140,7 +135,7 @@ static int parse(int argc, char **argv, struct replay_request *request)
 					     {"until", NULL, take_until, selection},
 					     {"all", &request->all, NULL, NULL},
 					     {"to-topic", NULL, take_topic, request},
-					     {"rate", NULL, take_rate, request},
+					     {"rate", NULL, command_take_count, &request->rate},
 					     {"resume", NULL, take_resume, request},
 					     {"anew", &request->anew, NULL, NULL},
 					     {"dry-run", &request->dry_run, NULL, NULL},
@@ -150,26 +145,20 @@ static int parse(int argc, char **argv, struct replay_request *request)
 	return command_options(argc, argv, HELP, &request->path, flags);
 }
 
-static int wrong(const char *words)
-{
-	fprintf(stderr, "outbox-relay replay: %s\n", words);
-	return EXIT_USAGE;
-}
-
-/* What does not go together: the exit status, or -1. */
-static int fit(const struct replay_request *request)
+/* What does not go together, in words; NULL: all does. */
+static const char *misfit(const struct replay_request *request)
 {
 	bool selects = json_object_size(request->selection) > 0;
 
 	if (request->resume > 0 && (selects || request->all || request->topic != NULL ||
 				    request->anew || request->dry_run))
-		return wrong("--resume goes on with the rows and the topic of that replay; only "
-			     "--rate may be given with it");
+		return "--resume goes on with the rows and the topic of that replay; only "
+		       "--rate may be given with it";
 	if (request->resume == 0 && !selects && !request->all)
-		return wrong("no rows are selected: see --help, or say --all");
+		return "no rows are selected: see --help, or say --all";
 	if (selects && request->all)
-		return wrong("--all is every published row; leave it out, or the others");
-	return -1;
+		return "--all is every published row; leave it out, or the others";
+	return NULL;
 }
 
 /* ---- the report ---- */
@@ -327,10 +316,9 @@ static int replay(const struct replay_request *request, const struct config *con
 	int status;
 
 	if (!pgname_parse(config->outbox.table, &name, &err))
-		return wrong(err.text);
+		return command_wrong("replay", err.text);
 	if (config->kafka.embedded)
-		return wrong("kafka.embedded keeps its topics within the relay's process; name its "
-			     "address in kafka.bootstrap_servers, with kafka.embedded = false");
+		return command_wrong("replay", COMMAND_EMBEDDED);
 	pgname_print(&name, job.table);
 	pgname_show(&name, job.shown);
 	status = perform(&job);
@@ -351,10 +339,11 @@ int cmd_replay(int argc, char **argv)
 	struct replay_request request = {
 	    .path = COMMAND_CONFIG_FILE, .rate = RATE, .selection = json_object()};
 	int status = parse(argc, argv, &request);
+	const char *misfits = status < 0 ? misfit(&request) : NULL;
 	struct config *config = NULL;
 
-	if (status < 0)
-		status = fit(&request);
+	if (misfits != NULL)
+		status = command_wrong("replay", misfits);
 	if (request.all)
 		json_object_set_new(request.selection, "all", json_true());
 	if (status < 0)

@@ -63,27 +63,16 @@ static bool take_from(void *to, const char *text, struct error *err)
 	       error_set(err, "\"%s\" is none of start, now, and an id", text);
 }
 
-static bool take_rate(void *to, const char *text, struct error *err)
-{
-	return command_number(text, 0, INT64_MAX, to, err);
-}
-
 static int parse(int argc, char **argv, struct shadow *shadow)
 {
 	const struct command_flag flags[] = {{"prefix", NULL, command_take_prefix, &shadow->prefix},
 					     {"from", NULL, take_from, shadow},
 					     {"once", &shadow->follow.once, NULL, NULL},
-					     {"rate", NULL, take_rate, &shadow->rate},
+					     {"rate", NULL, command_take_count, &shadow->rate},
 					     {"json", &shadow->json, NULL, NULL},
 					     {0}};
 
 	return command_options(argc, argv, HELP, &shadow->path, flags);
-}
-
-static int wrong(const char *words)
-{
-	fprintf(stderr, "outbox-relay shadow: %s\n", words);
-	return EXIT_USAGE;
 }
 
 /* ---- the report ---- */
@@ -192,7 +181,7 @@ static int run(struct shadow *shadow, const struct config *config)
 	shadowed.outbox.settle = SETTLE_DELETE;
 	shadow->follow.poll_us = config->outbox.poll_interval_ms * 1000;
 	if (!pgname_parse(config->outbox.table, &name, &err)) {
-		status = wrong(err.text);
+		status = command_wrong("shadow", err.text);
 	} else {
 		pgname_print(&name, job.table);
 		pgname_show(&name, job.shown);
@@ -213,17 +202,19 @@ int cmd_shadow(int argc, char **argv)
 	struct config *config = NULL;
 
 	if (status < 0 && shadow.prefix == NULL)
-		status =
-		    wrong("--prefix is missing: what the names of the topics are to begin with, "
-			  "such as \"shadow.\"");
+		status = command_wrong(
+		    "shadow",
+		    "--prefix is missing: what the names of the topics are to begin with, "
+		    "such as \"shadow.\"");
 	if (status < 0) {
 		config = command_config(shadow.path);
 		status = config == NULL ? EXIT_USAGE : -1;
 	}
 	if (status < 0 && config->kafka.embedded)
-		status =
-		    wrong("kafka.embedded keeps its topics within this process; name brokers in "
-			  "kafka.bootstrap_servers, with kafka.embedded = false");
+		status = command_wrong(
+		    "shadow",
+		    "kafka.embedded keeps its topics within this process; name brokers in "
+		    "kafka.bootstrap_servers, with kafka.embedded = false");
 	if (status < 0)
 		status = run(&shadow, config);
 	config_free(&config);

@@ -79,11 +79,6 @@ static bool take_id(void *to, const char *text, struct error *err)
 	return command_number(text, INT64_MIN, INT64_MAX, &ignored, err);
 }
 
-static bool take_samples(void *to, const char *text, struct error *err)
-{
-	return command_number(text, 0, INT64_MAX, to, err);
-}
-
 static int parse(int argc, char **argv, struct verify_options *options)
 {
 	struct canary_options *canary = &options->canary;
@@ -96,7 +91,7 @@ static int parse(int argc, char **argv, struct verify_options *options)
 	    {"from-event-ids", NULL, command_take_text, &options->ids_path},
 	    {"allow-repeats", &options->allow_repeats, NULL, NULL},
 	    {"allow-overlaps", NULL, command_take_duration, &options->overlaps_ms},
-	    {"samples", NULL, take_samples, &options->samples},
+	    {"samples", NULL, command_take_count, &options->samples},
 	    {"payloads", &options->payloads, NULL, NULL},
 	    {"json", &options->json, NULL, NULL},
 	    {"continuous", &options->continuous, NULL, NULL},
@@ -116,12 +111,6 @@ static bool is_ranged(const struct verify_options *options)
 	       options->to_id != NULL;
 }
 
-static int wrong(const char *words)
-{
-	fprintf(stderr, "outbox-relay verify: %s\n", words);
-	return EXIT_USAGE;
-}
-
 /* Options that say how to compare, and those that say how to measure, exclude each other. */
 static bool is_mixed(const struct verify_options *options)
 {
@@ -135,40 +124,39 @@ static bool is_mixed(const struct verify_options *options)
 	return options->continuous ? compares : measures;
 }
 
-/* What does not go with the configuration: the exit status, or -1. */
-static int fit(const struct config *config, const struct verify_options *options)
+/* What does not go with the configuration, in words; NULL: all does. */
+static const char *misfit(const struct config *config, const struct verify_options *options)
 {
 	char *header;
 
 	if (is_mixed(options))
-		return wrong("--dsn, --canary-type, --interval, --timeout and --listen go with "
-			     "--continuous, and the other options do not");
+		return "--dsn, --canary-type, --interval, --timeout and --listen go with "
+		       "--continuous, and the other options do not";
 	if (config->kafka.embedded)
-		return wrong("kafka.embedded keeps its topics within the relay's process; name its "
-			     "address in kafka.bootstrap_servers, with kafka.embedded = false");
+		return COMMAND_EMBEDDED;
 	if (config->outbox.settle == SETTLE_DELETE &&
 	    (options->until != NULL || options->from_id != NULL || options->to_id != NULL))
-		return wrong("--until, --from-id and --to-id choose rows that were marked, and "
-			     "outbox.settle is \"delete\"; use --since, and --from-event-ids");
+		return "--until, --from-id and --to-id choose rows that were marked, and "
+		       "outbox.settle is \"delete\"; use --since, and --from-event-ids";
 	if (options->overlaps_ms > 0 && (config->outbox.settle == SETTLE_DELETE ||
 					 config->outbox.columns.created_at[0] == '\0'))
-		return wrong("--allow-overlaps looks at the times of rows: it needs outbox.settle "
-			     "= \"mark\" or \"position\", and outbox.columns.created_at");
+		return "--allow-overlaps looks at the times of rows: it needs outbox.settle "
+		       "= \"mark\" or \"position\", and outbox.columns.created_at";
 	if (config->outbox.settle == SETTLE_POSITION &&
 	    config->outbox.columns.created_at[0] == '\0' &&
 	    (options->since != NULL || options->until != NULL))
-		return wrong("with outbox.settle = \"position\" --since and --until choose rows by "
-			     "when they were created: name outbox.columns.created_at");
+		return "with outbox.settle = \"position\" --since and --until choose rows by "
+		       "when they were created: name outbox.columns.created_at";
 	if (config->outbox.settle == SETTLE_DELETE && config->route.timestamp[0] != '\0' &&
 	    options->since != NULL)
-		return wrong("with route.timestamp records have the times of their events, so "
-			     "--since cannot choose those that were published since; leave it out");
+		return "with route.timestamp records have the times of their events, so "
+		       "--since cannot choose those that were published since; leave it out";
 	header = verify_header_of(config, "event_id");
 	if (header == NULL)
-		return wrong("no header carries the event id, by which records are told apart: "
-			     "add \"id=${event_id}\" to route.headers");
+		return "no header carries the event id, by which records are told apart: "
+		       "add \"id=${event_id}\" to route.headers";
 	free(header);
-	return -1;
+	return NULL;
 }
 
 /* ---- the command ---- */
@@ -225,7 +213,7 @@ static int verify_once(const struct config *config, const struct verify_options 
 	int status;
 
 	if (!pgname_parse(config->outbox.table, &name, &err))
-		return wrong(err.text);
+		return command_wrong("verify", err.text);
 	pgname_print(&name, verify.table);
 	pgname_show(&name, verify.shown);
 	for (int i = 0; i < LISTS; i++)
@@ -268,6 +256,7 @@ int cmd_verify(int argc, char **argv)
 	struct verify_options options = {
 	    .path = COMMAND_CONFIG_FILE, .topics = {topics, 0}, .samples = -1};
 	int status = parse(argc, argv, &options);
+	const char *misfits;
 	struct config *config;
 
 	if (status >= 0)
@@ -275,8 +264,10 @@ int cmd_verify(int argc, char **argv)
 	config = command_config(options.path);
 	if (config == NULL)
 		return EXIT_USAGE;
-	status = fit(config, &options);
-	if (status < 0)
+	misfits = misfit(config, &options);
+	if (misfits != NULL)
+		status = command_wrong("verify", misfits);
+	else
 		status = options.continuous ? watch(config, &options.canary)
 					    : verify_once(config, &options);
 	config_free(&config);

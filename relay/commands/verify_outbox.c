@@ -9,8 +9,8 @@
 #include "base/pgname.h"
 #include "base/xalloc.h"
 #include "commands.h"
+#include "cursor.h"
 #include "postgres.h"
-#include "progress.h"
 #include "unsettled.h"
 #include "verify.h"
 
@@ -19,9 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* How many rows come at a time. */
-enum { FETCH_ROWS = 10000 };
 
 /* ---- rows ---- */
 
@@ -44,11 +41,7 @@ static char *time_sql(const struct verify *verify)
 
 char *verify_ms_sql(const struct verify *verify)
 {
-	char *time = time_sql(verify);
-	char *sql =
-	    xasprintf("coalesce(CASE WHEN isfinite(%s) THEN (extract(epoch FROM %s) * 1000)::int8 "
-		      "END, 0)",
-		      time, time);
+	char *time = time_sql(verify), *sql = when_ms_sql(time);
 
 	free(time);
 	return sql;
@@ -84,8 +77,8 @@ static char *rows_sql(const struct verify *verify, const char *settled)
 	pgname_quote(columns->event_id, event_id);
 	range = verify->stay ? range_sql(verify, id, time) : xstrdup("true");
 	event = unsettled_event(verify->config);
-	sql = xasprintf("DECLARE known NO SCROLL CURSOR FOR SELECT t.%s::int8 AS id, t.%s::text AS "
-			"event_id, CASE WHEN %s THEN %s END AS ms%s FROM %s AS t WHERE %s%s",
+	sql = xasprintf("SELECT t.%s::int8, t.%s::text, CASE WHEN %s THEN %s END%s FROM %s AS t "
+			"WHERE %s%s",
 			id, event_id, settled, ms,
 			verify->stay ? expected_columns(verify->expected) : "", verify->table,
 			range, event);
@@ -128,8 +121,9 @@ static void expect_record(struct verify *verify, const PGresult *rows, int row,
 		verify->earliest_ms = message.timestamp_ms;
 }
 
-static void take_row(struct verify *verify, const PGresult *rows, int row)
+static void take_row(void *arg, const PGresult *rows, int row)
 {
+	struct verify *verify = arg;
 	struct audit_name name = audit_name(slice_of(PQgetvalue(rows, row, ROW_EVENT_ID)));
 	int64_t id = strtoll(PQgetvalue(rows, row, ROW_ID), NULL, 10), ms;
 	bool published = !PQgetisnull(rows, row, ROW_MS);
@@ -151,27 +145,6 @@ static void take_row(struct verify *verify, const PGresult *rows, int row)
 	ms = strtoll(PQgetvalue(rows, row, ROW_MS), NULL, 10);
 	if (ms < verify->first_ms)
 		verify->first_ms = ms;
-}
-
-static bool fetch_rows(struct verify *verify, struct error *err)
-{
-	char *fetch = xasprintf("FETCH %d FROM known", FETCH_ROWS);
-	int64_t done = 0;
-	PGresult *rows;
-	int count;
-
-	progress_begin(-1, "rows");
-	do {
-		rows = pgsync_query(verify->conn, "reading the outbox", fetch, 0, NULL, err);
-		count = rows != NULL ? PQntuples(rows) : -1;
-		for (int row = 0; row < count; row++)
-			take_row(verify, rows, row);
-		PQclear(rows);
-		progress_step(done += count);
-	} while (count > 0);
-	progress_end();
-	free(fetch);
-	return count == 0;
 }
 
 static bool read_letters(struct verify *verify, struct error *err)
@@ -200,7 +173,7 @@ static bool read_letters(struct verify *verify, struct error *err)
 
 static bool read_rows(struct verify *verify, struct error *err)
 {
-	char *settled = settled_sql(verify, err), *declare, *timed = NULL;
+	char *settled = settled_sql(verify, err), *rows, *timed = NULL;
 	bool good;
 
 	if (settled != NULL)
@@ -211,10 +184,9 @@ static bool read_rows(struct verify *verify, struct error *err)
 	}
 	verify->timed = verify->config->outbox.settle == SETTLE_MARK && strcmp(timed, "true") == 0;
 	free(timed);
-	declare = rows_sql(verify, settled);
-	good = pgsync_script(verify->conn, "reading the outbox", declare, err) &&
-	       fetch_rows(verify, err);
-	free(declare);
+	rows = rows_sql(verify, settled);
+	good = cursor_each(verify->conn, rows, take_row, verify, err);
+	free(rows);
 	free(settled);
 	return good;
 }

@@ -29,5 +29,7 @@ bool waiting_pause(int64_t ms);
 /* From now on SIGINT and SIGTERM tell it to stop, and do not end it; a second one does. */
 void waiting_catch_signals(void);
 bool waiting_is_stopped(void);
+/* Why a command failed then. */
+#define WAITING_STOPPED "stopped before it was done"
 
 #endif

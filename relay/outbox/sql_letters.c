@@ -367,14 +367,15 @@ char *outbox_sql_letters_settle(void)
 	    same);
 }
 
+/* What waited for its topic parks its key now, if it has one. A dead letter stays one. */
 char *outbox_sql_letters_refused(void)
 {
 	SCRATCH char *same = same_letters();
 	return xasprintf(
 	    "WITH refused AS (UPDATE outbox_relay.dead_letters AS d SET attempts = "
 	    "d.attempts + 1, reason = given.reason, error = given.error, dead_at = "
-	    "clock_timestamp(), held_for = CASE WHEN d.held_for IS NOT NULL THEN "
-	    "given.held END, copy_owed_since = CASE WHEN $6::bool AND given.reason IS "
+	    "clock_timestamp(), held_for = CASE WHEN d.held_for IS NOT NULL AND d.key_hash IS NOT "
+	    "NULL THEN given.held END, copy_owed_since = CASE WHEN $6::bool AND given.reason IS "
 	    "NOT NULL THEN clock_timestamp() END FROM "
 	    "unnest($1::int8[], $2::text[], $3::text[], $4::text[], $5::text[]) AS given "
 	    "(number, event_id, reason, error, held) WHERE %s RETURNING d.number), "

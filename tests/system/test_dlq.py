@@ -371,6 +371,13 @@ def test_another_operator_discards_what_is_retried(letters, dlq, play, others, f
         assert json.loads(child.communicate(timeout=limit(20))[0])["letters"][0]["outcome"] == "gone" and child.returncode == 1
 
 
+def test_what_older_relays_took_for_parked(letters, migrate):
+    """A letter without a key, which no retry could reach. Those of keys stay parked."""
+    add(letters, 7, None, "key", reason="broker")
+    migrate()
+    assert letters.rows("SELECT id FROM outbox_relay.dead_letters WHERE held_for IS NULL ORDER BY id") == [(3,), (6,), (7,)]
+
+
 def test_progress_on_a_terminal(letters, dlq, play):
     """And there only."""
     play(1, 0)

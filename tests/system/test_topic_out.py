@@ -117,6 +117,36 @@ def test_a_key_is_parked_meanwhile(empty_database, migrate, new_relay, strict, s
     assert [r.header("type") for r in take(strict, "absent", 11) if r.key == b"bad4"] == ["11", "18"]
 
 
+@pytest.mark.parametrize("outbox, key", [({}, None), ({"on_reject": "halt"}, None),
+                                         ({"on_reject": "halt", "ordering": "none"}, "bad4")],
+                         ids=["park", "halt", "none"])
+def test_without_a_key_or_order_nothing_is_parked_meanwhile(empty_database, migrate, new_relay, strict, outbox, key):
+    """An event that waits for its topic is rejected there: it is a dead letter, which is counted and can be retried, and
+    nothing waits behind it."""
+    database = empty_database
+    migrate(outbox=outbox)
+    database.execute("ALTER TABLE outbox_events ALTER aggregate_id DROP NOT NULL")
+    relay = new_relay(kafka={"bootstrap_servers": strict.bootstrap}, route={"topic": "${aggregate_type}"},
+                      outbox=outbox).start()
+    database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
+                     " VALUES ('absent', %s, '4', to_jsonb(repeat('x', 20000)))", key)
+    write(database, 11, 11, "absent", key="bad")  # its key is bad4
+    relay.wait_metric("deferred_events", 2)
+    strict.create_topic("absent", max_message_bytes="10000")
+    assert [record.header("type") for record in take(strict, "absent", 1)] == ["11"]
+    letters = "SELECT event_type, held_for, reason FROM outbox_relay.dead_letters"
+    until(lambda: database.rows(letters) == [("4", None, "too_large")], 20, "the dead letter alone to be left")
+    relay.wait_metric("dead_letters", 1)
+    assert relay.metric("parked_keys") == 0
+    database.execute("INSERT INTO outbox_relay.letter_requests (outbox, letter, action, payload) SELECT outbox, number, 'edit', '{}'"
+                     " FROM outbox_relay.dead_letters")
+    database.wait("SELECT count(*) = 0 FROM outbox_relay.letter_requests")
+    done = relay.command("dlq", "retry", "--id", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sorted(record.header("type") for record in take(strict, "absent", 2)) == ["11", "4"]
+    assert database.rows(letters) == []
+
+
 def test_a_relay_that_halts_joins_what_waits(database, new_relay, strict):
     """What it halts at is mended, and others of its topic wait: they all arrive."""
     relay = new_relay(kafka={"bootstrap_servers": strict.bootstrap}, route={"topic": "${aggregate_type}"},

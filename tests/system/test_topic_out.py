@@ -165,6 +165,28 @@ def test_a_relay_that_halts_joins_what_waits(database, new_relay, strict):
     until(lambda: relay.metric("halted") == relay.metric("depth") == 0, 20, "nothing to wait")
 
 
+def test_what_waited_parks_its_key_where_a_relay_halts(database, new_relay, strict):
+    """It has left the outbox: the relay does not halt, and does not say that it does, here or after a retry."""
+    relay = new_relay(kafka={"bootstrap_servers": strict.bootstrap}, route={"topic": "${aggregate_type}"},
+                      outbox={"on_reject": "halt"}).start()
+    database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
+                     " VALUES ('absent', 'bad4', '4', to_jsonb(repeat('x', 20000)))")
+    write(database, 11, 12, "absent", key="bad")  # the first is of its key
+    relay.wait_metric("deferred_events", 3)
+    strict.create_topic("absent", max_message_bytes="10000")
+    relay.wait_log(r"event 1 is rejected \(too_large\): .*the relay does not halt")
+    assert [record.header("type") for record in take(strict, "absent", 1)] == ["12"]
+    letters = "SELECT event_type, held_for FROM outbox_relay.dead_letters ORDER BY number"
+    until(lambda: database.rows(letters) == [("4", "key"), ("11", "key")], 20, "the key to be parked")
+    relay.wait_metric("parked_keys", 1)
+    assert relay.metric("halted") == 0 and not relay.log_contains("the relay halts")
+    assert "rejected again (too_large)" in relay.command("dlq", "retry", "--id", "1").stdout
+    until(lambda: relay.log().count("the relay does not halt") == 2, 20, "the retry to be logged")
+    assert relay.metric("halted") == 0 and not relay.log_contains("the relay halts")
+    assert relay.command("dlq", "discard", "--id", "1").returncode == 0
+    assert sorted(record.header("type") for record in take(strict, "absent", 2)) == ["11", "12"]
+
+
 def test_what_is_to_be_changed_is_not_passed(database, new_relay, strict):
     """It goes out as an operator wants it, before the later ones of its key, however long that takes."""
     config = {"kafka": {"bootstrap_servers": strict.bootstrap}, "route": {"topic": "${aggregate_type}"}}

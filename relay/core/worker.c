@@ -38,6 +38,24 @@ static struct log_field field_shard(const struct worker *worker)
 	return shard < 0 ? field_text("shard", NULL) : field_number("shard", shard);
 }
 
+/* What was set aside before stays there: the relay halts at rows alone. */
+static const char *what_follows(const struct event *event, enum reject_policy policy)
+{
+	static const char *const follows[] = {
+	    [REJECT_HALTS] = "the relay halts until the row is changed or gone",
+	    [REJECT_DEAD_LETTERS] = "it is moved to outbox_relay.dead_letters",
+	    [REJECT_PARKS] = "it is moved to outbox_relay.dead_letters",
+	    [REJECT_SKIPS] = "the replay leaves it out",
+	};
+	if (event->parks)
+		return "its key is parked: its later events wait behind it in "
+		       "outbox_relay.dead_letters; see outbox-relay dlq";
+	if (event->letter != 0 && policy == REJECT_HALTS)
+		return "the relay does not halt, as the event was set aside before: it stays in "
+		       "outbox_relay.dead_letters; see outbox-relay dlq";
+	return follows[policy];
+}
+
 /* Topic and key as far as they can be told. code is Kafka's; "": the relay's own reason. */
 static void log_reject(struct worker *worker, const struct event *event, enum reject_reason reason,
 		       const char *code, const char *why)
@@ -46,31 +64,23 @@ static void log_reject(struct worker *worker, const struct event *event, enum re
 	struct error ignored;
 	if (route_event(worker->route, event, &message, &ignored) != REJECT_NONE)
 		message = (struct message){.value = SLICE_NULL};
-	static const char *const follows[] = {
-	    [REJECT_HALTS] = "the relay halts until the row is changed or gone",
-	    [REJECT_DEAD_LETTERS] = "it is moved to outbox_relay.dead_letters",
-	    [REJECT_PARKS] = "it is moved to outbox_relay.dead_letters",
-	    [REJECT_SKIPS] = "the replay leaves it out",
-	};
-	log_fact(LOG_ERROR, "event_rejected",
-		 LOG_FIELDS(field_number("id", event->id), field_slice("event_id", event->identity),
-			    field_slice("topic", message.topic),
-			    field_hash("key_hash", message.key), field_shard(worker),
-			    field_text("reason", reject_reason_name(reason)),
-			    field_text("error_code", code)),
-		 "event %lld is rejected (%s): %s; %s", (long long)event->id,
-		 reject_reason_name(reason), why,
-		 event->parks ? "its key is parked: its later events wait behind it in "
-				"outbox_relay.dead_letters; see outbox-relay dlq"
-			      : follows[worker->engine.options.policy]);
+	log_fact(
+	    LOG_ERROR, "event_rejected",
+	    LOG_FIELDS(field_number("id", event->id), field_slice("event_id", event->identity),
+		       field_slice("topic", message.topic), field_hash("key_hash", message.key),
+		       field_shard(worker), field_text("reason", reject_reason_name(reason)),
+		       field_text("error_code", code)),
+	    "event %lld is rejected (%s): %s; %s", (long long)event->id, reject_reason_name(reason),
+	    why, what_follows(event, worker->engine.options.policy));
 }
 
 void worker_reject(struct worker *worker, struct event *event, enum reject_reason reason,
 		   const char *code, const char *why)
 {
 	worker_park(worker, event);
-	/* One that was tried again was told of before, and counted. */
-	if (!event->again || !engine_halts_at_reject(&worker->engine))
+	/* One that was tried again was told of before, and counted. A row at which the relay halts
+	 * is tried again by itself, a letter when an operator asks for it. */
+	if (!event->again || event->letter != 0 || !engine_halts_at_reject(&worker->engine))
 		log_reject(worker, event, reason, code, why);
 	if (!event->again)
 		metrics_topic(worker->metrics, topic_of(worker, event))->rejected[reason]++;

@@ -286,16 +286,17 @@ static bool is_settled(const struct event *event, enum reject_policy policy)
 	       (event->state == EVENT_REJECTED && !stays);
 }
 
+/* Whether a letter has a key to park is known to the database (outbox_sql_letters_refused). */
 static struct outbox_ids_item item_of(const struct event *event, enum reject_policy policy,
 				      bool competing)
 {
 	bool rejected = event->state == EVENT_REJECTED || event->state == EVENT_DEFERRED;
 	bool parks = event->letter != 0 ? policy != REJECT_DEAD_LETTERS
-					: policy == REJECT_PARKS && event->parks && !competing;
+					: policy == REJECT_PARKS && event->parks;
 	return (struct outbox_ids_item){.id = event->id,
 					.identity = event->identity,
 					.rejected = rejected ? event : NULL,
-					.parks = parks,
+					.parks = parks && !competing,
 					.letter = event->letter,
 					.copy = event->copy};
 }

@@ -139,21 +139,34 @@ static char *due_dead_letters(const struct outbox_shape *shape)
 	    shape->oid, asked, may, ours);
 }
 
+/* The first that are "ready", each with its size. Where relays compete, all of them come to the
+ * same letters: what another one has locked is left to it, and others are taken instead. Its edit
+ * may have been passed over for such a lock, which may be gone by now. */
+static char *upcoming(const struct outbox_shape *shape)
+{
+	static const char size[] = "d.number, coalesce(octet_length(d.payload), 0) + 1 AS size";
+	if (shape->competing)
+		return xasprintf("SELECT %s FROM outbox_relay.dead_letters AS d WHERE d.number = "
+				 "ANY ((SELECT array_agg(number) FROM ready)::int8[]) AND NOT %s "
+				 "ORDER BY d.number LIMIT $1::int8 FOR UPDATE SKIP LOCKED",
+				 size, to_change);
+	return xasprintf("SELECT %s FROM (SELECT number FROM ready ORDER BY number LIMIT $1::int8) "
+			 "AS upcoming JOIN outbox_relay.dead_letters AS d USING (number)",
+			 size);
+}
+
 /* What is due, as "due": an array of numbers; of the first one, whatever its size is. */
 static char *due(const struct outbox_shape *shape)
 {
 	SCRATCH char *first = heads(shape, "$5", "", ""), *alone = due_heads();
 	SCRATCH char *runs = due_runs(shape);
 	SCRATCH char *topics = due_topics(shape), *dead = due_dead_letters(shape);
+	SCRATCH char *next = upcoming(shape);
 	return xasprintf(
 	    "%s, ready AS (%s UNION ALL %s UNION ALL %s UNION ALL %s), due AS MATERIALIZED (SELECT "
 	    "array_agg(number) AS numbers FROM (SELECT number, size, sum(size) OVER (ORDER BY "
-	    "number) AS upto FROM (SELECT d.number, coalesce(octet_length(d.payload), 0) + 1 AS "
-	    "size "
-	    "FROM (SELECT number FROM ready ORDER BY number LIMIT $1::int8) AS upcoming JOIN "
-	    "outbox_relay.dead_letters AS d USING (number)) AS sized) AS summed WHERE upto <= "
-	    "$2::int8 OR upto = size)",
-	    first, alone, runs, topics, dead);
+	    "number) AS upto FROM (%s) AS sized) AS summed WHERE upto <= $2::int8 OR upto = size)",
+	    first, alone, runs, topics, dead, next);
 }
 
 char *outbox_sql_letters_attempt(const struct outbox_shape *shape)
@@ -213,7 +226,8 @@ char *outbox_sql_letters_claim(const struct outbox_shape *shape)
 	    next, returned);
 }
 
-/* Requests of this kind for letters of ours, oldest first, as "wanted". */
+/* Requests of this kind for letters of ours, oldest first, as "wanted". Where relays compete,
+ * another one may be at the letter. */
 static char *wanted(const struct outbox_shape *shape, const char *action)
 {
 	SCRATCH char *ours = outbox_sql_letters_mine(shape, "$1");
@@ -221,8 +235,8 @@ static char *wanted(const struct outbox_shape *shape, const char *action)
 	    "WITH wanted AS MATERIALIZED (SELECT r.number, r.letter, r.payload, r.headers FROM "
 	    "outbox_relay.letter_requests AS r JOIN outbox_relay.dead_letters AS d ON d.number = "
 	    "r.letter AND d.outbox = r.outbox WHERE r.outbox = %u::oid AND r.action = '%s'%s ORDER "
-	    "BY r.number LIMIT %d FOR UPDATE OF r SKIP LOCKED)",
-	    shape->oid, action, ours, REQUESTS_MAX);
+	    "BY r.number LIMIT %d FOR UPDATE OF r%s SKIP LOCKED)",
+	    shape->oid, action, ours, REQUESTS_MAX, shape->competing ? ", d" : "");
 }
 
 /* Where rows stay, those of these letters are settled, and were not published as they are: no
@@ -367,14 +381,15 @@ char *outbox_sql_letters_settle(void)
 	    same);
 }
 
+/* What waited for its topic parks its key now, if it has one. A dead letter stays one. */
 char *outbox_sql_letters_refused(void)
 {
 	SCRATCH char *same = same_letters();
 	return xasprintf(
 	    "WITH refused AS (UPDATE outbox_relay.dead_letters AS d SET attempts = "
 	    "d.attempts + 1, reason = given.reason, error = given.error, dead_at = "
-	    "clock_timestamp(), held_for = CASE WHEN d.held_for IS NOT NULL THEN "
-	    "given.held END, copy_owed_since = CASE WHEN $6::bool AND given.reason IS "
+	    "clock_timestamp(), held_for = CASE WHEN d.held_for IS NOT NULL AND d.key_hash IS NOT "
+	    "NULL THEN given.held END, copy_owed_since = CASE WHEN $6::bool AND given.reason IS "
 	    "NOT NULL THEN clock_timestamp() END FROM "
 	    "unnest($1::int8[], $2::text[], $3::text[], $4::text[], $5::text[]) AS given "
 	    "(number, event_id, reason, error, held) WHERE %s RETURNING d.number), "

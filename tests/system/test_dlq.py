@@ -371,6 +371,28 @@ def test_another_operator_discards_what_is_retried(letters, dlq, play, others, f
         assert json.loads(child.communicate(timeout=limit(20))[0])["letters"][0]["outcome"] == "gone" and child.returncode == 1
 
 
+def test_another_operator_discards_one_without_an_event_id(letters, dlq, play):
+    """Nor is that said to be published; another letter that goes meanwhile is."""
+    play(1, 0)
+    add(letters, 7, event_id=None)
+    argv = [dlq.relay.process.argv[0], "dlq", "-c", dlq.relay.config, "retry", "--id", "7", "--id", "3", "--json"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as child:
+        until(lambda: requests(letters) == [(3, "retry"), (7, "retry")], 20, "the requests")
+        letters.execute("INSERT INTO outbox_relay.letter_requests (outbox, letter, action) SELECT outbox, number, 'discard'"
+                        " FROM outbox_relay.dead_letters WHERE id = 7;"
+                        " DELETE FROM outbox_relay.dead_letters WHERE id IN (3, 7); DELETE FROM outbox_relay.letter_requests")
+        out = child.communicate(timeout=limit(20))[0]
+    assert {letter["id"]: letter["outcome"] for letter in json.loads(out)["letters"]} == {3: "published", 7: "gone"}
+    assert child.returncode == 1
+
+
+def test_what_older_relays_took_for_parked(letters, migrate):
+    """A letter without a key, which no retry could reach. Those of keys stay parked."""
+    add(letters, 7, None, "key", reason="broker")
+    migrate()
+    assert letters.rows("SELECT id FROM outbox_relay.dead_letters WHERE held_for IS NULL ORDER BY id") == [(3,), (6,), (7,)]
+
+
 def test_progress_on_a_terminal(letters, dlq, play):
     """And there only."""
     play(1, 0)

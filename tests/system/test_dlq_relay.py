@@ -177,3 +177,22 @@ def test_an_operator(database, run, new_relay):
         done = alice.command("dlq", *argv)
         assert done.returncode == status, done.stdout + done.stderr
     assert types_of(consumer.take(4)) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("action", ["retry", "discard"])
+def test_a_letter_that_another_relay_is_at(database, run, action):
+    """Relays that compete pass over it, and come back to it; a session plays the other one."""
+    write(database, 0, 1, 0, 1)
+    dlq, consumer, _ = run("dead-letter", ordering="none")
+    until(lambda: len(dlq("list")) == 2, 20, "the dead letters")
+    locked, free = ids_of(database, 0, 1)
+    for letter in (locked, free):
+        dlq("edit", "--id", letter, "--headers", "null")
+    with database.session(autocommit=False) as other:
+        other.execute("SELECT FROM outbox_relay.dead_letters WHERE id = %s FOR UPDATE", [locked])
+        dlq(action, "--id", locked, "--no-wait")
+        assert outcomes(dlq("retry", "--id", free)) == [("published", None)]
+        assert types_of(consumer.take(1)) == [1] and [letter["id"] for letter in dlq("list")] == [locked]
+        other.connection.commit()
+    until(lambda: dlq("list") == [], 20, "the relay to come back to it")
+    assert types_of(consumer.rest()) == ([0] if action == "retry" else [])

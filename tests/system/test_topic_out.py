@@ -117,6 +117,36 @@ def test_a_key_is_parked_meanwhile(empty_database, migrate, new_relay, strict, s
     assert [r.header("type") for r in take(strict, "absent", 11) if r.key == b"bad4"] == ["11", "18"]
 
 
+@pytest.mark.parametrize("outbox, key", [({}, None), ({"on_reject": "halt"}, None),
+                                         ({"on_reject": "halt", "ordering": "none"}, "bad4")],
+                         ids=["park", "halt", "none"])
+def test_without_a_key_or_order_nothing_is_parked_meanwhile(empty_database, migrate, new_relay, strict, outbox, key):
+    """An event that waits for its topic is rejected there: it is a dead letter, which is counted and can be retried, and
+    nothing waits behind it."""
+    database = empty_database
+    migrate(outbox=outbox)
+    database.execute("ALTER TABLE outbox_events ALTER aggregate_id DROP NOT NULL")
+    relay = new_relay(kafka={"bootstrap_servers": strict.bootstrap}, route={"topic": "${aggregate_type}"},
+                      outbox=outbox).start()
+    database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
+                     " VALUES ('absent', %s, '4', to_jsonb(repeat('x', 20000)))", key)
+    write(database, 11, 11, "absent", key="bad")  # its key is bad4
+    relay.wait_metric("deferred_events", 2)
+    strict.create_topic("absent", max_message_bytes="10000")
+    assert [record.header("type") for record in take(strict, "absent", 1)] == ["11"]
+    letters = "SELECT event_type, held_for, reason FROM outbox_relay.dead_letters"
+    until(lambda: database.rows(letters) == [("4", None, "too_large")], 20, "the dead letter alone to be left")
+    relay.wait_metric("dead_letters", 1)
+    assert relay.metric("parked_keys") == 0
+    database.execute("INSERT INTO outbox_relay.letter_requests (outbox, letter, action, payload) SELECT outbox, number, 'edit', '{}'"
+                     " FROM outbox_relay.dead_letters")
+    database.wait("SELECT count(*) = 0 FROM outbox_relay.letter_requests")
+    done = relay.command("dlq", "retry", "--id", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sorted(record.header("type") for record in take(strict, "absent", 2)) == ["11", "4"]
+    assert database.rows(letters) == []
+
+
 def test_a_relay_that_halts_joins_what_waits(database, new_relay, strict):
     """What it halts at is mended, and others of its topic wait: they all arrive."""
     relay = new_relay(kafka={"bootstrap_servers": strict.bootstrap}, route={"topic": "${aggregate_type}"},
@@ -133,6 +163,28 @@ def test_a_relay_that_halts_joins_what_waits(database, new_relay, strict):
     database.execute("UPDATE outbox_events SET headers = NULL")
     in_order(take(strict, "absent", 4), 1, 4)
     until(lambda: relay.metric("halted") == relay.metric("depth") == 0, 20, "nothing to wait")
+
+
+def test_what_waited_parks_its_key_where_a_relay_halts(database, new_relay, strict):
+    """It has left the outbox: the relay does not halt, and does not say that it does, here or after a retry."""
+    relay = new_relay(kafka={"bootstrap_servers": strict.bootstrap}, route={"topic": "${aggregate_type}"},
+                      outbox={"on_reject": "halt"}).start()
+    database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
+                     " VALUES ('absent', 'bad4', '4', to_jsonb(repeat('x', 20000)))")
+    write(database, 11, 12, "absent", key="bad")  # the first is of its key
+    relay.wait_metric("deferred_events", 3)
+    strict.create_topic("absent", max_message_bytes="10000")
+    relay.wait_log(r"event 1 is rejected \(too_large\): .*the relay does not halt")
+    assert [record.header("type") for record in take(strict, "absent", 1)] == ["12"]
+    letters = "SELECT event_type, held_for FROM outbox_relay.dead_letters ORDER BY number"
+    until(lambda: database.rows(letters) == [("4", "key"), ("11", "key")], 20, "the key to be parked")
+    relay.wait_metric("parked_keys", 1)
+    assert relay.metric("halted") == 0 and not relay.log_contains("the relay halts")
+    assert "rejected again (too_large)" in relay.command("dlq", "retry", "--id", "1").stdout
+    until(lambda: relay.log().count("the relay does not halt") == 2, 20, "the retry to be logged")
+    assert relay.metric("halted") == 0 and not relay.log_contains("the relay halts")
+    assert relay.command("dlq", "discard", "--id", "1").returncode == 0
+    assert sorted(record.header("type") for record in take(strict, "absent", 2)) == ["11", "12"]
 
 
 def test_what_is_to_be_changed_is_not_passed(database, new_relay, strict):

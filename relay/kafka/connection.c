@@ -9,6 +9,9 @@
 enum {
 	/* All brokers are down for so long, and librdkafka has given no reason. */
 	SILENCE_US = 2 * 1000 * 1000,
+	/* One that names no cluster cannot be told from one that has not answered. It keeps the
+	 * connection for so long, which one does not that expects a login. */
+	NAMELESS_US = 2 * 1000 * 1000,
 	REFUSALS_SURE = 2,
 	RECENT_US = 20 * 1000 * 1000,
 	EXPLAINED_US = 60 * 1000 * 1000,
@@ -177,7 +180,8 @@ void kafka_explain_silence(struct kafka *kafka)
 	keep_reason(kafka, text, true);
 }
 
-/* Brokers name their cluster in an answer. Without waiting: librdkafka keeps the name. */
+/* Brokers name their cluster, or at least its controller, in their answer to the first question.
+ * Without waiting: librdkafka keeps both. */
 static bool has_answered(rd_kafka_t *rk)
 {
 	char *cluster = rd_kafka_clusterid(rk, 0);
@@ -185,7 +189,30 @@ static bool has_answered(rd_kafka_t *rk)
 
 	if (named)
 		rd_kafka_mem_free(rk, cluster);
-	return named;
+	return named || rd_kafka_controllerid(rk, 0) >= 0;
+}
+
+/* A broker that expects a login, and gets none, tells even so which requests it knows. librdkafka
+ * takes it for connected then, until it closes the connection at the first question. So none is
+ * believed to serve us before a first answer. After that a connection is enough. */
+void kafka_look_for_broker(struct kafka *kafka)
+{
+	struct connection *connection = &kafka->connection;
+	int64_t now = clock_monotonic_us();
+	bool is_asked = connection->connected_us != 0;
+
+	if (connection->reachable)
+		return;
+	if (!connection->ever_answered)
+		connection->ever_answered = has_answered(kafka->producer.rk);
+	if (!connection->ever_answered && is_asked && now - connection->connected_us < NAMELESS_US)
+		return;
+	if (!kafka_ask(kafka->producer.rk))
+		connection->connected_us = 0;
+	else if (connection->ever_answered || is_asked)
+		kafka_set_reachable(kafka, true);
+	else
+		connection->connected_us = now;
 }
 
 static void on_all_down(struct kafka *kafka)
@@ -195,6 +222,7 @@ static void on_all_down(struct kafka *kafka)
 	/* A broker that hangs later is not one that expects another protocol. */
 	if (has_answered(kafka->producer.rk))
 		kafka->connection.ever_answered = true;
+	kafka->connection.connected_us = 0;
 	kafka_set_reachable(kafka, false);
 	end_if_refused(kafka);
 }

@@ -133,7 +133,8 @@ struct background_destroy {
 struct connection {
 	bool reachable;
 	int64_t reachable_us; /* since when it is */
-	bool ever_answered;   /* more than that a connection was accepted */
+	bool ever_answered;   /* more than which requests are known: a broker has served us */
+	int64_t connected_us; /* since when one is connected that has not yet; 0: none is */
 	bool ever_reachable;
 	bool refused_connection; /* at a broker's address nothing listened, as last heard */
 	int64_t all_down_us;	 /* since when no broker is connected; 0: one is, or may be */
@@ -443,6 +444,7 @@ void kafka_on_purge(void *arg); /* the timer's */
 /* connection.c */
 void kafka_on_error(struct kafka *kafka, rd_kafka_event_t *event);
 /* To be called now and then: librdkafka does not tell of everything. */
+void kafka_look_for_broker(struct kafka *kafka);
 void kafka_explain_silence(struct kafka *kafka);
 
 /* topic.c */
@@ -573,7 +575,7 @@ void kafka_takeover_serve(struct kafka *kafka);
 
 /* sink.c */
 extern const struct sink_ops kafka_sink_ops, kafka_transactional_ops;
-/* Whether a broker is connected, has let us in and speaks. */
+/* Whether a broker is connected and has said which requests it knows. */
 bool kafka_ask(rd_kafka_t *rk);
 void kafka_on_reports(struct kafka *kafka, rd_kafka_event_t *event);
 

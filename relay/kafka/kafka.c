@@ -16,6 +16,8 @@
 enum {
 	/* How often to see whether Kafka is back. librdkafka tries to connect less often. */
 	POLL_US = 100 * 1000,
+	/* And whether a broker that is connected has answered. */
+	ANSWER_US = 20 * 1000,
 	/* Trouble that is not heard of again for so long is over: longer than the longest pause
 	 * between two tries (backoff.h). */
 	TROUBLE_US = 20 * 1000 * 1000,
@@ -129,14 +131,16 @@ static bool producer_new(struct kafka *kafka, struct error *err)
 	return true;
 }
 
-/* librdkafka asks again, without an end and without an error (rd_kafka_handle_InitProducerId). */
+/* librdkafka asks again, without an end and without an error (rd_kafka_handle_InitProducerId).
+ * While no broker serves us, the reason for that says more. */
 static void note_no_id(struct kafka *kafka, rd_kafka_event_t *event)
 {
 	static const char words[] = "Failed to acquire idempotence PID";
 	const char *facility, *text, *at;
 	int64_t now = clock_monotonic_us();
 
-	if (rd_kafka_event_log(event, &facility, &text, NULL) != 0 ||
+	if (!kafka->connection.reachable ||
+	    rd_kafka_event_log(event, &facility, &text, NULL) != 0 ||
 	    (at = strstr(text, words)) == NULL)
 		return;
 	if (kafka->producer.no_id_us == 0)
@@ -305,6 +309,11 @@ static void on_wake(int what, void *arg)
 	serve(arg);
 }
 
+static int64_t look_again_us(const struct kafka *kafka)
+{
+	return clock_monotonic_us() + (kafka->connection.connected_us != 0 ? ANSWER_US : POLL_US);
+}
+
 static void on_tick(void *arg)
 {
 	struct kafka *kafka = arg;
@@ -316,13 +325,11 @@ static void on_tick(void *arg)
 		kafka_trouble_over(kafka);
 	if (kafka->producer.rk != NULL) {
 		kafka_secrets_tick(kafka, clock_monotonic_us());
-		if (!connection->reachable && kafka_ask(kafka->producer.rk))
-			kafka_set_reachable(kafka, true);
+		kafka_look_for_broker(kafka);
 		kafka_explain_silence(kafka);
 		kafka_topics_tick(kafka, clock_monotonic_us());
 	}
-	kafka_tick_at(kafka, connection->reachable ? kafka->topics.due_us
-						   : clock_monotonic_us() + POLL_US);
+	kafka_tick_at(kafka, connection->reachable ? kafka->topics.due_us : look_again_us(kafka));
 }
 
 /* False: it is tried again. */

@@ -179,6 +179,7 @@ def test_tried_again(what, database, tries, finds):
         assert "answers" not in page
         relay.wait_log(f"warning +Kafka does not let this relay in: {words}")
         assert relay.process.alive
+        assert not relay.log_contains("Kafka answers again"), relay.log()
 
 
 @pytest.mark.parametrize("what", SET_UP)

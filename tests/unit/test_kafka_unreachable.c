@@ -162,6 +162,129 @@ static void many_questions_lost_together_are_asked_again(void **state)
 	close(nothing);
 }
 
+/* ---- a broker that expects a login, and gets none ---- */
+
+/* The protocol's ApiKeys, and an upper bound. */
+enum { METADATA = 3, INIT_PRODUCER_ID = 22, REQUEST_MOST = 512 };
+
+struct refuser {
+	int fd;
+	char where[32];
+	pthread_t thread;
+	atomic_int closed; /* connections, at a question */
+};
+
+/* Version 3 of an answer to ApiVersions: no error; five requests, each with its oldest and newest
+ * version; no throttling. */
+static const uint8_t known_requests[] = {
+    0, 0,  6,		   /* their count and one */
+    0, 0,  0, 0, 0, 7,	0, /* Produce */
+    0, 1,  0, 0, 0, 11, 0, /* Fetch */
+    0, 3,  0, 0, 0, 4,	0, /* Metadata */
+    0, 18, 0, 0, 0, 3,	0, /* ApiVersions */
+    0, 22, 0, 0, 0, 1,	0, /* InitProducerId */
+    0, 0,  0, 0, 0,
+};
+
+/* False: the client has closed. */
+static bool receive(int fd, void *to, size_t size)
+{
+	return recv(fd, to, size, MSG_WAITALL) == (ssize_t)size;
+}
+
+static bool receive_request(int fd, uint8_t request[REQUEST_MOST])
+{
+	uint32_t size;
+
+	return receive(fd, &size, sizeof(size)) && ntohl(size) <= REQUEST_MOST &&
+	       receive(fd, request, ntohl(size));
+}
+
+/* With the number of the request that it answers. */
+static void tell_known_requests(int fd, const uint8_t request[REQUEST_MOST])
+{
+	uint8_t answer[8 + sizeof(known_requests)];
+	uint32_t size = htonl(sizeof(answer) - 4);
+
+	memcpy(answer, &size, 4);
+	memcpy(answer + 4, request + 4, 4);
+	memcpy(answer + 8, known_requests, sizeof(known_requests));
+	send(fd, answer, sizeof(answer), MSG_NOSIGNAL);
+}
+
+/* librdkafka asks for metadata as soon as it is connected; the second time the sink asks, to see
+ * whether it is. So it has seen it connected when the connection is closed; librdkafka complains
+ * then that it gets no producer id. */
+static void serve_until_asked_enough(struct refuser *refuser, int fd)
+{
+	uint8_t request[REQUEST_MOST] = {0};
+	int metadata = 0, ids = 0;
+
+	if (!receive_request(fd, request))
+		return;
+	tell_known_requests(fd, request);
+	while (metadata < 2 || ids == 0) {
+		if (!receive_request(fd, request))
+			return;
+		metadata += request[1] == METADATA;
+		ids += request[1] == INIT_PRODUCER_ID;
+	}
+	atomic_fetch_add(&refuser->closed, 1);
+}
+
+static void *refuse(void *arg)
+{
+	struct refuser *refuser = arg;
+	int fd;
+
+	while ((fd = accept(refuser->fd, NULL, NULL)) >= 0) {
+		serve_until_asked_enough(refuser, fd);
+		close(fd);
+	}
+	return NULL;
+}
+
+static void refuser_start(struct refuser *refuser)
+{
+	refuser->fd = dead_port(refuser->where);
+	assert_int_equal(listen(refuser->fd, 8), 0);
+	assert_int_equal(pthread_create(&refuser->thread, NULL, refuse, refuser), 0);
+}
+
+/* After the sink's end, which closes its connections. */
+static void refuser_stop(struct refuser *refuser)
+{
+	shutdown(refuser->fd, SHUT_RDWR);
+	pthread_join(refuser->thread, NULL);
+	close(refuser->fd);
+}
+
+static bool says_that_it_closes(const struct rig *rig)
+{
+	return strstr(rig->sink->trouble, "closes them without an answer") != NULL;
+}
+
+/* Also not for the moment in which it is connected; and the reason stays. */
+static void one_that_closes_at_the_first_question_is_not_reachable(void **state)
+{
+	struct rig *rig = *state;
+	struct refuser refuser = {0};
+	const struct kafka *kafka;
+
+	refuser_start(&refuser);
+	rig->options.embedded = false;
+	rig->options.bootstrap_servers = refuser.where;
+	connect_sink(rig);
+	kafka = (const struct kafka *)rig->sink;
+	run_until(rig, says_that_it_closes);
+	run_for(rig, SECONDS * 1000 * 1000);
+	assert_true(atomic_load(&refuser.closed) > 1);
+	assert_false(kafka->connection.ever_reachable);
+	assert_true(says_that_it_closes(rig));
+	assert_true(kafka_sink_free(&rig->sink, 5000));
+	refuser_stop(&refuser);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -175,6 +298,8 @@ int main(void)
 		an_event_that_waits_for_its_topic_is_not_called_for_reports, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(many_questions_lost_together_are_asked_again, set_up,
 					    tear_down),
+	    cmocka_unit_test_setup_teardown(one_that_closes_at_the_first_question_is_not_reachable,
+					    set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

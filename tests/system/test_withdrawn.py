@@ -158,6 +158,7 @@ def test_a_position_that_is_set_anew(rejected, empty_database, way, count):
     assert {record.header("type") for record in consumer.take(count)} == {"Happened"}
     wait_settled(empty_database)
     assert consumer.rest() == []
+    assert empty_database.rows("SELECT id FROM outbox_relay.dead_letters") == [(parked,)]
     dlq(relay, "edit", "--headers", "null", "--id", parked)
     dlq(relay, "retry", "--id", parked)
     assert [record.key for record in consumer.take(1)] == [b"parked"] and consumer.rest() == []

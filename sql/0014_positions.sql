@@ -261,42 +261,6 @@ BEGIN
     LOCK TABLE outbox_relay.positions IN EXCLUSIVE MODE;
 END $$;
 
--- What came of another server, database or table has positions that mean nothing here. `at` says where to go on:
---   end     all that is in the table is published (it was drained before it was copied);
---   start   nothing is;
---   from    the rows with this id, and above, are not;
---   keep    the position holds: the server was upgraded in place (pg_upgrade), which keeps transactions.
--- All relays have to be stopped.
-CREATE OR REPLACE FUNCTION outbox_relay.set_position(box regclass, at text, id bigint DEFAULT NULL) RETURNS void
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    own  outbox_relay.outboxes := (SELECT o FROM outbox_relay.outboxes o WHERE o.outbox = box);
-BEGIN
-    IF own.settle IS DISTINCT FROM 'position' THEN
-        RAISE object_not_in_prerequisite_state USING MESSAGE = format('table %s has no positions: outbox.settle is %s',
-            box, coalesce('"' || own.settle || '"', 'not known'));
-    ELSIF at NOT IN ('end', 'start', 'from', 'keep') OR (at = 'from') <> (id IS NOT NULL) THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'the position is ''end'', ''start'', ''keep'', or ''from'' with an id';
-    END IF;
-    PERFORM outbox_relay.lock_positions(box);
-    IF EXISTS (SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND l.classid = box::oid AND l.granted
-                  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-                  AND l.pid IS DISTINCT FROM pg_backend_pid()) THEN
-        RAISE object_in_use USING MESSAGE = format('a relay of table %s is connected; stop all of them first', box);
-    ELSIF at <> 'keep' THEN
-        PERFORM outbox_relay.begin_positions(box, own.position_columns[1], own.position_columns[2],
-            CASE at WHEN 'start' THEN 'true' WHEN 'end' THEN 'false'
-            ELSE format('t.%I >= %s', own.position_columns[1], id) END);
-    ELSIF EXISTS (SELECT FROM outbox_relay.last_positions(box) AS p
-                   WHERE pg_snapshot_xmax(coalesce(p.target, p.finished)) > pg_snapshot_xmax(pg_current_snapshot())) THEN
-        RAISE object_not_in_prerequisite_state USING MESSAGE = format('the positions of table %s name transactions that '
-            'this server has not begun yet: they are of another one', box);
-    ELSE
-        UPDATE outbox_relay.outboxes o SET position_home = outbox_relay.position_home(box) WHERE o.outbox = box;
-    END IF;
-    PERFORM outbox_relay.record_action(box, 'position', concat_ws(' ', at, id));
-END $$;
-
 -- The relay's shards are to be told apart in another way. Once all shards of the old layout are at one position, that
 -- is the position of the new ones: whoever has shard 0 (first) brings them there. True: the session's statements are
 -- of a layout that is over.
@@ -418,8 +382,7 @@ DECLARE
 BEGIN
     REVOKE ALL ON FUNCTION outbox_relay.position_home(regclass), outbox_relay.last_positions(regclass),
         outbox_relay.settled_condition(regclass), outbox_relay.begin_positions(regclass, name, name, text),
-        outbox_relay.count_waiting(regclass, bigint),
-        outbox_relay.set_position(regclass, text, bigint), outbox_relay.take_up(regclass, integer, integer, text[], boolean),
+        outbox_relay.count_waiting(regclass, bigint), outbox_relay.take_up(regclass, integer, integer, text[], boolean),
         outbox_relay.purge_settled(regclass, regclass, name, bigint, bigint, bigint, bigint),
         outbox_relay.leave_positions(regclass, text), outbox_relay.lacks_positions(regclass),
         outbox_relay.waiting_rows(regclass, text), outbox_relay.drop_x(regclass), outbox_relay.lock_outbox(regclass),

@@ -3,8 +3,8 @@
 -- has taken them out, or has edited or discarded the event as a dead letter. No replay publishes them, and `verify`
 -- does not miss them. And what `outbox-relay handover` needs on the new side.
 
--- A row of the outbox is known by the three, as a dead letter is; event_id is cut as there. The relay forgets those
--- whose rows are gone.
+-- A row of the outbox is known by the three, as a dead letter is; event_id is whole here (600 characters of it in notes
+-- of before version 20). The relay forgets those whose rows are gone. Notes are made, and heeded, in mark mode as well.
 CREATE TABLE IF NOT EXISTS outbox_relay.withdrawn (
     outbox     regclass NOT NULL,
     id         bigint   NOT NULL,
@@ -37,7 +37,7 @@ BEGIN
     LOCK TABLE outbox_relay.positions IN SHARE MODE;
     EXECUTE format('WITH t AS MATERIALIZED (SELECT t.%1$I::bigint AS id, t.%2$I::text AS event_id FROM %3$s AS t WHERE '
                    't.%1$I = $1 AND ($2 IS NULL OR t.%2$I::text = $2) AND NOT %4$s), noted AS (INSERT INTO '
-                   'outbox_relay.withdrawn (outbox, id, event_id) SELECT $3, t.id, left(t.event_id, 600) FROM t), ahead AS ('
+                   'outbox_relay.withdrawn (outbox, id, event_id) SELECT $3, t.id, t.event_id FROM t), ahead AS ('
                    'INSERT INTO outbox_relay.settled_ahead (outbox, id, event_id) SELECT $3, t.id, t.event_id FROM t '
                    'RETURNING 1) SELECT count(*) FROM ahead', own.position_columns[1], own.position_columns[2], box,
                    outbox_relay.settled_condition(box))

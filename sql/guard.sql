@@ -72,7 +72,8 @@ BEGIN
                                   'drop_x', 'lock_outbox', 'lock_positions', 'is_event', 'renew_producers',
                                   'admit_partitions', 'range_trouble') AND p.pronargs = 1)
            AND NOT (p.proname IN ('range_number', 'make_partitions', 'grant_partitions', 'leave_positions', 'count_waiting',
-                                  'waiting_rows', 'rows_to_keep', 'hand_over_position') AND p.pronargs = 2)
+                                  'waiting_rows', 'rows_to_keep', 'hand_over_position', 'note_aside')
+                    AND p.pronargs = 2)
            AND NOT (p.proname IN ('range_position', 'drop_partition') AND p.pronargs = 3)
            AND NOT (p.proname IN ('range_after', 'make_partition', 'make_missing', 'begin_positions') AND p.pronargs = 4)
            AND NOT (p.proname IN ('next_partition', 'drop_partitions', 'take_up', 'resolved_slot') AND p.pronargs = 5)

@@ -163,6 +163,7 @@ BEGIN
     DROP FUNCTION IF EXISTS outbox_relay.is_event(regclass);
     DROP FUNCTION IF EXISTS outbox_relay.waiting_rows(regclass, text);
     DROP FUNCTION IF EXISTS outbox_relay.set_position(regclass, text, bigint);
+    DROP FUNCTION IF EXISTS outbox_relay.note_aside(regclass, text);
     DROP FUNCTION IF EXISTS outbox_relay.leave_positions(regclass, text);
     DROP FUNCTION IF EXISTS outbox_relay.purge_settled(regclass, regclass, name, bigint, bigint, bigint, bigint);
     DROP FUNCTION IF EXISTS outbox_relay.take_up(regclass, integer, integer, text[], boolean);

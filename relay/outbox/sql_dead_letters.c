@@ -207,14 +207,16 @@ char *outbox_sql_dead_letter(const struct outbox_shape *shape, size_t leaf, bool
 	    rows, notes, values, has_key, id);
 }
 
-/* By the id they are found in their index. The time tells events apart whose ids are the same. */
+/* By the id they are found in their index. The time tells events apart whose ids are the same. A
+ * note may have an event id whole. */
 char *outbox_sql_is_letter_of(const struct outbox_shape *shape)
 {
 	const struct config_columns *names = shape->names;
 	SCRATCH char *id = moved(names->id), *event_id = moved(names->event_id);
 	SCRATCH char *created_at = moved_time(shape, names->created_at);
-	char *sql = xasprintf("d.id = %s AND d.event_id IS NOT DISTINCT FROM left(%s::text, %d)",
-			      id, event_id, EVENT_ID_MAX);
+	char *sql = xasprintf("d.id = %s AND left(d.event_id, %d) IS NOT DISTINCT FROM "
+			      "left(%s::text, %d)",
+			      id, EVENT_ID_MAX, event_id, EVENT_ID_MAX);
 	if (names->created_at[0] != '\0')
 		xappend(&sql, " AND coalesce(d.created_at = %s, true)", created_at);
 	return sql;

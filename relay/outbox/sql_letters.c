@@ -239,58 +239,63 @@ static char *wanted(const struct outbox_shape *shape, const char *action)
 	    shape->oid, action, ours, REQUESTS_MAX, shape->competing ? ", d" : "");
 }
 
-/* Where rows stay, those of these letters are settled, and were not published as they are: no
- * replay publishes them. In mark mode they go; a row that is not marked is that of another event.
- * With positions that is noted, and notes are forgotten whose rows are gone: the oldest go first.
- */
-static char *not_as_they_are(const struct outbox_shape *shape, const char *letters)
+/* What a note has of a letter "d". The event id whole (sql_dead_letters.c), as `verify` compares
+ * it. */
+static char *noted(const struct outbox_shape *shape)
 {
-	SCRATCH char *same = outbox_sql_is_letter_of(shape);
+	SCRATCH char *event_id = pgname_literal(shape->names->event_id);
+	return xasprintf("d.id, coalesce(d.extra ->> %s, d.event_id) AS event_id, d.created_at",
+			 event_id);
+}
+
+/* Where rows stay, those of these letters are settled, and were not published as they are. That is
+ * noted, so that no replay publishes them. The rows are left to the retention: another session may
+ * have locked one, and a foreign key or a trigger may want to keep it. Notes are forgotten whose
+ * rows are gone: the oldest go first. */
+static char *note_withdrawn(const struct outbox_shape *shape, const char *letters)
+{
 	SCRATCH char *id = outbox_sql_quoted(shape->names->id);
-	if (shape->position)
-		return xasprintf(
-		    ", withdrawn AS (INSERT INTO outbox_relay.withdrawn (outbox, id, event_id, "
-		    "created_at) SELECT %u::oid, d.id, d.event_id, d.created_at FROM %s AS d), "
-		    "forgotten AS (DELETE FROM outbox_relay.withdrawn AS w WHERE w.ctid = ANY "
-		    "(ARRAY(SELECT o.ctid FROM outbox_relay.withdrawn AS o WHERE o.outbox = "
-		    "%u::oid ORDER BY o.id LIMIT %d)) AND NOT EXISTS (SELECT FROM %s AS t WHERE "
-		    "t.%s = w.id))",
-		    shape->oid, letters, shape->oid, REQUESTS_MAX, shape->table, id);
-	if (!shape->mark)
+	if (!shape->mark && !shape->position)
 		return xstrdup("");
-	return xasprintf(", unmarked AS (DELETE FROM %s AS t USING %s AS d WHERE %s AND "
-			 "%s)",
-			 shape->table, letters, same, outbox_sql_published(shape));
+	return xasprintf(
+	    ", withdrawn AS (INSERT INTO outbox_relay.withdrawn (outbox, id, event_id, "
+	    "created_at) SELECT %u::oid, d.id, d.event_id, d.created_at FROM %s AS d), "
+	    "forgotten AS (DELETE FROM outbox_relay.withdrawn AS w WHERE w.ctid = ANY "
+	    "(ARRAY(SELECT o.ctid FROM outbox_relay.withdrawn AS o WHERE o.outbox = "
+	    "%u::oid ORDER BY o.id LIMIT %d)) AND NOT EXISTS (SELECT FROM %s AS t WHERE "
+	    "t.%s = w.id))",
+	    shape->oid, letters, shape->oid, REQUESTS_MAX, shape->table, id);
 }
 
 char *outbox_sql_letters_edit(const struct outbox_shape *shape)
 {
-	SCRATCH char *requests = wanted(shape, "edit"), *row = not_as_they_are(shape, "edited");
+	SCRATCH char *requests = wanted(shape, "edit"), *note = note_withdrawn(shape, "edited");
+	SCRATCH char *returned = noted(shape);
 	SCRATCH char *payload = pgname_literal(shape->names->payload);
 	SCRATCH char *headers = pgname_literal(shape->names->headers);
 	return xasprintf("%s, edited AS (UPDATE outbox_relay.dead_letters AS d SET payload = "
 			 "wanted.payload, headers = wanted.headers, extra = d.extra - %s - %s FROM "
-			 "wanted WHERE d.number = wanted.letter RETURNING d.id, d.event_id, "
-			 "d.created_at)%s DELETE FROM "
+			 "wanted WHERE d.number = wanted.letter RETURNING %s)%s DELETE FROM "
 			 "outbox_relay.letter_requests AS r USING wanted WHERE r.number = "
 			 "wanted.number",
-			 requests, payload, headers, row);
+			 requests, payload, headers, returned, note);
 }
 
 /* With the letter goes every request for it, and those for letters that are gone, each of which is
  * looked up: NOT EXISTS may be answered by reading all letters. */
 char *outbox_sql_letters_discard(const struct outbox_shape *shape)
 {
-	SCRATCH char *requests = wanted(shape, "discard"), *row = not_as_they_are(shape, "gone");
+	SCRATCH char *requests = wanted(shape, "discard"), *note = note_withdrawn(shape, "gone");
+	SCRATCH char *returned = noted(shape);
 	return xasprintf(
 	    "%s, gone AS (DELETE FROM outbox_relay.dead_letters AS d USING wanted WHERE d.number = "
-	    "wanted.letter RETURNING d.id, d.event_id, d.created_at)%s DELETE FROM "
+	    "wanted.letter RETURNING %s)%s DELETE FROM "
 	    "outbox_relay.letter_requests "
 	    "AS "
 	    "r WHERE r.outbox = %u::oid AND (r.letter IN (SELECT letter FROM wanted) OR (SELECT "
 	    "true FROM outbox_relay.dead_letters AS d WHERE d.number = r.letter AND d.outbox = "
 	    "r.outbox) IS NULL)",
-	    requests, row, shape->oid);
+	    requests, returned, note, shape->oid);
 }
 
 /* ---- counting ---- */

@@ -4,7 +4,8 @@
  * which follows all of them
  *
  * What is in outbox_relay.dead_letters is settled in the outbox, and was not published: it is left
- * out. So is what was withdrawn where rows stay as they are.
+ * out. So is what outbox_relay.withdrawn notes, in whatever mode it was noted: the table may have
+ * been migrated to another one since.
  */
 #include "sql_internal.h"
 
@@ -85,13 +86,9 @@ static char *selected(const struct outbox_shape *shape, const struct replay_sele
 	add_event_ids(&sql, shape, selection);
 	xappend(&sql,
 		" AND NOT EXISTS (SELECT FROM outbox_relay.dead_letters AS d WHERE d.outbox = "
-		"%u::oid AND %s)",
-		shape->oid, lettered);
-	if (shape->position)
-		xappend(&sql,
-			" AND NOT EXISTS (SELECT FROM outbox_relay.withdrawn AS d WHERE d.outbox = "
-			"%u::oid AND %s)",
-			shape->oid, lettered);
+		"%u::oid AND %s) AND NOT EXISTS (SELECT FROM outbox_relay.withdrawn AS d WHERE "
+		"d.outbox = %u::oid AND %s)",
+		shape->oid, lettered, shape->oid, lettered);
 	return sql;
 }
 

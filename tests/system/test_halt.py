@@ -317,7 +317,7 @@ def test_shards_are_handed_over(database, new_relay, topic, reader):
 
 
 def test_mark_mode(empty_database, migrate, new_relay, reader, topic):
-    """The statement marks the row."""
+    """The statement deletes the row: marked it would count as published."""
     topic()
     mark = dict(HALT, settle="mark")
     migrate(outbox=mark)
@@ -326,7 +326,7 @@ def test_mark_mode(empty_database, migrate, new_relay, reader, topic):
     relay = new_relay(outbox=mark).start(wait=False)
     halt = halted_at(relay)
     assert halt["id"] == bad
-    assert paste(empty_database, halt["remove"]) == "UPDATE 1"
+    assert paste(empty_database, halt["remove"]) == "DELETE 1"
     wait_going(relay)
     consumer = reader()
     assert len(consumer.take(5)) == 5

@@ -301,6 +301,7 @@ BEGIN
                     ELSE format('%s IS NOT TRUE', own.published) END, outbox_relay.is_event(box)) END);
 END $$;
 
+-- 0021 has another body for this one.
 -- Drops the lowest partition that is over, if there is one; or says what it waits for. Over is one that
 --   ended by its own length ago, in ids or in time, and by an hour at least: an id may have been drawn, or a time
 --     taken, before the insert; by id it also ends at or below `behind`;

@@ -76,7 +76,9 @@ BEGIN
                     AND p.pronargs = 2)
            AND NOT (p.proname IN ('range_position', 'drop_partition') AND p.pronargs = 3)
            AND NOT (p.proname IN ('range_after', 'make_partition', 'make_missing', 'begin_positions') AND p.pronargs = 4)
-           AND NOT (p.proname IN ('next_partition', 'drop_partitions', 'take_up', 'resolved_slot') AND p.pronargs = 5)
+           AND NOT (p.proname IN ('next_partition', 'drop_partition', 'drop_partitions', 'take_up', 'resolved_slot')
+                    AND p.pronargs = 5)
+           AND NOT (p.proname = 'drop_partitions' AND p.pronargs = 8)
            AND NOT (p.proname = 'purge_settled' AND p.pronargs = 7)
          UNION ALL
         SELECT 'type', t.typname FROM pg_type t

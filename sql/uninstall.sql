@@ -176,6 +176,8 @@ BEGIN
     DROP TABLE outbox_relay.dead_letters;
     DROP TABLE IF EXISTS outbox_relay.operator_actions;
     DROP TABLE IF EXISTS outbox_relay.depths;
+    DROP PROCEDURE IF EXISTS outbox_relay.drop_partitions(regclass, name, name, bigint, bigint, text, text, text);
+    DROP FUNCTION IF EXISTS outbox_relay.drop_partition(regclass, name, name, bigint, bigint);
     DROP PROCEDURE IF EXISTS outbox_relay.drop_partitions(regclass, bigint, bigint, text, text);
     DROP FUNCTION IF EXISTS outbox_relay.drop_partition(regclass, bigint, bigint);
     DROP FUNCTION IF EXISTS outbox_relay.rows_to_keep(regclass, regclass);

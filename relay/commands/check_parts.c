@@ -37,6 +37,19 @@ static void check_ahead(struct check *check, int64_t ahead, bool managed, const 
 		check_ok(check, "table %s has %lld partitions ahead", shown, (long long)ahead);
 }
 
+/* Partitions by time tell it by their bounds. */
+static void check_age(const struct subject *s, const PGresult *result)
+{
+	if (*s->config->outbox.columns.created_at != '\0' ||
+	    !pgsync_bool(result, 0, "needs_created_at"))
+		return;
+	check_warn(s->check,
+		   "name the column in outbox.columns.created_at, or drop partitions yourself",
+		   "no column says when a row of table %s was created: the relay cannot tell which "
+		   "partitions are older than outbox.retention, and drops none with rows",
+		   s->shown);
+}
+
 static void judge(struct check *check, const PGresult *result, const char *shown)
 {
 	bool managed = pgsync_bool(result, 0, "managed");
@@ -81,10 +94,14 @@ void check_parts(const struct subject *s)
 	    "SELECT o.partition_step IS NOT NULL AS managed, o.partition_step AS step,"
 	    " outbox_relay.kept_by_partman(o.outbox) IS NOT FALSE AS partman,"
 	    " outbox_relay.partitions_ahead(o.outbox) AS ahead,"
-	    " outbox_relay.range_trouble(o.outbox) AS trouble"
+	    " outbox_relay.range_trouble(o.outbox) AS trouble,"
+	    " o.partition_step ~ '^[0-9]+$' AND o.settle <> 'delete' AND o.mark_timed IS NOT TRUE"
+	    "  AS needs_created_at"
 	    " FROM outbox_relay.outboxes o WHERE o.outbox = to_regclass($1)",
 	    1, params);
-	if (result && PQntuples(result) > 0)
+	if (result && PQntuples(result) > 0) {
 		judge(s->check, result, s->shown);
+		check_age(s, result);
+	}
 	PQclear(result);
 }

@@ -290,7 +290,7 @@ static bool check_updaters(const struct subject *s)
 	return good;
 }
 
-/* Nothing else says how old a row is. Partitions by time tell it by their bounds. */
+/* Nothing else says how old a row is. Of partitions check_parts tells. */
 static void check_retention(const struct subject *s)
 {
 	if (*s->config->outbox.columns.created_at != '\0' || s->table.outbox.parts > 0)

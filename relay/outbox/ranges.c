@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/pgname.h"
 #include "base/xalloc.h"
 #include "passing.h"
 
@@ -34,7 +35,7 @@ struct ranges {
 	bool told;	    /* who it is; outlives the session */
 	int64_t look_us;    /* not before */
 	bool changed;	    /* by this look; so told at its end */
-	struct log_limit refused_log, waits_log, none_log;
+	struct log_limit refused_log, waits_log, untold_log, none_log;
 };
 
 static bool in_parts(const struct ranges *ranges)
@@ -59,6 +60,21 @@ static void ask(struct ranges *ranges, int tag, char *sql)
 	free(sql);
 }
 
+/* With the columns that say how old a row is, and which rows are the last. */
+static char *drop_sql(const struct ranges *ranges, int64_t low_watermark)
+{
+	const struct outbox_shape *shape = session_shape(ranges->session);
+	char *created = pgname_literal(shape->names->created_at);
+	char *id = pgname_literal(shape->names->id);
+	char *sql =
+	    xasprintf("CALL outbox_relay.drop_partitions(%u::oid, %s::name, %s::name, %lld, %lld)",
+		      shape->oid, created, id, (long long)low_watermark,
+		      (long long)session_config(ranges->session)->outbox.retention_ms);
+	free(created);
+	free(id);
+	return sql;
+}
+
 static void look(struct ranges *ranges, bool drops, int64_t low_watermark)
 {
 	const struct config *config = session_config(ranges->session);
@@ -78,9 +94,7 @@ static void look(struct ranges *ranges, bool drops, int64_t low_watermark)
 	    xasprintf("SELECT outbox_relay.make_partitions(%u::oid, %lld)", outbox,
 		      (long long)config->outbox.partitions_ahead));
 	if (drops)
-		ask(ranges, TAG_DROPPED,
-		    xasprintf("CALL outbox_relay.drop_partitions(%u::oid, %lld, %lld)", outbox,
-			      (long long)low_watermark, (long long)config->outbox.retention_ms));
+		ask(ranges, TAG_DROPPED, drop_sql(ranges, low_watermark));
 	ask(ranges, TAG_AHEAD, xasprintf("SELECT outbox_relay.partitions_ahead(%u::oid)", outbox));
 }
 
@@ -154,6 +168,27 @@ static void tell_dropped(const char *names)
 	}
 }
 
+static void tell_waits(struct ranges *ranges, const char *lock)
+{
+	ranges->look_us = clock_monotonic_us() + LOCKED_US;
+	if (log_limit_due(&ranges->waits_log, clock_monotonic_us(), LOG_US))
+		log_fact(LOG_INFO, "partition_waits", LOG_FIELDS(field_text("lock", lock)),
+			 "a partition whose events are all published waits to be dropped: %s was "
+			 "not to be had; it is tried again%s",
+			 lock, ranges->waits_log.note);
+}
+
+static void tell_untold(struct ranges *ranges, const char *name)
+{
+	if (log_limit_due(&ranges->untold_log, clock_monotonic_us(), LOG_US))
+		log_fact(LOG_WARNING, "partition_stays", LOG_FIELDS(field_text("partition", name)),
+			 "partition %s stays, though its events are all published: "
+			 "outbox.columns.created_at does not say how old they are; name a column "
+			 "that does, or drop the partition yourself%s",
+			 name, ranges->untold_log.note);
+}
+
+/* What was dropped, which lock was not to be had, and what stays; each may be NULL. */
 static bool on_dropped(struct ranges *ranges, const PGresult *result)
 {
 	if (!PQgetisnull(result, 0, 0)) {
@@ -161,16 +196,10 @@ static bool on_dropped(struct ranges *ranges, const PGresult *result)
 		tell_dropped(PQgetvalue(result, 0, 0));
 		return true;
 	}
-	if (!PQgetisnull(result, 0, 1)) {
-		ranges->look_us = clock_monotonic_us() + LOCKED_US;
-		if (!log_limit_due(&ranges->waits_log, clock_monotonic_us(), LOG_US))
-			return false;
-		log_fact(LOG_INFO, "partition_waits",
-			 LOG_FIELDS(field_text("lock", PQgetvalue(result, 0, 1))),
-			 "a partition whose events are all published waits to be dropped: %s was "
-			 "not to be had; it is tried again%s",
-			 PQgetvalue(result, 0, 1), ranges->waits_log.note);
-	}
+	if (!PQgetisnull(result, 0, 1))
+		tell_waits(ranges, PQgetvalue(result, 0, 1));
+	if (!PQgetisnull(result, 0, 2))
+		tell_untold(ranges, PQgetvalue(result, 0, 2));
 	return false;
 }
 

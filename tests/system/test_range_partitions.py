@@ -173,7 +173,7 @@ def test_a_partition_that_is_made_meanwhile(parted, empty_database, in_order):
 
 PARTS = "SELECT part::text FROM outbox_relay.range_partitions('outbox_events') ORDER BY outbox_relay.range_number(low, type)"
 AHEAD = "SELECT outbox_relay.partitions_ahead('outbox_events')"
-DROP = "SELECT dropped, waits FROM outbox_relay.drop_partition('outbox_events', %s, %s)"
+DROP = "SELECT dropped, waits FROM outbox_relay.drop_partition('outbox_events', 'created_at', 'id', %s, %s)"
 FAR = 2**40  # "behind" everything: the function is to look for itself
 LOCKED = 150  # seconds: a relay that did not get the lock on a partition tries again after one minute
 
@@ -241,7 +241,8 @@ def test_a_row_that_is_committed_while_the_lock_is_waited_for(ranged, empty_data
     """Nobody saw it before; with the lock held it is seen, and the partition stays."""
     ranged("id:100", 0)
     empty_database.execute("SELECT setval('outbox_events_id_seq', 350)")
-    empty_database.execute("ALTER FUNCTION outbox_relay.drop_partition SET lock_timeout = '20s'")
+    empty_database.execute("ALTER FUNCTION outbox_relay.drop_partition(regclass, name, name, bigint, bigint)"
+                           " SET lock_timeout = '20s'")
     with empty_database.session(autocommit=False) as writer, ThreadPoolExecutor() as pool:
         writer.execute("INSERT INTO outbox_events (id, aggregate_type, aggregate_id, event_type)"
                        " VALUES (5, 'thing', 'k', 'Late')")

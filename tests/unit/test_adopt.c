@@ -106,7 +106,8 @@ static void test_uuid_table(void **state)
 	assert_string_equal(plan.columns[ADOPT_EVENT_TYPE], "type");
 	assert_string_equal(plan.columns[ADOPT_HEADERS], "");
 	text = steps_of(&facts, &plan);
-	assert_non_null(strstr(text, "ORDER BY t.\"created_at\", age(t.xmin) DESC, t.cmin::text::bigint, t.ctid"));
+	assert_non_null(strstr(
+	    text, "ORDER BY t.\"created_at\", age(t.xmin) DESC, t.cmin::text::bigint, t.ctid"));
 	assert_non_null(strstr(text, "t.\"id\" = o.\"id\""));
 	assert_non_null(strstr(text, "CREATE UNIQUE INDEX CONCURRENTLY"));
 	free(text);

@@ -21,7 +21,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TEMPLATE = os.path.join(HERE, "..", "kafka", "server.properties")
 SETUP = os.path.join(HERE, "..", "..", "setup.sh")
 CLUSTER_ID = "b3V0Ym94LXJlbGF5LXRlc3Q"
-JAVA = ["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData",
+# A broker lives for minutes: what it does often enough is compiled at once, and no better than it takes.
+JAVA = ["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:-UsePerfData",
+        "-XX:TieredStopAtLevel=1", "-XX:CompileThresholdScaling=0.1",
         "-Dorg.slf4j.simpleLogger.showDateTime=true",
         "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
         "-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info"]

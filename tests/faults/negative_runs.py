@@ -132,7 +132,7 @@ class Trial:
         self.load.stop()
         patience = Patience()
         try:
-            until(lambda: self.database.value(IS_EMPTY), self.scenario.patience, "an empty outbox", every=0.05)
+            until(lambda: self.database.value(IS_EMPTY), self.scenario.patience, "an empty outbox", every=0.05, slow=1)
             self.recorder.add(Mark("drained", now(), late=patience.late()))
         except TimedOut:
             pass  # the checker judges it

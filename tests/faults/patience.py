@@ -11,6 +11,7 @@ from harness import waiting
 
 from faults.loop import BEAT, shared_thread
 
+SLOW = 4      # times as long as where nothing else runs: brokers, too, may wait for a processor
 SLOWEST = 10  # times as long as asked it may last at most, should the proxies stand still for good
 
 
@@ -32,9 +33,9 @@ class Patience:
         return time.monotonic() - self.begun
 
 
-def until(condition, timeout, what, every=0.01):
-    """As harness.waiting has it."""
-    return waiting.until(condition, timeout, what, every, clock=Patience())
+def until(condition, timeout, what, every=0.01, slow=SLOW):
+    """As harness.waiting has it. The timeout is for a machine where nothing else runs."""
+    return waiting.until(condition, timeout * slow, what, every, clock=Patience())
 
 
 def wait_for(moved, condition, timeout):

@@ -187,7 +187,8 @@ class Stage:
         connection = self.connect()
         connection.autocommit = True
         try:
-            until(lambda: not truth.waiting(connection, settle=self.settle), timeout, "the outbox to be drained", every=0.05)
+            until(lambda: not truth.waiting(connection, settle=self.settle), timeout, "the outbox to be drained", every=0.05,
+                  slow=1)
         finally:
             connection.close()
 

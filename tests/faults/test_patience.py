@@ -44,7 +44,7 @@ def test_a_condition_is_waited_for_past_a_standstill():
     with ThreadPoolExecutor() as pool:
         with standing_still(shared_thread()):
             patience = Patience()
-            waiting = pool.submit(by_proxies.until, came.is_set, 1, "what comes late")
+            waiting = pool.submit(by_proxies.until, came.is_set, 1, "what comes late", slow=1)
             until(lambda: patience.late() > 1.2, 60, "a standstill longer than the wait")
             assert not waiting.done()
             came.set()

@@ -432,7 +432,7 @@ static int apply_plan(PGconn *conn, struct request *request, const struct adopt_
 
 /* EXIT_AGAIN after steps that are no part of the transaction: it is begun anew, and has no more of
  * them. */
-enum { EXIT_AGAIN = -2 };
+enum { EXIT_AGAIN = -2, AGAIN_TRIES = 5 };
 
 /* What the migrations would refuse is refused first. */
 static int take_steps(PGconn *conn, const struct request *request, const struct adopt_table *table,
@@ -560,8 +560,14 @@ static int with_connection(struct request *request)
 	pgsync_be_patient();
 	for (int tries = 0; conn && tries < LOCK_TRIES; tries++) {
 		status = migrate_once(conn, request);
-		if (status == EXIT_AGAIN)
+		/* What one run's steps have made may show what else is to be done. */
+		for (int again = 0; status == EXIT_AGAIN && again < AGAIN_TRIES; again++)
 			status = migrate_once(conn, request);
+		if (status == EXIT_AGAIN) {
+			error_set(&err, "each run of the steps leaves some to be done; see that "
+					"nothing else changes the table, and run it again");
+			status = command_failed("migrate", &err);
+		}
 		if (status == EXIT_DONE || !pgsync_lacked_lock() ||
 		    !pgsync_script(conn, "ROLLBACK", "ROLLBACK", &err))
 			break;

@@ -430,8 +430,7 @@ static int apply_plan(PGconn *conn, struct request *request, const struct adopt_
 	return EXIT_DONE;
 }
 
-/* EXIT_AGAIN after steps that are no part of the transaction: it is begun anew, and has no more of
- * them. */
+/* EXIT_AGAIN after steps that are no part of the transaction: it is begun anew. */
 enum { EXIT_AGAIN = -2, AGAIN_TRIES = 5 };
 
 /* What the migrations would refuse is refused first. */
@@ -564,8 +563,7 @@ static int with_connection(struct request *request)
 		for (int again = 0; status == EXIT_AGAIN && again < AGAIN_TRIES; again++)
 			status = migrate_once(conn, request);
 		if (status == EXIT_AGAIN) {
-			error_set(&err, "each run of the steps leaves some to be done; see that "
-					"nothing else changes the table, and run it again");
+			error_set(&err, "some steps are left; run the same command again");
 			status = command_failed("migrate", &err);
 		}
 		if (status == EXIT_DONE || !pgsync_lacked_lock() ||

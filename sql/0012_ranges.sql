@@ -301,83 +301,9 @@ BEGIN
                     ELSE format('%s IS NOT TRUE', own.published) END, outbox_relay.is_event(box)) END);
 END $$;
 
--- 0021 has another body for this one.
--- Drops the lowest partition that is over, if there is one; or says what it waits for. Over is one that
---   ended by its own length ago, in ids or in time, and by an hour at least: an id may have been drawn, or a time
---     taken, before the insert; by id it also ends at or below `behind`;
---   holds no event that is to be published, nor one that was published (where rows stay: created) within `kept` ms;
---   has a lower neighbour no longer, so that there never is a hole.
--- Whether it holds an event is looked at again with all locks held: nobody can insert then. The outbox is locked
--- for that moment, and waited for no longer than lock_timeout: its writers wait behind us meanwhile. What a policy
--- hides from our owner could not be seen: it is an error then.
-CREATE OR REPLACE FUNCTION outbox_relay.drop_partition(box regclass, behind bigint, kept bigint,
-                                                       OUT dropped text, OUT waits text)
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
-    SET datestyle = 'ISO' SET timezone = 'UTC' SET row_security = off AS $$
-DECLARE
-    own    outbox_relay.outboxes := outbox_relay.own_outbox(box);
-    first  record;
-    there  boolean;
-    recent boolean := false;
-    id     name;
-    shown  name; -- the column that says how old a row is
-BEGIN
-    IF own.partition_step IS NULL THEN
-        RETURN;
-    ELSIF current_setting('transaction_isolation') <> 'read committed' THEN
-        RAISE object_not_in_prerequisite_state USING MESSAGE = 'drop_partition has to see what was committed last: '
-            'call it with isolation level read committed';
-    ELSIF outbox_relay.range_trouble(box) IS NOT NULL THEN
-        RAISE object_not_in_prerequisite_state USING MESSAGE = format('table %s %s', box, outbox_relay.range_trouble(box));
-    END IF;
-    IF own.settle = 'position' THEN -- by the index on x
-        PERFORM set_config('enable_seqscan', 'off', true);
-    END IF;
-    shown := CASE WHEN own.mark_timed THEN own.mark_column
-                  WHEN own.settle <> 'delete' THEN (SELECT attname FROM pg_attribute WHERE attrelid = box AND attname = 'created_at') END;
-    FOR first IN
-        SELECT p.* FROM (SELECT DISTINCT ON (r.parent) r.*, (
-                                SELECT count(*) FROM pg_inherits i WHERE i.inhparent = r.parent) AS many
-                           FROM outbox_relay.range_partitions(box) AS r
-                          ORDER BY r.parent, outbox_relay.range_number(r.low, r.type)) AS p
-          JOIN pg_class k ON k.oid = p.part AND k.relkind = 'r'
-         WHERE p.high IS NOT NULL AND p.high <> 'MAXVALUE' AND p.many > 1
-           AND CASE WHEN p.type IN ('int8'::regtype, 'int4'::regtype)
-                    THEN p.high::numeric <= behind AND p.high::numeric + own.partition_step::numeric
-                         <= outbox_relay.range_position(box, p.col, p.type)::numeric
-                    ELSE p.high::timestamptz + greatest(own.partition_step::interval, '1 hour') < clock_timestamp()
-                         AND (own.settle = 'delete'
-                              OR p.high::timestamptz < clock_timestamp() - kept * interval '1 ms') END
-    LOOP
-        SELECT a.attname INTO id FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-         WHERE i.indrelid = first.part AND i.indisprimary;
-        EXECUTE format('SELECT EXISTS ((SELECT FROM %s))', outbox_relay.rows_to_keep(box, first.part)) INTO there;
-        -- Those that were published last have the highest ids; of a partition by time all are old enough by now.
-        IF NOT there AND shown IS NOT NULL AND id IS NOT NULL THEN
-            EXECUTE format('SELECT coalesce(max(%1$I) > clock_timestamp() - $1 * interval ''1 ms'', false) FROM '
-                           '(SELECT %1$I FROM ONLY %2$s ORDER BY %3$I DESC LIMIT 1000) AS last', shown, first.part, id)
-               INTO recent USING kept;
-        END IF;
-        CONTINUE WHEN there OR recent;
-        BEGIN
-            EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', first.parent);
-            EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', first.part);
-            EXECUTE format('SELECT EXISTS ((SELECT FROM %s))', outbox_relay.rows_to_keep(box, first.part)) INTO there;
-            IF NOT there THEN
-                dropped := first.part::text;
-                EXECUTE format('DROP TABLE %s', dropped);
-                RETURN;
-            END IF;
-        EXCEPTION
-            WHEN lock_not_available OR deadlock_detected THEN
-                dropped := NULL;
-                waits := format('the lock on %s', first.part);
-        END;
-    END LOOP;
-END $$;
-
 -- Drops all that are over, each in a transaction of its own: no lock is held while another is waited for. What was
 -- dropped, one a line, and what the next one waits for. With the rights, and the names, of the caller, as COMMIT asks for.
+-- Relays of before version 21 call it; drop_partition is in 0021.
 CREATE OR REPLACE PROCEDURE outbox_relay.drop_partitions(box regclass, behind bigint, kept bigint,
                                                          INOUT dropped text DEFAULT NULL, INOUT waits text DEFAULT NULL)
     LANGUAGE plpgsql AS $$
@@ -414,8 +340,7 @@ BEGIN
         outbox_relay.next_partition(regclass, regclass, text, bigint, integer),
         outbox_relay.make_partition(regclass, text, text, text),
         outbox_relay.make_missing(regclass, bigint, integer, integer),
-        outbox_relay.make_partitions(regclass, integer),
-        outbox_relay.drop_partition(regclass, bigint, bigint) FROM PUBLIC;
+        outbox_relay.make_partitions(regclass, integer) FROM PUBLIC;
     REVOKE ALL ON PROCEDURE outbox_relay.drop_partitions(regclass, bigint, bigint, text, text) FROM PUBLIC;
     FOR who IN
         SELECT DISTINCT r.rolname FROM outbox_relay.outboxes o JOIN pg_roles r ON r.oid IN (o.relay, o.operator)
@@ -427,8 +352,7 @@ BEGIN
     END LOOP;
     FOR who IN SELECT DISTINCT r.rolname FROM outbox_relay.outboxes o JOIN pg_roles r ON r.oid = o.relay LOOP
         EXECUTE format('GRANT EXECUTE ON FUNCTION outbox_relay.admit_partitions(regclass), '
-                       'outbox_relay.make_partitions(regclass, integer), '
-                       'outbox_relay.drop_partition(regclass, bigint, bigint) TO %I', who);
+                       'outbox_relay.make_partitions(regclass, integer) TO %I', who);
         EXECUTE format('GRANT EXECUTE ON PROCEDURE outbox_relay.drop_partitions(regclass, bigint, bigint, text, text) '
                        'TO %I', who);
     END LOOP;

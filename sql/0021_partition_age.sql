@@ -123,12 +123,13 @@ DO $$
 DECLARE
     who name;
 BEGIN
-    REVOKE ALL ON FUNCTION outbox_relay.drop_partition(regclass, name, name, bigint, bigint) FROM PUBLIC;
+    REVOKE ALL ON FUNCTION outbox_relay.drop_partition(regclass, name, name, bigint, bigint),
+        outbox_relay.drop_partition(regclass, bigint, bigint) FROM PUBLIC;
     REVOKE ALL ON PROCEDURE outbox_relay.drop_partitions(regclass, name, name, bigint, bigint, text, text, text)
       FROM PUBLIC;
     FOR who IN SELECT DISTINCT r.rolname FROM outbox_relay.outboxes o JOIN pg_roles r ON r.oid = o.relay LOOP
-        EXECUTE format('GRANT EXECUTE ON FUNCTION outbox_relay.drop_partition(regclass, name, name, bigint, bigint) '
-                       'TO %I', who);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION outbox_relay.drop_partition(regclass, name, name, bigint, bigint), '
+                       'outbox_relay.drop_partition(regclass, bigint, bigint) TO %I', who);
         EXECUTE format('GRANT EXECUTE ON PROCEDURE outbox_relay.drop_partitions(regclass, name, name, bigint, bigint, '
                        'text, text, text) TO %I', who);
     END LOOP;

@@ -3,7 +3,6 @@
 
     OUTBOX_RELAY=build-plants/outbox-relay
 """
-
 from harness.waiting import TimedOut
 
 from faults import plants

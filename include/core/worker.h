@@ -85,7 +85,7 @@ struct worker_status {
 	const char *trouble; /* why the sink gets no event through; "" if it does */
 	bool login_refused;  /* that is about being let in (sink.h) */
 	bool waiting;	     /* events wait */
-	int64_t idle_us;     /* since something last moved, or since events began to wait */
+	int64_t idle_us;     /* nothing has moved that long, though it might have */
 	/* Since when the sink has taken nothing although it holds nothing: it waits for a topic.
 	 * Negative: it does not. */
 	int64_t blocked_us;

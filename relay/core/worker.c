@@ -286,6 +286,21 @@ static bool waits_for_topic(const struct worker *worker)
 	return worker->batch.in_flight == 0 && is_blocked(worker);
 }
 
+/* That nothing moves is not the relay's fault. Peers that do not answer: worker_peer_answers_us. */
+static bool is_excused(const struct worker *worker)
+{
+	const struct source *source = worker->source;
+
+	return !worker->acquired || waits_for_topic(worker) || source->halted ||
+	       source->refusal[0] != '\0' || source->unconfirmed[0] != '\0';
+}
+
+static void note_excuse(struct worker *worker)
+{
+	if (is_excused(worker))
+		worker->excused_us = worker_now_us(worker);
+}
+
 static int64_t stalled_at(const struct worker *worker)
 {
 	if (waits_for_topic(worker)) {
@@ -315,6 +330,7 @@ static void step_once(struct worker *worker, struct engine_input input)
 	enum engine_state before = worker->engine.state;
 	input.now_us = worker_now_us(worker);
 	input.begun = worker->sink->begun;
+	note_excuse(worker); /* up to now, whatever this step changes */
 	engine_step(&worker->engine, &input, &actions);
 	if (before != worker->engine.state) {
 		worker->state_us = input.now_us;
@@ -328,6 +344,7 @@ static void step_once(struct worker *worker, struct engine_input input)
 		worker->blocked_us = input.now_us;
 	for (unsigned i = 0; i < actions.count; i++)
 		perform(worker, &actions.items[i]);
+	note_excuse(worker);
 	if (before != worker->engine.state && worker->world->changed != NULL)
 		worker->world->changed(worker->world->arg);
 }
@@ -450,10 +467,23 @@ void worker_watch(struct worker *worker, int64_t for_us)
 	worker->source->watched_us = worker_now_us(worker) + for_us;
 }
 
+/* For how long nothing has moved though something might have. */
+static int64_t idle_us(const struct worker *worker)
+{
+	int64_t now = worker_now_us(worker), idle = now;
+	const int64_t without[] = {now - worker->moved_us, now - worker->waiting_us,
+				   now - worker->excused_us,
+				   worker_peer_answers_us(worker, PEER_DATABASE),
+				   worker_peer_answers_us(worker, PEER_KAFKA)};
+
+	for (size_t i = 0; i < sizeof(without) / sizeof(without[0]); i++)
+		if (without[i] < idle)
+			idle = without[i];
+	return is_excused(worker) || idle < 0 ? 0 : idle;
+}
+
 void worker_status(const struct worker *worker, struct worker_status *status)
 {
-	int64_t since =
-	    worker->moved_us > worker->waiting_us ? worker->moved_us : worker->waiting_us;
 	const struct source *source = worker->source;
 	bool blocked = waits_for_topic(worker);
 	*status = (struct worker_status){
@@ -479,7 +509,7 @@ void worker_status(const struct worker *worker, struct worker_status *status)
 	    .held_keys = source->held_keys,
 	    .shards = &source->shards,
 	    .waiting = worker->waiting_us > 0 || worker->batch.events > 0,
-	    .idle_us = worker_now_us(worker) - since,
+	    .idle_us = idle_us(worker),
 	    .trouble = worker->sink->trouble != NULL ? worker->sink->trouble : "",
 	    .login_refused = worker->sink->login_refused,
 	    .blocked_us = blocked ? worker_now_us(worker) - worker->blocked_us : -1,

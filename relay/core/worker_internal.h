@@ -44,6 +44,7 @@ struct worker {
 	int64_t publish_us, settle_us; /* when they began */
 	int64_t progress_us;	       /* last report, or begin of the batch */
 	int64_t moved_us, waiting_us;  /* last delivery; since when events wait (0: none do) */
+	int64_t excused_us;	       /* when it was last known that nothing can move */
 	int64_t blocked_us;	       /* since when the sink takes nothing (0: it does) */
 	char blocked_topic[250];       /* the topic of the event that it did not take */
 	uint64_t published;

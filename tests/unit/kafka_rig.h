@@ -20,7 +20,7 @@
 
 #include <cmocka.h>
 
-enum { PARTITIONS = 4, PATIENCE_US = 10 * 1000 * 1000, PRODUCE = 0 /* the protocol's ApiKey */ };
+enum { PARTITIONS = 4, PATIENCE_US = 60 * 1000 * 1000, PRODUCE = 0 /* the protocol's ApiKey */ };
 
 struct rig {
 	struct loop *loop;

@@ -108,10 +108,12 @@ static inline void begin(struct rig *rig)
 	run_until(rig, heard_ready);
 }
 
+/* What was heard of an earlier one is forgotten. */
 static inline void commit(struct rig *rig, int64_t number, struct slice note)
 {
 	const struct ledger_batch batch = {number, note};
 
+	told.committed = 0;
 	rig->in_call = true;
 	rig->sink->ops->commit(rig->sink, &batch);
 	rig->in_call = false;
@@ -147,7 +149,6 @@ static inline bool is_back(const struct rig *rig)
 
 static inline void commit_one(struct rig *rig, int64_t number, struct slice note)
 {
-	told.committed = 0;
 	add(rig, "t", slice_of("k"), slice_of("v"));
 	pump(rig);
 	run_until(rig, all_settled);

@@ -15,7 +15,7 @@
 --          -f 0011_replays.sql -f 0012_ranges.sql -f 0013_copies.sql \
 --          -f 0014_positions.sql -f 0015_withdrawn.sql -f 0016_exactly_once.sql -f 0017_marks.sql \
 --          -f 0018_reconcile.sql -f 0019_letters_without_key.sql -f 0020_aside.sql \
---          -f 0021_partition_age.sql -f end.sql
+--          -f 0021_partition_age.sql -f 0022_actions_kept.sql -f end.sql
 --
 -- outbox_id is the column with the ascending number; settle is "delete", "mark" or "position"; relay_role is the role
 -- of 0004, where it is to be another than outbox_relay; partition_by is for 0012.

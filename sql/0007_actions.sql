@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: ISC
 -- outbox-relay 7: what operators have done to an outbox: who paused or resumed it, and when. The status page
 -- and `outbox-relay status` show the last ones. Whoever changes outbox_relay.outboxes.paused is recorded, by
--- the command or by hand. The last 100 of each outbox are kept: it is a help at night, and no audit log.
+-- the command or by hand. How many of them are kept, 0022 says.
 
 CREATE TABLE IF NOT EXISTS outbox_relay.operator_actions (
     number bigint      GENERATED ALWAYS AS IDENTITY,

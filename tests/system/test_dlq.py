@@ -261,8 +261,8 @@ def test_discard_asks_for_what_matches(letters, dlq):
     dlq("discard", "--id", "2", "--reason", "headers", "--no-wait", status=1)
     dlq("discard", "--id", "2", "--id", "4", "--no-wait")
     assert requests(letters) == [(2, "discard"), (4, "discard")]
-    action, role, detail = letters.rows("SELECT action, role, detail FROM outbox_relay.operator_actions")[0]
-    assert (action, role, detail) == ("discard", "outbox_relay", "2 events")
+    told = letters.rows("SELECT action, role, detail, events FROM outbox_relay.operator_actions")
+    assert told == [("discard", "outbox_relay", "2 events", ["event 2, event_id e-2", "event 4, event_id e-4"])]
 
 
 def test_twice_is_once(letters, dlq):

@@ -259,7 +259,7 @@ on_platform() {
 soak() {
     local report good bad
     report=$(mktemp)
-    (cd tests && exec /usr/bin/python3 -m faults.soak --binary ../build/outbox-relay "$@") | tee "$report"
+    (cd tests && exec ./apart.sh /usr/bin/python3 -m faults.soak --binary ../build/outbox-relay "$@") | tee "$report"
     read -r good bad < <(sed -n '$s/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$report")
     rm -f "$report"
     if [ -z "${bad-}" ]; then
@@ -281,7 +281,7 @@ layer_faults() {
 layer_negative() {
     say "negative controls"
     build_plants || { fail "build"; return; }
-    check "negative controls" env -C tests OUTBOX_RELAY=../build-plants/outbox-relay \
+    check "negative controls" tests/apart.sh env -C tests OUTBOX_RELAY=../build-plants/outbox-relay \
         /usr/bin/python3 -m faults.negative $([ -n "$all" ] || echo --required)
 }
 

@@ -116,7 +116,7 @@ def test_a_retry_keeps_the_order(empty_database, parked):
     last = [20]
 
     def go_on():
-        while not stop.is_set():
+        while not stop.is_set() and last[0] < 300:  # no more ids than there are partitions for
             follow(empty_database, last[0] + 1, last[0] + 5)
             last[0] += 5
     writer = threading.Thread(target=go_on)

@@ -23,7 +23,7 @@ BEGIN
     DELETE FROM outbox_relay.operator_actions
      WHERE outbox = NEW.outbox
        AND number <= (SELECT a.number FROM outbox_relay.operator_actions a
-                       WHERE a.outbox = NEW.outbox ORDER BY a.number DESC OFFSET 100 LIMIT 1);
+                       WHERE a.outbox = NEW.outbox ORDER BY a.number DESC OFFSET 10000 LIMIT 1);
     RETURN NULL;
 END $$;
 REVOKE ALL ON FUNCTION outbox_relay.note_pause() FROM PUBLIC;

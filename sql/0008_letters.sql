@@ -76,7 +76,7 @@ BEGIN
     DELETE FROM outbox_relay.operator_actions
      WHERE outbox = box
        AND number <= (SELECT a.number FROM outbox_relay.operator_actions a
-                       WHERE a.outbox = box ORDER BY a.number DESC OFFSET 100 LIMIT 1);
+                       WHERE a.outbox = box ORDER BY a.number DESC OFFSET 10000 LIMIT 1);
 END $$;
 REVOKE ALL ON FUNCTION outbox_relay.record_action(regclass, text, text) FROM PUBLIC;
 

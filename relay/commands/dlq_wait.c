@@ -164,10 +164,11 @@ static void match(enum dlq_action action, const PGresult *letters, const PGresul
 /* Others may have asked to discard the same letters meanwhile, and letters that are gone do not
  * tell which request was carried out. */
 static const char DISCARDS_SQL[] =
-    "SELECT a.detail FROM outbox_relay.operator_actions AS a WHERE a.outbox = to_regclass($1)"
+    "SELECT coalesce(e.event, a.detail) AS event FROM outbox_relay.operator_actions AS a"
+    " LEFT JOIN unnest(a.events) AS e (event) ON true WHERE a.outbox = to_regclass($1)"
     " AND a.number > $2::bigint AND a.action = 'discard'";
 
-/* As the trigger writes it (sql/0008_letters.sql): an event may have no event id. malloc'd. */
+/* As the trigger writes it (sql/0022_actions_kept.sql): an event may have no event id. malloc'd. */
 static char *noted_as(const PGresult *letters, int letter)
 {
 	const char *event_id = pgsync_text(letters, letter, "event_id");
@@ -176,12 +177,12 @@ static char *noted_as(const PGresult *letters, int letter)
 			 event_id ? ", event_id " : "", event_id ? event_id : "");
 }
 
-/* A note of many does not say which. */
+/* A letter that went meanwhile is noted by a number of its own, which may be any. */
 static bool is_discard_of(const PGresult *discards, int row, const PGresult *letters, int letter)
 {
-	const char *detail = pgsync_text(discards, row, "detail");
+	const char *noted = pgsync_text(discards, row, "event");
 	char *one = noted_as(letters, letter);
-	bool same = detail && (strcmp(detail, one) == 0 || strncmp(detail, "event ", 6) != 0);
+	bool same = noted && (strcmp(noted, one) == 0 || strncmp(noted, "event ", 6) != 0);
 
 	free(one);
 	return same;

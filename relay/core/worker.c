@@ -286,19 +286,25 @@ static bool waits_for_topic(const struct worker *worker)
 	return worker->batch.in_flight == 0 && is_blocked(worker);
 }
 
-/* That nothing moves is not the relay's fault. Peers that do not answer: worker_peer_answers_us. */
+/* While this holds, nothing can move, and a restart would not help. That a peer does not answer,
+ * idle_us knows. */
 static bool is_excused(const struct worker *worker)
 {
 	const struct source *source = worker->source;
+	bool only_held = source->held_keys > 0 && worker->batch.events == 0;
 
 	return !worker->acquired || waits_for_topic(worker) || source->halted ||
-	       source->refusal[0] != '\0' || source->unconfirmed[0] != '\0';
+	       source->refusal[0] != '\0' || source->unconfirmed[0] != '\0' || only_held;
 }
 
-static void note_excuse(struct worker *worker)
+/* Source and sink end it before they tell: it held until now if it did when last looked at. */
+void worker_note_excuse(struct worker *worker)
 {
-	if (is_excused(worker))
+	bool excused = is_excused(worker);
+
+	if (excused || worker->excused)
 		worker->excused_us = worker_now_us(worker);
+	worker->excused = excused;
 }
 
 static int64_t stalled_at(const struct worker *worker)
@@ -330,7 +336,7 @@ static void step_once(struct worker *worker, struct engine_input input)
 	enum engine_state before = worker->engine.state;
 	input.now_us = worker_now_us(worker);
 	input.begun = worker->sink->begun;
-	note_excuse(worker); /* up to now, whatever this step changes */
+	worker_note_excuse(worker);
 	engine_step(&worker->engine, &input, &actions);
 	if (before != worker->engine.state) {
 		worker->state_us = input.now_us;
@@ -344,7 +350,7 @@ static void step_once(struct worker *worker, struct engine_input input)
 		worker->blocked_us = input.now_us;
 	for (unsigned i = 0; i < actions.count; i++)
 		perform(worker, &actions.items[i]);
-	note_excuse(worker);
+	worker_note_excuse(worker);
 	if (before != worker->engine.state && worker->world->changed != NULL)
 		worker->world->changed(worker->world->arg);
 }
@@ -467,7 +473,7 @@ void worker_watch(struct worker *worker, int64_t for_us)
 	worker->source->watched_us = worker_now_us(worker) + for_us;
 }
 
-/* For how long nothing has moved though something might have. */
+/* For how long nothing has moved though something might have: a peer counts from its return on. */
 static int64_t idle_us(const struct worker *worker)
 {
 	int64_t now = worker_now_us(worker), idle = now;
@@ -479,7 +485,7 @@ static int64_t idle_us(const struct worker *worker)
 	for (size_t i = 0; i < sizeof(without) / sizeof(without[0]); i++)
 		if (without[i] < idle)
 			idle = without[i];
-	return is_excused(worker) || idle < 0 ? 0 : idle;
+	return worker->excused || is_excused(worker) || idle < 0 ? 0 : idle;
 }
 
 void worker_status(const struct worker *worker, struct worker_status *status)

@@ -44,7 +44,8 @@ struct worker {
 	int64_t publish_us, settle_us; /* when they began */
 	int64_t progress_us;	       /* last report, or begin of the batch */
 	int64_t moved_us, waiting_us;  /* last delivery; since when events wait (0: none do) */
-	int64_t excused_us;	       /* when it was last known that nothing can move */
+	bool excused;		       /* nothing can move, as of when it was last looked at */
+	int64_t excused_us;	       /* when that last held */
 	int64_t blocked_us;	       /* since when the sink takes nothing (0: it does) */
 	char blocked_topic[250];       /* the topic of the event that it did not take */
 	uint64_t published;
@@ -56,6 +57,9 @@ struct worker {
 /* Lets the engine make a step, and carries out what it says. */
 void worker_step(struct worker *worker, struct engine_input input);
 void worker_tell(struct worker *worker, enum engine_event event);
+
+/* Looks whether anything can move: at each step, and every few seconds. */
+void worker_note_excuse(struct worker *worker);
 
 /* It can never be published: says so unless it was said before, and counts it. code: Kafka's name
  * of the error; "": the relay's own reason. */

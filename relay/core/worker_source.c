@@ -238,6 +238,7 @@ static void on_gauged(void *owner, const struct gauges *gauges)
 		worker->waiting_us = 0;
 	else if (worker->waiting_us == 0)
 		worker->waiting_us = worker_now_us(worker);
+	worker_note_excuse(worker);
 }
 
 static void on_closed(void *owner)

@@ -9,6 +9,7 @@ a table; status 1 if an error passed, or a healthy relay did not. --required: on
 rest on most.
 """
 import os
+import signal
 import sys
 from typing import NamedTuple
 
@@ -100,6 +101,7 @@ def main(argv):
     if not plants.available():
         print(f"{harness.relay.BINARY} is no test build: cmake -S . -B build-plants -DPLANTS=ON", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     return 0 if run(controls) else 1
 
 

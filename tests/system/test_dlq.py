@@ -349,9 +349,10 @@ def test_timeout(letters, dlq, play):
 
 
 @pytest.mark.parametrize("others, fates", [(["1"], {1: "gone", 2: "published", 4: "published"}),
-                                           (["1", "3"], {1: "gone", 2: "gone", 4: "gone"})])
+                                           (["1", "3"], {1: "gone", 2: "published", 4: "published"}),
+                                           (["2", "4"], {1: "published", 2: "gone", 4: "gone"})])
 def test_another_operator_discards_what_is_retried(letters, dlq, play, others, fates):
-    """A letter that is gone is not said to be published then. A note of many says not which."""
+    """A letter that is gone is not said to be published then; the others are."""
     play(1, 0)
     argv = [dlq.relay.process.argv[0], "dlq", "-c", dlq.relay.config, "retry", "--id", "1", "--json"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
@@ -498,11 +499,14 @@ def test_the_sql_that_the_page_has(letters, dlq, acting):
     """By an operator without the command, for any table."""
     letters.execute("DROP ROLE IF EXISTS alice; CREATE ROLE alice LOGIN; GRANT outbox_operator TO alice")
     with open(PAGE) as page:
-        retry, edit = re.findall(r"```sql\n(.*?)```", page.read(), re.S)
+        told, retry, edit = re.findall(r"```sql\n(.*?)```", page.read(), re.S)
     letters.execute(retry, user="alice")
     until(lambda: acting.published == [3], 20, "the retry")
     letters.execute(edit.replace("4711", "1"), user="alice")
     until(lambda: edited(letters, 1) == ('{"n": 1}', None), 20, "the edit")
+    assert [action[1:] for action in letters.rows(told, user="alice")] == [
+        ("alice", "edit", "event 1, event_id e-1", ["event 1, event_id e-1"]),
+        ("alice", "retry", "event 3, event_id e-3", ["event 3, event_id e-3"])]
 
 
 def test_the_way_of_a_payload_that_the_page_has(letters, dlq, acting, directory):

@@ -98,7 +98,7 @@ def test_lines_of_every_kind_are_json(database, new_relay, topic):
     insert(database, 1, aggregate_type="no/topic", key='k"\n\u2028')
     rejected = wait_coded(relay, "event_rejected")[0]
     assert rejected["reason"] == "topic" and rejected["level"] == "error" and "topic" not in rejected
-    database.wait_empty()  # it is told before that
+    database.wait_empty()  # the log tells it before the row is gone
     database.execute("REVOKE SELECT ON outbox_events FROM outbox_relay")
     assert wait_coded(relay, "database_refuses")[0]["sqlstate"] == "42501"
     relay.process.send(signal.SIGUSR1)

@@ -220,12 +220,12 @@ def test_a_topic_that_does_not_exist(database, new_relay, world, number):
     strict = Kafka(os.path.join(world, f"kafka{number}"), auto_create_topics_enable="false").create().start()
     try:
         relay = new_relay(kafka={"bootstrap_servers": strict.bootstrap}, route={"topic": "${aggregate_type}"},
-                          outbox={"stall_timeout": "1s"})
+                          outbox={"stall_timeout": "3s"})
         insert(database, 3, aggregate_type="absent")
         relay.start(wait=False)
         relay.wait_log('topic "absent" does not exist', timeout=40)
         until(lambda: relay.get("/readyz") == (503, 'waiting for topic "absent", see the log\n'), 10, "readyz to say so")
-        holds(lambda: relay.get("/healthz")[0] == 200, 4, "a healthz of 200, as a restart brings no topic")
+        holds(lambda: relay.get("/healthz")[0] == 200, 7, "a healthz of 200, as a restart brings no topic")
         strict.create_topic("absent")
         consumer = Reader(strict.bootstrap, "absent")
         assert len(consumer.take(3, timeout=40)) == 3

@@ -5,7 +5,7 @@ import pytest
 from harness.waiting import holds, until
 from harness.writers import insert
 
-STALL_S = 2  # outbox.stall_timeout: twice that is stuck
+STALL_S = 4  # outbox.stall_timeout: twice that is stuck
 
 
 def healthz(relay):

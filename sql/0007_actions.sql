@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: ISC
 -- outbox-relay 7: what operators have done to an outbox: who paused or resumed it, and when. The status page
 -- and `outbox-relay status` show the last ones. Whoever changes outbox_relay.outboxes.paused is recorded, by
--- the command or by hand. How many of them are kept, 0022 says.
+-- the command or by hand. Of each kind the last 10,000 of an outbox are kept.
 
 CREATE TABLE IF NOT EXISTS outbox_relay.operator_actions (
     number bigint      GENERATED ALWAYS AS IDENTITY,
@@ -13,17 +13,34 @@ CREATE TABLE IF NOT EXISTS outbox_relay.operator_actions (
     PRIMARY KEY (outbox, number)
 );
 
--- With the rights of its owner: no role may write to the table by itself.
+ALTER TABLE outbox_relay.operator_actions ADD COLUMN IF NOT EXISTS events text[]; -- each by its id, and its event id
+
+-- Notes what an operator has done. With the rights of its owner: no role may write to the table by itself.
+CREATE OR REPLACE FUNCTION outbox_relay.record_action(box regclass, what text, words text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM outbox_relay.outboxes o
+                     JOIN pg_class c ON c.oid = 'outbox_relay.outboxes'::regclass
+                    WHERE o.outbox = box AND (pg_has_role(session_user, o.relay, 'MEMBER')
+                           OR pg_has_role(session_user, o.operator, 'MEMBER')
+                           OR pg_has_role(session_user, c.relowner, 'MEMBER'))) THEN
+        RAISE insufficient_privilege USING MESSAGE = format('role %I is neither relay nor operator of table %s',
+            session_user, box);
+    END IF;
+    INSERT INTO outbox_relay.operator_actions (outbox, role, action, detail)
+    VALUES (box, session_user, what, words);
+    DELETE FROM outbox_relay.operator_actions
+     WHERE outbox = box AND action = what
+       AND number <= (SELECT a.number FROM outbox_relay.operator_actions a
+                       WHERE a.outbox = box AND a.action = what ORDER BY a.number DESC OFFSET 10000 LIMIT 1);
+END $$;
+REVOKE ALL ON FUNCTION outbox_relay.record_action(regclass, text, text) FROM PUBLIC;
+
 CREATE OR REPLACE FUNCTION outbox_relay.note_pause() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    INSERT INTO outbox_relay.operator_actions (outbox, role, action, detail)
-    VALUES (NEW.outbox, session_user, CASE WHEN NEW.paused THEN 'pause' ELSE 'resume' END,
+    PERFORM outbox_relay.record_action(NEW.outbox, CASE WHEN NEW.paused THEN 'pause' ELSE 'resume' END,
             concat_ws(' at ', nullif(current_setting('application_name'), ''), host(inet_client_addr())));
-    DELETE FROM outbox_relay.operator_actions
-     WHERE outbox = NEW.outbox
-       AND number <= (SELECT a.number FROM outbox_relay.operator_actions a
-                       WHERE a.outbox = NEW.outbox ORDER BY a.number DESC OFFSET 10000 LIMIT 1);
     RETURN NULL;
 END $$;
 REVOKE ALL ON FUNCTION outbox_relay.note_pause() FROM PUBLIC;

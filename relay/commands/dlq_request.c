@@ -59,7 +59,7 @@ static char *numbers_of(const PGresult *letters, bool all)
 	return list;
 }
 
-/* Whoever asks to discard is noted with it (sql/0022_actions_kept.sql). */
+/* Whoever asks to discard is noted with it (sql/0008_letters.sql). */
 static const char BEFORE_SQL[] =
     "SELECT coalesce(max(a.number), 0) AS noted, EXISTS (SELECT FROM outbox_relay.letter_requests r"
     "  WHERE r.letter = ANY ($2::bigint[]) AND r.action = 'discard') AS discarding"

@@ -168,7 +168,7 @@ static const char DISCARDS_SQL[] =
     " LEFT JOIN unnest(a.events) AS e (event) ON true WHERE a.outbox = to_regclass($1)"
     " AND a.number > $2::bigint AND a.action = 'discard'";
 
-/* As the trigger writes it (sql/0022_actions_kept.sql): an event may have no event id. malloc'd. */
+/* As the trigger writes it (sql/0008_letters.sql): an event may have no event id. malloc'd. */
 static char *noted_as(const PGresult *letters, int letter)
 {
 	const char *event_id = pgsync_text(letters, letter, "event_id");

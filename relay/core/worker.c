@@ -336,7 +336,6 @@ static void step_once(struct worker *worker, struct engine_input input)
 	enum engine_state before = worker->engine.state;
 	input.now_us = worker_now_us(worker);
 	input.begun = worker->sink->begun;
-	worker_note_excuse(worker);
 	engine_step(&worker->engine, &input, &actions);
 	if (before != worker->engine.state) {
 		worker->state_us = input.now_us;

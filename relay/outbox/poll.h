@@ -164,6 +164,7 @@ struct poll {
 	int64_t claim_us;    /* when its last claim was */
 	int64_t pause_us;    /* to rest after it */
 	bool sweeping;	     /* claims start at 0 until one has got past the low watermark */
+	bool begins;	     /* no claim was made since the shards became ours */
 	bool trying;	     /* the batch is one event that was rejected */
 	bool lettering;	     /* the batch is of letters, and so was the last claim */
 	bool halted;	     /* at the last step */

@@ -84,9 +84,14 @@ static void begin_sweep_if_due(struct step *s)
 		horizon_reset(&poll->horizon);
 }
 
+/* The first claim tells from where on the gauges need to count. While an old snapshot is held both
+ * would walk all rows that were deleted since, one after the other, before an event is published.
+ */
 static void open_batch(struct step *s, bool observes)
 {
-	housekeep_if_due(s);
+	if (!s->poll->begins)
+		housekeep_if_due(s);
+	s->poll->begins = false;
 	begin_sweep_if_due(s);
 	s->poll->state = POLL_CLAIMING;
 	s->poll->fetch.again = false;

@@ -34,6 +34,7 @@ void poll_on_close(struct step *s)
 static void begin_anew(struct step *s)
 {
 	struct poll *poll = s->poll;
+	poll->begins = true;
 	poll->sweeping = false;
 	poll->sweep_at_us = s->input->now_us + s->options->sweep_us;
 	poll->rest_until_us = poll->housekeep_at_us = 0;

@@ -107,6 +107,12 @@ static inline void looked(struct world *w, bool gained, bool has_peers)
 		 .event = POLL_LOOKED, .has_bell = true, .gained = gained, .has_peers = has_peers});
 }
 
+/* The housekeeping was done a moment ago. */
+static inline void housekept(struct world *w)
+{
+	w->poll.housekeep_at_us = w->now_us + w->options.housekeep_us;
+}
+
 static inline void observed(struct world *w, int64_t drawn)
 {
 	step(w,

@@ -14,7 +14,7 @@ static void test_a_batch_is_filled_by_two_claims_at_a_time(void **state)
 
 	(void)state;
 	reach_claiming(&w);
-	assert_is(&w, POLL_CLAIMING, "housekeep claim:opens:observes");
+	assert_is(&w, POLL_CLAIMING, "claim:opens:observes");
 	assert_int_equal(begins_at(&w), 0);
 	observed(&w, 100);
 	claimed(&w, 4);
@@ -53,6 +53,7 @@ static void test_the_next_claim_goes_right_behind_the_commit(void **state)
 
 	(void)state;
 	reach_complete(&w);
+	housekept(&w);
 	tell(&w, POLL_SETTLE);
 	assert_is(&w, POLL_SETTLING, "");
 	fetch(&w);
@@ -86,6 +87,7 @@ static void test_a_stream_of_events_is_given_time_to_gather(void **state)
 
 	(void)state;
 	reach_claiming(&w);
+	housekept(&w);
 	claimed(&w, 4);
 	claimed(&w, 1);
 	assert_is(&w, POLL_COMPLETE, "tell:last");
@@ -107,6 +109,7 @@ static void test_what_is_given_back_is_claimed_from_the_start(void **state)
 
 	(void)state;
 	reach_complete(&w);
+	housekept(&w);
 	tell(&w, POLL_ROLL_BACK);
 	assert_is(&w, POLL_ROLLING_BACK, "back");
 	tell(&w, POLL_ROLLED_BACK);
@@ -357,6 +360,50 @@ static void test_what_was_read_before_the_ids_began_again_is_void(void **state)
 
 /* ---- housekeeping ---- */
 
+/* Its answer tells from where on they need to count. */
+static void test_the_gauges_come_after_the_first_claim(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_claiming(&w);
+	assert_is(&w, POLL_CLAIMING, "claim:opens:observes");
+	observed(&w, 100);
+	claimed(&w, 1);
+	settle(&w);
+	assert_is(&w, POLL_CLAIMING, "housekeep claim:opens");
+	assert_int_equal(w.poll.horizon.low_watermark, 1);
+}
+
+/* Where nothing waits, that is soon. */
+static void test_the_gauges_come_after_a_first_look_that_finds_nothing(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_claiming(&w);
+	observed(&w, 100);
+	claimed(&w, 0);
+	assert_is(&w, POLL_RESTING, "end timer");
+	assert_true(find(&w, POLL_DO_TIMER)->after_us <= 20 * MS);
+	w.now_us = w.poll.rest_until_us;
+	timer(&w);
+	assert_is(&w, POLL_CLAIMING, "housekeep claim:opens");
+}
+
+/* A sink that refuses each batch must not keep the gauges from being told. */
+static void test_the_gauges_come_after_a_first_batch_that_is_given_back(void **state)
+{
+	struct world w;
+
+	(void)state;
+	reach_complete(&w);
+	tell(&w, POLL_ROLL_BACK);
+	tell(&w, POLL_ROLLED_BACK);
+	fetch(&w);
+	assert_is(&w, POLL_CLAIMING, "housekeep claim:opens:observes");
+}
+
 static void test_more_housekeeping_comes_soon(void **state)
 {
 	struct world w;
@@ -392,6 +439,9 @@ int main(void)
 	    cmocka_unit_test(test_what_was_claimed_too_high_is_given_back),
 	    cmocka_unit_test(test_what_was_claimed_from_the_lowest_id_is_kept),
 	    cmocka_unit_test(test_what_was_read_before_the_ids_began_again_is_void),
+	    cmocka_unit_test(test_the_gauges_come_after_the_first_claim),
+	    cmocka_unit_test(test_the_gauges_come_after_a_first_look_that_finds_nothing),
+	    cmocka_unit_test(test_the_gauges_come_after_a_first_batch_that_is_given_back),
 	    cmocka_unit_test(test_more_housekeeping_comes_soon),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -35,6 +35,7 @@ static void test_what_concerns_all_is_waited_for(void **state)
 	int64_t waits[6];
 	(void)state;
 	reach_claiming(&w);
+	housekept(&w);
 	for (int i = 0; i < 6; i++) {
 		failed(&w, false, true);
 		fetch(&w);

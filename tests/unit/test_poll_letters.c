@@ -45,7 +45,7 @@ static void test_rows_have_their_turn_between_two_claims_of_letters(void **state
 	fetch(&w);
 	assert_is(&w, POLL_SETTLING, ""); /* not behind the COMMIT */
 	tell(&w, POLL_SETTLED);
-	assert_is(&w, POLL_CLAIMING, "housekeep claim:opens:observes");
+	assert_is(&w, POLL_CLAIMING, "claim:opens:observes");
 	claimed(&w, 2);
 	assert_is(&w, POLL_COMPLETE, "tell:last");
 	tell(&w, POLL_SETTLE);
@@ -75,10 +75,11 @@ static void test_what_was_given_back_is_asked_again_out_of_turn(void **state)
 	tell(&w, POLL_SETTLE);
 	tell(&w, POLL_SETTLED);
 	fetch(&w);
-	assert_is(&w, POLL_CLAIMING, "housekeep claim:opens:observes");
+	assert_is(&w, POLL_CLAIMING, "claim:opens:observes");
 	claimed(&w, 2);
 	give_back_and_ask_again(&w);
-	assert_is(&w, POLL_CLAIMING, "claim:opens:observes"); /* rows, though letters are due */
+	assert_is(&w, POLL_CLAIMING,
+		  "housekeep claim:opens:observes"); /* rows, though letters are due */
 }
 
 /* The first of what was given back may be gone, and then it is all as ever. */
@@ -91,7 +92,7 @@ static void test_what_was_given_back_is_asked_again_once(void **state)
 	claimed(&w, 2);
 	give_back_and_ask_again(&w);
 	claimed(&w, 0);
-	assert_is(&w, POLL_CLAIMING, "end housekeep claim:opens:observes");
+	assert_is(&w, POLL_CLAIMING, "end claim:opens:observes");
 	observed(&w, 0);
 	claimed(&w, 0);
 	assert_is(&w, POLL_CLAIMING, "end claim:opens:letters");
@@ -105,7 +106,7 @@ static void test_where_no_letter_is_due_rows_are_claimed_at_once(void **state)
 	reach_letters(&w);
 	w.letters = false;
 	claimed(&w, 0);
-	assert_is(&w, POLL_CLAIMING, "end housekeep claim:opens:observes");
+	assert_is(&w, POLL_CLAIMING, "end claim:opens:observes");
 }
 
 static void test_a_dry_look_at_rows_leads_to_letters(void **state)
@@ -151,7 +152,7 @@ static void test_rows_that_were_set_aside_are_committed_and_passed(void **state)
 	reach_claiming(&w);
 	observed(&w, 100);
 	moved(&w, 2);
-	assert_is(&w, POLL_CLAIMING, "end claim:opens");
+	assert_is(&w, POLL_CLAIMING, "end housekeep claim:opens");
 	assert_int_equal(begins_at(&w), 2);
 }
 
@@ -172,7 +173,7 @@ static void test_what_was_tried_alone_and_set_aside_is_committed(void **state)
 	w.halted = false;
 	w.releases = true;
 	tell(&w, POLL_RELEASED);
-	assert_is(&w, POLL_CLAIMING, "housekeep claim:opens:observes");
+	assert_is(&w, POLL_CLAIMING, "claim:opens:observes");
 	assert_false(find(&w, POLL_DO_CLAIM)->claim.alone);
 }
 
@@ -198,7 +199,7 @@ static void test_what_was_set_aside_counts_for_the_batch(void **state)
 	observed(&w, 100);
 	moved(&w, 4);
 	moved(&w, 4); /* 8 rows are a batch */
-	assert_is(&w, POLL_CLAIMING, "end claim:opens");
+	assert_is(&w, POLL_CLAIMING, "end housekeep claim:opens");
 }
 
 int main(void)

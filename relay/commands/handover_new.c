@@ -120,6 +120,16 @@ static bool check_waiting(const struct handover *handover, const json_t *old, st
 
 	if (!read_waiting(handover, number_of(old, "last_id"), &count, &first, err))
 		return false;
+	if (count > left && handover->config->outbox.settle == SETTLE_POSITION)
+		return error_set(
+		    err,
+		    "the old side left %" JSON_INTEGER_FORMAT " events from id "
+		    "%" JSON_INTEGER_FORMAT " on, and %" JSON_INTEGER_FORMAT
+		    " are here: published ones lie among them; hand over again once all is "
+		    "published there, or have the owner run SELECT outbox_relay.set_position('%s', "
+		    "'from', %" JSON_INTEGER_FORMAT "), which publishes those again",
+		    left, number_of(waiting_of(old), "first_id"), count, handover->shown,
+		    number_of(waiting_of(old), "first_id"));
 	if (count > left)
 		return error_set(err,
 				 "%" JSON_INTEGER_FORMAT
@@ -205,6 +215,28 @@ static bool check_document(const struct handover *handover, const json_t *old, c
 	       check_waiting(handover, old, err) && check_letters(old, state, err);
 }
 
+/* The state here, once it is what the document says. Positions are set in the same transaction, so
+ * that nothing is changed where it is not. NULL and err. */
+static json_t *agree(const struct handover *handover, const json_t *old, json_t *out,
+		     struct error *err)
+{
+	struct error ignored;
+	json_t *state = NULL;
+
+	if (!check_name(handover, old, err) ||
+	    !pgsync_script(handover->conn, "taking over", "BEGIN READ WRITE", err))
+		return NULL;
+	if (handover_position(handover, old, out, err) &&
+	    (state = handover_state(handover, false, err)) &&
+	    check_document(handover, old, state, err) &&
+	    pgsync_script(handover->conn, "taking over", "COMMIT", err))
+		return state;
+	pgsync_script(handover->conn, "taking over", "ROLLBACK", &ignored);
+	json_object_del(out, "position_from");
+	json_decref(state);
+	return NULL;
+}
+
 /* ---- doing it ---- */
 
 static bool raise_ids(const struct handover *handover, json_int_t above, json_t *out,
@@ -249,8 +281,13 @@ static bool begin_at(const struct handover *handover, const json_t *old, const j
 
 static void report(const struct handover *handover, const json_t *state, const json_t *out)
 {
-	const json_t *last = json_object_get(out, "last_id");
+	const json_t *last = json_object_get(out, "last_id"),
+		     *from = json_object_get(out, "position_from");
 
+	if (from)
+		fprintf(stderr,
+			"events of %s with ids below %" JSON_INTEGER_FORMAT " count as published\n",
+			handover->shown, json_integer_value(from));
 	if (json_is_integer(last))
 		fprintf(stderr, "ids of %s go on above %" JSON_INTEGER_FORMAT "\n", handover->shown,
 			json_integer_value(last));
@@ -288,18 +325,15 @@ static bool take_over(const struct handover *handover, const json_t *old, const 
 int handover_new(const struct handover *handover, json_t *out)
 {
 	struct error err;
-	json_t *old = NULL, *state = NULL;
+	json_t *old = NULL, *state;
 	bool good;
 
 	if (handover->from && !(old = read_document(handover, &err))) {
 		fprintf(stderr, "outbox-relay handover: %s\n", err.text);
 		return EXIT_USAGE;
 	}
-	good = (!old ||
-		(check_name(handover, old, &err) && handover_position(handover, old, out, &err))) &&
-	       (state = handover_state(handover, false, &err)) &&
-	       (!old || check_document(handover, old, state, &err)) &&
-	       take_over(handover, old, state, out, &err);
+	state = old ? agree(handover, old, out, &err) : handover_state(handover, false, &err);
+	good = state && take_over(handover, old, state, out, &err);
 	if (good)
 		report(handover, state, out);
 	else

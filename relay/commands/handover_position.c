@@ -68,33 +68,6 @@ static bool is_right(const struct handover *handover, const struct left *left, b
 	return good;
 }
 
-/* From which id on events are to be published. What was left must be all that is there from its
- * first one on. */
-static bool begin_at(const struct handover *handover, const struct left *left, json_int_t *first,
-		     struct error *err)
-{
-	char *rows;
-	json_int_t count;
-	bool good;
-
-	*first = left->count > 0 ? left->first : left->last + 1;
-	if (left->count == 0)
-		return true;
-	rows = xasprintf("%s AS t", handover->table);
-	good = count_ids(handover, rows, left->first, left->last, &count, err);
-	free(rows);
-	if (good && count != left->count)
-		return error_set(
-		    err,
-		    "the old side left %" JSON_INTEGER_FORMAT " events from id "
-		    "%" JSON_INTEGER_FORMAT " on, and %" JSON_INTEGER_FORMAT
-		    " are here: published ones lie among them; hand over again once all is "
-		    "published there, or have the owner run SELECT outbox_relay.set_position('%s', "
-		    "'from', %" JSON_INTEGER_FORMAT "), which publishes those again",
-		    left->count, left->first, count, handover->shown, left->first);
-	return good;
-}
-
 static bool set(const struct handover *handover, json_int_t first, json_t *out, struct error *err)
 {
 	char *number = xasprintf("%" JSON_INTEGER_FORMAT, first);
@@ -108,8 +81,6 @@ static bool set(const struct handover *handover, json_int_t first, json_t *out, 
 	if (result == NULL)
 		return false;
 	json_object_set_new(out, "position_from", json_integer(first));
-	fprintf(stderr, "events of %s with ids below %" JSON_INTEGER_FORMAT " count as published\n",
-		handover->shown, first);
 	return true;
 }
 
@@ -117,7 +88,6 @@ bool handover_position(const struct handover *handover, const json_t *old, json_
 		       struct error *err)
 {
 	struct left left = left_of(old);
-	json_int_t first;
 	bool right;
 
 	if (handover->config->outbox.settle != SETTLE_POSITION)
@@ -133,5 +103,5 @@ bool handover_position(const struct handover *handover, const json_t *old, json_
 		    "says which events were published there; have the owner run SELECT "
 		    "outbox_relay.set_position('%s', 'end') if all were",
 		    handover->from, handover->shown);
-	return begin_at(handover, &left, &first, err) && set(handover, first, out, err);
+	return set(handover, left.count > 0 ? left.first : left.last + 1, out, err);
 }

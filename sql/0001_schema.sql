@@ -8,7 +8,8 @@
 --
 --     psql -1 -v ON_ERROR_STOP=1 -v outbox_schema=public -v outbox_table=outbox_events \
 --          -v outbox_id=id -v outbox_event_id=event_id -v settle=delete -v relay_role= \
---          -v partition_by= \
+--          -v partition_by= -v outbox_where= -v outbox_published=published_at \
+--          -v outbox_published_value= -v outbox_pending_value= \
 --          -f begin.sql -f guard.sql -f 0001_schema.sql -f 0002_outbox.sql -f 0003_bell.sql \
 --          -f 0004_roles.sql -f 0005_pause.sql -f 0006_operator.sql -f 0007_actions.sql \
 --          -f 0008_letters.sql -f 0009_depth_guard.sql -f 0010_handover.sql \
@@ -18,7 +19,8 @@
 --          -f 0021_partition_age.sql -f 0022_actions_kept.sql -f end.sql
 --
 -- outbox_id is the column with the ascending number; settle is "delete", "mark" or "position"; relay_role is the role
--- of 0004, where it is to be another than outbox_relay; partition_by is for 0012.
+-- of 0004, where it is to be another than outbox_relay; partition_by is for 0012. The other four are
+-- options of the configuration, as docs/configuration.md has them.
 
 CREATE SCHEMA IF NOT EXISTS outbox_relay;
 

@@ -57,8 +57,8 @@ static const char HELP[] =
     "      --json             for a program\n"
     "  -h, --help             this text\n"
     "\n"
-    "Exit status: 0 done, 1 it was rejected again, is still waiting, nothing matches, or the\n"
-    "database could not be asked, 2 wrong usage, or the file is wrong.\n";
+    "Exit status: 0 done, 1 it was rejected again, is still waiting, nothing matches (but for\n"
+    "list), or the database could not be asked, 2 wrong usage, or the file is wrong.\n";
 
 static int usage(const char *text)
 {

@@ -95,7 +95,8 @@ struct dlq_fate {
 	const char *behind; /* the id of the first one of its key */
 };
 
-/* fates: one for each of asked->letters. Prints them, and the sum; the exit status. */
+/* fates: one for each of asked->letters, which may be none. Prints them, and the sum; the exit
+ * status. */
 int dlq_report(const struct dlq *dlq, const struct dlq_asked *asked, const struct dlq_fate *fates,
 	       enum dlq_obstacle obstacle);
 

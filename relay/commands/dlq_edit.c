@@ -151,13 +151,14 @@ static bool overflows(const PGresult *letters, const char *bare, const char *col
 	return found;
 }
 
-static int judge(const struct dlq *dlq, const PGresult *letters)
+static int judge(const struct dlq *dlq, const struct dlq_asked *asked)
 {
 	const struct config_columns *columns = &dlq->config->outbox.columns;
+	const PGresult *letters = asked->letters;
 	const char *attempted;
 
 	if (PQntuples(letters) == 0)
-		return dlq_nothing(dlq);
+		return dlq_report(dlq, asked, NULL, DLQ_NO_OBSTACLE);
 	if (PQntuples(letters) > 1)
 		return refuse("more than one event matches, and one is edited at a time; "
 			      "name it by --id or --event-id");
@@ -256,7 +257,7 @@ static bool request(const struct dlq *dlq, const struct dlq_asked *asked, const 
 static int edit_one(const struct dlq *dlq, const struct dlq_asked *asked, struct edit *edit,
 		    struct error *err)
 {
-	int status = judge(dlq, asked->letters);
+	int status = judge(dlq, asked);
 	const char *type;
 
 	if (status >= 0)

@@ -182,6 +182,11 @@ int dlq_report(const struct dlq *dlq, const struct dlq_asked *asked, const struc
 	size_t counts[DLQ_OUTCOMES] = {0}, done = 0;
 	size_t rows = (size_t)PQntuples(asked->letters);
 
+	if (rows == 0) {
+		if (dlq->json)
+			print_json(dlq, asked, fates, counts, obstacle);
+		return dlq_nothing(dlq);
+	}
 	for (size_t row = 0; row < rows; row++) {
 		counts[fates[row].outcome]++;
 		done += is_done(fates[row].outcome);

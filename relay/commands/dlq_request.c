@@ -117,7 +117,7 @@ int dlq_request(struct dlq *dlq, struct error *err)
 
 	if (dlq_asked_read(dlq, dlq->action == DLQ_RETRY ? RETRY_SQL : DISCARD_SQL, &asked, err)) {
 		if (PQntuples(asked.letters) == 0)
-			status = dlq_nothing(dlq);
+			status = dlq_report(dlq, &asked, NULL, DLQ_NO_OBSTACLE);
 		else if (dlq->dry_run || ask(dlq, &asked, err))
 			status = dlq_wait(dlq, &asked, err);
 	}

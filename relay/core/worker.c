@@ -47,11 +47,13 @@ static const char *what_follows(const struct event *event, enum reject_policy po
 	    [REJECT_PARKS] = "it is moved to outbox_relay.dead_letters",
 	    [REJECT_SKIPS] = "the replay leaves it out",
 	};
-	if (event->parks)
-		return "its key is parked: its later events wait behind it in "
-		       "outbox_relay.dead_letters; see outbox-relay dlq";
 	if (event->letter != 0 && policy == REJECT_HALTS)
 		return "the relay does not halt, as the event was set aside before: it stays in "
+		       "outbox_relay.dead_letters; see outbox-relay dlq";
+	if (event->letter != 0)
+		return "it stays in outbox_relay.dead_letters; see outbox-relay dlq";
+	if (event->parks)
+		return "its key is parked: its later events wait behind it in "
 		       "outbox_relay.dead_letters; see outbox-relay dlq";
 	return follows[policy];
 }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
 """The commands beside `run`: migrate, check, status, and what they answer to a user who asks wrongly."""
 import json
+import os
 import re
 import signal
 import socket
@@ -8,7 +9,7 @@ import subprocess
 
 import pytest
 
-from harness.relay import libconfig, run_relay
+from harness.relay import ROOT, libconfig, run_relay
 from harness.waiting import limit, until
 from harness.writers import insert
 
@@ -132,6 +133,19 @@ def test_an_outbox_that_is_not_this_role_s(empty_database, migrate, new_relay):
         refused(known, argv, "schema outbox_relay has version 5, this relay needs")
     assert known.command("pause").returncode == known.command("resume").returncode == 0
     empty_database.execute("DROP OWNED BY stranger; DROP ROLE stranger")
+
+
+def test_what_psql_is_to_be_told(empty_database, migrate):
+    """By hand, as sql/0001_schema.sql has it: then migrate finds nothing to do."""
+    there = os.path.join(ROOT, "sql")
+    with open(os.path.join(there, "0001_schema.sql")) as text:
+        command = "".join(line[2:] for line in text if line.startswith("--     "))
+    command = command.replace("psql", f"psql -X -q -d '{empty_database.dsn()}'", 1)
+    done = subprocess.run(command, shell=True, cwd=there, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    by_hand = schema(empty_database)
+    migrate()
+    assert schema(empty_database) == by_hand
 
 
 def test_migrate_may_be_repeated(empty_database, migrate):

@@ -130,6 +130,9 @@ def test_nothing(database, dlq):
     assert dlq("list", "--id", "7", json_=True) == []
     for action in ("show", "retry", "discard"):
         assert "no parked event or dead letter of outbox_events matches --all" in dlq(action, "--all", status=1).stderr
+    for argv in (["retry", "--all"], ["discard", "--all"], ["edit", "--id", "7", "--headers", "{}"]):
+        out = dlq(*argv, json_=True, status=1)
+        assert (out["action"], out["requested"], out["obstacle"], out["letters"]) == (argv[0], 0, None, [])
 
 
 FILTERS = [

@@ -138,6 +138,21 @@ def test_dead_letters(database, run):
     assert dlq("discard", "--key", "k")["counts"]["discarded"] == 1 and consumer.rest() == []
 
 
+def test_a_dead_letter_stays_one_under_another_policy(database, run, new_relay):
+    """Nothing waits behind it, and the log does not say so."""
+    write(database, 0, 1, 0)
+    dlq, consumer, relay = run("dead-letter")
+    assert types_of(consumer.take(1)) == [1]
+    until(lambda: len(dlq("list")) == 1, 20, "the dead letter")
+    assert relay.stop() == 0
+    relay = new_relay(outbox={"on_reject": "park"}).start()
+    assert "rejected again" in relay.command("dlq", "retry", "--all").stdout
+    relay.wait_log(r"event 1 is rejected \(headers\): .*it stays in outbox_relay.dead_letters")
+    assert not relay.log_contains("its key is parked")
+    write(database, 2, 2)
+    assert types_of(consumer.take(1)) == [2]
+
+
 @pytest.mark.parametrize("policy", ["park", "dead-letter"])
 def test_a_dry_run_changes_nothing(database, run, policy):
     write(database, 0, 3, 0)

@@ -204,7 +204,6 @@ static int verify_once(const struct config *config, const struct verify_options 
 				.config = config,
 				.stay = config->outbox.settle != SETTLE_DELETE,
 				.ranged = is_ranged(options),
-				.first_ms = INT64_MAX,
 				.earliest_ms = INT64_MAX,
 				.event_id_header = verify_header_of(config, "event_id"),
 				.id_header = verify_header_of(config, "id")};

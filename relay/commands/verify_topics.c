@@ -14,8 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Clocks may be so far apart, and a record so much later than its row was claimed. */
-enum { TIMEOUT_MS = 10000, EXPLAIN_MS = 3000, WAIT_MS = 500, EARLIER_MS = 5 * 60 * 1000 };
+enum { TIMEOUT_MS = 10000, EXPLAIN_MS = 3000, WAIT_MS = 500 };
 
 /* ---- what a record says ---- */
 
@@ -407,19 +406,15 @@ static bool judge(struct verify *verify, const struct kafka_record *record, stru
 	return good;
 }
 
-/* In a range nothing is awaited that is much older. Where a record has the event's own time, it may
- * be. */
+/* In a range nothing is awaited that is older than what its rows may have. */
 static bool begin(struct verify *verify, struct error *err)
 {
-	int64_t from_ms = verify->since.ms; /* 0: not given */
+	int64_t from_ms = verify->since.ms, earliest_ms = verify->earliest_ms; /* 0: not given */
 
-	if (verify->options->from_id != NULL && verify->first_ms != INT64_MAX &&
-	    verify->first_ms > from_ms)
-		from_ms = verify->first_ms;
-	if (from_ms > verify->earliest_ms)
-		from_ms = verify->earliest_ms;
-	return from_ms < EARLIER_MS ||
-	       kafka_reader_begin_at(verify->reader, from_ms - EARLIER_MS, err);
+	if (earliest_ms < from_ms || (verify->options->from_id != NULL && earliest_ms != INT64_MAX))
+		from_ms = earliest_ms;
+	return from_ms < VERIFY_EARLIER_MS ||
+	       kafka_reader_begin_at(verify->reader, from_ms - VERIFY_EARLIER_MS, err);
 }
 
 bool verify_read_topics(struct verify *verify, struct error *err)

@@ -177,7 +177,9 @@ static json_t *notes_of(const struct verify *verify, const struct numbers *numbe
 		dropped += place->low > 0;
 		compacted += place->partition == 0 && verify->compacted[place->topic_number];
 	}
-	if (compacted > 0)
+	if (judges_missing(verify))
+		json_array_extend(notes, verify->unread);
+	if (compacted > json_array_size(verify->unread))
 		note(notes, "a topic is compacted: of the events of a key it keeps the last, so "
 			    "none of it is told missing");
 	if (cut > 0)
@@ -358,7 +360,7 @@ static void print_rest(const struct verify *verify, const struct numbers *number
 			    " events that are older than what the topics keep");
 	if (verify->compacted_away > 0)
 		print_count("not checkable", verify->compacted_away,
-			    " events that are not in compacted topics");
+			    " events that are not in topics that are, or may be, compacted");
 	if (verify->cut_off > 0)
 		print_count("not checkable", verify->cut_off,
 			    " events that lie behind an open transaction, or are missing");

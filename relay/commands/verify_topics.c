@@ -2,6 +2,7 @@
 /*
  * verify_topics.c - `verify` reads the topics
  */
+#include "base/text.h"
 #include "base/units.h"
 #include "base/xalloc.h"
 #include "commands.h"
@@ -161,22 +162,41 @@ static void on_cluster(void *arg, const struct kafka_probe_cluster *cluster)
 	(void)cluster;
 }
 
-static void on_topic(void *arg, const struct kafka_probe_topic *topic)
+static void note_unread(struct verify *verify, const char *topic, const char *why)
 {
-	struct verify *verify = arg;
+	char *words = xasprintf("whether topic %s is compacted could not be read (%s): it may keep "
+				"only the last event of a key, so rows that are not found in it "
+				"count as not checkable; grant this user DESCRIBE_CONFIGS on it",
+				topic, why);
 
+	json_array_append_new(verify->unread, json_text(words));
+	free(words);
+}
+
+/* policy NULL: it could not be read. */
+static void take_policy(struct verify *verify, const char *topic, const char *policy,
+			const char *why)
+{
 	for (size_t i = 0; i < kafka_reader_count(verify->reader); i++) {
 		const struct kafka_place *place = kafka_reader_place(verify->reader, i);
 
-		if (strcmp(place->topic, topic->name) == 0 && topic->cleanup_policy != NULL)
+		if (strcmp(place->topic, topic) == 0)
 			verify->compacted[place->topic_number] =
-			    strstr(topic->cleanup_policy, "compact") != NULL;
+			    policy == NULL || strstr(policy, "compact") != NULL;
 	}
+	if (policy == NULL)
+		note_unread(verify, topic, why);
+}
+
+static void on_topic(void *arg, const struct kafka_probe_topic *topic)
+{
+	take_policy(arg, topic->name, topic->cleanup_policy,
+		    topic->problem != NULL ? topic->problem : "the brokers do not tell");
 }
 
 static const struct kafka_probe_events probe_events = {on_cluster, on_topic};
 
-/* That they cannot be read is no reason to give up: topics that are not compacted are the rule. */
+/* That they cannot be read is no reason to give up: there is more to find than what is missing. */
 static void read_policies(struct verify *verify, const struct kafka_options *kafka)
 {
 	size_t count = 0, places = kafka_reader_count(verify->reader);
@@ -190,7 +210,9 @@ static void read_policies(struct verify *verify, const struct kafka_options *kaf
 		if (place->partition == 0)
 			names[count++] = place->topic;
 	}
-	kafka_probe(kafka, names, count, TIMEOUT_MS, &probe_events, verify, &remedy, &err);
+	if (!kafka_probe(kafka, names, count, TIMEOUT_MS, &probe_events, verify, &remedy, &err))
+		for (size_t i = 0; i < count; i++)
+			take_policy(verify, names[i], NULL, err.text);
 	free(names);
 }
 

@@ -307,6 +307,32 @@ def test_a_compacted_topic(empty_database, migrate, new_relay, topic):
     assert any("compacted" in note for note in found["notes"])
 
 
+@pytest.mark.xdist_group("logins")
+def test_a_topic_that_may_be_compacted(login_kafka, empty_database, migrate, new_relay, prefix):
+    """Who may read and not see the settings cannot tell what is missing, and is told what right that takes."""
+    kafka, name = login_kafka, prefix + "thing"
+    kafka.create_topic(name)
+    migrate(outbox=MARK)
+    relay = new_relay(outbox=MARK, kafka={"bootstrap_servers": kafka.at("SASL"), "properties": kafka.sasl("PLAIN", "limited")})
+    empty_database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, published_at)"
+                           " VALUES ('thing', 'k', 'Happened', clock_timestamp())")
+    rights = [("limited", operation, "topic", name) for operation in ("read", "describe", "describe_configs")]
+    for right in rights[:2]:
+        kafka.grant(*right)
+    found = verify(relay, code=0)
+    assert (found["not_checkable"]["compacted"], found["checked"]) == (1, 0)
+    note, = found["notes"]
+    assert f"whether topic {name} is compacted could not be read" in note
+    assert "TOPIC_AUTHORIZATION_FAILED" in note and "grant this user DESCRIBE_CONFIGS" in note
+    done = relay.command("verify")
+    assert "not checkable  1 events that are not in topics that are, or may be, compacted\n" in done.stdout, done.stdout
+    kafka.grant(*rights[2])
+    found = verify(relay, code=1)
+    assert (counts(found), found["notes"]) == ({"missing": 1}, [])
+    for right in rights:
+        kafka.revoke(*right)
+
+
 def test_after_kills(empty_database, migrate, new_relay, topic, reader):
     """Nothing is missing or out of order; repeats are those that a consumer sees."""
     topic()

@@ -204,8 +204,8 @@ static int verify_once(const struct config *config, const struct verify_options 
 				.config = config,
 				.stay = config->outbox.settle != SETTLE_DELETE,
 				.ranged = is_ranged(options),
-				.first_ms = INT64_MAX,
 				.earliest_ms = INT64_MAX,
+				.unread = json_array(),
 				.event_id_header = verify_header_of(config, "event_id"),
 				.id_header = verify_header_of(config, "id")};
 	struct pgname name;
@@ -226,6 +226,7 @@ static int verify_once(const struct config *config, const struct verify_options 
 	}
 	for (int i = 0; i < LISTS; i++)
 		json_decref(verify.samples[i]);
+	json_decref(verify.unread);
 	kafka_reader_free(&verify.reader);
 	audit_free(&verify.audit);
 	expected_free(&verify.expected);

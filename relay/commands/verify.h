@@ -24,6 +24,9 @@
 /* A record that was published again on purpose has this header. */
 #define VERIFY_REPLAY_HEADER "outbox-relay-replay"
 
+/* Clocks may be so far apart, and a record so much later than its row was claimed. */
+enum { VERIFY_EARLIER_MS = 5 * 60 * 1000 };
+
 struct verify_options {
 	const char *path, *ids_path;  /* ids_path NULL: none */
 	const char *since, *until;    /* as given; NULL: not */
@@ -69,11 +72,12 @@ struct verify {
 	bool ranged;	       /* not all of the outbox is read: what is unknown may be outside */
 
 	struct when since, until;
-	int64_t first_ms;    /* of the rows that were read; INT64_MAX: none was published; with
-			      * positions when it was created, 0: not known */
-	int64_t earliest_ms; /* the first of the times that rows give their records; INT64_MAX */
-	int64_t *settled;    /* owned; by place: records below are of rows that were there before */
-	bool *compacted;     /* owned; by topic */
+	/* The first time that a record of the rows which were read may have; 0: nothing says it;
+	 * INT64_MAX: none was published. */
+	int64_t earliest_ms;
+	int64_t *settled; /* owned; by place: records below are of rows that were there before */
+	bool *compacted;  /* owned; by topic: it is, or may be */
+	json_t *unread;	  /* owned; words: of which topics nobody could say it */
 	struct verify_first *firsts; /* owned; by place; NULL: times are those of publishing */
 
 	json_t *samples[LISTS]; /* owned */
@@ -95,6 +99,8 @@ bool verify_each_id(struct verify *verify, void (*each)(struct verify *, struct 
 /* When a row "t" was published or, where nothing says that, created, in ms since 1970; 0: nothing
  * says it. SQL, malloc'd. */
 char *verify_ms_sql(const struct verify *verify);
+/* When its record may have been written at the earliest, likewise. */
+char *verify_earliest_sql(const struct verify *verify);
 /* The row in the columns of expected.h, from 1 on; no row: it is gone. To be cleared; NULL and err.
  */
 PGresult *verify_find_row(struct verify *verify, int64_t id, struct slice event_id,

@@ -53,19 +53,20 @@ struct details {
 	struct error *err;
 };
 
-enum { DETAIL_ID, DETAIL_EVENT_ID, DETAIL_MS, DETAIL_PAYLOAD, DETAIL_FIELDS };
+enum { DETAIL_ID, DETAIL_EVENT_ID, DETAIL_MS, DETAIL_EARLIEST_MS, DETAIL_PAYLOAD, DETAIL_FIELDS };
 
 static void make_sql(struct details *details)
 {
 	const struct verify *verify = details->verify;
 	const struct config_columns *columns = &verify->config->outbox.columns;
 	char id[PGNAME_QUOTED_SIZE], column[PGNAME_QUOTED_SIZE];
-	char *ms = verify_ms_sql(verify);
+	char *ms = verify_ms_sql(verify), *earliest = verify_earliest_sql(verify);
 
 	pgname_quote(columns->id, id);
 	pgname_quote(columns->event_id, column);
-	details->sql = xasprintf("SELECT t.%s::int8, t.%s::text, %s", id, column, ms);
+	details->sql = xasprintf("SELECT t.%s::int8, t.%s::text, %s, %s", id, column, ms, earliest);
 	free(ms);
+	free(earliest);
 	pgname_quote(columns->payload, column);
 	if (verify->options->payloads)
 		xappend(&details->sql, ", left(t.%s::text, 10000)", column);
@@ -134,8 +135,8 @@ static int64_t begun_ms(struct details *details, size_t place)
 	return first->ms;
 }
 
-/* Whether the topic may have kept it no longer. */
-static bool is_too_old(struct details *details, size_t number, int64_t published_ms)
+/* Whether the topic may have kept no longer what was written then or later. */
+static bool is_too_old(struct details *details, size_t number, int64_t earliest_ms)
 {
 	const struct kafka_place *place = kafka_reader_place(details->verify->reader, number);
 	int64_t begun;
@@ -143,7 +144,7 @@ static bool is_too_old(struct details *details, size_t number, int64_t published
 	if (place->low == 0 || place->begin != place->low)
 		return false;
 	begun = begun_ms(details, number);
-	return begun < 0 || published_ms < begun + CLOCKS_MS;
+	return begun < 0 || earliest_ms < begun + CLOCKS_MS;
 }
 
 /* Where the event belongs: the sample's topic and key, and the place. */
@@ -166,7 +167,7 @@ static size_t route_row(struct details *details, const PGresult *rows, int row,
 
 /* Which count the event belongs to, since nothing follows from that it has not arrived; NULL: it is
  * missing. */
-static uint64_t *excuse(struct details *details, size_t number, int64_t published_ms)
+static uint64_t *excuse(struct details *details, size_t number, int64_t earliest_ms)
 {
 	struct verify *verify = details->verify;
 	const struct kafka_place *place;
@@ -178,7 +179,7 @@ static uint64_t *excuse(struct details *details, size_t number, int64_t publishe
 		return &verify->compacted_away;
 	if (place->cut)
 		return &verify->cut_off;
-	return is_too_old(details, number, published_ms) ? &verify->retained : NULL;
+	return is_too_old(details, number, earliest_ms) ? &verify->retained : NULL;
 }
 
 static void judge_row(struct details *details, const PGresult *rows, int row)
@@ -192,8 +193,11 @@ static void judge_row(struct details *details, const PGresult *rows, int row)
 				       .partition = -1,
 				       .row_partition = AUDIT_BY_KEY,
 				       .offset = -1};
+	int64_t earliest_ms = strtoll(PQgetvalue(rows, row, DETAIL_EARLIEST_MS), NULL, 10);
 	size_t place = route_row(details, rows, row, &sample);
-	uint64_t *excused = excuse(details, place, sample.time_ms);
+	/* If nothing else is known, the mark must do: else a loss would be found in no topic that
+	 * has dropped anything. */
+	uint64_t *excused = excuse(details, place, earliest_ms > 0 ? earliest_ms : sample.time_ms);
 
 	if (excused != NULL) {
 		++*excused;

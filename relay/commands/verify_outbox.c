@@ -47,6 +47,29 @@ char *verify_ms_sql(const struct verify *verify)
 	return sql;
 }
 
+/* A mark may come long after the record: Kafka was away meanwhile, and the producer had the event;
+ * or `reconcile` has set it. Who creates rows after their marks has another clock, or time zone. */
+char *verify_earliest_sql(const struct verify *verify)
+{
+	const char *created_at = verify->config->outbox.columns.created_at;
+	char column[PGNAME_QUOTED_SIZE], *time, *created, *marked, *sql;
+
+	if (!verify->timed)
+		return verify_ms_sql(verify);
+	if (*created_at == '\0')
+		return xstrdup("0");
+	pgname_quote(created_at, column);
+	time = xasprintf("t.%s::timestamptz", column);
+	created = when_ms_sql(time);
+	marked = verify_ms_sql(verify);
+	sql = xasprintf("CASE WHEN %s <= %s + %d THEN least(%s, %s) ELSE 0 END", created, marked,
+			VERIFY_EARLIER_MS, created, marked);
+	free(time);
+	free(created);
+	free(marked);
+	return sql;
+}
+
 static char *range_sql(const struct verify *verify, const char *id, const char *time)
 {
 	const struct verify_options *options = verify->options;
@@ -63,7 +86,7 @@ static char *range_sql(const struct verify *verify, const char *id, const char *
 	return sql;
 }
 
-enum { ROW_ID, ROW_EVENT_ID, ROW_MS, ROW_FIELDS };
+enum { ROW_ID, ROW_EVENT_ID, ROW_EARLIEST_MS, ROW_FIELDS };
 
 /* settled: the condition that a row "t" is. Of one that goes once it is published no record is
  * judged by it. */
@@ -71,7 +94,8 @@ static char *rows_sql(const struct verify *verify, const char *settled)
 {
 	const struct config_columns *columns = &verify->config->outbox.columns;
 	char id[PGNAME_QUOTED_SIZE], event_id[PGNAME_QUOTED_SIZE];
-	char *time = time_sql(verify), *ms = verify_ms_sql(verify), *range, *event, *sql;
+	char *time = time_sql(verify), *earliest = verify_earliest_sql(verify), *range, *event,
+	     *sql;
 
 	pgname_quote(columns->id, id);
 	pgname_quote(columns->event_id, event_id);
@@ -79,12 +103,12 @@ static char *rows_sql(const struct verify *verify, const char *settled)
 	event = unsettled_event(verify->config);
 	sql = xasprintf("SELECT t.%s::int8, t.%s::text, CASE WHEN %s THEN %s END%s FROM %s AS t "
 			"WHERE %s%s",
-			id, event_id, settled, ms,
+			id, event_id, settled, earliest,
 			verify->stay ? expected_columns(verify->expected) : "", verify->table,
 			range, event);
 	free(event);
 	free(range);
-	free(ms);
+	free(earliest);
 	free(time);
 	return sql;
 }
@@ -105,6 +129,12 @@ static char *settled_sql(const struct verify *verify, struct error *err)
 	}
 }
 
+static void note_time(struct verify *verify, int64_t ms)
+{
+	if (ms < verify->earliest_ms)
+		verify->earliest_ms = ms;
+}
+
 /* What its record must be; and its time, if that is the event's own. */
 static void expect_record(struct verify *verify, const PGresult *rows, int row,
 			  struct audit_name name)
@@ -117,16 +147,16 @@ static void expect_record(struct verify *verify, const PGresult *rows, int row,
 	expected.key = message.key;
 	expected.partition = message.placed ? message.partition : AUDIT_BY_KEY;
 	audit_expect(verify->audit, name, &expected);
-	if (message.timestamp_ms > 0 && message.timestamp_ms < verify->earliest_ms)
-		verify->earliest_ms = message.timestamp_ms;
+	if (message.timestamp_ms > 0)
+		note_time(verify, message.timestamp_ms);
 }
 
 static void take_row(void *arg, const PGresult *rows, int row)
 {
 	struct verify *verify = arg;
 	struct audit_name name = audit_name(slice_of(PQgetvalue(rows, row, ROW_EVENT_ID)));
-	int64_t id = strtoll(PQgetvalue(rows, row, ROW_ID), NULL, 10), ms;
-	bool published = !PQgetisnull(rows, row, ROW_MS);
+	int64_t id = strtoll(PQgetvalue(rows, row, ROW_ID), NULL, 10);
+	bool published = !PQgetisnull(rows, row, ROW_EARLIEST_MS);
 	/* A list of ids says what must be there, if there is one. */
 	bool due = published && verify->options->ids_path == NULL;
 
@@ -140,11 +170,8 @@ static void take_row(void *arg, const PGresult *rows, int row)
 			       : AUDIT_EXCUSED);
 	expect_record(verify, rows, row, name);
 	verify->waiting += !published;
-	if (!published)
-		return;
-	ms = strtoll(PQgetvalue(rows, row, ROW_MS), NULL, 10);
-	if (ms < verify->first_ms)
-		verify->first_ms = ms;
+	if (published)
+		note_time(verify, strtoll(PQgetvalue(rows, row, ROW_EARLIEST_MS), NULL, 10));
 }
 
 static bool read_letters(struct verify *verify, struct error *err)

@@ -153,7 +153,7 @@ static void note(json_t *notes, const char *text)
 static json_t *notes_of(const struct verify *verify, const struct numbers *numbers)
 {
 	json_t *notes = json_array();
-	size_t topics = 0, compacted = 0, cut = 0;
+	size_t topics = 0, compacted = 0, cut = 0, dropped = 0;
 
 	if (!judges_missing(verify))
 		note(notes, "with outbox.settle = \"delete\" no row says what was published: "
@@ -174,14 +174,22 @@ static json_t *notes_of(const struct verify *verify, const struct numbers *numbe
 
 		topics += place->partition == 0;
 		cut += place->cut;
+		dropped += place->low > 0;
 		compacted += place->partition == 0 && verify->compacted[place->topic_number];
 	}
-	if (compacted > 0)
+	if (judges_missing(verify))
+		json_array_extend(notes, verify->unread);
+	if (compacted > json_array_size(verify->unread))
 		note(notes, "a topic is compacted: of the events of a key it keeps the last, so "
 			    "none of it is told missing");
 	if (cut > 0)
 		note(notes, "a partition was not read to its end, since a transaction of another "
 			    "producer stays open; run the command again");
+	if (dropped > 0 && verify->missing > 0 && verify->timed &&
+	    verify->config->outbox.columns.created_at[0] == '\0')
+		note(notes, "rows do not say when they were created (outbox.columns.created_at), "
+			    "and a row may be marked long after its record was written: what is "
+			    "told missing may be what a topic no longer keeps");
 	if (numbers->sum.out_of_order > 0 && verify->stay && verify->options->overlaps_ms == 0)
 		note(notes, "events of a key whose transactions overlapped have no order to keep "
 			    "and may be out of order by id: --allow-overlaps TIME leaves out those "
@@ -352,7 +360,7 @@ static void print_rest(const struct verify *verify, const struct numbers *number
 			    " events that are older than what the topics keep");
 	if (verify->compacted_away > 0)
 		print_count("not checkable", verify->compacted_away,
-			    " events that are not in compacted topics");
+			    " events that are not in topics that are, or may be, compacted");
 	if (verify->cut_off > 0)
 		print_count("not checkable", verify->cut_off,
 			    " events that lie behind an open transaction, or are missing");

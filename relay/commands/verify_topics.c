@@ -2,6 +2,7 @@
 /*
  * verify_topics.c - `verify` reads the topics
  */
+#include "base/text.h"
 #include "base/units.h"
 #include "base/xalloc.h"
 #include "commands.h"
@@ -14,8 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Clocks may be so far apart, and a record so much later than its row was claimed. */
-enum { TIMEOUT_MS = 10000, EXPLAIN_MS = 3000, WAIT_MS = 500, EARLIER_MS = 5 * 60 * 1000 };
+enum { TIMEOUT_MS = 10000, EXPLAIN_MS = 3000, WAIT_MS = 500 };
 
 /* ---- what a record says ---- */
 
@@ -162,22 +162,41 @@ static void on_cluster(void *arg, const struct kafka_probe_cluster *cluster)
 	(void)cluster;
 }
 
-static void on_topic(void *arg, const struct kafka_probe_topic *topic)
+static void note_unread(struct verify *verify, const char *topic, const char *why)
 {
-	struct verify *verify = arg;
+	char *words = xasprintf("whether topic %s is compacted could not be read (%s): it may keep "
+				"only the last event of a key, so rows that are not found in it "
+				"count as not checkable; grant this user DESCRIBE_CONFIGS on it",
+				topic, why);
 
+	json_array_append_new(verify->unread, json_text(words));
+	free(words);
+}
+
+/* policy NULL: it could not be read. */
+static void take_policy(struct verify *verify, const char *topic, const char *policy,
+			const char *why)
+{
 	for (size_t i = 0; i < kafka_reader_count(verify->reader); i++) {
 		const struct kafka_place *place = kafka_reader_place(verify->reader, i);
 
-		if (strcmp(place->topic, topic->name) == 0 && topic->cleanup_policy != NULL)
+		if (strcmp(place->topic, topic) == 0)
 			verify->compacted[place->topic_number] =
-			    strstr(topic->cleanup_policy, "compact") != NULL;
+			    policy == NULL || strstr(policy, "compact") != NULL;
 	}
+	if (policy == NULL)
+		note_unread(verify, topic, why);
+}
+
+static void on_topic(void *arg, const struct kafka_probe_topic *topic)
+{
+	take_policy(arg, topic->name, topic->cleanup_policy,
+		    topic->problem != NULL ? topic->problem : "the brokers do not tell");
 }
 
 static const struct kafka_probe_events probe_events = {on_cluster, on_topic};
 
-/* That they cannot be read is no reason to give up: topics that are not compacted are the rule. */
+/* That they cannot be read is no reason to give up: there is more to find than what is missing. */
 static void read_policies(struct verify *verify, const struct kafka_options *kafka)
 {
 	size_t count = 0, places = kafka_reader_count(verify->reader);
@@ -191,7 +210,9 @@ static void read_policies(struct verify *verify, const struct kafka_options *kaf
 		if (place->partition == 0)
 			names[count++] = place->topic;
 	}
-	kafka_probe(kafka, names, count, TIMEOUT_MS, &probe_events, verify, &remedy, &err);
+	if (!kafka_probe(kafka, names, count, TIMEOUT_MS, &probe_events, verify, &remedy, &err))
+		for (size_t i = 0; i < count; i++)
+			take_policy(verify, names[i], NULL, err.text);
 	free(names);
 }
 
@@ -407,19 +428,15 @@ static bool judge(struct verify *verify, const struct kafka_record *record, stru
 	return good;
 }
 
-/* In a range nothing is awaited that is much older. Where a record has the event's own time, it may
- * be. */
+/* In a range nothing is awaited that is older than what its rows may have. */
 static bool begin(struct verify *verify, struct error *err)
 {
-	int64_t from_ms = verify->since.ms; /* 0: not given */
+	int64_t from_ms = verify->since.ms, earliest_ms = verify->earliest_ms; /* 0: not given */
 
-	if (verify->options->from_id != NULL && verify->first_ms != INT64_MAX &&
-	    verify->first_ms > from_ms)
-		from_ms = verify->first_ms;
-	if (from_ms > verify->earliest_ms)
-		from_ms = verify->earliest_ms;
-	return from_ms < EARLIER_MS ||
-	       kafka_reader_begin_at(verify->reader, from_ms - EARLIER_MS, err);
+	if (earliest_ms < from_ms || (verify->options->from_id != NULL && earliest_ms != INT64_MAX))
+		from_ms = earliest_ms;
+	return from_ms < VERIFY_EARLIER_MS ||
+	       kafka_reader_begin_at(verify->reader, from_ms - VERIFY_EARLIER_MS, err);
 }
 
 bool verify_read_topics(struct verify *verify, struct error *err)

@@ -250,7 +250,50 @@ def test_retention_of_the_topic(published, empty_database, kafka, prefix):
     empty_database.wait(MARKED)
     empty_database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, published_at)"
                            " VALUES ('thing', 'k-7', 'Happened', clock_timestamp() + interval '5 minutes')")
+    assert counts(verify(published, code=0)) == {}  # it may have been written before it was marked
+    empty_database.execute("UPDATE outbox_events SET created_at = published_at WHERE id = 1101")
     assert counts(verify(published, code=1)) == {"missing": 1}
+
+
+MARKED_LATE = "UPDATE outbox_events SET published_at = published_at + interval '2 hours'"
+
+
+def test_marks_that_come_late(published, empty_database):
+    """Kafka was away, and the producer had the events meanwhile: a range by marks still finds their records, which are older."""
+    empty_database.execute(MARKED_LATE)
+    since = empty_database.value("SELECT (clock_timestamp() + interval '1 hour')::text")
+    ranges = (("--since", since), ("--from-id", "1"), ("--from-id", "1", "--since", since))
+
+    def check(code, missing):
+        for argv in ranges:
+            found = verify(published, *argv, code=code)
+            assert (counts(found), found["checked"]) == ({"missing": 1} if missing else {}, 1000), argv
+    check(0, False)
+    empty_database.execute("UPDATE outbox_events SET created_at = published_at + interval '8 hours'")  # another time zone
+    check(0, False)
+    merge_columns(published, created_at="")
+    check(0, False)
+    empty_database.execute("UPDATE outbox_events SET event_id = gen_random_uuid() WHERE id = 7")  # never sent
+    check(1, True)
+    merge_columns(published, created_at="created_at")
+    empty_database.execute("UPDATE outbox_events SET created_at = published_at - interval '2 hours'")
+    check(1, True)
+
+
+def test_retention_and_marks_that_come_late(published, empty_database, kafka, prefix):
+    """What was created before the first record that is left may have been dropped, whenever it was marked. Without that
+    time, a note says what follows."""
+    empty_database.execute(MARKED_LATE)
+    kafka.delete_records(prefix + "thing")
+    published.start()
+    insert(empty_database, 100)
+    empty_database.wait(MARKED)
+    assert published.stop() == 0
+    found = verify(published, code=0)
+    # The other 100 are there.
+    assert (counts(found), found["not_checkable"]["retention"], found["checked"], found["notes"]) == ({}, 1000, 100, [])
+    found = verify(merge_columns(published, created_at=""), code=1)
+    assert counts(found) == {"missing": 1000} and any("outbox.columns.created_at" in note for note in found["notes"])
 
 
 def test_a_compacted_topic(empty_database, migrate, new_relay, topic):
@@ -262,6 +305,32 @@ def test_a_compacted_topic(empty_database, migrate, new_relay, topic):
     found = verify(new_relay(outbox=MARK), code=0)
     assert found["not_checkable"]["compacted"] == 1
     assert any("compacted" in note for note in found["notes"])
+
+
+@pytest.mark.xdist_group("logins")
+def test_a_topic_that_may_be_compacted(login_kafka, empty_database, migrate, new_relay, prefix):
+    """Who may read and not see the settings cannot tell what is missing, and is told what right that takes."""
+    kafka, name = login_kafka, prefix + "thing"
+    kafka.create_topic(name)
+    migrate(outbox=MARK)
+    relay = new_relay(outbox=MARK, kafka={"bootstrap_servers": kafka.at("SASL"), "properties": kafka.sasl("PLAIN", "limited")})
+    empty_database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, published_at)"
+                           " VALUES ('thing', 'k', 'Happened', clock_timestamp())")
+    rights = [("limited", operation, "topic", name) for operation in ("read", "describe", "describe_configs")]
+    for right in rights[:2]:
+        kafka.grant(*right)
+    found = verify(relay, code=0)
+    assert (found["not_checkable"]["compacted"], found["checked"]) == (1, 0)
+    note, = found["notes"]
+    assert f"whether topic {name} is compacted could not be read" in note
+    assert "TOPIC_AUTHORIZATION_FAILED" in note and "grant this user DESCRIBE_CONFIGS" in note
+    done = relay.command("verify")
+    assert "not checkable  1 events that are not in topics that are, or may be, compacted\n" in done.stdout, done.stdout
+    kafka.grant(*rights[2])
+    found = verify(relay, code=1)
+    assert (counts(found), found["notes"]) == ({"missing": 1}, [])
+    for right in rights:
+        kafka.revoke(*right)
 
 
 def test_after_kills(empty_database, migrate, new_relay, topic, reader):

@@ -246,7 +246,8 @@ def test_times_that_rows_name(empty_database, published, mark, kafka, prefix, re
     found = verify(relay, code=0)
     assert (counts(found), found["not_checkable"]["retention"], found["checked"]) == ({}, dropped, 200 - dropped)
     mark("k-7")
-    empty_database.execute("UPDATE outbox_events SET published_at = published_at + interval '5 minutes' WHERE id = 201")
+    empty_database.execute("UPDATE outbox_events SET (created_at, published_at) = (published_at + interval '5 minutes',"
+                           " published_at + interval '5 minutes') WHERE id = 201")
     assert counts(verify(relay, code=1)) == {"missing": 1}
 
 

@@ -185,14 +185,21 @@ static bool record(struct replay_job *job, const char *detail, struct error *err
 	return result != NULL;
 }
 
-/* Another one of the same rows that has not come to its end. */
+/* Another one of the same rows that has not come to its end. Times are compared as they were read:
+ * "2h" of last week is not that of today. Where no end is asked for, until is when it began. The
+ * row may be of anybody who may insert there, and nothing can be taken out of what is no object. */
 static const char others_sql[] =
     "SELECT r.number, r.position, EXISTS (SELECT FROM pg_locks AS l WHERE l.locktype = 'advisory'"
     " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     " AND l.classid = 'outbox_relay.replays'::regclass::oid AND l.objid::int8 = r.number"
     " AND l.objsubid = 2 AND l.granted) AS works"
     " FROM outbox_relay.replays AS r WHERE r.outbox = to_regclass($1) AND r.finished_at IS NULL"
-    " AND r.selection = $2::jsonb AND r.topic IS NOT DISTINCT FROM $3"
+    " AND CASE WHEN jsonb_typeof(r.selection) = 'object' THEN r.selection - '{since,until}'::text[]"
+    " END = $2::jsonb - '{since,until}'::text[]"
+    " AND r.since IS NOT DISTINCT FROM $4::timestamptz"
+    " AND CASE WHEN r.selection ? 'until' THEN r.until END"
+    " IS NOT DISTINCT FROM CASE WHEN $2::jsonb ? 'until' THEN $5::timestamptz END"
+    " AND r.topic IS NOT DISTINCT FROM $3"
     " ORDER BY works DESC, r.number DESC LIMIT 1";
 
 static bool refuse_other(struct replay_job *job, const PGresult *result, struct error *err)
@@ -214,9 +221,9 @@ static bool refuse_other(struct replay_job *job, const PGresult *result, struct 
 
 static bool has_no_other(struct replay_job *job, const char *asked, struct error *err)
 {
-	const char *params[] = {job->table, asked, job->topic};
+	const char *params[] = {job->table, asked, job->topic, job->since, job->until};
 	PGresult *result =
-	    pgsync_query(job->conn, "looking at other replays", others_sql, 3, params, err);
+	    pgsync_query(job->conn, "looking at other replays", others_sql, 5, params, err);
 	bool good = result != NULL && (PQntuples(result) == 0 || refuse_other(job, result, err));
 
 	PQclear(result);

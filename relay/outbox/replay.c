@@ -37,6 +37,9 @@ enum asked {
 	ASKED_WRITERS /* and who may yet commit a lower one */
 };
 
+/* A topic that could not be used is tried again after so long, as by letters.c. */
+enum { TOPIC_US = 4 * 1000 * 1000 };
+
 /* Between two readings of the writers; and since when they are told of. */
 enum { WRITERS_US = 100 * 1000, PATIENCE_US = 10 * 1000 * 1000, TOLD_US = 60 * 1000 * 1000 };
 
@@ -56,6 +59,7 @@ struct replay_source {
 	enum asked asked; /* what the session has not answered */
 	bool dropped;	  /* the page that is under way is not wanted any more */
 	bool ended;
+	int64_t topic_us;     /* not sooner it reads again what waits for a topic */
 	int64_t read_to;      /* the next page begins behind this id */
 	int64_t batch_events; /* of the batch that was told last */
 	/* What the statement that is under way makes of the replay. */
@@ -204,10 +208,18 @@ static void look_now(struct replay_source *own, int64_t now_us)
 		ask(own, ASKED_LAST, own->last, 0, NULL, false);
 }
 
+/* Before the next page; none if this is not positive. */
+static int64_t wait_us_of(const struct replay_source *own, int64_t now_us)
+{
+	int64_t pace_us = pace_wait_us(&own->pace, now_us), topic_us = own->topic_us - now_us;
+	if (own->fetch.now)
+		return 0;
+	return pace_us > topic_us ? pace_us : topic_us;
+}
+
 static void fetch_now(struct replay_source *own)
 {
-	int64_t now_us = clock_monotonic_us();
-	int64_t wait_us = own->fetch.now ? 0 : pace_wait_us(&own->pace, now_us);
+	int64_t now_us = clock_monotonic_us(), wait_us = wait_us_of(own, now_us);
 	int64_t numbers[] = {own->read_to, pace_rows(&own->pace, own->fetch.rows), own->fetch.bytes,
 			     own->follow.known ? own->follow.upto : INT64_MIN};
 	if (own->ended)
@@ -488,7 +500,8 @@ static void roll_back(struct source *source)
 	soon(own);
 }
 
-/* Whatever the policy is: what is rejected is left out. */
+/* Whatever the policy is: what is rejected is left out. The position stays before what is deferred,
+ * and the page behind it has the same events again: nothing would come of reading it at once. */
 static void reconcile(struct source *source, const struct batch *batch, enum reject_policy policy)
 {
 	struct replay_source *own = replay_of(source);
@@ -496,6 +509,8 @@ static void reconcile(struct source *source, const struct batch *batch, enum rej
 	own->new_position = replay_done_take(&own->done, batch, own->replay->position);
 	own->new_published = own->replay->published + (int64_t)batch->delivered;
 	own->new_rejected = own->replay->rejected + (int64_t)batch->rejected;
+	if (batch->deferred > 0)
+		own->topic_us = clock_monotonic_us() + TOPIC_US;
 	own->reconciles = true;
 	soon(own);
 }

@@ -239,6 +239,24 @@ def test_a_new_one_in_place_of_one_that_was_stopped(relay, rows, records, empty_
     check(records(), rows, 3)
 
 
+def test_a_time_ago_is_another_one_each_time(relay, empty_database, directory):
+    """What is left of "2h" of last week is not in the way of today's; a point in time is the same in other words."""
+    def stop(number, *argv):
+        process = begin(relay, directory, *argv, "--rate", "50", name=f"replay{number}")
+        wait_position(empty_database, 20, number)
+        process.send(signal.SIGINT)
+        finish(process, 1)
+    stop(1, "--since", "2h")
+    assert replay(relay, "--since", "2h", "--rate", "0")["replay"] == 2
+    stop(3, "--until", "2100-01-01 00:00+00")
+    assert "replay 3 of the same rows was stopped" in refused(relay, "--until", "2100-01-01T01:00+01")
+    stop(4, "--all")  # when it ends was not asked for
+    assert "replay 4 of the same rows was stopped" in refused(relay, "--all")
+    empty_database.execute("INSERT INTO outbox_relay.replays (outbox, selection, until, first_id, last_id, events, position)"
+                           " VALUES ('outbox_events', '7', now(), 1, 1000, 1000, 0)")
+    assert replay(relay, "--until", "2100-01-02 00:00+00", "--rate", "0")["published"] == 1000
+
+
 def test_kafka_stops_meanwhile(relay, rows, records, empty_database, directory, kafka):
     """For a while, with events in flight: it goes on by itself, and nothing is missing."""
     process = begin(relay, directory, "--all", "--rate", "100")

@@ -33,7 +33,7 @@ struct purging {
 	bool refused;	  /* to be set when the server refuses rows of this round */
 	bool restarts;	  /* this round begins at the first row, or goes on walking from there */
 	int64_t begun_us, restart_at_us;
-	int64_t walked_us; /* so long the rounds from the first row took, until one found something */
+	int64_t walked_us; /* the rounds from the first row, until one found something */
 };
 
 /* Begins a round: `most` rows at most. False if nothing is to be tried. */

@@ -88,13 +88,13 @@ char *outbox_sql_gauges(const struct outbox_shape *shape, size_t leaf)
 	    created, table, id, outbox_sql_unpublished(shape), mine, id);
 }
 
-/* The oldest published rows have the lowest ids, so looking at the first few thousand is enough; but
- * not at those that were marked while the clock was far ahead.
- * Rows that another session has locked are for another time: waiting would end the session. $1: at
- * most so many, $2: after so many that are passed over, $3: of those with higher ids than this.
- * Answers how many were deleted, and up to which id no row need be looked at again soon; NULL:
- * there was none to look at. By positions the first is NULL where all rows up to that id stay, and
- * those behind it were not looked at. */
+/* The oldest published rows have the lowest ids, so looking at the first few thousand is enough;
+ * but not at those that were marked while the clock was far ahead. Rows that another session has
+ * locked are for another time: waiting would end the session. $1: at most so many, $2: after so
+ * many that are passed over, $3: of those with higher ids than this. Answers how many were deleted,
+ * and up to which id no row need be looked at again soon; NULL: there was none to look at. By
+ * positions the first is NULL where all rows up to that id stay, and those behind it were not
+ * looked at. */
 char *outbox_sql_purge(const struct outbox_shape *shape, size_t leaf, int64_t retention_ms)
 {
 	if (shape->position)

@@ -287,24 +287,32 @@ END $$;
 -- Deletes the oldest settled rows that were created longer ago than `kept` ms: so many at most, after so many that are
 -- passed over, of those with ids higher than `above`. A row that another session has locked is for another time. How
 -- many went, and up to which id no row need be looked at again soon; NULL: there was none to look at.
+-- What is no event, and a row without a time or with one in the future, stays and is walked past, but not without an
+-- end, since claims of the same session wait meanwhile. `deleted` NULL: there was nothing else up to `upto`, and what
+-- lies behind was not looked at. Times of clocks that differ, and of other time zones, are less than a day ahead.
 CREATE OR REPLACE FUNCTION outbox_relay.purge_settled(box regclass, leaf regclass, created name, kept bigint, most bigint,
                                                       passed bigint, above bigint)
     RETURNS TABLE (deleted bigint, upto bigint)
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = off
     SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
-    own outbox_relay.outboxes := outbox_relay.own_outbox(box);
+    own  outbox_relay.outboxes := outbox_relay.own_outbox(box);
+    walk CONSTANT bigint := 50000;
 BEGIN
     IF own.settle <> 'position' OR NOT EXISTS (SELECT FROM pg_partition_tree(box) AS t WHERE t.relid = leaf) AND leaf <> box THEN
         RETURN;
     END IF;
     RETURN QUERY EXECUTE format('WITH seen AS MATERIALIZED (SELECT t.tableoid AS part, t.ctid AS place, t.%2$I::bigint AS '
-        'id, t.%3$I < clock_timestamp() - $1 * interval ''1 ms'' AND %4$s AND %5$s AS is_old FROM %1$s AS t WHERE t.%2$I > $4 '
-        'ORDER BY t.%2$I LIMIT $2 OFFSET $3), old AS MATERIALIZED (SELECT part, place FROM seen WHERE is_old), gone AS (DELETE FROM %1$s AS t USING (SELECT t.tableoid AS '
-        'part, t.ctid AS place FROM %1$s AS t JOIN old ON t.tableoid = old.part AND t.ctid = old.place FOR UPDATE OF t SKIP '
-        'LOCKED) AS old WHERE t.tableoid = old.part AND t.ctid = old.place RETURNING t.%2$I::bigint AS id) SELECT count(*), '
-        'coalesce(max(id), (SELECT min(id) - 1 FROM seen)) FROM gone', leaf, own.position_columns[1], created, outbox_relay.settled_condition(box),
-        outbox_relay.is_event(box)) USING kept, most, passed, above;
+        'id, t.%3$I < clock_timestamp() - $1 * interval ''1 ms'' AND %4$s AS is_old FROM (SELECT t.*, t.tableoid, t.ctid '
+        'FROM %1$s AS t WHERE t.%2$I > $4 ORDER BY t.%2$I LIMIT $5) AS t WHERE t.%3$I < clock_timestamp() + interval '
+        '''1 day'' AND %5$s ORDER BY t.%2$I LIMIT $2 OFFSET $3), last AS MATERIALIZED (SELECT t.%2$I::bigint AS id FROM %1$s '
+        'AS t WHERE t.%2$I > $4 AND NOT EXISTS (SELECT FROM seen) ORDER BY t.%2$I LIMIT 1 OFFSET $5 - 1), old AS '
+        'MATERIALIZED (SELECT part, place FROM seen WHERE is_old), gone AS (DELETE FROM %1$s AS t USING (SELECT t.tableoid '
+        'AS part, t.ctid AS place FROM %1$s AS t JOIN old ON t.tableoid = old.part AND t.ctid = old.place FOR UPDATE OF t '
+        'SKIP LOCKED) AS old WHERE t.tableoid = old.part AND t.ctid = old.place RETURNING t.%2$I::bigint AS id) SELECT CASE '
+        'WHEN NOT EXISTS (SELECT FROM last) THEN count(*) END, coalesce(max(id), (SELECT min(id) - 1 FROM seen), (SELECT id '
+        'FROM last)) FROM gone', leaf, own.position_columns[1], created, outbox_relay.settled_condition(box),
+        outbox_relay.is_event(box)) USING kept, most, passed, above, walk;
 END $$;
 
 -- Back to another way of settling: what is settled is deleted, or marked. Claims that are under way are waited for,

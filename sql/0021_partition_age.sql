@@ -7,7 +7,8 @@
 --   ended by its own length ago, in ids or in time, and by an hour at least: an id may have been drawn, or a time
 --     taken, before the insert; by id it also ends at or below `behind`;
 --   holds no event that is to be published, nor one that was published within `kept` ms; where the mark has no time,
---     or rows are not marked: created, as column `created` says ('' or NULL: none does);
+--     or rows are not marked: created, as column `created` says ('' or NULL: none does). A time that lies in the
+--     future, by more than clocks and time zones differ, says nothing: it would keep all partitions until it comes;
 --   has a lower neighbour no longer, so that there never is a hole.
 -- Whether it holds an event is looked at again with all locks held: nobody can insert then. The outbox is locked
 -- for that moment, and waited for no longer than lock_timeout: its writers wait behind us meanwhile. What a policy
@@ -56,7 +57,8 @@ BEGIN
         CONTINUE WHEN there;
         IF own.settle <> 'delete' THEN
             -- Those that were published last have the highest ids. Of a partition by time the bounds tell, too.
-            EXECUTE format('SELECT count(*) > 0, max(last.at) > clock_timestamp() - $1 * interval ''1 ms'' FROM '
+            EXECUTE format('SELECT count(*) > 0, max(last.at) FILTER (WHERE last.at < clock_timestamp() + interval '
+                           '''1 day'') > clock_timestamp() - $1 * interval ''1 ms'' FROM '
                            '(SELECT %s AS at FROM ONLY %s AS t ORDER BY t.%I DESC LIMIT 1000) AS last',
                            shown, first.part, id)
                INTO filled, recent USING kept;

@@ -96,12 +96,14 @@ static void on_purged(struct purger *purger, const PGresult *result)
 {
 	struct leaf_purge *leaf = next_answered(purger);
 	int64_t now_us = clock_monotonic_us(), upto = leaf->low_watermark;
+	bool walks = false;
 	/* The function tells nothing of what is no outbox any more. */
 	if (PQntuples(result) > 0 && !PQgetisnull(result, 0, 1)) {
 		upto = strtoll(PQgetvalue(result, 0, 1), NULL, 10);
-		purger->more |= atoi(PQgetvalue(result, 0, 0)) == leaf->purging.rows;
+		walks = PQgetisnull(result, 0, 0);
+		purger->more |= walks || atoi(PQgetvalue(result, 0, 0)) == leaf->purging.rows;
 	}
-	purging_done(&leaf->purging, upto, now_us);
+	purging_done(&leaf->purging, upto, walks, now_us);
 }
 
 static void on_answered(void *part, int tag, PGresult *result)

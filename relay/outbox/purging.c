@@ -34,6 +34,7 @@ static void restart(struct purging *purging, int64_t now_us)
 	purging->above = INT64_MIN;
 	purging->passed = purging->bound = 0;
 	purging->restarts = true;
+	purging->walked_us = 0;
 	purging->restart_at_us = now_us + restart_us;
 }
 
@@ -48,14 +49,24 @@ bool purging_plan(struct purging *purging, int most, int64_t now_us)
 	return purging->passed <= PURGING_PASSED_MAX;
 }
 
-void purging_done(struct purging *purging, int64_t upto, int64_t now_us)
+/* A walk from the first row takes one part of the time in so many. */
+static void rest(struct purging *purging, int64_t now_us)
 {
-	int64_t rest_us = (now_us - purging->begun_us) * SHARE;
+	purging->walked_us += now_us - purging->begun_us;
+	int64_t rest_us = purging->walked_us * SHARE;
 	if (rest_us > restart_us * RARER)
 		rest_us = restart_us * RARER;
-	if (purging->restarts && now_us + rest_us > purging->restart_at_us)
+	if (now_us + rest_us > purging->restart_at_us)
 		purging->restart_at_us = now_us + rest_us;
-	purging->restarts = false;
+}
+
+void purging_done(struct purging *purging, int64_t upto, bool walks, int64_t now_us)
+{
+	if (purging->restarts)
+		rest(purging, now_us);
+	purging->restarts = purging->restarts && walks;
+	if (walks)
+		purging->rows = 0; /* none was tried */
 	if (upto <= purging->above)
 		return;
 	purging->above = upto;

@@ -182,9 +182,10 @@ static void tell_untold(struct ranges *ranges, const char *name)
 {
 	if (log_limit_due(&ranges->untold_log, clock_monotonic_us(), LOG_US))
 		log_fact(LOG_WARNING, "partition_stays", LOG_FIELDS(field_text("partition", name)),
-			 "partition %s stays, though its events are all published: "
-			 "outbox.columns.created_at does not say how old they are; name a column "
-			 "that does, or drop the partition yourself%s",
+			 "partition %s stays, though its events are all published: in its last "
+			 "rows no time says how old they are; name a column that does in "
+			 "outbox.columns.created_at, correct times that lie in the future, or "
+			 "drop the partition yourself%s",
 			 name, ranges->untold_log.note);
 }
 

@@ -88,11 +88,13 @@ char *outbox_sql_gauges(const struct outbox_shape *shape, size_t leaf)
 	    created, table, id, outbox_sql_unpublished(shape), mine, id);
 }
 
-/* The oldest published rows have the lowest ids, so looking at the first few thousand is enough.
- * Rows that another session has locked are for another time: waiting would end the session. $1: at
- * most so many, $2: after so many that are passed over, $3: of those with higher ids than this.
- * Answers how many were deleted, and up to which id no row need be looked at again soon; NULL:
- * there was none to look at. */
+/* The oldest published rows have the lowest ids, so looking at the first few thousand is enough;
+ * but not at those that were marked while the clock was far ahead. Rows that another session has
+ * locked are for another time: waiting would end the session. $1: at most so many, $2: after so
+ * many that are passed over, $3: of those with higher ids than this. Answers how many were deleted,
+ * and up to which id no row need be looked at again soon; NULL: there was none to look at. By
+ * positions the first is NULL where all rows up to that id stay, and those behind it were not
+ * looked at. */
 char *outbox_sql_purge(const struct outbox_shape *shape, size_t leaf, int64_t retention_ms)
 {
 	if (shape->position)
@@ -104,14 +106,14 @@ char *outbox_sql_purge(const struct outbox_shape *shape, size_t leaf, int64_t re
 		return xstrdup("SELECT 0::int8 WHERE $1::int8 + $2::int8 + $3::int8 IS NULL");
 	return xasprintf(
 	    "WITH seen AS MATERIALIZED (SELECT t.tableoid AS part, t.ctid AS place, t.%s::int8 AS "
-	    "id, %s AS published_at FROM %s%s AS t WHERE %s%s AND t.%s > "
-	    "$3::int8 ORDER BY t.%s LIMIT $1::int8 OFFSET $2::int8), "
+	    "id, %s AS published_at FROM %s%s AS t WHERE %s%s AND t.%s > $3::int8 AND %s < "
+	    "clock_timestamp() + interval '1 day' ORDER BY t.%s LIMIT $1::int8 OFFSET $2::int8), "
 	    "old AS MATERIALIZED (SELECT t.tableoid AS part, t.ctid AS place FROM %s%s AS t, seen "
 	    "WHERE t.tableoid = seen.part AND t.ctid = seen.place AND seen.published_at < "
 	    "clock_timestamp() - %lld * interval '1 millisecond' FOR UPDATE OF t SKIP LOCKED), "
 	    "gone AS (DELETE FROM %s%s AS t USING old WHERE t.tableoid = old.part AND t.ctid = "
 	    "old.place RETURNING t.%s::int8 AS id) "
 	    "SELECT count(*), coalesce(max(id), (SELECT min(id) - 1 FROM seen)) FROM gone",
-	    id, time, only, table, outbox_sql_published(shape), outbox_sql_event(shape), id, id,
-	    only, table, (long long)retention_ms, only, table, id);
+	    id, time, only, table, outbox_sql_published(shape), outbox_sql_event(shape), id, time,
+	    id, only, table, (long long)retention_ms, only, table, id);
 }

@@ -97,6 +97,31 @@ def test_a_column_that_is_empty(published):
     assert drop(database, "created_at") == ("public.part_0", None, None)
 
 
+@pytest.mark.parametrize("ahead", ["2099-01-01", "infinity"])
+def test_a_time_in_the_future(published, ahead):
+    """It does not say how old the row is; the others do. A time of another zone, or of a clock that differs, is one."""
+    database = published(USUAL)
+    database.execute(OLD.format("created_at", 300))
+    database.execute("UPDATE outbox_events SET created_at = now() + interval '14 hours' WHERE id = 99")
+    assert drop(database, "created_at") == (None, None, None)
+    database.execute("UPDATE outbox_events SET created_at = %s WHERE id = 99", ahead)
+    assert drop(database, "created_at") == ("public.part_0", None, None)
+    database.execute("UPDATE outbox_events SET created_at = %s WHERE id < 200", ahead)
+    assert drop(database, "created_at") == (None, None, "public.part_1")
+    database.execute("UPDATE outbox_events SET created_at = now() WHERE id = 150")
+    assert drop(database, "created_at") == (None, None, None)
+
+
+def test_marked_in_the_future(published):
+    """While the clock was ahead. The others tell, or nothing does."""
+    database = published(USUAL, "UPDATE outbox_events SET published_at = '2099-01-01'", settle="mark")
+    assert drop(database, "created_at") == (None, None, "public.part_0")
+    database.execute("UPDATE outbox_events SET published_at = now() WHERE id = 7")
+    assert drop(database, "created_at") == (None, None, None)
+    database.execute("UPDATE outbox_events SET published_at = now() - interval '2 hours' WHERE id = 7")
+    assert drop(database, "created_at") == ("public.part_0", None, None)
+
+
 @pytest.mark.parametrize("columns, key, goes", [(USUAL, True, True), (USUAL, False, True), (RENAMED, True, False),
                                                 (NUMBER, True, False)],
                          ids=["usual", "without a primary key", "renamed", "number"])

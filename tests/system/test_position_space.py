@@ -10,6 +10,7 @@ from harness.writers import Writers, arrivals, insert
 from test_range_partitions import FAR, LOCKED, drop
 
 JOURNAL = "SELECT count(*) FROM outbox_relay.positions"
+WALK = 50000  # rows that one statement walks past, as purge_settled has it
 OLD = "UPDATE outbox_events SET created_at = created_at - interval '2 hours' WHERE id <= %s"
 
 
@@ -60,6 +61,41 @@ def test_housekeeping_purges(empty_database, history):
     relay.start()
     empty_database.wait("SELECT count(*) = 500 FROM outbox_events", timeout=60)
     assert empty_database.value("SELECT min(id) FROM outbox_events") == 2501
+
+
+@pytest.mark.parametrize("where, created, kind", [
+    ("kind = 'kafka'", "now() - interval '2 hours'", "mail"), ("", "'infinity'", "kafka"), ("", "'2099-01-01'", "kafka"),
+    ("", "NULL", "kafka")], ids=["no events", "infinite", "ahead", "no time"])
+def test_rows_that_stay_hold_up_none_behind_them(database, migrate, new_relay, where, created, kind):
+    """More of them than one step deletes, and than one statement walks past, are below all others."""
+    outbox = dict(POSITION, retention="1h", where=where)
+    database.execute("ALTER TABLE outbox_events ADD COLUMN kind text, ALTER COLUMN created_at DROP NOT NULL")
+    migrate(outbox=outbox)
+    stays, old = ("stays", kind, created), ("old", "kafka", "now() - interval '2 hours'")
+    for count, (name, what, at) in ((WALK + 5100, stays), (5100, old), (10, stays), (100, old),
+                                    (10, ("young", "kafka", "now()"))):
+        database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload, kind, created_at)"
+                         f" SELECT %s, 'k', 'E', '{{}}', %s, {at} FROM generate_series(1, %s)", name, what, count)
+    database.execute("SELECT outbox_relay.set_position('outbox_events', 'end')")
+    first = database.value("SELECT min(id) FROM outbox_events")
+    step = ("SELECT deleted, upto FROM outbox_relay.purge_settled('outbox_events', 'outbox_events', 'created_at', 3600000,"
+            " 5000, 0, %s)")
+    assert database.rows(step, first - 1, user="outbox_relay") == [(None, first + WALK - 1)]
+    assert database.rows(step, first + WALK - 1, user="outbox_relay") == [(5000, first + WALK + 10099)]
+    new_relay(outbox=outbox).start()
+    database.wait("SELECT NOT EXISTS (SELECT FROM outbox_events WHERE aggregate_type = 'old')", timeout=60)
+    assert database.value("SELECT count(*) FROM outbox_events") == WALK + 5120
+
+
+def test_only_rows_that_stay(database, migrate):
+    """Fewer than one statement walks past: there is nothing to look at, and none is walked past without a look at it."""
+    outbox = dict(POSITION, where="kind = 'kafka'")
+    database.execute("ALTER TABLE outbox_events ADD COLUMN kind text")
+    migrate(outbox=outbox)
+    insert(database, 100)
+    step = ("SELECT deleted, upto FROM outbox_relay.purge_settled('outbox_events', 'outbox_events', 'created_at', 1, 10, 0,"
+            " -1)")
+    assert database.rows(step, user="outbox_relay") == [(0, None)]
 
 
 def test_a_row_that_is_locked_stays_for_later(empty_database, history):

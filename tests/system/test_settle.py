@@ -3,6 +3,8 @@
 import re
 import subprocess
 
+import pytest
+
 from harness.checker import problems
 from harness.writers import Writers, arrivals, insert
 
@@ -56,6 +58,19 @@ def test_retention_takes_old_marked_rows_only(empty_database, migrate, new_relay
     assert len(reader("fresh").take(5)) == 5
     empty_database.wait("SELECT count(*) = 405 FROM outbox_events", timeout=90)
     assert empty_database.value("SELECT min(id) FROM outbox_events") == 601
+
+
+@pytest.mark.parametrize("ahead", ["infinity", "2099-01-01"])
+def test_rows_marked_in_the_future_hold_up_none(empty_database, migrate, new_relay, ahead):
+    """More of them than one step takes, below all others, as of a clock that was ahead for a while."""
+    migrate(outbox=MARK)
+    insert(empty_database, 5100)
+    empty_database.execute("UPDATE outbox_events SET published_at = %s", ahead)
+    insert(empty_database, 5100)
+    empty_database.execute("UPDATE outbox_events SET published_at = now() - interval '2 hours' WHERE published_at IS NULL")
+    new_relay(outbox=dict(MARK, retention="1h")).start()
+    empty_database.wait("SELECT count(*) = 5100 FROM outbox_events", timeout=60)
+    assert empty_database.value("SELECT count(*) FROM outbox_events WHERE published_at > now()") == 5100
 
 
 def test_what_was_deleted_is_not_walked_again(empty_database, migrate, new_relay, topic):

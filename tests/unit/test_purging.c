@@ -63,7 +63,7 @@ static void delete_some(struct purging *purging, int64_t now_us)
 		upto = id;
 		count--;
 	}
-	purging_done(purging, upto, now_us);
+	purging_done(purging, upto, false, now_us);
 }
 
 static void rounds(struct purging *purging, int count, int64_t now_us)
@@ -145,11 +145,46 @@ static void test_rarer_if_that_takes_long(void **state)
 	(void)state;
 	assert_true(purging_plan(&purging, MOST, SECOND));
 	assert_true(purging.restarts);
-	purging_done(&purging, upto, 11 * SECOND);
+	purging_done(&purging, upto, false, 11 * SECOND);
 	assert_true(purging_plan(&purging, MOST, INT64_C(2010) * SECOND));
 	assert_int_equal(purging.above, 5);
 	assert_true(purging_plan(&purging, MOST, INT64_C(2012) * SECOND));
 	assert_true(purging.above < 0);
+}
+
+/* Rounds in which nothing but rows that stay was found are one walk. */
+static void test_a_walk_past_what_stays(void **state)
+{
+	struct purging purging = {0};
+	(void)state;
+	assert_true(purging_plan(&purging, MOST, SECOND));
+	purging_done(&purging, 5, true, 3 * SECOND);
+	assert_true(purging_plan(&purging, MOST, 4 * SECOND));
+	assert_int_equal(purging.above, 5);
+	assert_true(purging.restarts);
+	purging_done(&purging, 9, true, 7 * SECOND);
+	assert_true(purging_plan(&purging, MOST, 8 * SECOND));
+	purging_done(&purging, 12, false, 9 * SECOND);
+	assert_true(purging_plan(&purging, MOST, INT64_C(1200) * SECOND));
+	assert_int_equal(purging.above, 12);
+	assert_false(purging.restarts);
+	purging_done(&purging, 12, false, INT64_C(1205) * SECOND);
+	assert_true(purging_plan(&purging, MOST, INT64_C(1210) * SECOND));
+	assert_true(purging.above < 0);
+}
+
+/* The row that was refused is still the first of those that are tried. */
+static void test_what_stays_is_not_tried(void **state)
+{
+	struct purging purging = {0};
+	(void)state;
+	assert_true(purging_plan(&purging, 4, SECOND));
+	purging.refused = true;
+	for (int i = 0; i < 10; i++) {
+		assert_true(purging_plan(&purging, 4, SECOND));
+		assert_int_equal(purging.bound, 4);
+		purging_done(&purging, i, true, SECOND);
+	}
 }
 
 int main(void)
@@ -160,6 +195,8 @@ int main(void)
 	    cmocka_unit_test(test_not_for_ever),
 	    cmocka_unit_test(test_the_first_rows_are_looked_at_again),
 	    cmocka_unit_test(test_rarer_if_that_takes_long),
+	    cmocka_unit_test(test_a_walk_past_what_stays),
+	    cmocka_unit_test(test_what_stays_is_not_tried),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -289,7 +289,8 @@ END $$;
 -- many went, and up to which id no row need be looked at again soon; NULL: there was none to look at.
 -- What is no event, and a row without a time or with one in the future, stays and is walked past, but not without an
 -- end, since claims of the same session wait meanwhile. `deleted` NULL: there was nothing else up to `upto`, and what
--- lies behind was not looked at. Times of clocks that differ, and of other time zones, are less than a day ahead.
+-- lies behind was not looked at. Times of clocks that differ, and of other time zones, are less than a day ahead. Whether
+-- a row is an event is asked of old rows only: the young ones behind them are looked at every few seconds.
 CREATE OR REPLACE FUNCTION outbox_relay.purge_settled(box regclass, leaf regclass, created name, kept bigint, most bigint,
                                                       passed bigint, above bigint)
     RETURNS TABLE (deleted bigint, upto bigint)
@@ -305,7 +306,7 @@ BEGIN
     RETURN QUERY EXECUTE format('WITH seen AS MATERIALIZED (SELECT t.tableoid AS part, t.ctid AS place, t.%2$I::bigint AS '
         'id, t.%3$I < clock_timestamp() - $1 * interval ''1 ms'' AND %4$s AS is_old FROM (SELECT t.*, t.tableoid, t.ctid '
         'FROM %1$s AS t WHERE t.%2$I > $4 ORDER BY t.%2$I LIMIT $5) AS t WHERE t.%3$I < clock_timestamp() + interval '
-        '''1 day'' AND %5$s ORDER BY t.%2$I LIMIT $2 OFFSET $3), last AS MATERIALIZED (SELECT t.%2$I::bigint AS id FROM %1$s '
+        '''1 day'' AND (t.%3$I >= clock_timestamp() - $1 * interval ''1 ms'' OR %5$s) ORDER BY t.%2$I LIMIT $2 OFFSET $3), last AS MATERIALIZED (SELECT t.%2$I::bigint AS id FROM %1$s '
         'AS t WHERE t.%2$I > $4 AND NOT EXISTS (SELECT FROM seen) ORDER BY t.%2$I LIMIT 1 OFFSET $5 - 1), old AS '
         'MATERIALIZED (SELECT part, place FROM seen WHERE is_old), gone AS (DELETE FROM %1$s AS t USING (SELECT t.tableoid '
         'AS part, t.ctid AS place FROM %1$s AS t JOIN old ON t.tableoid = old.part AND t.ctid = old.place FOR UPDATE OF t '

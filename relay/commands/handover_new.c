@@ -216,7 +216,8 @@ static bool check_document(const struct handover *handover, const json_t *old, c
 }
 
 /* The state here, once it is what the document says. Positions are set in the same transaction, so
- * that nothing is changed where it is not. NULL and err. */
+ * that nothing is changed where it is not. A standby begins this transaction, too, and its state
+ * says what it is. NULL and err. */
 static json_t *agree(const struct handover *handover, const json_t *old, json_t *out,
 		     struct error *err)
 {
@@ -224,7 +225,7 @@ static json_t *agree(const struct handover *handover, const json_t *old, json_t 
 	json_t *state = NULL;
 
 	if (!check_name(handover, old, err) ||
-	    !pgsync_script(handover->conn, "taking over", "BEGIN READ WRITE", err))
+	    !pgsync_script(handover->conn, "taking over", "BEGIN", err))
 		return NULL;
 	if (handover_position(handover, old, out, err) &&
 	    (state = handover_state(handover, false, err)) &&

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TIMEOUT_MS = 10000, EXPLAIN_MS = 3000, WAIT_MS = 500 };
+enum { TIMEOUT_MS = 10000, TOPIC_MS = 500, EXPLAIN_MS = 3000, WAIT_MS = 500 };
 
 /* ---- what a record says ---- */
 
@@ -166,7 +166,8 @@ static void note_unread(struct verify *verify, const char *topic, const char *wh
 {
 	char *words = xasprintf("whether topic %s is compacted could not be read (%s): it may keep "
 				"only the last event of a key, so rows that are not found in it "
-				"count as not checkable; grant this user DESCRIBE_CONFIGS on it",
+				"count as not checkable; run the command again, or grant this user "
+				"DESCRIBE_CONFIGS on it",
 				topic, why);
 
 	json_array_append_new(verify->unread, json_text(words));
@@ -202,6 +203,7 @@ static void read_policies(struct verify *verify, const struct kafka_options *kaf
 	size_t count = 0, places = kafka_reader_count(verify->reader);
 	const char **names = xcalloc(places, sizeof(*names)), *remedy;
 	struct error err;
+	int timeout_ms;
 
 	verify->compacted = xcalloc(places, sizeof(*verify->compacted));
 	for (size_t i = 0; i < places; i++) {
@@ -210,7 +212,9 @@ static void read_policies(struct verify *verify, const struct kafka_options *kaf
 		if (place->partition == 0)
 			names[count++] = place->topic;
 	}
-	if (!kafka_probe(kafka, names, count, TIMEOUT_MS, &probe_events, verify, &remedy, &err))
+	/* They are asked one after the other. */
+	timeout_ms = TIMEOUT_MS + (int)count * TOPIC_MS;
+	if (!kafka_probe(kafka, names, count, timeout_ms, &probe_events, verify, &remedy, &err))
 		for (size_t i = 0; i < count; i++)
 			take_policy(verify, names[i], NULL, err.text);
 	free(names);

@@ -51,7 +51,8 @@ static const char *what_follows(const struct event *event, enum reject_policy po
 		return "the relay does not halt, as the event was set aside before: it stays in "
 		       "outbox_relay.dead_letters; see outbox-relay dlq";
 	if (event->letter != 0)
-		return "it stays in outbox_relay.dead_letters; see outbox-relay dlq";
+		return "it stays in outbox_relay.dead_letters, and later events of its key wait "
+		       "behind it unless it is a dead letter; see outbox-relay dlq";
 	if (event->parks)
 		return "its key is parked: its later events wait behind it in "
 		       "outbox_relay.dead_letters; see outbox-relay dlq";

@@ -526,12 +526,14 @@ def test_a_relay_that_does_not_hand_over(database, begin, new_relay, document):
         relay.process.send(signal.SIGCONT)
 
 
-def test_a_standby_is_no_side(database, new_relay, postgres, directory):
+def test_a_standby_is_no_side(database, new_relay, postgres, directory, document):
+    ok(new_relay().command("handover", "--output", document))
     standby = postgres.clone(os.path.join(directory, "standby")).start()
     try:
         relay = new_relay(database={"dsn": standby.dsn(database.name, "outbox_relay")})
         until(lambda: "standby and takes no writes" in relay.command("handover", "--timeout", "0").stderr, 20, "the words")
         refused(relay.command("handover", "--above", "5"), "standby and takes no writes")
+        refused(relay.command("handover", "--new", document), "standby and takes no writes")
     finally:
         standby.remove()
 

@@ -97,9 +97,10 @@ def test_a_replay_that_waits_is_stopped(lacking, empty_database, strict, begin, 
     found = present.take(50)
     before = empty_database.value(CALLS, [POSITION])
     until(lambda: empty_database.value(CALLS, [POSITION]) > before, 20, "a pause to begin")
+    reads = empty_database.value(CALLS, [PAGE])
     process.send(signal.SIGTERM)
-    process.wait(3, prompt=True)
     stopped = finish(process, 1)
+    assert empty_database.value(CALLS, [PAGE]) == reads
     assert (stopped["published"], stopped["position"], stopped["finished"]) == (50, 1, False)
     strict.create_topic("absent")
     assert replay(lacking, "--resume", "1", "--rate", "0")["finished"]
@@ -114,7 +115,6 @@ def test_a_shadow_waits(empty_database, strict, begin, reader):
     strict.create_topic("shadow.absent")
     in_order(reader("shadow.absent").take(50), ABSENT)
     process.send(signal.SIGTERM)
-    process.wait(3, prompt=True)
     done = finish(process, 0)
     assert (done["published"], done["rejected"], done["position"]) == (100, 0, 100)
     assert present.rest() == []

@@ -72,6 +72,11 @@ void handover_file_close(struct handover_file *file);
 bool handover_position(const struct handover *handover, const json_t *old, json_t *out,
 		       struct error *err);
 
+/* How many events with ids up to the last one of the old side wait now, and the first of them.
+ * False and err. */
+bool handover_waiting_upto(const struct handover *handover, json_int_t last, json_int_t *count,
+			   json_int_t *first, struct error *err);
+
 /* How many events wait in a state. */
 json_int_t handover_waiting(const json_t *state);
 

@@ -3,12 +3,10 @@
  * handover_new.c - `handover` on the new side: whether what the old side wrote down has arrived,
  * and no more; then ids above the old ones, and the relays may go on
  */
-#include "base/xalloc.h"
 #include "commands.h"
 #include "handover.h"
 #include "pausing.h"
 #include "postgres.h"
-#include "unsettled.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -88,37 +86,12 @@ static bool is_same_place(const json_t *old, const json_t *state)
 	return true;
 }
 
-/* Of what waits here, that which the old side knew. */
-static bool read_waiting(const struct handover *handover, json_int_t last, json_int_t *count,
-			 json_int_t *first, struct error *err)
-{
-	char id[PGNAME_QUOTED_SIZE], number[32], *rows, *sql;
-	const char *params[] = {number};
-	PGresult *result;
-
-	rows = unsettled_rows(handover->conn, handover->config, handover->table, err);
-	if (!rows)
-		return false;
-	pgname_quote(handover->config->outbox.columns.id, id);
-	snprintf(number, sizeof(number), "%" JSON_INTEGER_FORMAT, last);
-	sql = xasprintf("SELECT count(*) AS many, min(t.%s) AS first FROM %s WHERE t.%s <= $1", id,
-			rows, id);
-	result = pgsync_query(handover->conn, "counting what waits", sql, 1, params, err);
-	free(sql);
-	free(rows);
-	if (!result)
-		return false;
-	*count = pgsync_number(result, 0, "many");
-	*first = pgsync_number(result, 0, "first");
-	PQclear(result);
-	return true;
-}
-
 static bool check_waiting(const struct handover *handover, const json_t *old, struct error *err)
 {
-	json_int_t count, first, left = number_of(waiting_of(old), "count");
+	json_int_t count, first, left = number_of(waiting_of(old), "count"),
+				 left_first = number_of(waiting_of(old), "first_id");
 
-	if (!read_waiting(handover, number_of(old, "last_id"), &count, &first, err))
+	if (!handover_waiting_upto(handover, number_of(old, "last_id"), &count, &first, err))
 		return false;
 	if (count > left && handover->config->outbox.settle == SETTLE_POSITION)
 		return error_set(
@@ -128,8 +101,7 @@ static bool check_waiting(const struct handover *handover, const json_t *old, st
 		    " are here: published ones lie among them; hand over again once all is "
 		    "published there, or have the owner run SELECT outbox_relay.set_position('%s', "
 		    "'from', %" JSON_INTEGER_FORMAT "), which publishes those again",
-		    left, number_of(waiting_of(old), "first_id"), count, handover->shown,
-		    number_of(waiting_of(old), "first_id"));
+		    left, left_first, count, handover->shown, left_first);
 	if (count > left)
 		return error_set(err,
 				 "%" JSON_INTEGER_FORMAT
@@ -138,13 +110,13 @@ static bool check_waiting(const struct handover *handover, const json_t *old, st
 				 "%" JSON_INTEGER_FORMAT ": the others are published and would be "
 				 "published again; take them out of %s, and run this again",
 				 count, first, left, handover->shown);
-	if (count < left || (left > 0 && first != number_of(waiting_of(old), "first_id")))
+	if (count < left || (left > 0 && first != left_first))
 		return error_set(
 		    err,
 		    "the old side left %" JSON_INTEGER_FORMAT " events that wait, the first "
 		    "with id %" JSON_INTEGER_FORMAT ", and %" JSON_INTEGER_FORMAT " of "
 		    "them are here; bring table %s here as it was, and run this again",
-		    left, number_of(waiting_of(old), "first_id"), count, handover->shown);
+		    left, left_first, count, handover->shown);
 	return true;
 }
 

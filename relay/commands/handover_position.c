@@ -10,10 +10,7 @@
 #include "postgres.h"
 #include "unsettled.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* Of the old side: its last id, and what it has left. */
 struct left {
@@ -29,42 +26,18 @@ static struct left left_of(const json_t *old)
 			     json_integer_value(json_object_get(waiting, "first_id"))};
 }
 
-/* How many of these rows there are with ids from one to another. */
-static bool count_ids(const struct handover *handover, const char *rows, json_int_t from,
-		      json_int_t to, json_int_t *count, struct error *err)
-{
-	char id[PGNAME_QUOTED_SIZE], *first, *last, *sql;
-	PGresult *result;
-
-	pgname_quote(handover->config->outbox.columns.id, id);
-	first = xasprintf("%" JSON_INTEGER_FORMAT, from);
-	last = xasprintf("%" JSON_INTEGER_FORMAT, to);
-	sql = xasprintf("SELECT count(*) AS many FROM %s WHERE t.%s BETWEEN $1 AND $2", rows, id);
-	result = pgsync_query(handover->conn, "counting what the old side has left", sql, 2,
-			      (const char *const[]){first, last}, err);
-	*count = result ? pgsync_number(result, 0, "many") : 0;
-	PQclear(result);
-	free(sql);
-	free(last);
-	free(first);
-	return result != NULL;
-}
-
 /* Whether positions here say of the old side's events what the old side says. */
 static bool is_right(const struct handover *handover, const struct left *left, bool *right,
 		     struct error *err)
 {
-	json_int_t count;
-	char *rows;
+	json_int_t count, first;
 	bool good, failed;
 
 	*right = false;
 	if (!unsettled_known(handover->conn, handover->config, handover->table, &failed, err))
 		return !failed;
-	rows = unsettled_rows(handover->conn, handover->config, handover->table, err);
-	good = rows && count_ids(handover, rows, INT64_MIN, left->last, &count, err);
+	good = handover_waiting_upto(handover, left->last, &count, &first, err);
 	*right = good && count == left->count;
-	free(rows);
 	return good;
 }
 

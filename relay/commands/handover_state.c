@@ -171,6 +171,31 @@ static PGresult *count_waiting(const struct handover *handover, bool exact, stru
 	return result;
 }
 
+bool handover_waiting_upto(const struct handover *handover, json_int_t last, json_int_t *count,
+			   json_int_t *first, struct error *err)
+{
+	char id[PGNAME_QUOTED_SIZE], number[32], *rows, *sql;
+	const char *params[] = {number};
+	PGresult *result;
+
+	rows = unsettled_rows(handover->conn, handover->config, handover->table, err);
+	if (!rows)
+		return false;
+	pgname_quote(handover->config->outbox.columns.id, id);
+	snprintf(number, sizeof(number), "%" JSON_INTEGER_FORMAT, last);
+	sql = xasprintf("SELECT count(*) AS many, min(t.%s) AS first FROM %s WHERE t.%s <= $1", id,
+			rows, id);
+	result = pgsync_query(handover->conn, "counting what waits", sql, 1, params, err);
+	free(sql);
+	free(rows);
+	if (!result)
+		return false;
+	*count = pgsync_number(result, 0, "many");
+	*first = pgsync_number(result, 0, "first");
+	PQclear(result);
+	return true;
+}
+
 static bool add_left(const struct handover *handover, json_t *state, bool exact, struct error *err)
 {
 	json_t *left = json_object(), *waiting;

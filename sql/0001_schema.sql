@@ -80,11 +80,14 @@ ALTER TABLE outbox_relay.outboxes
     ADD COLUMN IF NOT EXISTS marked      text,                     -- what the column is set to
     ADD COLUMN IF NOT EXISTS waits_index text;                     -- waits as PostgreSQL writes it
 
--- The condition that a row is an event.
+-- The condition on a row, as text, that it meets this one; and that it is an event.
+CREATE OR REPLACE FUNCTION outbox_relay.meets(condition text) RETURNS text
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE condition WHEN '' THEN 'true' ELSE format(E'coalesce((\n%s\n), false)', condition) END
+$$;
 CREATE OR REPLACE FUNCTION outbox_relay.is_event(box regclass) RETURNS text
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce((SELECT CASE o.condition WHEN '' THEN 'true' ELSE format(E'coalesce((\n%s\n), false)', o.condition) END
-                       FROM outbox_relay.outboxes o WHERE o.outbox = box), 'true')
+    SELECT coalesce((SELECT outbox_relay.meets(o.condition) FROM outbox_relay.outboxes o WHERE o.outbox = box), 'true')
 $$;
 
 INSERT INTO outbox_relay.schema_version (version, script)

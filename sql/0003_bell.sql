@@ -10,6 +10,9 @@
 
 SELECT set_config('outbox_relay.outbox', format('%I.%I', :'outbox_schema', :'outbox_table'), false),
        set_config('outbox_relay.settle', :'settle', false),
+       set_config('outbox_relay.settled_by', coalesce((
+           SELECT o.settle FROM outbox_relay.outboxes o
+            WHERE o.outbox = to_regclass(format('%I.%I', :'outbox_schema', :'outbox_table'))), ''), false), -- up to now
        set_config('outbox_relay.where', :'outbox_where', false);
 
 CREATE OR REPLACE FUNCTION outbox_relay.ring() RETURNS trigger

@@ -21,8 +21,9 @@ ALTER TABLE outbox_relay.outboxes ADD COLUMN IF NOT EXISTS position_layout integ
                                   ADD COLUMN IF NOT EXISTS position_columns text[],
                                   ADD COLUMN IF NOT EXISTS position_home text;
 
--- A journal: a position is the last row of its shard. It is read from its end, so that rows which vacuum cannot
--- remove yet are not walked; a row that is updated again and again would be looked for among all its versions.
+-- A position is the last row of its shard: the claim that adds one deletes the one before, by its number. It is read
+-- from its end, so that rows which vacuum cannot remove yet are not walked; a row that is updated again and again would
+-- be looked for among all its versions.
 CREATE TABLE IF NOT EXISTS outbox_relay.positions (
     outbox   regclass    NOT NULL,
     layout   integer     NOT NULL,
@@ -59,13 +60,22 @@ CREATE OR REPLACE FUNCTION outbox_relay.position_home(box regclass) RETURNS text
                      (SELECT oid FROM pg_database WHERE datname = current_database()), box::oid)
 $$;
 
--- The last position of each shard.
+-- The last position of each shard: the last of all, and then the last of each lower shard.
 CREATE OR REPLACE FUNCTION outbox_relay.last_positions(box regclass)
     RETURNS TABLE (shard bigint, finished pg_snapshot, target pg_snapshot, reached bigint, walks boolean)
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT DISTINCT ON (p.shard) p.shard, p.finished, p.target, p.reached, p.walks
-      FROM outbox_relay.outboxes o JOIN outbox_relay.positions p ON p.outbox = o.outbox AND p.layout = o.position_layout
-     WHERE o.outbox = box ORDER BY p.shard, p.number DESC
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
+    WITH RECURSIVE own AS MATERIALIZED (SELECT o.outbox, o.position_layout AS layout FROM outbox_relay.outboxes o
+                                         WHERE o.outbox = box),
+    last AS (SELECT p.* FROM own CROSS JOIN LATERAL (
+                    SELECT p.* FROM outbox_relay.positions p WHERE p.outbox = own.outbox AND p.layout = own.layout
+                     ORDER BY p.shard DESC, p.number DESC LIMIT 1) AS p
+              UNION ALL
+             SELECT p.* FROM last CROSS JOIN LATERAL (
+                    SELECT p.* FROM outbox_relay.positions p
+                     WHERE p.outbox = last.outbox AND p.layout = last.layout AND p.shard < last.shard
+                     ORDER BY p.shard DESC, p.number DESC LIMIT 1) AS p)
+    SELECT last.shard, last.finished, last.target, last.reached, last.walks FROM last
 $$;
 
 -- Whether a shard has none: a partition by hash that was attached since.
@@ -149,7 +159,9 @@ BEGIN
 END $$;
 REVOKE ALL ON FUNCTION outbox_relay.keep_x() FROM PUBLIC;
 
--- It stays that. What places a row before or behind a position is not changed: an event that waits would be passed
+-- It stays that, while the row is an event. Of one that is none the position says nothing, so that it may become one:
+-- what UPDATE makes of it is not known here, where columns that are generated have no value yet.
+-- What places a row before or behind a position is not changed: an event that waits would be passed
 -- over, and a published one come again. That is its id; where shards are told apart, its key; and what decides on
 -- its partition, since a row that moves to another one is inserted there.
 CREATE OR REPLACE FUNCTION outbox_relay.keep_place() RETURNS trigger
@@ -159,8 +171,12 @@ DECLARE
                                      WHERE o.outbox = coalesce(pg_partition_root(TG_RELID), TG_RELID));
     named text;
     other boolean;
+    event boolean := true;
 BEGIN
-    NEW.x := OLD.x;
+    IF own.condition <> '' THEN
+        EXECUTE format('SELECT %s FROM (SELECT ($1).*) AS t', outbox_relay.is_event(own.outbox)) INTO event USING OLD;
+    END IF;
+    NEW.x := CASE WHEN event THEN OLD.x ELSE pg_current_xact_id() END;
     FOR named IN
         SELECT own.position_columns[1] WHERE own.outbox IS NOT NULL
          UNION
@@ -266,6 +282,8 @@ END $$;
 -- of a layout that is over.
 CREATE OR REPLACE FUNCTION outbox_relay.take_up(box regclass, old integer, new integer, keys text[], first boolean)
     RETURNS boolean LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    last record;
 BEGIN
     IF (SELECT o.position_layout IS DISTINCT FROM old OR o.position_layout = new AND o.position_keys = keys
           FROM outbox_relay.outboxes o WHERE o.outbox = box) THEN
@@ -274,13 +292,11 @@ BEGIN
                           FROM outbox_relay.last_positions(box) AS p) <> 1 THEN
         RETURN false;
     END IF;
+    SELECT * INTO last FROM outbox_relay.last_positions(box) LIMIT 1;
+    DELETE FROM outbox_relay.positions p WHERE p.outbox = box;
     INSERT INTO outbox_relay.positions (outbox, layout, shard, finished, target, reached, walks)
-    SELECT box, new, s, p.finished, p.target, p.reached, p.walks
-      FROM (SELECT * FROM outbox_relay.last_positions(box) LIMIT 1) AS p, generate_series(0, new - 1) AS s;
+    SELECT box, new, s, last.finished, last.target, last.reached, last.walks FROM generate_series(0, new - 1) AS s;
     UPDATE outbox_relay.outboxes o SET position_layout = new, position_keys = keys WHERE o.outbox = box;
-    IF new <> old THEN
-        DELETE FROM outbox_relay.positions p WHERE p.outbox = box AND p.layout = old;
-    END IF;
     RETURN true;
 END $$;
 
@@ -343,11 +359,25 @@ BEGIN
                                        position_home = NULL WHERE o.outbox = box;
 END $$;
 
+-- Where the relay's sessions are, at an action that they must not see.
+CREATE OR REPLACE FUNCTION outbox_relay.refuse_relays(box regclass) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND l.classid = box::oid AND l.granted
+                  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                  AND l.pid IS DISTINCT FROM pg_backend_pid()) THEN
+        RAISE object_in_use USING MESSAGE = format('a relay of table %s is connected; stop all of them first', box);
+    END IF;
+END $$;
+
+REVOKE ALL ON FUNCTION outbox_relay.refuse_relays(regclass) FROM PUBLIC;
+
 -- Of tables that were dropped since.
 DELETE FROM outbox_relay.positions p WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = p.outbox);
 DELETE FROM outbox_relay.settled_ahead a WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = a.outbox);
 
--- The first time. Rows that mark mode has published stay published.
+-- The first time. Rows that mark mode, or a relay of the application's own, has published stay published; in delete mode
+-- all rows wait, whatever such a column is for.
 DO $$
 DECLARE
     box  regclass := current_setting('outbox_relay.outbox');
@@ -380,7 +410,8 @@ BEGIN
     END IF;
     PERFORM outbox_relay.begin_positions(box, current_setting('outbox_relay.id'), current_setting('outbox_relay.event_id'),
         coalesce((SELECT o.waits FROM outbox_relay.outboxes o WHERE o.outbox = box),
-            CASE WHEN EXISTS (SELECT FROM pg_attribute WHERE attrelid = box AND attname = 'published_at' AND NOT attisdropped)
+            CASE WHEN current_setting('outbox_relay.settled_by') <> 'delete' AND EXISTS (
+                      SELECT FROM pg_attribute WHERE attrelid = box AND attname = 'published_at' AND NOT attisdropped)
                  THEN 't.published_at IS NULL' ELSE 'true' END));
 END $$;
 

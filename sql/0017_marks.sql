@@ -17,21 +17,60 @@ UPDATE outbox_relay.outboxes
        published = 'published_at IS NOT NULL', marked = 'clock_timestamp()', waits_index = '(published_at IS NULL)'
  WHERE settle = 'mark' AND mark_column IS NULL;
 
+-- What PostgreSQL takes for the condition of an index hangs on the row only.
+CREATE OR REPLACE FUNCTION outbox_relay.judge_where(box regclass, condition text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF condition = '' THEN
+        RETURN;
+    END IF;
+    EXECUTE format('CREATE TABLE outbox_relay.judged (LIKE %s)', box);
+    BEGIN
+        EXECUTE format(E'CREATE INDEX ON outbox_relay.judged ((1)) WHERE (\n%s\n)', condition);
+    EXCEPTION WHEN OTHERS THEN
+        RAISE invalid_parameter_value USING MESSAGE = format('outbox.where "%s" is no condition on a row of table %s: '
+            '%s', condition, box, SQLERRM);
+    END;
+    DROP TABLE outbox_relay.judged;
+END $$;
+
+-- Positions pass what is no event. Other rows are events from now on: those that were none are to be published, or count
+-- as published.
+CREATE OR REPLACE FUNCTION outbox_relay.set_where(box regclass, condition text, publish boolean) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM outbox_relay.judge_where(box, condition);
+    PERFORM outbox_relay.lock_positions(box);
+    PERFORM outbox_relay.refuse_relays(box);
+    IF publish THEN -- the trigger puts this transaction there
+        EXECUTE format('UPDATE %s AS t SET x = x WHERE NOT %s AND %s', box, outbox_relay.is_event(box),
+                       outbox_relay.meets(condition));
+    END IF;
+    UPDATE outbox_relay.outboxes o SET condition = set_where.condition WHERE o.outbox = box;
+    PERFORM outbox_relay.record_action(box, 'where', left(condition, 1000));
+END $$;
+REVOKE ALL ON FUNCTION outbox_relay.judge_where(regclass, text), outbox_relay.set_where(regclass, text, boolean) FROM PUBLIC;
+
 DO $$
 DECLARE
     box   regclass := current_setting('outbox_relay.outbox');
     shown text     := current_setting('outbox_relay.where');
+    known text     := (SELECT o.condition FROM outbox_relay.outboxes o WHERE o.outbox = box);
+    there boolean;
 BEGIN
-    IF shown <> '' THEN
-        -- What PostgreSQL takes for the condition of an index hangs on the row only.
-        EXECUTE format('CREATE TABLE outbox_relay.judged (LIKE %s)', box);
-        BEGIN
-            EXECUTE format(E'CREATE INDEX ON outbox_relay.judged ((1)) WHERE (\n%s\n)', shown);
-        EXCEPTION WHEN OTHERS THEN
-            RAISE invalid_parameter_value USING MESSAGE = format('outbox.where "%s" is no condition on a row of table %s: '
-                '%s', shown, box, SQLERRM);
-        END;
-        DROP TABLE outbox_relay.judged;
+    PERFORM outbox_relay.judge_where(box, shown);
+    IF shown <> known AND current_setting('outbox_relay.settle') = 'position'
+       AND current_setting('outbox_relay.settled_by') = 'position' THEN
+        PERFORM outbox_relay.lock_positions(box);
+        PERFORM outbox_relay.refuse_relays(box);
+        EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE NOT %s AND %s)', box, outbox_relay.is_event(box),
+                       outbox_relay.meets(shown)) INTO there;
+        IF there THEN
+            RAISE object_not_in_prerequisite_state USING MESSAGE = format('by another outbox.where rows of table %1$s are '
+                'events that were none before, and the position has passed them; say what is to become of them, then '
+                'migrate again: SELECT outbox_relay.set_where(%1$L, %2$L, true) if they are to be published, false if they '
+                'count as published', box, shown);
+        END IF;
     END IF;
     UPDATE outbox_relay.outboxes o SET condition = shown WHERE o.outbox = box AND o.condition <> shown;
 END $$;
@@ -141,9 +180,9 @@ DO $$
 DECLARE
     who name;
 BEGIN
-    REVOKE ALL ON FUNCTION outbox_relay.is_event(regclass) FROM PUBLIC;
+    REVOKE ALL ON FUNCTION outbox_relay.is_event(regclass), outbox_relay.meets(text) FROM PUBLIC;
     FOR who IN SELECT DISTINCT r.rolname FROM outbox_relay.outboxes o JOIN pg_roles r ON r.oid IN (o.relay, o.operator) LOOP
-        EXECUTE format('GRANT EXECUTE ON FUNCTION outbox_relay.is_event(regclass) TO %I', who);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION outbox_relay.is_event(regclass), outbox_relay.meets(text) TO %I', who);
     END LOOP;
 END $$;
 

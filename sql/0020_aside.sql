@@ -49,11 +49,8 @@ BEGIN
         RAISE invalid_parameter_value USING MESSAGE = 'the position is ''end'', ''start'', ''keep'', or ''from'' with an id';
     END IF;
     PERFORM outbox_relay.lock_positions(box);
-    IF EXISTS (SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND l.classid = box::oid AND l.granted
-                  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-                  AND l.pid IS DISTINCT FROM pg_backend_pid()) THEN
-        RAISE object_in_use USING MESSAGE = format('a relay of table %s is connected; stop all of them first', box);
-    ELSIF at <> 'keep' THEN
+    PERFORM outbox_relay.refuse_relays(box);
+    IF at <> 'keep' THEN
         unpublished := CASE at WHEN 'start' THEN 'true' WHEN 'end' THEN 'false'
                        ELSE format('t.%I >= %s', own.position_columns[1], id) END;
         PERFORM outbox_relay.begin_positions(box, own.position_columns[1], own.position_columns[2], unpublished);

@@ -161,6 +161,10 @@ BEGIN
     DROP FUNCTION IF EXISTS outbox_relay.lock_positions(regclass);
     DROP FUNCTION IF EXISTS outbox_relay.lock_outbox(regclass);
     DROP FUNCTION IF EXISTS outbox_relay.is_event(regclass);
+    DROP FUNCTION IF EXISTS outbox_relay.meets(text);
+    DROP FUNCTION IF EXISTS outbox_relay.judge_where(regclass, text);
+    DROP FUNCTION IF EXISTS outbox_relay.set_where(regclass, text, boolean);
+    DROP FUNCTION IF EXISTS outbox_relay.refuse_relays(regclass);
     DROP FUNCTION IF EXISTS outbox_relay.waiting_rows(regclass, text);
     DROP FUNCTION IF EXISTS outbox_relay.set_position(regclass, text, bigint);
     DROP FUNCTION IF EXISTS outbox_relay.note_aside(regclass, text);

@@ -247,8 +247,8 @@ char *outbox_sql_purge(const struct outbox_shape *shape, size_t leaf, int64_t re
 
 /* Where shape.aligns: whether all that was prepared is of shards that are over. */
 char *outbox_sql_take_up(const struct outbox_shape *shape);
-/* Of own positions all but the last of each shard. */
-char *outbox_sql_prune(const struct outbox_shape *shape, size_t leaf);
+/* Deletes notes of rows that are settled ahead of the position, and that no claim comes to. */
+char *outbox_sql_forget_ahead(const struct outbox_shape *shape, size_t leaf);
 
 /* $1 first id, $2 held: the next id. */
 char *outbox_sql_left(const struct outbox_shape *shape, size_t leaf);

@@ -365,7 +365,7 @@ void opening_prepare(struct opening *opening, size_t leaf)
 	prepare_on(opening, "dead_letter_bare", leaf, outbox_sql_dead_letter(shape, leaf, false));
 	if (shape->position) {
 		prepare_on(opening, "claim_one", leaf, outbox_sql_claim_one(shape, leaf));
-		prepare_on(opening, "prune", leaf, outbox_sql_prune(shape, leaf));
+		prepare_on(opening, "forget", leaf, outbox_sql_forget_ahead(shape, leaf));
 	}
 	prepare_on(opening, "gauges", leaf, outbox_sql_gauges(shape, leaf));
 	if (shape->mark || shape->position)

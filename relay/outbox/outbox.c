@@ -52,7 +52,7 @@ static void housekeep(struct outbox *outbox)
 	/* What is held waits too, below the low watermark. */
 	bool all = !held_is_empty(outbox->held);
 	ranges_run(outbox->ranges, outbox->poll.horizon.low_watermark);
-	purger_prune(outbox->purger);
+	purger_forget(outbox->purger);
 	if (ranges_leave_rows(outbox->ranges))
 		purger_run(outbox->purger, outbox->poll.horizon.low_watermark);
 	held_retest(outbox->held);

@@ -180,6 +180,8 @@ struct position_start position_start(const struct position *positions, size_t co
 	const struct position *behind = &positions[start.first];
 	const struct position *ahead = next_ahead(positions, count, behind);
 	start.bound = behind->has_target || ahead != NULL;
+	for (size_t i = 0; i < count; i++)
+		start.apart |= !pgsnapshot_equal(&positions[i].finished, &behind->finished);
 	if (behind->has_target)
 		start.goal = behind->target;
 	else if (ahead != NULL)
@@ -254,7 +256,7 @@ struct position_taken position_take(const struct position *position,
 		    (position->walks ? (int64_t)within >= limits->rows : within < count);
 	bool stale = start->goal.xmax > position->finished.xmax &&
 		     start->goal.xmax - position->finished.xmax > limits->stale;
-	taken.writes = taken.rows > 0 || (!taken.cut && (start->bound || stale));
+	taken.writes = taken.rows > 0 || (!taken.cut && (start->bound || start->apart || stale));
 	taken.moves = taken.rows > 0 || (!taken.cut && start->bound);
 	if (!taken.cut) {
 		taken.behind = (struct position){.finished = start->goal};

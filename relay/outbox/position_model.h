@@ -59,6 +59,7 @@ struct position_start {
 	size_t first; /* one of them; the others of the claim are equal to it */
 	struct pgsnapshot goal;
 	bool bound; /* the goal was decided on before, or is what other shards have finished */
+	bool apart; /* another shard has finished something else */
 };
 
 /* count > 0. present: what the claim's statement sees. */

@@ -15,7 +15,7 @@
 
 #include <stdlib.h>
 
-enum { TAG_PURGED = TAG_IGNORE + 1, TAG_PRUNED };
+enum { TAG_PURGED = TAG_IGNORE + 1, TAG_FORGOTTEN };
 enum { LOG_US = 600 * 1000 * 1000 };
 
 /* Of one leaf. */
@@ -35,12 +35,13 @@ struct purger {
 	struct log_limit log;
 };
 
-void purger_prune(struct purger *purger)
+void purger_forget(struct purger *purger)
 {
-	struct pg_param params[1];
 	if (!session_shape(purger->session)->position)
 		return;
-	session_ask_own_leaves(&purger->asker, TAG_PRUNED, "prune", params, 0, false);
+	for (size_t i = 0; i < session_own_count(purger->session); i++)
+		session_ask_leaf(&purger->asker, TAG_FORGOTTEN, "forget",
+				 session_own_leaf(purger->session, i), NULL, 0, false);
 	session_sync(purger->session);
 }
 

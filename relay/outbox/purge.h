@@ -17,9 +17,9 @@ void purger_free(struct purger **purger);
 /* Deletes some, if there are any; outside a transaction. Nothing waits below the low watermark, but
  * for what was passed over; 0: it is not known. */
 void purger_run(struct purger *purger, int64_t low_watermark);
-/* Where positions tell what is published: of these, and of what is noted ahead of them, what is of
- * no use any more. Likewise. */
-void purger_prune(struct purger *purger);
+/* Where positions tell what is published: of what is noted ahead of them, what is of no use any
+ * more. Likewise. */
+void purger_forget(struct purger *purger);
 /* There may be more to delete: the next run is to come soon. */
 bool purger_has_more(const struct purger *purger);
 

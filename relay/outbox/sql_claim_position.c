@@ -26,7 +26,7 @@ enum { FEW = 10000 };
 
 /* A position stays as it is while nothing is found, up to so many transactions: then it is brought
  * forward, so that the rows of other shards are not looked through again and again. */
-enum { STALE_XIDS = 10000 };
+enum { STALE_XIDS = 1000 };
 
 #define LOWEST	"'-9223372036854775808'::int8"
 #define HIGHEST "'9223372036854775807'::int8"
@@ -53,17 +53,17 @@ static char *position(const struct outbox_shape *shape, const char *shards, cons
 	SCRATCH char *next = outbox_sql_snapshot_age("n.finished::pg_snapshot");
 	SCRATCH char *own = outbox_sql_snapshot_age("finished::pg_snapshot");
 	return xasprintf(
-	    "newest AS MATERIALIZED (SELECT m.shard, p.finished::text AS finished, p.target::text "
-	    "AS target, p.reached, p.walks FROM %s WHERE EXISTS (SELECT FROM "
+	    "newest AS MATERIALIZED (SELECT m.shard, p.number, p.finished::text AS finished, "
+	    "p.target::text AS target, p.reached, p.walks FROM %s WHERE EXISTS (SELECT FROM "
 	    "outbox_relay.outboxes AS o WHERE o.outbox = %u::oid AND o.settle = 'position' AND "
 	    "o.position_layout = %d)%s), pos AS "
-	    "MATERIALIZED (SELECT b.shards, b.finished::pg_snapshot AS finished, "
+	    "MATERIALIZED (SELECT b.shards, b.numbers, b.finished::pg_snapshot AS finished, "
 	    "coalesce(coalesce(b.target, b.next)::pg_snapshot, pg_current_snapshot()) AS goal, "
 	    "coalesce(b.target, b.next) IS NOT NULL AS bound, b.reached, CASE WHEN b.reached IS "
 	    "NULL THEN " LOWEST " WHEN b.reached < " HIGHEST " THEN b.reached + 1 END AS start, "
 	    "b.walks FROM (SELECT b.*, (SELECT n.finished FROM newest "
 	    "AS n WHERE n.finished <> b.finished AND %s ORDER BY %s LIMIT 1) AS next FROM (SELECT "
-	    "array_agg(shard) AS shards, finished, target, reached, "
+	    "array_agg(shard) AS shards, array_agg(number) AS numbers, finished, target, reached, "
 	    "walks FROM newest GROUP BY finished, target, reached, walks ORDER BY %s, target, "
 	    "reached NULLS FIRST, walks LIMIT 1) AS b OFFSET 0) AS b)",
 	    last, shape->oid, shape->position_layout, where, ahead, next, own);
@@ -90,7 +90,7 @@ static char *by_x(const struct making *m, const char *what, const char *where)
 	    "SELECT %s FROM %s%s AS t WHERE (t.%s >= (SELECT start FROM pos)) IS TRUE "
 	    "AND %s%s%s AND ",
 	    what, outbox_sql_only(m->leaf), m->leaf->table, m->id, is_next, m->ours, where);
-	return outbox_sql_by_x(row, "pos", " AND t.x < (SELECT pg_snapshot_xmax(goal) FROM pos)");
+	return outbox_sql_by_x(row, "pos");
 }
 
 /* By x: all that there is, if that is few. */
@@ -149,9 +149,10 @@ static char *whole(const struct making *m)
 /*
  * The position behind what is taken. It is written where something is taken, where the target was
  * decided on before, and where the rows turn out to be many: then the walk begins below the lowest
- * of them.
+ * of them. Also where shards have come to different positions: these cannot always be compared,
+ * since a transaction is not open in a snapshot that it takes itself.
  */
-static char *written(const struct making *m)
+static char *behind(const struct making *m)
 {
 	SCRATCH char *done = whole(m), *id = xasprintf("t.%s::int8 AS id", m->id);
 	SCRATCH char *all = by_x(m, id, "");
@@ -159,14 +160,30 @@ static char *written(const struct making *m)
 	    "behind AS MATERIALIZED (SELECT pos.*, fitting.upto, found.many, %s AS done, CASE WHEN "
 	    "found.many THEN (SELECT CASE WHEN min(id) > " LOWEST
 	    " THEN min(id) - 1 END FROM (%s) AS all_of_it) ELSE "
-	    "coalesce(fitting.upto, pos.reached) END AS reaches FROM pos, found, fitting), written "
-	    "AS (INSERT INTO outbox_relay.positions (outbox, layout, shard, finished, target, "
-	    "reached, walks) SELECT %u::oid, %d, unnest(shards), CASE WHEN done THEN goal ELSE "
-	    "finished END, CASE WHEN NOT done THEN goal END, CASE WHEN NOT done THEN reaches END, "
-	    "NOT done AND (many OR walks) FROM behind WHERE many OR upto IS NOT NULL OR done AND "
-	    "(bound OR pg_snapshot_xmax(goal)::text::int8 - pg_snapshot_xmax(finished)::text::int8 "
-	    "> %d))",
-	    done, all, m->shape->oid, m->shape->position_layout, STALE_XIDS);
+	    "coalesce(fitting.upto, pos.reached) END AS reaches FROM pos, found, fitting), onward "
+	    "AS "
+	    "MATERIALIZED (SELECT * FROM behind WHERE many OR upto IS NOT NULL OR done AND (bound "
+	    "OR pg_snapshot_xmax(goal)::text::int8 - pg_snapshot_xmax(finished)::text::int8 > %d "
+	    "OR EXISTS (SELECT FROM newest AS n WHERE n.finished <> behind.finished::text)))",
+	    done, all, STALE_XIDS);
+}
+
+/* The one before is deleted by its number: whoever looked for it among all that vacuum cannot
+ * remove yet would walk them. */
+static char *written(const struct making *m)
+{
+	SCRATCH char *before = behind(m);
+	return xasprintf(
+	    "%s, written AS (INSERT INTO outbox_relay.positions (outbox, layout, shard, finished, "
+	    "target, reached, walks) SELECT %u::oid, %d, unnest(shards), CASE WHEN done THEN goal "
+	    "ELSE finished END, CASE WHEN NOT done THEN goal END, CASE WHEN NOT done THEN reaches "
+	    "END, NOT done AND (many OR walks) FROM onward), outdated AS (DELETE FROM "
+	    "outbox_relay.positions AS p USING onward, unnest(onward.shards, onward.numbers) AS "
+	    "old "
+	    "(shard, number) WHERE p.outbox = %u::oid AND p.layout = %d AND p.shard = old.shard "
+	    "AND p.number = old.number)",
+	    before, m->shape->oid, m->shape->position_layout, m->shape->oid,
+	    m->shape->position_layout);
 }
 
 char *outbox_sql_rows_at(const struct making *m, const char *places)

@@ -30,11 +30,12 @@ static char *gauges_position(const struct outbox_shape *shape, size_t leaf)
 	    "NULL OR NOT pg_visible_in_snapshot(t.x, n.target) OR (t.%s <= n.reached) IS NOT "
 	    "TRUE)%s %s AND ",
 	    id, time, time, outbox_sql_only(own), own->table, id, same, outbox_sql_event(shape));
-	SCRATCH char *rows = outbox_sql_by_x(row, "low", "");
+	SCRATCH char *rows = outbox_sql_by_x(row, "low");
 	return xasprintf(
 	    "WITH newest AS MATERIALIZED (SELECT m.shard, p.finished::text::pg_snapshot AS "
 	    "finished, p.target::text::pg_snapshot AS target, p.reached FROM %s), low AS "
-	    "MATERIALIZED (SELECT finished FROM newest ORDER BY %s LIMIT 1), waiting AS "
+	    "MATERIALIZED (SELECT finished, pg_current_snapshot() AS goal FROM newest ORDER BY %s "
+	    "LIMIT 1), waiting AS "
 	    "MATERIALIZED (SELECT * FROM (%s) AS rows LIMIT %d) SELECT count(*), min(id), "
 	    "extract(epoch FROM clock_timestamp() - min(created))::float8, %s FROM waiting WHERE "
 	    "$1::int8 IS NOT NULL",
@@ -49,19 +50,6 @@ static char *purge_position(const struct outbox_shape *shape, size_t leaf, int64
 	return xasprintf("SELECT * FROM outbox_relay.purge_settled(%u::oid::regclass, "
 			 "%u::oid::regclass, %s, %lld::int8, $1::int8, $2::int8, $3::int8)",
 			 shape->oid, shape->leaves[leaf].oid, created, (long long)retention_ms);
-}
-
-char *outbox_sql_prune(const struct outbox_shape *shape, size_t leaf)
-{
-	SCRATCH char *shards = outbox_sql_shards(shape, leaf, "$1");
-	SCRATCH char *notes = outbox_sql_forget_ahead(shape, leaf);
-	return xasprintf(
-	    "WITH forgotten AS (%s) DELETE FROM outbox_relay.positions AS p USING "
-	    "unnest(%s) AS m (shard) WHERE p.outbox = %u::oid AND p.layout = %d AND "
-	    "p.shard = m.shard AND p.number < (SELECT n.number FROM "
-	    "outbox_relay.positions AS n WHERE n.outbox = %u::oid AND n.layout = %d AND "
-	    "n.shard = m.shard ORDER BY n.number DESC LIMIT 1)",
-	    notes, shards, shape->oid, shape->position_layout, shape->oid, shape->position_layout);
 }
 
 /* waiting (up to the cap + 1), first id, age of the first in seconds, last id drawn */

@@ -68,10 +68,9 @@ char *outbox_sql_snapshot_age(const char *snapshot);
 /* The last id that the outbox's sequence has given, or NULL. */
 char *outbox_sql_last_drawn(const struct outbox_shape *shape);
 
-/* For UNION ALL: what `row` ("SELECT ... FROM ... AS t WHERE ... AND ") finds by x of rows that
- * `finished` of "from" does not show; until: "", or " AND ..." on x of those that were begun since.
- */
-char *outbox_sql_by_x(const char *row, const char *from, const char *until);
+/* What `row` ("SELECT ... FROM ... AS t WHERE ... AND ") finds by x of the rows that `goal` of
+ * "from" shows and its `finished` does not; both are snapshots. */
+char *outbox_sql_by_x(const char *row, const char *from);
 
 /* Whether any row of the outbox is settled ahead of the position. " AND ...": the row
  * of "t" is not settled, in whatever mode. The statement that notes rows "t" of "from" as settled.
@@ -79,7 +78,6 @@ char *outbox_sql_by_x(const char *row, const char *from, const char *until);
 char *outbox_sql_any_ahead(const struct outbox_shape *shape);
 char *outbox_sql_not_settled(const struct outbox_shape *shape, size_t leaf);
 char *outbox_sql_note_ahead(const struct outbox_shape *shape, const char *from);
-char *outbox_sql_forget_ahead(const struct outbox_shape *shape, size_t leaf);
 
 /* sql_claim.c for a leaf in parts. */
 char *outbox_sql_claim_parts(const struct outbox_shape *shape, size_t leaf, bool exact, bool plain);

@@ -43,7 +43,8 @@ char *outbox_sql_shard(const struct outbox_shape *shape, size_t leaf)
 char *outbox_sql_last_positions(const struct outbox_shape *shape, const char *shards)
 {
 	return xasprintf(
-	    "unnest(%s) AS m (shard) CROSS JOIN LATERAL (SELECT p.finished, p.target, p.reached, "
+	    "unnest(%s) AS m (shard) CROSS JOIN LATERAL (SELECT p.number, p.finished, p.target, "
+	    "p.reached, "
 	    "p.walks FROM outbox_relay.positions AS p WHERE p.outbox = %u::oid AND p.layout = %d "
 	    "AND p.shard = m.shard ORDER BY p.number DESC LIMIT 1) AS p",
 	    shards, shape->oid, shape->position_layout);
@@ -56,14 +57,34 @@ char *outbox_sql_snapshot_age(const char *snapshot)
 			 snapshot, snapshot);
 }
 
-/* What was begun after all that the snapshot shows, and what was under way. OFFSET 0: each that was
- * under way is looked up, and not each row among them. */
-char *outbox_sql_by_x(const char *row, const char *from, const char *until)
+/*
+ * The transactions that `goal` shows and `finished` does not, as spans of x: what lies between
+ * those that are still open of all that were begun since, and each that was open then and is not
+ * now. So the rows of a large transaction that is still open are not looked at. Snapshots say which
+ * are open in text only, and there is no arithmetic on xid8.
+ */
+static char *spans(const char *from)
 {
-	return xasprintf("%st.x >= (SELECT pg_snapshot_xmax(finished) FROM %s)%s UNION ALL SELECT "
-			 "t.* FROM pg_snapshot_xip((SELECT finished FROM %s)) AS running CROSS "
-			 "JOIN LATERAL (%st.x = running OFFSET 0) AS t",
-			 row, from, until, from, row);
+	return xasprintf(
+	    "(SELECT span.low::text::xid8 AS low, span.high::text::xid8 AS high FROM (SELECT "
+	    "b.low, coalesce(lead(b.low) OVER (ORDER BY b.low) - 1, b.last) AS high FROM (SELECT "
+	    "pg_snapshot_xmax(finished)::text::int8 AS low, pg_snapshot_xmax(goal)::text::int8 AS "
+	    "last FROM %s UNION ALL SELECT running::text::int8 + 1, "
+	    "pg_snapshot_xmax(goal)::text::int8 "
+	    "FROM %s, pg_snapshot_xip(goal) AS running WHERE running >= "
+	    "pg_snapshot_xmax(finished)) "
+	    "AS b UNION ALL SELECT running::text::int8, running::text::int8 + 1 FROM %s, "
+	    "pg_snapshot_xip(finished) AS running WHERE pg_visible_in_snapshot(running, goal)) AS "
+	    "span WHERE span.low < span.high)",
+	    from, from, from);
+}
+
+char *outbox_sql_by_x(const char *row, const char *from)
+{
+	SCRATCH char *between = spans(from);
+	return xasprintf("SELECT found.* FROM %s AS span CROSS JOIN LATERAL (%s t.x >= span.low "
+			 "AND t.x < span.high OFFSET 0) AS found",
+			 between, row);
 }
 
 char *outbox_sql_any_ahead(const struct outbox_shape *shape)

@@ -8,6 +8,7 @@ import pytest
 from harness.checker import problems
 from harness.positions import POSITION, wait_settled
 from harness.postgres import Database, Postgres
+from harness.waiting import until
 from harness.writers import Writers, arrivals, insert
 
 # What the relay's claims have read, by the server's own count.
@@ -41,6 +42,11 @@ def trickle(database, consumer, count=60):
     for n in range(count):
         insert(database, 1, key=f"trickle{n}")
         consumer.take(1)
+
+
+def wait_claims(database, count):
+    begun = database.rows(CLAIMS)[0][0]
+    until(lambda: database.rows(CLAIMS)[0][0] >= begun + count, 30, f"{count} claims")
 
 
 def test_ids_that_were_rolled_back(at_work, empty_database, reader):
@@ -85,6 +91,24 @@ def test_a_large_transaction_beside_a_stream(at_work, empty_database, reader):
     assert [r.json for r in large if r.key == b"large-7"] == list(range(7, 1_000_001, 100))
     assert problems(writers.truth(), arrivals(r for r in records if r.key.startswith(b"key-"))) == []
     assert relay.peak_memory() < 200
+
+
+def test_a_large_transaction_that_stays_open(at_work, empty_database, reader):
+    """No claim reads its rows as long as it is open, neither beside a stream nor where it was begun after the last
+    position; nor do the gauges."""
+    at_work(poll_interval="20ms")
+    consumer = reader()
+    insert(empty_database, 100)
+    consumer.take(100)
+    empty_database.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+    before = blocks_a_claim(empty_database, lambda: trickle(empty_database, consumer))
+    with empty_database.session(autocommit=False) as cursor:
+        cursor.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload) SELECT 'thing',"
+                       " 'large-' || n % 100, 'Made', to_jsonb(n) FROM generate_series(1, 100000) n")
+        alone = blocks_a_claim(empty_database, lambda: wait_claims(empty_database, 20))
+        beside = blocks_a_claim(empty_database, lambda: trickle(empty_database, consumer))
+        cursor.connection.rollback()
+    assert alone < before + 50 and beside < before + 50, (before, alone, beside)
 
 
 def test_a_writer_that_stays_open(at_work, empty_database, reader):

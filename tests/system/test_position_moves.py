@@ -97,3 +97,15 @@ def test_rights(empty_database, migrate, new_relay):
             empty_database.execute(sql, user="outbox_relay")
     migrate()
     empty_database.execute("DELETE FROM outbox_events", user="outbox_relay")
+
+
+def test_a_column_of_the_applications_own_says_nothing(empty_database, migrate, new_relay, topic, reader):
+    """In delete mode all rows wait, whatever a column called published_at is for."""
+    topic()
+    migrate(outbox={"settle": "delete"})
+    empty_database.execute("ALTER TABLE outbox_events ADD COLUMN published_at timestamptz DEFAULT now()")
+    insert(empty_database, 10)
+    migrate(outbox={"settle": "position"})
+    assert waiting(empty_database) == 10
+    new_relay(outbox={"settle": "position"}).start()
+    assert len(reader().take(10)) == 10

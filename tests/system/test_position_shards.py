@@ -149,3 +149,21 @@ def test_two_outboxes(empty_database, migrate, new_relay, reader, topic):
     migrate(outbox={"table": "second"})
     assert empty_database.value("SELECT count(*) FROM second") == 0
     assert empty_database.value("SELECT count(*) FROM outbox_events") == 100
+
+
+def test_positions_that_cannot_be_compared(made, empty_database, start_relays):
+    """Each shows a transaction that the other does not, as of two relays of which one has gone: a transaction is not open
+    in a snapshot that it takes itself. They come to one position though nothing is inserted, so that shards can change."""
+    relay, = made("shards", 1)
+    insert(empty_database, 40)
+    wait_settled(empty_database)
+    assert relay.stop() == 0
+    empty_database.execute("SELECT pg_current_xact_id()")
+    empty_database.execute(
+        "INSERT INTO outbox_relay.positions (outbox, layout, shard, finished) SELECT p.outbox, 4, p.shard, format('%s:%s:%s',"
+        " x - 9, x, x - 9 + p.shard)::pg_snapshot FROM (SELECT DISTINCT outbox, shard FROM outbox_relay.positions) AS p,"
+        " (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::int8 AS x) AS now")
+    relay, = start_relays(1, **dict(SMALL, shards=3))
+    empty_database.wait(f"SELECT ({LAYOUT}) = 3")
+    insert(empty_database, 40)
+    wait_settled(empty_database)

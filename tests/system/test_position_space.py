@@ -156,7 +156,8 @@ def test_a_row_that_waits_is_not_looked_for_in_the_whole_partition(empty_databas
 
 
 def test_the_journal_stays_short(empty_database, migrate, new_relay, topic, reader):
-    """Each batch adds to it, and housekeeping takes away; under an old snapshot, too."""
+    """Each batch adds to it, and takes the one before away. Whoever reads the last ones under an old snapshot does not
+    walk what vacuum cannot remove."""
     topic()
     outbox = dict(POSITION, claim_rows=5, batch_rows=10, shards=4)
     migrate(outbox=outbox)
@@ -168,7 +169,12 @@ def test_the_journal_stays_short(empty_database, migrate, new_relay, topic, read
         wait_settled(empty_database)
         written = empty_database.value("SELECT max(number) FROM outbox_relay.positions")
         assert written > 300
-        until(lambda: empty_database.value(JOURNAL) <= 4, 30, "the journal to be pruned", every=0.1)
+        assert empty_database.value(JOURNAL) == 4
+        with empty_database.session() as cursor:
+            for _ in range(2):  # the first call reads the catalog, too
+                cursor.execute("EXPLAIN (ANALYZE, BUFFERS, FORMAT json) SELECT outbox_relay.last_positions('outbox_events')")
+                plan, = cursor.fetchone()[0]
+        assert 0 < plan["Plan"]["Shared Hit Blocks"] < 30, plan
         insert(empty_database, 100)
         wait_settled(empty_database)
     assert len(reader().take(3100)) == 3100

@@ -2,8 +2,10 @@
 """outbox.where: rows that do not meet it are no events. Nothing takes, counts or deletes them."""
 import json
 
+import psycopg2
 import pytest
 
+from harness.positions import wait_settled
 from harness.waiting import until
 
 KAFKA = "kind = 'kafka'"
@@ -55,17 +57,81 @@ def test_other_rows_are_no_events(kinds, new_relay, reader, topic, settle):
         assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
-def test_a_row_that_becomes_an_event_is_published(kinds, new_relay, reader, topic):
+@pytest.mark.parametrize("settle", ["delete", "mark", "position"])
+def test_a_row_that_becomes_an_event_is_published(kinds, new_relay, reader, topic, settle):
     """By an UPDATE: the next sweep sees it."""
     topic(partitions=1)
-    database = kinds("delete")
+    database = kinds(settle)
     insert(database, "mail", 1, 5)
-    new_relay(outbox={"where": KAFKA, "sweep_interval": "300ms"}).start()
+    new_relay(outbox={"settle": settle, "where": KAFKA, "sweep_interval": "300ms"}).start()
     insert(database, "kafka", 6, 6)
     records = reader()
     assert numbers(records.take(1)) == [6]
     database.execute("UPDATE outbox_events SET kind = 'kafka' WHERE payload = '3'")
     assert numbers(records.take(1)) == [3]
+
+
+def test_a_row_that_becomes_an_event_by_a_generated_column(database, migrate, new_relay, reader, topic):
+    """Its value is not known yet when the trigger looks at what an UPDATE makes of the row. A published event stays
+    published, whatever is changed of it."""
+    topic(partitions=1)
+    database.execute("ALTER TABLE outbox_events ADD COLUMN draft boolean, ADD COLUMN kind text GENERATED ALWAYS AS"
+                     " (CASE WHEN draft THEN 'none' ELSE 'kafka' END) STORED")
+    options = {"settle": "position", "where": KAFKA}
+    migrate(outbox=options)
+    database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload, draft)"
+                     " SELECT 'thing', 'k', 'E', to_jsonb(n), n < 5 FROM generate_series(1, 5) AS n")
+    new_relay(outbox=options).start()
+    records = reader()
+    assert numbers(records.take(1)) == [5]
+    database.execute("UPDATE outbox_events SET draft = NULL WHERE payload IN ('2', '5')")
+    assert numbers(records.take(1)) == [2]
+    insert_one = ("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
+                  " VALUES ('thing', 'k', 'E', '6')")
+    database.execute(insert_one)
+    assert numbers(records.take(1)) == [6]
+
+
+OTHER = "kind IN ('kafka', 'mail')"
+
+
+@pytest.mark.parametrize("publish", [True, False])
+def test_positions_and_another_condition(kinds, migrate, new_relay, reader, topic, publish):
+    """What becomes an event by it lies behind the position: somebody has to say what is to become of it."""
+    topic(partitions=1)
+    database = kinds("position")
+    old, new = ({"settle": "position", "where": where} for where in (KAFKA, OTHER))
+    relay = new_relay(outbox=old).start()
+    insert(database, "mail", 1, 3)
+    insert(database, "kafka", 4, 5)
+    records = reader()
+    assert numbers(records.take(2)) == [4, 5]
+    with pytest.raises(AssertionError, match="a relay of table .*outbox_events is connected; stop all of them first"):
+        migrate(outbox=new)
+    assert relay.stop() == 0
+    with pytest.raises(AssertionError, match="the position has passed them; .* outbox_relay.set_where"):
+        migrate(outbox=new)
+    with pytest.raises(psycopg2.errors.InvalidParameterValue, match="is no condition on a row"):
+        database.execute("SELECT outbox_relay.set_where('outbox_events', 'kind = ', false)")
+    database.execute("SELECT outbox_relay.set_where('outbox_events', %s, %s)", OTHER, publish)
+    migrate(outbox=new)
+    new_relay(outbox=new).start()
+    insert(database, "mail", 6, 6)
+    wanted = [1, 2, 3, 6] if publish else [6]
+    assert numbers(records.take(len(wanted))) == wanted
+    wait_settled(database)
+    assert records.rest() == []
+    assert database.value("SELECT detail FROM outbox_relay.operator_actions WHERE action = 'where'") == OTHER
+
+
+def test_another_condition_of_which_nothing_becomes_an_event(kinds, migrate, new_relay, reader, topic):
+    topic(partitions=1)
+    database = kinds("position")
+    insert(database, "kafka", 1, 3)
+    narrower = {"settle": "position", "where": "kind = 'kafka' AND payload <> '2'"}
+    migrate(outbox=narrower)
+    new_relay(outbox=narrower).start()
+    assert numbers(reader().take(2)) == [1, 3]
 
 
 def test_the_claim_walks_the_ids(kinds, empty_database):

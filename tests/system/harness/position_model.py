@@ -18,7 +18,7 @@ class Position(ctypes.Structure):
 
 
 class Start(ctypes.Structure):
-    _fields_ = [("first", ctypes.c_size_t), ("goal", Snapshot), ("bound", ctypes.c_bool)]
+    _fields_ = [("first", ctypes.c_size_t), ("goal", Snapshot), ("bound", ctypes.c_bool), ("apart", ctypes.c_bool)]
 
 
 class Row(ctypes.Structure):

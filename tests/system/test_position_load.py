@@ -105,6 +105,7 @@ def test_a_large_transaction_that_stays_open(at_work, empty_database, reader):
     with empty_database.session(autocommit=False) as cursor:
         cursor.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload) SELECT 'thing',"
                        " 'large-' || n % 100, 'Made', to_jsonb(n) FROM generate_series(1, 100000) n")
+        empty_database.execute("SELECT pg_current_xact_id()")  # so that a snapshot tells that it is open
         alone = blocks_a_claim(empty_database, lambda: wait_claims(empty_database, 20))
         beside = blocks_a_claim(empty_database, lambda: trickle(empty_database, consumer))
         cursor.connection.rollback()

@@ -1,9 +1,10 @@
 -- SPDX-License-Identifier: ISC
 -- outbox-relay 14: positions, by which settle = "position" knows what is published. Rows stay as they are.
 --
--- Each row has in x the transaction that inserted it. A shard's position is two snapshots and an id: published is
--- what the snapshot `finished` shows; then, in the order of ids, what `target` shows of the rest. Published of that
--- is what has an id up to `reached`. Once all of it is, target becomes finished. (So PgQ does it.)
+-- Each row has in x the transaction that inserted it, or that changed it last while it was no event (outbox.where). A
+-- shard's position is two snapshots and an id: published is what the snapshot `finished` shows; then, in the order of
+-- ids, what `target` shows of the rest. Published of that is what has an id up to `reached`. Once all of it is, target
+-- becomes finished. (So PgQ does it.)
 -- A snapshot that shows a transaction shows all that were committed before that one began, so no event overtakes
 -- another of its key, whatever the order of commits and ids is. What ids are worth otherwise plays no role.
 
@@ -125,12 +126,13 @@ END $$;
 
 -- The rows "t" that wait, for FROM, as text; of this part of the outbox only, if one is named. They are found by x, so
 -- that of a table with a long history only what was inserted lately is looked at: what the position that is furthest
--- behind does not show was begun after all that it shows, or was under way. A row whose shard has no position waits, but
+-- behind does not show was begun after all that it shows, or was under way, and is not any more. A row whose shard has no position waits, but
 -- is found only if it is as late.
 CREATE OR REPLACE FUNCTION outbox_relay.waiting_rows(box regclass, part text DEFAULT NULL) RETURNS text
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT format('(SELECT t.* FROM %1$s AS t WHERE t.x >= %2$L::xid8 AND %4$s IS NOT TRUE AND %5$s UNION ALL SELECT t.* FROM '
-                  '%1$s AS t WHERE t.x = ANY (%3$L::xid8[]) AND %4$s IS NOT TRUE AND %5$s) AS t', coalesce(part, box::text),
+                  '%1$s AS t WHERE t.x = ANY (ARRAY(SELECT r FROM unnest(%3$L::xid8[]) AS r WHERE pg_visible_in_snapshot(r, '
+                  'pg_current_snapshot()))) AND %4$s IS NOT TRUE AND %5$s) AS t', coalesce(part, box::text),
                   coalesce(pg_snapshot_xmax(low.finished), '0'), ARRAY(SELECT pg_snapshot_xip(low.finished)),
                   outbox_relay.settled_condition(box), outbox_relay.is_event(box))
       FROM (SELECT) AS one LEFT JOIN LATERAL (
@@ -372,6 +374,10 @@ END $$;
 
 REVOKE ALL ON FUNCTION outbox_relay.refuse_relays(regclass) FROM PUBLIC;
 
+-- A relay of before left them there for a while.
+DELETE FROM outbox_relay.positions p WHERE EXISTS (
+       SELECT FROM outbox_relay.positions n
+        WHERE n.outbox = p.outbox AND n.layout = p.layout AND n.shard = p.shard AND n.number > p.number);
 -- Of tables that were dropped since.
 DELETE FROM outbox_relay.positions p WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = p.outbox);
 DELETE FROM outbox_relay.settled_ahead a WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = a.outbox);
@@ -410,7 +416,7 @@ BEGIN
     END IF;
     PERFORM outbox_relay.begin_positions(box, current_setting('outbox_relay.id'), current_setting('outbox_relay.event_id'),
         coalesce((SELECT o.waits FROM outbox_relay.outboxes o WHERE o.outbox = box),
-            CASE WHEN current_setting('outbox_relay.settled_by') <> 'delete' AND EXISTS (
+            CASE WHEN current_setting('outbox_relay.settled_by', true) IS DISTINCT FROM 'delete' AND EXISTS (
                       SELECT FROM pg_attribute WHERE attrelid = box AND attname = 'published_at' AND NOT attisdropped)
                  THEN 't.published_at IS NULL' ELSE 'true' END));
 END $$;

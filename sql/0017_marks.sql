@@ -17,14 +17,16 @@ UPDATE outbox_relay.outboxes
        published = 'published_at IS NOT NULL', marked = 'clock_timestamp()', waits_index = '(published_at IS NULL)'
  WHERE settle = 'mark' AND mark_column IS NULL;
 
--- What PostgreSQL takes for the condition of an index hangs on the row only.
+-- What PostgreSQL takes for the condition of an index hangs on the row only. With positions a trigger judges rows, too,
+-- in which columns that are GENERATED ... VIRTUAL have no value: PostgreSQL has no index on such ones either.
 CREATE OR REPLACE FUNCTION outbox_relay.judge_where(box regclass, condition text) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF condition = '' THEN
         RETURN;
     END IF;
-    EXECUTE format('CREATE TABLE outbox_relay.judged (LIKE %s)', box);
+    EXECUTE format('CREATE TABLE outbox_relay.judged (LIKE %s %s)', box, CASE (
+        SELECT o.settle FROM outbox_relay.outboxes o WHERE o.outbox = box) WHEN 'position' THEN 'INCLUDING GENERATED' END);
     BEGIN
         EXECUTE format(E'CREATE INDEX ON outbox_relay.judged ((1)) WHERE (\n%s\n)', condition);
     EXCEPTION WHEN OTHERS THEN
@@ -34,43 +36,76 @@ BEGIN
     DROP TABLE outbox_relay.judged;
 END $$;
 
--- Positions pass what is no event. Other rows are events from now on: those that were none are to be published, or count
--- as published.
-CREATE OR REPLACE FUNCTION outbox_relay.set_where(box regclass, condition text, publish boolean) RETURNS void
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+-- The condition on a row "t", as text, that it is no event up to now, and one by this condition. In a query of its own,
+-- so that a column means the row's whatever else there is.
+CREATE OR REPLACE FUNCTION outbox_relay.becomes_event(box regclass, condition text) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('(SELECT NOT %s AND %s FROM (SELECT t.*) AS own)', outbox_relay.is_event(box),
+                  outbox_relay.meets(condition))
+$$;
+
+-- Other rows are to be events: keeps all others away, and says whether there are any that were none before.
+CREATE OR REPLACE FUNCTION outbox_relay.change_where(box regclass, condition text) RETURNS boolean
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET row_security = off AS $$
+DECLARE
+    there boolean;
 BEGIN
     PERFORM outbox_relay.judge_where(box, condition);
-    PERFORM outbox_relay.lock_positions(box);
+    PERFORM outbox_relay.lock_outbox(box);
     PERFORM outbox_relay.refuse_relays(box);
-    IF publish THEN -- the trigger puts this transaction there
-        EXECUTE format('UPDATE %s AS t SET x = x WHERE NOT %s AND %s', box, outbox_relay.is_event(box),
-                       outbox_relay.meets(condition));
+    EXECUTE format('SELECT EXISTS (SELECT FROM %s AS t WHERE %s)', box, outbox_relay.becomes_event(box, condition))
+       INTO there;
+    RETURN there;
+END $$;
+
+-- Of rows that were no events a position does not say whether they are published. They are to be, or they count as
+-- published; by no means what is in the dead letters, or was edited, discarded or withdrawn.
+CREATE OR REPLACE FUNCTION outbox_relay.set_where(box regclass, condition text, publish boolean) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET row_security = off AS $$
+DECLARE
+    own     outbox_relay.outboxes := (SELECT o FROM outbox_relay.outboxes o WHERE o.outbox = box);
+    becomes text                  := outbox_relay.becomes_event(box, condition);
+    stays   boolean;
+BEGIN
+    IF own.settle IS DISTINCT FROM 'position' THEN
+        RAISE object_not_in_prerequisite_state USING MESSAGE = format('table %s has no positions: change outbox.where, and '
+            'migrate', box);
+    ELSIF condition IS NULL OR publish IS NULL THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'the condition is a text, and what becomes an event by it is to be '
+            'published (true) or counts as published (false)';
+    END IF;
+    IF outbox_relay.change_where(box, condition) AND publish THEN
+        PERFORM outbox_relay.note_aside(box, becomes);
+        EXECUTE format('UPDATE %s AS t SET x = x WHERE %s', box, becomes); -- the trigger puts this transaction there
+        EXECUTE format('SELECT EXISTS (SELECT FROM %s AS t WHERE x <> pg_current_xact_id() AND %s)', box, becomes) INTO stays;
+        IF stays THEN
+            RAISE object_not_in_prerequisite_state USING MESSAGE = format('a trigger or a rule keeps rows of table %s from '
+                'being updated; they could not be published', box);
+        END IF;
+    ELSE
+        EXECUTE format('INSERT INTO outbox_relay.settled_ahead (outbox, id, event_id) SELECT DISTINCT %s::oid::regclass, '
+                       't.%I::bigint, t.%I::text FROM %s AS t WHERE %s AND NOT %s', box::oid, own.position_columns[1],
+                       own.position_columns[2], box, becomes, outbox_relay.settled_condition(box));
     END IF;
     UPDATE outbox_relay.outboxes o SET condition = set_where.condition WHERE o.outbox = box;
     PERFORM outbox_relay.record_action(box, 'where', left(condition, 1000));
 END $$;
-REVOKE ALL ON FUNCTION outbox_relay.judge_where(regclass, text), outbox_relay.set_where(regclass, text, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION outbox_relay.judge_where(regclass, text), outbox_relay.becomes_event(regclass, text),
+    outbox_relay.change_where(regclass, text), outbox_relay.set_where(regclass, text, boolean) FROM PUBLIC;
 
 DO $$
 DECLARE
     box   regclass := current_setting('outbox_relay.outbox');
     shown text     := current_setting('outbox_relay.where');
     known text     := (SELECT o.condition FROM outbox_relay.outboxes o WHERE o.outbox = box);
-    there boolean;
 BEGIN
     PERFORM outbox_relay.judge_where(box, shown);
     IF shown <> known AND current_setting('outbox_relay.settle') = 'position'
-       AND current_setting('outbox_relay.settled_by') = 'position' THEN
-        PERFORM outbox_relay.lock_positions(box);
-        PERFORM outbox_relay.refuse_relays(box);
-        EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE NOT %s AND %s)', box, outbox_relay.is_event(box),
-                       outbox_relay.meets(shown)) INTO there;
-        IF there THEN
-            RAISE object_not_in_prerequisite_state USING MESSAGE = format('by another outbox.where rows of table %1$s are '
-                'events that were none before, and the position has passed them; say what is to become of them, then '
-                'migrate again: SELECT outbox_relay.set_where(%1$L, %2$L, true) if they are to be published, false if they '
-                'count as published', box, shown);
-        END IF;
+       AND current_setting('outbox_relay.settled_by', true) = 'position' AND outbox_relay.change_where(box, shown) THEN
+        RAISE object_not_in_prerequisite_state USING MESSAGE = format('by another outbox.where rows of table %1$s are '
+            'events that were none before, and nothing tells whether they are published; say so, then migrate again: '
+            'SELECT outbox_relay.set_where(%1$L, %2$L, true) if they are to be published, false if they count as '
+            'published', box, shown);
     END IF;
     UPDATE outbox_relay.outboxes o SET condition = shown WHERE o.outbox = box AND o.condition <> shown;
 END $$;

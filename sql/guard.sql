@@ -73,7 +73,7 @@ BEGIN
                                   'admit_partitions', 'range_trouble', 'meets', 'refuse_relays') AND p.pronargs = 1)
            AND NOT (p.proname IN ('range_number', 'make_partitions', 'grant_partitions', 'leave_positions', 'count_waiting',
                                   'waiting_rows', 'rows_to_keep', 'hand_over_position', 'note_aside',
-                                  'judge_where')
+                                  'judge_where', 'becomes_event', 'change_where')
                     AND p.pronargs = 2)
            AND NOT (p.proname IN ('range_position', 'drop_partition') AND p.pronargs = 3)
            AND NOT (p.proname IN ('range_after', 'make_partition', 'make_missing', 'begin_positions') AND p.pronargs = 4)

@@ -163,6 +163,8 @@ BEGIN
     DROP FUNCTION IF EXISTS outbox_relay.is_event(regclass);
     DROP FUNCTION IF EXISTS outbox_relay.meets(text);
     DROP FUNCTION IF EXISTS outbox_relay.judge_where(regclass, text);
+    DROP FUNCTION IF EXISTS outbox_relay.becomes_event(regclass, text);
+    DROP FUNCTION IF EXISTS outbox_relay.change_where(regclass, text);
     DROP FUNCTION IF EXISTS outbox_relay.set_where(regclass, text, boolean);
     DROP FUNCTION IF EXISTS outbox_relay.refuse_relays(regclass);
     DROP FUNCTION IF EXISTS outbox_relay.waiting_rows(regclass, text);

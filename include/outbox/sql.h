@@ -91,6 +91,7 @@ struct outbox_marks {
 /* Texts for statements that are made of that; all owned, NULL: rows are marked by published_at. */
 struct outbox_words {
 	char *waiting, *still, *unmarked, *published, *set, *event;
+	char *where;  /* outbox.where, as it is */
 	bool untimed; /* nothing says when a row was published */
 };
 

@@ -370,14 +370,21 @@ char *outbox_sql_left(const struct outbox_shape *shape, size_t leaf)
 			 may_wait(shape), not_held, mine, id);
 }
 
+char *outbox_sql_has_positions(const struct outbox_shape *shape)
+{
+	SCRATCH char *where = pgname_literal(shape->words.where != NULL ? shape->words.where : "");
+	return xasprintf("o.settle = 'position' AND o.position_layout = %d AND o.condition = %s",
+			 shape->position_layout, where);
+}
+
 /* And "o" says that its rows are settled as this session does. */
 static char *same_settling(const struct outbox_shape *shape)
 {
 	SCRATCH char *same = still_the_same(shape);
 	if (!shape->position)
 		return xasprintf("%s AND o.settle = '%s'", same, shape->mark ? "mark" : "delete");
-	return xasprintf("%s AND o.settle = 'position' AND o.position_layout = %d", same,
-			 shape->position_layout);
+	SCRATCH char *positions = outbox_sql_has_positions(shape);
+	return xasprintf("%s AND %s", same, positions);
 }
 
 /* One row at least while the outbox is known. When a session started is told of those of our own

@@ -52,11 +52,11 @@ static char *position(const struct outbox_shape *shape, const char *shards, cons
 	SCRATCH char *ahead = shows("n.finished::pg_snapshot", "b.finished::pg_snapshot");
 	SCRATCH char *next = outbox_sql_snapshot_age("n.finished::pg_snapshot");
 	SCRATCH char *own = outbox_sql_snapshot_age("finished::pg_snapshot");
+	SCRATCH char *has = outbox_sql_has_positions(shape);
 	return xasprintf(
 	    "newest AS MATERIALIZED (SELECT m.shard, p.number, p.finished::text AS finished, "
 	    "p.target::text AS target, p.reached, p.walks FROM %s WHERE EXISTS (SELECT FROM "
-	    "outbox_relay.outboxes AS o WHERE o.outbox = %u::oid AND o.settle = 'position' AND "
-	    "o.position_layout = %d)%s), pos AS "
+	    "outbox_relay.outboxes AS o WHERE o.outbox = %u::oid AND %s)%s), pos AS "
 	    "MATERIALIZED (SELECT b.shards, b.numbers, b.finished::pg_snapshot AS finished, "
 	    "coalesce(coalesce(b.target, b.next)::pg_snapshot, pg_current_snapshot()) AS goal, "
 	    "coalesce(b.target, b.next) IS NOT NULL AS bound, b.reached, CASE WHEN b.reached IS "
@@ -66,7 +66,7 @@ static char *position(const struct outbox_shape *shape, const char *shards, cons
 	    "array_agg(shard) AS shards, array_agg(number) AS numbers, finished, target, reached, "
 	    "walks FROM newest GROUP BY finished, target, reached, walks ORDER BY %s, target, "
 	    "reached NULLS FIRST, walks LIMIT 1) AS b OFFSET 0) AS b)",
-	    last, shape->oid, shape->position_layout, where, ahead, next, own);
+	    last, shape->oid, has, where, ahead, next, own);
 }
 
 /* The condition that a row of "t" is shown by the goal, and not yet by what is finished. */

@@ -65,6 +65,8 @@ char *outbox_sql_last_positions(const struct outbox_shape *shape, const char *sh
 /* For ORDER BY: snapshots as a server came to them. */
 char *outbox_sql_snapshot_age(const char *snapshot);
 
+/* The condition that "o", the outbox's row, has positions of these shards and of these events. */
+char *outbox_sql_has_positions(const struct outbox_shape *shape);
 /* The last id that the outbox's sequence has given, or NULL. */
 char *outbox_sql_last_drawn(const struct outbox_shape *shape);
 

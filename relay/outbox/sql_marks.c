@@ -49,6 +49,7 @@ void outbox_words_free(struct outbox_words *words)
 	free(words->published);
 	free(words->set);
 	free(words->event);
+	free(words->where);
 	memset(words, 0, sizeof(*words));
 }
 
@@ -58,6 +59,7 @@ void outbox_words_make(struct outbox_shape *shape, const struct outbox_marks *ma
 	struct outbox_words *words = &shape->words;
 	outbox_words_free(words);
 	words->event = event_of(where);
+	words->where = xstrdup(where);
 	words->still = still_of(shape, marks, where);
 	words->unmarked = shape->mark ? xasprintf(" AND %s", marks->waits) : xstrdup("");
 	words->waiting = xasprintf("%s%s", words->unmarked, words->event);

@@ -95,7 +95,7 @@ def test_a_large_transaction_beside_a_stream(at_work, empty_database, reader):
 
 def test_a_large_transaction_that_stays_open(at_work, empty_database, reader):
     """No claim reads its rows as long as it is open, neither beside a stream nor where it was begun after the last
-    position; nor do the gauges."""
+    position."""
     at_work(poll_interval="20ms")
     consumer = reader()
     insert(empty_database, 100)

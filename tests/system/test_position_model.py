@@ -26,7 +26,7 @@ def claims_of(database, postgres, relay, layout):
     def logged():
         database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type)"
                          " SELECT 'thing', 'a', 'Made' FROM generate_series(1, 5)")
-        claim = r"LOG:  execute (claim|claim_plain) \d+: (WITH .* o\.position_layout = %d\).*)" % layout
+        claim = r"LOG:  execute (claim|claim_plain) \d+: (WITH .* o\.position_layout = %d .*)\n" % layout  # whole lines
         found = dict(re.findall(claim, postgres.process.log()[size:]))
         return found if len(found) == 2 else None
     size = len(postgres.process.log())

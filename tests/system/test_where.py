@@ -95,33 +95,92 @@ def test_a_row_that_becomes_an_event_by_a_generated_column(database, migrate, ne
 OTHER = "kind IN ('kafka', 'mail')"
 
 
+@pytest.mark.parametrize("shards", [1, 3])
 @pytest.mark.parametrize("publish", [True, False])
-def test_positions_and_another_condition(kinds, migrate, new_relay, reader, topic, publish):
-    """What becomes an event by it lies behind the position: somebody has to say what is to become of it."""
+def test_positions_and_another_condition(kinds, migrate, new_relay, reader, topic, publish, shards):
+    """Nothing tells of what becomes an event by it whether it is published: somebody has to say so. Before the position
+    and behind it."""
     topic(partitions=1)
     database = kinds("position")
-    old, new = ({"settle": "position", "where": where} for where in (KAFKA, OTHER))
+    old, new = ({"settle": "position", "where": where, "shards": shards} for where in (KAFKA, OTHER))
     relay = new_relay(outbox=old).start()
     insert(database, "mail", 1, 3)
     insert(database, "kafka", 4, 5)
     records = reader()
-    assert numbers(records.take(2)) == [4, 5]
+    assert sorted(numbers(records.take(2))) == [4, 5]
     with pytest.raises(AssertionError, match="a relay of table .*outbox_events is connected; stop all of them first"):
         migrate(outbox=new)
+    with pytest.raises(psycopg2.errors.ObjectInUse, match="is connected; stop all of them first"):
+        database.execute("SELECT outbox_relay.set_where('outbox_events', %s, %s)", OTHER, publish)
     assert relay.stop() == 0
-    with pytest.raises(AssertionError, match="the position has passed them; .* outbox_relay.set_where"):
+    insert(database, "mail", 6, 7)
+    insert(database, "kafka", 8, 8)
+    database.execute("SELECT outbox_relay.withdraw('outbox_events', id, event_id::text) FROM outbox_events"
+                     " WHERE payload = '7'")
+    with pytest.raises(AssertionError, match="nothing tells whether they are published; .* outbox_relay.set_where"):
         migrate(outbox=new)
-    with pytest.raises(psycopg2.errors.InvalidParameterValue, match="is no condition on a row"):
-        database.execute("SELECT outbox_relay.set_where('outbox_events', 'kind = ', false)")
     database.execute("SELECT outbox_relay.set_where('outbox_events', %s, %s)", OTHER, publish)
+    wanted = [1, 2, 3, 6, 8] if publish else [8]
     migrate(outbox=new)
     new_relay(outbox=new).start()
-    insert(database, "mail", 6, 6)
-    wanted = [1, 2, 3, 6] if publish else [6]
-    assert numbers(records.take(len(wanted))) == wanted
+    assert sorted(numbers(records.take(len(wanted)))) == wanted
+    insert(database, "mail", 9, 9)
+    assert numbers(records.take(1)) == [9]
     wait_settled(database)
     assert records.rest() == []
     assert database.value("SELECT detail FROM outbox_relay.operator_actions WHERE action = 'where'") == OTHER
+
+
+def test_a_relay_of_another_condition_claims_nothing(kinds, empty_database, new_relay, reader, topic):
+    """It has read the old one, and the new one is there before its first claim: it ends, and says why."""
+    topic(partitions=1)
+    database = kinds("position")
+    relay = new_relay(outbox={"settle": "position", "where": KAFKA}).start()
+    insert(database, "kafka", 1, 1)
+    records = reader()
+    assert numbers(records.take(1)) == [1]
+    with database.session(autocommit=False) as cursor:
+        cursor.execute("UPDATE outbox_relay.outboxes SET condition = %s", (OTHER,))
+        cursor.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload, kind)"
+                       " VALUES ('thing', '1', 'E', '2', 'mail'), ('thing', '1', 'E', '3', 'kafka')")
+        cursor.connection.commit()
+    relay.wait_log("was migrated for outbox.where = .kind IN")
+    assert relay.stop() in (0, 1)
+    new_relay(outbox={"settle": "position", "where": OTHER}).start()
+    assert numbers(records.take(2)) == [2, 3]
+
+
+@pytest.mark.parametrize("arguments, why", [
+    ("'kind = ', true", "is no condition on a row"), ("'true', NULL", "is to be published"),
+    ("NULL, true", "is to be published"), ("'random() < 0.5', true", "is no condition on a row")])
+def test_what_set_where_refuses(kinds, arguments, why):
+    database = kinds("position")
+    with pytest.raises(psycopg2.errors.InvalidParameterValue, match=why):
+        database.execute(f"SELECT outbox_relay.set_where('outbox_events', {arguments})")
+
+
+def test_set_where_needs_positions(kinds):
+    database = kinds("delete")
+    with pytest.raises(psycopg2.errors.ObjectNotInPrerequisiteState, match="has no positions"):
+        database.execute("SELECT outbox_relay.set_where('outbox_events', 'true', false)")
+
+
+def test_a_trigger_that_keeps_rows_from_being_updated(kinds):
+    database = kinds("position")
+    insert(database, "mail", 1, 3)
+    database.execute("CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
+                     " CREATE TRIGGER keep BEFORE UPDATE ON outbox_events FOR EACH ROW EXECUTE FUNCTION keep()")
+    with pytest.raises(psycopg2.errors.ObjectNotInPrerequisiteState, match="keeps rows of table .* from being updated"):
+        database.execute("SELECT outbox_relay.set_where('outbox_events', %s, true)", OTHER)
+
+
+def test_a_virtual_column_says_nothing_to_a_trigger(database, migrate):
+    if database.value("SELECT current_setting('server_version_num')::int") < 180000:
+        pytest.skip("from PostgreSQL 18 on")
+    database.execute("ALTER TABLE outbox_events ADD COLUMN kind text GENERATED ALWAYS AS ('kafka') VIRTUAL")
+    with pytest.raises(AssertionError, match="outbox.where .* is no condition on a row .*virtual"):
+        migrate(outbox={"settle": "position", "where": KAFKA})
+    migrate(outbox={"settle": "delete", "where": KAFKA})
 
 
 def test_another_condition_of_which_nothing_becomes_an_event(kinds, migrate, new_relay, reader, topic):

@@ -161,8 +161,8 @@ BEGIN
 END $$;
 REVOKE ALL ON FUNCTION outbox_relay.keep_x() FROM PUBLIC;
 
--- It stays that, while the row is an event. Of one that is none the position says nothing, so that it may become one:
--- what UPDATE makes of it is not known here, where columns that are generated have no value yet.
+-- It stays that, while the row is an event. Of one that is none the position says nothing, so that it may become one,
+-- unless it was withdrawn: what UPDATE makes of it is not known here, where columns that are generated have no value yet.
 -- What places a row before or behind a position is not changed: an event that waits would be passed
 -- over, and a published one come again. That is its id; where shards are told apart, its key; and what decides on
 -- its partition, since a row that moves to another one is inserted there.
@@ -176,7 +176,10 @@ DECLARE
     event boolean := true;
 BEGIN
     IF own.condition <> '' THEN
-        EXECUTE format('SELECT %s FROM (SELECT ($1).*) AS t', outbox_relay.is_event(own.outbox)) INTO event USING OLD;
+        EXECUTE format('SELECT %s OR EXISTS (SELECT FROM outbox_relay.withdrawn AS w WHERE w.outbox = $2 AND w.id = '
+                       'own.%I::bigint AND w.event_id IS NOT DISTINCT FROM own.%I::text) FROM (SELECT ($1).*) AS own',
+                       outbox_relay.is_event(own.outbox), own.position_columns[1], own.position_columns[2])
+           INTO event USING OLD, own.outbox;
     END IF;
     NEW.x := CASE WHEN event THEN OLD.x ELSE pg_current_xact_id() END;
     FOR named IN

@@ -161,10 +161,9 @@ static char *behind(const struct making *m)
 	    "found.many THEN (SELECT CASE WHEN min(id) > " LOWEST
 	    " THEN min(id) - 1 END FROM (%s) AS all_of_it) ELSE "
 	    "coalesce(fitting.upto, pos.reached) END AS reaches FROM pos, found, fitting), onward "
-	    "AS "
-	    "MATERIALIZED (SELECT * FROM behind WHERE many OR upto IS NOT NULL OR done AND (bound "
-	    "OR pg_snapshot_xmax(goal)::text::int8 - pg_snapshot_xmax(finished)::text::int8 > %d "
-	    "OR EXISTS (SELECT FROM newest AS n WHERE n.finished <> behind.finished::text)))",
+	    "AS MATERIALIZED (SELECT * FROM behind WHERE many OR upto IS NOT NULL OR done AND "
+	    "(bound OR pg_snapshot_xmax(goal)::text::int8 - pg_snapshot_xmax(finished)::text::int8 "
+	    "> %d OR EXISTS (SELECT FROM newest AS n WHERE n.finished <> behind.finished::text)))",
 	    done, all, STALE_XIDS);
 }
 
@@ -179,9 +178,8 @@ static char *written(const struct making *m)
 	    "ELSE finished END, CASE WHEN NOT done THEN goal END, CASE WHEN NOT done THEN reaches "
 	    "END, NOT done AND (many OR walks) FROM onward), outdated AS (DELETE FROM "
 	    "outbox_relay.positions AS p USING onward, unnest(onward.shards, onward.numbers) AS "
-	    "old "
-	    "(shard, number) WHERE p.outbox = %u::oid AND p.layout = %d AND p.shard = old.shard "
-	    "AND p.number = old.number)",
+	    "old (shard, number) WHERE p.outbox = %u::oid AND p.layout = %d AND p.shard = "
+	    "old.shard AND p.number = old.number)",
 	    before, m->shape->oid, m->shape->position_layout, m->shape->oid,
 	    m->shape->position_layout);
 }

@@ -44,9 +44,8 @@ char *outbox_sql_last_positions(const struct outbox_shape *shape, const char *sh
 {
 	return xasprintf(
 	    "unnest(%s) AS m (shard) CROSS JOIN LATERAL (SELECT p.number, p.finished, p.target, "
-	    "p.reached, "
-	    "p.walks FROM outbox_relay.positions AS p WHERE p.outbox = %u::oid AND p.layout = %d "
-	    "AND p.shard = m.shard ORDER BY p.number DESC LIMIT 1) AS p",
+	    "p.reached, p.walks FROM outbox_relay.positions AS p WHERE p.outbox = %u::oid AND "
+	    "p.layout = %d AND p.shard = m.shard ORDER BY p.number DESC LIMIT 1) AS p",
 	    shards, shape->oid, shape->position_layout);
 }
 
@@ -70,10 +69,9 @@ static char *spans(const char *from)
 	    "b.low, coalesce(lead(b.low) OVER (ORDER BY b.low) - 1, b.last) AS high FROM (SELECT "
 	    "pg_snapshot_xmax(finished)::text::int8 AS low, pg_snapshot_xmax(goal)::text::int8 AS "
 	    "last FROM %s UNION ALL SELECT running::text::int8 + 1, "
-	    "pg_snapshot_xmax(goal)::text::int8 "
-	    "FROM %s, pg_snapshot_xip(goal) AS running WHERE running >= "
-	    "pg_snapshot_xmax(finished)) "
-	    "AS b UNION ALL SELECT running::text::int8, running::text::int8 + 1 FROM %s, "
+	    "pg_snapshot_xmax(goal)::text::int8 FROM %s, pg_snapshot_xip(goal) AS running WHERE "
+	    "running >= pg_snapshot_xmax(finished)) AS b UNION ALL SELECT running::text::int8, "
+	    "running::text::int8 + 1 FROM %s, "
 	    "pg_snapshot_xip(finished) AS running WHERE pg_visible_in_snapshot(running, goal)) AS "
 	    "span WHERE span.low < span.high)",
 	    from, from, from);

@@ -71,6 +71,25 @@ def test_a_row_that_becomes_an_event_is_published(kinds, new_relay, reader, topi
     assert numbers(records.take(1)) == [3]
 
 
+def test_what_was_withdrawn_does_not_become_an_event(kinds, new_relay, reader, topic):
+    topic(partitions=1)
+    database = kinds("position")
+    insert(database, "mail", 1, 2)
+    taken = database.value("SELECT outbox_relay.withdraw('outbox_events', id, event_id::text) FROM outbox_events"
+                           " WHERE payload = '1'")
+    assert taken == 1
+    new_relay(outbox={"settle": "position", "where": KAFKA}).start()
+    insert(database, "kafka", 3, 3)
+    records = reader()
+    assert numbers(records.take(1)) == [3]
+    wait_settled(database)
+    database.wait("SELECT NOT EXISTS (SELECT FROM outbox_relay.settled_ahead)")
+    database.execute("UPDATE outbox_events SET kind = 'kafka'")
+    assert numbers(records.take(1)) == [2]
+    wait_settled(database)
+    assert records.rest() == []
+
+
 def test_a_row_that_becomes_an_event_by_a_generated_column(database, migrate, new_relay, reader, topic):
     """Its value is not known yet when the trigger looks at what an UPDATE makes of the row. A published event stays
     published, whatever is changed of it."""

@@ -227,17 +227,17 @@ def test_of_a_table_of_others(database, migrate):
     """A writer of one service learns no depth of another's, and need not name its own."""
     migrate("--table", "others", "--role", "other")
     insert(database, 3)
-    database.execute("CREATE ROLE shopkeeper LOGIN IN ROLE outbox_writer; CREATE ROLE stranger LOGIN IN ROLE other_writer")
+    database.execute("CREATE ROLE shopkeeper LOGIN IN ROLE outbox_writer; CREATE ROLE neighbour LOGIN IN ROLE other_writer")
     try:
         with pytest.raises(FULL):
             database.execute("SELECT outbox_relay.depth_guard(1)", user="shopkeeper")
-        with database.session(user="stranger") as cursor:
+        with database.session(user="neighbour") as cursor:
             for call in ("1", "1, outbox => 'outbox_events'", "1, 'error', 'pg_class'"):
                 cursor.execute(f"SELECT outbox_relay.depth_guard({call})")
                 assert cursor.fetchone()[0] in (0, None)
             assert "depth_guard knows no outbox outbox_events" in "".join(cursor.connection.notices).replace("public.", "")
     finally:
-        database.execute("DROP ROLE shopkeeper, stranger; DROP TABLE others; DROP OWNED BY other, other_writer,"
+        database.execute("DROP ROLE shopkeeper, neighbour; DROP TABLE others; DROP OWNED BY other, other_writer,"
                          " other_operator; DROP ROLE other, other_writer, other_operator")
 
 

@@ -44,18 +44,16 @@ CREATE OR REPLACE FUNCTION outbox_relay.becomes_event(box regclass, condition te
                   outbox_relay.meets(condition))
 $$;
 
--- Other rows are to be events: keeps all others away, and says whether there are any that were none before.
-CREATE OR REPLACE FUNCTION outbox_relay.change_where(box regclass, condition text) RETURNS boolean
+-- Other rows are to be events: keeps all others away, and says how many there are that were none before.
+CREATE OR REPLACE FUNCTION outbox_relay.change_where(box regclass, condition text) RETURNS bigint
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET row_security = off AS $$
 DECLARE
-    there boolean;
+    many bigint;
 BEGIN
-    PERFORM outbox_relay.judge_where(box, condition);
     PERFORM outbox_relay.lock_outbox(box);
     PERFORM outbox_relay.refuse_relays(box);
-    EXECUTE format('SELECT EXISTS (SELECT FROM %s AS t WHERE %s)', box, outbox_relay.becomes_event(box, condition))
-       INTO there;
-    RETURN there;
+    EXECUTE format('SELECT count(*) FROM %s AS t WHERE %s', box, outbox_relay.becomes_event(box, condition)) INTO many;
+    RETURN many;
 END $$;
 
 -- Of rows that were no events a position does not say whether they are published. They are to be, or they count as
@@ -65,7 +63,7 @@ CREATE OR REPLACE FUNCTION outbox_relay.set_where(box regclass, condition text, 
 DECLARE
     own     outbox_relay.outboxes := (SELECT o FROM outbox_relay.outboxes o WHERE o.outbox = box);
     becomes text                  := outbox_relay.becomes_event(box, condition);
-    wanted  bigint;
+    many    bigint;
     done    bigint;
 BEGIN
     IF own.settle IS DISTINCT FROM 'position' THEN
@@ -75,16 +73,17 @@ BEGIN
         RAISE invalid_parameter_value USING MESSAGE = 'the condition is a text, and what becomes an event by it is to be '
             'published (true) or counts as published (false)';
     END IF;
-    IF outbox_relay.change_where(box, condition) AND publish THEN
+    PERFORM outbox_relay.judge_where(box, condition);
+    many := outbox_relay.change_where(box, condition);
+    IF many > 0 AND publish THEN
         PERFORM outbox_relay.note_aside(box, becomes);
-        EXECUTE format('SELECT count(*) FROM %s AS t WHERE %s', box, becomes) INTO wanted;
         EXECUTE format('UPDATE %s AS t SET x = x WHERE %s', box, becomes); -- the trigger puts this transaction there
         GET DIAGNOSTICS done = ROW_COUNT;
-        IF done <> wanted THEN
+        IF done <> many THEN
             RAISE object_not_in_prerequisite_state USING MESSAGE = format('a trigger or a rule keeps rows of table %s from '
                 'being updated; they could not be published', box);
         END IF;
-    ELSE
+    ELSIF many > 0 THEN
         EXECUTE format('INSERT INTO outbox_relay.settled_ahead (outbox, id, event_id) SELECT DISTINCT %s::oid::regclass, '
                        't.%I::bigint, t.%I::text FROM %s AS t WHERE %s AND NOT %s', box::oid, own.position_columns[1],
                        own.position_columns[2], box, becomes, outbox_relay.settled_condition(box));
@@ -103,7 +102,7 @@ DECLARE
 BEGIN
     PERFORM outbox_relay.judge_where(box, shown);
     IF shown <> known AND current_setting('outbox_relay.settle') = 'position'
-       AND current_setting('outbox_relay.settled_by', true) = 'position' AND outbox_relay.change_where(box, shown) THEN
+       AND current_setting('outbox_relay.settled_by', true) = 'position' AND outbox_relay.change_where(box, shown) > 0 THEN
         RAISE object_not_in_prerequisite_state USING MESSAGE = format('by another outbox.where rows of table %1$s are '
             'events that were none before, and nothing tells whether they are published; say so, then migrate again: '
             'SELECT outbox_relay.set_where(%1$L, %2$L, true) if they are to be published, false if they count as '

@@ -44,6 +44,14 @@ def trickle(database, consumer, count=60):
         consumer.take(1)
 
 
+def usual_blocks(database, consumer):
+    """The blocks that each claim reads beside a trickle, when nothing is hard."""
+    insert(database, 100)
+    consumer.take(100)
+    database.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+    return blocks_a_claim(database, lambda: trickle(database, consumer))
+
+
 def wait_claims(database, count):
     begun = database.rows(CLAIMS)[0][0]
     until(lambda: database.rows(CLAIMS)[0][0] >= begun + count, 30, f"{count} claims")
@@ -53,10 +61,7 @@ def test_ids_that_were_rolled_back(at_work, empty_database, reader):
     """100,000 of them, in one transaction and one by one: they leave no gap that is waited for or looked into."""
     at_work()
     consumer = reader()
-    insert(empty_database, 100)
-    consumer.take(100)
-    empty_database.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
-    before = blocks_a_claim(empty_database, lambda: trickle(empty_database, consumer))
+    before = usual_blocks(empty_database, consumer)
     with empty_database.session(autocommit=False) as cursor:
         for _ in range(10):
             cursor.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
@@ -98,10 +103,7 @@ def test_a_large_transaction_that_stays_open(at_work, empty_database, reader):
     position."""
     at_work(poll_interval="20ms")
     consumer = reader()
-    insert(empty_database, 100)
-    consumer.take(100)
-    empty_database.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
-    before = blocks_a_claim(empty_database, lambda: trickle(empty_database, consumer))
+    before = usual_blocks(empty_database, consumer)
     with empty_database.session(autocommit=False) as cursor:
         cursor.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload) SELECT 'thing',"
                        " 'large-' || n % 100, 'Made', to_jsonb(n) FROM generate_series(1, 100000) n")

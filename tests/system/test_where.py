@@ -105,9 +105,8 @@ def test_a_row_that_becomes_an_event_by_a_generated_column(database, migrate, ne
     assert numbers(records.take(1)) == [5]
     database.execute("UPDATE outbox_events SET draft = NULL WHERE payload IN ('2', '5')")
     assert numbers(records.take(1)) == [2]
-    insert_one = ("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
-                  " VALUES ('thing', 'k', 'E', '6')")
-    database.execute(insert_one)
+    database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
+                     " VALUES ('thing', 'k', 'E', '6')")
     assert numbers(records.take(1)) == [6]
 
 
@@ -150,7 +149,7 @@ def test_positions_and_another_condition(kinds, migrate, new_relay, reader, topi
     assert database.value("SELECT detail FROM outbox_relay.operator_actions WHERE action = 'where'") == OTHER
 
 
-def test_a_relay_of_another_condition_claims_nothing(kinds, empty_database, new_relay, reader, topic):
+def test_a_relay_of_another_condition_claims_nothing(kinds, new_relay, reader, topic):
     """It has read the old one, and the new one is there before its first claim: it ends, and says why."""
     topic(partitions=1)
     database = kinds("position")

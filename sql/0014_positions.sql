@@ -22,7 +22,7 @@ ALTER TABLE outbox_relay.outboxes ADD COLUMN IF NOT EXISTS position_layout integ
                                   ADD COLUMN IF NOT EXISTS position_columns text[],
                                   ADD COLUMN IF NOT EXISTS position_home text;
 
--- A position is the last row of its shard: the claim that adds one deletes the one before, by its number. It is read
+-- A position is the last row of its shard: the claim that adds one deletes the one before, at its place. It is read
 -- from its end, so that rows which vacuum cannot remove yet are not walked; a row that is updated again and again would
 -- be looked for among all its versions.
 CREATE TABLE IF NOT EXISTS outbox_relay.positions (
@@ -65,7 +65,7 @@ $$;
 CREATE OR REPLACE FUNCTION outbox_relay.last_positions(box regclass)
     RETURNS TABLE (shard bigint, finished pg_snapshot, target pg_snapshot, reached bigint, walks boolean)
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
     WITH RECURSIVE own AS MATERIALIZED (SELECT o.outbox, o.position_layout AS layout FROM outbox_relay.outboxes o
                                          WHERE o.outbox = box),
     last AS (SELECT p.* FROM own CROSS JOIN LATERAL (
@@ -316,7 +316,7 @@ CREATE OR REPLACE FUNCTION outbox_relay.purge_settled(box regclass, leaf regclas
                                                       passed bigint, above bigint)
     RETURNS TABLE (deleted bigint, upto bigint)
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = off
-    SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+    SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
 DECLARE
     own  outbox_relay.outboxes := outbox_relay.own_outbox(box);
     walk CONSTANT bigint := 50000;

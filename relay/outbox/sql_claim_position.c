@@ -54,16 +54,16 @@ static char *position(const struct outbox_shape *shape, const char *shards, cons
 	SCRATCH char *own = outbox_sql_snapshot_age("finished::pg_snapshot");
 	SCRATCH char *has = outbox_sql_has_positions(shape);
 	return xasprintf(
-	    "newest AS MATERIALIZED (SELECT m.shard, p.number, p.finished::text AS finished, "
+	    "newest AS MATERIALIZED (SELECT m.shard, p.place, p.finished::text AS finished, "
 	    "p.target::text AS target, p.reached, p.walks FROM %s WHERE EXISTS (SELECT FROM "
 	    "outbox_relay.outboxes AS o WHERE o.outbox = %u::oid AND %s)%s), pos AS "
-	    "MATERIALIZED (SELECT b.shards, b.numbers, b.finished::pg_snapshot AS finished, "
+	    "MATERIALIZED (SELECT b.shards, b.before, b.finished::pg_snapshot AS finished, "
 	    "coalesce(coalesce(b.target, b.next)::pg_snapshot, pg_current_snapshot()) AS goal, "
 	    "coalesce(b.target, b.next) IS NOT NULL AS bound, b.reached, CASE WHEN b.reached IS "
 	    "NULL THEN " LOWEST " WHEN b.reached < " HIGHEST " THEN b.reached + 1 END AS start, "
 	    "b.walks FROM (SELECT b.*, (SELECT n.finished FROM newest "
 	    "AS n WHERE n.finished <> b.finished AND %s ORDER BY %s LIMIT 1) AS next FROM (SELECT "
-	    "array_agg(shard) AS shards, array_agg(number) AS numbers, finished, target, reached, "
+	    "array_agg(shard) AS shards, array_agg(place) AS before, finished, target, reached, "
 	    "walks FROM newest GROUP BY finished, target, reached, walks ORDER BY %s, target, "
 	    "reached NULLS FIRST, walks LIMIT 1) AS b OFFSET 0) AS b)",
 	    last, shape->oid, has, where, ahead, next, own);
@@ -167,8 +167,8 @@ static char *behind(const struct making *m)
 	    done, all, STALE_XIDS);
 }
 
-/* The one before is deleted by its number: whoever looked for it among all that vacuum cannot
- * remove yet would walk them. */
+/* The one before is deleted at its place: whoever looked for it by its number could walk all that
+ * vacuum cannot remove yet. Nobody else changes it, since the shard is locked. */
 static char *written(const struct making *m)
 {
 	SCRATCH char *before = behind(m);
@@ -177,11 +177,9 @@ static char *written(const struct making *m)
 	    "target, reached, walks) SELECT %u::oid, %d, unnest(shards), CASE WHEN done THEN goal "
 	    "ELSE finished END, CASE WHEN NOT done THEN goal END, CASE WHEN NOT done THEN reaches "
 	    "END, NOT done AND (many OR walks) FROM onward), outdated AS (DELETE FROM "
-	    "outbox_relay.positions AS p USING onward, unnest(onward.shards, onward.numbers) AS "
-	    "old (shard, number) WHERE p.outbox = %u::oid AND p.layout = %d AND p.shard = "
-	    "old.shard AND p.number = old.number)",
-	    before, m->shape->oid, m->shape->position_layout, m->shape->oid,
-	    m->shape->position_layout);
+	    "outbox_relay.positions AS p WHERE p.ctid = ANY ((SELECT before FROM "
+	    "onward)::tid[]))",
+	    before, m->shape->oid, m->shape->position_layout);
 }
 
 char *outbox_sql_rows_at(const struct making *m, const char *places)

@@ -43,8 +43,9 @@ char *outbox_sql_shard(const struct outbox_shape *shape, size_t leaf)
 char *outbox_sql_last_positions(const struct outbox_shape *shape, const char *shards)
 {
 	return xasprintf(
-	    "unnest(%s) AS m (shard) CROSS JOIN LATERAL (SELECT p.number, p.finished, p.target, "
-	    "p.reached, p.walks FROM outbox_relay.positions AS p WHERE p.outbox = %u::oid AND "
+	    "unnest(%s) AS m (shard) CROSS JOIN LATERAL (SELECT p.ctid AS place, p.finished, "
+	    "p.target, p.reached, p.walks FROM outbox_relay.positions AS p WHERE p.outbox = "
+	    "%u::oid AND "
 	    "p.layout = %d AND p.shard = m.shard ORDER BY p.number DESC LIMIT 1) AS p",
 	    shards, shape->oid, shape->position_layout);
 }

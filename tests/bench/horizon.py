@@ -80,6 +80,7 @@ class Side:
         self.mode, self.rig, self.topic = mode, rig, topic
         self.settle = mode if mode in ("mark", "position") else "delete"
         self.samples, self.gone = [], 0  # gone: ids that nobody publishes
+        self.sessions = {}  # of the publisher, each with its CPU seconds when it was last seen
         for name, value in SETTINGS.items():
             rig.sql(f"ALTER SYSTEM SET {name} = {value}")
         rig.sql("SELECT pg_reload_conf()")
@@ -139,11 +140,12 @@ class Side:
         """Everything so far; rates come from differences."""
         published = self._published()
         (written, dead, table, index, wal, sessions), = self.rig.database.rows(STATE)
+        self.sessions.update({pid: usage.cpu_seconds_if_there(pid) or self.sessions.get(pid, 0) for pid in sessions})
         self.samples.append({
             "at": at, "written": written - self.gone, "published": published, "dead": dead, "table_bytes": table,
             "index_bytes": index, "wal_bytes": int(wal), "publisher_cpu": usage.cpu_seconds(self.pid),
             "postgres_cpu": usage.family_cpu_seconds(self.rig.postgres.process.pid),
-            "claim_cpu": sum(map(usage.cpu_seconds_if_there, sessions)), "rss": usage.rss_mib(self.pid)})
+            "claim_cpu": sum(self.sessions.values()), "rss": usage.rss_mib(self.pid)})
 
 
 class Phase:

@@ -138,6 +138,24 @@ def test_a_writer_that_stays_open(at_work, empty_database, reader):
     assert consumer.rest() == []
 
 
+def test_positions_that_vacuum_cannot_remove(at_work, empty_database, reader):
+    """Each claim leaves one behind. Beside an old snapshot they stay, and no claim looks at them."""
+    relay = at_work()
+    consumer = reader()
+    read = "SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'positions_pkey'"
+    with empty_database.session(autocommit=False) as old:
+        old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        old.execute("SELECT count(*) FROM outbox_events")
+        trickle(empty_database, consumer, 300)
+        assert relay.stop() == 0  # the server's counts come at the end of a session
+        before = empty_database.value(read)
+        relay.start()
+        trickle(empty_database, consumer, 100)
+        assert relay.stop() == 0
+        assert empty_database.value(read) - before < 10_000
+        old.connection.rollback()
+
+
 def test_claims_do_not_walk_history(at_work, empty_database, reader):
     """What is claimed of a stream is found by x, whatever lies in the table."""
     at_work()

@@ -83,8 +83,8 @@ $$;
 CREATE OR REPLACE FUNCTION outbox_relay.lacks_positions(box regclass) RETURNS boolean
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE o.position_layout WHEN 0 THEN EXISTS (
-                SELECT FROM pg_inherits i WHERE i.inhparent = box AND NOT EXISTS (
-                       SELECT FROM outbox_relay.positions p WHERE p.outbox = box AND p.layout = 0 AND p.shard = i.inhrelid))
+                SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = box
+                EXCEPT SELECT p.shard::oid FROM outbox_relay.last_positions(box) AS p)
            ELSE (SELECT count(*) FROM outbox_relay.last_positions(box)) IS DISTINCT FROM o.position_layout END
       FROM outbox_relay.outboxes o WHERE o.outbox = box
 $$;
@@ -126,18 +126,28 @@ END $$;
 
 -- The rows "t" that wait, for FROM, as text; of this part of the outbox only, if one is named. They are found by x, so
 -- that of a table with a long history only what was inserted lately is looked at: what the position that is furthest
--- behind does not show was begun after all that it shows, or was under way, and is not any more. A row whose shard has no position waits, but
--- is found only if it is as late.
+-- behind does not show was begun after all that it shows, or was under way, and is not any more. Of a shard that walks its
+-- target is shown, but for ids above those it has come to; these are looked at first: what it has passed may be millions
+-- of rows. A row whose shard has no position waits, but is found only if it is as late.
 CREATE OR REPLACE FUNCTION outbox_relay.waiting_rows(box regclass, part text DEFAULT NULL) RETURNS text
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT format('(SELECT t.* FROM %1$s AS t WHERE t.x >= %2$L::xid8 AND %4$s IS NOT TRUE AND %5$s UNION ALL SELECT t.* FROM '
-                  '%1$s AS t WHERE t.x = ANY (ARRAY(SELECT r FROM unnest(%3$L::xid8[]) AS r WHERE pg_visible_in_snapshot(r, '
-                  'pg_current_snapshot()))) AND %4$s IS NOT TRUE AND %5$s) AS t', coalesce(part, box::text),
-                  coalesce(pg_snapshot_xmax(low.finished), '0'), ARRAY(SELECT pg_snapshot_xip(low.finished)),
-                  outbox_relay.settled_condition(box), outbox_relay.is_event(box))
-      FROM (SELECT) AS one LEFT JOIN LATERAL (
-           SELECT p.finished FROM outbox_relay.last_positions(box) AS p
-            ORDER BY pg_snapshot_xmax(p.finished), (SELECT -count(*) FROM pg_snapshot_xip(p.finished)) LIMIT 1) AS low ON true
+    SELECT format('(%6$sSELECT t.* FROM %1$s AS t WHERE t.x >= %2$L::xid8 AND %4$s IS NOT TRUE AND %5$s%7$s UNION ALL SELECT t.* '
+                  'FROM %1$s AS t WHERE t.x = ANY (ARRAY(SELECT r FROM unnest(%3$L::xid8[]) AS r WHERE pg_visible_in_snapshot(r, '
+                  'pg_current_snapshot()))) AND %4$s IS NOT TRUE AND %5$s%7$s) AS t', own.rows,
+                  coalesce(pg_snapshot_xmax(low.shown), '0'), ARRAY(SELECT pg_snapshot_xip(low.shown)), own.settled, own.event,
+                  format('SELECT t.* FROM %s AS t WHERE t.%I > %s AND %s IS NOT TRUE AND %s UNION ALL ', own.rows, own.id,
+                         walk.come, own.settled, own.event),
+                  format(' AND (t.%I > %s) IS NOT TRUE', own.id, walk.come))
+      FROM (SELECT coalesce(part, box::text) AS rows, outbox_relay.settled_condition(box) AS settled,
+                   outbox_relay.is_event(box) AS event,
+                   (SELECT o.position_columns[1] FROM outbox_relay.outboxes o WHERE o.outbox = box) AS id) AS own
+      LEFT JOIN LATERAL (
+           SELECT l.shown FROM (SELECT CASE WHEN p.walks THEN p.target ELSE p.finished END AS shown
+                                  FROM outbox_relay.last_positions(box) AS p) AS l
+            ORDER BY pg_snapshot_xmax(l.shown), (SELECT -count(*) FROM pg_snapshot_xip(l.shown)) LIMIT 1) AS low ON true
+      LEFT JOIN LATERAL (
+           SELECT min(coalesce(p.reached, -9223372036854775808)) AS come
+             FROM outbox_relay.last_positions(box) AS p WHERE p.walks) AS walk ON true
 $$;
 
 -- How many they are, so many at most, and the lowest and highest of their ids.

@@ -53,8 +53,8 @@ BEGIN
                          AND (own.settle = 'delete'
                               OR p.high::timestamptz < clock_timestamp() - kept * interval '1 ms') END
     LOOP
-        EXECUTE format('SELECT EXISTS ((SELECT FROM %s))', outbox_relay.rows_to_keep(box, first.part)) INTO there;
-        CONTINUE WHEN there;
+        -- In this order: whether a row waits may cost a look at all of them, and most often they are young.
+        recent := false;
         IF own.settle <> 'delete' THEN
             -- Those that were published last have the highest ids. Of a partition by time the bounds tell, too.
             EXECUTE format('SELECT count(*) > 0, max(last.at) FILTER (WHERE last.at < clock_timestamp() + interval '
@@ -63,10 +63,12 @@ BEGIN
                            shown, first.part, id)
                INTO filled, recent USING kept;
             CONTINUE WHEN recent;
-            IF filled AND recent IS NULL AND first.by_id THEN
-                untold := first.part::text;
-                CONTINUE;
-            END IF;
+        END IF;
+        EXECUTE format('SELECT EXISTS ((SELECT FROM %s))', outbox_relay.rows_to_keep(box, first.part)) INTO there;
+        CONTINUE WHEN there;
+        IF filled AND recent IS NULL AND first.by_id THEN
+            untold := first.part::text;
+            CONTINUE;
         END IF;
         BEGIN
             EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', first.parent);

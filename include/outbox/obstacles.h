@@ -27,6 +27,15 @@
 	"(WITH RECURSIVE below (relid) AS (SELECT c.oid UNION SELECT h.inhrelid FROM below"        \
 	" JOIN pg_inherits AS h ON h.inhparent = below.relid) SELECT below.relid FROM below)"
 
+/* Whether row-level security may hide rows of the table, an oid, from this role: no policy shows it
+ * all, or another one restricts that. */
+#define OUTBOX_MAY_HIDE(table)                                                                     \
+	"(row_security_active(" table ") AND NOT coalesce((SELECT bool_or(hp.polpermissive AND"    \
+	" pg_get_expr(hp.polqual, hp.polrelid) = 'true') AND bool_and(hp.polpermissive)"           \
+	" FROM pg_policy AS hp WHERE hp.polrelid = " table " AND hp.polcmd IN ('r', '*') AND"      \
+	" EXISTS (SELECT FROM unnest(hp.polroles) AS hr (id) WHERE hr.id = 0"                      \
+	"  OR pg_has_role(hr.id, 'USAGE'))), false))"
+
 /* Table k (pg_class) by its full name, whatever search_path is. */
 #define OUTBOX_NAME "format('%s.%I', k.relnamespace::regnamespace, k.relname)"
 

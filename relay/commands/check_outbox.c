@@ -10,6 +10,7 @@
 #include "core/route.h"
 #include "depth_guard.h"
 #include "outbox/migrations.h"
+#include "outbox/obstacles.h"
 #include "outbox/registry.h"
 #include "outbox/table.h"
 #include "postgres.h"
@@ -227,16 +228,20 @@ static bool check_table_rights(const struct subject *s)
 	    "SELECT string_agg(missing || CASE WHEN leaf = to_regclass($1) THEN '' ELSE ' on ' ||"
 	    " leaf::text END, ', ' ORDER BY leaf, missing) AS missing, $2::text,"
 	    " bool_or(row_security_active(leaf)) AS filtered,"
-	    " bool_or(row_security_active(leaf) AND NOT EXISTS (SELECT FROM pg_policy p, unnest("
-	    "  p.polroles) AS r (id) WHERE p.polrelid = leaf AND p.polpermissive"
-	    "  AND (r.id = 0 OR pg_has_role(r.id, 'USAGE')))) AS hidden FROM ("
-	    "  SELECT to_regclass($1) AS leaf"
-	    "  UNION SELECT relid FROM pg_partition_tree(to_regclass($1))) AS leaves"
-	    " LEFT JOIN LATERAL (VALUES"
-	    "  (has_table_privilege(leaf, 'SELECT'), 'SELECT'),"
-	    "  ($3 OR has_table_privilege(leaf, 'DELETE'), 'DELETE'),"
-	    "  ($3 OR has_any_column_privilege(leaf, 'UPDATE'), 'UPDATE')) AS v (has, missing)"
-	    " ON NOT has";
+	    " bool_or(" OUTBOX_MAY_HIDE(
+		"leaf") ") AS may_hide,"
+			" bool_or(row_security_active(leaf) AND NOT EXISTS (SELECT FROM pg_policy "
+			"p, unnest("
+			"  p.polroles) AS r (id) WHERE p.polrelid = leaf AND p.polpermissive"
+			"  AND (r.id = 0 OR pg_has_role(r.id, 'USAGE')))) AS hidden FROM ("
+			"  SELECT to_regclass($1) AS leaf"
+			"  UNION SELECT relid FROM pg_partition_tree(to_regclass($1))) AS leaves"
+			" LEFT JOIN LATERAL (VALUES"
+			"  (has_table_privilege(leaf, 'SELECT'), 'SELECT'),"
+			"  ($3 OR has_table_privilege(leaf, 'DELETE'), 'DELETE'),"
+			"  ($3 OR has_any_column_privilege(leaf, 'UPDATE'), 'UPDATE')) AS v (has, "
+			"missing)"
+			" ON NOT has";
 	bool stay = s->config->outbox.settle == SETTLE_POSITION, good = true;
 	const char *params[] = {s->name, s->config->outbox.columns.id, stay ? "true" : "false"};
 	PGresult *result = subject_query(s, "looking at rights on the table", SQL, 3, params);
@@ -251,13 +256,18 @@ static bool check_table_rights(const struct subject *s)
 			    "ALTER ROLE ... BYPASSRLS, or add a policy that shows it all rows",
 			    "row level security hides all rows of %s from this role", s->shown);
 		good = false;
-	} else if (result && pgsync_bool(result, 0, "filtered")) {
+	} else if (result && stay && pgsync_bool(result, 0, "may_hide")) {
+		check_error(
+		    s->check,
+		    "add a policy FOR SELECT USING (true) for it, or ALTER ROLE ... BYPASSRLS",
+		    "row level security may hide rows of %s from this role; what is hidden "
+		    "when the position passes it is never published",
+		    s->shown);
+		good = false;
+	} else if (result && !stay && pgsync_bool(result, 0, "filtered")) {
 		check_warn(s->check,
-			   stay
-			       ? "see that a policy lets it SELECT all rows, or ALTER ROLE ... "
-				 "BYPASSRLS"
-			       : "see that a policy lets it SELECT, UPDATE and DELETE all rows, or "
-				 "ALTER ROLE ... BYPASSRLS",
+			   "see that a policy lets it SELECT, UPDATE and DELETE all rows, or "
+			   "ALTER ROLE ... BYPASSRLS",
 			   "row level security decides which rows of %s this role sees; what it "
 			   "hides is never published",
 			   s->shown);

@@ -5,6 +5,7 @@
 #include "position_home.h"
 
 #include "base/xalloc.h"
+#include "outbox/obstacles.h"
 #include "outbox/registry.h"
 
 #include <stdlib.h>
@@ -12,11 +13,19 @@
 
 const char position_home_question[] =
     "SELECT o.position_layout, array_to_string(o.position_keys, chr(31)), o.position_home, "
-    "outbox_relay.position_home(o.outbox), outbox_relay.lacks_positions(o.outbox) FROM "
-    "outbox_relay.outboxes AS o WHERE o.outbox = "
-    "to_regclass($1)";
+    "outbox_relay.position_home(o.outbox), outbox_relay.lacks_positions(o.outbox), (SELECT "
+    "string_agg(t.relid::regclass::text, ', ') FROM " OUTBOX_TREE " AS t WHERE " OUTBOX_MAY_HIDE(
+	"t.relid") ") FROM outbox_relay.outboxes AS o JOIN pg_class AS c "
+		   "ON c.oid = o.outbox WHERE o.outbox = to_regclass($1)";
 
-enum { POSITION_LAYOUT, POSITION_KEYS, POSITION_HOME, POSITION_HERE, POSITION_LACKS };
+enum {
+	POSITION_LAYOUT,
+	POSITION_KEYS,
+	POSITION_HOME,
+	POSITION_HERE,
+	POSITION_LACKS,
+	POSITION_HIDDEN
+};
 
 static void read_keys(struct outbox_shape *shape, const char *text)
 {
@@ -64,6 +73,13 @@ bool position_home_read(struct outbox_shape *shape, const PGresult *result, stru
 		    "to go on: SELECT outbox_relay.set_position('%s', 'end'), or 'start' "
 		    "or 'from' (see docs/positions.md)",
 		    shape->table, shape->table);
+	if (PQgetvalue(result, 0, POSITION_HIDDEN)[0] != '\0')
+		return error_set(
+		    err,
+		    "row-level security may hide rows of %s from this role, and rows that are "
+		    "hidden when the position passes them are never published: add a policy "
+		    "FOR SELECT USING (true) for the role, or ALTER ROLE ... BYPASSRLS",
+		    PQgetvalue(result, 0, POSITION_HIDDEN));
 	shape->aligns = !shape->partitioned &&
 			(shape->position_layout != shards || (shards > 1 && !same_keys(shape)));
 	return true;

@@ -7,6 +7,7 @@
 #include "base/pgname.h"
 #include "base/xalloc.h"
 #include "outbox/locks.h"
+#include "outbox/obstacles.h"
 #include "sql_internal.h"
 
 #include <stdio.h>
@@ -373,8 +374,12 @@ char *outbox_sql_left(const struct outbox_shape *shape, size_t leaf)
 char *outbox_sql_has_positions(const struct outbox_shape *shape)
 {
 	SCRATCH char *where = pgname_literal(shape->words.where != NULL ? shape->words.where : "");
-	return xasprintf("o.settle = 'position' AND o.position_layout = %d AND o.condition = %s",
-			 shape->position_layout, where);
+	SCRATCH char *tree = tree_of(shape);
+	/* What a policy hides would be passed, and never be published. */
+	return xasprintf("o.settle = 'position' AND o.position_layout = %d AND o.condition = %s "
+			 "AND NOT EXISTS (SELECT FROM unnest('{%u%s}'::oid[]) AS h (leaf) "
+			 "WHERE " OUTBOX_MAY_HIDE("h.leaf") ")",
+			 shape->position_layout, where, shape->oid, tree);
 }
 
 /* And "o" says that its rows are settled as this session does. */

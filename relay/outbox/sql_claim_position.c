@@ -28,6 +28,9 @@ enum { FEW = 10000 };
  * forward, so that the rows of other shards are not looked through again and again. */
 enum { STALE_XIDS = 1000 };
 
+/* Nor if they are so many: a server may be without other transactions for hours. */
+enum { STALE_ROWS = 1000 };
+
 #define LOWEST	"'-9223372036854775808'::int8"
 #define HIGHEST "'9223372036854775807'::int8"
 
@@ -86,10 +89,10 @@ static char *columns(const struct making *m)
  * would be walked from there. */
 static char *by_x(const struct making *m, const char *what, const char *where)
 {
-	SCRATCH char *row = xasprintf(
-	    "SELECT %s FROM %s%s AS t WHERE (t.%s >= (SELECT start FROM pos)) IS TRUE "
-	    "AND %s%s%s AND ",
-	    what, outbox_sql_only(m->leaf), m->leaf->table, m->id, is_next, m->ours, where);
+	SCRATCH char *row =
+	    xasprintf("SELECT %s FROM %s%s AS t WHERE (t.%s >= (SELECT start FROM pos)) IS TRUE "
+		      "AND %s%s AND ",
+		      what, outbox_sql_only(m->leaf), m->leaf->table, m->id, is_next, where);
 	return outbox_sql_by_x(row, "pos");
 }
 
@@ -97,7 +100,8 @@ static char *by_x(const struct making *m, const char *what, const char *where)
 static char *few(const struct making *m)
 {
 	SCRATCH char *what = columns(m);
-	SCRATCH char *rows = by_x(m, what, " AND NOT (SELECT walks FROM pos)");
+	SCRATCH char *ours = xasprintf("%s AND NOT (SELECT walks FROM pos)", m->ours);
+	SCRATCH char *rows = by_x(m, what, ours);
 	return xasprintf("few AS MATERIALIZED (%s LIMIT %d + 1), found AS MATERIALIZED (SELECT "
 			 "count(*) AS count, count(*) > %d AS many FROM few)",
 			 rows, FEW, FEW);
@@ -146,6 +150,16 @@ static char *whole(const struct making *m)
 			 m->limit);
 }
 
+/* " OR ...": there are many rows that are no events, or of other shards, which are looked through
+ * by each claim until the position has passed them. */
+static char *any_others(const struct making *m)
+{
+	SCRATCH char *rows = by_x(m, "1", "");
+	return m->ours[0] == '\0'
+		   ? xstrdup("")
+		   : xasprintf(" OR EXISTS (%s LIMIT 1 OFFSET %d)", rows, STALE_ROWS);
+}
+
 /*
  * The position behind what is taken. It is written where something is taken, where the target was
  * decided on before, and where the rows turn out to be many: then the walk begins below the lowest
@@ -155,7 +169,7 @@ static char *whole(const struct making *m)
 static char *behind(const struct making *m)
 {
 	SCRATCH char *done = whole(m), *id = xasprintf("t.%s::int8 AS id", m->id);
-	SCRATCH char *all = by_x(m, id, "");
+	SCRATCH char *all = by_x(m, id, m->ours), *others = any_others(m);
 	return xasprintf(
 	    "behind AS MATERIALIZED (SELECT pos.*, fitting.upto, found.many, %s AS done, CASE WHEN "
 	    "found.many THEN (SELECT CASE WHEN min(id) > " LOWEST
@@ -163,8 +177,9 @@ static char *behind(const struct making *m)
 	    "coalesce(fitting.upto, pos.reached) END AS reaches FROM pos, found, fitting), onward "
 	    "AS MATERIALIZED (SELECT * FROM behind WHERE many OR upto IS NOT NULL OR done AND "
 	    "(bound OR pg_snapshot_xmax(goal)::text::int8 - pg_snapshot_xmax(finished)::text::int8 "
-	    "> %d OR EXISTS (SELECT FROM newest AS n WHERE n.finished <> behind.finished::text)))",
-	    done, all, STALE_XIDS);
+	    "> %d OR EXISTS (SELECT FROM newest AS n WHERE n.finished <> "
+	    "behind.finished::text)%s))",
+	    done, all, STALE_XIDS, others);
 }
 
 /* The one before is deleted at its place: whoever looked for it by its number could walk all that

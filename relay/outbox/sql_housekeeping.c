@@ -9,37 +9,64 @@
 
 #include <stdlib.h>
 
-/* What the position that is furthest behind does not show, up to the cap, and of it what the
- * position of its own shard does not show either. */
-static char *gauges_position(const struct outbox_shape *shape, size_t leaf)
+/* More rows than that are not looked at above where a walk is. */
+enum { WALK_CAP = 10 * GAUGE_CAP };
+
+/* Rows "t" that wait, if they meet this, each by the position of its own shard. from: the table. */
+static char *waiting_of(const struct outbox_shape *shape, size_t leaf, const char *from,
+			const char *where)
 {
-	const struct outbox_leaf *own = &shape->leaves[leaf];
 	SCRATCH char *id = outbox_sql_quoted(shape->names->id);
 	SCRATCH char *time = shape->names->created_at[0]
 				 ? outbox_sql_quoted(shape->names->created_at)
 				 : xstrdup("NULL::timestamptz");
+	SCRATCH char *shard = outbox_sql_shard(shape, leaf);
+	return xasprintf(
+	    "SELECT t.%s::int8 AS id, CASE WHEN isfinite(%s) THEN %s END AS created FROM %s AS t, "
+	    "newest AS n WHERE n.shard = %s AND NOT pg_visible_in_snapshot(t.x, n.finished) AND "
+	    "(n.target IS NULL OR NOT pg_visible_in_snapshot(t.x, n.target) OR (t.%s <= n.reached) "
+	    "IS NOT TRUE)%s AND %s",
+	    id, time, time, from, shard, id, outbox_sql_event(shape), where);
+}
+
+/* Above the lowest id that a walk has come to all rows are looked at, in the order of ids: what it
+ * has passed, and would be found by x, may be millions. */
+static char *walked(const struct outbox_shape *shape, size_t leaf)
+{
+	const struct outbox_leaf *own = &shape->leaves[leaf];
+	SCRATCH char *id = outbox_sql_quoted(shape->names->id);
+	SCRATCH char *rows =
+	    xasprintf("(SELECT * FROM %s%s AS t WHERE t.%s > (SELECT walk FROM low) ORDER BY t.%s "
+		      "LIMIT %d)",
+		      outbox_sql_only(own), own->table, id, id, WALK_CAP);
+	return waiting_of(shape, leaf, rows, "true");
+}
+
+/* What was begun later than all that the position shows which is furthest behind; of a shard that
+ * walks, later than its target. */
+static char *gauges_position(const struct outbox_shape *shape, size_t leaf)
+{
+	const struct outbox_leaf *own = &shape->leaves[leaf];
 	SCRATCH char *shards = outbox_sql_shards(shape, leaf, "$2");
 	SCRATCH char *last = outbox_sql_last_positions(shape, shards);
-	SCRATCH char *shard = outbox_sql_shard(shape, leaf);
 	SCRATCH char *drawn = outbox_sql_last_drawn(shape);
-	SCRATCH char *age = outbox_sql_snapshot_age("finished");
-	SCRATCH char *same = xasprintf(" AND n.shard = %s", shard);
-	SCRATCH char *row = xasprintf(
-	    "SELECT t.%s::int8 AS id, CASE WHEN isfinite(%s) THEN %s END AS created FROM %s%s "
-	    "AS t, newest AS n WHERE NOT pg_visible_in_snapshot(t.x, n.finished) AND (n.target IS "
-	    "NULL OR NOT pg_visible_in_snapshot(t.x, n.target) OR (t.%s <= n.reached) IS NOT "
-	    "TRUE)%s %s AND ",
-	    id, time, time, outbox_sql_only(own), own->table, id, same, outbox_sql_event(shape));
+	SCRATCH char *age = outbox_sql_snapshot_age("at"), *walk = walked(shape, leaf);
+	SCRATCH char *id = outbox_sql_quoted(shape->names->id);
+	SCRATCH char *table = xasprintf("%s%s", outbox_sql_only(own), own->table);
+	SCRATCH char *below = xasprintf("(t.%s > (SELECT walk FROM low)) IS NOT TRUE AND ", id);
+	SCRATCH char *row = waiting_of(shape, leaf, table, below);
 	SCRATCH char *rows = outbox_sql_by_x(row, "low");
 	return xasprintf(
 	    "WITH newest AS MATERIALIZED (SELECT m.shard, p.finished::text::pg_snapshot AS "
-	    "finished, p.target::text::pg_snapshot AS target, p.reached FROM %s), low AS "
-	    "MATERIALIZED (SELECT finished, pg_current_snapshot() AS goal FROM newest ORDER BY %s "
-	    "LIMIT 1), waiting AS "
-	    "MATERIALIZED (SELECT * FROM (%s) AS rows LIMIT %d) SELECT count(*), min(id), "
-	    "extract(epoch FROM clock_timestamp() - min(created))::float8, %s FROM waiting WHERE "
-	    "$1::int8 IS NOT NULL",
-	    last, age, rows, GAUGE_CAP + 1, drawn);
+	    "finished, p.target::text::pg_snapshot AS target, p.reached, p.walks FROM %s), low AS "
+	    "MATERIALIZED (SELECT at AS finished, pg_current_snapshot() AS goal, (SELECT "
+	    "min(coalesce(reached, -9223372036854775808)) FROM newest WHERE walks) AS walk FROM "
+	    "(SELECT CASE WHEN walks THEN target ELSE finished END AS at FROM newest) AS n ORDER "
+	    "BY %s LIMIT 1), waiting AS MATERIALIZED (SELECT * FROM (%s UNION ALL %s) AS rows "
+	    "LIMIT "
+	    "%d) SELECT count(*), min(id), extract(epoch FROM clock_timestamp() - "
+	    "min(created))::float8, %s FROM waiting WHERE $1::int8 IS NOT NULL",
+	    last, age, walk, rows, GAUGE_CAP + 1, drawn);
 }
 
 static char *purge_position(const struct outbox_shape *shape, size_t leaf, int64_t retention_ms)

@@ -138,6 +138,62 @@ def test_a_writer_that_stays_open(at_work, empty_database, reader):
     assert consumer.rest() == []
 
 
+BACKLOG = 30_000
+# The position has come to the last ten of them.
+NEARLY_DONE = """UPDATE outbox_relay.positions SET target = pg_current_snapshot(), walks = true,
+                         reached = (SELECT max(id) - 10 FROM outbox_events)"""
+
+
+def test_what_a_walk_has_passed_is_not_counted_again(at_work, empty_database, reader):
+    """Neither by the gauges nor by the depth guard and others who ask what waits."""
+    relay = at_work()
+    assert relay.stop() == 0
+    insert(empty_database, BACKLOG)
+    empty_database.execute(NEARLY_DONE)
+    empty_database.execute("ANALYZE outbox_events")
+    reads = "SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'outbox_events'"
+    with empty_database.session() as session:
+        before = empty_database.value(reads)
+        session.execute("SELECT depth, first, last FROM outbox_relay.count_waiting('outbox_events', 50000)")
+        assert session.fetchall() == [(10, BACKLOG - 9, BACKLOG)]
+    until(lambda: empty_database.value(reads) > before, 10, "the statistics to tell")
+    assert empty_database.value(reads) - before < 1000
+    assert relay.command("pause").returncode == 0
+    before = empty_database.value(reads)
+    relay.start()
+    until(lambda: relay.metric("depth") == 10, 20, "the gauge")
+    assert relay.stop() == 0
+    assert empty_database.value(reads) - before < 1000
+    assert relay.command("resume").returncode == 0
+    relay.start()
+    assert len(reader().take(10)) == 10
+
+
+def test_rows_that_are_no_events_are_passed(at_work, empty_database, reader):
+    """Also on a server where nothing else happens."""
+    at_work(where="event_type <> 'No'")
+    consumer = reader()
+    before = usual_blocks(empty_database, consumer)
+    empty_database.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type)"
+                           " SELECT 'thing', 'k', 'No' FROM generate_series(1, 20000)")
+    wait_claims(empty_database, 3)
+    after = blocks_a_claim(empty_database, lambda: wait_claims(empty_database, 3))
+    assert after < before + 50, (before, after)
+    trickle(empty_database, consumer, 1)
+
+
+def test_rows_that_a_policy_hides_are_not_passed(at_work, empty_database, reader):
+    relay = at_work()
+    trickle(empty_database, consumer := reader(), 1)
+    empty_database.execute("ALTER TABLE outbox_events ENABLE ROW LEVEL SECURITY")
+    insert(empty_database, 5)
+    relay.wait_log("row-level security may hide rows of outbox_events")
+    assert consumer.rest() == []
+    empty_database.execute("CREATE POLICY some ON outbox_events FOR SELECT USING (id > 3)")
+    empty_database.execute("DROP POLICY some ON outbox_events; CREATE POLICY all_of_them ON outbox_events FOR SELECT USING (true)")
+    assert len(consumer.take(5)) == 5
+
+
 def test_positions_that_vacuum_cannot_remove(at_work, empty_database, reader):
     """Each claim leaves one behind. Beside an old snapshot they stay, and no claim looks at them."""
     relay = at_work()

@@ -52,7 +52,10 @@ BEGIN
     LOOP
         CONTINUE WHEN NOT pg_try_advisory_lock(box::oid::int, key + candidate);
         INSERT INTO outbox_relay.producers (outbox, slot) VALUES (box, candidate) ON CONFLICT DO NOTHING;
-        RETURN QUERY SELECT p.slot, p.settled, o.producers, coalesce(p.cluster, '')
+        -- One that was never used has published nowhere; the others tell to which cluster the outbox goes.
+        RETURN QUERY SELECT p.slot, p.settled, o.producers,
+                            coalesce(p.cluster, (SELECT max(q.cluster) FROM outbox_relay.producers AS q
+                                                  WHERE q.outbox = box), '')
                        FROM outbox_relay.producers AS p JOIN outbox_relay.outboxes AS o ON o.outbox = p.outbox
                       WHERE p.outbox = box AND p.slot = candidate;
         RETURN;
@@ -65,7 +68,8 @@ END $$;
 CREATE OR REPLACE FUNCTION outbox_relay.resolved_slot(box regclass, own integer, upto bigint, kafka text, used bigint)
     RETURNS void
     LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
-    UPDATE outbox_relay.producers AS p SET settled = upto, line = outbox_relay.server_line(), cluster = kafka
+    UPDATE outbox_relay.producers AS p SET settled = upto, line = outbox_relay.server_line(),
+                                          cluster = coalesce(kafka, p.cluster)
      WHERE p.outbox = box AND p.slot = own;
     DELETE FROM outbox_relay.producer_shards AS s WHERE s.outbox = box AND s.slot = own;
     INSERT INTO outbox_relay.producers AS p (outbox, slot, line)

@@ -85,7 +85,7 @@ static void check_transactions(struct check *check, const struct kafka_probe_clu
 	static const char *const words[] = {
 	    [PROBE_NOT_KNOWN] = "not known", [PROBE_NO] = "no", [PROBE_YES] = "yes"};
 
-	check_ok(check, "transactions: %s (at-least-once delivery uses none)",
+	check_ok(check, "transactions: %s (used by kafka.delivery = \"exactly-once\" alone)",
 		 words[cluster->transactions]);
 }
 

@@ -150,6 +150,18 @@ void outbox_ids_published(struct outbox_ids *ids, const struct outbox_ids_item *
 	published(ids, items, count, ROW);
 }
 
+void outbox_ids_published_anyhow(struct outbox_ids *ids, const struct outbox_ids_item *items,
+				 size_t count)
+{
+	struct outbox_ids_item *rows = xcalloc(count + 1, sizeof(*rows));
+	memcpy(rows, items, count * sizeof(*rows));
+	for (size_t i = 0; i < count; i++)
+		if (kind_of(&rows[i]) == LETTER && rows[i].identity.data != NULL)
+			rows[i].letter = 0;
+	outbox_ids_published(ids, rows, count);
+	free(rows);
+}
+
 void outbox_ids_letters_published(struct outbox_ids *ids, const struct outbox_ids_item *items,
 				  size_t count)
 {

@@ -30,6 +30,12 @@ struct outbox_ids_item {
 void outbox_ids_published(struct outbox_ids *ids, const struct outbox_ids_item *items,
 			  size_t count);
 
+/* Likewise, and the rows that published letters were: a failover that lost their move has them
+ * again, and a lost letter's number may be another's. Without an identity of its own an id may be
+ * another row's, and is left out. */
+void outbox_ids_published_anyhow(struct outbox_ids *ids, const struct outbox_ids_item *items,
+				 size_t count);
+
 /* One row that is published. identity may be NULL. */
 void outbox_ids_one(struct outbox_ids *ids, int64_t id, const char *identity);
 

@@ -73,7 +73,7 @@ static void settle_published(struct reconciler *reconciler, const struct outbox_
 			     size_t count)
 {
 	struct outbox_ids ids;
-	outbox_ids_published(&ids, items, count);
+	outbox_ids_published_anyhow(&ids, items, count);
 	struct pg_param params[] = {pg_param_text(ids.ids), pg_param_text(ids.identities)};
 	if (ids.count > 0)
 		session_ask_all_leaves(&reconciler->asker, TAG_RECONCILE, "settle", params, 2);
@@ -106,7 +106,7 @@ static void find(struct reconciler *reconciler)
 	memcpy(items, reconciler->items + reconciler->at, reconciler->size * sizeof(*items));
 	for (size_t i = 0; i < reconciler->size; i++)
 		items[i].rejected = NULL;
-	outbox_ids_published(&ids, items, reconciler->size);
+	outbox_ids_published_anyhow(&ids, items, reconciler->size);
 	struct pg_param params[] = {pg_param_text(ids.ids), pg_param_text(ids.identities)};
 	reconciler->answers_left = session_shape(reconciler->session)->leaf_count;
 	session_ask_all_leaves(&reconciler->asker, TAG_STILL, "still", params, 2);

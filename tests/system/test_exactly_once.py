@@ -201,13 +201,19 @@ def test_a_role_that_may_not_look(database, new_relay, reader):
 
 
 @contextlib.contextmanager
+def slot_locked(database, slot):
+    with database.session() as session:
+        session.execute("SELECT pg_advisory_lock('outbox_events'::regclass::oid::int, x'6b000000'::int + %s)", (slot,))
+        yield
+
+
+@contextlib.contextmanager
 def slot_held(database, slot):
     """By another relay, which has left something in doubt of a shard and does not find out what."""
     database.execute("INSERT INTO outbox_relay.producers (outbox, slot) VALUES ('outbox_events'::regclass, %s)", slot)
     database.execute("INSERT INTO outbox_relay.producer_shards (outbox, layout, shard, slot)"
                      " VALUES ('outbox_events'::regclass, 0, 0, %s)", slot)
-    with database.session() as session:
-        session.execute("SELECT pg_advisory_lock('outbox_events'::regclass::oid::int, x'6b000000'::int + %s)", (slot,))
+    with slot_locked(database, slot):
         yield
 
 
@@ -229,20 +235,25 @@ def test_a_slot_that_nobody_resolves(exactly, empty_database, reader):
     assert relay.get("/readyz")[0] == 200
 
 
-def test_a_letter_with_the_number_of_another(exactly, empty_database, reader):
-    """After a failover that lost commits numbers are given again: what the ledger has is another event's."""
+@pytest.fixture
+def letter(exactly, empty_database):
+    """A relay that has published an event as a letter and is stopped; what the letter was. It is in doubt again."""
     relay = exactly()().start()
-    with empty_database.session() as session:
-        session.execute("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload)"
-                        " VALUES ('thing', 'k', 'made', to_jsonb(repeat('x', 3000000)))")
+    row, = empty_database.rows("INSERT INTO outbox_events (aggregate_type, aggregate_id, event_type, payload) VALUES"
+                               " ('thing', 'k', 'made', to_jsonb(repeat('x', 3000000))) RETURNING id, event_id")
     empty_database.wait("SELECT EXISTS (SELECT FROM outbox_relay.dead_letters)")
     number = empty_database.value("SELECT number FROM outbox_relay.dead_letters")
     empty_database.execute("UPDATE outbox_relay.dead_letters SET payload = '1'")
     assert relay.command("dlq", "retry", "--all").returncode == 0
-    assert len(reader().take(1)) == 1
     empty_database.wait("SELECT NOT EXISTS (SELECT FROM outbox_relay.dead_letters)")
     assert relay.stop() == 0
     empty_database.execute("UPDATE outbox_relay.producers SET settled = settled - 1 WHERE settled > 0")
+    return relay, number, *row
+
+
+def test_a_letter_with_the_number_of_another(letter, empty_database):
+    """After a failover that lost commits numbers are given again: what the ledger has is another event's."""
+    relay, number, *_ = letter
     empty_database.execute("INSERT INTO outbox_relay.dead_letters (outbox, number, id, event_id, reason, held_for)"
                            " OVERRIDING SYSTEM VALUE SELECT 'outbox_events'::regclass, %s, 1, gen_random_uuid(),"
                            " 'too_large', NULL", number)
@@ -250,6 +261,31 @@ def test_a_letter_with_the_number_of_another(exactly, empty_database, reader):
     insert(empty_database, 1)
     empty_database.wait_empty()
     assert empty_database.value("SELECT count(*) FROM outbox_relay.dead_letters") == 1
+
+
+def test_a_letter_that_is_a_row_again(letter, empty_database, reader):
+    """A failover has lost that it was moved and published: it is not published once more."""
+    relay, _, id_, event_id = letter
+    empty_database.execute("INSERT INTO outbox_events (id, event_id, aggregate_type, aggregate_id, event_type, payload)"
+                           " OVERRIDING SYSTEM VALUE VALUES (%s, %s, 'thing', 'k', 'made', '2')", id_, event_id)
+    relay.start()
+    insert(empty_database, 1)
+    empty_database.wait_empty()
+    assert len(reader().rest()) == 2
+
+
+def test_another_cluster(exactly, empty_database, reader):
+    """A relay whose slot was never used publishes nothing there either."""
+    first = exactly(shards=2)().start()
+    insert(empty_database, 1)
+    empty_database.wait_empty()
+    assert first.stop() == 0
+    empty_database.execute("UPDATE outbox_relay.producers SET cluster = 'elsewhere'")
+    with slot_locked(empty_database, 0):
+        other = exactly(shards=2)().start(wait=False)
+        insert(empty_database, 1)
+        other.wait_log("was published to the Kafka cluster elsewhere")
+    assert len(reader().rest()) == 1
 
 
 @pytest.fixture

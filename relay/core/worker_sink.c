@@ -138,8 +138,9 @@ static void on_fenced(void *owner, const char *why)
 	struct worker *worker = owner;
 	worker->metrics->fenced++;
 	log_fact(LOG_WARNING, "producer_fenced", LOG_FIELDS(field_text("peer", "kafka")),
-		 "another producer has taken this relay's place in Kafka: %s; the relay begins its "
-		 "session with the database anew",
+		 "another producer has taken this relay's place in Kafka, or a transaction took "
+		 "longer than Kafka lets it: %s; the relay begins its session with the database "
+		 "anew",
 		 why);
 	worker_tell(worker, ON_BROKEN);
 	if (!engine_has_session(&worker->engine))

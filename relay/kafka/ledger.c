@@ -348,28 +348,49 @@ static bool read_back(struct attempt *attempt)
 
 /* ---- what else is asked on this occasion ---- */
 
-/* The topic's limit, which may be smaller than what the producer sends. */
-static void ask_limit(struct attempt *attempt, rd_kafka_t *rk)
+/* Whether it keeps what it is told. What a relay may not ask for is not known, and goes. */
+static bool judge(struct ledger_reading *reading, const struct settings *settings)
 {
+	const char *policy = kafka_setting(settings, "cleanup.policy");
+	const char *unclean = kafka_setting(settings, "unclean.leader.election.enable");
+
+	if (policy != NULL && strcmp(policy, "compact") != 0)
+		return error_set(&reading->err,
+				 "the ledger topic %s has cleanup.policy=%s, so that what it has "
+				 "of a batch would be deleted after a while; set it to compact",
+				 reading->topic, policy);
+	if (unclean != NULL && strcmp(unclean, "true") == 0)
+		return error_set(&reading->err,
+				 "the ledger topic %s has unclean.leader.election.enable=true, so "
+				 "that it could forget what was committed; set it to false",
+				 reading->topic);
+	return true;
+}
+
+/* Also the topic's limit, which may be smaller than what the producer sends. */
+static bool ask_settings(struct attempt *attempt, rd_kafka_t *rk)
+{
+	struct ledger_reading *reading = attempt->reading;
 	rd_kafka_queue_t *queue;
 	rd_kafka_event_t *answer;
 	struct settings settings;
 	const char *limit;
-	bool is_known;
+	bool is_known, good;
 
 	if (kafka_serves_embedded(rk, &is_known) || rd_kafka_controllerid(rk, 0) < 0)
-		return;
+		return true;
 	queue = rd_kafka_queue_new(rk);
-	kafka_ask_settings(rk, RD_KAFKA_RESOURCE_TOPIC, attempt->reading->topic, ASK_MS, NULL,
-			   queue);
+	kafka_ask_settings(rk, RD_KAFKA_RESOURCE_TOPIC, reading->topic, ASK_MS, NULL, queue);
 	answer = rd_kafka_queue_poll(queue, ASK_MS);
 	settings = kafka_settings_of(answer);
 	limit = kafka_setting(&settings, "max.message.bytes");
 	if (limit != NULL)
-		attempt->reading->max_bytes = (size_t)strtoull(limit, NULL, 10);
+		reading->max_bytes = (size_t)strtoull(limit, NULL, 10);
+	good = judge(reading, &settings);
 	if (answer != NULL)
 		rd_kafka_event_destroy(answer);
 	rd_kafka_queue_destroy(queue);
+	return good;
 }
 
 /* The producer is to know the partitions: the first record of a topic that it does not know waits
@@ -387,7 +408,7 @@ static void warm(const struct attempt *attempt, rd_kafka_t *rk)
 	rd_kafka_topic_destroy(topic);
 }
 
-static void ask_more(struct attempt *attempt)
+static bool ask_more(struct attempt *attempt)
 {
 	struct ledger_reading *reading = attempt->reading;
 	rd_kafka_t *rk = helper_client(attempt->helper);
@@ -399,8 +420,8 @@ static void ask_more(struct attempt *attempt)
 	}
 	reading->ledger.cluster = reading->cluster;
 	reading->ledger.used = attempt->used;
-	ask_limit(attempt, rk);
 	warm(attempt, rk);
+	return ask_settings(attempt, rk);
 }
 
 void ledger_read(struct helper *helper, void *arg)
@@ -420,9 +441,7 @@ void ledger_read(struct helper *helper, void *arg)
 	if (reading->good && !ledger_notes_end(reading->notes, &reading->ledger, &why))
 		reading->good = error_set(&reading->err, "partition %d of the ledger topic %s: %s",
 					  reading->id.number, reading->topic, why.text);
-	if (reading->good)
-		ask_more(&attempt);
-	reading->good = reading->good && ledger_announce(reading, helper);
+	reading->good = reading->good && ask_more(&attempt) && ledger_announce(reading, helper);
 	client_free(&attempt.reads);
 	client_free(&attempt.asks);
 }

@@ -49,6 +49,11 @@ static bool check_ends(const struct ledger *ledger, const struct doubt_side *sid
 		    "batch %lld: the ledger was deleted or has lost records; stop the relays and "
 		    "run `outbox-relay reconcile --after-restore`" WAYS_OUT,
 		    (long long)ledger->last, (long long)side->settled);
+	if (side->announced && ledger->line == NULL)
+		return error_set(err, "Kafka's ledger knows nothing of this outbox, and the "
+				      "database does: the ledger was deleted or has lost records; "
+				      "stop the relays and run `outbox-relay reconcile "
+				      "--after-restore`" WAYS_OUT);
 	return true;
 }
 

@@ -25,6 +25,7 @@ struct doubt_side {
 	int64_t settled;
 	const char *line;    /* outbox_relay.server_line() */
 	const char *cluster; /* Kafka's when that was last resolved; "": it never was */
+	bool announced;	     /* the ledger was told of the server that has resolved the slot */
 };
 
 /* False and err if ledger and database do not go together; then there is nothing to free. */

@@ -32,6 +32,7 @@ enum {
 /* A slot that another relay is about to resolve is looked at again after this. It takes a second at
  * most where nothing is wrong. */
 enum { AGAIN_US = 50 * 1000, PATIENCE_US = 2 * 1000 * 1000, WAITS_LOG_US = 60 * 1000 * 1000 };
+enum { TID = sizeof("(4294967295,65535)") };
 
 struct producers {
 	struct session *session;
@@ -42,6 +43,8 @@ struct producers {
 	void *owner;
 	struct loop_timer *again;
 	char line[SERVER_LINE], cluster[80]; /* this server's; Kafka's id as it was */
+	struct doubt_side side;		     /* borrows these */
+	char place[TID], next_place[TID];    /* of the slot's row; the same after this batch */
 	char *kafka;	      /* owned; Kafka's id as the ledger has it; may be NULL */
 	uint64_t used;	      /* slots that the ledger knows */
 	bool resolved;	      /* nothing is in doubt, but perhaps the batch under way */
@@ -73,14 +76,14 @@ static bool is_clean(const struct producers *producers)
 
 static void begin(struct producers *producers, bool unavailable)
 {
-	char sql[320];
+	char sql[400];
 	unsigned oid = session_shape(producers->session)->oid;
 	producers->resolved = producers->described = producers->resolving = false;
 	session_ask_text(&producers->asker, TAG_LINE, "SELECT outbox_relay.server_line()", NULL, 0);
 	snprintf(sql, sizeof(sql),
-		 "SELECT t.*, coalesce(p.line = outbox_relay.server_line(), false)"
-		 " FROM outbox_relay.take_slot(%u::oid, %d, %s) AS t LEFT JOIN"
-		 " outbox_relay.producers AS p ON p.outbox = %u::oid AND p.slot = t.slot",
+		 "SELECT t.*, coalesce(p.line = outbox_relay.server_line(), false), "
+		 "coalesce(p.line <> '', false) FROM outbox_relay.take_slot(%u::oid, %d, %s) AS t "
+		 "LEFT JOIN outbox_relay.producers AS p ON p.outbox = %u::oid AND p.slot = t.slot",
 		 oid, OUTBOX_SLOT_LOCK, unavailable && !producers->wants_doubt ? "true" : "false",
 		 oid);
 	producers->wants_doubt = false;
@@ -144,6 +147,7 @@ static void on_slot(struct producers *producers, PGresult *result)
 			   PQgetvalue(result, 0, 3));
 		text_print(id->line, sizeof(id->line), "%s",
 			   PQgetvalue(result, 0, 4)[0] == 't' ? "" : producers->line);
+		producers->side.announced = PQgetvalue(result, 0, 5)[0] == 't';
 	}
 	PQclear(result);
 	if (got)
@@ -363,30 +367,33 @@ void producers_describe(struct producers *producers, const struct batch *batch,
 					   .note = {producers->note, len}};
 }
 
+/* The row is found at its place, once that is known. By its key all its versions would be walked
+ * that vacuum cannot remove beside an old snapshot, and each batch leaves one. */
 void producers_settle(struct producers *producers)
 {
-	char sql[200];
+	char sql[240], at[TID + 16] = "";
 	const struct producer_id *id = &producers->source->producer;
-	if (!producers->described)
+	if (!producers->described || PLANTED("number-left-out"))
 		return;
-	if (PLANTED("number-left-out"))
-		return;
+	if (producers->place[0] != '\0')
+		snprintf(at, sizeof(at), "ctid = '%s' AND ", producers->place);
 	snprintf(sql, sizeof(sql),
-		 "UPDATE outbox_relay.producers SET settled = %lld WHERE outbox = %u::oid AND "
-		 "slot = %d AND settled = %lld",
-		 (long long)id->settled + 1, session_shape(producers->session)->oid, id->number,
+		 "UPDATE outbox_relay.producers SET settled = %lld WHERE %soutbox = %u::oid AND "
+		 "slot = %d AND settled = %lld RETURNING ctid",
+		 (long long)id->settled + 1, at, session_shape(producers->session)->oid, id->number,
 		 (long long)id->settled);
 	session_ask_text(&producers->asker, TAG_SETTLED, sql, NULL, 0);
 }
 
 static void on_number(struct producers *producers, PGresult *result)
 {
-	bool written = strcmp(PQcmdTuples(result), "1") == 0;
+	bool written = PQntuples(result) == 1;
+	text_print(producers->next_place, TID, "%s", written ? PQgetvalue(result, 0, 0) : "");
 	PQclear(result);
 	if (!written)
 		session_give_up(producers->session, false,
 				"the number of the last batch in outbox_relay.producers is not "
-				"what this relay has written");
+				"what this relay has written, or its row was moved");
 }
 
 void producers_settled(struct producers *producers)
@@ -395,6 +402,7 @@ void producers_settled(struct producers *producers)
 		return;
 	producers->described = false;
 	producers->source->producer.settled++;
+	memcpy(producers->place, producers->next_place, TID);
 }
 
 /* ---- what is in doubt ---- */
@@ -444,6 +452,7 @@ static void on_resolved(struct producers *producers, PGresult *result)
 	producers->source->producer.line[0] = '\0'; /* the ledger has it */
 	producers->resolved = true;
 	producers->described = false;
+	producers->place[0] = '\0';
 	go_on(producers);
 }
 
@@ -464,14 +473,12 @@ static void settle_up_to(struct producers *producers)
 void producers_resolve(struct producers *producers, const struct ledger *ledger)
 {
 	struct source *source = producers->source;
-	struct doubt_side side = {.settled = source->producer.settled,
-				  .line = producers->line,
-				  .cluster = producers->cluster};
 	doubt_fini(&producers->doubt);
 	free(producers->kafka);
 	producers->kafka = ledger->cluster != NULL ? xstrdup(ledger->cluster) : NULL;
 	producers->used = ledger->used;
-	if (!doubt_read(&producers->doubt, ledger, &side, &producers->refusal)) {
+	producers->side.settled = source->producer.settled;
+	if (!doubt_read(&producers->doubt, ledger, &producers->side, &producers->refusal)) {
 		/* Of a session that was lost unnoticed, the slot may be another relay's by now. */
 		session_ask_text(&producers->asker, TAG_PROVED, "SELECT", NULL, 0);
 		session_sync(producers->session);
@@ -573,6 +580,8 @@ struct producers *producers_new(struct loop *loop, struct session *session, stru
 	producers->reconciler = reconciler;
 	producers->events = events;
 	producers->owner = owner;
+	producers->side =
+	    (struct doubt_side){.line = producers->line, .cluster = producers->cluster};
 	producers->again = loop_timer_new(loop, own, producers);
 	source->producer.number = -1;
 	return producers;

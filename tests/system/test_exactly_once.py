@@ -160,13 +160,25 @@ def test_the_ledger_is_lost(exactly, empty_database, kafka, ledger, reader):
     assert relay.stop() == 0
     relay.write_config(kafka={"ledger_topic": ledger["ledger_topic"] + ".2"})
     assert "is created" in relay.command("check", "--create").stdout
-    empty_database.execute("UPDATE outbox_relay.outboxes SET producers = gen_random_uuid()")
-    empty_database.execute("DELETE FROM outbox_relay.producers")
-    empty_database.execute("DELETE FROM outbox_relay.producer_shards")
+    assert relay.command("reconcile", "--after-restore").returncode == 0
     relay.start()
     empty_database.wait_empty()
     assert relay.metric("in_doubt") == 0
-    assert len({record.event_id for record in reader().rest()}) == 25
+    assert len(reader().rest()) == 25
+
+
+@pytest.mark.parametrize("setting, value", [("cleanup.policy", "delete"), ("unclean.leader.election.enable", "true")])
+def test_a_ledger_that_forgets(exactly, empty_database, kafka, ledger, reader, setting, value):
+    """Nothing is published before its topic is set as it must be."""
+    good = {"cleanup_policy": "compact", "unclean_leader_election_enable": "false"}
+    kafka.configure_topic(ledger["ledger_topic"], **{**good, setting.replace(".", "_"): value})
+    relay = exactly()().start(wait=False)
+    insert(empty_database, 1)
+    relay.wait_log(f"{ledger['ledger_topic']} has {setting}={value}")
+    assert reader().rest() == []
+    kafka.configure_topic(ledger["ledger_topic"], **good)
+    relay.wait_ready()
+    empty_database.wait_empty()
 
 
 def test_status_names_the_slots(exactly, empty_database):
@@ -286,6 +298,39 @@ def test_another_cluster(exactly, empty_database, reader):
         insert(empty_database, 1)
         other.wait_log("was published to the Kafka cluster elsewhere")
     assert len(reader().rest()) == 1
+
+
+def test_beside_an_old_snapshot(exactly, empty_database, reader):
+    """The number of each batch is written where the one before is, which vacuum cannot remove; it is not looked for."""
+    relay = exactly()().start()
+    consumer = reader()
+    looked = "SELECT seq_scan + idx_scan FROM pg_stat_user_tables WHERE relname = 'producers'"
+    with empty_database.session(autocommit=False) as old:
+        old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        old.execute("SELECT count(*) FROM outbox_events")
+        for _ in range(100):
+            insert(empty_database, 1)
+            consumer.take(1)
+        assert relay.stop() == 0  # the server's counts come at the end of a session
+        assert empty_database.value(SETTLED) == 100
+        assert empty_database.value(looked) < 50
+        old.connection.rollback()
+
+
+def test_a_ledger_that_is_empty(exactly, empty_database, kafka, ledger, reader):
+    """It was deleted before anything was published: also then the relay begins no other one by itself."""
+    relay = exactly()().start()
+    assert relay.stop() == 0
+    kafka.delete_topic(ledger["ledger_topic"])
+    kafka.create_topic(ledger["ledger_topic"], 64, cleanup_policy="compact")
+    relay.start(wait=False)
+    insert(empty_database, 1)
+    relay.wait_log("ledger knows nothing of this outbox, and the database does")
+    assert reader().rest() == []
+    relay.kill()
+    assert relay.command("reconcile", "--after-restore").returncode == 0
+    relay.start()
+    empty_database.wait_empty()
 
 
 @pytest.fixture

@@ -275,6 +275,21 @@ static void test_the_line_of_another_server(void **state)
 	}
 }
 
+/* Deleted before a batch was settled. */
+static void test_a_ledger_that_was_lost(void **state)
+{
+	struct doubt_side side = {.line = LINE, .cluster = "kafka-1", .announced = true};
+	struct ledger ledger = {.cluster = "kafka-1"};
+	struct doubt doubt;
+
+	(void)state;
+	assert_false(doubt_read(&doubt, &ledger, &side, &doubt_err));
+	assert_non_null(strstr(doubt_err.text, "knows nothing of this outbox"));
+	side.announced = false;
+	assert_true(doubt_read(&doubt, &ledger, &side, &doubt_err));
+	doubt_fini(&doubt);
+}
+
 static void test_a_damaged_note_settles_nothing(void **state)
 {
 	struct doubt doubt;
@@ -300,6 +315,7 @@ int main(void)
 	    cmocka_unit_test(test_all_above_what_is_settled),
 	    cmocka_unit_test(test_what_does_not_go_together),
 	    cmocka_unit_test(test_the_line_of_another_server),
+	    cmocka_unit_test(test_a_ledger_that_was_lost),
 	    cmocka_unit_test(test_a_damaged_note_settles_nothing),
 	};
 

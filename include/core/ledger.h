@@ -28,6 +28,7 @@ struct producer_id {
 	/* The source's server (server_line.h), if the slot was not resolved there yet: the ledger
 	 * is to have it from now on, unless it has a later one. "": nothing is to be written. */
 	char line[SERVER_LINE];
+	bool announced; /* the slot was resolved before, so that an empty ledger is a lost one */
 };
 
 struct ledger_batch {
@@ -46,5 +47,11 @@ struct ledger {
 	uint64_t used;
 	const char *line; /* the server that this producer was last resolved on; NULL: not known */
 };
+
+/* Whether it was deleted: it has nothing, and was told of a server before. */
+static inline bool ledger_is_lost(const struct ledger *ledger, const struct producer_id *id)
+{
+	return id->announced && ledger->last == 0 && ledger->line == NULL;
+}
 
 #endif

@@ -349,7 +349,7 @@ static bool read_back(struct attempt *attempt)
 /* ---- what else is asked on this occasion ---- */
 
 /* Whether it keeps what it is told. What a relay may not ask for is not known, and goes. */
-static bool judge(struct ledger_reading *reading, const struct settings *settings)
+static bool judge_settings(struct ledger_reading *reading, const struct settings *settings)
 {
 	const char *policy = kafka_setting(settings, "cleanup.policy");
 	const char *unclean = kafka_setting(settings, "unclean.leader.election.enable");
@@ -386,7 +386,7 @@ static bool ask_settings(struct attempt *attempt, rd_kafka_t *rk)
 	limit = kafka_setting(&settings, "max.message.bytes");
 	if (limit != NULL)
 		reading->max_bytes = (size_t)strtoull(limit, NULL, 10);
-	good = judge(reading, &settings);
+	good = judge_settings(reading, &settings);
 	if (answer != NULL)
 		rd_kafka_event_destroy(answer);
 	rd_kafka_queue_destroy(queue);

@@ -40,7 +40,7 @@ static bool is_due(const struct ledger_reading *reading)
 	if (ours[0] == '\0' || PLANTED("ledger-before-fence")) /* nor can that one begin yet */
 		return false;
 	if (last == NULL)
-		return true;
+		return !ledger_is_lost(&reading->ledger, &reading->id);
 	return !server_line_same_server(ours, last) || server_line_follows(ours, last);
 }
 

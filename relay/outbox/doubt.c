@@ -42,14 +42,14 @@ static bool check_ends(const struct ledger *ledger, const struct doubt_side *sid
 				 "this outbox was published to the Kafka cluster %s, and this is "
 				 "cluster %s, whose ledger knows nothing of it" WAYS_OUT,
 				 side->cluster, ledger->cluster);
-	if (ledger->last < side->settled)
+	if (ledger->last < side->id->settled)
 		return error_set(
 		    err,
 		    "Kafka's ledger ends with batch %lld, and the database has settled "
 		    "batch %lld: the ledger was deleted or has lost records; stop the relays and "
 		    "run `outbox-relay reconcile --after-restore`" WAYS_OUT,
-		    (long long)ledger->last, (long long)side->settled);
-	if (side->announced && ledger->line == NULL)
+		    (long long)ledger->last, (long long)side->id->settled);
+	if (ledger_is_lost(ledger, side->id))
 		return error_set(err, "Kafka's ledger knows nothing of this outbox, and the "
 				      "database does: the ledger was deleted or has lost records; "
 				      "stop the relays and run `outbox-relay reconcile "
@@ -93,10 +93,10 @@ bool doubt_read(struct doubt *doubt, const struct ledger *ledger, const struct d
 {
 	bool good = check_ends(ledger, side, err) &&
 		    (ledger->line == NULL || check_timeline(ledger->line, side->line, err));
-	*doubt = (struct doubt){.upto = side->settled};
+	*doubt = (struct doubt){.upto = side->id->settled};
 	doubt->notes = xcalloc(ledger->count + 1, sizeof(*doubt->notes));
 	for (size_t i = 0; i < ledger->count && good; i++)
-		if (ledger->batches[i].number > side->settled)
+		if (ledger->batches[i].number > side->id->settled)
 			good = add(doubt, &ledger->batches[i], side, err);
 	if (good)
 		join_items(doubt);

@@ -22,10 +22,9 @@ struct doubt {
 
 /* What the database knows. */
 struct doubt_side {
-	int64_t settled;
+	const struct producer_id *id;
 	const char *line;    /* outbox_relay.server_line() */
 	const char *cluster; /* Kafka's when that was last resolved; "": it never was */
-	bool announced;	     /* the ledger was told of the server that has resolved the slot */
 };
 
 /* False and err if ledger and database do not go together; then there is nothing to free. */

@@ -150,16 +150,24 @@ void outbox_ids_published(struct outbox_ids *ids, const struct outbox_ids_item *
 	published(ids, items, count, ROW);
 }
 
-void outbox_ids_published_anyhow(struct outbox_ids *ids, const struct outbox_ids_item *items,
-				 size_t count)
+static bool is_own_identity(const struct outbox_ids_item *item)
 {
-	struct outbox_ids_item *rows = xcalloc(count + 1, sizeof(*rows));
-	memcpy(rows, items, count * sizeof(*rows));
+	char id[24];
+	snprintf(id, sizeof(id), "%lld", (long long)item->id);
+	return item->identity.data != NULL && !slice_equal(item->identity, slice_of(id));
+}
+
+size_t outbox_ids_rows_of_letters(struct outbox_ids_item *rows, const struct outbox_ids_item *items,
+				  size_t count)
+{
+	size_t found = 0;
 	for (size_t i = 0; i < count; i++)
-		if (kind_of(&rows[i]) == LETTER && rows[i].identity.data != NULL)
-			rows[i].letter = 0;
-	outbox_ids_published(ids, rows, count);
-	free(rows);
+		if (kind_of(&items[i]) == LETTER && items[i].rejected == NULL &&
+		    is_own_identity(&items[i])) {
+			rows[found] = items[i];
+			rows[found++].letter = 0;
+		}
+	return found;
 }
 
 void outbox_ids_letters_published(struct outbox_ids *ids, const struct outbox_ids_item *items,

@@ -30,11 +30,11 @@ struct outbox_ids_item {
 void outbox_ids_published(struct outbox_ids *ids, const struct outbox_ids_item *items,
 			  size_t count);
 
-/* Likewise, and the rows that published letters were: a failover that lost their move has them
- * again, and a lost letter's number may be another's. Without an identity of its own an id may be
- * another row's, and is left out. */
-void outbox_ids_published_anyhow(struct outbox_ids *ids, const struct outbox_ids_item *items,
-				 size_t count);
+/* The rows that published letters were, as items; room for `count` of them. After a failover a
+ * letter may be a row again. Not where an event is known by its row's id, which another event may
+ * have by then. How many. Pure. */
+size_t outbox_ids_rows_of_letters(struct outbox_ids_item *rows, const struct outbox_ids_item *items,
+				  size_t count);
 
 /* One row that is published. identity may be NULL. */
 void outbox_ids_one(struct outbox_ids *ids, int64_t id, const char *identity);

@@ -147,7 +147,7 @@ static void on_slot(struct producers *producers, PGresult *result)
 			   PQgetvalue(result, 0, 3));
 		text_print(id->line, sizeof(id->line), "%s",
 			   PQgetvalue(result, 0, 4)[0] == 't' ? "" : producers->line);
-		producers->side.announced = PQgetvalue(result, 0, 5)[0] == 't';
+		id->announced = PQgetvalue(result, 0, 5)[0] == 't';
 	}
 	PQclear(result);
 	if (got)
@@ -450,6 +450,7 @@ static void on_resolved(struct producers *producers, PGresult *result)
 	FAILPOINT("resolved");
 	producers->source->producer.settled = producers->doubt.upto;
 	producers->source->producer.line[0] = '\0'; /* the ledger has it */
+	producers->source->producer.announced = true;
 	producers->resolved = true;
 	producers->described = false;
 	producers->place[0] = '\0';
@@ -477,7 +478,6 @@ void producers_resolve(struct producers *producers, const struct ledger *ledger)
 	free(producers->kafka);
 	producers->kafka = ledger->cluster != NULL ? xstrdup(ledger->cluster) : NULL;
 	producers->used = ledger->used;
-	producers->side.settled = source->producer.settled;
 	if (!doubt_read(&producers->doubt, ledger, &producers->side, &producers->refusal)) {
 		/* Of a session that was lost unnoticed, the slot may be another relay's by now. */
 		session_ask_text(&producers->asker, TAG_PROVED, "SELECT", NULL, 0);
@@ -581,7 +581,7 @@ struct producers *producers_new(struct loop *loop, struct session *session, stru
 	producers->events = events;
 	producers->owner = owner;
 	producers->side =
-	    (struct doubt_side){.line = producers->line, .cluster = producers->cluster};
+	    (struct doubt_side){&source->producer, producers->line, producers->cluster};
 	producers->again = loop_timer_new(loop, own, producers);
 	source->producer.number = -1;
 	return producers;

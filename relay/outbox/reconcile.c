@@ -23,6 +23,7 @@
 
 enum {
 	TAG_RECONCILE = TAG_IGNORE + 1,
+	TAG_ROW_OF_LETTER, /* one that is a row again */
 	TAG_DEAD_LETTER,
 	TAG_RECONCILED,
 	TAG_STILL /* of those that were to be removed */
@@ -48,6 +49,7 @@ struct reconciler {
 	bool bare; /* the next dead letters are to lack other columns; outlives the session */
 	struct outbox_ids_item *items; /* owned */
 	size_t count, at, size;	       /* the next try is of so many, from here */
+	bool in_doubt;		       /* the database may have lost commits since */
 	size_t removed;		       /* by this try */
 	size_t kept;		       /* that were published and are there still, in all tries */
 	size_t answers_left;
@@ -69,15 +71,40 @@ static void warn_of_bare(const struct reconciler *reconciler)
 				 (long long)items[i].id);
 }
 
-static void settle_published(struct reconciler *reconciler, const struct outbox_ids_item *items,
-			     size_t count)
+static void settle_published(struct reconciler *reconciler, int tag,
+			     const struct outbox_ids_item *items, size_t count)
 {
 	struct outbox_ids ids;
-	outbox_ids_published_anyhow(&ids, items, count);
+	outbox_ids_published(&ids, items, count);
 	struct pg_param params[] = {pg_param_text(ids.ids), pg_param_text(ids.identities)};
 	if (ids.count > 0)
-		session_ask_all_leaves(&reconciler->asker, TAG_RECONCILE, "settle", params, 2);
+		session_ask_all_leaves(&reconciler->asker, tag, "settle", params, 2);
 	outbox_ids_free(&ids);
+}
+
+/* The items of this try as rows, with those that its letters were if they are in doubt. malloc'd */
+static struct outbox_ids_item *as_rows(const struct reconciler *reconciler, size_t *count)
+{
+	const struct outbox_ids_item *items = reconciler->items + reconciler->at;
+	size_t size = reconciler->size;
+	struct outbox_ids_item *rows = xcalloc(2 * size + 1, sizeof(*rows));
+	memcpy(rows, items, size * sizeof(*rows));
+	for (size_t i = 0; i < size; i++)
+		rows[i].rejected = NULL;
+	*count = size;
+	if (reconciler->in_doubt)
+		*count += outbox_ids_rows_of_letters(rows + size, items, size);
+	return rows;
+}
+
+/* They are not counted: their letters are, unless these are lost. */
+static void settle_rows_of_letters(struct reconciler *reconciler)
+{
+	size_t count;
+	struct outbox_ids_item *rows = as_rows(reconciler, &count);
+	settle_published(reconciler, TAG_ROW_OF_LETTER, rows + reconciler->size,
+			 count - reconciler->size);
+	free(rows);
 }
 
 static void dead_letter(struct reconciler *reconciler, const struct outbox_ids_item *items,
@@ -101,18 +128,16 @@ static void dead_letter(struct reconciler *reconciler, const struct outbox_ids_i
 /* Looks for all items of this try, be they published or rejected. */
 static void find(struct reconciler *reconciler)
 {
-	struct outbox_ids_item *items = xcalloc(reconciler->size + 1, sizeof(*items));
+	size_t count;
+	struct outbox_ids_item *rows = as_rows(reconciler, &count);
 	struct outbox_ids ids;
-	memcpy(items, reconciler->items + reconciler->at, reconciler->size * sizeof(*items));
-	for (size_t i = 0; i < reconciler->size; i++)
-		items[i].rejected = NULL;
-	outbox_ids_published_anyhow(&ids, items, reconciler->size);
+	outbox_ids_published(&ids, rows, count);
 	struct pg_param params[] = {pg_param_text(ids.ids), pg_param_text(ids.identities)};
 	reconciler->answers_left = session_shape(reconciler->session)->leaf_count;
 	session_ask_all_leaves(&reconciler->asker, TAG_STILL, "still", params, 2);
 	session_sync(reconciler->session);
 	outbox_ids_free(&ids);
-	free(items);
+	free(rows);
 }
 
 static bool is_rejected(const struct reconciler *reconciler, const struct outbox_hold *held)
@@ -161,7 +186,8 @@ static void try(struct reconciler *reconciler)
 	session_begin(reconciler->session);
 	/* In this order: where an id stands for two rows, what was not published is not removed. */
 	dead_letter(reconciler, items, reconciler->size);
-	settle_published(reconciler, items, reconciler->size);
+	settle_published(reconciler, TAG_RECONCILE, items, reconciler->size);
+	settle_rows_of_letters(reconciler);
 	letters_settle(&reconciler->asker, TAG_RECONCILE, items, reconciler->size);
 	letters_keep(reconciler->letters, &reconciler->asker, TAG_RECONCILE, items,
 		     reconciler->size);
@@ -322,6 +348,7 @@ void reconciler_start(struct reconciler *reconciler, const struct batch *batch,
 	for (struct event *e = batch_first(batch, &walk); e != NULL; e = batch_following(&walk))
 		if (is_settled(e, policy))
 			reconciler->items[reconciler->count++] = item_of(e, policy, competing);
+	reconciler->in_doubt = false;
 	reconciler->kept_back = batch->rejected > 0 && policy == REJECT_HALTS ? batch : NULL;
 	begin(reconciler, reconciler->done, reconciler->owner);
 }
@@ -333,6 +360,7 @@ void reconciler_settle(struct reconciler *reconciler, const struct outbox_ids_it
 	reconciler->items = xcalloc(count + 1, sizeof(*items));
 	memcpy(reconciler->items, items, count * sizeof(*items));
 	reconciler->count = count;
+	reconciler->in_doubt = true;
 	reconciler->kept_back = NULL;
 	begin(reconciler, then, arg);
 }

@@ -351,6 +351,7 @@ def beginning_goes(trial):
             return False  # the log itself hears of its policy after all who ask for it
         return True
     until(is_deleted, 20, "the broker to delete", every=0.1)
+    trial.kafka.configure_topic(trial.ledger, cleanup_policy="compact")
     trial.watched[0].start(wait=False)
     trial.more(100)
 

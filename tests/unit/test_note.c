@@ -189,7 +189,8 @@ static struct slice note_of(const char *line, int64_t id)
 	return bytes;
 }
 
-static const struct doubt_side here = {.settled = 4, .line = LINE, .cluster = "kafka-1"};
+static const struct producer_id slot = {.settled = 4};
+static const struct doubt_side here = {.id = &slot, .line = LINE, .cluster = "kafka-1"};
 
 static struct error doubt_err;
 
@@ -207,7 +208,7 @@ static bool reads(struct doubt *doubt, const char *line, int64_t first, size_t c
 	bool good = doubt_read(doubt, &ledger, &here, &doubt_err);
 	if (good) {
 		for (size_t i = 0; i < doubt->count; i++)
-			assert_int_equal(doubt->items[i].id, 100 * (here.settled + 1 + (int64_t)i));
+			assert_int_equal(doubt->items[i].id, 100 * (slot.settled + 1 + (int64_t)i));
 		doubt_fini(doubt);
 	}
 	for (size_t i = 0; i < count; i++)
@@ -278,14 +279,20 @@ static void test_the_line_of_another_server(void **state)
 /* Deleted before a batch was settled. */
 static void test_a_ledger_that_was_lost(void **state)
 {
-	struct doubt_side side = {.line = LINE, .cluster = "kafka-1", .announced = true};
+	struct producer_id id = {.announced = true};
+	struct doubt_side side = {.id = &id, .line = LINE, .cluster = "kafka-1"};
 	struct ledger ledger = {.cluster = "kafka-1"};
 	struct doubt doubt;
 
 	(void)state;
 	assert_false(doubt_read(&doubt, &ledger, &side, &doubt_err));
 	assert_non_null(strstr(doubt_err.text, "knows nothing of this outbox"));
-	side.announced = false;
+	id.announced = false;
+	assert_true(doubt_read(&doubt, &ledger, &side, &doubt_err));
+	doubt_fini(&doubt);
+	/* Where it was said is not read any more. */
+	ledger.last = id.settled = 4;
+	id.announced = true;
 	assert_true(doubt_read(&doubt, &ledger, &side, &doubt_err));
 	doubt_fini(&doubt);
 }

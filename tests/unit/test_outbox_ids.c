@@ -140,6 +140,25 @@ static void test_a_large_batch(void **state)
 	free(identities);
 }
 
+/* Only where the event has an identity of its own. */
+static void test_rows_that_letters_were(void **state)
+{
+	struct event rejected = {.id = 4};
+	struct outbox_ids_item items[] = {
+	    {.id = 1, .identity = slice_of("a")},
+	    {.id = 2, .identity = slice_of("b"), .letter = 7},
+	    {.id = 3, .identity = slice_of("3"), .letter = 8},
+	    {.id = 4, .identity = slice_of("d"), .letter = 9, .rejected = &rejected},
+	    {.id = 5, .letter = 10},
+	};
+	struct outbox_ids_item rows[5];
+	(void)state;
+	assert_int_equal(outbox_ids_rows_of_letters(rows, items, 5), 1);
+	assert_int_equal(rows[0].id, 2);
+	assert_int_equal(rows[0].letter, 0);
+	assert_true(slice_equal(rows[0].identity, slice_of("b")));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -147,6 +166,7 @@ int main(void)
 	    cmocka_unit_test(test_hostile_identities),
 	    cmocka_unit_test_teardown(test_reasons_and_words, clear),
 	    cmocka_unit_test(test_a_large_batch),
+	    cmocka_unit_test(test_rows_that_letters_were),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

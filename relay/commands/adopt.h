@@ -131,13 +131,20 @@ bool adopt_steps_run(PGconn *conn, const struct adopt_steps *steps, struct error
 
 /* ---- which rows are published already (commands/adopt_done.c, adopt_published.c) ---- */
 
-/* The condition, in SQL, under which a column says that a row was handled: the relay does not read
- * it, and would publish these events again. malloc'd. NULL if the
- * name says nothing of the kind. Pure. */
+/* What a column says of its row's event, by its name and type. */
+enum adopt_says {
+	ADOPT_NOTHING,
+	ADOPT_DONE,   /* that it was handled */
+	ADOPT_WAITS,  /* that it was not */
+	ADOPT_STATUS, /* one of several words, or a number of unknown meaning */
+	ADOPT_UNSURE  /* that it was, or was not, or is to be handled at a time */
+};
+/* Pure. */
+enum adopt_says adopt_says(const struct adopt_column *column);
+/* The condition, in SQL, under which it may say that a row was handled: the relay does not read it,
+ * and would publish these events again. malloc'd. NULL of ADOPT_NOTHING. Pure. */
 char *adopt_done_condition(const struct adopt_column *column);
 
-/* Whether the column is a status: text or an enum of several words. Pure. */
-bool adopt_is_status(const struct adopt_column *column);
 /* Of a status' value, or a flag's: says that the row is published; that it waits. Neither: nobody
  * knows. Pure. */
 bool adopt_says_published(const char *value);

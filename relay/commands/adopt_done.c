@@ -30,12 +30,21 @@ static const char *const participles[] = {
     "forwarded", "handled",	 "processed",  "produced",    "published", "pushed",   "relayed",
     "sent",	 "succeeded",	 "success",    "transmitted", NULL};
 
-/* With a time beside them they mean the same: "publish_time". */
-static const char *const verbs[] = {"dispatch",	   "process", "processing", "publish",
-				    "publication", "sending", NULL};
-/* True of an event that is still to be handled. */
-static const char *const inverse[] = {"pending", "ispending",	"unsent", "unpublished",
-				      "isnew",	 "unprocessed", NULL};
+/* Of what is done with an event. A time of that name may be one to come: "publish_at". */
+static const char *const verbs[] = {"deliver",	  "dispatch",	 "process", "processing", "publish",
+				    "publishing", "publication", "send",    "sending",	  NULL};
+/* Beside a participle they change nothing: "already_sent", "hasBeenSent", "sent_to_kafka". */
+static const char *const fillers[] = {
+    "already",	"amqp",	     "at",    "been",  "broker", "bus",	  "date",
+    "datetime", "event",     "flag",  "has",   "is",	 "jms",	  "kafka",
+    "message",	"mq",	     "nats",  "on",    "ok",	 "queue", "rabbit",
+    "rabbitmq", "pulsar",    "redis", "row",   "sns",	 "sqs",	  "successfully",
+    "time",	"timestamp", "to",    "topic", "utc",	 "was",	  NULL};
+/* Beside a verb they say that it is still to be done: "needs_publishing". */
+static const char *const demands[] = {"be",    "for",	"is",	  "must", "need",
+				      "needs", "ready", "should", "to",	  NULL};
+/* True of an event that is still to be handled. So is "un" and a participle. */
+static const char *const inverse[] = {"pending", "ispending", "new", "isnew", NULL};
 
 static bool ends_with(const char *text, const char *end)
 {
@@ -68,15 +77,31 @@ static const char *next_word(const char *at, char *word)
 	return at;
 }
 
-static bool has_word_of(const char *name, const char *const *list)
+static bool says_undone(const char *word)
 {
+	return strncmp(word, "un", 2) == 0 && is_one_of(participles, word + 2);
+}
+
+/* How many words of a name are such. */
+struct words {
+	size_t all, participles, undone, inverse, verbs, fillers, demands;
+};
+
+static struct words words_of(const char *name)
+{
+	struct words found = {0};
 	char word[PGNAME_SIZE];
 
 	for (name = next_word(name, word); *word; name = next_word(name, word)) {
-		if (is_one_of(list, word))
-			return true;
+		found.all++;
+		found.participles += is_one_of(participles, word);
+		found.undone += says_undone(word);
+		found.inverse += is_one_of(inverse, word);
+		found.verbs += is_one_of(verbs, word);
+		found.fillers += is_one_of(fillers, word);
+		found.demands += is_one_of(demands, word);
 	}
-	return false;
+	return found;
 }
 
 static bool is_participle(char *name)
@@ -141,29 +166,10 @@ static char *status_condition(const char *column, const char *type)
 	    column);
 }
 
-/* A boolean or a time may be called by several words, as "already_sent"; text that is, as
- * "published_by", means something else. */
-static bool says_done(const char *column, char *squeezed, const char *type)
-{
-	if (is_participle(squeezed))
-		return true;
-	if (strcmp(type, "bool") == 0)
-		return has_word_of(column, participles);
-	return is_time(type) && (has_word_of(column, participles) || has_word_of(column, verbs));
-}
-
 static bool is_status(const char *squeezed)
 {
 	return ends_with(squeezed, "status") || ends_with(squeezed, "state") ||
 	       strcmp(squeezed, "stage") == 0 || strcmp(squeezed, "phase") == 0;
-}
-
-bool adopt_is_status(const struct adopt_column *column)
-{
-	char name[PGNAME_SIZE];
-
-	squeeze(column->name, name);
-	return is_status(name);
 }
 
 static bool begins_with_one_of(const char *const *list, const char *value)
@@ -210,17 +216,64 @@ bool adopt_says_pending(const char *value)
 	return begins_with_one_of(begins, value) || is_word_of(words, value);
 }
 
-char *adopt_done_condition(const struct adopt_column *column)
+/* "unsent", "is_pending"; a time since when it was is none. */
+static bool waits(const struct words *words, bool time)
 {
-	char name[PGNAME_SIZE], quoted[PGNAME_QUOTED_SIZE];
+	size_t count = words->undone + (time ? 0 : words->inverse);
+
+	return count > 0 && words->all == count + words->fillers;
+}
+
+/* A boolean or a time may be called by several words, as "already_sent". Others that are not known
+ * may say the contrary: "not_sent", "to_be_sent". */
+static enum adopt_says says_of_words(const struct words *words, bool time)
+{
+	if (words->participles > 0)
+		return words->all == words->participles + words->fillers ? ADOPT_DONE
+									 : ADOPT_UNSURE;
+	if (words->undone > 0)
+		return ADOPT_UNSURE;
+	if (words->verbs > 0 && (time || words->all == words->verbs + words->demands))
+		return ADOPT_UNSURE;
+	return ADOPT_NOTHING;
+}
+
+/* Text that speaks of it in several words, as "published_by", means something else. */
+static enum adopt_says says_of(const struct adopt_column *column, char *squeezed)
+{
+	struct words words = words_of(column->name);
+	bool boolean = strcmp(column->type, "bool") == 0, time = is_time(column->type);
+
+	if (is_participle(squeezed))
+		return ADOPT_DONE;
+	if (waits(&words, time))
+		return boolean ? ADOPT_WAITS : ADOPT_UNSURE;
+	return boolean || time ? says_of_words(&words, time) : ADOPT_NOTHING;
+}
+
+enum adopt_says adopt_says(const struct adopt_column *column)
+{
+	char name[PGNAME_SIZE];
 
 	squeeze(column->name, name);
+	return is_status(name) ? ADOPT_STATUS : says_of(column, name);
+}
+
+char *adopt_done_condition(const struct adopt_column *column)
+{
+	char quoted[PGNAME_QUOTED_SIZE];
+
 	pgname_quote(column->name, quoted);
-	if (is_status(name))
+	switch (adopt_says(column)) {
+	case ADOPT_STATUS:
 		return status_condition(quoted, column->type);
-	if (strcmp(column->type, "bool") == 0 && is_one_of(inverse, name))
+	case ADOPT_DONE:
+		return participle_condition(quoted, column->type);
+	case ADOPT_WAITS:
 		return xasprintf("NOT %s", quoted);
-	return says_done(column->name, name, column->type)
-		   ? participle_condition(quoted, column->type)
-		   : NULL;
+	case ADOPT_UNSURE:
+		return xasprintf("%s IS NOT NULL", quoted);
+	default:
+		return NULL;
+	}
 }

@@ -21,8 +21,9 @@ enum { FLAGS_MAX = 8, VALUES_MAX = 20 };
 /* A column that says which rows are published. */
 struct flag {
 	const struct adopt_column *column;
+	enum adopt_says says;
 	char *done; /* owned: the condition */
-	bool any;   /* a row meets it */
+	bool any;   /* a row meets it, or has a status that is not known */
 };
 
 struct search {
@@ -59,26 +60,6 @@ static bool is_mapped(const char *name, const struct config_columns *mapped, int
 	return found;
 }
 
-static bool find_flags(struct search *search, const struct config_columns *mapped, int settle,
-		       struct error *err)
-{
-	for (size_t i = 0; i < search->facts->count; i++) {
-		const struct adopt_column *column = &search->facts->columns[i];
-		char *done =
-		    is_mapped(column->name, mapped, settle) ? NULL : adopt_done_condition(column);
-		int any = done && search->count < FLAGS_MAX ? any_row(search, done, err) : 0;
-
-		if (any < 0 || !done || search->count == FLAGS_MAX) {
-			free(done);
-			if (any < 0)
-				return false;
-			continue;
-		}
-		search->flags[search->count++] = (struct flag){column, done, any == 1};
-	}
-	return true;
-}
-
 /* ---- words ---- */
 
 static void warn(const struct search *search)
@@ -90,16 +71,29 @@ static void warn(const struct search *search)
 			search->flags[i].column->name, search->shown);
 }
 
+#define CHOICES                                                                                    \
+	"say which rows are published with --adopt --published-where CONDITION, or that the "      \
+	"column means something else with --ignore-flag; or delete these rows or move them to "    \
+	"another table, then migrate again"
+
 static bool refuse(const struct search *search, const struct flag *flag, const char *why,
 		   struct error *err)
 {
 	return error_set(
 	    err,
 	    "column %s of table %s says that some rows were handled already (WHERE %s), and the "
-	    "relay would publish them again%s%s; say which rows are published with "
-	    "--adopt --published-where CONDITION, or that the column means something else with "
-	    "--ignore-flag; or delete these rows or move them to another table, then migrate again",
+	    "relay would publish them again%s%s; " CHOICES,
 	    flag->column->name, search->shown, flag->done, *why ? ": " : "", why);
+}
+
+static bool refuse_unsure(const struct search *search, const struct adopt_column *column,
+			  struct error *err)
+{
+	return error_set(err,
+			 "column %s of table %s may say which rows were handled already, and its "
+			 "name does not tell which, so that the relay could publish them again, or "
+			 "leave others out; " CHOICES,
+			 column->name, search->shown);
 }
 
 /* ---- what the column has ---- */
@@ -261,6 +255,54 @@ static bool tell_values(const struct search *search, const struct flag *flag,
 	return published->published_value != NULL;
 }
 
+/* ---- which columns ---- */
+
+/* Whether a row may be published already: -1 and err if that cannot be asked. */
+static int any_handled(const struct search *search, const struct flag *flag, struct error *err)
+{
+	struct values values = {.count = 0};
+	int any = any_row(search, flag->done, err);
+
+	if (any != 0 || flag->says != ADOPT_STATUS)
+		return any;
+	if (!read_values(search, flag->column, &values, err))
+		return -1;
+	any = unclear(&values) != NULL;
+	free_values(&values);
+	return any;
+}
+
+/* False and err if nothing can be said of the table for its sake. */
+static bool find_flag(struct search *search, const struct adopt_column *column, struct error *err)
+{
+	struct flag flag = {.column = column, .says = adopt_says(column)};
+	int any;
+
+	if (flag.says == ADOPT_NOTHING || search->count == FLAGS_MAX)
+		return true;
+	flag.done = adopt_done_condition(column);
+	any = any_handled(search, &flag, err);
+	if (any >= 0 && flag.says != ADOPT_UNSURE) {
+		flag.any = any > 0;
+		search->flags[search->count++] = flag;
+		return true;
+	}
+	free(flag.done);
+	return any > 0 ? refuse_unsure(search, column, err) : any == 0;
+}
+
+static bool find_flags(struct search *search, const struct config_columns *mapped, int settle,
+		       struct error *err)
+{
+	for (size_t i = 0; i < search->facts->count; i++) {
+		const struct adopt_column *column = &search->facts->columns[i];
+
+		if (!is_mapped(column->name, mapped, settle) && !find_flag(search, column, err))
+			return false;
+	}
+	return true;
+}
+
 /* ---- what follows ---- */
 
 static bool is_timed(const struct adopt_column *column)
@@ -270,7 +312,59 @@ static bool is_timed(const struct adopt_column *column)
 
 static bool is_inverse(const struct flag *flag)
 {
-	return strncmp(flag->done, "NOT ", 4) == 0;
+	return flag->says == ADOPT_WAITS;
+}
+
+/* 1 is published, but 2? */
+static bool check_numbers(const struct search *search, const struct flag *flag, struct error *err)
+{
+	char quoted[PGNAME_QUOTED_SIZE], *others;
+	int any;
+
+	if (flag->column->category != 'N')
+		return true;
+	if (flag->says == ADOPT_STATUS)
+		return refuse(search, flag, "nothing tells what its numbers mean", err);
+	pgname_quote(flag->column->name, quoted);
+	others = xasprintf("%s NOT IN (0, 1)", quoted);
+	any = any_row(search, others, err);
+	free(others);
+	return any > 0 ? refuse(search, flag, "it has other numbers than 0 and 1", err) : any == 0;
+}
+
+/* 1 if a row that leaves the column out counts as published; -1 and err if that cannot be asked. */
+static int preset_is_done(const struct search *search, const struct flag *flag, struct error *err)
+{
+	char quoted[PGNAME_QUOTED_SIZE], *sql;
+	PGresult *result;
+	int done;
+
+	if (!flag->column->preset)
+		return 0;
+	pgname_quote(flag->column->name, quoted);
+	sql = xasprintf("SELECT coalesce(%s, false) AS done FROM (SELECT %s AS %s) AS new_row",
+			flag->done, flag->column->preset, quoted);
+	result = pgsync_query(search->conn, "looking at a default", sql, 0, NULL, err);
+	done = result ? pgsync_bool(result, 0, "done") : -1;
+	free(sql);
+	PQclear(result);
+	return done;
+}
+
+/* Rows to come are to wait, though nobody sets the column. */
+static bool check_new_rows(const struct search *search, const struct flag *flag, struct error *err)
+{
+	const struct adopt_column *column = flag->column;
+	char why[PGNAME_SIZE + 256];
+	int done = preset_is_done(search, flag, err);
+
+	if (done == 0 && !(column->category == 'D' && column->not_null))
+		return true;
+	snprintf(why, sizeof(why),
+		 done > 0 ? "it has the default %s, so that no new row would be published"
+			  : "it is never NULL, so that no row would be published",
+		 column->preset);
+	return done >= 0 && refuse(search, flag, why, err);
 }
 
 static void say(const struct search *search, const struct flag *flag,
@@ -392,7 +486,7 @@ static bool take_up(struct search *search, struct adopt_published *published, st
 		return true;
 	}
 	flag = choose(search, err);
-	if (!flag)
+	if (!flag || !check_numbers(search, flag, err) || !check_new_rows(search, flag, err))
 		return false;
 	if (published->settle == SETTLE_MARK ? !mark_by(search, flag, published, err)
 					     : !leave_alone(search, flag, published, err))

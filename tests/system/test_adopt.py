@@ -215,12 +215,23 @@ UNCLEAR = [
     ("status text", "status", "CASE WHEN n < 5 THEN 'SENT' WHEN n < 9 THEN 'DONE' ELSE 'NEW' END", "no one value"),
     ("status text", "status", "'SENT'", "no one value"),
     ("status text", "status", "CASE WHEN n < 5 THEN 'SENT' WHEN n < 9 THEN 'NEW' END", "NULL"),
+    ("status text", "status", "CASE WHEN n < 5 THEN 'versendet' ELSE 'NEW' END", 'whether "versendet" is to be published'),
+    ("status int", "status", "CASE WHEN n < 5 THEN 1 ELSE 0 END", "what its numbers mean"),
+    ("processed int", "processed", "n % 3", "other numbers than 0 and 1"),
     ("processed boolean, sent_at timestamptz", "processed, sent_at", "n < 50, CASE WHEN n < 60 THEN now() END",
      "says something else"),
+    ("not_sent boolean", "not_sent", "n > 50", "its name does not tell which"),
+    ("unsent char(1)", "unsent", "CASE WHEN n > 50 THEN 'Y' ELSE 'N' END", "its name does not tell which"),
+    ("publish_at timestamptz", "publish_at", "now()", "its name does not tell which"),
+    ("sent_at timestamptz NOT NULL DEFAULT now()", "sent_at", "now()", "has the default now(), so that no new row"),
+    ("published_on timestamptz NOT NULL", "published_on", "now()", "it is never NULL"),
+    ("processed boolean DEFAULT true", "processed", "n < 50", "has the default true"),
+    ("sent smallint DEFAULT 1", "sent", "CASE WHEN n < 50 THEN 1 ELSE 0 END", "has the default"),
+    ("unpublished boolean DEFAULT false", "unpublished", "n > 50", "has the default false"),
 ]
 
 
-@pytest.mark.parametrize("settle", ["delete", "mark"])
+@pytest.mark.parametrize("settle", ["delete", "mark", "position"])
 @pytest.mark.parametrize("more, columns, values, why", UNCLEAR)
 def test_what_is_not_plain_is_the_owner_s_to_say(empty_database, adopt, published, settle, more, columns, values, why):
     """Refused with the choice; nothing has changed. Then each choice does what it says."""

@@ -59,7 +59,7 @@ def test_published_at_is_what_mark_mode_reads(empty_database, migrate_box):
 
 
 @pytest.mark.parametrize("column, kind, done, waits", [
-    ("status", "text", "'placed'", "'open'"), ("occurred_on", "timestamptz", "now()", "NULL"),
+    ("occurred_on", "timestamptz", "now()", "NULL"), ("send_email", "boolean", "true", "false"),
     ("sender", "text", "'shop'", "'mail'")])
 def test_a_column_that_says_nothing_of_the_kind(empty_database, migrate_box, column, kind, done, waits):
     empty_database.execute(BOX.format(column=column, type=kind, done=done, waits=waits))

@@ -14,14 +14,27 @@
 
 #include <cmocka.h>
 
-static void says(const char *name, const char *type, const char *condition)
+static struct adopt_column column_of(const char *name, const char *type)
 {
 	struct adopt_column column = {.unique = false};
-	char *found;
 
 	snprintf(column.name, sizeof(column.name), "%s", name);
 	snprintf(column.type, sizeof(column.type), "%s", type);
-	found = adopt_done_condition(&column);
+	return column;
+}
+
+static enum adopt_says said(const char *name, const char *type)
+{
+	struct adopt_column column = column_of(name, type);
+
+	return adopt_says(&column);
+}
+
+static void says(const char *name, const char *type, const char *condition)
+{
+	struct adopt_column column = column_of(name, type);
+	char *found = adopt_done_condition(&column);
+
 	if (condition)
 		assert_string_equal(found, condition);
 	else
@@ -33,13 +46,13 @@ static void test_names(void **state)
 {
 	static const char *const done[] = {"processed",	    "PROCESSED",    "is_published",
 					   "publishedAt",   "published_on", "sent_date",
-					   "dispatched_by", "done",	    "delivered_timestamp",
+					   "sent_message",  "done",	    "delivered_timestamp",
 					   "sent_to_kafka", "already_sent", "hasBeenSent",
 					   "sent_ok",	    "pushed"};
 	static const char *const harmless[] = {
-	    "process", "sender",  "created_at",	 "occurred_on", "sentence",
-	    "condone", "payload", "processor",	 "at",		"isolated",
-	    "island",  "tenant",  "republish_at"};
+	    "process_id", "sender",  "created_at",  "occurred_on", "sentence",
+	    "condone",	  "payload", "processor",   "at",	   "isolated",
+	    "island",	  "tenant",  "republish_at"};
 	char condition[128];
 
 	(void)state;
@@ -61,12 +74,43 @@ static void test_types(void **state)
 	says("Status", "int4", "\"Status\" <> 0");
 	says("delivery_state", "bool", "\"delivery_state\"");
 	says("date_processed", "timestamptz", "\"date_processed\" IS NOT NULL");
-	says("publish_time", "timestamp", "\"publish_time\" IS NOT NULL");
 	says("publish_time", "text", NULL);
 	says("published_by", "text", NULL);
 	says("stage", "int2", "\"stage\" <> 0");
 	says("unsent", "bool", "NOT \"unsent\"");
 	says("is_new", "bool", "NOT \"is_new\"");
+}
+
+/* What a name may say, and the contrary. */
+static void test_unsure(void **state)
+{
+	static const char *const names[][2] = {{"not_sent", "bool"},
+					       {"to_be_sent", "bool"},
+					       {"not_yet_published", "bool"},
+					       {"readyToBePublished", "bool"},
+					       {"can_be_deleted", "bool"},
+					       {"needs_publishing", "bool"},
+					       {"publish", "bool"},
+					       {"dispatched_by", "bool"},
+					       {"pending", "int2"},
+					       {"unsent", "bpchar"},
+					       {"unsent_since", "timestamptz"},
+					       {"publish_at", "timestamptz"},
+					       {"publish_time", "timestamp"},
+					       {"next_dispatch_at", "timestamptz"},
+					       {"processing_started_at", "timestamptz"},
+					       {"last_sent_at", "timestamp"}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		assert_int_equal(said(names[i][0], names[i][1]), ADOPT_UNSURE);
+	assert_int_equal(said("is_unpublished", "bool"), ADOPT_WAITS);
+	assert_int_equal(said("undelivered", "bool"), ADOPT_WAITS);
+	assert_int_equal(said("pending_since", "timestamptz"), ADOPT_NOTHING);
+	assert_int_equal(said("send_email", "bool"), ADOPT_NOTHING);
+	assert_int_equal(said("delivery_date", "date"), ADOPT_NOTHING);
+	assert_int_equal(said("sent_count", "int4"), ADOPT_NOTHING);
+	assert_int_equal(said("order_status", "int4"), ADOPT_STATUS);
 }
 
 static void test_values(void **state)
@@ -91,6 +135,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_names),
 	    cmocka_unit_test(test_types),
+	    cmocka_unit_test(test_unsure),
 	    cmocka_unit_test(test_values),
 	};
 

@@ -52,11 +52,47 @@ const char *debezium_value(const struct debezium *debezium, const char *name)
 	return option != NULL ? option->value : debezium_rule(name)->fallback;
 }
 
+/* Without the blanks around it; how long it is. */
+static const char *bare(const char *value, size_t *len)
+{
+	value += strspn(value, " \t\r\n");
+	*len = strlen(value);
+	while (*len > 0 && isspace((unsigned char)value[*len - 1]))
+		--*len;
+	return value;
+}
+
+bool debezium_says_true(const char *value)
+{
+	size_t len;
+
+	value = bare(value, &len);
+	return len == 4 && strncasecmp(value, "true", 4) == 0;
+}
+
 bool debezium_is_true(const struct debezium *debezium, const char *name)
 {
 	const char *value = debezium_value(debezium, name);
 
-	return value != NULL && strcasecmp(value, "true") == 0;
+	return value != NULL && debezium_says_true(value);
+}
+
+/* "PostgresConnector" and "Postgres" are Connect's words for the whole name (PluginUtils). */
+bool debezium_is_class(const char *value, const char *class)
+{
+	static const char *const kinds[] = {"Connector", "HeaderConverter", "Converter"};
+	const char *simple = strrchr(class, '.') + 1;
+	size_t len, simple_len = strlen(simple);
+
+	value = bare(value, &len);
+	if (len == strlen(class) && strncmp(value, class, len) == 0)
+		return true;
+	if (strncmp(value, simple, len) != 0)
+		return false;
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]) && len < simple_len; i++)
+		if (strcmp(simple + len, kinds[i]) == 0)
+			return len > 0;
+	return len == simple_len;
 }
 
 char *debezium_item(const char **list)
@@ -237,7 +273,7 @@ static bool check_class(const struct debezium *debezium, struct error *err)
 	if (class == NULL)
 		return error_set(err, "is a manifest of Kubernetes in YAML; give it as JSON: "
 				      "kubectl get kafkaconnector NAME -o json");
-	if (strcmp(class, POSTGRES_CONNECTOR) == 0)
+	if (debezium_is_class(class, POSTGRES_CONNECTOR))
 		return true;
 	if (strncmp(class, "io.debezium.", 12) == 0)
 		return error_set(err,
@@ -266,7 +302,7 @@ static bool is_router(const struct debezium *debezium, const char *alias)
 {
 	char *name = xasprintf("transforms.%s.type", alias);
 	const char *type = debezium_value(debezium, name);
-	bool is = type != NULL && strcmp(type, OUTBOX_ROUTER) == 0;
+	bool is = type != NULL && debezium_is_class(type, OUTBOX_ROUTER);
 
 	free(name);
 	return is;

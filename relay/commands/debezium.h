@@ -68,7 +68,12 @@ const struct debezium_option *debezium_find(const struct debezium *debezium, con
 
 /* The value in the file, or the default; NULL if there is neither. */
 const char *debezium_value(const struct debezium *debezium, const char *name);
-/* As Java does: true only if it is written so, in any case of letters. */
+/* As Java does: true only if it is written so, in any case of letters; blanks around it are of no
+ * account. */
+bool debezium_says_true(const char *value);
+/* Whether it names that class: in whole, or as Kafka Connect lets one shorten it, "Json". */
+bool debezium_is_class(const char *value, const char *class);
+/* Of an option. */
 bool debezium_is_true(const struct debezium *debezium, const char *name);
 
 /* The items of a list between commas, without the blanks around them: the next one from *list on,

@@ -256,7 +256,10 @@ const struct debezium_rule debezium_rules[] = {
 	LOST("*converter.encoding", "UTF-8|UTF8|utf-8|utf8", "the relay writes UTF-8"),
 	NOTHING("*.schemas.cache.size"),
 	NOTHING("*.replace.null.with.default"),
-	NOTHING("*.delegate.converter.type*"),
+	NOTHING("*.delegate.converter.type.*"),
+	LOST("*.delegate.converter.type", NULL,
+	     "the relay has no converter behind that for bytes: a payload that is not bytea is published as "
+	     "its text; if consumers get it otherwise, set encode.value to json or json-schema, and compare"),
 	NOTHING("*converter.type"),
 	LOST("*converter.*", NULL,
 	     "it is an option of a converter that the relay does not have; serialize in the application"),

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #define JSON_CONVERTER	 "org.apache.kafka.connect.json.JsonConverter"
 #define STRING_CONVERTER "org.apache.kafka.connect.storage.StringConverter"
@@ -96,7 +95,7 @@ static bool has_schemas(const struct import *import, const struct part *part)
 		option = debezium_find(import->from, "format.schemas.enable");
 	if (option == NULL && import->from->server)
 		option = debezium_find(import->from, "converter.schemas.enable");
-	return option == NULL || !own || strcasecmp(option->value, "true") == 0;
+	return option == NULL || !own || debezium_says_true(option->value);
 }
 
 /* What the relay calls a converter; NULL if it has none like it. */
@@ -109,14 +108,14 @@ static const char *word_of(const struct import *import, const struct part *part,
 	    BYTES_CONVERTER,
 	};
 
-	if (strcmp(class, STRING_CONVERTER) == 0)
+	if (debezium_is_class(class, STRING_CONVERTER))
 		return "string";
-	if (strcmp(class, JSON_CONVERTER) == 0)
+	if (debezium_is_class(class, JSON_CONVERTER))
 		return has_schemas(import, part) ? "json-schema" : "json";
-	if (strcmp(class, SIMPLE_CONVERTER) == 0)
+	if (debezium_is_class(class, SIMPLE_CONVERTER))
 		return part->simple;
 	for (size_t i = 0; i < sizeof(binary) / sizeof(binary[0]); i++)
-		if (strcmp(class, binary[i]) == 0)
+		if (debezium_is_class(class, binary[i]))
 			return part->bytes;
 	return NULL;
 }
@@ -212,8 +211,21 @@ static void write_envelope(struct import *import)
 		write_schema(import);
 }
 
+/* Debezium gives what is no bytes to a converter behind this one, which may be another one. */
+static void tell_of_bytes(struct import *import)
+{
+	const char *expands = "router:table.expand.json.payload";
+
+	if (is_bytes(import) && debezium_is_true(import->from, expands))
+		import_note(import->notes, debezium_find(import->from, expands)->written, "true",
+			    "payloads are not expanded with encode.value = \"bytes\"; if consumers "
+			    "get JSON that is expanded, set encode.value to \"json\" or "
+			    "\"json-schema\", and encode.expand, and compare");
+}
+
 void import_encode(struct import *import)
 {
+	tell_of_bytes(import);
 	conf_open(&import->conf, "encode");
 	write_format(import, &key_part, "key", import->key);
 	write_format(import, &value_part, "value", import->value);

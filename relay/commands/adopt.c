@@ -134,15 +134,13 @@ void adopt_table_free(struct adopt_table *table)
 static void explain_order(const struct adopt_facts *facts, const struct adopt_plan *plan,
 			  const char *name)
 {
-	const char *created = plan->columns[ADOPT_CREATED_AT];
-
 	if (plan->order)
 		fprintf(stderr, "adopting %s: rows are numbered as --order-by says\n", name);
-	else if (*created)
+	else if (*plan->made)
 		fprintf(stderr,
 			"adopting %s: rows are numbered by %s, and those of the same time by the "
 			"transactions that inserted them; --order-by names other columns\n",
-			name, created);
+			name, plan->made);
 	else
 		fprintf(stderr,
 			"adopting %s: nothing says when a row was made: rows are numbered by the "

@@ -59,9 +59,10 @@ enum adopt_role {
 
 struct adopt_plan {
 	char columns[ADOPT_ROLES][PGNAME_SIZE]; /* "" where the table has none */
-	bool numbers;				/* rows get an ascending number first */
-	bool adds_event_id;			/* and an identity */
-	bool indexes;				/* only an index on the id is missing */
+	char made[PGNAME_SIZE]; /* when a row was; also where outbox.columns.created_at is "" */
+	bool numbers;		/* rows get an ascending number first */
+	bool adds_event_id;	/* and an identity */
+	bool indexes;		/* only an index on the id is missing */
 	const char *order; /* borrowed: what rows are numbered by, as SQL; NULL: see adopt_order */
 };
 

@@ -263,6 +263,16 @@ static bool plan_others(const struct adopt_facts *facts, const struct config_col
 	return true;
 }
 
+/* What orders rows need not be published. */
+static void plan_made(const struct adopt_facts *facts, const char *wanted, struct adopt_plan *plan)
+{
+	const struct adopt_column *column =
+	    choose(facts, ADOPT_CREATED_AT, *wanted ? wanted : "created_at");
+
+	if (column)
+		strcpy(plan->made, column->name);
+}
+
 bool adopt_plan(const struct adopt_facts *facts, const struct config_columns *wanted,
 		struct adopt_plan *plan, struct error *err)
 {
@@ -273,5 +283,6 @@ bool adopt_plan(const struct adopt_facts *facts, const struct config_columns *wa
 	if (!plan_id(facts, wanted->id, plan, err) || !plan_others(facts, wanted, plan, err))
 		return false;
 	plan_event_id(facts, wanted->event_id, plan);
+	plan_made(facts, wanted->created_at, plan);
 	return true;
 }

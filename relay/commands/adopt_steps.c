@@ -71,9 +71,9 @@ char *adopt_order(const struct adopt_facts *facts, const struct adopt_plan *plan
 
 	if (plan->order)
 		return xasprintf("%s, %s, %s", plan->order, made, place);
-	if (!*plan->columns[ADOPT_CREATED_AT])
+	if (!*plan->made)
 		return xasprintf("%s, %s", made, place);
-	pgname_quote(plan->columns[ADOPT_CREATED_AT], time);
+	pgname_quote(plan->made, time);
 	return xasprintf("t.%s, %s, %s", time, made, place);
 }
 

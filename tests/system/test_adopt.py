@@ -49,10 +49,12 @@ def table(more, columns="", values=""):
     return UUIDS.format(more=more, columns=columns and ", " + columns, values=values and ", " + values)
 
 
-def test_order_by_time(empty_database, adopt, published):
-    """The later a row was made, the later it comes, wherever it lies; and it is said."""
+@pytest.mark.parametrize("named", [{}, {"columns": {"created_at": ""}}], ids=["named", "import-debezium"])
+def test_order_by_time(empty_database, adopt, published, named):
+    """The later a row was made, the later it comes, wherever it lies, also where the relay needs no such column (as
+    import-debezium writes it); and it is said."""
     empty_database.execute(table("made timestamptz, created_at timestamptz", "created_at", "now() - n * interval '1 s'"))
-    done = adopt()
+    done = adopt(**named)
     assert "numbered by created_at" in done.stderr
     assert published(100, done) == [str(n) for n in range(100, 0, -1)]
     assert empty_database.value("SELECT attidentity FROM pg_attribute WHERE attrelid = 'box'::regclass AND attname ="

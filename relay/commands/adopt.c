@@ -48,7 +48,9 @@ static const char COLUMNS_SQL[] =
     "   AND i.indpred IS NULL AND i.indkey[0] = a.attnum AND m.amname = 'btree') AS indexed,"
     " col_description(a.attrelid, a.attnum) IS NOT DISTINCT FROM"
     "  'outbox-relay is numbering the rows' AS unfinished,"
-    " CASE a.attgenerated WHEN '' THEN pg_get_expr(d.adbin, d.adrelid) END AS preset"
+    " CASE a.attgenerated WHEN '' THEN coalesce(pg_get_expr(d.adbin, d.adrelid),"
+    "  (SELECT o.typdefault FROM pg_type o WHERE o.oid = a.atttypid AND o.typtype = 'd')) END"
+    "  AS preset"
     " FROM pg_attribute a JOIN pg_type t ON t.oid = " OUTBOX_BASE_TYPE
     " LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum"
     " WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped"

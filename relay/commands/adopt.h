@@ -142,8 +142,8 @@ enum adopt_says {
 };
 /* Pure. */
 enum adopt_says adopt_says(const struct adopt_column *column);
-/* The condition, in SQL, under which it may say that a row was handled: the relay does not read it,
- * and would publish these events again. malloc'd. NULL of ADOPT_NOTHING. Pure. */
+/* The condition, in SQL, under which it says that a row was handled: the relay does not read it,
+ * and would publish these events again. malloc'd. NULL if it says nothing, or is unsure. Pure. */
 char *adopt_done_condition(const struct adopt_column *column);
 
 /* Of a status' value, or a flag's: says that the row is published; that it waits. Neither: nobody

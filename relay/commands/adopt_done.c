@@ -33,18 +33,13 @@ static const char *const participles[] = {
 /* Of what is done with an event. A time of that name may be one to come: "publish_at". */
 static const char *const verbs[] = {"deliver",	  "dispatch",	 "process", "processing", "publish",
 				    "publishing", "publication", "send",    "sending",	  NULL};
-/* Beside a participle they change nothing: "already_sent", "hasBeenSent", "sent_to_kafka". */
-static const char *const fillers[] = {
-    "already",	"amqp",	     "at",    "been",  "broker", "bus",	  "date",
-    "datetime", "event",     "flag",  "has",   "is",	 "jms",	  "kafka",
-    "message",	"mq",	     "nats",  "on",    "ok",	 "queue", "rabbit",
-    "rabbitmq", "pulsar",    "redis", "row",   "sns",	 "sqs",	  "successfully",
-    "time",	"timestamp", "to",    "topic", "utc",	 "was",	  NULL};
-/* Beside a verb they say that it is still to be done: "needs_publishing". */
-static const char *const demands[] = {"be",    "for",	"is",	  "must", "need",
-				      "needs", "ready", "should", "to",	  NULL};
-/* True of an event that is still to be handled. So is "un" and a participle. */
-static const char *const inverse[] = {"pending", "ispending", "new", "isnew", NULL};
+/* They may turn a participle round: "not_sent", "to_be_sent", "next_sent_at". */
+static const char *const turns[] = {"await", "awaiting", "be",	    "by",    "can",    "could",
+				    "may",   "must",	 "need",    "needs", "never",  "next",
+				    "no",    "not",	 "ready",   "retry", "should", "started",
+				    "until", "wait",	 "waiting", "yet",   NULL};
+/* Beside a verb they do not change what it says. */
+static const char *const fillers[] = {"for", "is", "to", NULL};
 
 static bool ends_with(const char *text, const char *end)
 {
@@ -77,14 +72,14 @@ static const char *next_word(const char *at, char *word)
 	return at;
 }
 
-static bool says_undone(const char *word)
+static bool is_undone(const char *word)
 {
 	return strncmp(word, "un", 2) == 0 && is_one_of(participles, word + 2);
 }
 
 /* How many words of a name are such. */
 struct words {
-	size_t all, participles, undone, inverse, verbs, fillers, demands;
+	size_t all, participles, undone, pending, verbs, turns, fillers;
 };
 
 static struct words words_of(const char *name)
@@ -95,11 +90,11 @@ static struct words words_of(const char *name)
 	for (name = next_word(name, word); *word; name = next_word(name, word)) {
 		found.all++;
 		found.participles += is_one_of(participles, word);
-		found.undone += says_undone(word);
-		found.inverse += is_one_of(inverse, word);
+		found.undone += is_undone(word);
+		found.pending += strcmp(word, "pending") == 0;
 		found.verbs += is_one_of(verbs, word);
+		found.turns += is_one_of(turns, word);
 		found.fillers += is_one_of(fillers, word);
-		found.demands += is_one_of(demands, word);
 	}
 	return found;
 }
@@ -125,6 +120,11 @@ static bool is_participle(char *name)
 	return false;
 }
 
+static bool is_boolean(const char *type)
+{
+	return strcmp(type, "bool") == 0;
+}
+
 static bool is_number(const char *type)
 {
 	static const char *const types[] = {"int2", "int4", "int8", "numeric", NULL};
@@ -142,7 +142,7 @@ static bool is_time(const char *type)
 /* A text that says no is no. */
 static char *participle_condition(const char *column, const char *type)
 {
-	if (strcmp(type, "bool") == 0)
+	if (is_boolean(type))
 		return xstrdup(column);
 	if (is_number(type))
 		return xasprintf("%s <> 0", column);
@@ -157,7 +157,7 @@ static char *status_condition(const char *column, const char *type)
 {
 	if (is_number(type))
 		return xasprintf("%s <> 0", column);
-	if (strcmp(type, "bool") == 0)
+	if (is_boolean(type))
 		return xstrdup(column);
 	return xasprintf(
 	    "lower(%s::text) ~ '^(ack|archiv|cancel|complet|consum|dead|deliver|dispatch|"
@@ -216,24 +216,33 @@ bool adopt_says_pending(const char *value)
 	return begins_with_one_of(begins, value) || is_word_of(words, value);
 }
 
-/* "unsent", "is_pending"; a time since when it was is none. */
-static bool waits(const struct words *words, bool time)
+/* "unsent", "is_pending", "is_new". */
+static bool waits(const char *squeezed)
 {
-	size_t count = words->undone + (time ? 0 : words->inverse);
+	static const char *const names[] = {"pending", "new", NULL};
 
-	return count > 0 && words->all == count + words->fillers;
+	if (strncmp(squeezed, "is", 2) == 0)
+		squeezed += 2;
+	return is_undone(squeezed) || is_one_of(names, squeezed);
 }
 
-/* A boolean or a time may be called by several words, as "already_sent". Others that are not known
- * may say the contrary: "not_sent", "to_be_sent". */
+/* Text of one letter, or of few words. */
+static bool is_text(const char *type)
+{
+	static const char *const types[] = {"bpchar", "char", "text", "varchar", NULL};
+
+	return is_one_of(types, type);
+}
+
+/* A boolean or a time may be called by several words, as "already_sent". */
 static enum adopt_says says_of_words(const struct words *words, bool time)
 {
 	if (words->participles > 0)
-		return words->all == words->participles + words->fillers ? ADOPT_DONE
-									 : ADOPT_UNSURE;
-	if (words->undone > 0)
+		return words->turns > 0 ? ADOPT_UNSURE : ADOPT_DONE;
+	if (words->undone > 0 || (words->pending > 0 && !time))
 		return ADOPT_UNSURE;
-	if (words->verbs > 0 && (time || words->all == words->verbs + words->demands))
+	if (words->verbs > 0 &&
+	    (time || words->all == words->verbs + words->turns + words->fillers))
 		return ADOPT_UNSURE;
 	return ADOPT_NOTHING;
 }
@@ -242,13 +251,18 @@ static enum adopt_says says_of_words(const struct words *words, bool time)
 static enum adopt_says says_of(const struct adopt_column *column, char *squeezed)
 {
 	struct words words = words_of(column->name);
-	bool boolean = strcmp(column->type, "bool") == 0, time = is_time(column->type);
+	bool undone = waits(squeezed);
 
 	if (is_participle(squeezed))
 		return ADOPT_DONE;
-	if (waits(&words, time))
-		return boolean ? ADOPT_WAITS : ADOPT_UNSURE;
-	return boolean || time ? says_of_words(&words, time) : ADOPT_NOTHING;
+	if (undone && is_boolean(column->type))
+		return ADOPT_WAITS;
+	if (undone && strcmp(squeezed, "new") != 0 &&
+	    (is_number(column->type) || is_text(column->type)))
+		return ADOPT_UNSURE;
+	return is_boolean(column->type) || is_time(column->type)
+		   ? says_of_words(&words, is_time(column->type))
+		   : ADOPT_NOTHING;
 }
 
 enum adopt_says adopt_says(const struct adopt_column *column)
@@ -271,8 +285,6 @@ char *adopt_done_condition(const struct adopt_column *column)
 		return participle_condition(quoted, column->type);
 	case ADOPT_WAITS:
 		return xasprintf("NOT %s", quoted);
-	case ADOPT_UNSURE:
-		return xasprintf("%s IS NOT NULL", quoted);
 	default:
 		return NULL;
 	}

@@ -7,6 +7,7 @@
  * column says becomes outbox.where. What is not plain is left to the table's owner.
  */
 #include "adopt.h"
+#include "adopt_values.h"
 
 #include "base/xalloc.h"
 #include "postgres.h"
@@ -15,32 +16,35 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
-enum { FLAGS_MAX = 8, VALUES_MAX = 20 };
+enum { FLAGS_MAX = 8 };
 
 /* A column that says which rows are published. */
 struct flag {
 	const struct adopt_column *column;
 	enum adopt_says says;
 	char *done; /* owned: the condition */
-	bool any;   /* a row meets it, or has a status that is not known */
+	bool met;   /* a row meets it */
+	bool any;   /* likewise, or has a status that is not known */
 };
 
 struct search {
 	PGconn *conn;
 	const struct adopt_facts *facts;
 	const struct adopt_choice *choice;
+	const char *events; /* the condition under which a row is one */
 	char table[PGNAME_FULL_SIZE], shown[PGNAME_FULL_SIZE];
 	struct flag flags[FLAGS_MAX];
 	size_t count;
+	const struct adopt_column *unsure; /* the first whose name may say so, and the contrary */
 };
 
 /* 1 if a row meets the condition, 0 if none does; -1 and err if that cannot be asked. */
 static int any_row(const struct search *search, const char *condition, struct error *err)
 {
-	bool all = !search->choice || *search->choice->events == '\0';
 	char *sql = xasprintf("SELECT EXISTS (SELECT FROM %s WHERE (%s) AND (\n%s\n)) AS any_row",
-			      search->table, condition, all ? "true" : search->choice->events);
+			      search->table, condition, search->events);
 	PGresult *result =
 	    pgsync_query(search->conn, "looking for rows that were handled", sql, 0, NULL, err);
 	int any = result ? pgsync_bool(result, 0, "any_row") : -1;
@@ -69,6 +73,11 @@ static void warn(const struct search *search)
 			"warning: column %s of table %s seems to say which rows were handled; the "
 			"relay does not read it and publishes each row\n",
 			search->flags[i].column->name, search->shown);
+	if (search->unsure)
+		fprintf(stderr,
+			"warning: column %s of table %s may say which rows were handled; the relay "
+			"does not read it\n",
+			search->unsure->name, search->shown);
 }
 
 #define CHOICES                                                                                    \
@@ -79,176 +88,33 @@ static void warn(const struct search *search)
 static bool refuse(const struct search *search, const struct flag *flag, const char *why,
 		   struct error *err)
 {
-	return error_set(
-	    err,
-	    "column %s of table %s says that some rows were handled already (WHERE %s), and the "
-	    "relay would publish them again%s%s; " CHOICES,
-	    flag->column->name, search->shown, flag->done, *why ? ": " : "", why);
-}
+	const char *colon = *why ? ": " : "", *name = flag->column->name;
 
-static bool refuse_unsure(const struct search *search, const struct adopt_column *column,
-			  struct error *err)
-{
+	if (!flag->met)
+		return error_set(err,
+				 "column %s of table %s may say which rows were handled already, "
+				 "and the relay would publish them again%s%s; " CHOICES,
+				 name, search->shown, colon, why);
 	return error_set(err,
-			 "column %s of table %s may say which rows were handled already, and its "
-			 "name does not tell which, so that the relay could publish them again, or "
-			 "leave others out; " CHOICES,
-			 column->name, search->shown);
+			 "column %s of table %s says that some rows were handled already (WHERE "
+			 "%s), and the relay would publish them again%s%s; " CHOICES,
+			 name, search->shown, flag->done, colon, why);
 }
 
 /* ---- what the column has ---- */
-
-struct values {
-	char *items[VALUES_MAX]; /* owned */
-	size_t count;
-	bool has_null;
-};
-
-static void free_values(struct values *values)
-{
-	for (size_t i = 0; i < values->count; i++)
-		free(values->items[i]);
-}
-
-/* What a query with one text a row has. */
-static bool read_texts(const struct search *search, char *sql, struct values *values,
-		       struct error *err)
-{
-	PGresult *result =
-	    pgsync_query(search->conn, "looking at what a column has", sql, 0, NULL, err);
-
-	free(sql);
-	for (int row = 0; result && row < PQntuples(result); row++) {
-		if (PQgetisnull(result, row, 0))
-			values->has_null = true;
-		else
-			values->items[values->count++] = xstrdup(PQgetvalue(result, row, 0));
-	}
-	PQclear(result);
-	return result != NULL;
-}
-
-static bool read_values(const struct search *search, const struct adopt_column *column,
-			struct values *values, struct error *err)
-{
-	char quoted[PGNAME_QUOTED_SIZE];
-
-	pgname_quote(column->name, quoted);
-	return read_texts(search,
-			  xasprintf("SELECT DISTINCT %s::text FROM %s LIMIT %d", quoted,
-				    search->table, VALUES_MAX),
-			  values, err);
-}
-
-/* What an enum might have; nothing of other types. */
-static bool read_labels(const struct search *search, const struct adopt_column *column,
-			struct values *values, struct error *err)
-{
-	char *literal = pgname_literal(column->name);
-	char *sql = xasprintf("SELECT e.enumlabel FROM pg_enum AS e JOIN pg_attribute AS a ON "
-			      "a.atttypid = e.enumtypid WHERE a.attrelid = %" PRIu32
-			      " AND a.attname = %s ORDER BY e.enumsortorder LIMIT %d",
-			      search->facts->oid, literal, VALUES_MAX);
-
-	free(literal);
-	return read_texts(search, sql, values, err);
-}
-
-/* 'NEW'::text of a default: NEW. NULL if it is no such text. */
-static char *preset_text(const struct adopt_column *column)
-{
-	const char *end;
-
-	if (!column->preset || *column->preset != '\'')
-		return NULL;
-	end = strchr(column->preset + 1, '\'');
-	return end && (end[1] == ':' || !end[1])
-		   ? xasprintf("%.*s", (int)(end - column->preset - 1), column->preset + 1)
-		   : NULL;
-}
-
-/* The one value of a kind; NULL if there is none, or another one beside it. */
-static const char *only(const struct values *values, bool (*says)(const char *value))
-{
-	const char *found = NULL;
-
-	for (size_t i = 0; i < values->count; i++) {
-		if (!says(values->items[i]))
-			continue;
-		if (found)
-			return NULL;
-		found = values->items[i];
-	}
-	return found;
-}
-
-static bool several(const struct values *values, bool (*says)(const char *value))
-{
-	size_t count = 0;
-
-	for (size_t i = 0; i < values->count; i++)
-		count += says(values->items[i]);
-	return count > 1;
-}
-
-static const char *unclear(const struct values *values)
-{
-	for (size_t i = 0; i < values->count; i++)
-		if (!adopt_says_published(values->items[i]) &&
-		    !adopt_says_pending(values->items[i]))
-			return values->items[i];
-	return NULL;
-}
-
-/* The other one of a pair, in the same letters. */
-static const char *opposite(const char *value)
-{
-	static const char *const pairs[][2] = {{"Y", "N"},	  {"y", "n"},	{"T", "F"},
-					       {"t", "f"},	  {"1", "0"},	{"yes", "no"},
-					       {"true", "false"}, {"YES", "NO"}};
-
-	for (size_t i = 0; value && i < sizeof(pairs) / sizeof(pairs[0]); i++)
-		for (int side = 0; side < 2; side++)
-			if (strcmp(pairs[i][side], value) == 0)
-				return pairs[i][1 - side];
-	return NULL;
-}
 
 /* Which value says what, in a status or a flag that is no boolean. */
 static bool tell_values(const struct search *search, const struct flag *flag,
 			struct adopt_published *published, struct error *err)
 {
-	struct values values = {.count = 0}, labels = {.count = 0};
-	char *preset = preset_text(flag->column), *why = NULL;
-	const char *done, *waits, *odd;
+	struct adopt_values values;
+	char *why = NULL;
 
-	if (!read_values(search, flag->column, &values, err) ||
-	    !read_labels(search, flag->column, &labels, err)) {
-		free(preset);
-		free_values(&values);
+	if (!adopt_values_read(search->conn, &values, search->facts, flag->column, search->events,
+			       err))
 		return false;
-	}
-	odd = unclear(&values);
-	done = only(&values, adopt_says_published);
-	waits = only(&values, adopt_says_pending);
-	done = done ? done : only(&labels, adopt_says_published);
-	waits = waits ? waits : preset ? preset : only(&labels, adopt_says_pending);
-	done = done ? done : opposite(waits);
-	waits = waits ? waits : opposite(done);
-	if (odd)
-		why = xasprintf("nothing tells whether \"%s\" is to be published", odd);
-	else if (values.has_null && !flag->column->not_null && waits)
-		why = xstrdup("nothing tells whether NULL is to be published");
-	else if (several(&values, adopt_says_published) || several(&values, adopt_says_pending) ||
-		 !done || !waits || strcmp(done, waits) == 0)
-		why = xstrdup("it has no one value for published, and one for waiting");
-	if (!why) {
-		published->published_value = xstrdup(done);
-		published->pending_value = xstrdup(waits);
-	}
-	free(preset);
-	free_values(&values);
-	free_values(&labels);
+	adopt_values_tell(&values, &published->published_value, &published->pending_value, &why);
+	adopt_values_free(&values);
 	if (why)
 		refuse(search, flag, why, err);
 	free(why);
@@ -257,38 +123,50 @@ static bool tell_values(const struct search *search, const struct flag *flag,
 
 /* ---- which columns ---- */
 
-/* Whether a row may be published already: -1 and err if that cannot be asked. */
-static int any_handled(const struct search *search, const struct flag *flag, struct error *err)
+/* "status", and not "order_status": its words are of publishing, known or not. */
+static bool is_bare_status(const struct adopt_column *column)
 {
-	struct values values = {.count = 0};
-	int any = any_row(search, flag->done, err);
+	static const char *const names[] = {"status", "state", "stage", "phase"};
 
-	if (any != 0 || flag->says != ADOPT_STATUS)
-		return any;
-	if (!read_values(search, flag->column, &values, err))
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcasecmp(column->name, names[i]) == 0)
+			return true;
+	return false;
+}
+
+/* Whether a row has another word than those that are known: -1 and err if that cannot be asked. */
+static int any_unclear(const struct search *search, const struct flag *flag, struct error *err)
+{
+	struct adopt_values values;
+	int any;
+
+	if (flag->says != ADOPT_STATUS || !is_bare_status(flag->column))
+		return 0;
+	if (!adopt_values_read(search->conn, &values, search->facts, flag->column, search->events,
+			       err))
 		return -1;
-	any = unclear(&values) != NULL;
-	free_values(&values);
+	any = adopt_values_unclear(&values) != NULL;
+	adopt_values_free(&values);
 	return any;
 }
 
-/* False and err if nothing can be said of the table for its sake. */
 static bool find_flag(struct search *search, const struct adopt_column *column, struct error *err)
 {
 	struct flag flag = {.column = column, .says = adopt_says(column)};
-	int any;
+	int met, odd = 0;
 
-	if (flag.says == ADOPT_NOTHING || search->count == FLAGS_MAX)
+	if (flag.says == ADOPT_UNSURE && !search->unsure)
+		search->unsure = column;
+	if (flag.says == ADOPT_UNSURE || flag.says == ADOPT_NOTHING || search->count == FLAGS_MAX)
 		return true;
 	flag.done = adopt_done_condition(column);
-	any = any_handled(search, &flag, err);
-	if (any >= 0 && flag.says != ADOPT_UNSURE) {
-		flag.any = any > 0;
-		search->flags[search->count++] = flag;
-		return true;
-	}
-	free(flag.done);
-	return any > 0 ? refuse_unsure(search, column, err) : any == 0;
+	met = any_row(search, flag.done, err);
+	if (met == 0)
+		odd = any_unclear(search, &flag, err);
+	flag.met = met > 0;
+	flag.any = met > 0 || odd > 0;
+	search->flags[search->count++] = flag;
+	return met >= 0 && odd >= 0;
 }
 
 static bool find_flags(struct search *search, const struct config_columns *mapped, int settle,
@@ -321,7 +199,7 @@ static bool check_numbers(const struct search *search, const struct flag *flag, 
 	char quoted[PGNAME_QUOTED_SIZE], *others;
 	int any;
 
-	if (flag->column->category != 'N')
+	if (flag->column->category != 'N' || !flag->any)
 		return true;
 	if (flag->says == ADOPT_STATUS)
 		return refuse(search, flag, "nothing tells what its numbers mean", err);
@@ -332,18 +210,24 @@ static bool check_numbers(const struct search *search, const struct flag *flag, 
 	return any > 0 ? refuse(search, flag, "it has other numbers than 0 and 1", err) : any == 0;
 }
 
-/* 1 if a row that leaves the column out counts as published; -1 and err if that cannot be asked. */
+/* 1 if a row that leaves the column out counts as published; -1 and err if that cannot be told. A
+ * default that calls a function is not evaluated: that might change something. */
 static int preset_is_done(const struct search *search, const struct flag *flag, struct error *err)
 {
+	const char *preset = flag->column->preset;
 	char quoted[PGNAME_QUOTED_SIZE], *sql;
 	PGresult *result;
 	int done;
 
-	if (!flag->column->preset)
+	if (!preset || strncmp(preset, "NULL", 4) == 0)
 		return 0;
+	if (flag->column->category == 'D')
+		return 1;
+	if (strchr(preset, '('))
+		return refuse(search, flag, "nothing tells what its default gives", err) - 1;
 	pgname_quote(flag->column->name, quoted);
 	sql = xasprintf("SELECT coalesce(%s, false) AS done FROM (SELECT %s AS %s) AS new_row",
-			flag->done, flag->column->preset, quoted);
+			flag->done, preset, quoted);
 	result = pgsync_query(search->conn, "looking at a default", sql, 0, NULL, err);
 	done = result ? pgsync_bool(result, 0, "done") : -1;
 	free(sql);
@@ -358,13 +242,14 @@ static bool check_new_rows(const struct search *search, const struct flag *flag,
 	char why[PGNAME_SIZE + 256];
 	int done = preset_is_done(search, flag, err);
 
-	if (done == 0 && !(column->category == 'D' && column->not_null))
-		return true;
-	snprintf(why, sizeof(why),
-		 done > 0 ? "it has the default %s, so that no new row would be published"
-			  : "it is never NULL, so that no row would be published",
-		 column->preset);
-	return done >= 0 && refuse(search, flag, why, err);
+	if (done < 0)
+		return false;
+	if (done == 0 && column->category == 'D' && column->not_null)
+		return refuse(search, flag, "it is never NULL, so that no row would be published",
+			      err);
+	snprintf(why, sizeof(why), "it has the default %s, so that no new row would be published",
+		 done > 0 ? column->preset : "");
+	return done == 0 || refuse(search, flag, why, err);
 }
 
 static void say(const struct search *search, const struct flag *flag,
@@ -377,6 +262,9 @@ static void say(const struct search *search, const struct flag *flag,
 		fprintf(stderr, "the relay goes on with column %s\n", published->column);
 	else
 		fprintf(stderr, "outbox.where leaves them alone\n");
+	if (search->unsure)
+		fprintf(stderr, "warning: the relay does not read column %s of table %s\n",
+			search->unsure->name, search->shown);
 	for (size_t i = 0; published->column && i < search->count; i++)
 		if (search->flags[i].column != flag->column)
 			fprintf(stderr,
@@ -495,11 +383,29 @@ static bool take_up(struct search *search, struct adopt_published *published, st
 	return true;
 }
 
+/* Where no other column tells. */
+static bool check_unsure(const struct search *search, struct error *err)
+{
+	struct flag flag = {.column = search->unsure};
+	char quoted[PGNAME_QUOTED_SIZE], *condition;
+	int any;
+
+	pgname_quote(flag.column->name, quoted);
+	condition = xasprintf("%s IS NOT NULL", quoted);
+	any = any_row(search, condition, err);
+	free(condition);
+	if (any == 0)
+		warn(search);
+	return any > 0 ? refuse(search, &flag, "its name does not tell which", err) : any == 0;
+}
+
 static bool find(struct search *search, const struct config_columns *mapped,
 		 struct adopt_published *published, struct error *err)
 {
 	if (!find_flags(search, mapped, published->settle, err))
 		return false;
+	if (search->count == 0 && search->unsure)
+		return check_unsure(search, err);
 	if (search->count == 0)
 		return true;
 	if (search->choice->adopts)
@@ -519,7 +425,10 @@ bool adopt_published_find(PGconn *conn, const struct adopt_facts *facts,
 			  const struct config_columns *mapped, const struct adopt_choice *choice,
 			  struct adopt_published *published, struct error *err)
 {
-	struct search search = {.conn = conn, .facts = facts, .choice = choice};
+	struct search search = {.conn = conn,
+				.facts = facts,
+				.choice = choice,
+				.events = *choice->events ? choice->events : "true"};
 	bool good = true;
 
 	pgname_print(&facts->table, search.table);
@@ -542,7 +451,7 @@ bool adopt_published_find(PGconn *conn, const struct adopt_facts *facts,
 bool adopt_published_ask(PGconn *conn, const struct adopt_facts *facts, const char *id,
 			 const char *title, struct error *err)
 {
-	struct search search = {.conn = conn, .facts = facts};
+	struct search search = {.conn = conn, .facts = facts, .events = "true"};
 	int any;
 
 	pgname_print(&facts->table, search.table);

@@ -45,6 +45,21 @@ def test_the_column_means_something_else(empty_database, migrate_box):
     assert migrate_box("--ignore-flag").returncode == 0
 
 
+@pytest.mark.parametrize("options", [[], ["--adopt"]])
+def test_what_no_event_has_is_of_no_account(empty_database, migrate_box, options):
+    """A status of rows that outbox.where leaves out."""
+    empty_database.execute(BOX.format(column="status", type="text", done="'FAILED'", waits="'NEW'"))
+    done = migrate_box(*options, where="status = 'NEW'")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_clear_column_beside_an_unsure_one(empty_database, migrate_box):
+    empty_database.execute(BOX.format(column="processed", type="boolean", done="true", waits="false")
+                           + "; ALTER TABLE box ADD publish_at timestamptz DEFAULT now()")
+    done = migrate_box("--adopt")
+    assert done.returncode == 0 and "does not read column publish_at" in done.stderr, done.stderr
+
+
 def test_an_enum_says_so(empty_database, migrate_box):
     empty_database.execute("CREATE TYPE stage AS ENUM ('pending', 'done');"
                            + BOX.format(column="state", type="stage", done="'done'::stage", waits="'pending'"))
@@ -59,7 +74,7 @@ def test_published_at_is_what_mark_mode_reads(empty_database, migrate_box):
 
 
 @pytest.mark.parametrize("column, kind, done, waits", [
-    ("occurred_on", "timestamptz", "now()", "NULL"), ("send_email", "boolean", "true", "false"),
+    ("order_status", "text", "'placed'", "'open'"), ("occurred_on", "timestamptz", "now()", "NULL"), ("send_email", "boolean", "true", "false"),
     ("sender", "text", "'shop'", "'mail'")])
 def test_a_column_that_says_nothing_of_the_kind(empty_database, migrate_box, column, kind, done, waits):
     empty_database.execute(BOX.format(column=column, type=kind, done=done, waits=waits))

@@ -99,14 +99,22 @@ static void test_unsure(void **state)
 					       {"publish_time", "timestamp"},
 					       {"next_dispatch_at", "timestamptz"},
 					       {"processing_started_at", "timestamptz"},
-					       {"last_sent_at", "timestamp"}};
+					       {"deliver_by", "timestamp"},
+					       {"pending_publish", "bool"}};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		assert_int_equal(said(names[i][0], names[i][1]), ADOPT_UNSURE);
 	assert_int_equal(said("is_unpublished", "bool"), ADOPT_WAITS);
 	assert_int_equal(said("undelivered", "bool"), ADOPT_WAITS);
+	assert_int_equal(said("is_new", "bool"), ADOPT_WAITS);
+	assert_int_equal(said("sent_ts", "timestamptz"), ADOPT_DONE);
+	assert_int_equal(said("last_sent_at", "timestamptz"), ADOPT_DONE);
+	assert_int_equal(said("email_sent", "bool"), ADOPT_DONE);
 	assert_int_equal(said("pending_since", "timestamptz"), ADOPT_NOTHING);
+	assert_int_equal(said("is_new_customer", "bool"), ADOPT_NOTHING);
+	assert_int_equal(said("new", "jsonb"), ADOPT_NOTHING);
+	assert_int_equal(said("new_event", "text"), ADOPT_NOTHING);
 	assert_int_equal(said("send_email", "bool"), ADOPT_NOTHING);
 	assert_int_equal(said("delivery_date", "date"), ADOPT_NOTHING);
 	assert_int_equal(said("sent_count", "int4"), ADOPT_NOTHING);

@@ -203,6 +203,12 @@ static void publish(struct held *held)
 	describe(held, first);
 }
 
+static const char *waits(const struct held *held)
+{
+	return session_shape(held->session)->position ? "the events behind it wait"
+						      : "its key waits";
+}
+
 static void report(const struct held *held, const struct outbox_hold *hold)
 {
 	size_t count = outbox_holds_waiting(&held->holds);
@@ -223,10 +229,10 @@ static void report(const struct held *held, const struct outbox_hold *hold)
 		 LOG_FIELDS(field_number("id", hold->id), field_text("event_id", hold->identity),
 			    field_shard(held, hold), field_number("keys_waiting", (int64_t)count),
 			    field_sqlstate(hold->why)),
-		 "event %" PRId64 " (event_id %.64s) cannot be %s table %s%s: %s; its key waits; "
-		 "remove the cause or the row, the relay tries it again every few seconds%s",
+		 "event %" PRId64 " (event_id %.64s) cannot be %s table %s%s: %s; %s; remove the "
+		 "cause or the row, the relay tries it again every few seconds%s",
 		 hold->id, identity_of(hold), verb(held), table(held),
-		 hold->published ? ", though it is published" : "", hold->why,
+		 hold->published ? ", though it is published" : "", hold->why, waits(held),
 		 count == NAMED_MAX ? "; similar messages suppressed" : "");
 }
 

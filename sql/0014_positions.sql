@@ -135,9 +135,8 @@ CREATE OR REPLACE FUNCTION outbox_relay.waiting_rows(box regclass, part text DEF
                   'FROM %1$s AS t WHERE t.x = ANY (ARRAY(SELECT r FROM unnest(%3$L::xid8[]) AS r WHERE pg_visible_in_snapshot(r, '
                   'pg_current_snapshot()))) AND %4$s IS NOT TRUE AND %5$s%7$s) AS t', own.rows,
                   coalesce(pg_snapshot_xmax(low.shown), '0'), ARRAY(SELECT pg_snapshot_xip(low.shown)), own.settled, own.event,
-                  format('SELECT t.* FROM %s AS t WHERE t.%I > %s AND %s IS NOT TRUE AND %s UNION ALL ', own.rows, own.id,
-                         walk.come, own.settled, own.event),
-                  format(' AND (t.%I > %s) IS NOT TRUE', own.id, walk.come))
+                  'SELECT t.* FROM ' || own.rows || ' AS t WHERE ' || walk.beyond || ' AND ' || own.settled || ' IS NOT TRUE AND '
+                  || own.event || ' UNION ALL ', ' AND (' || walk.beyond || ') IS NOT TRUE')
       FROM (SELECT coalesce(part, box::text) AS rows, outbox_relay.settled_condition(box) AS settled,
                    outbox_relay.is_event(box) AS event,
                    (SELECT o.position_columns[1] FROM outbox_relay.outboxes o WHERE o.outbox = box) AS id) AS own
@@ -146,8 +145,8 @@ CREATE OR REPLACE FUNCTION outbox_relay.waiting_rows(box regclass, part text DEF
                                   FROM outbox_relay.last_positions(box) AS p) AS l
             ORDER BY pg_snapshot_xmax(l.shown), (SELECT -count(*) FROM pg_snapshot_xip(l.shown)) LIMIT 1) AS low ON true
       LEFT JOIN LATERAL (
-           SELECT min(coalesce(p.reached, -9223372036854775808)) AS come
-             FROM outbox_relay.last_positions(box) AS p WHERE p.walks) AS walk ON true
+           SELECT format('t.%I > %s', own.id, min(coalesce(p.reached, -9223372036854775808))) AS beyond
+             FROM outbox_relay.last_positions(box) AS p WHERE p.walks HAVING count(*) > 0) AS walk ON true
 $$;
 
 -- How many they are, so many at most, and the lowest and highest of their ids.

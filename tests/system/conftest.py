@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import tempfile
+import threading
 
 import pytest
 
@@ -27,8 +28,10 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "xdist_group: tests that share what is costly to make")
     if not os.access(BINARY, os.X_OK):
         pytest.exit(f"no {BINARY}: build it, or name another with OUTBOX_RELAY", returncode=1)
-    # So that fixtures are taken down when test.sh is told to stop.
-    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("told to stop", returncode=1))
+    # So that fixtures are taken down when test.sh is told to stop. A worker of pytest-xdist may run in another thread than
+    # the first, which alone may do this: it ends with the process that has started it.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: pytest.exit("told to stop", returncode=1))
 
 
 @pytest.hookimpl(hookwrapper=True)

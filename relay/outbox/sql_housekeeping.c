@@ -63,8 +63,7 @@ static char *gauges_position(const struct outbox_shape *shape, size_t leaf)
 	    "min(coalesce(reached, -9223372036854775808)) FROM newest WHERE walks) AS walk FROM "
 	    "(SELECT CASE WHEN walks THEN target ELSE finished END AS at FROM newest) AS n ORDER "
 	    "BY %s LIMIT 1), waiting AS MATERIALIZED (SELECT * FROM (%s UNION ALL %s) AS rows "
-	    "LIMIT "
-	    "%d) SELECT count(*), min(id), extract(epoch FROM clock_timestamp() - "
+	    "LIMIT %d) SELECT count(*), min(id), extract(epoch FROM clock_timestamp() - "
 	    "min(created))::float8, %s FROM waiting WHERE $1::int8 IS NOT NULL",
 	    last, age, walk, rows, GAUGE_CAP + 1, drawn);
 }

@@ -52,8 +52,7 @@ const char *debezium_value(const struct debezium *debezium, const char *name)
 	return option != NULL ? option->value : debezium_rule(name)->fallback;
 }
 
-/* Without the blanks around it; how long it is. */
-static const char *bare(const char *value, size_t *len)
+const char *debezium_bare(const char *value, size_t *len)
 {
 	value += strspn(value, " \t\r\n");
 	*len = strlen(value);
@@ -66,7 +65,7 @@ bool debezium_says_true(const char *value)
 {
 	size_t len;
 
-	value = bare(value, &len);
+	value = debezium_bare(value, &len);
 	return len == 4 && strncasecmp(value, "true", 4) == 0;
 }
 
@@ -84,7 +83,7 @@ bool debezium_is_class(const char *value, const char *class)
 	const char *simple = strrchr(class, '.') + 1;
 	size_t len, simple_len = strlen(simple);
 
-	value = bare(value, &len);
+	value = debezium_bare(value, &len);
 	if (len == strlen(class) && strncmp(value, class, len) == 0)
 		return true;
 	if (strncmp(value, simple, len) != 0)

@@ -68,6 +68,9 @@ const struct debezium_option *debezium_find(const struct debezium *debezium, con
 
 /* The value in the file, or the default; NULL if there is neither. */
 const char *debezium_value(const struct debezium *debezium, const char *name);
+/* A value without the blanks around it, which are of no account: where it begins, how long it is.
+ */
+const char *debezium_bare(const char *value, size_t *len);
 /* As Java does: true only if it is written so, in any case of letters; blanks around it are of no
  * account. */
 bool debezium_says_true(const char *value);

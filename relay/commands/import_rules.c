@@ -15,10 +15,7 @@ static char *trimmed(const char *value)
 {
 	size_t len;
 
-	value += strspn(value, " \t\r\n");
-	len = strlen(value);
-	while (len > 0 && isspace((unsigned char)value[len - 1]))
-		len--;
+	value = debezium_bare(value, &len);
 	return xasprintf("%.*s", (int)len, value);
 }
 

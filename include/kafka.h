@@ -2,8 +2,8 @@
 /*
  * kafka.h - the Kafka sink: makes a struct sink over a librdkafka producer
  *
- * Thread: loop; kafka_check_property and kafka_version any. kafka_probe and kafka_create_topic
- * block and need no loop: main, of a process without one.
+ * Thread: loop; kafka_check_property and kafka_version any. kafka_probe, kafka_create_topic and
+ * kafka_rehearse_* block and need no loop: main, of a process without one.
  */
 #ifndef OUTBOX_KAFKA_H
 #define OUTBOX_KAFKA_H
@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/loop.h"
 #include "config.h"
+#include "core/ledger.h"
 #include "core/metrics.h"
 #include "core/sink.h"
 
@@ -143,6 +144,16 @@ struct kafka_new_topic {
 /* False and err if it could not be made; that it is there already is an error too. */
 bool kafka_create_topic(const struct kafka_options *options, const struct kafka_new_topic *topic,
 			int timeout_ms, struct error *err);
+
+/* What a relay does besides that delivers exactly once, each by a client of its own: takes this
+ * transactional id, which no relay must have, since whoever had it is fenced; writes to partition 0
+ * of the ledger, where nothing is left of it as long as the topic is compacted and the brokers are
+ * Kafka's; and reads it. False and err, in the brokers' words, if they do not let it. Block for
+ * timeout_ms at most. */
+bool kafka_rehearse_id(const struct kafka_options *options, const struct producer_id *id,
+		       int timeout_ms, struct error *err);
+bool kafka_rehearse_write(const struct kafka_options *options, int timeout_ms, struct error *err);
+bool kafka_rehearse_read(const struct kafka_options *options, int timeout_ms, struct error *err);
 
 struct kafka_probe_events {
 	void (*cluster)(void *arg, const struct kafka_probe_cluster *cluster);

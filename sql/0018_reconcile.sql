@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: ISC
--- outbox-relay 18: what `outbox-relay reconcile --after-restore` needs where events are delivered exactly once: the
--- relays begin anew, with nothing in doubt.
+-- outbox-relay 18: what `outbox-relay reconcile --after-restore` and `outbox-relay handover --new` need where events are
+-- delivered exactly once: the relays begin anew, with nothing in doubt.
 
 -- Gives the outbox other producers, and forgets what those before may have in doubt. What they had committed must be
 -- settled by then: nothing is looked up in the ledger of before any more. All relays have to be stopped. While this
@@ -25,7 +25,18 @@ BEGIN
     DELETE FROM outbox_relay.producer_shards s WHERE s.outbox = box;
     RETURN own;
 END $$;
-REVOKE ALL ON FUNCTION outbox_relay.renew_producers(regclass) FROM PUBLIC;
+
+-- After a switch of databases, whose old side has proven that it was empty: the producers that came along are another
+-- server's. NULL: none came. Relays and operators of the outbox may, as record_action sees to.
+CREATE OR REPLACE FUNCTION outbox_relay.hand_over_producers(box regclass) RETURNS uuid
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM outbox_relay.producers p WHERE p.outbox = box AND p.line IS NOT NULL) THEN
+        RETURN outbox_relay.renew_producers(box);
+    END IF;
+    RETURN NULL;
+END $$;
+REVOKE ALL ON FUNCTION outbox_relay.renew_producers(regclass), outbox_relay.hand_over_producers(regclass) FROM PUBLIC;
 
 DO $$
 DECLARE
@@ -33,6 +44,9 @@ DECLARE
 BEGIN
     FOR who IN SELECT DISTINCT r.rolname FROM outbox_relay.outboxes o JOIN pg_roles r ON r.oid = o.relay LOOP
         EXECUTE format('GRANT EXECUTE ON FUNCTION outbox_relay.renew_producers(regclass) TO %I', who);
+    END LOOP;
+    FOR who IN SELECT DISTINCT r.rolname FROM outbox_relay.outboxes o JOIN pg_roles r ON r.oid IN (o.relay, o.operator) LOOP
+        EXECUTE format('GRANT EXECUTE ON FUNCTION outbox_relay.hand_over_producers(regclass) TO %I', who);
     END LOOP;
 END $$;
 

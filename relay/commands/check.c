@@ -262,7 +262,7 @@ int cmd_check(int argc, char **argv)
 	if (conn)
 		check_outbox(&check, config, conn);
 	check_kafka(&check, config, conn);
-	check_ledger(&check, config);
+	check_ledger(&check, config, conn);
 	PQfinish(conn);
 	config_free(&config);
 	if (json)

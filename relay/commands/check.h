@@ -47,8 +47,9 @@ void check_library(struct check *check, const char *version);
 /* What the brokers are and offer. */
 void check_broker(struct check *check, const struct kafka_probe_cluster *cluster);
 
-/* Transactions and the ledger, where they are used. */
-void check_ledger(struct check *check, const struct config *config);
+/* Transactions and the ledger, where they are used. conn may be NULL: then no transactional id is
+ * tried. */
+void check_ledger(struct check *check, const struct config *config, PGconn *conn);
 
 /* Brokers and topics; conn, which may be NULL, tells which topics the waiting events go to. */
 void check_kafka(struct check *check, const struct config *config, PGconn *conn);

@@ -3,9 +3,13 @@
  * check_ledger.c - `check`: what kafka.delivery = "exactly-once" rests on: transactions that the
  * brokers verify, and the ledger's topic
  */
+#include "base/pgname.h"
+#include "base/text.h"
 #include "check.h"
 #include "commands.h"
+#include "core/ledger.h"
 #include "kafka.h"
+#include "postgres.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -17,6 +21,7 @@ struct ledger_check {
 	const struct config *config;
 	const struct kafka_options *options;
 	int brokers;
+	bool verifies, there, compacts; /* the brokers; the topic */
 };
 
 static void check_verification(struct check *check, const struct kafka_probe_cluster *cluster)
@@ -59,6 +64,7 @@ static void on_cluster(void *arg, const struct kafka_probe_cluster *cluster)
 	struct ledger_check *ledger = arg;
 
 	ledger->brokers = cluster->brokers;
+	ledger->verifies = cluster->verifies == PROBE_YES;
 	check_verification(ledger->check, cluster);
 	check_timeout(ledger, cluster);
 }
@@ -75,7 +81,9 @@ static void create(struct ledger_check *ledger, const char *name)
 					.compaction_lag_ms = LAG_MS};
 	struct error err;
 
-	if (kafka_create_topic(ledger->options, &topic, TIMEOUT_MS, &err))
+	ledger->there = ledger->compacts =
+	    kafka_create_topic(ledger->options, &topic, TIMEOUT_MS, &err);
+	if (ledger->there)
 		check_ok(ledger->check, "ledger topic %s is created: %d partitions, %d replica%s",
 			 name, LEDGER_PRODUCERS, replicas, replicas == 1 ? "" : "s");
 	else
@@ -137,6 +145,8 @@ static void on_topic(void *arg, const struct kafka_probe_topic *topic)
 		absent(ledger, topic);
 		return;
 	}
+	ledger->there = true;
+	ledger->compacts = topic->cleanup_policy != NULL && !strcmp(topic->cleanup_policy, "compact");
 	if (topic->partitions > 0 && topic->partitions < LEDGER_PRODUCERS)
 		check_error(check, "give it 64 partitions",
 			    "ledger topic %s has %d partitions, and each of 64 producers needs its "
@@ -151,16 +161,89 @@ static void on_topic(void *arg, const struct kafka_probe_topic *topic)
 	check_replicas(check, topic);
 }
 
-void check_ledger(struct check *check, const struct config *config)
+/* ---- rights ---- */
+
+/* The outbox's, which transactional ids bear. False if it is not known: what is missing in the
+ * database was said already. */
+static bool outbox_uuid(const struct config *config, PGconn *conn, char uuid[40])
+{
+	static const char SQL[] = "SELECT producers AS uuid FROM outbox_relay.outboxes WHERE outbox "
+				  "= to_regclass($1) AND producers IS NOT NULL";
+	char table[PGNAME_FULL_SIZE];
+	const char *params[] = {table};
+	struct pgname name;
+	struct error err;
+	PGresult *result;
+	bool known;
+
+	if (conn == NULL || !pgname_parse(config->outbox.table, &name, &err))
+		return false;
+	pgname_print(&name, table);
+	result = pgsync_query(conn, "looking for the producers", SQL, 1, params, &err);
+	known = result != NULL && PQntuples(result) == 1;
+	if (known)
+		text_print(uuid, 40, "%s", pgsync_text(result, 0, "uuid"));
+	PQclear(result);
+	return known;
+}
+
+/* An id that no relay has: their numbers end before. */
+static void check_transactional_id(const struct ledger_check *ledger, PGconn *conn)
+{
+	static const char remedy[] = "grant the relay WRITE and DESCRIBE on transactional ids with "
+				     "the prefix outbox-relay.";
+	struct producer_id id = {.number = LEDGER_PRODUCERS};
+	struct error err;
+
+	if (!outbox_uuid(ledger->config, conn, id.group))
+		return;
+	if (kafka_rehearse_id(ledger->options, &id, TIMEOUT_MS, &err))
+		check_ok(ledger->check, "the brokers give the relay transactional ids");
+	else
+		check_error(ledger->check, remedy,
+			    "the brokers give the relay no transactional id of outbox-relay.%s: %s",
+			    id.group, err.text);
+}
+
+static void check_writes(const struct ledger_check *ledger)
+{
+	struct error err;
+
+	if (!ledger->verifies || !ledger->compacts)
+		return; /* then what is not to be written could be */
+	if (!kafka_rehearse_write(ledger->options, TIMEOUT_MS, &err))
+		check_error(ledger->check, "grant the relay WRITE on it",
+			    "ledger topic %s cannot be written: %s", ledger->options->ledger_topic,
+			    err.text);
+}
+
+static void check_reads(const struct ledger_check *ledger)
+{
+	struct error err;
+
+	if (!kafka_rehearse_read(ledger->options, TIMEOUT_MS, &err))
+		check_error(ledger->check, "grant the relay READ on it",
+			    "ledger topic %s cannot be read: %s", ledger->options->ledger_topic,
+			    err.text);
+}
+
+void check_ledger(struct check *check, const struct config *config, PGconn *conn)
 {
 	static const struct kafka_probe_events events = {on_cluster, on_topic};
-	struct kafka_options options = command_kafka_options(config);
-	struct ledger_check ledger = {check, config, &options, 0};
-	const char *topic = config->kafka.ledger_topic, *remedy;
+	struct kafka_options options = command_kafka_transactions(config);
+	struct ledger_check ledger = {.check = check, .config = config, .options = &options};
+	const char *remedy;
 	struct error err;
 
 	if (config->kafka.delivery != DELIVERY_EXACTLY_ONCE)
 		return;
 	/* That no broker lets us in was said already. */
-	kafka_probe(&options, &topic, 1, TIMEOUT_MS, &events, &ledger, &remedy, &err);
+	if (!kafka_probe(&options, &options.ledger_topic, 1, TIMEOUT_MS, &events, &ledger, &remedy,
+			 &err))
+		return;
+	check_transactional_id(&ledger, conn);
+	if (!ledger.there)
+		return;
+	check_writes(&ledger);
+	check_reads(&ledger);
 }

@@ -95,6 +95,9 @@ struct config *command_outbox(const char *path, struct pgname *name);
 /* As the configuration has them; it is borrowed, and there are no metrics. */
 struct kafka_options command_kafka_options(const struct config *config);
 
+/* The same, with what kafka.delivery = "exactly-once" takes, where it is set. */
+struct kafka_options command_kafka_transactions(const struct config *config);
+
 /* Of Kafka's transactions: the relay gives a batch up before that. */
 int64_t command_transaction_timeout_ms(const struct config *config);
 

@@ -192,6 +192,18 @@ struct kafka_options command_kafka_options(const struct config *config)
 	};
 }
 
+struct kafka_options command_kafka_transactions(const struct config *config)
+{
+	struct kafka_options options = command_kafka_options(config);
+
+	if (config->kafka.delivery != DELIVERY_EXACTLY_ONCE)
+		return options;
+	options.transactional_prefix = "outbox-relay";
+	options.ledger_topic = config->kafka.ledger_topic;
+	options.transaction_timeout_ms = (int)command_transaction_timeout_ms(config);
+	return options;
+}
+
 static bool judge_password(const struct config *config, const char *option, const char *text,
 			   struct error *err)
 {

@@ -202,10 +202,12 @@ static json_t *agree(const struct handover *handover, const json_t *old, json_t 
 	if (handover_position(handover, old, out, err) &&
 	    (state = handover_state(handover, false, err)) &&
 	    check_document(handover, old, state, err) &&
+	    handover_producers(handover, old, state, out, err) &&
 	    pgsync_script(handover->conn, "taking over", "COMMIT", err))
 		return state;
 	pgsync_script(handover->conn, "taking over", "ROLLBACK", &ignored);
 	json_object_del(out, "position_from");
+	json_object_del(out, "producers");
 	json_decref(state);
 	return NULL;
 }
@@ -261,6 +263,8 @@ static void report(const struct handover *handover, const json_t *state, const j
 		fprintf(stderr,
 			"events of %s with ids below %" JSON_INTEGER_FORMAT " count as published\n",
 			handover->shown, json_integer_value(from));
+	if (json_object_get(out, "producers"))
+		fprintf(stderr, "%s has new producers, with nothing in doubt\n", handover->shown);
 	if (json_is_integer(last))
 		fprintf(stderr, "ids of %s go on above %" JSON_INTEGER_FORMAT "\n", handover->shown,
 			json_integer_value(last));

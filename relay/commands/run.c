@@ -222,13 +222,8 @@ static void make_shard(struct daemon *daemon)
 static bool make_ends(struct daemon *daemon, struct error *err)
 {
 	const struct config *config = daemon->config;
-	struct kafka_options kafka = command_kafka_options(config);
+	struct kafka_options kafka = command_kafka_transactions(config);
 	kafka.metrics = &daemon->desk.metrics;
-	if (config->kafka.delivery == DELIVERY_EXACTLY_ONCE) {
-		kafka.transactional_prefix = "outbox-relay";
-		kafka.ledger_topic = config->kafka.ledger_topic;
-		kafka.transaction_timeout_ms = (int)command_transaction_timeout_ms(config);
-	}
 	daemon->sink = kafka_sink_new(daemon->desk.loop, &kafka, &worker_sink_events,
 				      daemon->desk.worker, err);
 	if (daemon->sink == NULL)

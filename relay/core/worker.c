@@ -346,6 +346,7 @@ static void step_once(struct worker *worker, struct engine_input input)
 			  engine_state_name(worker->engine.state));
 	}
 	worker->metrics->in_doubt = engine_is_waiting_for_ledger(&worker->engine);
+	worker->metrics->ledger_lag = worker_ledger_lag(worker);
 	if (!is_blocked(worker))
 		worker->blocked_us = 0;
 	else if (worker->blocked_us == 0)

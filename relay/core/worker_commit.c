@@ -30,6 +30,17 @@ void worker_commit(struct worker *worker)
 	FAILPOINT("kafka-commit-sent");
 }
 
+double worker_ledger_lag(const struct worker *worker)
+{
+	const struct engine *engine = &worker->engine;
+	int64_t behind = worker->sink->ledger.last - worker->source->producer.settled;
+	if (!engine->options.transactional)
+		return 0;
+	if (engine->state == ENGINE_SETTLING)
+		return 1;
+	return engine_is_waiting_for_ledger(engine) && behind > 0 ? (double)behind : 0;
+}
+
 void worker_resolve(struct worker *worker)
 {
 	FAILPOINT("before-resolution");

@@ -83,6 +83,9 @@ void worker_put_back_others(struct worker *worker);
 void worker_settle(struct worker *worker);
 void worker_commit(struct worker *worker);
 void worker_resolve(struct worker *worker);
+/* The batches that the sink has committed and the source has not settled yet, as far as is known.
+ */
+double worker_ledger_lag(const struct worker *worker);
 /* There is no session any more. */
 void worker_lose(struct worker *worker, const char *why, bool permanent);
 

@@ -168,6 +168,15 @@ static void hold(struct reconciler *reconciler, const PGresult *result, int row,
 			 (long long)held.id, why, reconciler->full_log.note);
 }
 
+/* This one item was refused. A letter, or the note of a copy, is no row to be looked for: it is
+ * where it was. */
+static void keep(struct reconciler *reconciler)
+{
+	const struct outbox_ids_item *item = reconciler->items + reconciler->at;
+	reconciler->kept += item->letter != 0 || item->copy != NULL;
+	find(reconciler);
+}
+
 /* ---- one try after the other ---- */
 
 static void forget(void *part)
@@ -210,7 +219,7 @@ static void next(void *part)
 	if (reconciler->size > reconciler->count - reconciler->at)
 		reconciler->size = reconciler->count - reconciler->at;
 	if (reconciler->why.text[0] != '\0')
-		find(reconciler); /* this one row was refused */
+		keep(reconciler);
 	else
 		try(reconciler);
 }

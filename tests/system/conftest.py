@@ -132,6 +132,14 @@ def kafka(shared_kafka):
 
 
 @pytest.fixture
+def ledger(kafka, prefix):
+    """The options of kafka for relays that deliver exactly once; their ledger is there."""
+    name = prefix + "ledger"
+    kafka.create_topic(name, 64, cleanup_policy="compact")
+    return {"delivery": "exactly-once", "ledger_topic": name}
+
+
+@pytest.fixture
 def number():
     """Another one for every test, to name what must not be shared."""
     return next(_count)

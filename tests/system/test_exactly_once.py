@@ -22,14 +22,6 @@ SETTLED = "SELECT coalesce(sum(settled), 0)::bigint FROM outbox_relay.producers"
 
 
 @pytest.fixture
-def ledger(kafka, prefix):
-    """The options of kafka for relays that deliver exactly once; their ledger is there."""
-    name = prefix + "ledger"
-    kafka.create_topic(name, 64, cleanup_policy="compact")
-    return {"delivery": "exactly-once", "ledger_topic": name}
-
-
-@pytest.fixture
 def exactly(empty_database, migrate, new_relay, ledger, topic):
     """exactly("delete", shards=4): relays of an outbox that is settled so, not yet started."""
     topic()
@@ -284,6 +276,40 @@ def test_a_letter_that_is_a_row_again(letter, empty_database, reader):
     insert(empty_database, 1)
     empty_database.wait_empty()
     assert len(reader().rest()) == 2
+
+
+def test_a_letter_that_cannot_be_removed(letter, empty_database, reader):
+    """A failover has lost that it was published. Nothing is published before it can be removed, or it would be again."""
+    relay, number, id_, event_id = letter
+    empty_database.execute("CREATE FUNCTION outbox_relay.no() RETURNS trigger LANGUAGE plpgsql AS"
+                           " $$ BEGIN RAISE 'it is to stay'; END $$")
+    empty_database.execute("INSERT INTO outbox_relay.dead_letters (outbox, number, id, event_id, aggregate_type,"
+                           " aggregate_id, event_type, payload, reason) OVERRIDING SYSTEM VALUE SELECT"
+                           " 'outbox_events'::regclass, %s, %s, %s, 'thing', 'k', 'made', '1', 'too_large'",
+                           number, id_, event_id)
+    empty_database.execute("CREATE TRIGGER no BEFORE DELETE ON outbox_relay.dead_letters FOR EACH ROW"
+                           " EXECUTE FUNCTION outbox_relay.no()")
+    try:
+        relay.start(wait=False)
+        relay.wait_log("1 events are published and cannot be removed")
+    finally:
+        empty_database.execute("DROP TRIGGER no ON outbox_relay.dead_letters")
+        empty_database.execute("DROP FUNCTION outbox_relay.no")
+    empty_database.wait("SELECT NOT EXISTS (SELECT FROM outbox_relay.dead_letters)", timeout=90)
+    assert len(reader().rest()) == 1
+
+
+def test_the_lag_of_the_ledger(exactly, empty_database, reader):
+    """Kafka has committed a batch, and the database cannot yet."""
+    relay = exactly()().start()
+    with empty_database.session(autocommit=False) as session:
+        session.execute("SELECT FROM outbox_relay.producers FOR UPDATE")
+        insert(empty_database, 1)
+        assert len(reader().take(1)) == 1
+        until(lambda: relay.metric("ledger_lag") == 1, 30, "the ledger to be ahead")
+        session.connection.rollback()
+    empty_database.wait_empty()
+    until(lambda: relay.metric("ledger_lag") == 0, 30, "the database to have settled it")
 
 
 def test_another_cluster(exactly, empty_database, reader):

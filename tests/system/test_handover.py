@@ -122,11 +122,12 @@ def refused(done, *words, status=1):
         assert word in done.stderr, done.stderr
 
 
-@pytest.mark.parametrize("settle", ["delete", "mark", "position"])
+@pytest.mark.parametrize("settle, delivery", [("delete", "at-least-once"), ("mark", "at-least-once"),
+                                              ("position", "at-least-once"), ("delete", "exactly-once")])
 @pytest.mark.parametrize("way", ["anew", "dump"])
-def test_a_switch(empty_database, migrate, new_relay, new_side, moved, reader, topic, document, settle, way):
+def test_a_switch(empty_database, migrate, new_relay, new_side, moved, reader, topic, document, ledger, settle, delivery, way):
     """Events before, while and after: none is lost, none comes twice, keys are in order; ids go on above the old ones."""
-    changes = {"outbox": {"settle": settle}}
+    changes = {"outbox": {"settle": settle}, "kafka": {**ledger, "delivery": delivery}}
     migrate(**changes)
     topic()
     shop, relay = Shop(), new_relay(**changes).start()
@@ -146,6 +147,7 @@ def test_a_switch(empty_database, migrate, new_relay, new_side, moved, reader, t
     there = moved(**changes)
     done = ok(there.command("handover", "--new", document))
     assert "ids of outbox_events go on above 1300" in done.stderr and "is resumed" in done.stderr
+    assert ("has new producers" in done.stderr) is (way == "dump" and delivery == "exactly-once")
     there.start()
     shop.write(new_side, 200)
     shop.judge(reader())

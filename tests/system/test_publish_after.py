@@ -72,10 +72,11 @@ def goes_on(relay):
     until(lambda: relay.metric("unconfirmed") == 0 and relay.get("/readyz")[0] == 200, 20, "the relay to be ready")
 
 
-def test_both_standbys_must_have_it(database, standbys, new_relay, topic, in_order):
+@pytest.mark.parametrize("delivery", ["at-least-once", "exactly-once"])
+def test_both_standbys_must_have_it(database, standbys, new_relay, topic, ledger, in_order, delivery):
     """While one does not confirm, nothing goes out, no transaction stays open, and the relay says why."""
     topic()
-    relay = new_relay(outbox=BOTH).start()
+    relay = new_relay(outbox=BOTH, kafka={**ledger, "delivery": delivery}).start()
     with Writers(database) as writers:
         writers.wait_committed(300)
         standbys[1].silence()

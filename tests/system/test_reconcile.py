@@ -521,14 +521,6 @@ def test_positions_of_another_server(empty_database, migrate, new_relay, topic, 
     assert unsettled(empty_database) == 1
 
 
-@pytest.fixture
-def ledger(kafka, prefix):
-    """The options of kafka for relays that deliver exactly once; their ledger is there."""
-    name = prefix + "ledger"
-    kafka.create_topic(name, 64, cleanup_policy="compact")
-    return {"delivery": "exactly-once", "ledger_topic": name}
-
-
 def test_after_the_loss_of_the_ledger(database, new_relay, topic, ledger, reader):
     """20 events are published; the ledger is lost, and the database has 3 of them again, and 5 that are not published.
     With another ledger the relays begin anew: each event is there once."""

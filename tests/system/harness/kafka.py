@@ -28,7 +28,7 @@ JAVA = ["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:-UsePerfData",
         "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
         "-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info"]
 # org.apache.kafka.common.resource.ResourceType, org.apache.kafka.common.acl.AclOperation
-RESOURCES = {"topic": 2, "cluster": 4}
+RESOURCES = {"topic": 2, "cluster": 4, "transactional_id": 5}
 OPERATIONS = {"read": 3, "write": 4, "create": 5, "describe": 8, "describe_configs": 10, "idempotent_write": 12}
 STARTED = re.compile("Kafka Server started")
 

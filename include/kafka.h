@@ -147,9 +147,8 @@ bool kafka_create_topic(const struct kafka_options *options, const struct kafka_
 
 /* What a relay does besides that delivers exactly once, each by a client of its own: takes this
  * transactional id, which no relay must have, since whoever had it is fenced; writes to partition 0
- * of the ledger, where nothing is left of it as long as the topic is compacted and the brokers are
- * Kafka's; and reads it. False and err, in the brokers' words, if they do not let it. Block for
- * timeout_ms at most. */
+ * of the ledger, where brokers refuse what is sent as long as the topic is compacted; and reads it.
+ * False and err, in the brokers' words, if they do not let it. Block for timeout_ms at most. */
 bool kafka_rehearse_id(const struct kafka_options *options, const struct producer_id *id,
 		       int timeout_ms, struct error *err);
 bool kafka_rehearse_write(const struct kafka_options *options, int timeout_ms, struct error *err);

@@ -66,7 +66,7 @@ struct metrics {
 	uint64_t rebuilds[REBUILD_CAUSES]; /* of the producer */
 	double fenced;			   /* producers whose place another has taken; a counter */
 	double settled_by_ledger;	   /* events; a counter */
-	double ledger_lag; /* batches that the sink has committed, and the source not yet */
+	double ledger_lag;  /* batches that the sink has committed, and the source not yet */
 	double copies;	    /* of rejected events, that Kafka has acknowledged; a counter */
 	double held_keys;   /* that wait behind an event that cannot be removed */
 	double parked_keys; /* these, and those behind letters */

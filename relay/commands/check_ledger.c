@@ -21,7 +21,7 @@ struct ledger_check {
 	const struct config *config;
 	const struct kafka_options *options;
 	int brokers;
-	bool verifies, there, compacts; /* the brokers; the topic */
+	bool there, compacts; /* the topic */
 };
 
 static void check_verification(struct check *check, const struct kafka_probe_cluster *cluster)
@@ -64,7 +64,6 @@ static void on_cluster(void *arg, const struct kafka_probe_cluster *cluster)
 	struct ledger_check *ledger = arg;
 
 	ledger->brokers = cluster->brokers;
-	ledger->verifies = cluster->verifies == PROBE_YES;
 	check_verification(ledger->check, cluster);
 	check_timeout(ledger, cluster);
 }
@@ -146,7 +145,8 @@ static void on_topic(void *arg, const struct kafka_probe_topic *topic)
 		return;
 	}
 	ledger->there = true;
-	ledger->compacts = topic->cleanup_policy != NULL && !strcmp(topic->cleanup_policy, "compact");
+	ledger->compacts =
+	    topic->cleanup_policy != NULL && !strcmp(topic->cleanup_policy, "compact");
 	if (topic->partitions > 0 && topic->partitions < LEDGER_PRODUCERS)
 		check_error(check, "give it 64 partitions",
 			    "ledger topic %s has %d partitions, and each of 64 producers needs its "
@@ -167,8 +167,9 @@ static void on_topic(void *arg, const struct kafka_probe_topic *topic)
  * database was said already. */
 static bool outbox_uuid(const struct config *config, PGconn *conn, char uuid[40])
 {
-	static const char SQL[] = "SELECT producers AS uuid FROM outbox_relay.outboxes WHERE outbox "
-				  "= to_regclass($1) AND producers IS NOT NULL";
+	static const char SQL[] =
+	    "SELECT producers AS uuid FROM outbox_relay.outboxes WHERE outbox "
+	    "= to_regclass($1) AND producers IS NOT NULL";
 	char table[PGNAME_FULL_SIZE];
 	const char *params[] = {table};
 	struct pgname name;
@@ -209,9 +210,8 @@ static void check_writes(const struct ledger_check *ledger)
 {
 	struct error err;
 
-	if (!ledger->verifies || !ledger->compacts)
-		return; /* then what is not to be written could be */
-	if (!kafka_rehearse_write(ledger->options, TIMEOUT_MS, &err))
+	/* Otherwise what is not to be written could be. */
+	if (ledger->compacts && !kafka_rehearse_write(ledger->options, TIMEOUT_MS, &err))
 		check_error(ledger->check, "grant the relay WRITE on it",
 			    "ledger topic %s cannot be written: %s", ledger->options->ledger_topic,
 			    err.text);

@@ -264,7 +264,10 @@ static void report(const struct handover *handover, const json_t *state, const j
 			"events of %s with ids below %" JSON_INTEGER_FORMAT " count as published\n",
 			handover->shown, json_integer_value(from));
 	if (json_object_get(out, "producers"))
-		fprintf(stderr, "%s has new producers, with nothing in doubt\n", handover->shown);
+		fprintf(stderr,
+			"%s has new producers, with nothing in doubt: give it another "
+			"kafka.ledger_topic than on the old side\n",
+			handover->shown);
 	if (json_is_integer(last))
 		fprintf(stderr, "ids of %s go on above %" JSON_INTEGER_FORMAT "\n", handover->shown,
 			json_integer_value(last));

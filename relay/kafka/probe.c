@@ -302,6 +302,36 @@ static void judge_offers(struct probe *probe, struct kafka_probe_cluster *cluste
 	cluster->settings = probe->settings;
 }
 
+/* Each broker has settings of its own, and coordinates some of the transactions: the worst counts.
+ */
+static void read_transactions(const struct settings *settings, struct kafka_probe_cluster *cluster)
+{
+	enum probe_answer verifies =
+	    setting_answer(settings, "transaction.partition.verification.enable");
+	int64_t max_ms = setting_number(settings, "transaction.max.timeout.ms");
+	bool worse = verifies == PROBE_NO || cluster->verifies == PROBE_YES;
+
+	if (worse && cluster->verifies != PROBE_NO)
+		cluster->verifies = verifies;
+	if (max_ms >= 0 &&
+	    (cluster->transaction_max_ms < 0 || max_ms < cluster->transaction_max_ms))
+		cluster->transaction_max_ms = max_ms;
+}
+
+static void ask_other_brokers(struct probe *probe, struct kafka_probe_cluster *cluster)
+{
+	for (int i = 1; i < probe->metadata->broker_cnt && probe->settings == PROBE_YES; i++) {
+		struct settings settings;
+		char broker[16];
+		rd_kafka_event_t *event;
+
+		snprintf(broker, sizeof(broker), "%d", (int)probe->metadata->brokers[i].id);
+		event = settings_get(probe, RD_KAFKA_RESOURCE_BROKER, broker, &settings);
+		read_transactions(&settings, cluster);
+		rd_kafka_event_destroy(event);
+	}
+}
+
 static void report_cluster(struct probe *probe)
 {
 	char *id = rd_kafka_clusterid(probe->rk, 0), broker[16] = "0", words[300], codec[32];
@@ -318,14 +348,16 @@ static void report_cluster(struct probe *probe)
 	auto_create = kafka_setting(&settings, "auto.create.topics.enable");
 	cluster.auto_create = auto_create != NULL ? strcmp(auto_create, "true") == 0 : -1;
 	cluster.broker_version = kafka_setting(&settings, "inter.broker.protocol.version");
-	cluster.verifies = setting_answer(&settings, "transaction.partition.verification.enable");
-	cluster.transaction_max_ms = setting_number(&settings, "transaction.max.timeout.ms");
+	cluster.verifies = PROBE_YES; /* until one says otherwise */
+	cluster.transaction_max_ms = -1;
+	read_transactions(&settings, &cluster);
 	await_producer_id(probe);
 	cluster.no_producer = probe->fatal[0] != '\0' ? probe->fatal : NULL;
 	cluster.problem = problem_of(&settings, words);
 	cluster.codec = codec_of(probe, codec, sizeof(codec));
 	probe->settings = settings_answered(probe, settings.code);
 	cluster.unreachable = unreachable(probe, settings.code);
+	ask_other_brokers(probe, &cluster);
 	judge_offers(probe, &cluster);
 	probe->events->cluster(probe->arg, &cluster);
 	rd_kafka_event_destroy(event);

@@ -12,20 +12,32 @@ def cpu_seconds(pid):
 
 
 def family_cpu_seconds(pid):
-    """The same of a process and its children, with those that have ended and were waited for: of a whole Postgres."""
-    with open(f"/proc/{pid}/stat") as stat:
-        fields = stat.read().rsplit(")", 1)[1].split()
-    total = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
-    with open(f"/proc/{pid}/task/{pid}/children") as children:
-        return total + sum(map(cpu_seconds_if_there, children.read().split()))
+    """The same of a process and its children, with those that have ended and were waited for: of a whole Postgres. Read
+    again if a child ends meanwhile, which would be in neither sum."""
+    while True:
+        own, ended = _own_and_ended(pid)
+        with open(f"/proc/{pid}/task/{pid}/children") as children:
+            try:
+                running = sum(map(cpu_seconds, children.read().split()))
+            except OSError:
+                continue
+        if ended == _own_and_ended(pid)[1]:
+            return own + ended + running
 
 
 def cpu_seconds_if_there(pid):
-    """0 of one that has ended: its parent's figures have it soon."""
+    """0 of one that has ended."""
     try:
         return cpu_seconds(pid)
     except OSError:
         return 0
+
+
+def _own_and_ended(pid):
+    with open(f"/proc/{pid}/stat") as stat:
+        fields = [int(field) for field in stat.read().rsplit(")", 1)[1].split()[11:15]]
+    tick = os.sysconf("SC_CLK_TCK")
+    return sum(fields[:2]) / tick, sum(fields[2:]) / tick
 
 
 def fine_cpu_seconds(pid):

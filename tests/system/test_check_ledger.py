@@ -9,7 +9,7 @@ GOOD = {"cleanup_policy": "compact", "min_compaction_lag_ms": 3600000, "unclean_
 
 
 @pytest.fixture
-def check(new_relay, topic, prefix):
+def check(database, new_relay, topic, prefix):
     """check(kafka): the lines that name the ledger or transactional ids, of a relay that delivers exactly once."""
     topic()
 
@@ -45,7 +45,7 @@ def test_a_ledger_that_is_well(kafka, check, prefix):
     ("error", "cleanup.policy=delete", {"cleanup_policy": "delete"}),
     ("error", "cleanup.policy=compact,delete", {"cleanup_policy": "compact,delete"}),
     ("error", "allows unclean leader elections", {"unclean_leader_election_enable": "true"}),
-    ("warning", "for 60 s before it compacts", {"min_compaction_lag_ms": 60000}),
+    ("warn", "for 60 s before it compacts", {"min_compaction_lag_ms": 60000}),
 ])
 def test_a_ledger_with_another_setting(kafka, check, prefix, level, words, changes):
     kafka.create_topic(prefix + "ledger", PARTITIONS, **{**GOOD, **changes})

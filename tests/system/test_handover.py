@@ -144,7 +144,10 @@ def test_a_switch(empty_database, migrate, new_relay, new_side, moved, reader, t
         new_side.execute("DO $$ BEGIN CREATE ROLE outbox_relay LOGIN; CREATE ROLE outbox_writer; CREATE ROLE outbox_operator;"
                          " EXCEPTION WHEN duplicate_object THEN NULL; END $$")
         dump(empty_database, new_side)
+    if delivery == "exactly-once":
+        changes["kafka"]["ledger_topic"] += ".new"
     there = moved(**changes)
+    there.command("check", "--create")
     done = ok(there.command("handover", "--new", document))
     assert "ids of outbox_events go on above 1300" in done.stderr and "is resumed" in done.stderr
     assert ("has new producers" in done.stderr) is (way == "dump" and delivery == "exactly-once")

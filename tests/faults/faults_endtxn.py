@@ -10,6 +10,7 @@ from faults.patience import until
 # A relay is given up by the database after 3 s, and gives a commit up after 5 s (fleet.OUTBOX).
 SOON, LATE = 2, 20  # s
 FENCED = (47, 90)   # INVALID_PRODUCER_EPOCH, PRODUCER_FENCED
+ELSEWHERE = (14, 15, 16)  # COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR
 OFTEN = {**EXACTLY_ONCE, "outbox": {"claim_rows": 50, "batch_rows": 200}}
 
 
@@ -54,12 +55,20 @@ def wait_commits(stage, count):
 
 
 def come_again(stage, rules, message):
-    """It comes once more; brokers must know that it is out of date."""
+    """It comes once more; brokers must know that it is out of date. Leaders change between rounds, and with them who the
+    coordinator is: what the others say counts for nothing."""
     for rule in (rule for rule in rules if message in rule.messages):
-        for message, frame in rule.again():
-            error = end_txn_error(message, frame)
-            assert error in FENCED, f"{message}, which comes again, is answered with error {error}"
+        until(lambda rule=rule: any(is_fenced(rule, proxy.target) for proxy in stage.kafka.proxies.values()), 30,
+              "a coordinator to answer")
     wait_commits(stage, 2)
+
+
+def is_fenced(rule, target):
+    """Whether this broker has refused all that comes again; False if it is another's to answer."""
+    errors = {error: message for message, frame in rule.again(target) for error in [end_txn_error(message, frame)]}
+    for error, message in errors.items():
+        assert error in FENCED + ELSEWHERE, f"{message}, which comes again, is answered with error {error}"
+    return not errors.keys() & set(ELSEWHERE)
 
 
 # Held.

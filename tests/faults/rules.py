@@ -195,10 +195,12 @@ class Repeat(Rule):
             raise ValueError(f"{message} has come in parts, and only what comes whole can be repeated")
         self.copies.append((message, item.data))
 
-    def again(self):
-        """In the test's thread: sends the copies, over a connection of their own. [(message, answer)]"""
+    def again(self, target=None):
+        """In the test's thread: sends the copies, over a connection of their own, to the broker they were for unless to
+        another. [(message, answer)]"""
         answers = []
-        with socket.create_connection(self.proxy.target, timeout=60) as connection, connection.makefile("rb") as file:
+        target = target or self.proxy.target
+        with socket.create_connection(target, timeout=60) as connection, connection.makefile("rb") as file:
             for message, data in self.copies:
                 connection.sendall(data)
                 size = file.read(4)

@@ -131,6 +131,10 @@ static const char *format_of(struct import *import, const struct part *part)
 
 	if (word != NULL)
 		return word;
+	if (option != NULL && import_is_elsewhere(option->value)) {
+		import_note_elsewhere(import, option, part->fallback);
+		return part->fallback;
+	}
 	import_note(import->notes, option != NULL ? option->written : part->name,
 		    option != NULL ? option->value : class,
 		    "the relay has no such converter, and CONSUMERS WOULD GET OTHER BYTES: it has "

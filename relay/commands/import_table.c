@@ -231,7 +231,8 @@ static void write_columns(struct import *import)
 	struct conf_text *conf = &import->conf;
 
 	conf_open(conf, "columns");
-	conf_string(conf, "id", columns->id, "`outbox-relay migrate --adopt` adds it");
+	conf_string(conf, "id", columns->id,
+		    "`outbox-relay migrate --adopt` adds it, or says which column serves");
 	write_column(import, "event_id", columns->event_id, "router:table.field.event.id");
 	write_column(import, "aggregate_type", columns->aggregate_type, "router:route.by.field");
 	write_column(import, "aggregate_id", columns->aggregate_id, "router:table.field.event.key");

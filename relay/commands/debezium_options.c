@@ -213,7 +213,7 @@ const struct debezium_rule debezium_rules[] = {
 	BY("router:table.field.event.payload", "payload"),
 	BY("router:table.field.event.timestamp", NULL),
 	BY("router:table.field.event.schema.version", NULL),
-	BY("router:table.fields.additional.placement", NULL),
+	CHOICE("router:table.fields.additional.placement", NULL),
 	LOST("router:table.field.additional.missing", "error",
 	     "the relay does not start if a column is missing; take those that the table lacks out of "
 	     "route.headers"),

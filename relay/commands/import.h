@@ -41,6 +41,7 @@ struct import {
 	const char *key, *value, *headers; /* options of the group encode */
 	struct config_strings route_headers, envelope;
 	char *partition; /* a column; owned; or NULL */
+	char *routed;	 /* the column that routes; owned */
 };
 
 /* Each writes its group. */
@@ -75,6 +76,10 @@ bool import_is_elsewhere(const char *value);
  * for; NULL: it is left out. */
 void import_note_elsewhere(struct import *import, const struct debezium_option *option,
 			   const char *instead);
+
+/* The same of an option by its name, or its default if the file does not have it, of which there is
+ * one; malloc'd. */
+char *import_value(struct import *import, const char *name);
 
 /* The reference alone that the value consists of, as import_text has it: "${env:NAME}" or
  * "${file:PATH}"; malloc'd. NULL if it is none, or one that only Kafka Connect can resolve. */

@@ -237,6 +237,33 @@ static void test_references_for_converters(void **state)
 	assert_notes(0, NULL);
 }
 
+/* A name may come from elsewhere, as the relay's configuration has it; from where only Kafka
+ * Connect can take it, it is told. */
+static void test_references_for_names(void **state)
+{
+	(void)state;
+	assert_made(CONNECTOR ", \"transforms.outbox.route.by.field\": \"${env:BY}\", "
+			      "\"transforms.outbox.table.field.event.key\": \"${directory:/a:b}\"}",
+		    &given,
+		    "    aggregate_type = \"${env:BY}\";  # transforms.outbox.route.by.field\n"
+		    "    aggregate_id = \"${file:/a/b}\";");
+	assert_notes(0, NULL);
+	assert_made(CONNECTOR ", \"transforms.outbox.route.by.field\": \"${vault:a:by}\"}", &given,
+		    "aggregate_type = \"${env:ROUTE_BY_FIELD}\";");
+	assert_notes(1, "set ROUTE_BY_FIELD in the environment of the relay");
+	assert_made(CONNECTOR ", \"transforms.outbox.table.field.event.timestamp\": "
+			      "\"${file:/a:t}\"}",
+		    &given, "  timestamp = \"${env:TABLE_FIELD_EVENT_TIMESTAMP}\";");
+	assert_notes(1, "set TABLE_FIELD_EVENT_TIMESTAMP in the environment");
+	assert_made(CONNECTOR ", \"table.include.list\": \"${vault:a:t}\"}", &given,
+		    "table = \"outbox\";");
+	assert_notes(2, "where this command does not look; outbox.table is set to outbox, name");
+	assert_made(CONNECTOR ", \"transforms.outbox.table.fields.additional.placement\": "
+			      "\"${vault:a:p}\"}",
+		    &given, "    \"id=${event_id}\"\n");
+	assert_notes(1, "it is left out, as if the file did not have it");
+}
+
 /* Kafka Connect reads properties as ISO 8859-1, Debezium Server as UTF-8. */
 static void test_encodings(void **state)
 {
@@ -438,6 +465,7 @@ int main(void)
 	    cmocka_unit_test(test_expressions),
 	    cmocka_unit_test(test_references_for_words),
 	    cmocka_unit_test(test_references_for_converters),
+	    cmocka_unit_test(test_references_for_names),
 	    cmocka_unit_test(test_encodings),
 	    cmocka_unit_test(test_profiles),
 	    cmocka_unit_test(test_topics),

@@ -182,6 +182,15 @@ void adopt_explain(const struct adopt_table *table, const struct adopt_plan *pla
 			name);
 }
 
+static void explain_other(const char *name, enum adopt_role role, const char *wanted, bool exists,
+			  const char *instead)
+{
+	fprintf(stderr,
+		"adopting %s: %s %s%s; set outbox.columns.%s = \"%s\" in the configuration\n", name,
+		exists ? "column" : "there is no column", wanted, exists ? " does not serve" : "",
+		adopt_role_name(role), instead);
+}
+
 void adopt_explain_lacking(const struct adopt_table *table, const struct adopt_plan *plan,
 			   const struct config_columns *wanted, const struct config_columns *usual)
 {
@@ -192,11 +201,9 @@ void adopt_explain_lacking(const struct adopt_table *table, const struct adopt_p
 		enum adopt_role role = (enum adopt_role)i;
 		const char *column = adopt_configured(wanted, role);
 
-		if (*column && !*plan->columns[role] &&
+		if (*column && strcmp(column, plan->columns[role]) != 0 &&
 		    strcmp(column, adopt_configured(usual, role)) != 0)
-			fprintf(stderr,
-				"adopting %s: there is no column %s; set outbox.columns.%s = \"\" "
-				"in the configuration\n",
-				name, column, adopt_role_name(role));
+			explain_other(name, role, column, adopt_find(&table->facts, column) != NULL,
+				      plan->columns[role]);
 	}
 }

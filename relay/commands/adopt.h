@@ -193,8 +193,8 @@ void adopt_table_free(struct adopt_table *table);
 /* Prints on stderr what the plan does to the table, and to those who use it meanwhile. */
 void adopt_explain(const struct adopt_table *table, const struct adopt_plan *plan);
 
-/* The same of columns that the file names, other than usual, and that are not there: with it the
- * relay would not begin. */
+/* The same of columns that the file names, other than usual, and that are not there or serve for
+ * nothing: what to name instead. With the file as it is the relay would not begin. */
 void adopt_explain_lacking(const struct adopt_table *table, const struct adopt_plan *plan,
 			   const struct config_columns *wanted, const struct config_columns *usual);
 

@@ -7,6 +7,7 @@
 #include "base/xalloc.h"
 #include "condition.h"
 #include "postgres.h"
+#include "sequence.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -351,6 +352,32 @@ static bool may_add(const struct request *request, const struct adopt_table *tab
 			 shown);
 }
 
+/* Whether rows can be published by the ids that the database gives; of what may be wrong it warns.
+ */
+static bool has_order(PGconn *conn, const struct request *request, const struct adopt_table *table,
+		      const struct adopt_plan *plan, const char *shown, struct error *err)
+{
+	char name[PGNAME_FULL_SIZE];
+	const char *params[] = {name, plan->columns[ADOPT_ID]};
+	struct sequence_finding finding;
+	PGresult *result;
+
+	if (!request->adopt || plan->numbers)
+		return true;
+	pgname_print(&table->facts.table, name);
+	result =
+	    pgsync_query(conn, "looking at the sequence of ids", sequence_question, 2, params, err);
+	if (!result)
+		return false;
+	sequence_judge(result, &finding);
+	PQclear(result);
+	if (finding.state == SEQUENCE_SKIPS)
+		fprintf(stderr, "adopting %s: %s; %s\n", shown, finding.what, finding.remedy);
+	return finding.state != SEQUENCE_BREAKS ||
+	       error_set(err, "column %s of table %s gives the order, but %s: %s",
+			 plan->columns[ADOPT_ID], shown, finding.what, finding.remedy);
+}
+
 bool adoption_plan(PGconn *conn, const struct request *request, const struct adopt_table *table,
 		   struct adoption *adoption, struct error *err)
 {
@@ -371,6 +398,7 @@ bool adoption_plan(PGconn *conn, const struct request *request, const struct ado
 	if (request->adopt && !adopt_plan(&table->facts, &request->columns, &adoption->plan, err))
 		return false;
 	return may_add(request, table, &adoption->plan, shown, err) &&
+	       has_order(conn, request, table, &adoption->plan, shown, err) &&
 	       find_published(conn, request, table, &adoption->plan, &adoption->published, err) &&
 	       can_mark(conn, table, &adoption->published, shown, err);
 }

@@ -14,6 +14,7 @@
 #include "outbox/registry.h"
 #include "outbox/table.h"
 #include "postgres.h"
+#include "sequence.h"
 #include "unsettled.h"
 #include "warnings.h"
 
@@ -324,46 +325,19 @@ static void check_rights(const struct subject *s, bool whole)
 
 static void check_sequence(const struct subject *s)
 {
-	static const char SQL[] =
-	    "SELECT s.seqcache, s.seqincrement, s.seqcycle,"
-	    " s.seqrelid::regclass::text AS name FROM pg_sequence s WHERE s.seqrelid IN ("
-	    "  SELECT pg_get_serial_sequence($1, $2)::regclass"
-	    "  UNION SELECT d.refobjid FROM pg_attribute a"
-	    "   JOIN pg_attrdef ad ON ad.adrelid = a.attrelid AND ad.adnum = a.attnum"
-	    "   JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = ad.oid"
-	    "   WHERE a.attrelid = to_regclass($1) AND a.attname = $2"
-	    "    AND d.refclassid = 'pg_class'::regclass)";
-	PGresult *result = subject_ask(s, "looking at the sequence of ids", SQL);
-	const char *name;
+	PGresult *result = subject_ask(s, "looking at the sequence of ids", sequence_question);
+	struct sequence_finding finding;
 
 	if (!result)
 		return;
-	if (PQntuples(result) == 0) {
-		check_warn(s->check,
-			   "make the column an identity, or see `outbox-relay migrate --adopt`",
-			   "ids do not come from a sequence of the database; with ids from the "
-			   "application there is no order to keep");
-		PQclear(result);
-		return;
-	}
-	name = pgsync_text(result, 0, "name");
-	if (pgsync_number(result, 0, "seqcache") != 1)
-		check_error(s->check, "ALTER SEQUENCE ... CACHE 1 (for an identity too)",
-			    "sequence %s has CACHE %" PRId64 "; sessions then give early ids to "
-			    "late events, and order is lost",
-			    name, pgsync_number(result, 0, "seqcache"));
-	else if (pgsync_number(result, 0, "seqincrement") < 0 || pgsync_bool(result, 0, "seqcycle"))
-		check_error(s->check, "ALTER SEQUENCE ... INCREMENT 1 NO CYCLE",
-			    "sequence %s does not only ascend", name);
-	else if (pgsync_number(result, 0, "seqincrement") != 1)
-		check_warn(s->check,
-			   "see that no application gives ids of its own from blocks (Hibernate's "
-			   "pooled optimizer does)",
-			   "sequence %s has INCREMENT %" PRId64, name,
-			   pgsync_number(result, 0, "seqincrement"));
-	else
-		check_ok(s->check, "ids come from sequence %s, one by one", name);
+	sequence_judge(result, &finding);
 	PQclear(result);
+	if (finding.state == SEQUENCE_RIGHT)
+		check_ok(s->check, "%s", finding.what);
+	else if (finding.state == SEQUENCE_BREAKS)
+		check_error(s->check, finding.remedy, "%s", finding.what);
+	else
+		check_warn(s->check, finding.remedy, "%s", finding.what);
 }
 
 static void check_warnings(const struct subject *s)

@@ -5,6 +5,7 @@
  */
 #include "debezium.h"
 
+#include "base/secret_text.h"
 #include "base/xalloc.h"
 #include "properties.h"
 
@@ -228,13 +229,36 @@ static void choose_profile(json_t *properties)
 	json_decref(all);
 }
 
+static void look_for_class(const char *key, const char *value, void *arg)
+{
+	bool *found = arg;
+
+	(void)value;
+	*found |= strcmp(key, "connector.class") == 0;
+}
+
+/* Kafka Connect reads its files as ISO 8859-1, which is what Properties.load(InputStream) does
+ * (Utils.loadProps). Debezium Server reads its own as UTF-8 (ConfigSourceUtil.urlToMap of SmallRye
+ * Config). */
+static bool read_encoded(const char *text, struct entries *entries, struct error *why)
+{
+	char *latin1 = properties_from_latin1(text);
+	bool is_connect = false, right;
+	struct error ignored;
+
+	properties_read(latin1, look_for_class, &is_connect, &ignored);
+	right = properties_read(is_connect ? latin1 : text, add_entry, entries, why);
+	secret_wipe(&latin1);
+	return right;
+}
+
 static json_t *read_properties(const char *text, bool *server, struct import_notes *notes,
 			       struct error *err)
 {
 	struct entries entries = {json_object(), notes};
 	struct error why;
 
-	if (!properties_read(text, add_entry, &entries, &why)) {
+	if (!read_encoded(text, &entries, &why)) {
 		error_set(err, "is no file of properties: %s", why.text);
 		json_decref(entries.properties);
 		return NULL;

@@ -34,6 +34,7 @@ struct debezium_rule {
 	 * with which nothing is. NULL: any, none. */
 	const char *values;
 	const char *why; /* it is lost, and what to do */
+	bool chooses;	 /* carried by code that compares it with words */
 };
 
 extern const struct debezium_rule debezium_rules[]; /* debezium_options.c */

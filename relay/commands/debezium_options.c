@@ -12,6 +12,9 @@
 /* Code asks for it by its name. */
 #define BY(option, initial) \
 	{.name = (option), .fate = DEBEZIUM_CARRIED, .fallback = (initial)}
+/* The same, where the code has to know which word it is. */
+#define CHOICE(option, initial) \
+	{.name = (option), .fate = DEBEZIUM_CARRIED, .fallback = (initial), .chooses = true}
 /* Its value, or what stands for it, becomes another option's. */
 #define TO(option, initial, other, words, lost) \
 	{.name = (option), .fate = DEBEZIUM_CARRIED, .fallback = (initial), .to = (other), \
@@ -210,7 +213,7 @@ const struct debezium_rule debezium_rules[] = {
 	BY("router:table.field.event.payload", "payload"),
 	BY("router:table.field.event.timestamp", NULL),
 	BY("router:table.field.event.schema.version", NULL),
-	BY("router:table.fields.additional.placement", NULL),
+	CHOICE("router:table.fields.additional.placement", NULL),
 	LOST("router:table.field.additional.missing", "error",
 	     "the relay does not start if a column is missing; take those that the table lacks out of "
 	     "route.headers"),
@@ -243,13 +246,13 @@ const struct debezium_rule debezium_rules[] = {
 	BY("key.converter", NULL),
 	BY("value.converter", NULL),
 	BY("header.converter", NULL),
-	BY("format.key", "json"),
-	BY("format.value", "json"),
-	BY("format.header", "json"),
-	BY("*converter.class", NULL),
-	BY("format.class", NULL),
-	BY("*converter.schemas.enable", NULL),
-	BY("format.schemas.enable", NULL),
+	CHOICE("format.key", "json"),
+	CHOICE("format.value", "json"),
+	CHOICE("format.header", "json"),
+	CHOICE("*converter.class", NULL),
+	CHOICE("format.class", NULL),
+	CHOICE("*converter.schemas.enable", "true"),
+	CHOICE("format.schemas.enable", "true"),
 	LOST("*.decimal.format", "BASE64",
 	     "the relay writes numbers of type numeric as base64, as BASE64 does; set encode.decimal = "
 	     "\"string\" or \"double\" where consumers can read that"),
@@ -347,11 +350,11 @@ const struct debezium_rule debezium_rules[] = {
 	TO("producer:ssl.endpoint.identification.algorithm", "https",
 	   "property ssl.endpoint.identification.algorithm", "https=|=none|none=", "librdkafka has no such value"),
 	BY("producer:ssl.truststore.location", NULL),
-	BY("producer:ssl.truststore.type", "JKS"),
+	CHOICE("producer:ssl.truststore.type", "JKS"),
 	TO("producer:ssl.truststore.certificates", NULL, "property ssl.ca.pem", NULL, NULL),
 	NOTHING("producer:ssl.truststore.password"),
 	BY("producer:ssl.keystore.location", NULL),
-	BY("producer:ssl.keystore.type", "JKS"),
+	CHOICE("producer:ssl.keystore.type", "JKS"),
 	BY("producer:ssl.keystore.password", NULL),
 	TO("producer:ssl.keystore.certificate.chain", NULL, "property ssl.certificate.pem", NULL, NULL),
 	LOST("producer:ssl.keystore.key", NULL,

@@ -8,6 +8,7 @@
 
 static void plan(struct import *import)
 {
+	import_set_aside(import);
 	import_table(import);
 	import_columns(import);
 	import_formats(import);
@@ -45,6 +46,7 @@ static void import_free(struct import *import)
 	import_strings_free(&import->route_headers);
 	import_strings_free(&import->envelope);
 	free(import->partition);
+	free(import->routed);
 }
 
 static void write_head(struct import *import)

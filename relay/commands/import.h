@@ -29,7 +29,7 @@ char *import_make(const char *text, const struct import_wishes *wishes, struct i
 /* ---- its parts ---- */
 
 struct import {
-	const struct debezium *from;
+	struct debezium *from;
 	const struct import_wishes *wishes;
 	struct import_notes *notes; /* what is lost */
 	struct conf_text conf;	    /* what is written */
@@ -41,6 +41,7 @@ struct import {
 	const char *key, *value, *headers; /* options of the group encode */
 	struct config_strings route_headers, envelope;
 	char *partition; /* a column; owned; or NULL */
+	char *routed;	 /* the column that routes; owned */
 };
 
 /* Each writes its group. */
@@ -53,6 +54,9 @@ void import_encode(struct import *import);
 /* Notes every option that is lost by its rule, and every transform but the router. */
 void import_note_lost(struct import *import);
 
+/* Takes options out, with notes, whose values have to be known and are references. */
+void import_set_aside(struct import *import);
+
 /* Each finds something out. */
 void import_table(struct import *import);
 void import_columns(struct import *import);
@@ -64,6 +68,18 @@ void import_formats(struct import *import);
 /* The value as the relay can read it: references to what Kafka Connect takes from elsewhere become
  * those that a configuration may have, with a note where that is another place. malloc'd. */
 char *import_text(struct import *import, const struct debezium_option *option);
+
+/* Whether there is a reference in it. */
+bool import_is_elsewhere(const char *value);
+
+/* Notes that an option is a reference where the value itself is needed. instead: what it is taken
+ * for; NULL: it is left out. */
+void import_note_elsewhere(struct import *import, const struct debezium_option *option,
+			   const char *instead);
+
+/* The same of an option by its name, or its default if the file does not have it, of which there is
+ * one; malloc'd. */
+char *import_value(struct import *import, const char *name);
 
 /* The reference alone that the value consists of, as import_text has it: "${env:NAME}" or
  * "${file:PATH}"; malloc'd. NULL if it is none, or one that only Kafka Connect can resolve. */

@@ -131,6 +131,10 @@ static const char *format_of(struct import *import, const struct part *part)
 
 	if (word != NULL)
 		return word;
+	if (option != NULL && import_is_elsewhere(option->value)) {
+		import_note_elsewhere(import, option, part->fallback);
+		return part->fallback;
+	}
 	import_note(import->notes, option != NULL ? option->written : part->name,
 		    option != NULL ? option->value : class,
 		    "the relay has no such converter, and CONSUMERS WOULD GET OTHER BYTES: it has "
@@ -178,20 +182,30 @@ static void write_format(struct import *import, const struct part *part, const c
 	free(comment);
 }
 
+static char *prefix_of(struct import *import)
+{
+	static const char *const options[] = {"topic.prefix", "database.server.name"};
+
+	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
+		if (debezium_find(import->from, options[i]) != NULL)
+			return import_value(import, options[i]);
+	return xstrdup("");
+}
+
 static void write_schema(struct import *import)
 {
 	const struct debezium_option *version =
 	    debezium_find(import->from, "router:table.field.event.schema.version");
-	const char *prefix = debezium_value(import->from, "topic.prefix");
-	char *name;
+	char *prefix = prefix_of(import);
+	char *name = xasprintf("%s.%s.%s", prefix, import->name.schema, import->name.table);
 
-	if (prefix == NULL)
-		prefix = debezium_value(import->from, "database.server.name");
-	name = xasprintf("%s.%s.%s", prefix != NULL ? prefix : "", import->name.schema,
-			 import->name.table);
 	conf_string(&import->conf, "schema_namespace", name, "topic.prefix, and the table");
-	if (version != NULL)
-		conf_string(&import->conf, "schema_version", version->value, version->written);
+	free(name);
+	free(prefix);
+	if (version == NULL)
+		return;
+	name = import_text(import, version);
+	conf_string(&import->conf, "schema_version", name, version->written);
 	free(name);
 }
 

@@ -38,6 +38,15 @@ static void add_property(struct import *import, struct config_strings *propertie
 	free(property);
 }
 
+static void add_text(struct import *import, struct config_strings *properties,
+		     const struct debezium_option *option, const char *name)
+{
+	char *text = import_text(import, option);
+
+	add_property(import, properties, option, name, text);
+	free(text);
+}
+
 /* Those that their rules carry over: "property NAME". */
 static void add_properties(struct import *import, struct config_strings *properties)
 {
@@ -70,15 +79,6 @@ static bool is_type(const struct import *import, const char *option, const char 
 	return strcasecmp(debezium_value(import->from, option), type) == 0;
 }
 
-static void add_file(struct import *import, struct config_strings *properties,
-		     const struct debezium_option *option, const char *name)
-{
-	char *path = import_text(import, option);
-
-	add_property(import, properties, option, name, path);
-	free(path);
-}
-
 static void add_truststore(struct import *import, struct config_strings *properties)
 {
 	const struct debezium_option *option = producer(import, "producer:ssl.truststore.location");
@@ -86,7 +86,7 @@ static void add_truststore(struct import *import, struct config_strings *propert
 	if (option == NULL || *option->value == '\0')
 		return;
 	if (is_type(import, "producer:ssl.truststore.type", "PEM"))
-		add_file(import, properties, option, "ssl.ca.location");
+		add_text(import, properties, option, "ssl.ca.location");
 	else
 		import_note(import->notes, option->written, option->value,
 			    "librdkafka reads PEM, no keystore of Java: export the certificates by "
@@ -111,10 +111,10 @@ static void add_keystore(struct import *import, struct config_strings *propertie
 	if (option == NULL || *option->value == '\0')
 		return;
 	if (is_type(import, "producer:ssl.keystore.type", "PEM")) {
-		add_file(import, properties, option, "ssl.certificate.location");
-		add_file(import, properties, option, "ssl.key.location");
+		add_text(import, properties, option, "ssl.certificate.location");
+		add_text(import, properties, option, "ssl.key.location");
 	} else if (is_type(import, "producer:ssl.keystore.type", "PKCS12")) {
-		add_file(import, properties, option, "ssl.keystore.location");
+		add_text(import, properties, option, "ssl.keystore.location");
 		note_keystore_password(import);
 	} else {
 		import_note(import->notes, option->written, option->value,
@@ -148,7 +148,7 @@ static void add_mechanism(struct import *import, struct config_strings *properti
 		    "librdkafka logs in to MSK by OAUTHBEARER: set sasl.mechanism=OAUTHBEARER "
 		    "in kafka.properties, and kafka.oauthbearer_token_command (docs/secrets.md)");
 	else if (option != NULL)
-		add_property(import, properties, option, "sasl.mechanism", option->value);
+		add_text(import, properties, option, "sasl.mechanism");
 }
 
 /* The part of a login that is not secret; a reference that only Kafka Connect knows is noted with

@@ -77,6 +77,23 @@ char *import_text(struct import *import, const struct debezium_option *option)
 	return text;
 }
 
+bool import_is_elsewhere(const char *value)
+{
+	const char *open = strstr(value, "${");
+
+	return open != NULL && strchr(open, '}') != NULL;
+}
+
+void import_note_elsewhere(struct import *import, const struct debezium_option *option,
+			   const char *instead)
+{
+	import_note(import->notes, option->written, option->value,
+		    "it refers to a value that stands elsewhere, where this command does not look; "
+		    "it is %s%s. Write the value itself into the file, and import again",
+		    instead != NULL ? "taken for " : "left out, as if the file did not have it",
+		    instead != NULL ? instead : "");
+}
+
 char *import_reference(const char *value)
 {
 	size_t len = strlen(value);

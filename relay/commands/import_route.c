@@ -230,21 +230,11 @@ static void write_renamed(struct import *import, const char *regex, const char *
 	free(topic);
 }
 
-/* The option's text, or its default; malloc'd. */
-static char *text_of(struct import *import, const char *name)
-{
-	const struct debezium_option *option = debezium_find(import->from, name);
-
-	return option != NULL ? import_text(import, option)
-			      : xstrdup(debezium_value(import->from, name));
-}
-
 static void write_topic(struct import *import)
 {
-	char *regex = text_of(import, "router:route.topic.regex");
-	char *replacement = text_of(import, "router:route.topic.replacement");
-	const char *field =
-	    import_field(import, debezium_value(import->from, "router:route.by.field"));
+	char *regex = import_value(import, "router:route.topic.regex");
+	char *replacement = import_value(import, "router:route.topic.replacement");
+	const char *field = import_field(import, import->routed);
 	char *template;
 
 	assert(field != NULL); /* import_columns has given it a part */
@@ -273,7 +263,8 @@ static void write_timestamp(struct import *import)
 			    "have it here; route.timestamp = \"%s\" would do what was meant",
 			    option->value);
 	else
-		conf_string(&import->conf, "timestamp", option->value, option->written);
+		conf_string(&import->conf, "timestamp", import->columns.created_at,
+			    option->written);
 }
 
 void import_route(struct import *import)

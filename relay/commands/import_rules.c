@@ -6,6 +6,7 @@
 #include "import.h"
 
 #include <ctype.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -143,6 +144,28 @@ static bool is_replaced(const struct import *import, const struct debezium_optio
 {
 	return import->wishes->dsn != NULL && (strncmp(option->name, "database.", 9) == 0 ||
 					       strncmp(option->name, "driver.", 7) == 0);
+}
+
+/* Whether what is made depends on which word it is. */
+static bool is_choice(const struct debezium_rule *rule)
+{
+	return rule->chooses || (rule->fate == DEBEZIUM_CARRIED && rule->values != NULL);
+}
+
+void import_set_aside(struct import *import)
+{
+	static const struct debezium_rule nothing = {.fate = DEBEZIUM_NOTHING};
+
+	for (size_t i = 0; i < import->from->count; i++) {
+		struct debezium_option *option = &import->from->options[i];
+
+		if (!is_choice(option->rule) || is_replaced(import, option) ||
+		    !import_is_elsewhere(option->value))
+			continue;
+		import_note_elsewhere(import, option, NULL);
+		option->rule = &nothing;
+		json_object_del(import->from->index, option->name);
+	}
 }
 
 static void note_transform(struct import *import, const char *alias, bool *before)

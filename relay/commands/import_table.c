@@ -91,7 +91,13 @@ static void note_choice(struct import *import, const struct debezium_option *opt
 	char shown[PGNAME_FULL_SIZE];
 
 	pgname_show(&import->name, shown);
-	if (choice->plain == 0)
+	if (import_is_elsewhere(option->value))
+		import_note(
+		    import->notes, option->written, option->value,
+		    "it refers to a value that stands elsewhere, where this command does not look; "
+		    "outbox.table is set to %s, name the right one by --table TABLE",
+		    shown);
+	else if (choice->plain == 0)
 		import_note(
 		    import->notes, option->written, option->value,
 		    "it is a regular expression; a relay publishes one table: outbox.table is "
@@ -141,27 +147,31 @@ void import_table(struct import *import)
 
 /* ---- columns ---- */
 
-static char *column(const struct import *import, const char *option)
+char *import_value(struct import *import, const char *name)
 {
-	return xstrdup(debezium_value(import->from, option));
+	const struct debezium_option *option = debezium_find(import->from, name);
+
+	return option != NULL ? import_text(import, option)
+			      : xstrdup(debezium_value(import->from, name));
 }
 
 /* Debezium knows the column that routes, which is most often the aggregate's type. */
 void import_columns(struct import *import)
 {
+	static const char time[] = "router:table.field.event.timestamp";
 	struct config_columns *columns = &import->columns;
-	const char *route = debezium_value(import->from, "router:route.by.field");
-	const char *time = debezium_value(import->from, "router:table.field.event.timestamp");
 
 	columns->id = xstrdup("relay_id");
-	columns->event_id = column(import, "router:table.field.event.id");
-	columns->aggregate_id = column(import, "router:table.field.event.key");
-	columns->event_type = column(import, "router:table.field.event.type");
-	columns->payload = column(import, "router:table.field.event.payload");
+	columns->event_id = import_value(import, "router:table.field.event.id");
+	columns->aggregate_id = import_value(import, "router:table.field.event.key");
+	columns->event_type = import_value(import, "router:table.field.event.type");
+	columns->payload = import_value(import, "router:table.field.event.payload");
 	columns->headers = xstrdup("");
-	columns->created_at = xstrdup(time != NULL ? time : "");
-	columns->aggregate_type =
-	    xstrdup(strcmp(route, columns->event_type) != 0 ? route : "aggregatetype");
+	columns->created_at =
+	    debezium_find(import->from, time) != NULL ? import_value(import, time) : xstrdup("");
+	import->routed = import_value(import, "router:route.by.field");
+	columns->aggregate_type = xstrdup(
+	    strcmp(import->routed, columns->event_type) != 0 ? import->routed : "aggregatetype");
 }
 
 const char *import_field(const struct import *import, const char *column)
@@ -215,7 +225,7 @@ static void write_event_type(struct import *import)
 	bool needed = debezium_find(import->from, option) != NULL ||
 		      any_names(&import->route_headers, "${event_type}") ||
 		      any_names(&import->envelope, "${event_type}") ||
-		      strcmp(debezium_value(import->from, "router:route.by.field"), name) == 0;
+		      strcmp(import->routed, name) == 0;
 
 	if (needed)
 		write_column(import, "event_type", name, option);
@@ -231,7 +241,8 @@ static void write_columns(struct import *import)
 	struct conf_text *conf = &import->conf;
 
 	conf_open(conf, "columns");
-	conf_string(conf, "id", columns->id, "`outbox-relay migrate --adopt` adds it");
+	conf_string(conf, "id", columns->id,
+		    "`outbox-relay migrate --adopt` adds it, or says which column serves");
 	write_column(import, "event_id", columns->event_id, "router:table.field.event.id");
 	write_column(import, "aggregate_type", columns->aggregate_type, "router:route.by.field");
 	write_column(import, "aggregate_id", columns->aggregate_id, "router:table.field.event.key");

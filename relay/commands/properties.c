@@ -181,10 +181,20 @@ static bool check_encoding(const char *text, struct error *err)
 	for (; *text != '\0'; text += len) {
 		len = text_character(text, strnlen(text, 4));
 		if (len == 0)
-			return error_set(err, "line %u is no UTF-8", line);
+			return error_set(err, "line %u is no UTF-8; save the file in that", line);
 		line += *text == '\n';
 	}
 	return true;
+}
+
+char *properties_from_latin1(const char *text)
+{
+	char *utf8 = xmalloc(2 * strlen(text) + 1), *out = utf8;
+
+	for (; *text != '\0'; text++)
+		out = put_character(out, (unsigned char)*text);
+	*out = '\0';
+	return utf8;
 }
 
 bool properties_read(const char *text, void (*each)(const char *key, const char *value, void *arg),

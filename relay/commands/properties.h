@@ -13,4 +13,7 @@
 bool properties_read(const char *text, void (*each)(const char *key, const char *value, void *arg),
 		     void *arg, struct error *err);
 
+/* A text in ISO 8859-1 as UTF-8; malloc'd. */
+char *properties_from_latin1(const char *text);
+
 #endif

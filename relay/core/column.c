@@ -72,14 +72,28 @@ static bool read_variable(const struct reading *r)
 	return true;
 }
 
+/* SpecialValueDecimal.toString. */
+static struct slice plain_decimal(struct slice text)
+{
+	if (slice_equal(text, slice_of("NaN")))
+		return slice_of("NAN");
+	if (slice_equal(text, slice_of("Infinity")))
+		return slice_of("POSITIVE_INFINITY");
+	if (slice_equal(text, slice_of("-Infinity")))
+		return slice_of("NEGATIVE_INFINITY");
+	return text;
+}
+
 static bool read_decimal(const struct reading *r)
 {
 	struct buffer bytes = {0};
 	int scale;
 
 	r->value->text = r->text;
-	if (r->modes->decimal == DECIMAL_STRING)
+	if (r->modes->decimal == DECIMAL_STRING) {
+		r->value->text = plain_decimal(r->text);
 		return true;
+	}
 	if (r->modes->decimal == DECIMAL_DOUBLE)
 		return read_real(r);
 	if (!column_has_scale(r->type) && !r->modes->printed)
@@ -188,22 +202,36 @@ static bool in_milliseconds(const struct reading *r)
 	return r->modes->time == TIME_CONNECT || (adaptive && column_is_coarse(r->type));
 }
 
+/* Whether it is one of the two infinities, which are numbers to Java: those of PGStatement of the
+ * JDBC driver, and for dates those of PostgresValueConverter. */
+static bool read_infinity(struct slice text, int64_t positive, int64_t negative, int64_t *number)
+{
+	bool is_positive = slice_equal(text, slice_of("infinity"));
+
+	*number = is_positive ? positive : negative;
+	return is_positive || slice_equal(text, slice_of("-infinity"));
+}
+
 static bool read_time(const struct reading *r)
 {
 	int64_t us;
-	bool good =
-	    r->type->kind == FIELD_TIME ? civil_time(r->text, &us) : civil_timestamp(r->text, &us);
+	bool good = r->type->kind == FIELD_TIME
+			? civil_time(r->text, &us)
+			: read_infinity(r->text, INT64_C(9223372036825200000),
+					INT64_C(-9223372036832400000), &us) ||
+			      civil_timestamp(r->text, &us);
 
 	if (!good)
-		return fail(r, "a column has no point in time, such as infinity");
+		return fail(r, "a column has no point in time");
 	r->value->integer = in_milliseconds(r) ? floor_div(us, 1000) : us;
 	return true;
 }
 
+/* -5877611-06-21 and the day after it. */
 static bool read_date(const struct reading *r)
 {
-	return civil_date(r->text, &r->value->integer) ||
-	       fail(r, "a column has no date, such as infinity");
+	return read_infinity(r->text, -2147472692, -2147472691, &r->value->integer) ||
+	       civil_date(r->text, &r->value->integer) || fail(r, "a column has no date");
 }
 
 /* What is behind the point, of so many digits; fewest: without zeros at the end. */

@@ -285,13 +285,19 @@ static bool render(struct encoder *encoder, const struct part *part, const struc
 	return true;
 }
 
+static bool read_text(struct encoder *encoder, const struct part *part, struct slice text,
+		      struct connect_value *value, struct error *err)
+{
+	return column_value(&encoder->scratch, &part->type, &part->modes, text, value, err);
+}
+
 /* text: of what is no field. */
 static bool read_part(struct encoder *encoder, const struct part *part, const struct slice *fields,
 		      struct slice text, struct connect_value *value, struct error *err)
 {
 	if (part->field >= 0)
 		text = fields[part->field];
-	return column_value(&encoder->scratch, &part->type, &part->modes, text, value, err);
+	return read_text(encoder, part, text, value, err);
 }
 
 static bool encode_key(struct encoder *encoder, const struct event *event,
@@ -360,9 +366,12 @@ static bool read_payload(struct encoder *encoder, const struct event *event,
 		column_bytes(&encoder->scratch, &encoder->payload.modes, event->payload, value);
 		return true;
 	}
+	if (encoder->payload.type.kind == FIELD_CHAR &&
+	    !read_text(encoder, &encoder->payload, event->payload, value, err))
+		return false;
 	if (!encoder->options->expand)
 		return true;
-	switch (expand(&encoder->scratch, &options, event->payload, schema, value, err)) {
+	switch (expand(&encoder->scratch, &options, value->text, schema, value, err)) {
 	case EXPAND_FAILED:
 		return false;
 	case EXPAND_KEPT:

@@ -411,6 +411,8 @@ enum expanded expand(struct arena *arena, const struct expand_options *options, 
 	tree = json_tree(arena, text);
 	if (tree == NULL)
 		return EXPAND_KEPT;
+	if (json_has_nul_name(text))
+		return expand_failed(err, "a name in it has the character \\u0000");
 	*schema = infer(&in, options->name, tree);
 	if (in.work > WORK_MOST)
 		return expand_failed(err, "its objects have too many different members");

@@ -190,6 +190,48 @@ static struct json_object *parse_marked(struct slice text, enum json_tokener_err
 	return root;
 }
 
+/* ---- names with a NUL ---- */
+
+static const char nul[] = "\\u0000";
+
+/* Of what is between the quotes. */
+static bool has_nul(const char *at, const char *end)
+{
+	ptrdiff_t len = sizeof(nul) - 1;
+
+	for (; end - at >= len; at += *at == '\\' ? 2 : 1)
+		if (memcmp(at, nul, (size_t)len) == 0)
+			return true;
+	return false;
+}
+
+static bool is_name(const char *behind, const char *end)
+{
+	while (behind < end && strchr(" \t\r\n", *behind) != NULL)
+		behind++;
+	return behind < end && *behind == ':';
+}
+
+bool json_has_nul_name(struct slice text)
+{
+	const char *at = text.data, *end = text.data + text.len, *begin;
+	int depth = 0;
+
+	if (memmem(text.data, text.len, nul, sizeof(nul) - 1) == NULL)
+		return false;
+	do {
+		begin = at;
+		if (*at == '"') {
+			if (eat_string(&at, end) && is_name(at, end) && has_nul(begin + 1, at - 1))
+				return true;
+			continue;
+		}
+		depth += (*at == '{' || *at == '[') - (*at == '}' || *at == ']');
+		at++;
+	} while (at < end && depth > 0);
+	return false;
+}
+
 /* ---- the tree ---- */
 
 static void take(struct arena *arena, struct json_object *from, struct json *to);

@@ -37,4 +37,8 @@ struct json {
  * is not looked at. Of members with one name the last counts, in the place of the first. */
 const struct json *json_tree(struct arena *arena, struct slice text);
 
+/* Whether a member of the object or array that the text begins with has a NUL (\u0000) in its name,
+ * of which the tree has only what is before it. The text is such that json_tree reads it. */
+bool json_has_nul_name(struct slice text);
+
 #endif

@@ -413,6 +413,34 @@ def kill_migration(database, words):
         until(killed, 120, f"the migration to be in the step with {words}")
 
 
+SERIAL = ("CREATE TABLE box (id bigserial PRIMARY KEY, aggregate_type text NOT NULL, aggregate_id text, type text,"
+          " payload jsonb); INSERT INTO box (aggregate_type, aggregate_id, type, payload) VALUES ('thing', 'k', 'E', '1')")
+
+
+@pytest.mark.parametrize("change, words", [
+    ("CACHE 20", "sequence public.box_id_seq has CACHE 20; sessions then give early ids to late events, and order is lost: "
+                 "ALTER SEQUENCE ... CACHE 1 (for an identity too), and have all sessions that insert connect anew"),
+    ("INCREMENT -1 MINVALUE -9 START 9", "sequence public.box_id_seq does not only ascend: ALTER SEQUENCE ... INCREMENT 1"),
+    ("CYCLE", "sequence public.box_id_seq does not only ascend")])
+@pytest.mark.parametrize("options", [[], ["--print"]], ids=["adopt", "print"])
+def test_a_sequence_without_an_order(empty_database, adopt, options, change, words):
+    """Refused with the words of `check`, and nothing is changed."""
+    empty_database.execute(SERIAL + f"; ALTER SEQUENCE box_id_seq {change}")
+    done = adopt(*options)
+    assert done.returncode == 1 and f"column id of table box gives the order, but {words}" in done.stderr, done.stderr
+    assert done.stdout == "" and empty_database.value("SELECT to_regnamespace('outbox_relay') IS NULL")
+
+
+def test_a_sequence_that_skips(empty_database, adopt, published):
+    """Is adopted with a warning, and is not warned of where it goes one by one."""
+    empty_database.execute(SERIAL + "; ALTER SEQUENCE box_id_seq INCREMENT 50")
+    done = adopt()
+    assert "adopting box: sequence public.box_id_seq has INCREMENT 50; see that no application gives ids" in done.stderr, done.stderr
+    assert published(1, done) == ["1"]
+    empty_database.execute("ALTER SEQUENCE box_id_seq INCREMENT 1")
+    assert "box_id_seq" not in adopt().stderr
+
+
 @pytest.mark.parametrize("options", [[], ["-1"]], ids=["many transactions", "one transaction"])
 def test_the_printed_script_does_the_same(empty_database, adopt, new_relay, published, options):
     """As psql runs it; of a small table also in one transaction."""

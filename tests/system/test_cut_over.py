@@ -410,16 +410,67 @@ def leave_poller(team, poller):
     assert waiting and not published & waiting
 
 
-def test_from_a_poller_and_back(poller, team, run, new_relay):
-    moving = team("event_id, aggregate_type, aggregate_id, event_type, payload", "NOT processed")
+@pytest.fixture
+def from_poller(poller, team, run, new_relay):
+    """from_poller(): the team, and the relay that has taken over from its poller."""
+    def move():
+        moving = team("event_id, aggregate_type, aggregate_id, event_type, payload", "NOT processed")
+        moving.goes_on()
+        printed = run(f'outbox-relay migrate --adopt --table outbox --dsn "{OWNER}"')
+        relay = new_relay(**block(printed))
+        run.names["outbox-relay.conf"] = relay.config
+        run("outbox-relay check -c outbox-relay.conf")
+        leave_poller(moving, poller)
+        relay.start()
+        moving.goes_on()
+        return moving, relay
+    return move
+
+
+def kill_unsettled(team, relay):
+    """Between publishing events and settling them, which it most often is at any time; else again. What is sent may be
+    on its way for a moment."""
+    for _ in range(30):
+        relay.kill()
+        time.sleep(0.5)
+        published, waiting = team.published_and_waiting()
+        if published & waiting:
+            return
+        relay.start()
+        team.goes_on()
+    raise AssertionError("the relay was never killed between the two")
+
+
+def leave_killed_relay(team, relay):
+    """What it published and did not settle is settled, and nothing else."""
+    kill_unsettled(team, relay)
+    team.run("outbox-relay pause -c outbox-relay.conf")
+    team.writes()
+    team.run("outbox-relay reconcile -c outbox-relay.conf")
+    published, waiting = team.published_and_waiting()
+    assert waiting and not published & waiting
+
+
+def test_after_a_relay_was_killed(from_poller, poller, run):
+    """The poller, and the next relay, publish nothing again."""
+    moving, relay = from_poller()
+    leave_killed_relay(moving, relay)
+    poller.start()
     moving.goes_on()
-    printed = run(f'outbox-relay migrate --adopt --table outbox --dsn "{OWNER}"')
-    relay = new_relay(**block(printed))
-    run.names["outbox-relay.conf"] = relay.config
-    run("outbox-relay check -c outbox-relay.conf")
     leave_poller(moving, poller)
+    run("outbox-relay resume -c outbox-relay.conf")
     relay.start()
     moving.goes_on()
+    leave_killed_relay(moving, relay)
+    run("outbox-relay resume -c outbox-relay.conf")
+    relay.start()
+    moving.goes_on()
+    moving.is_whole(as_the_poller_writes)
+    assert relay.stop() == 0
+
+
+def test_from_a_poller_and_back(from_poller, poller, run):
+    moving, relay = from_poller()
     run("outbox-relay pause -c outbox-relay.conf")
     poller.start()
     assert relay.stop() == 0

@@ -391,7 +391,7 @@ def test_the_example():
 def test_every_option_is_documented():
     """Each rule of the table has its row in docs/debezium.md, and the other way round."""
     with open(os.path.join(ROOT, "relay", "commands", "debezium_options.c")) as file:
-        rules = set(re.findall(r'^\t(?:BY|TO|NOTHING|LOST)\("(?:router:|producer:)?([^"]+)"', file.read(), re.M))
+        rules = set(re.findall(r'^\t(?:BY|CHOICE|TO|NOTHING|LOST)\("(?:router:|producer:)?([^"]+)"', file.read(), re.M))
     with open(os.path.join(ROOT, "docs", "debezium.md")) as file:
         rows = file.read().partition("### The connector")[2]
     cells = [line.split(" | ")[0] for line in rows.splitlines() if line.startswith("| `")]
@@ -426,6 +426,30 @@ def test_a_table_without_a_type(empty_database, kafka, prefix, directory, topic,
     record = reader("order").take(1)[0]
     assert (record.key, record.headers) == (b"o-1", [("id", b"00000000-0000-4000-8000-000000000001")])
     assert record.value == b'"{\\"a\\": 1}"'
+
+
+def test_a_table_that_is_numbered(empty_database, kafka, prefix, directory, topic, migrate, new_relay, reader):
+    """Debezium takes an id from a sequence as well as a uuid. Then that gives the order: no column is added, and migrate
+    says which one to name. Of type char(n) a key and a payload are as long as they can be."""
+    topic("order")
+    empty_database.execute("CREATE TABLE outbox (id bigserial PRIMARY KEY, aggregatetype varchar(255) NOT NULL,"
+                           " aggregateid char(5) NOT NULL, type varchar(255), payload char(4))")
+    connector = CONNECTOR | {"transforms.outbox.route.topic.replacement": prefix + "${routedByValue}"}
+    made = imported(f"{directory}/connector.json", connector, "--dsn", empty_database.dsn("outbox_relay"),
+                    "--bootstrap", kafka.bootstrap)
+    assert made["outbox"]["columns"]["id"] == "relay_id"
+    done = migrate("--adopt", **made)
+    assert 'adopting outbox: there is no column relay_id; set outbox.columns.id = "id" in the conf' in done.stderr, done.stderr
+    assert empty_database.value("SELECT count(*) FROM pg_attribute WHERE attrelid = 'outbox'::regclass AND attnum > 0") == 5
+    relay = new_relay(**made)
+    assert 'has no column relay_id (outbox.columns.id)' in relay.command("check").stdout
+
+    relay.write_config(outbox={"columns": {"id": "id"}})
+    assert relay.command("check").returncode == 0, relay.command("check").stdout
+    relay.start()
+    empty_database.execute("INSERT INTO outbox (aggregatetype, aggregateid, type, payload) VALUES ('order', 'o-1', 'Made', '{}')")
+    record = reader("order").take(1)[0]
+    assert (record.key, record.value, record.headers) == (b"o-1  ", b'"{}  "', [("id", b"1"), ("eventType", b"Made")])
 
 
 def test_a_type_that_nothing_needs(accepted, made):

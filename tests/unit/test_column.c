@@ -4,6 +4,7 @@
  */
 #include "core/column.h"
 
+#include "base/xalloc.h"
 #include "config.h"
 
 #include <setjmp.h>
@@ -80,10 +81,17 @@ static void test_scalars(void **state)
 	    {FIELD_BYTES, -1, "\\x", "\"\"", "java.nio.HeapByteBuffer[pos=0 lim=0 cap=0]", ""},
 	    {FIELD_BYTES, -1, "00", NULL, NULL, NULL},
 	    {FIELD_DATE, -1, "2024-02-29", "19782", "19782", "19782"},
-	    {FIELD_DATE, -1, "infinity", NULL, NULL, NULL},
+	    {FIELD_DATE, -1, "infinity", "-2147472692", "-2147472692", "-2147472692"},
+	    {FIELD_DATE, -1, "-infinity", "-2147472691", "-2147472691", "-2147472691"},
+	    {FIELD_DATE, -1, "infinit", NULL, NULL, NULL},
 	    {FIELD_TIME, -1, "12:34:56.789012", "45296789012", "45296789012", "45296789012"},
 	    {FIELD_TIME, 3, "12:34:56.789", "45296789", "45296789", "45296789"},
 	    {FIELD_TIMESTAMP, -1, "1969-12-31 23:59:59.999999", "-1", "-1", "-1"},
+	    {FIELD_TIMESTAMP, -1, "infinity", "9223372036825200000", "9223372036825200000",
+	     "9223372036825200000"},
+	    {FIELD_TIMESTAMP, 3, "-infinity", "-9223372036832400", "-9223372036832400",
+	     "-9223372036832400"},
+	    {FIELD_TIME, -1, "infinity", NULL, NULL, NULL},
 	    {FIELD_TIMESTAMP, 3, "0001-01-01 00:00:00", "-62135596800000", "-62135596800000",
 	     "-62135596800000"},
 	    {FIELD_TIME_ZONED, -1, "23:59:59-05:30", "\"05:29:59Z\"", "05:29:59Z", "05:29:59Z"},
@@ -139,6 +147,35 @@ static void test_decimals_with_a_scale(void **state)
 	modes.decimal = DECIMAL_DOUBLE;
 	is_written(&type, modes, "12345.60", IN_JSON, "12345.6");
 	is_written(&type, modes, "12345.60", SCHEMA, "{\"type\":\"double\",\"optional\":true}");
+}
+
+/* Java's words for what is no number; where it has none the event is rejected. */
+static void test_decimals_that_are_no_numbers(void **state)
+{
+	static const char *const words[][3] = {
+	    {"NaN", "NAN", "NaN"},
+	    {"Infinity", "POSITIVE_INFINITY", "Infinity"},
+	    {"-Infinity", "NEGATIVE_INFINITY", "-Infinity"},
+	};
+	const struct column_modes strings = {.decimal = DECIMAL_STRING};
+	const struct column_modes doubles = {.decimal = DECIMAL_DOUBLE};
+
+	(void)state;
+	for (int scale = -1; scale <= 2; scale += 3) {
+		const struct field_type type = {
+		    .kind = FIELD_DECIMAL, .precision = scale < 0 ? -1 : 12, .scale = scale};
+
+		for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+			char *quoted = xasprintf("\"%s\"", words[i][2]);
+
+			is_written(&type, strings, words[i][0], SIMPLE, words[i][1]);
+			is_written(&type, strings, words[i][0], AS_STRING, words[i][1]);
+			is_written(&type, doubles, words[i][0], IN_JSON, quoted);
+			is_written(&type, plain, words[i][0], IN_JSON, NULL);
+			is_written(&type, plain, words[i][0], AS_STRING, NULL);
+			free(quoted);
+		}
+	}
 }
 
 static void test_connect_times(void **state)
@@ -242,9 +279,13 @@ static void test_named_schemas(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_scalars),	  cmocka_unit_test(test_decimals_with_a_scale),
-	    cmocka_unit_test(test_connect_times), cmocka_unit_test(test_binary_modes),
-	    cmocka_unit_test(test_arrays),	  cmocka_unit_test(test_named_schemas),
+	    cmocka_unit_test(test_scalars),
+	    cmocka_unit_test(test_decimals_with_a_scale),
+	    cmocka_unit_test(test_decimals_that_are_no_numbers),
+	    cmocka_unit_test(test_connect_times),
+	    cmocka_unit_test(test_binary_modes),
+	    cmocka_unit_test(test_arrays),
+	    cmocka_unit_test(test_named_schemas),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -242,6 +242,33 @@ static void test_bytes(void **state)
 	tear_down(&rig);
 }
 
+/* The blanks that fill a char(n) up are a part of it to a converter, and its text lacks them. */
+static void test_char_payload(void **state)
+{
+	struct rig rig;
+
+	(void)state;
+	set_up(&rig);
+	rig.payload = (struct field_type){.kind = FIELD_CHAR, .precision = 12};
+	assert_int_equal(encode(&rig), REJECT_NONE);
+	is(rig.message.value, "{\"a\": 1.10}");
+	rig.options.value = ENCODE_STRING;
+	assert_int_equal(encode(&rig), REJECT_NONE);
+	is(rig.message.value, "{\"a\": 1.10} ");
+	rig.options.value = ENCODE_JSON;
+	rig.options.expand = true;
+	assert_int_equal(encode(&rig), REJECT_NONE);
+	is(rig.message.value, "{\"a\":1.1}");
+	rig.event.payload = slice_of("no JSON");
+	assert_int_equal(encode(&rig), REJECT_NONE);
+	is(rig.message.value, "\"no JSON     \"");
+	rig.event.payload = slice_of("");
+	rig.options.tombstone_on_empty = true;
+	assert_int_equal(encode(&rig), REJECT_NONE);
+	assert_null(rig.message.value.data);
+	tear_down(&rig);
+}
+
 static void test_rejects(void **state)
 {
 	struct rig rig;
@@ -295,7 +322,8 @@ int main(void)
 	    cmocka_unit_test(test_all_in_json),	    cmocka_unit_test(test_null),
 	    cmocka_unit_test(test_parts_that_stay), cmocka_unit_test(test_envelope),
 	    cmocka_unit_test(test_tombstones),	    cmocka_unit_test(test_bytes),
-	    cmocka_unit_test(test_rejects),	    cmocka_unit_test(test_columns),
+	    cmocka_unit_test(test_char_payload),    cmocka_unit_test(test_rejects),
+	    cmocka_unit_test(test_columns),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -104,6 +104,24 @@ static void test_as_debezium_does(void **state)
 		check(&cases[i], &dropping);
 }
 
+/* A name would end at it, and be another one. In a value it is like any other character. */
+static void test_nul(void **state)
+{
+	static const struct outcome cases[] = {
+	    {"{\"a\\u0000b\": 1, \"a\": 2}", NULL, EXPAND_FAILED},
+	    {"{\"\\u0000\": 1}", NULL, EXPAND_FAILED},
+	    {"{\"a\": [1, {\"b\\\\\\u0000\" : 1}]}", NULL, EXPAND_FAILED},
+	    {"[{\"\\u0000\": 1}]", NULL, EXPAND_FAILED},
+	    {"{\"a\": \"x\\u0000y\"}", "{\"a\":\"x\\u0000y\"}", EXPANDED},
+	    {"{\"a\\\\u0000\": \"\\u0000\"}", "{\"a\\\\u0000\":\"\\u0000\"}", EXPANDED},
+	    {"{\"a\": \"}\", \"b\": 1} {\"\\u0000\": 1}", "{\"a\":\"}\",\"b\":1}", EXPANDED},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		check(&cases[i], &dropping);
+}
+
 static void test_keeping(void **state)
 {
 	static const struct outcome cases[] = {
@@ -217,9 +235,13 @@ static void test_the_corpus(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_as_debezium_does), cmocka_unit_test(test_keeping),
-	    cmocka_unit_test(test_schemas),	     cmocka_unit_test(test_depth),
-	    cmocka_unit_test(test_too_many_members), cmocka_unit_test(test_the_corpus),
+	    cmocka_unit_test(test_as_debezium_does),
+	    cmocka_unit_test(test_nul),
+	    cmocka_unit_test(test_keeping),
+	    cmocka_unit_test(test_schemas),
+	    cmocka_unit_test(test_depth),
+	    cmocka_unit_test(test_too_many_members),
+	    cmocka_unit_test(test_the_corpus),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

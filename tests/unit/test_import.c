@@ -188,6 +188,104 @@ static void test_expressions(void **state)
 	assert_notes(2, "it refers to itself, or becomes too long; written as it is");
 }
 
+/* An option whose value has to be known, and is a reference, is as if it were not there. */
+static void test_references_for_words(void **state)
+{
+	static const char *const options[][2] = {
+	    {"decimal.handling.mode", "  decimal = "},
+	    {"errors.tolerance", "on_reject"},
+	    {"transforms.outbox.table.expand.json.payload", "expand"},
+	    {"producer.override.compression.type", "codec=gzip"},
+	    {"producer.override.ssl.truststore.type", "ssl.ca"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+		char *text = xasprintf("%s, \"%s\": \"${vault:a:b}\"}", CONNECTOR, options[i][0]);
+		char *made = import_make(text, &given, &notes, &(struct error){""});
+
+		assert_non_null(made);
+		if (strstr(made, options[i][1]) != NULL)
+			fail_msg("%s is in: %s", options[i][1], made);
+		assert_null(strstr(made, "vault"));
+		free(made);
+		free(text);
+		assert_notes(1, "= \"${vault:a:b}\": it refers to a value that stands elsewhere");
+	}
+}
+
+/* Not taken for false, nor for a converter that the relay does not have. */
+static void test_references_for_converters(void **state)
+{
+	(void)state;
+	assert_made(CONNECTOR ", \"value.converter\": \"JsonConverter\", "
+			      "\"value.converter.schemas.enable\": \"${env:S}\"}",
+		    &given, "  value = \"json-schema\";");
+	assert_notes(2, "= \"${env:S}\": it refers to a value that stands elsewhere, "
+			"where this command does not look; it is left out");
+	assert_made(CONNECTOR ", \"key.converter\": \"${file:/a:b}\"}", &given,
+		    "  key = \"string\";");
+	assert_notes(2, "= \"${file:/a:b}\": it refers to a value that stands elsewhere, "
+			"where this command does not look; it is taken for string.");
+	assert_made(SERVER "debezium.format.value=${FORMAT}\n", &given,
+		    "  value = \"json-schema\";");
+	assert_notes(1, "it is left out");
+	assert_made(CONNECTOR ", \"database.sslmode\": \"${vault:a:b}\"}", &given, "dbname=shop\"");
+	assert_notes(0, NULL);
+	assert_made(CONNECTOR ", \"producer.override.sasl.mechanism\": \"${directory:/a:b}\"}",
+		    &given, "\"sasl.mechanism=${file:/a/b}\"");
+	assert_notes(0, NULL);
+}
+
+/* A name may come from elsewhere, as the relay's configuration has it; from where only Kafka
+ * Connect can take it, it is told. */
+static void test_references_for_names(void **state)
+{
+	(void)state;
+	assert_made(CONNECTOR ", \"transforms.outbox.route.by.field\": \"${env:BY}\", "
+			      "\"transforms.outbox.table.field.event.key\": \"${directory:/a:b}\"}",
+		    &given,
+		    "    aggregate_type = \"${env:BY}\";  # transforms.outbox.route.by.field\n"
+		    "    aggregate_id = \"${file:/a/b}\";");
+	assert_notes(0, NULL);
+	assert_made(CONNECTOR ", \"transforms.outbox.route.by.field\": \"${vault:a:by}\"}", &given,
+		    "aggregate_type = \"${env:ROUTE_BY_FIELD}\";");
+	assert_notes(1, "set ROUTE_BY_FIELD in the environment of the relay");
+	assert_made(CONNECTOR ", \"transforms.outbox.table.field.event.timestamp\": "
+			      "\"${file:/a:t}\"}",
+		    &given, "  timestamp = \"${env:TABLE_FIELD_EVENT_TIMESTAMP}\";");
+	assert_notes(1, "set TABLE_FIELD_EVENT_TIMESTAMP in the environment");
+	assert_made(CONNECTOR ", \"table.include.list\": \"${vault:a:t}\"}", &given,
+		    "table = \"outbox\";");
+	assert_notes(2, "where this command does not look; outbox.table is set to outbox, name");
+	assert_made(CONNECTOR ", \"transforms.outbox.table.fields.additional.placement\": "
+			      "\"${vault:a:p}\"}",
+		    &given, "    \"id=${event_id}\"\n");
+	assert_notes(1, "it is left out, as if the file did not have it");
+}
+
+/* Kafka Connect reads properties as ISO 8859-1, Debezium Server as UTF-8. */
+static void test_encodings(void **state)
+{
+	static const char connect[] =
+	    "connector.class=io.debezium.connector.postgresql.PostgresConnector\n"
+	    "transforms=outbox\n"
+	    "transforms.outbox.type=io.debezium.transforms.outbox.EventRouter\n"
+	    "key.converter=StringConverter\nvalue.converter=StringConverter\n"
+	    "table.include.list=public.outbox_gr\xf6\xdf"
+	    "e\\u20ac\n";
+
+	(void)state;
+	assert_made(connect, &given, "table = \"outbox_gr\u00f6\u00dfe\u20ac\";");
+	assert_notes(0, NULL);
+	assert_made(SERVER "debezium.transforms.outbox.table.field.event.key=gr\u00f6\u00dfe\n",
+		    &given, "aggregate_id = \"gr\u00f6\u00dfe\";");
+	assert_notes(0, NULL);
+	assert_refused(SERVER "a=gr\xf6\xdf"
+			      "e\n",
+		       "is no file of properties: line 6 is no UTF-8");
+}
+
 static void test_profiles(void **state)
 {
 	static const struct import_wishes none = {NULL, "k:1", NULL};
@@ -365,6 +463,10 @@ int main(void)
 	    cmocka_unit_test(test_secrets),
 	    cmocka_unit_test(test_references),
 	    cmocka_unit_test(test_expressions),
+	    cmocka_unit_test(test_references_for_words),
+	    cmocka_unit_test(test_references_for_converters),
+	    cmocka_unit_test(test_references_for_names),
+	    cmocka_unit_test(test_encodings),
 	    cmocka_unit_test(test_profiles),
 	    cmocka_unit_test(test_topics),
 	    cmocka_unit_test(test_topics_of_others),

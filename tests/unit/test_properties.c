@@ -97,7 +97,17 @@ static void test_refused(void **state)
 				       "character follow");
 	assert_refused("a=\\u0000", "line 1 has a \\u that no four hexadecimal digits of a "
 				    "character follow");
-	assert_refused("a=1\nb=\xff", "line 2 is no UTF-8");
+	assert_refused("a=1\nb=\xff", "line 2 is no UTF-8; save the file in that");
+}
+
+static void test_latin1(void **state)
+{
+	char *utf8 = properties_from_latin1("a=gr\xf6\xdf"
+					    "e\\u20ac");
+
+	(void)state;
+	assert_read(utf8, "<a>[gr\u00f6\u00dfe\u20ac]");
+	free(utf8);
 }
 
 static void test_corpus(void **state)
@@ -112,7 +122,7 @@ int main(void)
 	    cmocka_unit_test(test_entries),	 cmocka_unit_test(test_comments),
 	    cmocka_unit_test(test_joined_lines), cmocka_unit_test(test_escapes),
 	    cmocka_unit_test(test_half_pairs),	 cmocka_unit_test(test_refused),
-	    cmocka_unit_test(test_corpus),
+	    cmocka_unit_test(test_latin1),	 cmocka_unit_test(test_corpus),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,12 +26,16 @@ BEGIN
     RETURN own;
 END $$;
 
--- After a switch of databases, whose old side has proven that it was empty: the producers that came along are another
--- server's. NULL: none came. Relays and operators of the outbox may, as record_action sees to.
+-- After a switch of databases, whose old side has proven that it was empty: the producers that came along were last
+-- resolved on another server. NULL: none came, or they were renewed before. Relays and operators of the outbox may, as
+-- record_action sees to.
 CREATE OR REPLACE FUNCTION outbox_relay.hand_over_producers(box regclass) RETURNS uuid
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF EXISTS (SELECT FROM outbox_relay.producers p WHERE p.outbox = box AND p.line IS NOT NULL) THEN
+    IF NOT EXISTS (SELECT FROM outbox_relay.producers p WHERE p.outbox = box AND p.line IS NOT NULL) THEN
+        RETURN NULL; -- also for an owner who may not ask for the system identifier
+    ELSIF EXISTS (SELECT FROM outbox_relay.producers p WHERE p.outbox = box AND split_part(p.line, '/', 1)
+                         <> (SELECT c.system_identifier::text FROM pg_control_system() c)) THEN
         RETURN outbox_relay.renew_producers(box);
     END IF;
     RETURN NULL;

@@ -74,8 +74,8 @@ bool handover_position(const struct handover *handover, const json_t *old, json_
 
 /* On the new side, where the producers of exactly once came along from another server: gives the
  * outbox others, if the old side was empty (handover_producers.c). False and err. */
-bool handover_producers(const struct handover *handover, const json_t *old, const json_t *state,
-			json_t *out, struct error *err);
+bool handover_producers(const struct handover *handover, const json_t *old, json_t *out,
+			struct error *err);
 
 /* How many events with ids up to the last one of the old side wait now, and the first of them.
  * False and err. */

@@ -202,7 +202,7 @@ static json_t *agree(const struct handover *handover, const json_t *old, json_t 
 	if (handover_position(handover, old, out, err) &&
 	    (state = handover_state(handover, false, err)) &&
 	    check_document(handover, old, state, err) &&
-	    handover_producers(handover, old, state, out, err) &&
+	    handover_producers(handover, old, out, err) &&
 	    pgsync_script(handover->conn, "taking over", "COMMIT", err))
 		return state;
 	pgsync_script(handover->conn, "taking over", "ROLLBACK", &ignored);

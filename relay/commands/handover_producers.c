@@ -9,21 +9,13 @@
 #include "handover.h"
 #include "postgres.h"
 
-static bool is_other_server(const json_t *old, const json_t *state)
-{
-	const json_t *there = json_object_get(json_object_get(old, "server"), "system_identifier"),
-		     *here = json_object_get(json_object_get(state, "server"), "system_identifier");
-
-	return !json_is_string(there) || !json_equal(there, here);
-}
-
-bool handover_producers(const struct handover *handover, const json_t *old, const json_t *state,
-			json_t *out, struct error *err)
+bool handover_producers(const struct handover *handover, const json_t *old, json_t *out,
+			struct error *err)
 {
 	const char *params[] = {handover->table};
 	PGresult *result;
 
-	if (!is_other_server(old, state) || !json_is_true(json_object_get(old, "empty")))
+	if (!json_is_true(json_object_get(old, "empty")))
 		return true; /* of what was left, `reconcile` asks the topics what became of it */
 	result = pgsync_query(handover->conn, "naming new producers",
 			      "SELECT outbox_relay.hand_over_producers($1::regclass) AS producers",

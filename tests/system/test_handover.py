@@ -155,6 +155,8 @@ def test_a_switch(empty_database, migrate, new_relay, new_side, moved, reader, t
     shop.write(new_side, 200)
     shop.judge(reader())
     assert new_side.value(LAST) == 1500
+    again = ok(there.command("handover", "--new", document))  # with relays at work
+    assert "new producers" not in again.stderr and new_side.value(LAST) == 1500
     assert ("handover", "new side, ids above 1300") in new_side.rows(ACTIONS)
     assert (there.status()["depth_guard"] is not None) is (way == "dump")
     assert empty_database.value("SELECT paused FROM outbox_relay.outboxes")

@@ -138,7 +138,6 @@ bool kafka_rehearse_write(const struct kafka_options *options, int timeout_ms, s
 	/* What is refused would be the end of one that has these. */
 	kafka_conf_must_set(conf, "enable.gapless.guarantee", "false");
 	kafka_conf_must_set(conf, "enable.idempotence", "false");
-	kafka_conf_must_set(conf, "allow.auto.create.topics", "false");
 	if (!begin(&rehearsal, RD_KAFKA_PRODUCER, conf, timeout_ms, err))
 		return false;
 	good = send_refusable(&rehearsal, err);

@@ -4,7 +4,8 @@
 
 -- Gives the outbox other producers, and forgets what those before may have in doubt. What they had committed must be
 -- settled by then: nothing is looked up in the ledger of before any more. All relays have to be stopped. While this
--- has the slots, a relay that comes takes none, so it learns the new producers. Only relays of the outbox may.
+-- has the slots, a relay that comes takes none, so it learns the new producers. Relays of the outbox may, and
+-- hand_over_producers.
 CREATE OR REPLACE FUNCTION outbox_relay.renew_producers(box regclass) RETURNS uuid
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -26,21 +27,22 @@ BEGIN
     RETURN own;
 END $$;
 
--- After a switch of databases, whose old side has proven that it was empty: the producers that came along were last
--- resolved on another server. NULL: none came, or they were renewed before. Relays and operators of the outbox may, as
--- record_action sees to.
-CREATE OR REPLACE FUNCTION outbox_relay.hand_over_producers(box regclass) RETURNS uuid
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+-- After a switch of databases, whose old side, a server with this system identifier, has proven that it was empty: the
+-- producers that came along from there. NULL: nothing is renewed. So it is where none came; where this is that server,
+-- or a physical copy of it; and where any slot was resolved elsewhere since, or may have something in doubt: letters
+-- may be, though no event waits. Relays and operators of the outbox may, as record_action sees to.
+CREATE OR REPLACE FUNCTION outbox_relay.hand_over_producers(box regclass, server text) RETURNS uuid
+    LANGUAGE plpgsql STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF NOT EXISTS (SELECT FROM outbox_relay.producers p WHERE p.outbox = box AND p.line IS NOT NULL) THEN
-        RETURN NULL; -- also for an owner who may not ask for the system identifier
-    ELSIF EXISTS (SELECT FROM outbox_relay.producers p WHERE p.outbox = box AND split_part(p.line, '/', 1)
-                         <> (SELECT c.system_identifier::text FROM pg_control_system() c)) THEN
-        RETURN outbox_relay.renew_producers(box);
+    IF NOT EXISTS (SELECT FROM outbox_relay.producers p WHERE p.outbox = box AND p.line IS NOT NULL)
+       OR EXISTS (SELECT FROM outbox_relay.producers p WHERE p.outbox = box AND split_part(p.line, '/', 1) <> server)
+       OR EXISTS (SELECT FROM outbox_relay.producer_shards s WHERE s.outbox = box)
+       OR server = split_part(outbox_relay.server_line(), '/', 1) THEN
+        RETURN NULL;
     END IF;
-    RETURN NULL;
+    RETURN outbox_relay.renew_producers(box);
 END $$;
-REVOKE ALL ON FUNCTION outbox_relay.renew_producers(regclass), outbox_relay.hand_over_producers(regclass) FROM PUBLIC;
+REVOKE ALL ON FUNCTION outbox_relay.renew_producers(regclass), outbox_relay.hand_over_producers(regclass, text) FROM PUBLIC;
 
 DO $$
 DECLARE
@@ -50,7 +52,7 @@ BEGIN
         EXECUTE format('GRANT EXECUTE ON FUNCTION outbox_relay.renew_producers(regclass) TO %I', who);
     END LOOP;
     FOR who IN SELECT DISTINCT r.rolname FROM outbox_relay.outboxes o JOIN pg_roles r ON r.oid IN (o.relay, o.operator) LOOP
-        EXECUTE format('GRANT EXECUTE ON FUNCTION outbox_relay.hand_over_producers(regclass) TO %I', who);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION outbox_relay.hand_over_producers(regclass, text) TO %I', who);
     END LOOP;
 END $$;
 

@@ -70,11 +70,10 @@ BEGIN
            AND NOT (p.proname IN ('range_partitions', 'partitions_ahead', 'kept_by_partman', 'own_outbox',
                                   'position_home', 'last_positions', 'lacks_positions', 'settled_condition',
                                   'drop_x', 'lock_outbox', 'lock_positions', 'is_event', 'renew_producers',
-                                  'admit_partitions', 'range_trouble', 'meets', 'refuse_relays', 'hand_over_producers')
-                    AND p.pronargs = 1)
+                                  'admit_partitions', 'range_trouble', 'meets', 'refuse_relays') AND p.pronargs = 1)
            AND NOT (p.proname IN ('range_number', 'make_partitions', 'grant_partitions', 'leave_positions', 'count_waiting',
                                   'waiting_rows', 'rows_to_keep', 'hand_over_position', 'note_aside',
-                                  'judge_where', 'becomes_event', 'change_where')
+                                  'judge_where', 'becomes_event', 'change_where', 'hand_over_producers')
                     AND p.pronargs = 2)
            AND NOT (p.proname IN ('range_position', 'drop_partition') AND p.pronargs = 3)
            AND NOT (p.proname IN ('range_after', 'make_partition', 'make_missing', 'begin_positions') AND p.pronargs = 4)

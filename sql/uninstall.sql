@@ -204,7 +204,7 @@ BEGIN
     DROP TABLE outbox_relay.outboxes;
     DROP TABLE outbox_relay.schema_version;
     DROP FUNCTION outbox_relay.ring();
-    DROP FUNCTION IF EXISTS outbox_relay.hand_over_producers(regclass);
+    DROP FUNCTION IF EXISTS outbox_relay.hand_over_producers(regclass, text);
     DROP FUNCTION IF EXISTS outbox_relay.renew_producers(regclass);
     DROP FUNCTION IF EXISTS outbox_relay.raise_ids(regclass, bigint, text);
     DROP FUNCTION IF EXISTS outbox_relay.depth_guard();

@@ -169,7 +169,7 @@ static bool outbox_uuid(const struct config *config, PGconn *conn, char uuid[40]
 {
 	static const char SQL[] =
 	    "SELECT producers AS uuid FROM outbox_relay.outboxes WHERE outbox "
-	    "= to_regclass($1) AND producers IS NOT NULL";
+	    "= to_regclass($1)";
 	char table[PGNAME_FULL_SIZE];
 	const char *params[] = {table};
 	struct pgname name;
@@ -188,11 +188,19 @@ static bool outbox_uuid(const struct config *config, PGconn *conn, char uuid[40]
 	return known;
 }
 
+/* right: the remedy if that is what is missing. */
+static const char *remedy_of(const char *right, const struct error *err)
+{
+	return strstr(err->text, "AUTHORIZATION_FAILED") != NULL
+		   ? right
+		   : "see what the brokers say, and run check again";
+}
+
 /* An id that no relay has: their numbers end before. */
 static void check_transactional_id(const struct ledger_check *ledger, PGconn *conn)
 {
-	static const char remedy[] = "grant the relay WRITE and DESCRIBE on transactional ids with "
-				     "the prefix outbox-relay.";
+	static const char right[] = "grant the relay WRITE and DESCRIBE on transactional ids with "
+				    "the prefix outbox-relay.";
 	struct producer_id id = {.number = LEDGER_PRODUCERS};
 	struct error err;
 
@@ -201,7 +209,7 @@ static void check_transactional_id(const struct ledger_check *ledger, PGconn *co
 	if (kafka_rehearse_id(ledger->options, &id, TIMEOUT_MS, &err))
 		check_ok(ledger->check, "the brokers give the relay transactional ids");
 	else
-		check_error(ledger->check, remedy,
+		check_error(ledger->check, remedy_of(right, &err),
 			    "the brokers give the relay no transactional id of outbox-relay.%s: %s",
 			    id.group, err.text);
 }
@@ -212,7 +220,7 @@ static void check_writes(const struct ledger_check *ledger)
 
 	/* Otherwise what is not to be written could be. */
 	if (ledger->compacts && !kafka_rehearse_write(ledger->options, TIMEOUT_MS, &err))
-		check_error(ledger->check, "grant the relay WRITE on it",
+		check_error(ledger->check, remedy_of("grant the relay WRITE on it", &err),
 			    "ledger topic %s cannot be written: %s", ledger->options->ledger_topic,
 			    err.text);
 }
@@ -222,7 +230,7 @@ static void check_reads(const struct ledger_check *ledger)
 	struct error err;
 
 	if (!kafka_rehearse_read(ledger->options, TIMEOUT_MS, &err))
-		check_error(ledger->check, "grant the relay READ on it",
+		check_error(ledger->check, remedy_of("grant the relay READ on it", &err),
 			    "ledger topic %s cannot be read: %s", ledger->options->ledger_topic,
 			    err.text);
 }

@@ -73,7 +73,8 @@ bool handover_position(const struct handover *handover, const json_t *old, json_
 		       struct error *err);
 
 /* On the new side, where the producers of exactly once came along from another server: gives the
- * outbox others, if the old side was empty (handover_producers.c). False and err. */
+ * outbox others, if the old side was empty and left nothing in doubt (handover_producers.c). False
+ * and err. */
 bool handover_producers(const struct handover *handover, const json_t *old, json_t *out,
 			struct error *err);
 

@@ -8,7 +8,7 @@
 
 static void plan(struct import *import)
 {
-	import_set_aside(import);
+	import_drop_references(import);
 	import_table(import);
 	import_columns(import);
 	import_formats(import);

@@ -55,7 +55,7 @@ void import_encode(struct import *import);
 void import_note_lost(struct import *import);
 
 /* Takes options out, with notes, whose values have to be known and are references. */
-void import_set_aside(struct import *import);
+void import_drop_references(struct import *import);
 
 /* Each finds something out. */
 void import_table(struct import *import);

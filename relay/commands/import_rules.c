@@ -152,7 +152,7 @@ static bool is_choice(const struct debezium_rule *rule)
 	return rule->chooses || (rule->fate == DEBEZIUM_CARRIED && rule->values != NULL);
 }
 
-void import_set_aside(struct import *import)
+void import_drop_references(struct import *import)
 {
 	static const struct debezium_rule nothing = {.fate = DEBEZIUM_NOTHING};
 

@@ -346,13 +346,13 @@ static void step_once(struct worker *worker, struct engine_input input)
 			  engine_state_name(worker->engine.state));
 	}
 	worker->metrics->in_doubt = engine_is_waiting_for_ledger(&worker->engine);
-	worker->metrics->ledger_lag = worker_ledger_lag(worker);
 	if (!is_blocked(worker))
 		worker->blocked_us = 0;
 	else if (worker->blocked_us == 0)
 		worker->blocked_us = input.now_us;
 	for (unsigned i = 0; i < actions.count; i++)
 		perform(worker, &actions.items[i]);
+	worker->metrics->ledger_lag = worker_ledger_lag(worker); /* of the slot that is ours now */
 	worker_note_excuse(worker);
 	if (before != worker->engine.state && worker->world->changed != NULL)
 		worker->world->changed(worker->world->arg);

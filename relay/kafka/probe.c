@@ -12,7 +12,13 @@
 
 /* A first answer over TLS and SASL may take some; a metadata request that is given up is sent
  * again. */
-enum { SLICE_MS = 500, PRODUCER_ID_MS = 3000, REFUSED_MS = 1000, CLOSED_MS = 3000 };
+enum {
+	SLICE_MS = 500,
+	PRODUCER_ID_MS = 3000,
+	REFUSED_MS = 1000,
+	CLOSED_MS = 3000,
+	OTHER_MS = 1000
+};
 
 struct probe {
 	const struct kafka_options *options;
@@ -309,32 +315,48 @@ static void read_transactions(const struct settings *settings, struct kafka_prob
 	enum probe_answer verifies =
 	    setting_answer(settings, "transaction.partition.verification.enable");
 	int64_t max_ms = setting_number(settings, "transaction.max.timeout.ms");
-	bool worse = verifies == PROBE_NO || cluster->verifies == PROBE_YES;
 
-	if (worse && cluster->verifies != PROBE_NO)
+	if (verifies != PROBE_YES && cluster->verifies != PROBE_NO)
 		cluster->verifies = verifies;
 	if (max_ms >= 0 &&
 	    (cluster->transaction_max_ms < 0 || max_ms < cluster->transaction_max_ms))
 		cluster->transaction_max_ms = max_ms;
 }
 
+/* The answer that the settings of a broker lie in, by its place in the metadata. */
+static rd_kafka_event_t *broker_settings(struct probe *probe, int place, struct settings *settings)
+{
+	char broker[16] = "0";
+
+	if (place < probe->metadata->broker_cnt)
+		snprintf(broker, sizeof(broker), "%d", (int)probe->metadata->brokers[place].id);
+	return settings_get(probe, RD_KAFKA_RESOURCE_BROKER, broker, settings);
+}
+
+/* Where transactions are used. The first that does not answer in its share of the time ends it: the
+ * topics are still to be asked for. */
 static void ask_other_brokers(struct probe *probe, struct kafka_probe_cluster *cluster)
 {
-	for (int i = 1; i < probe->metadata->broker_cnt && probe->settings == PROBE_YES; i++) {
-		struct settings settings;
-		char broker[16];
+	int64_t until_us = probe->until_us;
+	struct settings settings = {.code = RD_KAFKA_RESP_ERR_NO_ERROR};
+
+	if (probe->options->transactional_prefix == NULL || probe->settings != PROBE_YES)
+		return;
+	for (int i = 1; i < probe->metadata->broker_cnt && !is_not_answered(settings.code); i++) {
 		rd_kafka_event_t *event;
 
-		snprintf(broker, sizeof(broker), "%d", (int)probe->metadata->brokers[i].id);
-		event = settings_get(probe, RD_KAFKA_RESOURCE_BROKER, broker, &settings);
+		if (left_ms(probe) > OTHER_MS)
+			probe->until_us = clock_monotonic_us() + OTHER_MS * INT64_C(1000);
+		event = broker_settings(probe, i, &settings);
 		read_transactions(&settings, cluster);
 		rd_kafka_event_destroy(event);
+		probe->until_us = until_us;
 	}
 }
 
 static void report_cluster(struct probe *probe)
 {
-	char *id = rd_kafka_clusterid(probe->rk, 0), broker[16] = "0", words[300], codec[32];
+	char *id = rd_kafka_clusterid(probe->rk, 0), words[300], codec[32];
 	struct kafka_probe_cluster cluster = {.brokers = probe->metadata->broker_cnt,
 					      .controller = rd_kafka_controllerid(probe->rk, 0),
 					      .id = id};
@@ -342,9 +364,7 @@ static void report_cluster(struct probe *probe)
 	rd_kafka_event_t *event;
 	const char *auto_create;
 
-	if (probe->metadata->broker_cnt > 0)
-		snprintf(broker, sizeof(broker), "%d", (int)probe->metadata->brokers[0].id);
-	event = settings_get(probe, RD_KAFKA_RESOURCE_BROKER, broker, &settings);
+	event = broker_settings(probe, 0, &settings);
 	auto_create = kafka_setting(&settings, "auto.create.topics.enable");
 	cluster.auto_create = auto_create != NULL ? strcmp(auto_create, "true") == 0 : -1;
 	cluster.broker_version = kafka_setting(&settings, "inter.broker.protocol.version");

@@ -15,7 +15,8 @@
 
 #include <stdlib.h>
 
-enum { SLICE_MS = 200 };
+/* A coordinator that is not ready may say so immediately. */
+enum { SLICE_MS = 200, NAP_MS = 20 };
 
 struct rehearsal {
 	const struct kafka_options *options;
@@ -25,6 +26,15 @@ struct rehearsal {
 	rd_kafka_resp_err_t report; /* of the record */
 	bool reported;
 };
+
+/* Getting a token takes as long as its command; that is no broker's time. */
+static void get_token(struct rehearsal *rehearsal)
+{
+	int64_t begun_us = clock_monotonic_us();
+
+	kafka_token_awaited(rehearsal->rk, rehearsal->options);
+	rehearsal->until_us += clock_monotonic_us() - begun_us;
+}
 
 static bool in_time(const struct rehearsal *rehearsal)
 {
@@ -47,7 +57,7 @@ static void serve(struct rehearsal *rehearsal, int wait_ms)
 
 	while ((event = rd_kafka_queue_poll(rehearsal->events, wait_ms)) != NULL) {
 		if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH)
-			kafka_token_awaited(rehearsal->rk, rehearsal->options);
+			get_token(rehearsal);
 		else if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_DR)
 			take_report(rehearsal, event);
 		rd_kafka_event_destroy(event);
@@ -55,21 +65,25 @@ static void serve(struct rehearsal *rehearsal, int wait_ms)
 	}
 }
 
-static bool begin(struct rehearsal *rehearsal, rd_kafka_type_t type, rd_kafka_conf_t *conf,
-		  int timeout_ms, struct error *err)
-{
-	rehearsal->until_us = clock_monotonic_us() + timeout_ms * INT64_C(1000);
-	rehearsal->rk = kafka_client_new(type, conf, &rehearsal->events, err);
-	if (rehearsal->rk == NULL)
-		return false;
-	kafka_password_awaited(rehearsal->rk, rehearsal->options);
-	return true;
-}
+/* What is tried with the client. */
+typedef bool rehearsed(struct rehearsal *rehearsal, struct error *err);
 
-static void end(struct rehearsal *rehearsal)
+/* By a client of its own, of this conf, which is taken. */
+static bool rehearse(const struct kafka_options *options, rd_kafka_type_t type,
+		     rd_kafka_conf_t *conf, int timeout_ms, rehearsed *try, struct error *err)
 {
-	rd_kafka_queue_destroy(rehearsal->events);
-	rd_kafka_destroy(rehearsal->rk);
+	struct rehearsal rehearsal = {
+	    .options = options, .until_us = clock_monotonic_us() + timeout_ms * INT64_C(1000)};
+	bool good;
+
+	rehearsal.rk = kafka_client_new(type, conf, &rehearsal.events, err);
+	if (rehearsal.rk == NULL)
+		return false;
+	kafka_password_awaited(rehearsal.rk, options);
+	good = try(&rehearsal, err);
+	rd_kafka_queue_destroy(rehearsal.events);
+	rd_kafka_destroy(rehearsal.rk);
+	return good;
 }
 
 static bool refused(rd_kafka_resp_err_t code, struct error *err)
@@ -85,7 +99,7 @@ static bool take_id(struct rehearsal *rehearsal, struct error *err)
 
 	do {
 		outcome = kafka_outcome(rd_kafka_init_transactions(rehearsal->rk, SLICE_MS));
-		serve(rehearsal, 0);
+		serve(rehearsal, NAP_MS);
 	} while (outcome.kind == OUTCOME_AGAIN && in_time(rehearsal));
 	return outcome.kind == OUTCOME_GOOD || error_set(err, "%s", outcome.words);
 }
@@ -93,18 +107,12 @@ static bool take_id(struct rehearsal *rehearsal, struct error *err)
 bool kafka_rehearse_id(const struct kafka_options *options, const struct producer_id *id,
 		       int timeout_ms, struct error *err)
 {
-	struct rehearsal rehearsal = {.options = options};
 	rd_kafka_conf_t *conf = kafka_conf_new(options, options->bootstrap_servers, NULL, err);
-	bool good;
 
 	if (conf == NULL)
 		return false;
 	kafka_conf_transactional(conf, options, id);
-	if (!begin(&rehearsal, RD_KAFKA_PRODUCER, conf, timeout_ms, err))
-		return false;
-	good = take_id(&rehearsal, err);
-	end(&rehearsal);
-	return good;
+	return rehearse(options, RD_KAFKA_PRODUCER, conf, timeout_ms, take_id, err);
 }
 
 /* ---- writing ---- */
@@ -129,20 +137,14 @@ static bool send_refusable(struct rehearsal *rehearsal, struct error *err)
 
 bool kafka_rehearse_write(const struct kafka_options *options, int timeout_ms, struct error *err)
 {
-	struct rehearsal rehearsal = {.options = options};
 	rd_kafka_conf_t *conf = kafka_conf_new(options, options->bootstrap_servers, NULL, err);
-	bool good;
 
 	if (conf == NULL)
 		return false;
 	/* What is refused would be the end of one that has these. */
 	kafka_conf_must_set(conf, "enable.gapless.guarantee", "false");
 	kafka_conf_must_set(conf, "enable.idempotence", "false");
-	if (!begin(&rehearsal, RD_KAFKA_PRODUCER, conf, timeout_ms, err))
-		return false;
-	good = send_refusable(&rehearsal, err);
-	end(&rehearsal);
-	return good;
+	return rehearse(options, RD_KAFKA_PRODUCER, conf, timeout_ms, send_refusable, err);
 }
 
 /* ---- reading ---- */
@@ -190,17 +192,11 @@ static bool read_topic(struct rehearsal *rehearsal, struct error *err)
 
 bool kafka_rehearse_read(const struct kafka_options *options, int timeout_ms, struct error *err)
 {
-	struct rehearsal rehearsal = {.options = options};
 	rd_kafka_conf_t *conf = kafka_conf_new(options, options->bootstrap_servers, NULL, err);
-	bool good;
 
 	if (conf == NULL)
 		return false;
 	kafka_conf_must_set(conf, "enable.partition.eof", "true");
 	kafka_conf_must_set(conf, "fetch.wait.max.ms", "10");
-	if (!begin(&rehearsal, RD_KAFKA_CONSUMER, conf, timeout_ms, err))
-		return false;
-	good = read_topic(&rehearsal, err);
-	end(&rehearsal);
-	return good;
+	return rehearse(options, RD_KAFKA_CONSUMER, conf, timeout_ms, read_topic, err);
 }

@@ -312,6 +312,30 @@ def test_the_lag_of_the_ledger(exactly, empty_database, reader):
     until(lambda: relay.metric("ledger_lag") == 0, 30, "the database to have settled it")
 
 
+@pytest.mark.parametrize("left", [
+    "INSERT INTO outbox_relay.producer_shards VALUES ('outbox_events', 1, 0, 5)",
+    "INSERT INTO outbox_relay.producers (outbox, slot, line) VALUES ('outbox_events', 5, '')",
+    "INSERT INTO outbox_relay.producers (outbox, slot, line) VALUES ('outbox_events', 5, '8/1')",
+    "UPDATE outbox_relay.producers SET line = outbox_relay.server_line()",
+])
+def test_producers_that_are_not_handed_over(exactly, empty_database, left):
+    """Of another server: others take their place, unless something may be in doubt, or was resolved elsewhere since."""
+    ask = "SELECT outbox_relay.hand_over_producers('outbox_events', split_part(%s, '/', 1))"
+    relay = exactly()().start()
+    assert relay.stop() == 0
+    own = empty_database.value("SELECT outbox_relay.server_line()")
+    assert empty_database.value(ask, own) is None  # this very server
+    empty_database.execute("UPDATE outbox_relay.producers SET line = '7/1'")
+    empty_database.execute("CREATE TABLE before AS SELECT * FROM outbox_relay.producers")
+    empty_database.execute(left)
+    assert empty_database.value(ask, "7/1") is None and empty_database.value(ask, None) is None
+    empty_database.execute("DELETE FROM outbox_relay.producer_shards; DELETE FROM outbox_relay.producers;"
+                           " INSERT INTO outbox_relay.producers SELECT * FROM before; DROP TABLE before")
+    before = empty_database.value("SELECT producers FROM outbox_relay.outboxes")
+    assert empty_database.value(ask, "7/1") not in (None, before)
+    assert empty_database.value(ask, "7/1") is None  # done before
+
+
 def test_another_cluster(exactly, empty_database, reader):
     """A relay whose slot was never used publishes nothing there either."""
     first = exactly(shards=2)().start()

@@ -36,6 +36,8 @@ double worker_ledger_lag(const struct worker *worker)
 	int64_t behind = worker->sink->ledger.last - worker->source->producer.settled;
 	if (!engine->options.transactional)
 		return 0;
+	if (!engine_has_session(engine))
+		return worker->metrics->ledger_lag; /* as it was when the database was last seen */
 	if (engine->state == ENGINE_SETTLING)
 		return 1;
 	return engine_is_waiting_for_ledger(engine) && behind > 0 ? (double)behind : 0;

@@ -58,6 +58,7 @@ def come_again(stage, rules, message):
     """It comes once more; brokers must know that it is out of date. Leaders change between rounds, and with them who the
     coordinator is: what the others say counts for nothing."""
     for rule in (rule for rule in rules if message in rule.messages):
+        assert rule.copies, f"no copy of {message} was kept"
         until(lambda rule=rule: any(is_fenced(rule, proxy.target) for proxy in stage.kafka.proxies.values()), 30,
               "a coordinator to answer")
     wait_commits(stage, 2)

@@ -307,6 +307,13 @@ def test_the_lag_of_the_ledger(exactly, empty_database, reader):
         insert(empty_database, 1)
         assert len(reader().take(1)) == 1
         until(lambda: relay.metric("ledger_lag") == 1, 30, "the ledger to be ahead")
+        elsewhere, name = Database(empty_database.server, "postgres"), empty_database.name
+        elsewhere.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+        elsewhere.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                          " WHERE datname = %s AND usename = 'outbox_relay'", name)
+        until(lambda: relay.metrics()['outbox_relay_connected{peer="database"}'] == 0, 30, "the sessions to be lost")
+        assert relay.metric("ledger_lag") == 1
+        elsewhere.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
         session.connection.rollback()
     empty_database.wait_empty()
     until(lambda: relay.metric("ledger_lag") == 0, 30, "the database to have settled it")

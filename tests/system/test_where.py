@@ -48,8 +48,8 @@ def test_other_rows_are_no_events(kinds, new_relay, reader, topic, settle):
     insert(database, "mail", 51, 60)
     insert(database, "kafka", 61, 63)
     assert numbers(records.take(3)) == [61, 62, 63]
-    until(lambda: relay.metric("depth") == 0, 10, "a depth of 0")
-    assert json.loads(relay.command("status", "--json").stdout)["depth"] == 0
+    until(lambda: json.loads(relay.command("status", "--json").stdout)["depth"] == 0, 20, "all to be settled")
+    until(lambda: relay.metric("depth") == 0, 10, "the gauge to say so")
     after = database.rows("SELECT o::text FROM outbox_events AS o WHERE kind IS DISTINCT FROM 'kafka' ORDER BY id")
     assert after[:len(before)] == before and len(after) == len(before) + 10
     if settle != "delete":

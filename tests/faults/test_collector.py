@@ -73,6 +73,25 @@ def test_a_topic_that_is_made_again(producer, collect):
     assert sorted((a.partition, a.offset) for a in arrivals) == [(n, at) for n in range(PARTITIONS) for at in (0, 1)]
 
 
+def test_a_topic_that_is_made_again_while_a_transaction_ends(producer, collect, monkeypatch):
+    """What was read behind the ends that the brokers told was the old topic's, too."""
+    def recreate(collector):
+        told = collector.ends
+
+        def ends(timeout):
+            before = told(timeout)
+            producer.produce(TOPIC, b"v", headers=[("id", b"late")], partition=0)
+            producer.flush()
+            assert collector.wait_for({"late"}, 20) == set()
+            return before
+        monkeypatch.setattr(collector, "ends", ends)
+        with collector.recreated(TOPIC):
+            monkeypatch.undo()
+        assert collector.ends() == {TOPIC: [4, 2, 2, 2]}
+    arrivals = collect(produce_everywhere(producer), meanwhile=recreate)
+    assert sorted(a.offset for a in arrivals if a.partition == 0) == [0, 1, 2, 3]
+
+
 def test_log_tells_of_excuses():
     log = ("2026-11-21T07:42:00.000Z info    ready: publishing\n"
            "2026-11-21T07:42:01.500Z warning the producer must be rebuilt: fatal error; what is in flight\n"

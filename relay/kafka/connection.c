@@ -12,6 +12,10 @@ enum {
 	/* One that names no cluster cannot be told from one that has not answered. It keeps the
 	 * connection for so long, which one does not that expects a login. */
 	NAMELESS_US = 2 * 1000 * 1000,
+	/* A loss is told before it counts; and another broker, to which there was no connection,
+	 * gets time for one. */
+	LOSS_COUNTS_US = 100 * 1000,
+	ALL_LOST_US = 5 * 1000 * 1000,
 	REFUSALS_SURE = 2,
 	RECENT_US = 20 * 1000 * 1000,
 	EXPLAINED_US = 60 * 1000 * 1000,
@@ -227,6 +231,22 @@ static void on_all_down(struct kafka *kafka)
 	end_if_refused(kafka);
 }
 
+/* librdkafka (2.0.2, rd_kafka_broker_set_state) counts a coordinator that has no address any more
+ * among those that are down, and not among those that there are. Then it says that all brokers are
+ * down while one is not, and nothing when that one goes, too. */
+void kafka_look_for_loss(struct kafka *kafka)
+{
+	struct connection *connection = &kafka->connection;
+	int64_t since_us = clock_monotonic_us() - connection->lost_us;
+
+	if (!connection->reachable || connection->lost_us == 0 || since_us < LOSS_COUNTS_US)
+		return;
+	if (kafka_ask(kafka->producer.rk))
+		connection->lost_us = 0;
+	else if (since_us >= ALL_LOST_US)
+		on_all_down(kafka);
+}
+
 void kafka_on_error(struct kafka *kafka, rd_kafka_event_t *event)
 {
 	rd_kafka_resp_err_t code = rd_kafka_event_error(event);
@@ -237,6 +257,8 @@ void kafka_on_error(struct kafka *kafka, rd_kafka_event_t *event)
 	} else if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
 		on_all_down(kafka); /* which the owner tells, once */
 	} else {
+		if (kafka->connection.lost_us == 0)
+			kafka->connection.lost_us = clock_monotonic_us();
 		explain(kafka, reason);
 	}
 }

@@ -47,6 +47,7 @@ void kafka_set_reachable(struct kafka *kafka, bool yes)
 		return;
 	kafka->connection.reachable = yes;
 	kafka->connection.connected_us = 0;
+	kafka->connection.lost_us = 0;
 	if (!yes)
 		kafka->transaction.ledger_known = false; /* by now its topic may be forgotten */
 	kafka->connection.reachable_us = clock_monotonic_us();

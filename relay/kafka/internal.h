@@ -138,7 +138,8 @@ struct connection {
 	bool ever_reachable;
 	bool refused_connection; /* at a broker's address nothing listened, as last heard */
 	int64_t all_down_us;	 /* since when no broker is connected; 0: one is, or may be */
-	unsigned refusals;	 /* of the login, for certain, since it was last reachable */
+	int64_t lost_us;   /* when a connection was lost that may be the last one; 0: none was */
+	unsigned refusals; /* of the login, for certain, since it was last reachable */
 	uint32_t refusers[REFUSERS_MOST]; /* by whom: hashes of addresses */
 	size_t refuser_count;
 	bool ended;	   /* the owner was told that it is refused */
@@ -445,6 +446,7 @@ void kafka_on_purge(void *arg); /* the timer's */
 void kafka_on_error(struct kafka *kafka, rd_kafka_event_t *event);
 /* To be called now and then: librdkafka does not tell of everything. */
 void kafka_look_for_broker(struct kafka *kafka);
+void kafka_look_for_loss(struct kafka *kafka);
 void kafka_explain_silence(struct kafka *kafka);
 
 /* topic.c */

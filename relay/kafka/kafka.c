@@ -326,6 +326,7 @@ static void on_tick(void *arg)
 	if (kafka->producer.rk != NULL) {
 		kafka_secrets_tick(kafka, clock_monotonic_us());
 		kafka_look_for_broker(kafka);
+		kafka_look_for_loss(kafka);
 		kafka_explain_silence(kafka);
 		kafka_topics_tick(kafka, clock_monotonic_us());
 	}

@@ -61,11 +61,12 @@ class Collector:
         return missing
 
     def ends(self, timeout=10):
-        """{topic: [end of each partition]} as the brokers say now. Raises KafkaException when they do not."""
+        """{topic: [end of each partition]} as the brokers say now. Raises KafkaException when they do not. A leader that
+        stood still, and has not heard yet of the next one, tells what it knew; never less than what has been read."""
         ends = {topic: [0] * partitions for topic, partitions in self.topics.items()}
         for topic, partition in self._partitions():
             end = self._end(TopicPartition(topic, partition), timeout)
-            ends[topic][partition] = self.bases[topic, partition] + end
+            ends[topic][partition] = max(self.bases[topic, partition] + end, self.next[topic, partition])
         return ends
 
     def end_of(self, topic, partition, timeout=10):

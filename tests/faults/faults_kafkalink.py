@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: ISC
 """Faults between the relays and the brokers, of the network and of single messages."""
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from faults.catalog import KAFKA, fault
 from faults.faults_kafka import OUTAGE
@@ -114,6 +114,19 @@ def cut_off(stage, rng):
         until(lambda: stage.fleet.owners() - {member.name} and member.name not in stage.fleet.owners(), 90,
               f"the shards of {member.name} to move", every=0.05)
         stage.wait(rng.uniform(0, 3))
+
+
+@fault("F38", "one relay loses the brokers one after the other", KAFKA, [REPLAY], relays=2, settings=OUTAGE, limit=60)
+def lose_one_by_one(stage, rng):
+    """librdkafka may tell the loss of the last one while there is another, and not when that one is lost, too."""
+    member = stage.fleet.any(rng)
+    numbers = sorted(stage.kafka.proxies)
+    with ExitStack() as drops:
+        for number in rng.sample(numbers, len(numbers)):
+            drops.enter_context(stage.kafka.proxies[number].drop(direction="both", where={"client_id": member.name}))
+            stage.wait(rng.uniform(0, 12))
+        until(lambda: stage.fleet.owners() - {member.name} and member.name not in stage.fleet.owners(), 90,
+              f"the shards of {member.name} to move", every=0.05)
 
 
 @fault("F38", "connections to the brokers are reset", KAFKA, times=4)

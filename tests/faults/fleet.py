@@ -13,7 +13,7 @@ from faults.watched import Watched
 SHARDS = 8  # of the usual configuration
 OUTBOX = {"shards": SHARDS, "poll_interval": "500ms", "sweep_interval": "2s", "stall_timeout": "5s",
           "session_timeout": "3s"}
-ALLOCATION = re.compile(r"alloc: Assertion .* failed")  # of librdkafka
+ALLOCATION = re.compile(r"alloc: Assertion .* failed|Assertion .*failed to create broker thread")  # of librdkafka
 
 
 class Member:

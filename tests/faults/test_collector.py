@@ -92,6 +92,15 @@ def test_a_topic_that_is_made_again_while_a_transaction_ends(producer, collect, 
     assert sorted(a.offset for a in arrivals if a.partition == 0) == [0, 1, 2, 3]
 
 
+def test_ends_of_a_leader_that_stood_still(producer, collect, monkeypatch):
+    def ask(collector):
+        assert collector.wait_for({str(n) for n in range(PARTITIONS)}, 20) == set()
+        monkeypatch.setattr(collector, "_end", lambda partition, timeout: 0)
+        assert collector.ends() == {TOPIC: [1] * PARTITIONS}
+        monkeypatch.undo()
+    collect(produce_everywhere(producer), meanwhile=ask)
+
+
 def test_log_tells_of_excuses():
     log = ("2026-11-21T07:42:00.000Z info    ready: publishing\n"
            "2026-11-21T07:42:01.500Z warning the producer must be rebuilt: fatal error; what is in flight\n"

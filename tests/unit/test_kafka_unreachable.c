@@ -88,6 +88,25 @@ static void leave_one_in_flight(struct rig *rig)
 	run_until(rig, one_taken);
 }
 
+static bool no_broker(const struct rig *rig)
+{
+	return !rig->reachable;
+}
+
+/* As librdkafka does that has said so of all brokers before, with one there, and says no more. */
+static void that_the_last_broker_is_lost_is_found_without_being_told(void **state)
+{
+	struct rig *rig = *state;
+
+	leave_one_in_flight(rig);
+	run_until(rig, no_broker);
+	kafka_set_reachable((struct kafka *)rig->sink, true);
+	run_until(rig, no_broker);
+	rd_kafka_mock_broker_set_up(rig->mock, 1);
+	run_until(rig, all_settled);
+	assert_true(rig->reachable);
+}
+
 /* librdkafka's threads may still read their payloads. */
 static void events_that_are_not_reported_in_time_must_be_kept(void **state)
 {
@@ -292,6 +311,8 @@ int main(void)
 					    set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(events_that_are_not_reported_in_time_must_be_kept,
 					    set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(
+		that_the_last_broker_is_lost_is_found_without_being_told, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(events_that_are_reported_may_be_freed, set_up,
 					    tear_down),
 	    cmocka_unit_test_setup_teardown(

@@ -165,7 +165,7 @@ def small_batches(stage, rng):
         with member.paused():  # so that there is enough for a large batch
             stage.load.wait_events(300, 1)
         # Or it has met a topic only now, and asked for its limit.
-        member.relay.wait_log("the refused batch is sorted out|takes batches of at most 1500 bytes", after=after)
+        member.relay.wait_log("the refused batch is sorted out|takes batches of at most 1500 bytes", 80, after=after)
         stage.wait(rng.uniform(1, 3))
     finally:
         for topic in stage.topics:

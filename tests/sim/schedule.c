@@ -136,9 +136,9 @@ static bool all_work(const struct sim *sim)
 	for (unsigned r = 0; r < sim->plan.relays; r++) {
 		const struct relay *relay = &sim->relays[r];
 		if (relay->process.worker == NULL || relay->process.asked_to_stop ||
-		    relay->session.backend == NULL || relay->producer.in_flight > 0 ||
-		    relay->session.group.unavailable || !broker_answers(relay) ||
-		    !relay->producer.told_reachable)
+		    relay->session.backend == NULL || relay->session.backend->layout == 0 ||
+		    relay->producer.in_flight > 0 || relay->session.group.unavailable ||
+		    !broker_answers(relay) || !relay->producer.told_reachable)
 			return false;
 		/* It was stopped for so long that it will give up its session. */
 		if (sim->now_us - relay->session.beat_us > sim->plan.session_timeout_us)

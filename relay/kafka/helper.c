@@ -275,6 +275,26 @@ static bool may_go_on(const struct helper *helper, int64_t until_us)
 	return !helper_ceases(helper) && (until_us == 0 || clock_monotonic_us() < until_us);
 }
 
+/* So often is a call made again whose answer was another one's. */
+enum { STRAY_MOST = 3 };
+
+/* A call that was given up at its very beginning leaves its answer to the next one, which then
+ * fails as not valid in the state that it has led to itself (librdkafka 2.0.2,
+ * rd_kafka_txn_op_req0). Made again at once it goes on waiting; if it were not, the answer to
+ * EndTxn would find no call, be taken for that of an abort, and end the process
+ * (rd_kafka_txn_endtxn_complete). */
+static struct outcome call_commit(rd_kafka_t *rk, bool *strayed)
+{
+	struct outcome outcome;
+	int tries = 0;
+
+	do {
+		outcome = kafka_outcome(rd_kafka_commit_transaction(rk, HELPER_SLICE_MS));
+		*strayed = *strayed || outcome.code == RD_KAFKA_RESP_ERR__STATE;
+	} while (outcome.code == RD_KAFKA_RESP_ERR__STATE && tries++ < STRAY_MOST);
+	return outcome;
+}
+
 void helper_commit(struct helper *helper, int64_t until_us, struct helper_commit *commit)
 {
 	const struct end_requests *requests = &helper->end_requests;
@@ -284,8 +304,7 @@ void helper_commit(struct helper *helper, int64_t until_us, struct helper_commit
 
 	commit->outcome.kind = OUTCOME_AGAIN;
 	while (commit->outcome.kind == OUTCOME_AGAIN && may_go_on(helper, until_us)) {
-		commit->outcome =
-		    kafka_outcome(rd_kafka_commit_transaction(helper->rk, HELPER_SLICE_MS));
+		commit->outcome = call_commit(helper->rk, &repeated);
 		if (commit->outcome.kind != OUTCOME_AGAIN || only_waits(&commit->outcome))
 			continue;
 		repeated = true;

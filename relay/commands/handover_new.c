@@ -257,16 +257,22 @@ static bool begin_at(const struct handover *handover, const json_t *old, const j
 static void report(const struct handover *handover, const json_t *state, const json_t *out)
 {
 	const json_t *last = json_object_get(out, "last_id"),
-		     *from = json_object_get(out, "position_from");
+		     *from = json_object_get(out, "position_from"),
+		     *producers = json_object_get(out, "producers");
 
 	if (from)
 		fprintf(stderr,
 			"events of %s with ids below %" JSON_INTEGER_FORMAT " count as published\n",
 			handover->shown, json_integer_value(from));
-	if (json_object_get(out, "producers"))
+	if (json_is_string(producers))
 		fprintf(stderr,
 			"%s has new producers, with nothing in doubt: give it another "
 			"kafka.ledger_topic than on the old side\n",
+			handover->shown);
+	else if (json_is_null(producers))
+		fprintf(stderr,
+			"%s keeps the producers that it has; if its relays do not begin with "
+			"them, see docs/runbooks/ledger-mismatch.md\n",
 			handover->shown);
 	if (json_is_integer(last))
 		fprintf(stderr, "ids of %s go on above %" JSON_INTEGER_FORMAT "\n", handover->shown,

@@ -16,6 +16,7 @@ bool handover_producers(const struct handover *handover, const json_t *old, json
 	const char *params[] = {handover->table,
 				json_string_value(json_object_get(server, "system_identifier"))};
 	PGresult *result;
+	const char *text;
 
 	if (handover->config->kafka.delivery != DELIVERY_EXACTLY_ONCE ||
 	    !json_is_true(json_object_get(old, "empty")))
@@ -24,9 +25,10 @@ bool handover_producers(const struct handover *handover, const json_t *old, json
 	    pgsync_query(handover->conn, "naming new producers",
 			 "SELECT outbox_relay.hand_over_producers($1::regclass, $2) AS producers",
 			 2, params, err);
-	if (result != NULL && pgsync_text(result, 0, "producers") != NULL)
-		json_object_set_new(out, "producers",
-				    json_string(pgsync_text(result, 0, "producers")));
+	if (result == NULL)
+		return false;
+	text = pgsync_text(result, 0, "producers");
+	json_object_set_new(out, "producers", text != NULL ? json_string(text) : json_null());
 	PQclear(result);
-	return result != NULL;
+	return true;
 }

@@ -278,21 +278,30 @@ static bool may_go_on(const struct helper *helper, int64_t until_us)
 /* So often is a call made again whose answer was another one's. */
 enum { STRAY_MOST = 3 };
 
-/* A call that was given up at its very beginning leaves its answer to the next one, which then
- * fails as not valid in the state that it has led to itself (librdkafka 2.0.2,
- * rd_kafka_txn_op_req0). Made again at once it goes on waiting; if it were not, the answer to
- * EndTxn would find no call, be taken for that of an abort, and end the process
- * (rd_kafka_txn_endtxn_complete). */
-static struct outcome call_commit(rd_kafka_t *rk, bool *strayed)
+/* A call that was given up at its very beginning leaves its answer to the next one, which then may
+ * fail as not valid in the state that it has led to itself (librdkafka 2.0.2,
+ * rd_kafka_txn_op_req0). Made again at once it goes on waiting. An answer to EndTxn that finds no
+ * call is taken for that of an abort, and ends the process (rd_kafka_txn_endtxn_complete). */
+static struct outcome call_commit(rd_kafka_t *rk, bool *stray)
 {
 	struct outcome outcome;
 	int tries = 0;
 
 	do {
 		outcome = kafka_outcome(rd_kafka_commit_transaction(rk, HELPER_SLICE_MS));
-		*strayed = *strayed || outcome.code == RD_KAFKA_RESP_ERR__STATE;
+		*stray = *stray || outcome.code == RD_KAFKA_RESP_ERR__STATE;
 	} while (outcome.code == RD_KAFKA_RESP_ERR__STATE && tries++ < STRAY_MOST);
 	return outcome;
+}
+
+/* Two calls that were given up so may even make a success of the third. */
+static void doubt_success(struct helper_commit *commit)
+{
+	if (commit->outcome.kind != OUTCOME_GOOD)
+		return;
+	commit->outcome.kind = OUTCOME_FAILED;
+	text_print(commit->outcome.words, sizeof(commit->outcome.words),
+		   "the answer may be that of an earlier call");
 }
 
 void helper_commit(struct helper *helper, int64_t until_us, struct helper_commit *commit)
@@ -300,16 +309,20 @@ void helper_commit(struct helper *helper, int64_t until_us, struct helper_commit
 	const struct end_requests *requests = &helper->end_requests;
 	unsigned sent = atomic_load(&requests->sent), answered = atomic_load(&requests->answered),
 		 failed = atomic_load(&requests->failed);
-	bool repeated = false;
+	bool repeated = false, stray = false;
 
 	commit->outcome.kind = OUTCOME_AGAIN;
 	while (commit->outcome.kind == OUTCOME_AGAIN && may_go_on(helper, until_us)) {
-		commit->outcome = call_commit(helper->rk, &repeated);
+		commit->outcome = call_commit(helper->rk, &stray);
+		if (only_waits(&commit->outcome) && atomic_load(&requests->sent) == sent)
+			stray = true; /* given up before it did anything, as it seems */
 		if (commit->outcome.kind != OUTCOME_AGAIN || only_waits(&commit->outcome))
 			continue;
 		repeated = true;
 		helper_nap(AGAIN_MS);
 	}
+	if (stray || atomic_load(&requests->answered) == answered)
+		doubt_success(commit);
 	commit->clean = !repeated && atomic_load(&requests->sent) - sent == 1 &&
 			atomic_load(&requests->answered) != answered &&
 			atomic_load(&requests->failed) == failed;

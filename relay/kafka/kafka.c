@@ -343,6 +343,7 @@ static bool replace_producer(struct kafka *kafka)
 		loop_timer_set(kafka->incident.restart, INIT_AGAIN_US);
 		return false;
 	}
+	kafka->connection.lost_us = 0; /* the connections of this one are yet to come */
 	if (producer_new(kafka, &err))
 		return true;
 	log_fact(LOG_ERROR, "producer_failed", NULL, "%s; trying again", err.text);

@@ -73,9 +73,9 @@ struct outcome {
 /* Takes error, which may be NULL. Thread: any. */
 struct outcome kafka_outcome(rd_kafka_error_t *error);
 
-/* Inside a job: ends the open transaction, in which something was produced. OUTCOME_AGAIN: what came
- * of it is not known, since the helper was told to cease, or until_us (clock_monotonic_us; 0: never)
- * has come. A success that no answer to EndTxn stands for is OUTCOME_FAILED. */
+/* Inside a job: ends the open transaction, in which something was produced. OUTCOME_AGAIN: what
+ * came of it is not known, since the helper was told to cease, or until_us (clock_monotonic_us; 0:
+ * never) has come. A success that no answer to EndTxn stands for is OUTCOME_FAILED. */
 struct helper_commit {
 	struct outcome outcome;
 	bool clean; /* one request was sent, and one answer came, whatever it said */
